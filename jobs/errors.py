@@ -1,0 +1,76 @@
+"""The one error base: what was found, what to do, and the exit status."""
+
+from __future__ import annotations
+
+INCOMPLETE = 1
+USAGE = 2
+UNAVAILABLE = 3
+
+
+class VmafarmError(Exception):
+    """An error that the user can act on; the command line prints it without a traceback.
+
+    Parameters
+    ----------
+    message
+        What was found and what was expected, with the file, the clip or the key.
+    hint
+        What to do about it.
+    """
+
+    exit_code = INCOMPLETE
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[type[VmafarmError], tuple[str, str]]:
+        # Exceptions cross process borders as pickles; the default would drop the hint.
+        return type(self), (self.message, self.hint)
+
+
+class IncompleteError(VmafarmError):
+    """The work is not complete or not valid (exit status 1)."""
+
+    exit_code = INCOMPLETE
+
+
+class UsageError(VmafarmError):
+    """Wrong use, input or configuration (exit status 2)."""
+
+    exit_code = USAGE
+
+
+class UnavailableError(VmafarmError):
+    """Something that is needed is not there: a program, a limit, a permission (exit status 3)."""
+
+    exit_code = UNAVAILABLE
+
+
+def show(text: str | bytes) -> str:
+    r"""Escape a name for one line of a terminal: control characters and invalid UTF-8 as \x...
+
+    Parameters
+    ----------
+    text
+        A name as the file system gave it; undecodable bytes as surrogates (PEP 383).
+
+    Returns
+    -------
+    str
+        Printable text, no line break, no terminal control sequence.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: the raw byte
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

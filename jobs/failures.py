@@ -1,0 +1,92 @@
+"""Failures: their classes, their records, and when a clip is set aside for good."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jobs.durable import read_json_lines
+
+CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small")
+"""Faults of the clip itself: the same on every try and every host, so they can be final."""
+
+ENGINE_FAULTS = ("engine_error", "missing_feature", "bad_log")
+"""Faults of the engine: several in a row mean that the engine is broken, not the clips."""
+
+FAILURE_CLASSES = (*CLIP_FAULTS, *ENGINE_FAULTS, "timeout", "out_of_memory", "unreadable")
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """One failed try of one clip.
+
+    Attributes
+    ----------
+    clip_name
+        Path below the clips folder.
+    failure
+        One of `FAILURE_CLASSES`.
+    message
+        What happened, in one line.
+    stderr
+        Last lines of the child's error output.
+    attempt
+        Number of this try within its element, from 1.
+    slice, host, writer, at
+        Where and when (ISO 8601, UTC).
+    """
+
+    clip_name: str
+    failure: str
+    message: str
+    stderr: list[str]
+    attempt: int
+    slice: int
+    host: str
+    writer: str
+    at: str
+
+    def as_dict(self) -> dict[str, object]:
+        """The record as it stands in the failures file."""
+        return asdict(self)
+
+
+def read_failures(folder: Path) -> list[FailureRecord]:
+    """All records of a run, ordered by time; those of dead writers too."""
+    records = [
+        FailureRecord(**record)
+        for path in sorted(folder.glob("*.jsonl"))
+        for record in read_json_lines(path)
+    ]
+    return sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt))
+
+
+def set_aside(records: Iterable[FailureRecord], tries: int, hosts: Collection[str]) -> dict[str, FailureRecord]:
+    """Clips that have failed for good, each with its last record.
+
+    Parameters
+    ----------
+    records
+        All failure records of the run.
+    tries
+        Tries that a clip gets; that many faults of the clip itself are needed.
+    hosts
+        Hosts that took part in the run; where there are two, two must have seen the fault.
+
+    Returns
+    -------
+    dict
+        Clip name to its last clip fault. Time-outs, memory, engine and I/O errors never count.
+    """
+    faults: dict[str, list[FailureRecord]] = defaultdict(list)
+    for record in records:
+        if record.failure in CLIP_FAULTS:
+            faults[record.clip_name].append(record)
+    needed = min(2, len(set(hosts))) or 1
+    return {
+        name: seen[-1]
+        for name, seen in sorted(faults.items())
+        if len(seen) >= tries and len({r.host for r in seen}) >= needed
+    }

@@ -1,0 +1,94 @@
+"""What determines the values of a table: stands in every shard and in the final table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jobs.schema import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
+
+METADATA_KEY = b"vmafarm"
+"""Key of the JSON document in the Parquet key-value metadata."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What determines values, and nothing else: no host, no time, no path.
+
+    Attributes
+    ----------
+    engine
+        ``ffmpeg`` or ``vmaf``.
+    engine_version, libvmaf_version, decoder_version
+        As the programs print them; the decoder is the ffmpeg that turns clips into frames.
+    plan
+        ``full`` or ``identity``.
+    backend
+        ``cpu`` or ``cuda``.
+    constant
+        Features that were filled with their constant because the pair is identical.
+    manifest
+        Digest of the manifest's clips and scores, ``sha256:...``.
+    model, schema_version
+        Constants of this version of the toolkit.
+    """
+
+    engine: str
+    engine_version: str
+    libvmaf_version: str
+    decoder_version: str
+    plan: str
+    backend: str
+    constant: tuple[str, ...]
+    manifest: str
+    model: str = MODEL
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        unknown = set(self.constant) - set(KNOWN)
+        if unknown:
+            raise ValueError(f"not known on an identity pair: {sorted(unknown)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document, with ``features``: per feature ``measured`` or ``constant``."""
+        document = asdict(self)
+        constant = set(document.pop("constant"))
+        document["features"] = {
+            name: "constant" if name in constant else "measured" for name in FEATURE_NAMES
+        }
+        return document
+
+    def as_json(self) -> str:
+        """The document as one line, keys sorted: equal provenance is equal text."""
+        return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Provenance:
+        """Read what `as_dict` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            The document is not of this shape.
+        """
+        fields = dict(document)
+        features = fields.pop("features")
+        if set(features) != set(FEATURE_NAMES):
+            raise ValueError("its features are not the 22 of this schema")
+        constant = tuple(name for name in FEATURE_NAMES if features[name] == "constant")
+        return cls(constant=constant, **fields)
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Keys in which two documents differ, each as ``key: found ..., expected ...``."""
+    lines = []
+    for key in sorted(found.keys() | expected.keys()):
+        have, want = found.get(key), expected.get(key)
+        if have == want:
+            continue
+        if isinstance(have, dict) and isinstance(want, dict):
+            lines += [f"{key}.{line}" for line in differences(have, want)]
+        else:
+            lines.append(f"{key}: found {have!r}, expected {want!r}")
+    return lines

@@ -1,0 +1,180 @@
+"""The 22 features, the 11 extractors, the keys of libvmaf's logs and the 48 columns.
+
+They stand here once and nowhere else; all other modules derive what they need from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+MODEL = "vmaf_v0.6.1"
+
+EXTRACTORS = (
+    "adm",
+    "vif",
+    "motion",
+    "motion_v2",
+    "psnr",
+    "float_ssim",
+    "float_ms_ssim",
+    "cambi",
+    "ciede",
+    "psnr_hvs",
+    "ssimulacra2",
+)
+"""libvmaf's ``--feature`` names, in the order of the table; motion_v2's own keys feed no column."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One score a frame.
+
+    Attributes
+    ----------
+    name
+        Name in the table.
+    extractor
+        The extractor that produces it; ``None`` for the model's own score.
+    keys
+        Keys it may have in libvmaf's JSON log, the first one found counts.
+    identity
+        Value on an identity pair by bit depth (8, 10), or ``None`` where it must be measured.
+    source
+        Where the identity value comes from.
+    """
+
+    name: str
+    extractor: str | None
+    keys: tuple[str, ...]
+    identity: dict[int, float] | None = None
+    source: str = ""
+
+
+def _prefixed(name: str, *others: str) -> tuple[str, ...]:
+    return (name, f"integer_{name}", *others)
+
+
+_PSNR_CAP = {8: 60.0, 10: 72.0}
+_PSNR_SOURCE = "libvmaf caps PSNR at 6 * bit depth + 12 dB (libvmaf, integer_psnr.c)"
+_INFINITE = {8: math.nan, 10: math.nan}
+_INFINITE_SOURCE = (
+    "10 * log10(1 / 0) is infinite, logged as null: no finite frame (measured, embedded libvmaf)"
+)
+_ONE = {8: 1.0, 10: 1.0}
+_ONE_SOURCE = "similarity of a signal with itself (measured, min = max = 1.0 on every frame)"
+
+FEATURES = (
+    Feature("adm2", "adm", _prefixed("adm2")),
+    *(Feature(f"adm_scale{i}", "adm", _prefixed(f"adm_scale{i}")) for i in range(4)),
+    *(Feature(f"vif_scale{i}", "vif", _prefixed(f"vif_scale{i}")) for i in range(4)),
+    Feature("motion", "motion", _prefixed("motion", "VMAF_integer_feature_motion_sad_score")),
+    Feature("motion2", "motion", _prefixed("motion2", "VMAF_integer_feature_motion2_score")),
+    Feature("motion3", "motion", _prefixed("motion3", "VMAF_integer_feature_motion3_score")),
+    *(Feature(f"psnr_{p}", "psnr", (f"psnr_{p}",), _PSNR_CAP, _PSNR_SOURCE) for p in ("y", "cb", "cr")),
+    Feature("float_ssim", "float_ssim", ("float_ssim",), _ONE, _ONE_SOURCE),
+    Feature("float_ms_ssim", "float_ms_ssim", ("float_ms_ssim",), _ONE, _ONE_SOURCE),
+    Feature("cambi", "cambi", ("cambi",)),
+    Feature("ciede2000", "ciede", ("ciede2000",), _INFINITE, _INFINITE_SOURCE),
+    Feature("psnr_hvs", "psnr_hvs", ("psnr_hvs",), _INFINITE, _INFINITE_SOURCE),
+    Feature(
+        "ssimulacra2",
+        "ssimulacra2",
+        ("ssimulacra2",),
+        {8: 100.0, 10: 100.0},
+        "every error map is zero (measured with the PyPI package ssimulacra2)",
+    ),
+    Feature("vmaf", None, ("vmaf",)),
+)
+
+FEATURE_NAMES = tuple(f.name for f in FEATURES)
+BY_NAME = {f.name: f for f in FEATURES}
+MUST_MEASURE = tuple(f.name for f in FEATURES if f.identity is None)
+"""The 14 features that carry information on an identity pair."""
+KNOWN = tuple(f.name for f in FEATURES if f.identity is not None)
+"""The 8 features whose value is known beforehand on an identity pair."""
+ALL_NAN = tuple(f.name for f in FEATURES if f.identity is not None and math.isnan(f.identity[8]))
+"""Features without a finite value on any identity pair: NaN is their correct value."""
+
+KEY_COLUMNS = ("clip_name", "mos", "width", "height")
+FEATURE_COLUMNS = tuple(f"{name}_{stat}" for name in FEATURE_NAMES for stat in ("mean", "std"))
+COLUMNS = KEY_COLUMNS + FEATURE_COLUMNS
+
+ARROW_SCHEMA = pa.schema(
+    [
+        pa.field("clip_name", pa.string(), nullable=False),
+        pa.field("mos", pa.float64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in FEATURE_COLUMNS),
+    ]
+)
+"""Schema of every shard. NaN is a value here; null never occurs."""
+
+MIN_SIDE = 18
+"""Smallest width or height that libvmaf scores, in pixels; measured: 17x17 and smaller crash it."""
+
+IDENTITY_TOLERANCE = 1e-6
+
+
+def extractor_accepts(extractor: str, width: int, height: int) -> bool:
+    """Whether an extractor takes frames of this size (measured, embedded libvmaf 86da14d).
+
+    Parameters
+    ----------
+    extractor
+        A name from `EXTRACTORS`.
+    width, height
+        Size of the luma plane in pixels.
+
+    Returns
+    -------
+    bool
+        ``float_ms_ssim`` wants five scales of an 11-tap window, so 176 pixels on the shorter side;
+        ``cambi`` wants 216 on the longer one; the others take whatever libvmaf itself takes.
+    """
+    if extractor == "float_ms_ssim":
+        return min(width, height) >= 176
+    if extractor == "cambi":
+        return max(width, height) >= 216
+    return True
+
+
+def identity_value(name: str, bit_depth: int, width: int, height: int) -> float:
+    """Value of a known feature on every frame of an identity pair.
+
+    Parameters
+    ----------
+    name
+        One of `KNOWN`.
+    bit_depth
+        8 or 10.
+    width, height
+        Size of the luma plane in pixels.
+
+    Returns
+    -------
+    float
+        The constant, or NaN where the extractor refuses frames of this size.
+
+    Raises
+    ------
+    KeyError
+        `name` must be measured, or the bit depth is neither 8 nor 10.
+    """
+    feature = BY_NAME[name]
+    if feature.identity is None:
+        raise KeyError(f"{name} has no constant on an identity pair")
+    if feature.extractor is not None and not extractor_accepts(feature.extractor, width, height):
+        return math.nan
+    return feature.identity[bit_depth]
+
+
+def features_of(extractors: Iterable[str | None]) -> tuple[str, ...]:
+    """Names of the features that these extractors produce (``None``: the model), in table order."""
+    wanted = set(extractors)
+    return tuple(f.name for f in FEATURES if f.extractor in wanted)
