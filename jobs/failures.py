@@ -56,14 +56,14 @@ class FailureRecord:
 def read_failures(folder: Path) -> list[FailureRecord]:
     """All records of a run, ordered by time; those of dead writers too."""
     records = [
-        FailureRecord(**record)
-        for path in sorted(folder.glob("*.jsonl"))
-        for record in read_json_lines(path)
+        FailureRecord(**record) for path in sorted(folder.glob("*.jsonl")) for record in read_json_lines(path)
     ]
     return sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt))
 
 
-def set_aside(records: Iterable[FailureRecord], tries: int, hosts: Collection[str]) -> dict[str, FailureRecord]:
+def set_aside(
+    records: Iterable[FailureRecord], tries: int, hosts: Collection[str]
+) -> dict[str, FailureRecord]:
     """Clips that have failed for good, each with its last record.
 
     Parameters

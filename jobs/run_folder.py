@@ -61,7 +61,7 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """submitit's folder (pickles: private) and the elements' logs."""
+        """Folder of submitit (pickles: private) and the elements' logs."""
         return self.path / "logs"
 
     @property

@@ -1,0 +1,79 @@
+"""A clip, what comes of it, and how it fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.process import Finished
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of the manifest.
+
+    Attributes
+    ----------
+    name
+        Path below the clips folder.
+    path
+        Where it is.
+    mos
+        Mean opinion score, NaN where the run allows that.
+    slice
+        The slice that it belongs to.
+    """
+
+    name: str
+    path: Path
+    mos: float
+    slice: int
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What came of one clip.
+
+    Attributes
+    ----------
+    row
+        The 48 columns.
+    frames
+        Frames scored.
+    fps, pixel_format, bit_depth
+        Of the source; bit depth as fed to libvmaf.
+    seconds_decoding, seconds_scoring
+        Wall time; the embedded engine decodes and scores in one, which counts as scoring.
+    notes
+        What is worth knowing, for example an extractor that refused the frame size.
+    """
+
+    row: dict[str, Any]
+    frames: int
+    fps: float
+    pixel_format: str
+    bit_depth: int
+    seconds_decoding: float
+    seconds_scoring: float
+    notes: tuple[str, ...]
+
+
+class ClipFailedError(Exception):
+    """A try that gave no row.
+
+    Attributes
+    ----------
+    failure
+        One of `jobs.failures.FAILURE_CLASSES`.
+    message
+        One line.
+    stderr
+        Last lines of the child's error output.
+    """
+
+    def __init__(self, failure: str, message: str, finished: Finished | None = None) -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.message = message
+        self.stderr = finished.last_lines() if finished else []

@@ -1,0 +1,302 @@
+"""The corpus: which clips there are, and which score belongs to which clip."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.counts import Counts, Tally, examples, tally
+from jobs.errors import UnavailableError, UsageError, show
+from jobs.scores import Scores
+
+VIDEO_EXTENSIONS = frozenset(
+    [
+        *("3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "h264", "h265", "hevc", "ivf", "m2t"),
+        *("m2ts", "m2v", "m4v", "mj2", "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "nut"),
+        *("obu", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob", "webm", "wmv", "y4m"),
+    ]
+)
+"""What makes a file a clip, without regard to case."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """The clips of a folder.
+
+    Attributes
+    ----------
+    names
+        Paths below the folder with ``/``, in byte order of their UTF-8.
+    bytes
+        Their sizes, int64, shape (names,).
+    counts
+        What else was found.
+    """
+
+    names: list[str]
+    bytes: NDArray[np.int64]
+    counts: Counts
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Clips with their scores.
+
+    Attributes
+    ----------
+    names, bytes
+        As in `Clips`.
+    mos
+        float64, shape (names,); NaN for a clip without a score.
+    counts
+        Of the whole corpus.
+    """
+
+    names: list[str]
+    mos: NDArray[np.float64]
+    bytes: NDArray[np.int64]
+    counts: Counts
+
+
+def list_clips(folder: Path) -> Clips:
+    """Find the clips below a folder in one scan; no file is opened.
+
+    Links to files are followed, links to folders are not (they can form loops), hidden files and
+    folders are left out, and so is every name that is not UTF-8.
+
+    Parameters
+    ----------
+    folder
+        Searched with its subfolders.
+
+    Returns
+    -------
+    Clips
+        Files and links to files that have one of `VIDEO_EXTENSIONS`.
+
+    Raises
+    ------
+    UsageError
+        The folder is missing, not a folder, or holds no clip.
+    UnavailableError
+        It, or a folder in it, cannot be read.
+    """
+    hint = "name the folder of the clips: corpus.clips, or CLIPS= with make"
+    shown = show(str(folder))
+    try:
+        mode = folder.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{shown}: no such folder, expected the folder of the clips", hint) from None
+    except OSError as error:
+        raise UnavailableError(f"cannot read the clips folder {shown}: {error.strerror}", hint) from None
+    if not stat.S_ISDIR(mode):
+        raise UsageError(f"{shown}: not a folder, expected the folder of the clips", hint)
+    scan = _Scan(str(folder))
+    scan.run()
+    if not scan.sizes:
+        found = [line for line in scan.counts().lines() if not line.endswith(" 0")]
+        raise UsageError(
+            "\n".join([f"{shown}: no clips in it or its subfolders", *found]),
+            f"{hint}; a clip is a file called *.mp4, *.mkv, *.mov, *.avi, *.webm, *.y4m, ...",
+        )
+    names = sorted(scan.sizes)  # by code point, which is the byte order of UTF-8
+    sizes = np.fromiter(map(scan.sizes.__getitem__, names), np.int64, len(names))
+    counts = replace(
+        scan.counts(),
+        clips=Tally(len(names)),
+        empty=tally([names[at] for at in np.flatnonzero(sizes == 0)]),
+        same_stem=tally(_sharing(names, list(map(_stem, names)))),
+    )
+    return Clips(names, sizes, counts)
+
+
+class _Scan:
+    """One walk through a folder."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.real = os.path.realpath(root).rstrip("/") + "/"
+        self.sizes: dict[str, int] = {}
+        self.others: dict[str, list[str]] = {}
+
+    def counts(self) -> Counts:
+        return Counts(**{kind: tally(names) for kind, names in self.others.items()})
+
+    def run(self) -> None:
+        folders = [""]
+        while folders:
+            prefix = folders.pop()
+            path = f"{self.root}/{prefix}"
+            try:
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        name = prefix + entry.name
+                        kind = self._classify(entry, name)
+                        if kind:
+                            self.others.setdefault(kind, []).append(name)
+                        if entry.is_dir(follow_symlinks=False) and kind in ("", "clip_folders"):
+                            folders.append(name + "/")
+            except OSError as error:
+                raise UnavailableError(
+                    f"cannot read {show(error.filename or path)} in the clips folder: {error.strerror}",
+                    "make it readable, or move it out of the clips folder",
+                ) from None
+
+    def _classify(self, entry: os.DirEntry[str], name: str) -> str:
+        """Note the size of a clip, or return the kind of anything else ("" for a plain folder)."""
+        if entry.name.startswith("."):
+            return "hidden"
+        if not _is_utf8(entry.name):
+            return "invalid"
+        linked = entry.is_symlink()
+        if entry.is_dir(follow_symlinks=False):
+            return "clip_folders" if _is_clip(name) else ""
+        if linked:
+            try:
+                status = entry.stat()
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                    return "dangling"
+                raise
+            if stat.S_ISDIR(status.st_mode):
+                return "linked_folders"
+        if not _is_clip(name):
+            return "ignored"
+        status = entry.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "not_regular"
+        self.sizes[name] = status.st_size
+        inside = not linked or os.path.realpath(entry.path).startswith(self.real)
+        return "" if inside else "outside"
+
+
+def _is_utf8(name: str) -> bool:
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_clip(name: str) -> bool:
+    _, dot, extension = name.rpartition(".")
+    return bool(dot) and extension.lower() in VIDEO_EXTENSIONS
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] if _is_clip(name) else name
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _sharing(names: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Names whose key another one has too."""
+    if len(set(keys)) == len(keys):
+        return []
+    times = Counter(keys)
+    return [name for name, key in zip(names, keys, strict=True) if times[key] > 1]
+
+
+_Key = Callable[[str], str]
+_RULES: tuple[tuple[_Key, _Key], ...] = (
+    (str, str),
+    (_base, str),
+    (str, _base),
+    (_stem, _stem),
+    (lambda name: _base(_stem(name)), _stem),
+    (_stem, lambda name: _base(_stem(name))),
+)
+"""What must be equal for a clip (first) and a score (second), strictest first: the whole path, then
+the base name of one side, then the same without extension. Two different paths never match."""
+
+
+def join(clips: Clips, scores: Scores) -> Joined:
+    """Give each clip its score, where it is beyond doubt which one that is.
+
+    Each rule is tried on what the stricter ones have left. It joins a clip and a score only if no
+    other clip and no other score of the corpus has the same key: a missing score is reported, a
+    wrong one would go unnoticed.
+
+    Parameters
+    ----------
+    clips, scores
+        Names are unique on either side.
+
+    Returns
+    -------
+    Joined
+        All clips; no score is given to two of them.
+    """
+    score_of = np.full(len(clips.names), -1, dtype=np.int64)
+    used = np.zeros(len(scores.names), dtype=bool)
+    for clip_key, score_key in _RULES:
+        if used.all() or (score_of >= 0).all():
+            break
+        score_at = _unique(map(score_key, scores.names))
+        clip_at = _unique(map(clip_key, clips.names))
+        for key, score in score_at.items():
+            clip = clip_at.get(key, -1)
+            if score >= 0 and clip >= 0 and not used[score] and score_of[clip] < 0:
+                score_of[clip] = score
+                used[score] = True
+    mos = np.full(len(clips.names), np.nan)
+    found = score_of >= 0
+    mos[found] = scores.mos[score_of[found]]
+    counts = replace(
+        clips.counts,
+        scores=Tally(len(scores.names)),
+        joined=Tally(int(found.sum())),
+        without_score=tally(list(compress(clips.names, ~found))),
+        without_clip=tally(list(compress(scores.names, ~used))),
+        duplicate_scores=tally(scores.duplicates),
+    )
+    return Joined(clips.names, mos, clips.bytes, counts)
+
+
+def _unique(keys: Iterable[str]) -> dict[str, int]:
+    """Key to its position; -1 where it occurs more than once."""
+    at: dict[str, int] = {}
+    for position, key in enumerate(keys):
+        at[key] = -1 if key in at else position
+    return at
+
+
+def settle_missing(joined: Joined, missing_mos: Literal["error", "skip", "nan"]) -> Joined:
+    """Apply ``corpus.missing_mos`` to the clips without a score.
+
+    Raises
+    ------
+    UsageError
+        There are some and the rule is ``error``, or none is left under ``skip``.
+    """
+    missing = joined.counts.without_score
+    if not missing.count or missing_mos == "nan":
+        return joined
+    if missing_mos == "skip" and missing.count < joined.counts.clips.count:
+        keep = ~np.isnan(joined.mos)
+        names = list(compress(joined.names, keep))
+        return Joined(names, joined.mos[keep], joined.bytes[keep], joined.counts)
+    of = f"{missing.count:,} of {joined.counts.clips.count:,} clips have no score"
+    lines = [f"{of}:", examples(missing)]
+    if joined.counts.without_clip.count:
+        lines += ["scores without a clip:", examples(joined.counts.without_clip)]
+    raise UsageError(
+        "\n".join(lines),
+        "add their scores to corpus.scores, or\n"
+        'set corpus.missing_mos = "skip" to leave these clips out, or\n'
+        'set corpus.missing_mos = "nan" to keep them with mos = NaN',
+    )

@@ -1,0 +1,208 @@
+"""Decoding with ffmpeg: its arguments, and what its messages say about the clip."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,yuv4mpegpipe,h264,hevc,m4v,obu,rm,gxf,nut,dv"
+)
+"""Containers that hold their own frames. Playlists and scripts (concat, hls, dash), which name
+other files, are not among them."""
+
+PREPARE = "format=pix_fmts=yuv420p|yuv420p10le,settb=1,setpts=N"
+"""Filters in front of libvmaf. ffmpeg takes the nearer format: more than 8 bit a sample stays at 10,
+all else becomes 8. Frames are numbered anew, because libvmaf's filter pairs by time stamp and
+broken ones would drop frames."""
+
+
+def input_arguments(ffmpeg: Path, clip: Path, threads: int) -> list[str]:
+    """Open one clip and nothing else, and report in a form that `read_report` reads.
+
+    Parameters
+    ----------
+    ffmpeg
+        The program.
+    clip
+        Absolute path; ``file:`` keeps names such as ``-x.mp4`` or ``a:b.mp4`` from being options or
+        protocols.
+    threads
+        Decoder threads.
+    """
+    return [
+        str(ffmpeg),
+        *("-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "level+verbose"),
+        *("-protocol_whitelist", "file", "-format_whitelist", FORMATS),
+        *("-threads", str(threads), "-i", f"file:{clip}"),
+    ]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ffmpeg said about one clip.
+
+    Attributes
+    ----------
+    opened
+        The container was recognised.
+    has_video
+        It has a video stream that is not a cover picture.
+    width, height
+        Size of the decoded frames after rotation, in pixels; 0 if none came out.
+    pixel_format
+        Of the source, as ffmpeg names it.
+    bit_depth
+        Of the frames fed to libvmaf, 8 or 10.
+    fps
+        Frame rate of the stream; 0 if unknown.
+    duration
+        Of the container in seconds; 0 if unknown.
+    packets, frames, decode_errors
+        Video packets read, frames that came out, packets that could not be decoded.
+    changes
+        How often the frame size or the pixel format changed within the clip.
+    cut
+        The message that says that the file ends too early, or "".
+    errors
+        Other messages at level error or worse, from the container or the video decoder.
+    """
+
+    opened: bool
+    has_video: bool
+    width: int
+    height: int
+    pixel_format: str
+    bit_depth: int
+    fps: float
+    duration: float
+    packets: int
+    frames: int
+    decode_errors: int
+    changes: int
+    cut: str
+    errors: tuple[str, ...]
+
+
+_LINE = re.compile(r"^((?:\[[^\]]* @ 0x[0-9a-f]+\] )*)\[(\w+)\]\s*(.*)$")
+_CUT = re.compile(r"partial file|ended prematurely|Error during demuxing|Truncat", re.IGNORECASE)
+_GRAPH = re.compile(r"^w:(\d+) h:(\d+) pixfmt:(\S+) tb:\S+ fr:(\d+)/(\d+)")
+_FED = re.compile(r"Video: .*?\b(yuv420p(?:10le)?)\b.*?, (\d+)x(\d+)")
+_DURATION = re.compile(r"^Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_READ = re.compile(
+    r"^Input stream #0:\d+ \(video\): (\d+) packets read .*?; (\d+) frames decoded(?:; (\d+) dec)?"
+)
+_WRITTEN = re.compile(r"^Output stream #0:0 \(video\): (\d+) frames encoded")
+_OLD_DECODE_ERROR = re.compile(r"^Error while decoding stream #0:")
+
+
+def read_report(stderr: str) -> Report:
+    """Read ffmpeg's messages at log level ``level+verbose`` (ffmpeg 5.1 to 9).
+
+    Parameters
+    ----------
+    stderr
+        The error output of a run that began with `input_arguments`.
+
+    Returns
+    -------
+    Report
+        What could be read; a process that died early leaves zeros.
+    """
+    size = fed = (0, 0)
+    pixel_format, depth, fps, duration = "", 8, 0.0, 0.0
+    packets = frames = decode_errors = graphs = 0
+    opened = has_video = in_output = False
+    cut = ""
+    errors: list[str] = []
+    for line in stderr.splitlines():
+        matched = _LINE.match(line)
+        if not matched:
+            continue
+        context, level, text = matched.groups()
+        if text.startswith("Input #0,"):
+            opened = True
+        elif text.startswith("Output #0,"):
+            in_output = True
+        elif "Video: " in text and text.startswith("Stream #0:"):
+            if in_output and (found := _FED.search(text)):
+                depth = 10 if found[1].endswith("10le") else 8
+                fed = int(found[2]), int(found[3])
+            elif not in_output and "(attached pic)" not in text:
+                has_video = True
+        elif found := _DURATION.match(text):
+            duration = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+        elif "graph" in context and (found := _GRAPH.match(text)):
+            graphs += 1
+            if graphs == 1:
+                size = int(found[1]), int(found[2])
+                pixel_format = found[3]
+                fps = float(Fraction(int(found[4]), int(found[5]))) if int(found[5]) else 0.0
+        elif found := _READ.match(text):
+            packets = int(found[1])
+            decode_errors = int(found[3]) if found[3] else decode_errors
+        elif found := _WRITTEN.match(text):
+            frames = int(found[1])
+        elif level in ("error", "fatal", "panic"):
+            if _OLD_DECODE_ERROR.match(text):
+                decode_errors += 1
+            if context.startswith(("[out#", "[vost#", "[fc#", "[null ", "[yuv4mpegpipe ")):
+                continue
+            if context.startswith("[in#0") and _CUT.search(text):
+                cut = cut or text
+            errors.append(text)
+    width, height = fed if fed != (0, 0) else size
+    return Report(
+        opened, has_video, width, height, pixel_format, depth, fps, duration,
+        packets, frames, decode_errors, max(0, graphs - 1), cut, tuple(errors),
+    )  # fmt: skip
+
+
+def judge(report: Report, returncode: int) -> tuple[str, str] | None:
+    """What is wrong with the clip, if ffmpeg's report shows a fault of the clip itself.
+
+    Parameters
+    ----------
+    report
+        From `read_report`.
+    returncode
+        Exit status of ffmpeg.
+
+    Returns
+    -------
+    (failure class, message) or None
+    """
+    first = report.errors[0] if report.errors else f"exit status {returncode}"
+    if "not on whitelist" in first:
+        return "decode_error", "not a video file: its content is of a kind that is not read as video"
+    if not report.opened:
+        return "decode_error", f"not a video file that ffmpeg can open: {first}"
+    if not report.has_video:
+        return "no_video", "the file has no video stream"
+    if report.changes:
+        return "decode_error", "the frame size or the pixel format changes within the clip"
+    if report.frames == 0 and (report.cut or report.decode_errors):
+        return "decode_error", f"no frame could be decoded: {report.cut or first}"
+    if report.frames == 0 and report.packets == 0 and report.width == 0:
+        return "no_frames", "the video stream has no frames"
+    if report.cut:
+        return "incomplete_decode", f"{report.frames} frames decoded, then: {report.cut}"
+    if report.decode_errors:
+        return (
+            "incomplete_decode",
+            f"{report.frames} frames decoded, {report.decode_errors} packets could not be: {first}",
+        )
+    return None
+
+
+def notes(report: Report) -> list[str]:
+    """What is worth knowing of a clip that was decoded: concealed errors, less than promised."""
+    found = []
+    if report.errors:
+        found.append(f"{len(report.errors)} decoder messages, first: {report.errors[0]}")
+    seconds = report.frames / report.fps if report.fps else 0.0
+    if seconds and report.duration - seconds > max(0.5, 0.1 * report.duration):
+        found.append(f"video is {seconds:.2f} s of the container's {report.duration:.2f} s")
+    return found

@@ -1,0 +1,111 @@
+"""libvmaf's JSON log: frames and metrics by the names of the table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.schema import BY_NAME
+
+MAX_LOG_BYTES = 1 << 30
+
+
+class LogError(Exception):
+    """A log that cannot be trusted.
+
+    Attributes
+    ----------
+    failure
+        ``bad_log`` or ``missing_feature``.
+    """
+
+    def __init__(self, failure: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Log:
+    """One log of libvmaf.
+
+    Attributes
+    ----------
+    version
+        Of libvmaf.
+    backend
+        What the engine says that it ran on, or "" where it says nothing.
+    frames
+        Number of frames.
+    values
+        Feature to float64 array of shape ``(frames,)``; NaN where the log has null. Features that no
+        frame has are not in it.
+    """
+
+    version: str
+    backend: str
+    frames: int
+    values: dict[str, NDArray[np.float64]]
+
+
+def read_log(path: Path, features: Iterable[str]) -> Log:
+    """Read those features from a log.
+
+    Parameters
+    ----------
+    path
+        JSON file that libvmaf wrote.
+    features
+        Names of the table.
+
+    Raises
+    ------
+    LogError
+        The log is missing, empty, cut, not of libvmaf's layout, or a feature is in some frames only.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_LOG_BYTES:
+            raise LogError("bad_log", f"the log has {size} bytes, expected at most {MAX_LOG_BYTES}")
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise LogError("bad_log", "the engine wrote no log") from None
+    except (ValueError, RecursionError) as error:
+        what = "the log is empty" if size == 0 else f"the log is cut or not JSON: {error}"
+        raise LogError("bad_log", what) from None
+    try:
+        frames = document["frames"]
+        metrics = [frame["metrics"] for frame in frames]
+        numbers = [frame["frameNum"] for frame in frames]
+        version, backend = str(document.get("version", "")), str(document.get("backend_used", ""))
+        keys = [set(metric) for metric in metrics]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LogError("bad_log", f"the log has not the layout of libvmaf's: {error!r}") from None
+    if numbers != list(range(len(numbers))):
+        raise LogError("bad_log", "the log's frames are not numbered 0, 1, 2, ...")
+    values = {}
+    anywhere = set().union(*keys)
+    for name in features:
+        key = next((key for key in BY_NAME[name].keys if key in anywhere), None)
+        if key is None:
+            continue
+        lacking = next((i for i, have in enumerate(keys) if key not in have), None)
+        if lacking is not None:
+            raise LogError("missing_feature", f"frame {lacking} of {len(keys)} has no {name}")
+        values[name] = _as_array(name, [metric[key] for metric in metrics])
+    return Log(version, backend, len(metrics), values)
+
+
+def _as_array(name: str, column: list[object]) -> NDArray[np.float64]:
+    for value in column:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise LogError("bad_log", f"{name} is {value!r}, expected a number or null")
+    try:
+        return np.array([math.nan if v is None else v for v in column], dtype=np.float64)
+    except OverflowError:
+        raise LogError("bad_log", f"{name} holds a number beyond float64") from None

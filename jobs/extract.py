@@ -1,0 +1,277 @@
+"""One clip to one row, or one classified failure."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.clip import Clip, ClipFailedError, Extracted
+from jobs.engines.base import Engine, Pass, common_diagnosis
+from jobs.engines.decode import Report, judge, notes, read_report
+from jobs.engines.files import declared_cut, read_y4m
+from jobs.engines.logs import Log, LogError, read_log
+from jobs.engines.vmaf import VmafEngine
+from jobs.process import Finished, Stop, run
+from jobs.schema import EXTRACTORS, FEATURE_NAMES, MIN_SIDE, extractor_accepts, features_of, identity_value
+
+_SECONDS_AT_LEAST = 600.0
+_SECONDS_PER_BYTE = 300e-6
+"""Full plan on one core: 70 CPU seconds for 120 frames of 960x540 (measured), about 0.5 MB; with a
+margin for slow and crowded nodes."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the engine reads, and what is known of its frames."""
+
+    path: Path
+    report: Report | None = None
+    width: int = 0
+    height: int = 0
+    bit_depth: int = 8
+    frames: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Scored:
+    source: _Source
+    values: Mapping[str, NDArray[np.float64]]
+    refused: frozenset[str]
+    seconds: float
+
+
+def extract(
+    clip: Clip,
+    engine: Engine,
+    scratch: Path,
+    name: str,
+    *,
+    timeout: float = 0.0,
+    stop: Stop | None = None,
+    scoring: AbstractContextManager[Any] | None = None,
+) -> Extracted:
+    """Score one clip as an identity pair.
+
+    Parameters
+    ----------
+    clip
+        The clip; opened read-only.
+    engine
+        Probed.
+    scratch
+        Folder for temporary files; nothing of this clip is left in it.
+    name
+        Stem of the temporary files, unique within `scratch`.
+    timeout
+        Seconds that each child process may take; 0: from the clip's size.
+    stop
+        Ends the work early.
+    scoring
+        Held while the engine scores, not while a clip is decoded for it.
+
+    Returns
+    -------
+    Extracted
+
+    Raises
+    ------
+    ClipFailedError
+        The clip gave no row.
+    jobs.process.Stopped
+        `stop` was set.
+    UnavailableError
+        This machine cannot go on (scratch full, program gone).
+    """
+    size = _check_readable(clip.path)
+    deadline = timeout or _SECONDS_AT_LEAST + size * _SECONDS_PER_BYTE
+    try:
+        cut = declared_cut(clip.path)
+        source = _Source(clip.path)
+        if isinstance(engine, VmafEngine):
+            source = _decode(clip, engine, scratch, f"{name}.y4m", deadline, cut, stop)
+        with scoring or nullcontext():
+            scored = _score(source, engine, scratch, name, deadline, cut, stop)
+    except OSError as error:
+        raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
+    finally:
+        for path in scratch.glob(f"{name}[.-]*"):
+            path.unlink(missing_ok=True)
+    return _finish(clip, engine, scored)
+
+
+def _check_readable(path: Path) -> int:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ClipFailedError("unreadable", "not a regular file")
+        if not os.access(path, os.R_OK):
+            raise ClipFailedError("unreadable", "no permission to read it")
+    except OSError as error:
+        raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
+    if status.st_size == 0:
+        raise ClipFailedError("decode_error", "the file is empty")
+    return status.st_size
+
+
+def _decode(
+    clip: Clip, engine: VmafEngine, scratch: Path, target: str, deadline: float, cut: str, stop: Stop | None
+) -> _Source:
+    arguments = engine.decode_arguments(clip.path, target)
+    finished = run([arguments], folder=scratch, deadline=deadline, stop=stop)[0]
+    report = read_report(finished.stderr)
+    if (problem := common_diagnosis(finished) or _judge(report, finished, cut)) is not None:
+        raise ClipFailedError(*problem, finished)
+    try:
+        raw = read_y4m(scratch / target)
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        raise ClipFailedError("decode_error", f"decoding gave no usable frames: {error}", finished) from None
+    if finished.returncode != 0:
+        raise ClipFailedError("decode_error", f"ffmpeg: {finished.ending()}", finished)
+    if raw.frames == 0:
+        raise ClipFailedError("no_frames", "the video stream has no frames", finished)
+    _check_size(raw.width, raw.height)
+    return _Source(
+        scratch / target, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds
+    )
+
+
+def _judge(report: Report, finished: Finished, cut: str) -> tuple[str, str] | None:
+    problem = judge(report, finished.returncode)
+    if problem is None and cut:
+        return "incomplete_decode", f"the file is cut: {cut}"
+    return problem
+
+
+def _check_size(width: int, height: int) -> None:
+    if 0 < min(width, height) < MIN_SIDE:
+        raise ClipFailedError("too_small", f"{width}x{height}: libvmaf takes {MIN_SIDE} pixels and more")
+
+
+def _score(
+    source: _Source, engine: Engine, scratch: Path, name: str, deadline: float, cut: str, stop: Stop | None
+) -> _Scored:
+    refused: set[str] = set()
+    seconds = 0.0
+    while True:
+        passes = engine.passes(source.path, name, refused)
+        finished = _run_passes(passes, engine, scratch, deadline, stop)
+        seconds += max(one.seconds for one in finished)
+        source = _check_passes(source, engine, finished, cut)
+        logs = [
+            _read_pass(source, engine, one, done, scratch) for one, done in zip(passes, finished, strict=True)
+        ]
+        values = {name: array for log in logs for name, array in log.values.items()}
+        missing = {f for one in passes for f in one.features} - set(values)
+        extractors = {e for e in EXTRACTORS if missing & set(features_of([e]))}
+        new = {e for e in extractors if not extractor_accepts(e, source.width, source.height)}
+        refused |= new
+        if extractors == new and "vmaf" not in missing:
+            return _Scored(source, values, frozenset(refused), seconds)
+        if not new:
+            lacking = [f for f in FEATURE_NAMES if f in missing]
+            raise ClipFailedError(
+                "missing_feature",
+                f"the engine's log has no {', '.join(lacking)} ({source.width}x{source.height})",
+                finished[0],
+            )
+
+
+def _run_passes(
+    passes: list[Pass], engine: Engine, scratch: Path, deadline: float, stop: Stop | None
+) -> list[Finished]:
+    """Run them side by side; once more those that failed at start, which may pass by itself."""
+    finished: list[Finished] = []
+    again = list(range(len(passes)))
+    for _ in range(2):
+        for i in again:
+            (scratch / passes[i].log).unlink(missing_ok=True)
+        ended = run([passes[i].arguments for i in again], folder=scratch, deadline=deadline, stop=stop)
+        finished = finished or ended
+        for i, one in zip(again, ended, strict=True):
+            finished[i] = one
+        again = [i for i in again if engine.failed_at_start(finished[i])]
+        if not again:
+            break
+    return finished
+
+
+def _check_passes(source: _Source, engine: Engine, finished: list[Finished], cut: str) -> _Source:
+    """Judge how the passes ended; fills in what only a pass of the embedded engine knows."""
+    for one in finished:
+        if (problem := common_diagnosis(one)) is not None:
+            raise ClipFailedError(*problem, one)
+    if engine.reads_clips:
+        report = read_report(finished[0].stderr)
+        _check_size(report.width, report.height)
+        if not engine.blames_itself(finished[0]) and (problem := _judge(report, finished[0], cut)):
+            raise ClipFailedError(*problem, finished[0])
+        source = _Source(source.path, report, report.width, report.height, report.bit_depth, report.frames)
+    for one in finished:
+        if (problem := engine.diagnose(one)) is not None:
+            raise ClipFailedError(*problem, one)
+    return source
+
+
+def _read_pass(source: _Source, engine: Engine, one: Pass, finished: Finished, scratch: Path) -> Log:
+    try:
+        log = read_log(scratch / one.log, one.features)
+    except LogError as error:
+        raise ClipFailedError(error.failure, str(error), finished) from None
+    if (wrong := engine.wrong_backend(one, log.backend)) is not None:
+        raise ClipFailedError("engine_error", wrong, finished)
+    if log.frames != source.frames:
+        raise ClipFailedError(
+            "bad_log", f"the log has {log.frames} frames, {source.frames} were decoded", finished
+        )
+    return log
+
+
+def _finish(clip: Clip, engine: Engine, scored: _Scored) -> Extracted:
+    source = scored.source
+    assert source.report is not None
+    row: dict[str, Any] = {
+        "clip_name": clip.name, "mos": clip.mos, "width": source.width, "height": source.height
+    }  # fmt: skip
+    for name in FEATURE_NAMES:
+        if name in scored.values:
+            mean, std = aggregate(scored.values[name])
+        elif name in engine.constant():
+            mean = identity_value(name, source.bit_depth, source.width, source.height)
+            std = math.nan if math.isnan(mean) else 0.0
+        else:
+            mean = std = math.nan
+        row[f"{name}_mean"], row[f"{name}_std"] = mean, std
+    remarks = [f"{e} refuses {source.width}x{source.height}" for e in sorted(scored.refused)]
+    return Extracted(
+        row, source.frames, source.report.fps, source.report.pixel_format, source.bit_depth,
+        source.seconds, scored.seconds, (*remarks, *notes(source.report)),
+    )  # fmt: skip
+
+
+def aggregate(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and population standard deviation over the finite frames.
+
+    Parameters
+    ----------
+    values
+        float64 array of shape ``(frames,)``.
+
+    Returns
+    -------
+    mean, std : float
+        In float64 with ddof = 0; NaN for both if no frame is finite.
+    """
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return math.nan, math.nan
+    return float(finite.mean()), float(finite.std())

@@ -1,0 +1,189 @@
+"""The manifest: which clips a run consists of, immutable once it is planned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from jobs import durable
+from jobs.counts import examples, tally
+from jobs.errors import UnavailableError, UsageError, show
+from jobs.provenance import METADATA_KEY
+from jobs.run_folder import RunFolder
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("clip_name", pa.string(), nullable=False),
+        pa.field("mos", pa.float64(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("slice", pa.int32(), nullable=False),
+    ]
+)
+"""Schema of manifest.parquet; rows in byte order of clip_name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """The clips of a run.
+
+    Attributes
+    ----------
+    names
+        Paths below the clips folder, in byte order of their UTF-8.
+    mos
+        float64, shape (names,); NaN where a clip has no score.
+    bytes
+        Sizes, int64, shape (names,).
+    slices
+        Number of the slice, int32, shape (names,), from 0.
+    digest
+        ``sha256:...`` of names, mos and bytes; the cut into slices is not part of it.
+    """
+
+    names: list[str]
+    mos: NDArray[np.float64]
+    bytes: NDArray[np.int64]
+    slices: NDArray[np.int32]
+    digest: str
+
+    @property
+    def slice_count(self) -> int:
+        """Number of slices."""
+        return int(self.slices.max()) + 1
+
+    def positions(self, slice_id: int) -> NDArray[np.int64]:
+        """Ascending positions of the clips of one slice."""
+        return np.flatnonzero(self.slices == slice_id).astype(np.int64)
+
+
+def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArray[np.int64]) -> str:
+    """Hash the clips of a run.
+
+    Parameters
+    ----------
+    names
+        In byte order of their UTF-8.
+    mos
+        float64, shape (names,); every NaN counts as the same, and so do 0.0 and -0.0.
+    sizes
+        Bytes, int64, shape (names,).
+
+    Returns
+    -------
+    str
+        ``sha256:`` and 64 digits: over the number of clips, the lengths of the names in bytes
+        (int64), the names (UTF-8), mos (float64) and sizes (int64), all little-endian.
+    """
+    encoded = [name.encode() for name in names]
+    lengths = np.fromiter(map(len, encoded), "<i8", len(encoded))
+    scores = np.where(np.isnan(mos), np.nan, mos + 0.0).astype("<f8")
+    digest = hashlib.sha256(b"vmafarm manifest 1\n%d\n" % len(encoded))
+    for part in (lengths.tobytes(), b"".join(encoded), scores.tobytes(), sizes.astype("<i8").tobytes()):
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def write_manifest(folder: RunFolder, manifest: Manifest) -> None:
+    """Write manifest.parquet whole.
+
+    Raises
+    ------
+    UnavailableError
+        The run folder cannot be written.
+    """
+    metadata = {METADATA_KEY: json.dumps({"manifest": manifest.digest})}
+    table = pa.table(
+        [manifest.names, manifest.mos, manifest.bytes, manifest.slices],
+        schema=MANIFEST_SCHEMA.with_metadata(metadata),
+    )
+
+    def write(file: BinaryIO) -> None:
+        # No statistics on floats: DuckDB takes them as proof that there is no NaN.
+        pq.write_table(table, file, compression="zstd", write_statistics=["clip_name"])
+
+    durable.replace(folder.manifest, write)
+
+
+def load_manifest(folder: RunFolder) -> Manifest:
+    """Read the manifest of a run and check it against its digest.
+
+    Raises
+    ------
+    UsageError
+        There is none, or the file is not a manifest, is cut or was changed.
+    UnavailableError
+        It cannot be read.
+    """
+    path = show(str(folder.manifest))
+    hint = "restore it from a copy, or plan again under another run.name"
+    try:
+        # Not read_table: that takes a folder called key=value for another column.
+        with pq.ParquetFile(folder.manifest) as file:
+            table = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f'{path}: not there, so the run "{folder.name}" is not planned',
+            "plan it first: vmafarm plan (or make plan); or choose the run with run.name and run.root",
+        ) from None
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{path}: not a manifest, or cut: {show(str(error))}", hint) from None
+    except OSError as error:
+        raise UnavailableError(f"cannot read {path}: {error.strerror or show(str(error))}", hint) from None
+    if not table.schema.equals(MANIFEST_SCHEMA):
+        found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(table.schema))
+        expected = ", ".join(f"{name} {kind}" for name, kind in _columns(MANIFEST_SCHEMA))
+        raise UsageError(f"{path}: not a manifest: columns {found}; expected {expected}", hint)
+    names: list[str] = table["clip_name"].to_pylist()
+    mos, sizes, slices = (table[column].to_numpy() for column in ("mos", "bytes", "slice"))
+    digest = manifest_digest(names, mos, sizes)
+    if _stated_digest(table.schema) != digest or not names or slices.min() < 0:
+        raise UsageError(f"{path}: its content does not have the digest that it states", hint)
+    return Manifest(names, mos, sizes, slices, digest)
+
+
+def _columns(schema: pa.Schema) -> list[tuple[str, str]]:
+    return [(field.name, f"{field.type}{'' if field.nullable else ' not null'}") for field in schema]
+
+
+def _stated_digest(schema: pa.Schema) -> object:
+    try:
+        return json.loads((schema.metadata or {})[METADATA_KEY])["manifest"]
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def corpus_differences(frozen: Manifest, new: Manifest) -> list[str]:
+    """Say what has changed in the clips and scores, with counts and the first names.
+
+    Returns
+    -------
+    list of str
+        Lines for the terminal; empty where both have the same digest.
+    """
+    before = {name: at for at, name in enumerate(frozen.names)}
+    now = {name: at for at, name in enumerate(new.names)}
+    both = [name for name in new.names if name in before]
+    old = np.fromiter(map(before.__getitem__, both), np.int64, len(both))
+    at = np.fromiter(map(now.__getitem__, both), np.int64, len(both))
+    resized = frozen.bytes[old] != new.bytes[at]
+    same_score = (frozen.mos[old] == new.mos[at]) | (np.isnan(frozen.mos[old]) & np.isnan(new.mos[at]))
+    kinds = {
+        "added": [name for name in new.names if name not in before],
+        "removed": [name for name in frozen.names if name not in now],
+        "of another size": [both[i] for i in np.flatnonzero(resized)],
+        "with another score": [both[i] for i in np.flatnonzero(~same_score)],
+    }
+    lines = []
+    for kind, names in kinds.items():
+        if names:
+            noun = "clip" if len(names) == 1 else "clips"
+            lines += [f"{len(names):,} {noun} {kind}:", examples(tally(names))]
+    return lines

@@ -1,0 +1,265 @@
+"""Plan: scores and clips become the manifest and its slices, frozen from then on."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs import durable
+from jobs.config import Config, frozen, keys, to_toml
+from jobs.corpus import Joined, join, list_clips, settle_missing
+from jobs.counts import Counts
+from jobs.errors import UsageError, show
+from jobs.manifest import (
+    Manifest,
+    corpus_differences,
+    load_manifest,
+    manifest_digest,
+    write_manifest,
+)
+from jobs.run_folder import RunFolder
+from jobs.scores import read_scores
+from jobs.slices import balance, sample, slice_count
+
+__all__ = ["Manifest", "Plan", "load_manifest", "manifest_digest", "plan", "read_frozen"]
+
+_LIMIT = "plan.limit"
+_DIGEST = "plan.manifest"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A planned run.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    manifest
+        Its clips and slices.
+    counts
+        What was found in the corpus, those clips too that are not part of the run.
+    limit
+        Number of clips that were asked for; None: all.
+    new
+        Whether this call planned it (or would have, as a dry run); False: it was there before.
+    asked_slices
+        Number of slices that the configuration asks for; the manifest's own number counts.
+    """
+
+    folder: RunFolder
+    manifest: Manifest
+    counts: Counts
+    limit: int | None
+    new: bool
+    asked_slices: int
+
+    def lines(self) -> list[str]:
+        """Return the plan for a terminal of 80 columns."""
+        manifest = self.manifest
+        weights = np.bincount(manifest.slices, weights=manifest.bytes.astype(np.float64))
+        mean = float(weights.mean())
+        over = (float(weights.max()) / mean - 1) * 100 if mean else 0.0
+        of = f" (a sample, limit {self.limit:,})" if self.limit is not None else ""
+        lines = [
+            *self.counts.lines(),
+            f"run {self.folder.name}: {_count(len(manifest.names), 'clip')}{of}, "
+            f"{_size(int(manifest.bytes.sum()))}, {_count(manifest.slice_count, 'slice')}",
+        ]
+        if manifest.slice_count > 1:
+            lines.append(f"the heaviest slice is {over:.1f}% heavier than the mean")
+        if not self.new:
+            lines.append("already planned with the same inputs: nothing to do")
+            if self.asked_slices != manifest.slice_count:
+                lines.append(
+                    f"the cut into {_count(manifest.slice_count, 'slice')} is kept, "
+                    f"not changed to {self.asked_slices:,}: a plan is final"
+                )
+        return lines
+
+
+def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> Plan:
+    """Plan a run, or find that it is planned already.
+
+    Parameters
+    ----------
+    config
+        Its sections run, corpus, engine and slices count here.
+    limit
+        A reproducible sample of so many clips, at least 1; None: all.
+    dry_run
+        Write nothing.
+
+    Returns
+    -------
+    Plan
+        ``new`` is False where the run was planned before with the same inputs.
+
+    Raises
+    ------
+    UsageError
+        Clips or scores are not given, missing or wrong; clips lack a score; or the run is already
+        planned with other inputs.
+    UnavailableError
+        Something cannot be read or written.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit = {limit}: expected a number of clips, at least 1")
+    folder = config.folder
+    values = _freeze(config, limit)
+    planned = folder.manifest.exists()
+    if planned:
+        _refuse_other_keys(folder, read_frozen(folder), values)
+    joined = _read_corpus(config, values)
+    if limit is not None:
+        joined = _sample(joined, limit)
+    count = slice_count(len(joined.names), config.slices.count, config.slices.clips_per_slice)
+    manifest = Manifest(
+        joined.names,
+        joined.mos,
+        joined.bytes,
+        balance(joined.bytes, count),
+        manifest_digest(joined.names, joined.mos, joined.bytes),
+    )
+    if planned:
+        existing = load_manifest(folder)
+        _refuse_other_corpus(folder, existing, manifest)
+        return Plan(folder, existing, joined.counts, limit, new=False, asked_slices=count)
+    if not dry_run:
+        _write(folder, values | {_DIGEST: manifest.digest}, manifest)
+    return Plan(folder, manifest, joined.counts, limit, new=True, asked_slices=count)
+
+
+def read_frozen(folder: RunFolder) -> dict[str, Any]:
+    """Read the frozen configuration of a planned run.
+
+    Returns
+    -------
+    dict
+        ``section.key`` to value: what `jobs.config.frozen` gives, clips and scores as absolute
+        paths; ``plan.limit`` (0: all clips) and ``plan.manifest`` (its digest).
+
+    Raises
+    ------
+    UsageError
+        The file is missing or is not what `plan` wrote.
+    """
+    hint = "restore it from a copy, or plan again under another run.name"
+    path = show(str(folder.config))
+    try:
+        document = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", hint) from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not the frozen configuration: {show(str(error))}", hint) from None
+    return {
+        f"{section}.{key}": value
+        for section, table in document.items()
+        if isinstance(table, dict)
+        for key, value in table.items()
+    }
+
+
+def _freeze(config: Config, limit: int | None) -> dict[str, Any]:
+    values = frozen(config)
+    for key, what, option in (
+        ("corpus.clips", "the folder of the clips", "--clips DIR, CLIPS=DIR with make"),
+        ("corpus.scores", "the CSV file of scores", "--scores FILE, SCORES=FILE with make"),
+    ):
+        path = str(values[key])
+        if not path:
+            raise UsageError(f"{key} is not set, expected {what}", f"give it: {option}, or {key} in the file")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{key} = {show(path)}: expected a path in UTF-8", "rename it") from None
+        values[key] = os.path.abspath(path)  # noqa: PTH100: Path.absolute keeps "..", resolve follows links
+    return values | {_LIMIT: limit or 0}
+
+
+def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:
+    scores = read_scores(
+        Path(values["corpus.scores"]),
+        name_column=config.corpus.name_column,
+        mos_column=config.corpus.mos_column,
+        mos_min=config.corpus.mos_min,
+        mos_max=config.corpus.mos_max,
+    )
+    joined = join(list_clips(Path(values["corpus.clips"])), scores)
+    return settle_missing(joined, config.corpus.missing_mos)
+
+
+def _sample(joined: Joined, limit: int) -> Joined:
+    chosen = sample(joined.names, limit)
+    names = [joined.names[at] for at in chosen]
+    return Joined(names, joined.mos[chosen], joined.bytes[chosen], joined.counts)
+
+
+def _refuse_other_keys(folder: RunFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    defaults = keys()
+    lines = []
+    for key, value in now.items():
+        # A key that this version added was at its default when the run was planned.
+        was = before[key] if key in before else defaults[key].default if key in defaults else None
+        if was != value:
+            lines.append(f"  {key}: planned with {_value(key, was)}, now {_value(key, value)}")
+    if lines:
+        _refuse(folder, lines)
+
+
+def _refuse_other_corpus(folder: RunFolder, existing: Manifest, new: Manifest) -> None:
+    stated = read_frozen(folder).get(_DIGEST)
+    if stated != existing.digest:
+        raise UsageError(
+            f"{show(str(folder.manifest))} does not belong to {folder.config.name} beside it: "
+            f"digest {existing.digest}, expected {show(str(stated))}",
+            "plan again under another run.name",
+        )
+    if existing.digest != new.digest:
+        _refuse(folder, [f"  {line}" for line in corpus_differences(existing, new)])
+
+
+def _refuse(folder: RunFolder, lines: list[str]) -> None:
+    raise UsageError(
+        "\n".join([f'the run "{folder.name}" is already planned with other inputs:', *lines]),
+        "a plan is final: choose another run.name, or restore the inputs it was planned with",
+    )
+
+
+def _value(key: str, value: object) -> str:
+    if key == _LIMIT and value == 0:
+        return "all clips"
+    return show(repr(value))
+
+
+def _write(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> None:
+    try:
+        durable.make_folder(folder.path)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(
+            f"{show(str(folder.path))}: a file is in the way, expected the folder of the run",
+            "move it away, or choose another run.root or run.name",
+        ) from None
+    durable.replace_text(folder.config, to_toml(values))
+    # Last: where there is a manifest, the plan is finished.
+    write_manifest(folder, manifest)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _size(number: int) -> str:
+    """Bytes with a decimal unit."""
+    size = float(number)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"

@@ -1,0 +1,261 @@
+"""Child processes: the one place that starts them, and none outlives its deadline or its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
+_HEAD = 256 * 1024
+_TAIL = 64 * 1024
+_POLL_SECONDS = 0.1
+
+
+class Stop:
+    """A request to stop that wakes every wait at once; may be set from a signal handler."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        self._set = False
+
+    def set(self) -> None:
+        """Ask everybody to stop; may be called more than once."""
+        if not self._set:
+            self._set = True
+            os.write(self._writer, b"x")  # never read: the pipe stays readable for all
+
+    def is_set(self) -> bool:
+        """Whether `set` was called."""
+        return self._set
+
+    def fileno(self) -> int:
+        """Readable once `set` was called."""
+        return self._reader
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+class Stopped(Exception):  # noqa: N818 - not an error, the answer to a request
+    """The wait ended because a stop was asked for; the children are gone."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a child process ended.
+
+    Attributes
+    ----------
+    returncode
+        Exit status, or minus the number of the signal that killed it.
+    stderr
+        Its error output; of a flood the first 256 KiB and the last 64 KiB.
+    timed_out
+        It was killed at its deadline.
+    seconds
+        Wall time.
+    """
+
+    returncode: int
+    stderr: str
+    timed_out: bool
+    seconds: float
+
+    def last_lines(self, count: int = 8) -> list[str]:
+        """Last non-empty lines of the error output, each cut at 300 characters."""
+        lines = [line.strip()[:300] for line in self.stderr.splitlines()]
+        return [line for line in lines if line][-count:]
+
+    def ending(self) -> str:
+        """How it ended, in words."""
+        if self.returncode >= 0:
+            return f"exit status {self.returncode}"
+        try:
+            return f"killed by {signal.Signals(-self.returncode).name}"
+        except ValueError:
+            return f"killed by signal {-self.returncode}"
+
+
+def run(
+    commands: Sequence[Sequence[str]],
+    *,
+    folder: Path,
+    deadline: float,
+    stop: Stop | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> list[Finished]:
+    """Run programs side by side and wait for all of them.
+
+    Every child gets a session of its own; on every way out of this function the whole process
+    group is dead and reaped. A child is also killed by the kernel when the calling thread ends.
+
+    Parameters
+    ----------
+    commands
+        Argument lists; no shell is involved.
+    folder
+        Working directory.
+    deadline
+        Seconds until they are killed.
+    stop
+        Ends the wait early.
+    environment
+        Added to this process's own.
+
+    Returns
+    -------
+    list of Finished
+        In the order of `commands`.
+
+    Raises
+    ------
+    Stopped
+        `stop` was set.
+    OSError
+        A program cannot be started.
+    """
+    env = {**os.environ, "LC_ALL": "C", "AV_LOG_FORCE_NOCOLOR": "1", **(environment or {})}
+    ends_at = time.monotonic() + deadline
+    children: list[_Child] = []
+    try:
+        for command in commands:  # one by one: those already started must be known if the next fails
+            children.append(_Child(command, folder, env))  # noqa: PERF401
+        while any(not child.ended() for child in children):
+            if stop is not None and stop.is_set():
+                raise Stopped
+            left = ends_at - time.monotonic()
+            if left <= 0:
+                for child in children:
+                    child.time_out()
+                break
+            _wait(children, stop, min(left, _POLL_SECONDS))
+        return [child.finish() for child in children]
+    finally:
+        for child in children:
+            child.kill()
+
+
+def _wait(children: Sequence[_Child], stop: Stop | None, seconds: float) -> None:
+    poller = select.poll()
+    readers: dict[int, Callable[[], None]] = {}
+    for child in children:
+        if child.readable:
+            readers[child.fileno()] = child.read
+            poller.register(child.fileno(), select.POLLIN)
+    if stop is not None:
+        poller.register(stop.fileno(), select.POLLIN)
+    if not readers:
+        # All have closed their error output; that is nearly always the end.
+        seconds = min(seconds, 0.005)
+    for descriptor, _ in poller.poll(seconds * 1000):
+        if descriptor in readers:
+            readers[descriptor]()
+
+
+class _Child:
+    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+        self._started = time.monotonic()
+        parent = os.getpid()
+
+        def die_with_parent() -> None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before the request
+                os._exit(1)
+
+        # preexec_fn: setpriv --pdeathsig is missing on older systems, and nothing is allocated here.
+        self._process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        assert self._process.stderr is not None
+        self._pipe = self._process.stderr
+        os.set_blocking(self._pipe.fileno(), False)
+        self._head = b""
+        self._tail = b""
+        self._timed_out = False
+        self._seconds = 0.0
+        self.readable = True
+
+    def fileno(self) -> int:
+        return self._pipe.fileno()
+
+    def read(self) -> None:
+        try:
+            data = os.read(self._pipe.fileno(), 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self.readable = False
+        elif len(self._head) < _HEAD:
+            self._head += data
+        else:
+            self._tail = (self._tail + data)[-_TAIL:]
+
+    def ended(self) -> bool:
+        if self._process.poll() is None:
+            return False
+        self._seconds = self._seconds or time.monotonic() - self._started
+        return True
+
+    def time_out(self) -> None:
+        if not self.ended():
+            self._timed_out = True
+
+    def kill(self) -> None:
+        # The group may hold grandchildren although its leader is gone.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._pipe.close()
+
+    def finish(self) -> Finished:
+        if self._timed_out:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        # What is in the pipe now, and no more: a grandchild may keep it open and go on writing.
+        for _ in range(64):
+            before = len(self._head), self._tail
+            if self.readable:
+                self.read()
+            if (len(self._head), self._tail) == before:
+                break
+        text = self._head
+        if self._tail:
+            text += b"\n[... cut ...]\n" + self._tail
+        return Finished(
+            self._process.returncode,
+            text.decode("utf-8", "replace"),
+            self._timed_out,
+            self._seconds or time.monotonic() - self._started,
+        )
+
+
+def die_with(parent: int) -> None:
+    """Send this process SIGTERM when its parent ends.
+
+    Parameters
+    ----------
+    parent
+        Process id that the parent should have; if it is gone already, SIGTERM comes at once.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)

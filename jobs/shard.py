@@ -1,0 +1,192 @@
+"""Durable rows of one slice: journal, atomic Parquet, ``.done``; and what the writers before left.
+
+A row is safe once its journal record is fsynced; only then does its name stand in ``.done``. Every
+`flush_every` rows the writer puts all its rows in place as one Parquet file, and at the end removes
+the journal. A writer touches no file but its own, so two of them on one slice cannot harm each
+other; readers take the union of all journals and Parquet files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.durable import (
+    Appender,
+    checked_line,
+    json_line,
+    make_folder,
+    read_checked,
+    remove,
+    replace,
+)
+from jobs.provenance import METADATA_KEY, Provenance
+from jobs.run_folder import RunFolder
+from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+
+CLIP_LOG_SCHEMA = pa.schema(
+    [
+        pa.field("clip_name", pa.string(), nullable=False),
+        pa.field("frames", pa.int32(), nullable=False),
+        pa.field("fps", pa.float64(), nullable=False),
+        pa.field("pixel_format", pa.string(), nullable=False),
+        pa.field("bit_depth", pa.int32(), nullable=False),
+        pa.field("seconds_decoding", pa.float64(), nullable=False),
+        pa.field("seconds_scoring", pa.float64(), nullable=False),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("notes", pa.string(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("engine", pa.string(), nullable=False),
+        pa.field("writer", pa.string(), nullable=False),
+        pa.field("slice", pa.int32(), nullable=False),
+        pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""How each clip was scored, beside the rows."""
+
+
+class ShardWriter:
+    """Writes the rows of one slice, for one writer.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    slice_id
+        The slice.
+    writer
+        Unique name of this writer; no two processes ever share one.
+    provenance
+        What determines the values; stands in the shard's metadata.
+    flush_every
+        Rows between two atomic writes.
+    """
+
+    def __init__(
+        self, folder: RunFolder, slice_id: int, writer: str, provenance: Provenance, flush_every: int
+    ) -> None:
+        shards, logs = folder.shard_folder(slice_id), folder.clip_log_folder(slice_id)
+        make_folder(shards)
+        make_folder(logs)
+        self._shard = shards / f"{writer}.parquet"
+        self._clip_log = logs / f"{writer}.parquet"
+        self._metadata = {METADATA_KEY: provenance.as_json().encode()}
+        self._flush_every = flush_every
+        self._rows: list[dict[str, Any]] = []
+        self._entries: list[dict[str, Any]] = []
+        self._flushed = 0
+        self._journal = Appender(shards / f"{writer}.journal")
+        self._journal.append(checked_line({"provenance": provenance.as_dict()}))
+        self._done = Appender(shards / f"{writer}.done", durable=False)
+
+    def append(self, row: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+        """Make one row durable, then count its clip as done.
+
+        Parameters
+        ----------
+        row
+            The 48 columns.
+        entry
+            The clip log's columns, ``finished_at`` as datetime.
+        """
+        record = {
+            "row": {name: _to_json(row[name]) for name in COLUMNS},
+            "log": {**entry, "finished_at": entry["finished_at"].isoformat()},
+        }
+        self._journal.append(checked_line(record))
+        self._done.append(json_line(row["clip_name"]))
+        self._rows.append({name: row[name] for name in COLUMNS})
+        self._entries.append(dict(entry))
+        if len(self._rows) - self._flushed >= self._flush_every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put all rows so far in place as one Parquet file."""
+        if self._flushed == len(self._rows):
+            return
+        entries = pa.Table.from_pylist(self._entries, schema=CLIP_LOG_SCHEMA)
+        replace(self._clip_log, partial(_write_table, entries, floats=CLIP_LOG_SCHEMA))
+        rows = pa.Table.from_pylist(self._rows, schema=ARROW_SCHEMA.with_metadata(self._metadata))
+        replace(self._shard, partial(_write_table, rows, floats=ARROW_SCHEMA))
+        self._flushed = len(self._rows)
+
+    def close(self) -> None:
+        """Flush, and remove the journal, whose rows all stand in the Parquet file now."""
+        self.flush()
+        self._journal.close()
+        self._done.close()
+        remove(self._journal.path)
+
+
+def _write_table(table: pa.Table, file: BinaryIO, *, floats: pa.Schema) -> None:
+    # Row-group minima and maxima of floats leave NaN out, and readers that trust them lose it.
+    counted = [field.name for field in floats if not pa.types.is_floating(field.type)]
+    pq.write_table(table, file, compression="zstd", write_statistics=counted)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        if not math.isnan(value):
+            raise ValueError("an infinite value cannot be a row's")
+        return None
+    return value
+
+
+def row_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A journal's row as it was appended: null is NaN again."""
+    row = dict(record)
+    for name in ("mos", *FEATURE_COLUMNS):
+        if row[name] is None:
+            row[name] = math.nan
+    return row
+
+
+def entry_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A journal's clip log entry as it was appended."""
+    return {**record, "finished_at": datetime.fromisoformat(record["finished_at"]).astimezone(UTC)}
+
+
+def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
+    """Names of the clips that have a durable row in these slices, whoever wrote it.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    slices
+        Slices to look at.
+
+    Returns
+    -------
+    set of str
+        A shard that cannot be read counts as empty: its clips are done again, and the merge names
+        the file.
+    """
+    done: set[str] = set()
+    for slice_id in slices:
+        shards = folder.shard_folder(slice_id)
+        for path in sorted(shards.glob("*.parquet")):
+            done.update(_names_in(path))
+        for path in sorted(shards.glob("*.journal")):
+            try:
+                records, _ = read_checked(path)
+            except FileNotFoundError:  # its writer has finished meanwhile, its shard has the rows
+                done.update(_names_in(path.with_suffix(".parquet")))
+                continue
+            done.update(record["row"]["clip_name"] for record in records if "row" in record)
+    return done
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        table = pq.ParquetFile(path).read(columns=["clip_name"])
+    except (OSError, pa.ArrowException, KeyError):
+        return []
+    return [name for name in table.column("clip_name").to_pylist() if isinstance(name, str)]

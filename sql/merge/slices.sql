@@ -1,0 +1,13 @@
+{#- How many rows the slices have of those planned. #}
+SELECT
+    count(*) AS slices,
+    count(*) FILTER (WHERE rows = 0) AS empty,
+    count(*) FILTER (WHERE rows > 0 AND rows < planned) AS partial,
+    min(rows) AS fewest_rows,
+    max(rows) AS most_rows
+FROM (
+    SELECT slice, count(*) AS planned, count(*) - count(problems.clip_name) AS rows
+    FROM read_parquet({{ manifest | literal }}, can_have_nan = true, hive_partitioning = false) AS manifest
+    LEFT JOIN (SELECT clip_name FROM problems WHERE missing) AS problems USING (clip_name)
+    GROUP BY slice
+)

@@ -1,0 +1,158 @@
+"""When and how the stand-in misbehaves; each name is one way in which the real program is known to fail."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NoReturn
+
+MISBEHAVIOURS = {
+    "cuda_init_falls_back": "says that CUDA did not start, goes on on the CPU, exit 0 (--backend cuda)",
+    "cuda_init_exit_100": "CUDA does not start: exit 100 (--backend cuda; newer builds)",
+    "no_models": "built without xxd: no model can be loaded, exit 255; without --model a usage error",
+    "no_models_silently": "no model and not a word: the log has no vmaf, exit 0",
+    "abort_without_output": "SIGABRT, nothing on stderr",
+    "exit_255": "a run-time error",
+    "flush_failure_234": "problem flushing context, exit 234",
+    "log_not_written": "exit 0 without a log (older builds)",
+    "log_empty": "exit 0, the log has no byte",
+    "log_cut": "exit 0, the log ends in the middle",
+    "log_short": "exit 0, the last frame is not in the log",
+    "log_missing_key": "exit 0, the last key that counts is missing in the middle frame",
+    "nan_everywhere": "exit 0, every score is null",
+    "fails_first_time": "CUDA does not start, exit 255; the next run succeeds",
+    "enomem": "out of memory (-ENOMEM), exit 244",
+    "hangs": "never ends",
+    "ignores_sigterm": "never ends, and ignores SIGTERM",
+    "slow": "waits, then scores",
+    "forks_child_keeping_pipe": "ends, but a child of it keeps stdout and stderr open",
+    "floods_stderr": "writes megabytes to stderr, then scores",
+    "usage_error": "older build: does not know --backend, exit 1",
+    "no_no_prediction": "older build: does not know --no_prediction, exit 1",
+}
+_ON_CUDA_ONLY = {"cuda_init_falls_back", "cuda_init_exit_100"}
+_PROBE = (240, 240, 2)
+
+
+def fail(status: int, *lines: str) -> NoReturn:
+    """End with this status and these lines on stderr."""
+    sys.stderr.write("".join(line + "\n" for line in lines))
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def is_due(settings: dict[str, Any], folder: str, arguments: list[str], clip: tuple[int, int, int]) -> bool:
+    """Whether this run is one that misbehaves; counts it.
+
+    Parameters
+    ----------
+    settings, folder
+        As written by `write_standin`.
+    arguments
+        Of the command line.
+    clip
+        Width, height and number of frames of the reference (0: not known).
+    """
+    if settings["only_with"]:
+        words = {word for argument in arguments for word in (argument, *argument.split("=", 1))}
+        wanted = settings["only_with"]
+        if not words & {wanted, f"{wanted}_cuda"}:
+            return False
+    if settings["spares_probe"] and clip == _PROBE:
+        return False
+    if not settings["after"] and not settings["times"]:
+        return True
+    run = _count(f"{folder}/runs")
+    first = settings["after"]
+    return run >= first and (not settings["times"] or run < first + settings["times"])
+
+
+def _count(path: str) -> int:
+    """Runs before this one; exact with several processes at once."""
+    with open(path, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0, os.SEEK_END)
+        before = file.tell()
+        file.write(b".")
+    return before
+
+
+def take_a_place(folder: str, places: int) -> None:
+    """Hold one of so many places until this process ends, or run out of memory."""
+    for place in range(places):
+        file = os.open(f"{folder}/place-{place}", os.O_RDWR | os.O_CREAT, 0o644)  # never inherited
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+        else:
+            return
+    _run_out_of_memory()
+
+
+def _run_out_of_memory() -> NoReturn:
+    fail(
+        244,
+        "problem fetching picture from pool: Cannot allocate memory (-ENOMEM)",
+        "problem flushing context",
+    )
+
+
+def before_scoring(how: str, settings: dict[str, Any], backend: str) -> str:
+    """Misbehave ahead of any score; returns the backend that is used from here on."""
+    seconds = settings["seconds"]
+    if how in _ON_CUDA_ONLY and backend != "cuda":
+        return backend
+    if how == "cuda_init_falls_back":
+        sys.stderr.write("problem during vmaf_cuda_state_init, using CPU\n")
+        return "cpu"
+    if how == "cuda_init_exit_100":
+        fail(100, "problem during vmaf_cuda_state_init")
+    if how == "fails_first_time":
+        fail(255, "problem during vmaf_cuda_import_state")
+    if how == "abort_without_output":
+        os.abort()
+    if how == "exit_255":
+        fail(255, "", "problem reading pictures")
+    if how == "enomem":
+        _run_out_of_memory()
+    if how == "ignores_sigterm":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if how in ("hangs", "ignores_sigterm"):
+        time.sleep(seconds)
+        fail(255, f"hung for {seconds} s")
+    if how == "slow":
+        time.sleep(seconds)
+    if how == "floods_stderr":
+        line = b"libvmaf WARNING something is not quite as it should be, and this line says so at length\n"
+        for _ in range(settings["megabytes"] * 1024 * 1024 // len(line) + 1):
+            sys.stderr.buffer.write(line)
+    if how == "forks_child_keeping_pipe":
+        subprocess.Popen(["sleep", str(seconds)])
+    return backend
+
+
+def change_frames(how: str, frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The frames of the log, as a misbehaving build gives them."""
+    if how == "log_short":
+        return frames[:-1]
+    if how == "log_missing_key" and frames:
+        metrics = frames[len(frames) // 2]["metrics"]
+        metrics.pop([key for key in metrics if "_v2_" not in key][-1])  # motion_v2's feed no column
+    if how == "nan_everywhere":
+        for frame in frames:
+            frame["metrics"] = dict.fromkeys(frame["metrics"], float("nan"))
+    return frames
+
+
+def change_log(how: str, text: str) -> str:
+    """The text of the log, as a misbehaving build writes it."""
+    if how == "log_empty":
+        return ""
+    if how == "log_cut":
+        return text[: len(text) * 2 // 3]
+    return text
