@@ -68,9 +68,19 @@ def load(
     return config, origins
 
 
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Keys and values as TOML, one table a section."""
-    return "\n".join(_toml_lines(values, lambda key: []))
+def to_toml(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> str:
+    """Keys and values as TOML, one table a section; with `origins`, where each value comes from."""
+    lines = _toml_lines(values, lambda key: [])
+    if origins is None:
+        return "\n".join(lines)
+    section = ""
+    for i, line in enumerate(lines):
+        if line.startswith("["):
+            section = line[1:-1]
+        elif " = " in line:
+            key = f"{section}.{line.split(' = ')[0]}"
+            lines[i] = f"{line}  # {show(origins[key])}"
+    return "\n".join(lines)
 
 
 def template() -> str:

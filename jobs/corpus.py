@@ -20,11 +20,11 @@ from jobs.errors import UnavailableError, UsageError, show
 from jobs.scores import Scores
 
 VIDEO_EXTENSIONS = frozenset(
-    [
+    (
         *("3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "h264", "h265", "hevc", "ivf", "m2t"),
         *("m2ts", "m2v", "m4v", "mj2", "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "nut"),
         *("obu", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob", "webm", "wmv", "y4m"),
-    ]
+    )
 )
 """What makes a file a clip, without regard to case."""
 
@@ -104,9 +104,9 @@ def list_clips(folder: Path) -> Clips:
     scan = _Scan(str(folder))
     scan.run()
     if not scan.sizes:
-        found = [line for line in scan.counts().lines() if not line.endswith(" 0")]
+        others = [line for line in scan.counts().lines() if not line.endswith(" 0")]
         raise UsageError(
-            "\n".join([f"{shown}: no clips in it or its subfolders", *found]),
+            "\n".join([f"{shown}: no clips in it or its subfolders", *others]),
             f"{hint}; a clip is a file called *.mp4, *.mkv, *.mov, *.avi, *.webm, *.y4m, ...",
         )
     names = sorted(scan.sizes)  # by code point, which is the byte order of UTF-8
@@ -290,8 +290,7 @@ def settle_missing(joined: Joined, missing_mos: Literal["error", "skip", "nan"])
         keep = ~np.isnan(joined.mos)
         names = list(compress(joined.names, keep))
         return Joined(names, joined.mos[keep], joined.bytes[keep], joined.counts)
-    of = f"{missing.count:,} of {joined.counts.clips.count:,} clips have no score"
-    lines = [f"{of}:", examples(missing)]
+    lines = [f"{missing.count:,} of {joined.counts.clips.count:,} clips have no score:", examples(missing)]
     if joined.counts.without_clip.count:
         lines += ["scores without a clip:", examples(joined.counts.without_clip)]
     raise UsageError(

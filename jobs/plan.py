@@ -27,7 +27,7 @@ from jobs.run_folder import RunFolder
 from jobs.scores import read_scores
 from jobs.slices import balance, sample, slice_count
 
-__all__ = ["Manifest", "Plan", "load_manifest", "manifest_digest", "plan", "read_frozen"]
+__all__ = ["Manifest", "Plan", "load_manifest", "manifest_digest", "plan", "read_frozen", "with_frozen"]
 
 _LIMIT = "plan.limit"
 _DIGEST = "plan.manifest"
@@ -166,6 +166,23 @@ def read_frozen(folder: RunFolder) -> dict[str, Any]:
     }
 
 
+def with_frozen(config: Config) -> Config:
+    """Take what a planned run has frozen in place of what the configuration says now.
+
+    Raises
+    ------
+    UsageError
+        The run is not planned, or its frozen configuration is damaged.
+    """
+    load_manifest(config.folder)
+    sections: dict[str, dict[str, Any]] = config.model_dump()
+    for key, value in read_frozen(config.folder).items():
+        section, _, name = key.partition(".")
+        if name in sections.get(section, {}):
+            sections[section][name] = value
+    return Config.model_validate(sections)
+
+
 def _freeze(config: Config, limit: int | None) -> dict[str, Any]:
     values = frozen(config)
     for key, what, option in (
@@ -179,7 +196,8 @@ def _freeze(config: Config, limit: int | None) -> dict[str, Any]:
             path.encode()
         except UnicodeEncodeError:
             raise UsageError(f"{key} = {show(path)}: expected a path in UTF-8", "rename it") from None
-        values[key] = os.path.abspath(path)  # noqa: PTH100: Path.absolute keeps "..", resolve follows links
+        # Without ".." but as the user names it: resolving links would tie the run to today's targets.
+        values[key] = os.path.abspath(path)  # noqa: PTH100
     return values | {_LIMIT: limit or 0}
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from jobs.durable import replace_text
+from jobs.errors import UsageError, show
 from jobs.schema import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
 
 METADATA_KEY = b"vmafarm"
@@ -92,3 +95,43 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
         else:
             lines.append(f"{key}: found {have!r}, expected {want!r}")
     return lines
+
+
+def read_frozen(path: Path) -> Provenance | None:
+    """The provenance that the first extraction of a run has frozen, or None before that.
+
+    Raises
+    ------
+    UsageError
+        The file is damaged.
+    """
+    try:
+        return Provenance.from_dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{show(str(path))} is damaged: {error!r}",
+            "remove it, and the next extraction writes it anew; the merge compares it with every shard",
+        ) from None
+
+
+def freeze(path: Path, provenance: Provenance) -> None:
+    """Write down what determines the values of a run, or check that it is still the same.
+
+    Raises
+    ------
+    UsageError
+        The run was begun with another engine, version or plan.
+    """
+    frozen = read_frozen(path)
+    if frozen is None:
+        replace_text(path, provenance.as_json() + "\n")
+        frozen = read_frozen(path)  # another element may have been faster, with another engine
+    if frozen != provenance:
+        assert frozen is not None
+        raise UsageError(
+            "this run was begun with another engine; its rows cannot be mixed with new ones:\n"
+            + "\n".join(differences(provenance.as_dict(), frozen.as_dict())),
+            "use the same engine again, or begin another run (run.name)",
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ MOS_COLUMNS = ("mos", "video_score", "score")
 beside it, and there ``mos`` is the score on the scale from 1 to 5."""
 
 _EXAMPLES = 3
+_BLANKS_AFTER_QUOTE = re.compile(r'"[ \t]+(?=[,\r\n]|\Z)')
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ def read_scores(path: Path, *, name_column: str, mos_column: str, mos_min: float
         The file cannot be read.
     """
     text = _read_text(path)
-    lines = io.StringIO(text, newline="").readlines()
+    lines = io.StringIO(_close_up(text), newline="").readlines()
     header, names, texts, numbers = _read_columns(path, lines, name_column, mos_column)
     if not names:
         raise UsageError(
@@ -106,6 +108,18 @@ def _read_text(path: Path) -> str:
     if not text.strip():
         raise UsageError(f"{shown}: empty, expected a header and one row a clip", hint)
     return text
+
+
+def _close_up(text: str) -> str:
+    """Drop white space between a closing quote and the end of its field, which the reader refuses."""
+    parts = []
+    at = quotes = 0
+    for found in _BLANKS_AFTER_QUOTE.finditer(text):
+        quotes += text.count('"', at, found.end())
+        closing = quotes % 2 == 0
+        parts.append(text[at : found.start() + 1] if closing else text[at : found.end()])
+        at = found.end()
+    return "".join([*parts, text[at:]])
 
 
 def _read_columns(

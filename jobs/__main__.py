@@ -1,0 +1,39 @@
+"""The command ``vmafarm``: runs a verb and turns errors into one message and an exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from jobs.errors import INCOMPLETE, VmafarmError
+
+
+def main() -> None:
+    """Run the command line; always ends the process."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        from jobs.cli import app
+
+        app()
+    except VmafarmError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(INCOMPLETE)
+    except BrokenPipeError:
+        # The reader has gone (| head); nothing can be said to it any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(INCOMPLETE)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

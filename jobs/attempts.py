@@ -1,0 +1,129 @@
+"""The tries that a clip gets, by many threads at once, and how many clips are scored at once."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.clip import Clip, ClipFailedError, Extracted
+from jobs.engines import Engine
+from jobs.extract import extract
+from jobs.failures import ENGINE_FAULTS
+from jobs.process import Stop
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one clip.
+
+    Attributes
+    ----------
+    clip
+        The clip.
+    extracted
+        Its row, or None if every try failed.
+    failures
+        Number (from 1) and failure of each try that failed.
+    """
+
+    clip: Clip
+    extracted: Extracted | None
+    failures: list[tuple[int, ClipFailedError]]
+
+
+class Attempts:
+    """Runs the tries of clips; `run` is called from many threads.
+
+    While a clip is scored, the next one may be decoded: an engine that reads raw frames gets one
+    thread more than may score at once. Each thread holds one clip, so the scratch folder never holds
+    the frames of more than `at_once` clips.
+
+    Parameters
+    ----------
+    engine
+        Probed.
+    scratch
+        Folder for temporary files.
+    stop
+        Ends everything early.
+    workers
+        Clips that are scored at once.
+    tries
+        Tries that a clip gets.
+    timeout
+        Seconds for each child process; 0: from the clip's size.
+    probe
+        Raises UnavailableError if the engine does not even score a built-in clip.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        scratch: Path,
+        stop: Stop,
+        workers: int,
+        tries: int,
+        timeout: float,
+        probe: Callable[[Path], object],
+    ) -> None:
+        self.at_once = workers if engine.reads_clips else workers + 1
+        self._engine = engine
+        self._scratch = scratch
+        self._stop = stop
+        self._tries = tries
+        self._timeout = timeout
+        self._probe = probe
+        self._numbers = itertools.count()
+        self._slots = workers
+        self._permits = threading.Semaphore(workers)
+        self._lock = threading.Lock()
+
+    def run(self, clip: Clip) -> Outcome:
+        """Try until there is a row or the tries are used up.
+
+        Raises
+        ------
+        jobs.process.Stopped
+            The stop was set.
+        UnavailableError
+            This machine cannot go on; the clip is not to blame.
+        """
+        failures: list[tuple[int, ClipFailedError]] = []
+        for attempt in range(1, self._tries + 1):
+            with self._lock:
+                name = f"clip-{next(self._numbers):06d}"
+            try:
+                extracted = extract(
+                    clip, self._engine, self._scratch, name,
+                    timeout=self._timeout, stop=self._stop, scoring=self._scoring(),
+                )  # fmt: skip
+            except ClipFailedError as failed:
+                self._look_after(failed)
+                failures.append((attempt, failed))
+            else:
+                return Outcome(clip, extracted, failures)
+        return Outcome(clip, None, failures)
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        with self._permits:
+            yield
+
+    def _look_after(self, failed: ClipFailedError) -> None:
+        if failed.failure == "out_of_memory":
+            self._score_fewer()
+        elif failed.failure in ENGINE_FAULTS:
+            # A clip is charged only if the engine still works without it.
+            with self._lock:
+                self._probe(self._scratch)
+
+    def _score_fewer(self) -> None:
+        with self._lock:
+            if self._slots == 1:
+                return
+            self._slots -= 1
+        self._permits.acquire()  # for good

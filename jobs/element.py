@@ -1,0 +1,299 @@
+"""One element: takes slice after slice, scores their clips, and writes shards."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jobs.attempts import Attempts, Outcome
+from jobs.clip import Clip
+from jobs.config import Config
+from jobs.durable import Appender, json_line, make_folder
+from jobs.engines import make_engine
+from jobs.errors import INCOMPLETE, VmafarmError
+from jobs.failures import ENGINE_FAULTS, FailureRecord, read_failures, set_aside
+from jobs.lifetime import signals_set, watch
+from jobs.manifest import Manifest, load_manifest
+from jobs.process import Stop, Stopped, die_with
+from jobs.provenance import Provenance, freeze
+from jobs.run_folder import RunFolder
+from jobs.scratch import scratch_folder
+from jobs.shard import ShardWriter, read_done
+
+
+@dataclass(frozen=True)
+class ElementSpec:
+    """What an element is to do; crosses to its process as a pickle.
+
+    Attributes
+    ----------
+    config
+        The configuration, as `Config.model_dump` gives it.
+    slices
+        Slices to work on, in this order.
+    job
+        Name of the job for the writer's name.
+    launcher
+        Process id to live no longer than, or 0.
+    environment
+        Variables to set, or to remove where None: submitit's local executor hides the GPUs.
+    """
+
+    config: dict[str, Any]
+    slices: tuple[int, ...]
+    job: str = "local"
+    launcher: int = 0
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ElementResult:
+    """How an element ended.
+
+    Attributes
+    ----------
+    done
+        Rows written by this element.
+    failed
+        Clips that failed, by class.
+    stopped
+        It was asked to stop before its work was done.
+    exit_code, message, hint
+        Of the error that ended it, or 0 and "".
+    """
+
+    done: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+    stopped: bool = False
+    exit_code: int = 0
+    message: str = ""
+    hint: str = ""
+
+
+def run_element(spec: ElementSpec) -> ElementResult:
+    """Work through the slices; never raises an error of our own, the result carries it.
+
+    Parameters
+    ----------
+    spec
+        What to do.
+
+    Returns
+    -------
+    ElementResult
+    """
+    for name, value in spec.environment.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    stop = Stop()
+    with signals_set(stop):
+        if spec.launcher:
+            die_with(os.getppid())
+            watch(spec.launcher, stop)
+        element = _Element(spec, stop)
+        try:
+            element.run()
+        except Stopped:
+            pass
+        except VmafarmError as error:
+            return element.result(error.exit_code, error.message, error.hint)
+        return element.result(INCOMPLETE if stop.is_set() else 0)
+
+
+class _Element:
+    def __init__(self, spec: ElementSpec, stop: Stop) -> None:
+        self._spec = spec
+        self._stop = stop
+        self._config = Config.model_validate(spec.config)
+        self._folder = self._config.folder
+        self._host = socket.gethostname()
+        self._writer = writer_name(spec.job, self._host)
+        self._shards: dict[int, ShardWriter] = {}
+        self._failures: Appender | None = None
+        self._done = 0
+        self._failed: Counter[str] = Counter()
+        self._in_a_row = 0
+
+    def result(self, exit_code: int, message: str = "", hint: str = "") -> ElementResult:
+        return ElementResult(self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint)
+
+    def run(self) -> None:
+        extract = self._config.extract
+        manifest = load_manifest(self._folder)
+        todo = find_todo(self._folder, self._config, manifest, self._spec.slices)
+        if not todo:
+            return
+        engine = make_engine(self._config.engine)
+        with scratch_folder(extract.scratch) as scratch:
+            info = engine.probe(scratch, self._stop)
+            self._provenance = Provenance(
+                info.kind, info.version, info.libvmaf_version, info.decoder_version,
+                info.plan, info.backend, info.constant, manifest.digest,
+            )  # fmt: skip
+            freeze(self._folder.provenance, self._provenance)
+            workers = worker_count(extract.workers, self._config.engine.threads)
+            attempts = Attempts(
+                engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again
+            )
+            remaining = Counter(clip.slice for clip in todo)
+            try:
+                with closing(self._outcomes(attempts, iter(todo))) as outcomes:
+                    for outcome in outcomes:
+                        self._take(outcome)
+                        remaining[outcome.clip.slice] -= 1
+                        if not remaining[outcome.clip.slice]:
+                            self._close(outcome.clip.slice)
+            finally:
+                self._close_all()
+
+    def _probe_again(self, scratch: Path) -> None:
+        # A second engine: the first one is in use by other threads.
+        make_engine(self._config.engine).probe(scratch, self._stop)
+
+    def _outcomes(self, attempts: Attempts, todo: Iterator[Clip]) -> Generator[Outcome, None, None]:
+        """Work on a few clips at once; on the way out no clip is in work any more."""
+        pool = ThreadPoolExecutor(attempts.at_once, thread_name_prefix="clip")
+        working: set[Future[Outcome]] = set()
+        try:
+            while True:
+                if not self._stop.is_set():
+                    for clip in islice(todo, attempts.at_once - len(working)):
+                        working.add(pool.submit(attempts.run, clip))
+                if not working:
+                    return
+                # A timeout, because a signal's handler runs only between two waits.
+                finished, working = wait(working, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    with suppress(Stopped):
+                        yield future.result()
+        except BaseException:
+            self._stop.set()  # the others end at once; this error is the one to tell
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take(self, outcome: Outcome) -> None:
+        clip = outcome.clip
+        for attempt, failed in outcome.failures:
+            record = FailureRecord(
+                clip.name, failed.failure, failed.message, failed.stderr, attempt,
+                clip.slice, self._host, self._writer, datetime.now(UTC).isoformat(),
+            )  # fmt: skip
+            if self._failures is None:
+                make_folder(self._folder.failures)
+                self._failures = Appender(self._folder.failures / f"{self._writer}.jsonl")
+            self._failures.append(json_line(record.as_dict()))
+        if outcome.extracted is None:
+            self._count_failure(outcome)
+            return
+        self._in_a_row = 0
+        extracted = outcome.extracted
+        entry = {
+            "clip_name": clip.name,
+            "frames": extracted.frames,
+            "fps": extracted.fps,
+            "pixel_format": extracted.pixel_format,
+            "bit_depth": extracted.bit_depth,
+            "seconds_decoding": extracted.seconds_decoding,
+            "seconds_scoring": extracted.seconds_scoring,
+            "attempts": len(outcome.failures) + 1,
+            "notes": "; ".join(extracted.notes),
+            "host": self._host,
+            "engine": self._provenance.engine,
+            "writer": self._writer,
+            "slice": clip.slice,
+            "finished_at": datetime.now(UTC),
+        }
+        self._shard(clip.slice).append(extracted.row, entry)
+        self._done += 1
+
+    def _count_failure(self, outcome: Outcome) -> None:
+        failed = outcome.failures[-1][1]
+        self._failed[failed.failure] += 1
+        self._in_a_row = self._in_a_row + 1 if failed.failure in ENGINE_FAULTS else 0
+        if self._in_a_row >= self._config.extract.max_engine_failures:
+            raise EngineBrokenError(
+                f"{self._in_a_row} engine failures in a row, the last one: {failed.message}",
+                f"look at {self._folder.failures}; run again when the engine works",
+            )
+
+    def _shard(self, slice_id: int) -> ShardWriter:
+        if slice_id not in self._shards:
+            self._shards[slice_id] = ShardWriter(
+                self._folder, slice_id, self._writer, self._provenance, self._config.extract.flush_every
+            )
+        return self._shards[slice_id]
+
+    def _close(self, slice_id: int) -> None:
+        shard = self._shards.pop(slice_id, None)
+        if shard is not None:
+            shard.close()
+
+    def _close_all(self) -> None:
+        # If the disk is full, the rows stand in the journals and the error that told is on its way.
+        for slice_id in list(self._shards):
+            with suppress(VmafarmError):
+                self._close(slice_id)
+        if self._failures is not None:
+            self._failures.close()
+
+
+class EngineBrokenError(VmafarmError):
+    """The engine fails on this machine whatever the clip (exit status 3)."""
+
+    exit_code = 3
+
+
+def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tuple[int, ...]) -> list[Clip]:
+    """Clips of these slices that have no row and are not set aside.
+
+    Parameters
+    ----------
+    folder, config, manifest
+        The run.
+    slices
+        In the order in which they are to be done.
+
+    Returns
+    -------
+    list of Clip
+        Clips that failed before come last: should the engine fail on them again and end the element,
+        the others are done.
+    """
+    done = read_done(folder, slices)
+    records = read_failures(folder.failures)
+    aside = set_aside(records, config.extract.retries + 1, {r.host for r in records})
+    failed_before = {record.clip_name for record in records}
+    clips = Path(config.corpus.clips)
+    todo = []
+    for slice_id in slices:
+        for i in manifest.positions(slice_id):
+            name = manifest.names[i]
+            if name not in done and name not in aside:
+                todo.append(Clip(name, clips / name, float(manifest.mos[i]), slice_id))
+    return sorted(todo, key=lambda clip: clip.name in failed_before)
+
+
+def worker_count(workers: str | int, threads: int) -> int:
+    """Clips at once: as configured, or as many as this process has processors for."""
+    if isinstance(workers, int):
+        return workers
+    return max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def writer_name(job: str, host: str) -> str:
+    """A name that no other writer has, of characters that are safe in any file name."""
+    name = f"{job}-{host[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)

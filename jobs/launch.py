@@ -1,0 +1,152 @@
+"""Starts elements through submitit and waits for them; here the local executor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from jobs.config import Config
+from jobs.durable import make_folder
+from jobs.element import ElementResult, ElementSpec, run_element
+from jobs.errors import UnavailableError, show
+
+_POLL_SECONDS = 0.2
+_END_SECONDS = 60.0
+_YEAR_MINUTES = 60 * 24 * 365
+"""submitit's local executor kills a job after two minutes unless told otherwise."""
+
+
+def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) -> ElementResult:
+    """Score slices on this machine and wait until that is done.
+
+    submitit's local executor starts all jobs at once, so there is one element for each group of
+    workers, and each takes slice after slice: one group on the CPU, one a GPU.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    slices
+        Slices with something left to do.
+    watch
+        Called a few times a second while the elements run.
+
+    Returns
+    -------
+    ElementResult
+        Of all elements together.
+
+    Raises
+    ------
+    UnavailableError
+        An element ended without a result.
+    """
+    logs = config.folder.logs
+    make_folder(logs)
+    logs.chmod(0o700)  # submitit's pickles lie here
+    groups = _groups(config, slices)
+    executor = submitit.LocalExecutor(folder=_plain(logs))
+    executor.update_parameters(timeout_min=_YEAR_MINUTES)
+    with _interrupts_ignored():
+        jobs = [executor.submit(run_element, spec) for spec in groups]
+    try:
+        while not all(job.done() for job in jobs):
+            watch()
+            time.sleep(_POLL_SECONDS)
+    except BaseException:
+        _end(jobs)
+        raise
+    watch()
+    return _together([_result(job) for job in jobs])
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """GPUs that this process may use: by CUDA_VISIBLE_DEVICES, else all NVIDIA devices."""
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [gpu for gpu in listed.split(",") if gpu.strip()]
+    devices = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    return sorted((name for name in devices if name.isdigit()), key=int)
+
+
+def _groups(config: Config, slices: Sequence[int]) -> list[ElementSpec]:
+    document = config.model_dump()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus: Sequence[str | None] = [given]
+    if config.engine.backend == "cuda":
+        gpus = visible_gpus(os.environ) or [given]
+    return [
+        ElementSpec(
+            document, tuple(slices[i :: len(gpus)]), "local", os.getpid(), {"CUDA_VISIBLE_DEVICES": gpu}
+        )
+        for i, gpu in enumerate(gpus)
+        if slices[i :: len(gpus)]
+    ]
+
+
+def _plain(folder: Path) -> str:
+    # submitit puts job ids in place of %j in the folder's name.
+    if "%" in str(folder):
+        raise UnavailableError(
+            f"the run folder's path contains a percent sign, which submitit cannot take: {show(str(folder))}",
+            "choose another run.root",
+        )
+    return str(folder.absolute())
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    # submitit's process kills the element a second after Ctrl-C; it inherits this and leaves the
+    # ending to us.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(jobs: Sequence[Any]) -> None:
+    """Have the elements put their rows in place and end; they need no second asking."""
+    with _interrupts_ignored():
+        for job in jobs:
+            if job._process is not None and job._process.poll() is None:
+                job._process.terminate()  # submitit's process hands SIGTERM on
+        ends_at = time.monotonic() + _END_SECONDS
+        while time.monotonic() < ends_at and not all(job.done() for job in jobs):
+            time.sleep(_POLL_SECONDS)
+
+
+def _result(job: Any) -> ElementResult:
+    try:
+        result = job.result()
+    except Exception as error:  # submitit wraps whatever happened in the element
+        lines = str(error).strip().splitlines() or [repr(error)]
+        raise UnavailableError(
+            f"an element ended without a result: {lines[-1]}",
+            f"its log: {job.paths.stderr}\nrun the same command again to go on; what is finished is kept",
+        ) from None
+    assert isinstance(result, ElementResult)
+    return result
+
+
+def _together(results: Sequence[ElementResult]) -> ElementResult:
+    failed: dict[str, int] = {}
+    for result in results:
+        for failure, count in result.failed.items():
+            failed[failure] = failed.get(failure, 0) + count
+    worst = max(results, key=lambda result: result.exit_code)
+    return ElementResult(
+        sum(result.done for result in results),
+        failed,
+        any(result.stopped for result in results),
+        worst.exit_code,
+        worst.message,
+        worst.hint,
+    )

@@ -1,0 +1,249 @@
+"""Rows that stand in the journals of killed writers alone, and when rows were finished."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs import sql
+from jobs.durable import read_checked
+from jobs.merge_inputs import Finding, examples, short
+from jobs.provenance import METADATA_KEY, Provenance, differences
+from jobs.run_folder import RunFolder
+from jobs.schema import ARROW_SCHEMA, COLUMNS
+
+
+@dataclass
+class Recovered:
+    """What the journals hold beyond their writers' shards.
+
+    Attributes
+    ----------
+    files
+        One temporary Parquet file a journal with such rows, mapped to the shard of its writer.
+    rows, torn
+        Rows in `files`; lines that were cut when their writer died.
+    finished
+        (clip name, shard of the writer) to the time of the journal's log entry.
+    hosts
+        Hosts that wrote journals.
+    findings
+        Errors ``journal``: records that are not rows, another provenance, unreadable files.
+    """
+
+    files: dict[Path, Path] = field(default_factory=dict)
+    rows: int = 0
+    torn: int = 0
+    finished: dict[tuple[str, Path], datetime] = field(default_factory=dict)
+    hosts: set[str] = field(default_factory=set)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def recover(journals: list[Path], spill: Path, provenance: Provenance, root: Path) -> Recovered:
+    """Read journals, and write those rows that are not in their writer's shard as Parquet.
+
+    Parameters
+    ----------
+    journals
+        Paths; one that vanishes meanwhile has been flushed by its writer and is left out.
+    spill
+        Private folder for the temporary Parquet files.
+    provenance
+        The run's.
+    root
+        The shards folder, for short names.
+    """
+    recovered = Recovered()
+    problems: list[tuple[Path, str]] = []
+    for number, path in enumerate(journals):
+        try:
+            records, torn = read_checked(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append((path, error.strerror or str(error)))
+            continue
+        recovered.torn += torn
+        shard = path.with_suffix(".parquet")
+        try:
+            rows = _read_records(records, shard, provenance, recovered)
+            rows = {name: row for name, row in rows.items() if name not in _names(shard)} if rows else {}
+            if rows:
+                target = spill / f"recovered-{number}.parquet"
+                _write(list(rows.values()), target, provenance)
+                recovered.files[target] = shard
+                recovered.rows += len(rows)
+        except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+            problems.append((path, str(error)))
+    if problems:
+        files = [sql.exact(path) for path, _ in problems[:1]]
+        recovered.findings.append(
+            Finding(
+                "journal",
+                "error",
+                "journals that cannot be used: "
+                + examples(f"{short(path, root)}: {why}" for path, why in problems)
+                + ". Move them out of the shards folder and run the extraction again",
+                len(problems),
+                sql.render("merge/files", about="lines", files=files),
+            )
+        )
+    return recovered
+
+
+def _read_records(
+    records: list[Any], shard: Path, provenance: Provenance, recovered: Recovered
+) -> dict[str, dict[str, Any]]:
+    rows = {}
+    for record in records:
+        if not isinstance(record, dict):
+            raise TypeError(f"a record is {type(record).__name__}, expected an object")
+        if "provenance" in record:
+            if different := differences(record["provenance"], provenance.as_dict()):
+                raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
+            continue
+        row, log = record["row"], record.get("log") or {}
+        if set(row) != set(COLUMNS):
+            raise ValueError(f"a row with columns {sorted(set(row) ^ set(COLUMNS))} too many or too few")
+        rows[row["clip_name"]] = row
+        if host := log.get("host"):
+            recovered.hosts.add(host)
+        if at := log.get("finished_at"):
+            recovered.finished[row["clip_name"], shard] = _utc(datetime.fromisoformat(at))
+    return rows
+
+
+def _utc(time: datetime) -> datetime:
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _names(shard: Path) -> set[str]:
+    if not shard.exists():
+        return set()
+    try:
+        return set(_read_columns(shard, "clip_name")["clip_name"].to_pylist())
+    except (OSError, pa.ArrowException):
+        return set()  # the check of the footers names the shard
+
+
+def _write(rows: list[dict[str, Any]], path: Path, provenance: Provenance) -> None:
+    floats = {name for name in COLUMNS if pa.types.is_floating(ARROW_SCHEMA.field(name).type)}
+    # JSON has no NaN: null stands for it in a column of floats, and nowhere else.
+    values = {
+        name: [math.nan if row[name] is None and name in floats else row[name] for row in rows]
+        for name in COLUMNS
+    }
+    table = pa.Table.from_pydict(values, schema=ARROW_SCHEMA)
+    table.validate(full=True)
+    schema = ARROW_SCHEMA.with_metadata({METADATA_KEY: provenance.as_json().encode()})
+    pq.write_table(table.cast(schema), path, write_statistics=["clip_name"])
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Which of several rows of a clip were finished last.
+
+    Attributes
+    ----------
+    winners
+        Clip name and shard or recovered file, one or, where times are equal, several a clip.
+    undecided
+        Clips whose times are missing or equal.
+    """
+
+    winners: list[tuple[str, str]]
+    undecided: int
+
+
+def choose_latest(copies: Mapping[str, list[str]], times: Mapping[tuple[str, str], datetime]) -> Latest:
+    """Decide by time among the rows of clips that disagree.
+
+    Parameters
+    ----------
+    copies
+        Clip name to the files that hold its rows.
+    times
+        (Clip name, file) to the time in the clip log. Where one of a clip's files has none, time
+        decides nothing for that clip.
+    """
+    winners = []
+    undecided = 0
+    for name, files in copies.items():
+        known = {file: times[name, file] for file in files if (name, file) in times}
+        last = max(known.values(), default=None)
+        best = [file for file in files if known.get(file) == last] if len(known) == len(set(files)) else []
+        undecided += len(best) != 1
+        winners += [(name, file) for file in best]
+    return Latest(winners, undecided)
+
+
+def read_finished(
+    folder: RunFolder, copies: Iterable[tuple[str, str]], recovered: Recovered
+) -> dict[tuple[str, str], datetime]:
+    """Times at which rows were finished, from the clip logs of their writers.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    copies
+        (Clip name, file that holds the row).
+    recovered
+        What the journals held; the entry of a row that is not yet in a clip log stands there.
+    """
+    shards = {str(temporary): shard for temporary, shard in recovered.files.items()}
+    logs: dict[Path, dict[str, datetime]] = {}
+    times = {}
+    for name, file in copies:
+        shard = shards.get(file, Path(file))
+        if shard not in logs:
+            logs[shard] = _read_log(folder.clip_logs / shard.parent.name / shard.name)
+        at = logs[shard].get(name) or recovered.finished.get((name, shard))
+        if at:
+            times[name, file] = at
+    return times
+
+
+def _read_log(path: Path) -> dict[str, datetime]:
+    try:
+        log = _read_columns(path, "clip_name", "finished_at")
+    except (OSError, KeyError, pa.ArrowException):
+        return {}
+    names, times = log["clip_name"].to_pylist(), log["finished_at"].to_pylist()
+    latest: dict[str, datetime] = {}
+    for name, at in zip(names, times, strict=True):
+        if at is not None:
+            latest[name] = max(_utc(at), latest.get(name, _utc(at)))
+    return latest
+
+
+def read_hosts(folder: RunFolder) -> tuple[set[str], int]:
+    """Hosts in the clip logs.
+
+    Returns
+    -------
+    hosts : set of str
+    unreadable : int
+        Logs that could not be read.
+    """
+    hosts: set[str] = set()
+    bad = 0
+    for path in sorted(Path(os.path.abspath(folder.clip_logs)).glob("*/*.parquet")):
+        try:
+            hosts |= set(_read_columns(path, "host")["host"].unique().to_pylist())
+        except (OSError, KeyError, pa.ArrowException):
+            bad += 1
+    return {host for host in hosts if host}, bad
+
+
+def _read_columns(path: Path, *names: str) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(names))

@@ -1,0 +1,130 @@
+"""Writes the final table: rows in order, the schema exactly, the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs import sql
+from jobs.errors import IncompleteError
+from jobs.provenance import METADATA_KEY
+from jobs.schema import ARROW_SCHEMA, COLUMNS
+
+ROW_GROUP = 16_384
+"""Rows in a row group: fixed, since it decides the bytes."""
+
+
+class NullFoundError(Exception):
+    """A row holds a null: there is no table of it."""
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name beside `path` for a file that is to take its place; removed unless it was renamed."""
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    shards: sql.Sql,
+    files: list[str],
+    *,
+    repeated: bool,
+    metadata: dict[str, Any],
+) -> int:
+    """Write the rows of all shards, sorted, one a clip.
+
+    pyarrow writes what DuckDB sorts: its columns are then not nullable (DuckDB's COPY makes all of
+    them so), and without statistics on floats, in which DuckDB would take NaN for impossible.
+
+    Parameters
+    ----------
+    connection
+        Holds the table ``chosen`` where clips have several rows.
+    path
+        File to write; not yet durable.
+    shards, files
+        Where the rows are, and the files bound to its parameter.
+    repeated
+        Whether clips have several rows.
+    metadata
+        The document for the Parquet metadata; no time, no path.
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    Raises
+    ------
+    NullFoundError
+        A row holds a null.
+    IncompleteError
+        Two rows have the same name.
+    """
+    query = sql.render("merge/rows", columns=COLUMNS, shards=shards, repeated=repeated)
+    reader = connection.sql(query, params={"files": files}).to_arrow_reader(ROW_GROUP)
+    rows = 0
+    last: str | None = None
+    # Without dictionaries: nearly every score is different, and constants compress well anyway.
+    with pq.ParquetWriter(
+        path, ARROW_SCHEMA, compression="zstd", compression_level=3, use_dictionary=False,
+        write_statistics=["clip_name"],
+    ) as writer:  # fmt: skip
+        writer.add_key_value_metadata(
+            {METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()}
+        )
+        for table in cut(reader, ROW_GROUP):
+            if any(column.null_count for column in table.columns):
+                raise NullFoundError
+            last = require_increasing(last, table["clip_name"].combine_chunks())
+            writer.write_table(table.cast(ARROW_SCHEMA), row_group_size=ROW_GROUP)
+            rows += table.num_rows
+    return rows
+
+
+def cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """Cut batches of any length into tables of `size` rows, the last one shorter."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        while rows + batch.num_rows >= size:
+            take = size - rows
+            yield pa.Table.from_batches([*waiting, batch.slice(0, take)]).combine_chunks()
+            waiting, rows, batch = [], 0, batch.slice(take)  # noqa: PLW2901
+        if batch.num_rows:
+            waiting.append(batch)
+            rows += batch.num_rows
+    if rows:
+        yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def require_increasing(last: str | None, names: pa.Array) -> str:
+    """Make sure that names go up in byte order, none twice; returns the last one.
+
+    Raises
+    ------
+    IncompleteError
+        They do not.
+    """
+    ordered = pc.all(pc.less(names[:-1], names[1:])).as_py() is not False
+    if not ordered or (last is not None and last.encode() >= names[0].as_py().encode()):
+        raise IncompleteError(
+            "the sorted rows hold a clip twice, which the check for duplicates did not see; nothing was published",
+            "were shards written while they were merged? Merge again when all elements have ended",
+        )
+    return str(names[-1])

@@ -1,0 +1,134 @@
+"""The main job on this machine: plan, extract, merge."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from jobs.config import Config
+from jobs.demo import make_demo
+from jobs.element import ElementResult, find_todo
+from jobs.engines import find_ffmpeg
+from jobs.errors import IncompleteError, VmafarmError
+from jobs.launch import run_local
+from jobs.manifest import Manifest
+from jobs.merge import MergeResult, merge, summarise
+from jobs.plan import plan, with_frozen
+from jobs.progress import format_seconds, watch_progress
+
+_DEMO_FOLDER = Path("demo-corpus")
+
+
+def run(config: Config, console: Console, *, limit: int | None = None, allow_missing: bool = False) -> None:
+    """Plan, score what has no row yet, and merge.
+
+    Parameters
+    ----------
+    config
+        The configuration, with the corpus.
+    console
+        Where to tell what is done.
+    limit
+        A reproducible sample of so many clips.
+    allow_missing
+        Publish the table although clips are missing.
+
+    Raises
+    ------
+    VmafarmError
+        See `plan`, `run_local` and `merge`.
+    """
+    planned = plan(config, limit=limit)
+    _say(console, planned.lines())
+    config = with_frozen(config)
+    extracted = _extract(config, planned.manifest, console)
+    if not extracted and _is_merged(config):
+        _say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
+        return
+    say_merged(merge(config.folder, config, allow_missing=allow_missing), console)
+
+
+def with_demo(config: Config, console: Console) -> Config:
+    """Where neither clips nor scores are given: make the demo corpus, and configure it as a run."""
+    if config.corpus.clips or config.corpus.scores:
+        return config
+    demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
+    _say(
+        console,
+        [
+            f"no clips given (CLIPS=, SCORES=): {'made' if demo.new else 'using'} the demo corpus {_DEMO_FOLDER}"
+        ],
+    )
+    return config.model_copy(
+        update={
+            "run": config.run.model_copy(update={"name": "demo"}),
+            "corpus": config.corpus.model_copy(update={"clips": str(demo.clips), "scores": str(demo.scores)}),
+        }
+    )
+
+
+def say_merged(result: MergeResult, console: Console) -> None:
+    """Tell what the merge did."""
+    _say(console, summarise(result))
+
+
+def _extract(config: Config, manifest: Manifest, console: Console) -> bool:
+    """Score what has no row; returns whether there was anything."""
+    slices = tuple(int(i) for i in np.unique(manifest.slices))
+    todo = find_todo(config.folder, config, manifest, slices)
+    total = len(manifest.names)
+    if not todo:
+        _say(console, [f"scored already: all of {total:,} clips but those set aside"])
+        return False
+    if len(todo) < total:
+        _say(console, [f"going on: {total - len(todo):,} of {total:,} clips are done"])
+    started = time.monotonic()
+    wanted = sorted({clip.slice for clip in todo})
+    try:
+        with watch_progress(config.folder, len(todo), console) as watcher:
+            result = run_local(config, wanted, watcher)
+    except KeyboardInterrupt:
+        left = len(find_todo(config.folder, config, manifest, slices))
+        raise _stopped(total - left, total) from None
+    _say_extracted(result, time.monotonic() - started, console, config.folder.failures)
+    if result.stopped and not result.message:
+        left = len(find_todo(config.folder, config, manifest, slices))
+        raise _stopped(total - left, total)
+    if result.exit_code:
+        error = VmafarmError(result.message, result.hint)
+        error.exit_code = result.exit_code
+        raise error
+    return True
+
+
+def _say_extracted(result: ElementResult, seconds: float, console: Console, failures: Path) -> None:
+    lines = [f"scored {result.done:,} clips in {format_seconds(seconds)}"]
+    if result.failed:
+        classes = ", ".join(f"{name} {count}" for name, count in sorted(result.failed.items()))
+        lines += [f"failed: {classes}", f"  what happened stands in {failures}"]
+    _say(console, lines)
+
+
+def _stopped(done: int, total: int) -> IncompleteError:
+    return IncompleteError(
+        f"stopped: {done:,} of {total:,} clips are done and kept", "run the same command again to go on"
+    )
+
+
+def _is_merged(config: Config) -> bool:
+    """Whether the table is younger than all that it is made of."""
+    folder = config.folder
+    try:
+        merged_at = folder.table.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+    parts = [folder.manifest, *folder.shards.glob("*/*"), *folder.failures.glob("*")]
+    return all(part.stat().st_mtime_ns < merged_at for part in parts)
+
+
+def _say(console: Console, lines: list[str]) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

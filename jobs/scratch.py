@@ -1,0 +1,73 @@
+"""The scratch folder of an element: private, and gone on every way out."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.errors import UnavailableError, show
+
+_PREFIX = "vmafarm-"
+_LOCK = ".lock"
+_YOUNG_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: str) -> Iterator[Path]:
+    """Make a private folder (0700), and remove it at the end.
+
+    Folders that killed elements left behind in the same place are removed at the start: their
+    owner holds a lock for as long as it lives, which the kernel releases whatever happens.
+
+    Parameters
+    ----------
+    parent
+        Where; empty: ``$TMPDIR`` or ``/tmp``.
+
+    Raises
+    ------
+    UnavailableError
+        Nothing can be written there.
+    """
+    place = Path(parent or tempfile.gettempdir())
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UnavailableError(
+            f"the scratch folder {show(str(place))} cannot be used: {error.strerror}",
+            "choose another one: extract.scratch, or TMPDIR",
+        ) from None
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: nobody will sweep there
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _sweep(place, folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _sweep(place: Path, own: Path) -> None:
+    for folder in place.glob(f"{_PREFIX}*"):
+        try:
+            status = folder.lstat()
+            young = time.time() - status.st_mtime < _YOUNG_SECONDS  # it may not have its lock yet
+            if folder == own or status.st_uid != os.getuid() or young:
+                continue
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass
+        finally:
+            os.close(lock)

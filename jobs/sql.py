@@ -1,0 +1,244 @@
+"""SQL templates of the folder sql/, and DuckDB connections that stay within bounds.
+
+Nothing is pasted into SQL: what a template prints is either a filter's result (`literal`,
+`identifier`) or another rendered template; anything else does not render.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+
+from jobs.errors import UnavailableError, UsageError, show
+
+
+class Sql(str):
+    """Text that is SQL already: a rendered template, or a value after a filter."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value that is bound when the statement runs: `literal` makes ``$name`` of it."""
+
+    name: str
+
+
+def sql_folder() -> Path:
+    """The folder sql/: package data of an installed wheel, or in a checkout the one beside jobs/."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / "sql"
+    return installed if installed.is_dir() else package.parent / "sql"
+
+
+def render(name: str, **values: Any) -> Sql:
+    """Render a template.
+
+    Parameters
+    ----------
+    name
+        Path below sql/ without its suffix, ``merge/clips``.
+    **values
+        What the template names; all of it must be given.
+
+    Returns
+    -------
+    Sql
+        The statement, which can stand in another template.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        The template names a value that was not given.
+    TypeError
+        The template prints a value that passed no filter.
+    """
+    return Sql(_environment().get_template(f"{name}.sql").render(**values).strip())
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(sql_folder()),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - SQL, not HTML: finalize lets nothing through unescaped
+        finalize=_only_sql,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["literal"] = literal
+    environment.filters["identifier"] = identifier
+    return environment
+
+
+def _only_sql(value: Any) -> Any:
+    if isinstance(value, Sql | jinja2.Undefined):  # undefined: StrictUndefined raises by itself
+        return value
+    raise TypeError(f"a value of a SQL template needs a filter, literal or identifier: {value!r}")
+
+
+def identifier(name: str | list[str] | tuple[str, ...]) -> Sql:
+    """Quote a name, or several as a list with commas, as SQL identifiers."""
+    if not isinstance(name, str):
+        return Sql(", ".join(identifier(part) for part in name))
+    quoted = name.replace('"', '""')
+    return Sql(f'"{quoted}"')
+
+
+def literal(value: Any) -> Sql:
+    """Write a value as a SQL literal: text, path, number, list, None, or a bound `Parameter`.
+
+    Control characters become ``chr(n)``, so that a query can be printed and pasted.
+
+    Raises
+    ------
+    UsageError
+        The text is not valid Unicode: a path with bytes that are not UTF-8.
+    TypeError
+        The value is of another type.
+    """
+    if isinstance(value, Parameter):
+        return Sql(f"${value.name}")
+    if isinstance(value, list | tuple):
+        return Sql("[" + ", ".join(literal(part) for part in value) + "]")
+    if value is None:
+        return Sql("NULL")
+    if isinstance(value, bool):
+        return Sql("true" if value else "false")
+    if isinstance(value, int):
+        return Sql(str(value))
+    if isinstance(value, float):
+        return Sql(repr(value) if math.isfinite(value) else f"'{value}'::DOUBLE")
+    if isinstance(value, str | Path):
+        return _text(str(value))
+    raise TypeError(f"no SQL literal for {type(value).__name__}")
+
+
+def _text(text: str) -> Sql:
+    require_utf8(text)
+    parts: list[str] = []
+    plain = ""
+    for character in text:
+        if character.isprintable():
+            plain += "''" if character == "'" else character
+        else:
+            parts += [f"'{plain}'"] * bool(plain) + [f"chr({ord(character)})"]
+            plain = ""
+    parts += [f"'{plain}'"] * bool(plain)
+    joined = " || ".join(parts) or "''"
+    return Sql(f"({joined})" if len(parts) > 1 else joined)
+
+
+def require_utf8(text: str) -> None:
+    """Refuse text that DuckDB cannot take.
+
+    Raises
+    ------
+    UsageError
+        It holds bytes that are not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{show(text)}: the name is not valid UTF-8, which DuckDB wants",
+            "rename it, or choose another folder",
+        ) from None
+
+
+def exact(path: Path) -> str:
+    """A path as DuckDB's `read_parquet` takes it: as itself, not as a pattern."""
+    text = os.path.abspath(path)
+    return beside_pattern(text) if any(character in "*?[" for character in text) else text
+
+
+def below(folder: Path, pattern: str) -> str:
+    """A pattern for the files below a folder, whatever characters the folder's name has."""
+    return f"{beside_pattern(os.path.abspath(folder))}/{pattern}"
+
+
+def beside_pattern(text: str) -> str:
+    """Escape what is special in DuckDB's patterns.
+
+    A backslash has no escape there: it becomes ``?``, any one character.
+    """
+    escaped = (f"[{c}]" if c in "*?[" else "?" if c == "\\" else c for c in text)
+    return "".join(escaped)
+
+
+@contextmanager
+def private_folder(parent: str = "") -> Iterator[Path]:
+    """A folder (mode 0700) for temporary files that is removed on every way out.
+
+    Parameters
+    ----------
+    parent
+        Where it is made; empty: ``$TMPDIR`` or /tmp.
+
+    Raises
+    ------
+    UnavailableError
+        It cannot be made.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="vmafarm-", dir=parent or None, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot make a temporary folder in {show(parent or tempfile.gettempdir())}: {error.strerror}",
+            "choose a folder that exists and is writable (extract.scratch)",
+        ) from error
+    with folder as name:
+        yield Path(name)
+
+
+@contextmanager
+def connect(
+    spill: Path, *, memory: str = "2GB", threads: int | None = None, keep_order: bool = True
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open DuckDB in memory, bounded, without a way to the network.
+
+    Parameters
+    ----------
+    spill
+        Private folder for what does not fit into memory.
+    memory
+        DuckDB's limit, for example ``2GB``.
+    threads
+        None: the processors that this process may use.
+    keep_order
+        Whether results without ORDER BY keep the order of the files; costs memory.
+
+    Yields
+    ------
+    duckdb.DuckDBPyConnection
+        Closed on the way out. It installs and loads no extension, and its settings are locked.
+    """
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": memory,
+            "temp_directory": str(spill),
+            "threads": threads or len(os.sched_getaffinity(0)),
+            "preserve_insertion_order": keep_order,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "allow_community_extensions": False,
+        },
+    )
+    try:
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute("SET lock_configuration = true")
+        yield connection
+    finally:
+        connection.close()
