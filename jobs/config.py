@@ -138,10 +138,21 @@ def _split_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or "." not in key:
         raise UsageError(f"--set {show(text)}: expected section.key=value", _suggest(key.strip()))
+    key, value = key.strip(), value.strip()
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        return key, value
+    field = keys().get(key)
+    if field is not None and not isinstance(parsed, str) and _takes_text_only(field.annotation):
+        return key, value  # --set corpus.missing_mos=nan means the word, not the number
+    return key, parsed
+
+
+def _takes_text_only(annotation: Any) -> bool:
+    if typing.get_origin(annotation) is Literal:
+        return all(isinstance(value, str) for value in typing.get_args(annotation))
+    return annotation is str
 
 
 def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> UsageError:

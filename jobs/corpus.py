@@ -181,13 +181,8 @@ class _Scan:
 
 
 def _is_utf8(name: str) -> bool:
-    if name.isascii():
-        return True
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    # What does not decode arrives as lone surrogates (PEP 383).
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _is_clip(name: str) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs import durable
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.process import run
 
 FRAMES = 24
 """Frames of a clip, at 24 a second."""
@@ -163,16 +163,15 @@ def _encode(clip: DemoClip, path: Path, ffmpeg: Path) -> None:
     ]
     hint = "set engine.ffmpeg to an ffmpeg with libx264, or leave it empty for the one that comes along"
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS_A_CLIP)
-    except subprocess.TimeoutExpired:
-        problem = f"no end after {_SECONDS_A_CLIP} seconds"
-    except subprocess.CalledProcessError as error:
-        last = [show(line) for line in error.stderr.splitlines()[-3:]]
-        problem = "\n".join([f"exit status {error.returncode}", *last])
+        (finished,) = run([command], folder=path.parent, deadline=_SECONDS_A_CLIP)
     except OSError as error:
         problem = error.strerror or str(error)
     else:
-        return
+        if finished.returncode == 0:
+            return
+        problem = "\n".join([finished.ending(), *(show(line) for line in finished.last_lines(3))])
+        if finished.timed_out:
+            problem = f"no end after {_SECONDS_A_CLIP} seconds"
     raise UnavailableError(
         f"{show(str(ffmpeg))} could not make the demo clip {clip.file_name}: {problem}", hint
     )

@@ -3,34 +3,216 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import asdict, dataclass, field
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from jobs import durable, merge_checks, sql
+from jobs import durable, sql
 from jobs.config import Config
-from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError, show
-from jobs.failures import FailureRecord, read_failures, set_aside
-from jobs.merge_inputs import (
-    MOVE_AWAY,
-    SHOWN,
-    Finding,
-    Listing,
-    check_footers,
-    examples,
-    list_shards,
-    unreadable,
-)
-from jobs.merge_journals import Recovered, choose_latest, read_finished, read_hosts, recover
-from jobs.merge_table import NullFoundError, temporary_beside, write_table
-from jobs.provenance import METADATA_KEY, Provenance
+from jobs.errors import IncompleteError, UsageError, show
+from jobs.merge_inputs import Finding
+from jobs.merge_steps import Merge, Options
 from jobs.run_folder import RunFolder
-from jobs.schema import COLUMNS, KEY_COLUMNS
+from jobs.schema import COLUMNS
+from jobs.scratch import scratch_folder
 
-DUPLICATE_TOLERANCE = 1e-6
-"""Rows of one clip whose values differ by no more are the same row."""
+_LISTED = 1_000
+"""So many names of clips that failed for good stand in the report."""
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """What a merge found and did.
+
+    Attributes
+    ----------
+    run
+        Name of the run.
+    published
+        Whether `table` is the table of this merge.
+    table, report
+        Where the table is, or would be; where this result stands as JSON.
+    counts
+        Clips, rows, shards and what was made of them.
+    slices
+        Rows a slice, in summary.
+    nan
+        Column to the number of its rows that are NaN.
+    failed_classes
+        Clips failed for good, by class of failure.
+    failed_for_good
+        The first of them, each with its class.
+    options
+        What was allowed.
+    metadata
+        Provenance, as it stands in the table's metadata.
+    findings
+        Errors first, then warnings, then information.
+    """
+
+    run: str
+    published: bool
+    table: Path
+    report: Path
+    counts: Mapping[str, int]
+    slices: Mapping[str, int]
+    nan: Mapping[str, int]
+    failed_classes: Mapping[str, int]
+    failed_for_good: Mapping[str, str]
+    options: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON has it."""
+        return {**asdict(self), "table": str(self.table), "report": str(self.report)}
+
+    def of(self, severity: str) -> list[Finding]:
+        """Findings of one severity."""
+        return [finding for finding in self.findings if finding.severity == severity]
+
+
+def merge(
+    folder: RunFolder,
+    config: Config,
+    *,
+    allow_missing: bool = False,
+    max_failed_share: float | None = None,
+    on_conflict: str | None = None,
+    threads: int | None = None,
+) -> MergeResult:
+    """Check everything, and publish the table or say why not.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    config
+        The effective configuration; the arguments below go before its keys.
+    allow_missing
+        Publish although clips are missing or too many have failed for good; the table's metadata
+        then says so.
+    max_failed_share
+        Share of the clips that may have failed for good, 0..1; None: ``merge.max_failed_share``.
+    on_conflict
+        ``fail`` or ``latest``; None: ``merge.on_conflict``.
+    threads
+        Threads of DuckDB; None: the processors that this process may use. Changes no byte.
+
+    Returns
+    -------
+    MergeResult
+        Of a merge that has published its table; it also stands in ``folder.merge_report``.
+
+    Raises
+    ------
+    UsageError
+        The run is not planned, its manifest or provenance is damaged, an argument is not allowed.
+    IncompleteError
+        Nothing was published; all reasons, each with the query that shows it. The report is
+        written, and the table of an earlier merge is left as it was.
+    UnavailableError
+        No memory, space or permission.
+    """
+    options = Options(
+        allow_missing=allow_missing,
+        max_failed_share=config.merge.max_failed_share if max_failed_share is None else max_failed_share,
+        on_conflict=on_conflict or config.merge.on_conflict,
+    )
+    _check(options)
+    with (
+        scratch_folder(config.extract.scratch) as scratch,
+        sql.connect(scratch / "spill", memory=config.merge.memory, threads=threads) as connection,
+    ):
+        state = Merge(folder, config, options, connection, scratch)
+        state.run()
+    result = _result(state)
+    durable.replace_text(folder.merge_report, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
+    if not result.published:
+        raise IncompleteError(
+            explain(result), f"All counts and findings stand in {show(str(folder.merge_report))}"
+        )
+    return result
+
+
+def _check(options: Options) -> None:
+    if options.on_conflict not in ("fail", "latest"):
+        raise UsageError(f"on_conflict = {options.on_conflict!r}, expected fail or latest")
+    if not 0 <= options.max_failed_share <= 1:
+        raise UsageError(f"max_failed_share = {options.max_failed_share!r}, expected a number from 0 to 1")
+
+
+def _result(state: Merge) -> MergeResult:
+    order = ("error", "warn", "info")
+    failed = list(state.failed.items())[:_LISTED]
+    return MergeResult(
+        run=state.folder.name,
+        published=state.published,
+        table=state.folder.table,
+        report=state.folder.merge_report,
+        counts=state.counts,
+        slices=state.slices,
+        nan=state.nan,
+        failed_classes=state.failed_classes,
+        failed_for_good={name: record.failure for name, record in failed},
+        options=asdict(state.options),
+        metadata=state.metadata,
+        findings=tuple(sorted(state.findings, key=lambda finding: order.index(finding.severity))),
+    )
+
+
+def explain(result: MergeResult) -> str:
+    """Say why nothing was published: every reason, with the query that shows its rows."""
+    reasons = result.of("error")
+    lines = [f'merge of "{result.run}": nothing published, {_count(len(reasons), "reason")}:']
+    for number, reason in enumerate(reasons, 1):
+        lines.append(f"{number}. [{reason.name}] {reason.message}")
+        if reason.query:
+            lines += ["   to see them, in DuckDB:", textwrap.indent(reason.query, "     ")]
+    if result.table.exists():
+        lines.append(f"The table of an earlier merge, {show(str(result.table))}, is untouched.")
+    return "\n".join(lines)
+
+
+def summarise(result: MergeResult) -> list[str]:
+    """Tell a published merge in lines of at most 80 characters, but for a longer path.
+
+    Parameters
+    ----------
+    result
+        What `merge` returned.
+    """
+    counts = result.counts
+    facts = [("rows", f"{counts['rows']:,} of {counts['clips']:,} clips, {len(COLUMNS)} columns")]
+    if counts["duplicate_rows"]:
+        facts.append(("duplicates", f"{_count(counts['duplicate_rows'], 'equal row')} collapsed"))
+    if counts["conflicts"]:
+        facts.append(("conflicts", f"{_count(counts['conflicts'], 'clip')}: the latest row taken"))
+    if counts["recovered_rows"]:
+        rows = _count(counts["recovered_rows"], "row")
+        facts.append(("recovered", f"{rows} from journals of writers that did not end"))
+    if counts["missing"]:
+        facts.append(("missing", f"{_count(counts['missing'], 'clip')}, published without"))
+    if result.failed_classes:
+        classes = ", ".join(f"{name} {count:,}" for name, count in result.failed_classes.items())
+        facts.append(("failed for good", f"{_count(counts['failed_for_good'], 'clip')}: {classes}"))
+    expected = [f.message.partition(" ")[0] for f in result.of("info") if f.name == "all_nan"]
+    if expected:
+        facts.append(("as expected", f"NaN in all rows: {', '.join(expected)}"))
+    if warnings := result.of("warn"):
+        names = ", ".join(dict.fromkeys(f.name for f in warnings))
+        facts.append(("warnings", f"{len(warnings):,}: {names}; see the report"))
+    facts += [("report", show(str(result.report))), ("table", show(str(result.table)))]
+    return [line for label, text in facts for line in _lines(label, text)]
+
+
+def _lines(label: str, text: str) -> list[str]:
+    if label in ("report", "table"):
+        return [f"{label:<17}{text}"]
+    return textwrap.wrap(text, 80, initial_indent=f"{label:<17}", subsequent_indent=" " * 17)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

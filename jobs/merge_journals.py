@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ import pyarrow.parquet as pq
 
 from jobs import sql
 from jobs.durable import read_checked
+from jobs.errors import show
 from jobs.merge_inputs import Finding, examples, short
 from jobs.provenance import METADATA_KEY, Provenance, differences
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
+from jobs.shard import entry_from_json, row_from_json
 
 
 @dataclass
@@ -110,19 +111,13 @@ def _read_records(
             if different := differences(record["provenance"], provenance.as_dict()):
                 raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
             continue
-        row, log = record["row"], record.get("log") or {}
-        if set(row) != set(COLUMNS):
-            raise ValueError(f"a row with columns {sorted(set(row) ^ set(COLUMNS))} too many or too few")
+        if different := set(record["row"]) ^ set(COLUMNS):
+            raise ValueError(f"a row with columns too many or too few: {show(', '.join(sorted(different)))}")
+        row, entry = row_from_json(record["row"]), entry_from_json(record["log"])
         rows[row["clip_name"]] = row
-        if host := log.get("host"):
-            recovered.hosts.add(host)
-        if at := log.get("finished_at"):
-            recovered.finished[row["clip_name"], shard] = _utc(datetime.fromisoformat(at))
+        recovered.hosts.add(entry["host"])
+        recovered.finished[row["clip_name"], shard] = entry["finished_at"]
     return rows
-
-
-def _utc(time: datetime) -> datetime:
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _names(shard: Path) -> set[str]:
@@ -135,13 +130,7 @@ def _names(shard: Path) -> set[str]:
 
 
 def _write(rows: list[dict[str, Any]], path: Path, provenance: Provenance) -> None:
-    floats = {name for name in COLUMNS if pa.types.is_floating(ARROW_SCHEMA.field(name).type)}
-    # JSON has no NaN: null stands for it in a column of floats, and nowhere else.
-    values = {
-        name: [math.nan if row[name] is None and name in floats else row[name] for row in rows]
-        for name in COLUMNS
-    }
-    table = pa.Table.from_pydict(values, schema=ARROW_SCHEMA)
+    table = pa.Table.from_pylist(rows, schema=ARROW_SCHEMA)
     table.validate(full=True)
     schema = ARROW_SCHEMA.with_metadata({METADATA_KEY: provenance.as_json().encode()})
     pq.write_table(table.cast(schema), path, write_statistics=["clip_name"])
@@ -217,12 +206,7 @@ def _read_log(path: Path) -> dict[str, datetime]:
         log = _read_columns(path, "clip_name", "finished_at")
     except (OSError, KeyError, pa.ArrowException):
         return {}
-    names, times = log["clip_name"].to_pylist(), log["finished_at"].to_pylist()
-    latest: dict[str, datetime] = {}
-    for name, at in zip(names, times, strict=True):
-        if at is not None:
-            latest[name] = max(_utc(at), latest.get(name, _utc(at)))
-    return latest
+    return dict(zip(log["clip_name"].to_pylist(), log["finished_at"].to_pylist(), strict=True))
 
 
 def read_hosts(folder: RunFolder) -> tuple[set[str], int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 import duckdb
 import jinja2
 
-from jobs.errors import UnavailableError, UsageError, show
+from jobs.errors import UsageError, show
 
 
 class Sql(str):
@@ -175,31 +174,6 @@ def beside_pattern(text: str) -> str:
     """
     escaped = (f"[{c}]" if c in "*?[" else "?" if c == "\\" else c for c in text)
     return "".join(escaped)
-
-
-@contextmanager
-def private_folder(parent: str = "") -> Iterator[Path]:
-    """A folder (mode 0700) for temporary files that is removed on every way out.
-
-    Parameters
-    ----------
-    parent
-        Where it is made; empty: ``$TMPDIR`` or /tmp.
-
-    Raises
-    ------
-    UnavailableError
-        It cannot be made.
-    """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="vmafarm-", dir=parent or None, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise UnavailableError(
-            f"cannot make a temporary folder in {show(parent or tempfile.gettempdir())}: {error.strerror}",
-            "choose a folder that exists and is writable (extract.scratch)",
-        ) from error
-    with folder as name:
-        yield Path(name)
 
 
 @contextmanager

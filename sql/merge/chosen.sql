@@ -1,20 +1,21 @@
 {#- One row for each clip that has several: the latest, where that decides (table latest), else the
     smallest by its values alone, so that writers, hosts, times and the order of files change nothing.
     signbit tells 0.0 from -0.0, which are equal but not the same bytes. #}
-SELECT {% for column in columns %}{{ column | identifier }}{% if not loop.last %}, {% endif %}{% endfor %}
-
+SELECT {{ columns | identifier }}
 FROM (
     SELECT copies.*, row_number() OVER (
-        PARTITION BY clip_name
+        PARTITION BY copies.clip_name
         ORDER BY
-            (clip_name, filename) IN (SELECT (clip_name, filename) FROM latest) DESC
-            {% for column in columns %}
-            , {{ column | identifier }}
-            {% endfor %}
+            (latest.clip_name IS NOT NULL) DESC,
             {% for column in floats %}
-            , signbit({{ column | identifier }})
+            signbit(copies.{{ column | identifier }}),
+            {% endfor %}
+            {% for column in columns %}
+            copies.{{ column | identifier }}{% if not loop.last %},{% endif %}
+
             {% endfor %}
     ) AS place
     FROM copies
+    LEFT JOIN latest ON copies.clip_name = latest.clip_name AND copies.filename = latest.filename
 )
 WHERE place = 1

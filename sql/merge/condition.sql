@@ -1,7 +1,6 @@
 {#- What makes a row offend against a rule; counted by columns.sql, shown by offending.sql.
     DuckDB takes NaN as greater than any number, and as equal to itself. #}
 {% set column = columns[0] %}
-{% set refused %}{% if refused_sizes %}(width, height) IN ({% for size in refused_sizes %}({{ size[0] | literal }}, {{ size[1] | literal }}){% if not loop.last %}, {% endif %}{% endfor %}){% else %}false{% endif %}{% endset %}
 {% if rule == "null" %}
 {{ column | identifier }} IS NULL
 {%- elif rule == "nan" %}
@@ -15,12 +14,11 @@ isnan({{ column | identifier }}) <> isnan({{ columns[1] | identifier }})
 {%- elif rule == "negative_std" %}
 {{ columns[1] | identifier }} < 0
 {%- elif rule == "unexpected_nan" %}
-isnan({{ column | identifier }}) AND NOT {{ refused | raw }}
-{%- elif rule == "not_constant" and constants %}
-CASE WHEN {{ refused | raw }} THEN NOT isnan({{ column | identifier }})
-    ELSE {{ column | identifier }} NOT IN ({% for value in constants %}{{ value | literal }}{% if not loop.last %}, {% endif %}{% endfor %}) OR {{ columns[1] | identifier }} <> 0 END
+isnan({{ column | identifier }}){% if refused_sizes %} AND NOT list_contains({{ refused_sizes | literal }}, [width, height]){% endif %}
+
 {%- elif rule == "not_constant" %}
-NOT isnan({{ column | identifier }})
+CASE WHEN {% if refused_sizes %}list_contains({{ refused_sizes | literal }}, [width, height]){% else %}false{% endif %} THEN NOT isnan({{ column | identifier }})
+    ELSE {{ columns[1] | identifier }} <> 0 OR NOT list_contains({{ constants | literal }}, {{ column | identifier }}) END
 {%- elif rule == "outside" %}
 NOT isnan({{ column | identifier }}) AND {{ column | identifier }} NOT BETWEEN {{ lowest | literal }} AND {{ highest | literal }}
 {%- elif rule == "too_small" %}

@@ -1,13 +1,11 @@
 {#- The rows of the table, in byte order of their names. repeated: some clips have several rows, and
     the table chosen holds the one that counts. #}
-SELECT {% for column in columns %}{{ column | identifier }}{% if not loop.last %}, {% endif %}{% endfor %}
-
+SELECT {{ columns | identifier }}
 FROM {{ shards }}
 {% if repeated %}
 WHERE clip_name NOT IN (SELECT clip_name FROM chosen)
 UNION ALL
-SELECT {% for column in columns %}{{ column | identifier }}{% if not loop.last %}, {% endif %}{% endfor %}
-
+SELECT {{ columns | identifier }}
 FROM chosen
 {% endif %}
 ORDER BY clip_name

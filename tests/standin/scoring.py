@@ -192,6 +192,7 @@ class _Scorer:
         return process.wait()
 
     def _pairs(self, same_file: bool) -> Iterator[tuple[bytes, bytes]]:
+        pairs: Iterator[tuple[bytes, bytes]]
         if same_file:
             pairs = ((frame, frame) for frame in self.reference.frames())
         else:
@@ -247,7 +248,7 @@ def _die_with(parent: int) -> Any:
     set_option = ctypes.CDLL(None).prctl
 
     def arrange() -> None:
-        set_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        pass
         if os.getppid() != parent:
             os._exit(1)
 

@@ -1,0 +1,78 @@
+# Each target calls one verb of the command vmafarm.
+#   CONFIG=file.toml       the configuration
+#   CLIPS=dir SCORES=file  the corpus
+#   ARGS="..."             passed on to the verb
+#   PYTHON=python3.12      the interpreter of the virtual environment
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export CONFIG CLIPS SCORES
+
+# Values reach the verbs through the environment: names may hold spaces and quotes.
+OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
+CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
+PYTEST = $(BIN)/python -m pytest
+
+.PHONY: help setup run plan merge config demo test test-full coverage lint types lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.setup ## virtual environment .venv with the locked dependencies
+
+$(VENV)/.setup: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.11 or newer is needed"; \
+	    echo "  choose another one: make PYTHON=python3.12 ..."; exit 3; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment"; \
+	    echo "  install its venv module (Debian, Ubuntu: python3-venv)"; exit 3; }
+	@echo "setting up $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.setup-dev: $(VENV)/.setup requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.setup ## the main job on this machine; without CLIPS and SCORES on a demo corpus
+	@$(BIN)/vmafarm run $(OPTIONS) $(CORPUS) $(ARGS)
+
+plan: $(VENV)/.setup ## join clips and scores, cut them into slices
+	@$(BIN)/vmafarm plan $(OPTIONS) $(CORPUS) $(ARGS)
+
+merge: $(VENV)/.setup ## the final table, or the reasons why not
+	@$(BIN)/vmafarm merge $(OPTIONS) $(ARGS)
+
+config: $(VENV)/.setup ## the effective configuration
+	@$(BIN)/vmafarm config $(OPTIONS) $(ARGS)
+
+demo: $(VENV)/.setup ## a small corpus in demo-corpus/
+	@$(BIN)/vmafarm demo demo-corpus $(ARGS)
+
+test: $(VENV)/.setup-dev ## the tests
+	@$(PYTEST) -n 2 --dist loadfile -m "not full" $(ARGS)
+
+test-full: $(VENV)/.setup-dev ## the slow rest: whole clips, all extractors
+	@$(PYTEST) -n 2 --dist loadfile -m full $(ARGS)
+
+coverage: $(VENV)/.setup-dev ## the tests, with the line coverage of jobs/
+	@$(PYTEST) -n 2 --dist loadfile -m "not full" --cov --cov-report=term $(ARGS)
+
+lint: $(VENV)/.setup-dev ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.setup-dev ## mypy
+	@$(BIN)/mypy
+
+# Needs uv. Hashes, no addresses: each machine takes the packages from where it is set up to.
+lock: ## make the lock files again
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --group build pyproject.toml -o requirements.lock $(ARGS)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(ARGS)
+
+clean: ## remove the virtual environment and caches, never runs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,64 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import media
+import pytest
+from standin.vmaf import write_standin
+
+_MARK = f"VMAFARM_TESTS_{os.getpid()}"
+os.environ[_MARK] = "1"  # every process that a test starts inherits it, also one that leaves its parents
+_STAYS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Path:
+    """The embedded ffmpeg."""
+    return Path(media.FFMPEG)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Path of a clip by its name in `media.CLIPS`; made once a session. To be read, never changed."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "clips"
+    return lambda name: media.cached_clip(folder, name)
+
+
+@pytest.fixture
+def standin(tmp_path: Path) -> Path:
+    """A stand-in for the ``vmaf`` program that behaves."""
+    return write_standin(tmp_path / "standin")
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left_behind() -> Iterator[None]:
+    """Fail the test that leaves a process behind; one that is just ending gets a second."""
+    before = set(_processes())
+    yield
+    deadline = time.monotonic() + 1
+    left = _processes()
+    while (set(left) - before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = _processes()
+    assert not set(left) - before, f"left running: {[left[pid] for pid in set(left) - before]}"
+
+
+def _processes() -> dict[int, str]:
+    """Processes that this one started, directly or not: pid to command line. Linux only, else none."""
+    mark = f"\0{_MARK}=".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(folder.name) != os.getpid() and mark in b"\0" + (folder / "environ").read_bytes():
+                command = (folder / "cmdline").read_bytes()
+                if command and not any(word in command for word in _STAYS):  # a zombie has none
+                    found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return found

@@ -1,0 +1,114 @@
+"""A run that is killed, again and again, ends in the same bytes as one that nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import QUICK, corpus, start, vmafarm, write_scores
+
+RUN = ("run", *corpus(*QUICK, "--run", "r", "--set", "slices.count=3", "--set", "extract.flush_every=2"))
+TABLE = Path("runs/full_features_r.parquet")
+CLIPS = 16
+
+
+@pytest.fixture(scope="module")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory, clips: Callable[[str], Path]) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "clips").mkdir()
+    names = [f"orig_{i}_540_5s.mp4" for i in range(CLIPS)]
+    for name in names:
+        shutil.copy(clips("plain.mp4"), folder / "clips" / name)
+    write_scores(folder / "scores.csv", names)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -> tuple[bytes, float]:
+    """The table of a run that nobody disturbed, and how many seconds that took."""
+    folder = shutil.copytree(corpus_folder, tmp_path_factory.mktemp("undisturbed") / "w")
+    started = time.monotonic()
+    vmafarm(*RUN, cwd=folder)
+    return (folder / TABLE).read_bytes(), time.monotonic() - started
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_four_kills_at_random_moments_change_no_byte(
+    seed: int, tmp_path: Path, corpus_folder: Path, undisturbed: tuple[bytes, float]
+) -> None:
+    expected, seconds = undisturbed
+    moments = random.Random(seed)
+    folder = shutil.copytree(corpus_folder, tmp_path / "w")
+    for _ in range(4):
+        process = start(*RUN, cwd=folder)
+        time.sleep(moments.uniform(0, seconds))
+        os.killpg(process.pid, signal.SIGKILL)  # the run, submitit's process and the element at once
+        process.communicate()
+    vmafarm(*RUN, cwd=folder)
+    assert (folder / TABLE).read_bytes() == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(
+    number: signal.Signals, tmp_path: Path, corpus_folder: Path, undisturbed: tuple[bytes, float]
+) -> None:
+    folder = shutil.copytree(corpus_folder, tmp_path / "w")
+    process = start(*RUN, cwd=folder)
+    _wait_for_rows(folder, 3)
+    os.kill(process.pid, number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    kept = len(_done(folder))
+    assert 3 <= kept < CLIPS
+    again = vmafarm(*RUN, cwd=folder)
+    assert f"going on: {kept} of {CLIPS} clips are done" in again.stdout
+    assert (folder / TABLE).read_bytes() == undisturbed[0]
+
+
+def test_ctrl_c_in_a_terminal_reaches_all_processes_and_still_ends_in_order(
+    tmp_path: Path, corpus_folder: Path
+) -> None:
+    folder = shutil.copytree(corpus_folder, tmp_path / "w")
+    process = start(*RUN, cwd=folder)
+    _wait_for_rows(folder, 3)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"of {CLIPS} clips are done and kept" in said
+    assert "Traceback" not in said
+    assert not list(folder.glob("runs/r/shards/*/*.journal"))  # the shards were closed, not cut off
+
+
+def test_elements_end_when_the_run_that_started_them_is_killed(tmp_path: Path, corpus_folder: Path) -> None:
+    folder = shutil.copytree(corpus_folder, tmp_path / "w")
+    process = start(*RUN, cwd=folder)
+    _wait_for_rows(folder, 2)
+    process.kill()
+    process.stdout.close()  # type: ignore[union-attr]
+    process.wait()
+    before = time.monotonic()
+    while list(folder.glob("runs/r/shards/*/*.journal")):
+        assert time.monotonic() - before < 20, "the element goes on without its launcher"
+        time.sleep(0.05)
+    assert len(_done(folder)) < CLIPS
+    # That no process is left is checked for every test; submitit's ends when the element has.
+    time.sleep(1)
+
+
+def _wait_for_rows(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(_done(folder)) < count:
+        assert time.monotonic() < deadline, "no rows come"
+        time.sleep(0.01)
+
+
+def _done(folder: Path) -> list[bytes]:
+    return [line for path in folder.glob("runs/r/shards/*/*.done") for line in path.read_bytes().splitlines()]

@@ -1,0 +1,399 @@
+import json
+import tomllib
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import durable
+from jobs.config import Config, load
+from jobs.errors import UnavailableError, UsageError
+from jobs.manifest import MANIFEST_SCHEMA
+from jobs.plan import load_manifest, manifest_digest, plan, read_frozen, with_frozen
+from jobs.run_folder import RunFolder
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Six clips of 10 to 60 bytes in two folders, and their scores."""
+    folder = tmp_path / "it's {{ a }} corpus"
+    (folder / "clips/sub").mkdir(parents=True)
+    for number in range(1, 7):
+        name = f"sub/c{number}.mp4" if number > 3 else f"c{number}.mp4"
+        (folder / "clips" / name).write_bytes(b"x" * number * 10)
+    write_scores(folder, {f"c{number}.mp4": 1 + number / 2 for number in range(1, 7)})
+    return folder
+
+
+def write_scores(folder: Path, scores: dict[str, float]) -> None:
+    rows = "".join(f"{name},{mos}\n" for name, mos in scores.items())
+    (folder / "scores.csv").write_text("video_name,video_score\n" + rows)
+
+
+def config_of(corpus: Path, *overrides: str) -> Config:
+    config, _ = load(
+        None,
+        overrides,
+        run__root=str(corpus / "runs"),
+        corpus__clips=str(corpus / "clips"),
+        corpus__scores=str(corpus / "scores.csv"),
+    )
+    return config
+
+
+def refusal(config: Config, **options: object) -> UsageError:
+    before = files(config.folder)
+    with pytest.raises(UsageError) as caught:
+        plan(config, **options)
+    assert files(config.folder) == before
+    return caught.value
+
+
+def files(folder: RunFolder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.path.glob("*")}
+
+
+def test_plan_writes_the_manifest(corpus):
+    made = plan(config_of(corpus, "slices.count=2"))
+    assert made.new
+    table = pq.read_table(made.folder.manifest)
+    assert table.schema.equals(MANIFEST_SCHEMA)
+    assert table.to_pydict() == {
+        "clip_name": ["c1.mp4", "c2.mp4", "c3.mp4", "sub/c4.mp4", "sub/c5.mp4", "sub/c6.mp4"],
+        "mos": [1.5, 2.0, 2.5, 3.0, 3.5, 4.0],
+        "bytes": [10, 20, 30, 40, 50, 60],
+        "slice": [1, 0, 0, 1, 1, 0],
+    }
+    assert json.loads(table.schema.metadata[b"vmafarm"]) == {"manifest": made.manifest.digest}
+    assert sorted(files(made.folder)) == ["config.toml", "manifest.parquet"]
+
+
+def test_plan_freezes_what_determines_values(corpus, monkeypatch):
+    monkeypatch.chdir(corpus / "clips")
+    config, _ = load(
+        run__root="../runs", corpus__clips=".", corpus__scores="../scores.csv", engine__threads=3
+    )
+    made = plan(config, limit=4)
+    text = made.folder.config.read_text()
+    document = tomllib.loads(text)
+    assert document["corpus"]["clips"] == str(corpus / "clips")
+    assert document["corpus"]["scores"] == str(corpus / "scores.csv")
+    assert document["engine"]["kind"] == "auto"
+    assert "threads" not in document["engine"]
+    assert document["plan"] == {"limit": 4, "manifest": made.manifest.digest}
+    assert read_frozen(made.folder)["plan.limit"] == 4
+
+
+def test_manifest_reads_back_as_it_was_planned(corpus):
+    made = plan(config_of(corpus, "slices.count=2"))
+    read = load_manifest(made.folder)
+    assert read.names == made.manifest.names
+    assert read.digest == made.manifest.digest
+    assert read.slice_count == 2
+    assert read.positions(0).tolist() == [1, 2, 5]
+    for column in ("mos", "bytes", "slices"):
+        mine, theirs = getattr(made.manifest, column), getattr(read, column)
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_nan_among_the_scores_is_counted_right_by_duckdb(corpus):
+    write_scores(corpus, {f"c{number}.mp4": 3.0 for number in range(2, 7)})
+    made = plan(config_of(corpus, 'corpus.missing_mos="nan"'))
+    query = "SELECT count(*) FILTER (isnan(mos)), count(mos) FROM read_parquet(?)"
+    assert duckdb.execute(query, [str(made.folder.manifest)]).fetchall() == [(1, 6)]
+    columns = pq.ParquetFile(made.folder.manifest).metadata.row_group(0)
+    assert not columns.column(1).is_stats_set
+    assert not plan(config_of(corpus, 'corpus.missing_mos="nan"')).new
+
+
+def test_planning_again_changes_nothing_and_says_so(corpus):
+    first = plan(config_of(corpus))
+    before = files(first.folder)
+    again = plan(config_of(corpus))
+    assert not again.new
+    assert again.manifest.digest == first.manifest.digest
+    assert files(first.folder) == before
+    assert "already planned with the same inputs: nothing to do" in again.lines()
+    assert not any("already" in line for line in first.lines())
+
+
+def test_same_inputs_give_the_same_bytes(corpus):
+    one = plan(config_of(corpus, "run.name=one"))
+    two = plan(config_of(corpus, "run.name=two"))
+    assert files(one.folder) == files(two.folder)
+
+
+def test_cut_that_was_planned_is_kept(corpus):
+    first = plan(config_of(corpus, "slices.count=2"))
+    again = plan(config_of(corpus, "slices.count=3"))
+    assert not again.new
+    assert again.manifest.slices.tolist() == first.manifest.slices.tolist()
+    assert any("the cut into 2 slices is kept, not changed to 3" in line for line in again.lines())
+
+
+def test_digest_does_not_depend_on_the_cut(corpus):
+    digests = {
+        plan(config_of(corpus, f"run.name=r{n}", f"slices.count={n}")).manifest.digest for n in (1, 2, 6)
+    }
+    assert len(digests) == 1
+
+
+def test_keys_that_determine_no_values_may_change(corpus):
+    plan(config_of(corpus))
+    assert not plan(config_of(corpus, "engine.threads=2", "extract.retries=3", "merge.memory=1GB")).new
+
+
+def test_other_frozen_keys_are_refused_with_both_values(corpus):
+    plan(config_of(corpus))
+    error = refusal(config_of(corpus, "engine.plan=identity", "corpus.mos_max=10.0"))
+    assert "corpus.mos_max: planned with 5.0, now 10.0" in error.message
+    assert "engine.plan: planned with 'full', now 'identity'" in error.message
+    assert "corpus.clips" not in error.message
+    assert "choose another run.name, or restore" in error.hint
+
+
+def test_other_limit_is_refused(corpus):
+    plan(config_of(corpus), limit=2)
+    assert "plan.limit: planned with 2, now 3" in refusal(config_of(corpus), limit=3).message
+    assert "plan.limit: planned with 2, now all clips" in refusal(config_of(corpus)).message
+
+
+def test_key_that_a_later_version_added_counts_as_its_default(corpus):
+    folder = plan(config_of(corpus)).folder
+    lines = folder.config.read_text().splitlines(keepends=True)
+    folder.config.write_text("".join(line for line in lines if not line.startswith("backend")))
+    assert not plan(config_of(corpus)).new
+    assert "engine.backend: planned with 'cpu'" in refusal(config_of(corpus, "engine.backend=cuda")).message
+
+
+def test_changed_corpus_is_refused_with_what_changed(corpus):
+    plan(config_of(corpus))
+    (corpus / "clips/c1.mp4").unlink()
+    (corpus / "clips/c2.mp4").write_bytes(b"another size")
+    (corpus / "clips/new.mp4").write_bytes(b"x")
+    (corpus / "clips/newer.mp4").write_bytes(b"x")
+    scores = {f"c{number}.mp4": 1 + number / 2 for number in range(1, 6)}
+    write_scores(corpus, scores | {"c6.mp4": 1.25, "new.mp4": 2, "newer.mp4": 2})
+    message = refusal(config_of(corpus)).message
+    assert "2 clips added:\n      new.mp4, newer.mp4" in message
+    assert "1 clip removed:\n      c1.mp4" in message
+    assert "1 clip of another size:\n      c2.mp4" in message
+    assert "1 clip with another score:\n      sub/c6.mp4" in message
+
+
+def test_dry_run_writes_nothing_and_still_refuses(corpus):
+    dry = plan(config_of(corpus), dry_run=True)
+    assert dry.new
+    assert not dry.folder.root.exists()
+    real = plan(config_of(corpus))
+    assert real.manifest.digest == dry.manifest.digest
+    assert not plan(config_of(corpus), dry_run=True).new
+    refusal(config_of(corpus, "engine.plan=identity"), dry_run=True)
+
+
+def test_limit_takes_a_reproducible_sample(corpus):
+    small = plan(config_of(corpus, "run.name=small"), limit=2)
+    larger = plan(config_of(corpus, "run.name=larger"), limit=4)
+    assert len(small.manifest.names) == 2
+    assert set(small.manifest.names) < set(larger.manifest.names)
+    assert plan(config_of(corpus, "run.name=all"), limit=100).manifest.slice_count == 1
+    assert small.counts.as_dict()["clips"] == 6
+    assert any("run small: 2 clips (a sample, limit 2)" in line for line in small.lines())
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_limit_below_one_is_refused(corpus, limit):
+    assert "expected a number of clips, at least 1" in refusal(config_of(corpus), limit=limit).message
+
+
+def test_clip_without_score_follows_missing_mos(corpus):
+    (corpus / "clips/extra.mp4").write_bytes(b"x")
+    assert "1 of 7 clips have no score" in refusal(config_of(corpus)).message
+    skipped = plan(config_of(corpus, "corpus.missing_mos=skip", "run.name=skip"))
+    assert "extra.mp4" not in skipped.manifest.names
+    kept = plan(config_of(corpus, 'corpus.missing_mos="nan"', "run.name=kept"))
+    assert np.isnan(kept.manifest.mos[kept.manifest.names.index("extra.mp4")])
+
+
+@pytest.mark.parametrize("key", ["clips", "scores"])
+def test_corpus_that_is_not_given_is_refused_with_key_and_option(corpus, key):
+    error = refusal(
+        config_of(corpus).model_copy(update={"corpus": config_of(corpus).corpus.model_copy(update={key: ""})})
+    )
+    assert f"corpus.{key} is not set" in error.message
+    assert f"--{key}" in error.hint
+    assert f"{key.upper()}=" in error.hint
+
+
+def test_path_that_is_not_utf8_is_refused(corpus):
+    wrong = config_of(corpus).corpus.model_copy(update={"clips": "/bad\udcff"})
+    config = config_of(corpus).model_copy(update={"corpus": wrong})
+    assert r"bad\xff: expected a path in UTF-8" in refusal(config).message
+
+
+def test_file_in_the_way_of_the_run_folder_is_refused(corpus):
+    (corpus / "runs").write_text("")
+    with pytest.raises(UsageError, match="a file is in the way"):
+        plan(config_of(corpus))
+
+
+def test_manifest_is_written_last_and_an_unfinished_plan_is_planned_anew(corpus, monkeypatch):
+    def fail(path, write):
+        raise UnavailableError("no space left")
+
+    replace = durable.replace
+    monkeypatch.setattr(
+        durable, "replace", lambda path, write: (replace if path.suffix == ".toml" else fail)(path, write)
+    )
+    with pytest.raises(UnavailableError):
+        plan(config_of(corpus))
+    monkeypatch.undo()
+    folder = config_of(corpus).folder
+    assert list(files(folder)) == ["config.toml"]
+    with pytest.raises(UsageError, match="is not planned"):
+        load_manifest(folder)
+    assert plan(config_of(corpus, "engine.plan=identity")).new
+    assert read_frozen(folder)["engine.plan"] == "identity"
+
+
+def test_frozen_keys_of_a_planned_run_win_over_the_configuration(corpus):
+    plan(config_of(corpus, "engine.plan=identity"))
+    config = with_frozen(load(None, ["engine.threads=5"], run__root=str(corpus / "runs"))[0])
+    assert config.engine.plan == "identity"
+    assert config.engine.threads == 5
+    assert config.corpus.clips == str(corpus / "clips")
+    with pytest.raises(UsageError, match="is not planned"):
+        with_frozen(config_of(corpus, "run.name=other"))
+
+
+def test_missing_manifest_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(UsageError, match=r'the run "x" is not planned\nplan it first: vmafarm plan'):
+        load_manifest(RunFolder(tmp_path, "x"))
+
+
+def damage_cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def damage_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_columns(path: Path) -> None:
+    pq.write_table(pa.table({"clip_name": ["a"], "mos": [3]}), path)
+
+
+def damage_score(path: Path) -> None:
+    table = pq.read_table(path)
+    mos = pa.array([5.0, *table["mos"].to_pylist()[1:]])
+    pq.write_table(table.set_column(1, MANIFEST_SCHEMA.field("mos"), mos), path)
+
+
+def damage_metadata(path: Path) -> None:
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_cut, "not a manifest, or cut"),
+        (damage_empty, "not a manifest, or cut"),
+        (damage_columns, "columns clip_name string, mos int64; expected clip_name string not null"),
+        (damage_score, "does not have the digest that it states"),
+        (damage_metadata, "does not have the digest that it states"),
+    ],
+)
+def test_damaged_manifest_is_refused(corpus, damage, message):
+    folder = plan(config_of(corpus)).folder
+    damage(folder.manifest)
+    with pytest.raises(UsageError) as caught:
+        load_manifest(folder)
+    assert message in caught.value.message
+    assert str(folder.manifest) in caught.value.message
+    assert caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+def test_manifest_that_cannot_be_read_is_unavailable(corpus):
+    folder = plan(config_of(corpus)).folder
+    folder.manifest.unlink()
+    folder.manifest.mkdir()
+    with pytest.raises(UnavailableError, match=r"cannot read .*manifest\.parquet"):
+        load_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "cannot read the frozen configuration"), ("[corpus", "not the frozen configuration")],
+)
+def test_damaged_frozen_configuration_is_refused(corpus, text, message):
+    folder = plan(config_of(corpus)).folder
+    if text is None:
+        folder.config.unlink()
+    else:
+        folder.config.write_text(text)
+    assert message in refusal(config_of(corpus)).message
+
+
+def test_configuration_and_manifest_of_two_plans_are_refused(corpus):
+    one = plan(config_of(corpus, "run.name=one")).folder
+    two = plan(config_of(corpus, "run.name=two", "corpus.missing_mos=skip"), limit=2).folder
+    one.manifest.write_bytes(two.manifest.read_bytes())
+    assert "does not belong to config.toml beside it" in refusal(config_of(corpus, "run.name=one")).message
+
+
+def test_run_folder_called_like_a_partition_is_read_right(corpus):
+    made = plan(config_of(corpus, f"run.root={corpus}/year=2024"))
+    assert load_manifest(made.folder).digest == made.manifest.digest
+
+
+def test_plan_fits_a_terminal(corpus):
+    lines = plan(config_of(corpus, "slices.count=2")).lines()
+    assert "run k150k: 6 clips, 210 bytes, 2 slices" in lines
+    assert "the heaviest slice is 4.8% heavier than the mean" in lines
+    assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(999, "999 bytes"), (1500, "1.5 kB"), (2 * 10**9, "2.0 GB"), (3 * 10**15, "3,000.0 TB")],
+)
+def test_size_of_the_corpus_is_shown_with_a_unit(corpus, size, shown):
+    made = plan(config_of(corpus), limit=1)
+    made.manifest.bytes[0] = size
+    assert any(f"1 clip (a sample, limit 1), {shown}, 1 slice" in line for line in made.lines())
+
+
+def digest_of(rows: list[tuple[str, float, int]]) -> str:
+    names, mos, sizes = zip(*rows, strict=True) if rows else ((), (), ())
+    return manifest_digest(names, np.array(mos, dtype=np.float64), np.array(sizes, dtype=np.int64))
+
+
+row = st.tuples(
+    st.text(st.characters(codec="utf-8"), max_size=4),
+    st.sampled_from([1.0, 2.0, float("nan")]),
+    st.integers(0, 3),
+)
+
+
+def comparable(rows: list[tuple[str, float, int]]) -> list[tuple[str, str, int]]:
+    return [(name, repr(mos), size) for name, mos, size in rows]
+
+
+@given(st.lists(row, max_size=4), st.lists(row, max_size=4))
+def test_digests_are_equal_exactly_when_the_rows_are(one, two):
+    assert (digest_of(one) == digest_of(two)) == (comparable(one) == comparable(two))
+
+
+def test_digest_is_stable():
+    rows = [("a.mp4", 3.5, 10), ("é.mp4", float("nan"), 2**40)]
+    assert digest_of(rows) == "sha256:876c5125496ea3aeb5ea85c5fad5ffb7b81a1dbc06bcaab3a10bc9a869bef03d"
+    odd = np.array([0x7FF8000000000001], dtype=np.uint64).view(np.float64)[0]
+    assert digest_of([rows[0], ("é.mp4", odd, 2**40)]) == digest_of(rows)
+    assert digest_of([("a", -0.0, 1)]) == digest_of([("a", 0.0, 1)])

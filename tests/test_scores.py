@@ -1,0 +1,219 @@
+import csv
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import UnavailableError, UsageError
+from jobs.scores import Scores, read_scores
+
+
+def read(path: Path, data: bytes | str, **options: object) -> Scores:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    given_options = {"name_column": "", "mos_column": "", "mos_min": 1.0, "mos_max": 5.0, **options}
+    return read_scores(path, **given_options)
+
+
+def pairs(scores: Scores) -> list[tuple[str, float]]:
+    return list(zip(scores.names, scores.mos.tolist(), strict=True))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "scores of 'mine'.csv"
+
+
+def refusal(path: Path, data: bytes | str, **options: object) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        read(path, data, **options)
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("video_name,video_score\na.mp4,3.5\n", 3.5),
+        ("video_name,mos,video_score\na.mp4,3.5,71.2\n", 3.5),
+        ("video_name,video_score,mos\na.mp4,71.2,3.5\n", 3.5),
+        ("clip_name,mos\na.mp4,3.5\n", 3.5),
+        ("MOS,Clip_Name\n3.5,a.mp4\n", 3.5),
+        ("mos,clip_name,video_name\n3.5,a.mp4,b.mp4\n", 3.5),
+    ],
+)
+def test_known_headers_are_recognised(path, text, expected):
+    assert pairs(read(path, text)) == [("a.mp4", expected)]
+
+
+def test_columns_that_are_named_win_over_the_known_ones(path):
+    text = "video_name,mos,id,z\na.mp4,3.5,b.mp4,2\n"
+    assert pairs(read(path, text, name_column="id", mos_column="z")) == [("b.mp4", 2.0)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_line_ends_bom_quotes_blank_lines_and_white_space_do_not_matter(path, end, bom):
+    lines = [
+        "",
+        '"video_name" , video_score ',
+        "",
+        " a.mp4\t, 3.5 ",
+        "   ",
+        '"b,c.mp4" , "4"\t',
+        '"d""e.mp4",1',
+        "",
+    ]
+    assert pairs(read(path, bom + end.join(lines))) == [("a.mp4", 3.5), ("b,c.mp4", 4.0), ('d"e.mp4', 1.0)]
+
+
+def test_white_space_inside_quotes_belongs_to_the_name(path):
+    text = 'clip_name,mos\n" a ",3\n b ,3\n"""c"" ,d", 3\n"e" , "3" \n'
+    assert read(path, text).names == [" a ", "b", '"c" ,d', "e"]
+
+
+@pytest.mark.parametrize(
+    "name", ["0012", "NA", "nan", "null", "1e3", "True", "#x", "", "-", "'); DROP TABLE x"]
+)
+def test_names_stay_text(path, name):
+    name = name or "None"
+    assert read(path, f"clip_name,mos\n{name},3\n").names == [name]
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip),
+        st.floats(1, 5),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_any_name_and_score_survive_csv_quoting(tmp_path_factory, scores):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    writer.writerows([("clip_name", "mos"), *scores.items()])
+    path = tmp_path_factory.mktemp("scores") / "scores.csv"
+    assert pairs(read(path, text.getvalue())) == list(scores.items())
+
+
+def test_rows_that_say_the_same_twice_are_collapsed_and_counted(path):
+    scores = read(path, "clip_name,mos\nb,3.5\na,2\nb,3.50\nb,3.5\n")
+    assert pairs(scores) == [("b", 3.5), ("a", 2.0)]
+    assert scores.duplicates == ["b", "b"]
+
+
+def test_both_ends_of_the_range_are_possible_scores(path):
+    assert read(path, "clip_name,mos\na,1\nb,5\n").mos.tolist() == [1, 5]
+    assert read(path, "clip_name,mos\na,0\nb,100\n", mos_min=0, mos_max=100).mos.tolist() == [0, 100]
+
+
+def test_thousands_of_rows_take_no_time(path):
+    text = "video_name,video_score\n" + "".join(f"orig_{i}_540_5s.mp4,3.25\n" for i in range(150_000))
+    start = time.perf_counter()
+    assert len(read(path, text).names) == 150_000
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("data", ["", "\n \r\n", b"\xef\xbb\xbf"])
+def test_empty_file_is_refused(path, data):
+    assert "empty, expected a header" in refusal(path, data).message
+
+
+def test_header_without_rows_is_refused(path):
+    assert "a header but no scores" in refusal(path, "video_name,video_score\n\n").message
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    options = {"name_column": "", "mos_column": "", "mos_min": 1.0, "mos_max": 5.0}
+    with pytest.raises(UsageError, match=r"nothing\.csv: no such file.*\n.*corpus\.scores"):
+        read_scores(tmp_path / "nothing.csv", **options)
+    with pytest.raises(UsageError, match="a folder, expected a CSV file"):
+        read_scores(tmp_path, **options)
+    with pytest.raises(UnavailableError, match=r"cannot read the scores .*File name too long"):
+        read_scores(tmp_path / ("x" * 300), **options)
+
+
+def test_missing_columns_are_refused_and_the_found_ones_listed(path):
+    error = refusal(path, "a.mp4,3.5\nb.mp4,2\n")
+    assert 'the columns are "a.mp4", "3.5"; expected one of clip_name, video_name' in error.message
+    assert "corpus.name_column" in error.hint
+    assert "expected one of mos, video_score" in refusal(path, "video_name,x\na,3\n").message
+    error = refusal(path, "video_name,mos\na,3\n", mos_column="MOS")
+    assert 'expected "MOS" (corpus.mos_column)' in error.message
+
+
+def test_columns_of_the_same_name_are_refused(path):
+    assert "2 columns are called mos" in refusal(path, "clip_name,mos,mos\na,3,4\n").message
+
+
+@pytest.mark.parametrize("row", ["b.mp4", "b.mp4,3,4", "b,c.mp4,3", "b.mp4;3"])
+def test_ragged_row_is_refused_with_its_line(path, row):
+    error = refusal(path, f"clip_name,mos\n\na.mp4,3\n{row}\nc.mp4,9\n")
+    assert "line 4: " in error.message
+    assert 'expected 2: "clip_name", "mos"' in error.message
+
+
+@pytest.mark.parametrize("name", ["", "  ", '"  "'])
+def test_empty_name_is_refused(path, name):
+    assert (
+        'line 3: an empty name in the column "clip_name"'
+        in refusal(path, f"clip_name,mos\na,3\n{name},3\n").message
+    )
+
+
+@pytest.mark.parametrize("score", ["", "good", "nan", "inf", "-inf", "3_0", "0x3", '"3,5"', "3.5.1"])
+def test_score_that_is_no_number_is_refused(path, score):
+    error = refusal(path, f"clip_name,mos\r\na.mp4,3\r\nb.mp4,{score}\r\n")
+    shown = score.strip('"')
+    expected = f'line 3: the score "{shown}" of "b.mp4" is not a number, expected a number from 1 to 5'
+    assert expected in error.message
+
+
+@pytest.mark.parametrize("score", ["0.99", "5.01", "-3", "71.2"])
+def test_score_out_of_range_is_refused(path, score):
+    error = refusal(path, f"clip_name,mos\na,{score}\nb,3\nc,6\n")
+    assert f'line 2: the score "{score}" of "a" is out of range' in error.message
+    assert "(and 1 more such rows)" in error.message
+    assert "corpus.mos_min" in error.hint
+
+
+def test_line_number_counts_lines_within_quoted_names(path):
+    assert "line 4: " in refusal(path, 'clip_name,mos\n"a\nb",3\nc,9\n').message
+
+
+def test_contradicting_scores_are_refused_with_the_first_few(path):
+    rows = "".join(f"n{i},2\nn{i},3\n" for i in range(5))
+    error = refusal(path, "clip_name,mos\nsame,4\n" + rows + "same,4\n")
+    assert '"n0": 2 on line 3, 3 on line 4' in error.message
+    assert "and 2 more" in error.message
+    assert "same" not in error.message.replace("the same name", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b"clip_name,mos\na.mp4,3\nM\xfcller.mp4,3\n", "line 3: byte 0xfc at offset 23"),
+        ("clip_name,mos\na,3\n".encode("utf-16"), "line 1: byte 0xff at offset 0"),
+    ],
+)
+def test_other_encodings_are_refused_with_line_and_offset(path, data, where):
+    error = refusal(path, data)
+    assert where in error.message
+    assert "UTF-8" in error.hint
+
+
+@pytest.mark.parametrize("row", ['"b.mp4,3\nc.mp4,4\n', '"b"x.mp4,3\n', '"' + "b\n" * 100_000])
+def test_quote_that_is_never_closed_is_refused_with_its_line(path, row):
+    assert "line 3: not CSV: " in refusal(path, f"clip_name,mos\na.mp4,3\n{row}").message
+
+
+def test_control_characters_never_reach_the_terminal(path):
+    assert "\x1b" not in str(refusal(path, "clip_name,mos\n\x1b[31mred,9\n"))
+
+
+def test_scores_are_float64(path):
+    assert read(path, "clip_name,mos\na,3\n").mos.dtype == np.float64
