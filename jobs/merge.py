@@ -129,7 +129,9 @@ def merge(
         state = Merge(folder, config, options, connection, scratch)
         state.run()
     result = _result(state)
-    durable.replace_text(folder.merge_report, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
+    durable.replace_text(
+        folder.merge_report, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n"
+    )
     if not result.published:
         raise IncompleteError(
             explain(result), f"All counts and findings stand in {show(str(folder.merge_report))}"

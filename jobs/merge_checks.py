@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobs import sql
-from jobs.config import CorpusSection
 from jobs.merge_inputs import Finding
 from jobs.provenance import Provenance
 from jobs.schema import (
@@ -19,6 +18,7 @@ from jobs.schema import (
     Feature,
     extractor_accepts,
 )
+from jobs.settings import CorpusSection
 
 FLOATS = tuple(name for name in COLUMNS if name == "mos" or name in FEATURE_COLUMNS)
 
@@ -60,9 +60,7 @@ class Check:
         return f"{self.rule}:{self.columns[0]}"
 
 
-def build_checks(
-    sizes: list[tuple[int, int]], provenance: Provenance, corpus: CorpusSection
-) -> list[Check]:
+def build_checks(sizes: list[tuple[int, int]], provenance: Provenance, corpus: CorpusSection) -> list[Check]:
     """List what is counted.
 
     Parameters

@@ -1,12 +1,12 @@
-"""What a merge finds in the shards folder: files, and whether their footers are as they must be."""
+"""What a merge reads, and whether manifest and footers of shards are as they must be."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from jobs import sql
 from jobs.errors import show
+from jobs.manifest import MANIFEST_SCHEMA, load_manifest
 from jobs.provenance import METADATA_KEY, Provenance, differences
-from jobs.run_folder import RunFolder, slice_folder, slice_id
+from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 
 SHOWN = 5
@@ -53,79 +54,32 @@ class Finding:
     query: str = ""
 
 
-@dataclass
-class Listing:
-    """What lies in the shards folder.
+def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
+    """Look at the manifest without reading its names.
 
-    Attributes
-    ----------
-    shards, journals
-        Absolute paths, ordered.
-    leftovers
-        Temporary files of writers that were killed while writing; they hold nothing that counts.
-    wrong
-        What may hold rows but is in the wrong place or of the wrong kind, each with the reason.
-    strange
-        What holds no rows and is not known.
+    Returns
+    -------
+    clips : int
+        How many there are, at least 1.
+    slices : set of int
+    digest : str
+        As the file states it.
+
+    Raises
+    ------
+    UsageError
+        There is none, or it is damaged.
     """
-
-    shards: list[Path] = field(default_factory=list)
-    journals: list[Path] = field(default_factory=list)
-    leftovers: int = 0
-    wrong: list[str] = field(default_factory=list)
-    strange: list[str] = field(default_factory=list)
-
-
-def list_shards(folder: RunFolder, slices: Collection[int]) -> Listing:
-    """List shards and journals; whatever else lies there is told, not passed over.
-
-    Parameters
-    ----------
-    folder
-        The run.
-    slices
-        Numbers of the manifest's slices.
-    """
-    listing = Listing()
-    root = Path(os.path.abspath(folder.shards))
-    if not root.is_dir():
-        return listing
-    for entry in sorted(os.scandir(root), key=lambda e: e.name):
-        number = slice_id(Path(entry.name))
-        if not entry.is_dir():
-            kind = listing.wrong if _holds_rows(entry.name) else listing.strange
-            kind.append(f"{show(entry.name)}: a file, expected folders of slices alone")
-        elif number is None or entry.name != slice_folder(number):
-            _refuse(listing, entry, "not the folder of a slice, expected names like slice-00012")
-        elif number not in slices:
-            _refuse(listing, entry, "the manifest has no such slice")
-        else:
-            _list_slice(listing, entry)
-    return listing
-
-
-def _list_slice(listing: Listing, folder: os.DirEntry[str]) -> None:
-    for entry in sorted(os.scandir(folder.path), key=lambda e: e.name):
-        label = f"{folder.name}/{show(entry.name)}"
-        if entry.name.endswith(".tmp"):
-            listing.leftovers += 1
-        elif _holds_rows(entry.name) and not entry.is_file():
-            listing.wrong.append(f"{label}: {'a folder' if entry.is_dir() else 'not a file'}, expected a file")
-        elif entry.name.endswith(".parquet"):
-            listing.shards.append(Path(entry.path))
-        elif entry.name.endswith(".journal"):
-            listing.journals.append(Path(entry.path))
-        elif not entry.name.endswith(".done"):
-            listing.strange.append(f"{label}: neither shard, journal nor .done")
-
-
-def _refuse(listing: Listing, folder: os.DirEntry[str], reason: str) -> None:
-    rows = any(_holds_rows(name) for _, _, names in os.walk(folder.path) for name in names)
-    (listing.wrong if rows else listing.strange).append(f"{show(folder.name)}: {reason}")
-
-
-def _holds_rows(name: str) -> bool:
-    return name.endswith((".parquet", ".journal"))
+    try:
+        with pq.ParquetFile(folder.manifest) as file:
+            stated = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])["manifest"]
+            if file.schema_arrow.equals(MANIFEST_SCHEMA) and file.metadata.num_rows:
+                slices = file.read(columns=["slice"])["slice"].unique().to_pylist()
+                return file.metadata.num_rows, set(slices), str(stated)
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        pass
+    manifest = load_manifest(folder)  # says what is wrong with it
+    return len(manifest.names), set(manifest.slices.tolist()), manifest.digest
 
 
 def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> list[Finding]:
@@ -163,20 +117,11 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> lis
     # On a shared file system each footer waits for the network; threads wait side by side.
     with ThreadPoolExecutor(8) as pool:
         checked = list(zip(shards, pool.map(check, shards), strict=True))
-    findings = []
-    for name, (about, what) in _FOOTER_RULES.items():
-        bad = [(path, problem[1]) for path, problem in checked if problem and problem[0] == name]
-        if bad:
-            findings.append(
-                Finding(
-                    name,
-                    "error",
-                    f"{what}: {examples(f'{short(path, root)}: {why}' for path, why in bad)}. {MOVE_AWAY}",
-                    len(bad),
-                    sql.render("merge/files", about=about, files=[sql.exact(path) for path, _ in bad[:SHOWN]]),
-                )
-            )
-    return findings
+    bad = {
+        name: [(path, problem[1]) for path, problem in checked if problem and problem[0] == name]
+        for name in _FOOTER_RULES
+    }
+    return [_finding(name, files, root) for name, files in bad.items() if files]
 
 
 _FOOTER_RULES = {
@@ -188,6 +133,8 @@ _FOOTER_RULES = {
 
 def schema_differences(found: pa.Schema) -> list[str]:
     """Names, order and types in which a schema differs from `ARROW_SCHEMA`, in words."""
+    if found.equals(ARROW_SCHEMA):  # the fast way for the shards as they are written
+        return []
     if found.names == list(COLUMNS):
         return [
             f"column {have.name} is {have.type}, expected {want.type}"
@@ -197,7 +144,7 @@ def schema_differences(found: pa.Schema) -> list[str]:
     names = found.names
     problems = [f"column {name} is missing" for name in COLUMNS if name not in names]
     problems += [f"unknown column {show(name)}" for name in names if name not in COLUMNS]
-    problems += [f"column {name} is there {names.count(name)} times" for name in COLUMNS if names.count(name) > 1]
+    problems += [f"column {name} is there twice" for name in COLUMNS if names.count(name) > 1]
     if not problems:
         place = next(i for i, name in enumerate(names) if name != COLUMNS[i])
         problems.append(f"column {place + 1} is {names[place]}, expected {COLUMNS[place]}: another order")
@@ -216,16 +163,29 @@ def _provenance_differences(found: bytes | None, expected: dict[str, Any]) -> li
     return differences(document, expected)
 
 
-def unreadable(shards: Iterable[Path], root: Path) -> list[str]:
-    """Find the shards whose data are damaged behind a whole footer: reads them all."""
-    bad = []
+def check_data(shards: Iterable[Path], root: Path) -> list[Finding]:
+    """Find the shards whose data are damaged behind a whole footer: reads them all.
+
+    Parameters
+    ----------
+    shards, root
+        As for `check_footers`.
+    """
+    bad = {}
     for path in shards:
         try:
             with pq.ParquetFile(path) as file:
                 file.read()
         except (OSError, pa.ArrowException) as error:
-            bad.append(f"{short(path, root)}: {_reason(error, path)}")
-    return bad
+            bad[path] = _reason(error, path)
+    return [_finding("unreadable_shard", list(bad.items()), root)] if bad else []
+
+
+def _finding(name: str, bad: list[tuple[Path, str]], root: Path) -> Finding:
+    about, what = _FOOTER_RULES[name]
+    told = examples(f"{short(path, root)}: {why}" for path, why in bad)
+    query = sql.render("merge/files", about=about, files=[sql.exact(path) for path, _ in bad[:SHOWN]])
+    return Finding(name, "error", f"{what}: {told}. {MOVE_AWAY}", len(bad), query)
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -241,11 +201,11 @@ def _reason(error: Exception, path: Path) -> str:
 
 def short(path: Path, root: Path) -> str:
     """A shard's path below the shards folder, printable."""
-    return show(os.path.relpath(path, os.path.abspath(root)))
+    return show(os.path.relpath(path, root.absolute()))
 
 
-def examples(texts: Iterable[str]) -> str:
-    """The first few of these texts, and how many more there are."""
+def examples(texts: Iterable[str], count: int | None = None) -> str:
+    """The first few of these texts, and how many more there are (of `count`, if they are not all)."""
     texts = list(texts)
-    more = len(texts) - SHOWN
+    more = (len(texts) if count is None else count) - SHOWN
     return "; ".join(texts[:SHOWN]) + (f"; and {more:,} more" if more > 0 else "")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -111,8 +110,8 @@ def _read_records(
             if different := differences(record["provenance"], provenance.as_dict()):
                 raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
             continue
-        if different := set(record["row"]) ^ set(COLUMNS):
-            raise ValueError(f"a row with columns too many or too few: {show(', '.join(sorted(different)))}")
+        if odd := set(record["row"]) ^ set(COLUMNS):
+            raise ValueError(f"a row with columns too many or too few: {show(', '.join(sorted(odd)))}")
         row, entry = row_from_json(record["row"]), entry_from_json(record["log"])
         rows[row["clip_name"]] = row
         recovered.hosts.add(entry["host"])
@@ -134,44 +133,6 @@ def _write(rows: list[dict[str, Any]], path: Path, provenance: Provenance) -> No
     table.validate(full=True)
     schema = ARROW_SCHEMA.with_metadata({METADATA_KEY: provenance.as_json().encode()})
     pq.write_table(table.cast(schema), path, write_statistics=["clip_name"])
-
-
-@dataclass(frozen=True)
-class Latest:
-    """Which of several rows of a clip were finished last.
-
-    Attributes
-    ----------
-    winners
-        Clip name and shard or recovered file, one or, where times are equal, several a clip.
-    undecided
-        Clips whose times are missing or equal.
-    """
-
-    winners: list[tuple[str, str]]
-    undecided: int
-
-
-def choose_latest(copies: Mapping[str, list[str]], times: Mapping[tuple[str, str], datetime]) -> Latest:
-    """Decide by time among the rows of clips that disagree.
-
-    Parameters
-    ----------
-    copies
-        Clip name to the files that hold its rows.
-    times
-        (Clip name, file) to the time in the clip log. Where one of a clip's files has none, time
-        decides nothing for that clip.
-    """
-    winners = []
-    undecided = 0
-    for name, files in copies.items():
-        known = {file: times[name, file] for file in files if (name, file) in times}
-        last = max(known.values(), default=None)
-        best = [file for file in files if known.get(file) == last] if len(known) == len(set(files)) else []
-        undecided += len(best) != 1
-        winners += [(name, file) for file in best]
-    return Latest(winners, undecided)
 
 
 def read_finished(
@@ -220,7 +181,7 @@ def read_hosts(folder: RunFolder) -> tuple[set[str], int]:
     """
     hosts: set[str] = set()
     bad = 0
-    for path in sorted(Path(os.path.abspath(folder.clip_logs)).glob("*/*.parquet")):
+    for path in sorted(folder.clip_logs.glob("*/*.parquet")):
         try:
             hosts |= set(_read_columns(path, "host")["host"].unique().to_pylist())
         except (OSError, KeyError, pa.ArrowException):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,20 +12,26 @@ import pyarrow.parquet as pq
 
 from jobs import durable, sql
 from jobs.config import Config
-from jobs.errors import IncompleteError, UnavailableError, show
+from jobs.errors import UnavailableError, show
 from jobs.failures import FailureRecord, read_failures, set_aside
-from jobs.manifest import MANIFEST_SCHEMA, load_manifest
+from jobs.manifest import load_manifest
 from jobs.merge_checks import FLOATS, build_checks, judge
 from jobs.merge_complete import count_classes, find_gaps, judge_gaps
-from jobs.merge_inputs import MOVE_AWAY, Finding, check_footers, examples, list_shards, short, unreadable
-from jobs.merge_journals import Recovered, choose_latest, read_finished, read_hosts, recover
+from jobs.merge_copies import settle_copies
+from jobs.merge_inputs import (
+    MOVE_AWAY,
+    SHOWN,
+    Finding,
+    check_data,
+    check_footers,
+    examples,
+    read_outline,
+)
+from jobs.merge_journals import Recovered, read_hosts, recover
+from jobs.merge_listing import judge_listing, list_shards
 from jobs.merge_table import NullFoundError, temporary_beside, write_table
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
-from jobs.schema import COLUMNS, KEY_COLUMNS
-
-DUPLICATE_TOLERANCE = 1e-6
-"""Rows of one clip whose values differ by no more are the same row."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,15 @@ class Merge:
         self.metadata: dict[str, Any] = {}
         self.findings: list[Finding] = []
         self._connection, self._scratch = connection, scratch
+        self._paths: list[Path] = []
         self._files: list[str] = []
         self._recovered = Recovered()
+        self._manifest = ""
         self._printed: sql.Sql = sql.render("merge/shards", files=[])
 
     def run(self) -> None:
         """Go through all steps; stop where the next one has nothing to stand on."""
-        slices = self._read_manifest()
+        self.counts["clips"], slices, self._manifest = read_outline(self.folder)
         provenance = read_frozen(self.folder.provenance)
         self._read_shards(slices, provenance)
         if self._blocked:
@@ -102,50 +109,35 @@ class Merge:
         if count:
             self.findings.append(Finding(name, severity, message, count, query))
 
-    def _read_manifest(self) -> set[int]:
-        try:
-            with pq.ParquetFile(self.folder.manifest) as file:
-                if file.schema_arrow.equals(MANIFEST_SCHEMA) and file.metadata.num_rows:
-                    self.counts["clips"] = file.metadata.num_rows
-                    return set(file.read(columns=["slice"])["slice"].unique().to_pylist())
-        except (OSError, pa.ArrowException):
-            pass
-        return set(load_manifest(self.folder).slices.tolist())  # says what is wrong with it
-
     def _read_shards(self, slices: set[int], provenance: Provenance | None) -> None:
         root = self.folder.shards
         listing = list_shards(self.folder, slices)
-        if provenance is None:
-            if listing.shards or listing.journals:
-                message = f"{show(str(self.folder.provenance))} is not there, but shards are: restore it"
-                self._find("provenance", "error", message, 1)
-            else:
-                self._find("no_rows", "error", "nothing has been extracted yet: run the extraction first", 1)
+        if provenance is None and (listing.shards or listing.journals):
+            message = (
+                f"{show(str(self.folder.provenance))} is not there, but shards are: restore it from a copy"
+            )
+            self._find("provenance", "error", message, 1)
+        if provenance is None or not (listing.shards or listing.journals or listing.wrong):
+            self._find("no_rows", "error", "no clip has a row: run the extraction first", 1)
             return
+        if provenance.manifest != self._manifest:
+            message = (
+                f"{show(str(self.folder.provenance))}: the rows are those of manifest "
+                f"{provenance.manifest}, the run's is {self._manifest}: restore the first one"
+            )
+            self._find("provenance", "error", message, 1)
         self.metadata = provenance.as_dict()
         recovered = recover(listing.journals, self._scratch, provenance, root)
         if listing.journals:
             # A writer that ended meanwhile has moved its rows from the journal to its shard.
             listing = list_shards(self.folder, slices)
-        everything = sql.render("merge/files", about="names", files=sql.below(root, "**"))
-        self._find(
-            "misplaced", "error",
-            f"rows may stand where no shard belongs: {examples(listing.wrong)}. Move them out of the shards folder",
-            len(listing.wrong), everything,
-        )  # fmt: skip
-        self._find("unknown_file", "warn", f"not known, not read: {examples(listing.strange)}",
-                   len(listing.strange), everything)  # fmt: skip
-        self._find("leftover", "info", "temporary files of writers that were killed; nothing is lost",
-                   listing.leftovers, everything)  # fmt: skip
-        self.findings += recovered.findings + check_footers(listing.shards, provenance, root)
-        self.counts.update(
-            shards=len(listing.shards), journals=len(listing.journals), torn_lines=recovered.torn,
-            recovered_rows=recovered.rows,
-        )  # fmt: skip
-        self._find("torn_line", "info", "lines cut when their writer died; those clips are done again",
-                   recovered.torn)  # fmt: skip
+        self.findings += judge_listing(listing, root) + recovered.findings
+        self.findings += check_footers(listing.shards, provenance, root)
+        self.counts["shards"], self.counts["journals"] = len(listing.shards), len(listing.journals)
+        self.counts["recovered_rows"], self.counts["torn_lines"] = recovered.rows, recovered.torn
         self._recovered = recovered
-        self._files = [sql.exact(path) for path in (*listing.shards, *recovered.files)]
+        self._paths = [*listing.shards, *recovered.files]
+        self._files = [sql.exact(path) for path in self._paths]
         self._printed = self._printable(bool(listing.shards))
 
     def _printable(self, any_shard: bool) -> sql.Sql:
@@ -170,71 +162,128 @@ class Merge:
             return sql.render("merge/shards", files=[]), {}
         return sql.render("merge/shards", files=sql.Parameter("files")), {"files": files}
 
-    def _clips_query(self, only: str) -> sql.Sql:
+    def _problem_query(self, name: str) -> sql.Sql:
         manifest = sql.exact(self.folder.manifest)
-        return sql.render("merge/clips", manifest=manifest, shards=self._printed, only=only)
+        return sql.render("merge/problem", problem=name, manifest=manifest, shards=self._printed)
 
     def _check_clips(self) -> None:
         shards, bound = self._shards(self._files)
         manifest = sql.Parameter("manifest")
         bound |= {"manifest": sql.exact(self.folder.manifest)}
-        problems = sql.render("merge/clips", manifest=manifest, shards=shards, only="")
+        problems = sql.render("merge/clips", manifest=manifest, shards=shards)
         self._connection.execute(f"CREATE TEMP TABLE problems AS {problems}", bound)
-        slices = self._connection.execute(
-            sql.render("merge/slices", manifest=manifest), {"manifest": bound["manifest"]}
-        )
-        self.slices = dict(zip((c[0] for c in slices.description), slices.fetchone() or (), strict=True))
+        slices = sql.render("merge/slices", manifest=manifest)
+        self.slices = sql.one_row(self._connection, slices, {"manifest": bound["manifest"]})
+        counts = sql.one_row(self._connection, sql.render("merge/counts"))
+        self.counts["rows"] = self.counts["clips"] - counts["missing"]
         for name, text in _CLIP_RULES.items():
-            rows = self._connection.execute(
-                f'SELECT clip_name, planned_mos, mos FROM problems WHERE "{name}" ORDER BY clip_name'  # noqa: S608 - constants
-            ).fetchall()
-            told = (
-                f"{show(str(clip))} ({mos}, planned {planned})" if name == "wrong_mos" else show(str(clip))
-                for clip, planned, mos in rows
-            )
-            message = f"{len(rows):,} {text}: {examples(told)}. {MOVE_AWAY}"
-            self._find(name, "error", message, len(rows), self._clips_query(name))
-        missing = self._connection.execute("SELECT count(*) FROM problems WHERE missing").fetchone()
-        assert missing is not None
-        self.counts["rows"] = self.counts["clips"] - missing[0]
+            query = sql.render("merge/examples", problem=name, shown=SHOWN)
+            first = self._connection.execute(query).fetchall()
+            names = (f"{show(str(clip))} (mos {mos}, planned {planned})" for clip, mos, planned in first)
+            message = f"{text}: {counts[name]:,}: {examples(names, counts[name])}. {MOVE_AWAY}"
+            self._find(name, "error", message, counts[name], self._problem_query(name))
 
     def _check_copies(self) -> None:
-        run = self._connection
-        found = run.execute(
-            "SELECT count(*), coalesce(sum(copies), 0)::BIGINT FROM problems WHERE repeated"
-        ).fetchone()
-        assert found is not None
-        if not found[0]:
-            return
         shards, bound = self._shards(self._files)
-        run.execute(f"CREATE TEMP TABLE copies AS {sql.render('merge/copies', columns=COLUMNS, shards=shards)}", bound)
-        values = {
-            "columns": COLUMNS[1:], "exact": KEY_COLUMNS, "tolerance": DUPLICATE_TOLERANCE,
-        }  # fmt: skip
-        conflicts = run.execute(
-            sql.render("merge/duplicates", rows=sql.identifier("copies"), conflicts=True, **values)
-        ).fetchall()
-        self.counts["conflicts"] = len(conflicts)
-        self.counts["duplicate_rows"] = found[1] - found[0] - sum(row[1] - 1 for row in conflicts)
-        latest = self.options.on_conflict == "latest"
-        winners: list[tuple[str, str]] = []
-        undecided = 0
-        if conflicts and latest:
-            copies = {name: files for name, _, _, files in conflicts}
-            pairs = [(name, file) for name, files in copies.items() for file in files]
-            chosen = choose_latest(copies, read_finished(self.folder, pairs, self._recovered))
-            winners, undecided = chosen.winners, chosen.undecided
-        names, files = zip(*winners, strict=True) if winners else ((), ())
-        run.register("latest", pa.table({"clip_name": pa.array(names, pa.string()), "filename": pa.array(files, pa.string())}))
-        run.execute(f"CREATE TEMP TABLE chosen AS {sql.render('merge/chosen', columns=COLUMNS, floats=FLOATS)}")
-        query = sql.render("merge/duplicates", rows=self._printed, conflicts=bool(conflicts), **values)
-        told = (f"{show(name)} in {', '.join(columns)}" for name, _, columns, _ in conflicts)
-        remedy = (
-            f"the latest by the clip log was taken ({undecided:,} undecided by time: by values)"
-            if latest
-            else "find out which writer is right and move the other's shard away, or merge with --on-conflict latest"
-        )
-        message = f"rows of {len(conflicts):,} clips disagree by more than {DUPLICATE_TOLERANCE:g}: {examples(told)}. {remedy}"
-        self._find("conflict", "warn" if latest else "error", message, len(conflicts), query)
-        self._find("duplicate", "info", "rows of clips that were scored more than once, equal; one was taken",
-                   self.counts["duplicate_rows"], query)  # fmt: skip
+        counts, findings = settle_copies(
+            self._connection, self.folder, self._recovered, shards, bound, self._printed,
+            self._problem_query("repeated"), latest=self.options.on_conflict == "latest",
+        )  # fmt: skip
+        self.counts.update(counts)
+        self.findings += findings
+
+    def _check_gaps(self) -> None:
+        total = self.counts["clips"]
+        if self.counts["rows"] == total:
+            return
+        try:
+            records = read_failures(self.folder.failures)
+        except (TypeError, OSError) as error:
+            message = f"{show(str(self.folder.failures))}: records that cannot be read, none counts: {error}"
+            self._find("failures", "warn", message, 1)
+            records = []
+        hosts = {record.host for record in records} | self._recovered.hosts
+        if records:
+            seen, unreadable_logs = read_hosts(self.folder)
+            hosts |= seen
+            self._find("clip_log", "warn", "clip logs that cannot be read; their hosts do not count",
+                       unreadable_logs)  # fmt: skip
+        final = set_aside(records, self.config.extract.retries + 1, hosts)
+        gaps = find_gaps(self._connection, total, records, final)
+        self.counts.update(missing=gaps.missing, failed_for_good=len(gaps.failed))
+        self.failed, self.failed_classes = dict(gaps.failed), count_classes(gaps.failed)
+        self.findings += judge_gaps(
+            gaps, self.folder, self._problem_query("missing"),
+            max_failed_share=self.options.max_failed_share, allow_missing=self.options.allow_missing,
+        )  # fmt: skip
+
+    def _check_columns(self, provenance: Provenance, files: list[str]) -> None:
+        shards, bound = self._shards(files)
+        found = self._connection.execute(sql.render("merge/sizes", rows=shards), bound).fetchall()
+        sizes = [(width, height) for width, height in found]
+        checks = build_checks(sizes, provenance, self.config.corpus)
+        columns = sql.render("merge/columns", checks=checks, rows=shards)
+        counts = sql.one_row(self._connection, columns, bound)
+        self.nan = {name: counts[f"nan:{name}"] for name in FLOATS}
+        self.findings += judge(checks, counts, sizes, self.config.corpus, self._printed)
+
+    def _publish(self, provenance: Provenance) -> None:
+        if self.counts["missing"] or self.counts["failed_for_good"]:
+            self.metadata["incomplete"] = {
+                "missing": self.counts["missing"],
+                "failed_for_good": self.counts["failed_for_good"],
+            }
+        if self.counts["conflicts"]:
+            self.metadata["conflicts"] = {"clips": self.counts["conflicts"], "taken": "latest"}
+        shards, bound = self._shards(self._files)
+        repeated = bool(self.counts["duplicate_rows"] or self.counts["conflicts"])
+        with temporary_beside(self.folder.table) as temporary:
+            try:
+                rows = write_table(
+                    self._connection, temporary, shards, bound, repeated=repeated, metadata=self.metadata
+                )
+            except NullFoundError:
+                self._check_columns(provenance, self._files)
+                return
+            if rows != self.counts["rows"]:
+                message = (
+                    f"{rows:,} rows were written, expected {self.counts['rows']:,}: the shards have changed "
+                    "meanwhile. Merge again when all elements have ended"
+                )
+                self._find("changed", "error", message, 1)
+                return
+            # The file itself is checked, so that what is published is what was found to be right.
+            self._check_columns(provenance, [sql.exact(temporary)])
+            if not self._blocked:
+                durable.publish(temporary, self.folder.table)
+                self.published = True
+
+    def _explain(self, error: Exception) -> None:
+        """Find out why a scan or the writing of the table failed, or raise what it is."""
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise UnavailableError(
+                f"more than merge.memory = {self.config.merge.memory} is needed, or more disk in "
+                f"{show(str(self._scratch.parent))}: {show(str(error).partition(chr(10))[0])}",
+                "raise merge.memory, or choose a larger extract.scratch; nothing was published",
+            ) from error
+        if findings := check_data(self._paths, self.folder.shards):
+            self.findings += findings
+            return
+        load_manifest(self.folder)  # raises if it is the manifest that is damaged
+        if (isinstance(error, OSError) and error.errno is not None) or "No space left" in str(error):
+            raise UnavailableError(
+                f"cannot write the table or the scratch folder: {show(str(error))}",
+                "free space or choose another folder, then merge again; nothing was published",
+            ) from error
+        raise error
+
+
+_COUNTS = (
+    "clips", "rows", "shards", "journals", "recovered_rows", "torn_lines", "duplicate_rows", "conflicts",
+    "missing", "failed_for_good",
+)  # fmt: skip
+
+_CLIP_RULES = {
+    "unknown": "clips that have rows but do not stand in the manifest",
+    "wrong_mos": "clips whose rows have another score than the manifest",
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def write_table(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
     shards: sql.Sql,
-    files: list[str],
+    bound: Mapping[str, Any],
     *,
     repeated: bool,
     metadata: dict[str, Any],
@@ -57,8 +57,8 @@ def write_table(
         Holds the table ``chosen`` where clips have several rows.
     path
         File to write; not yet durable.
-    shards, files
-        Where the rows are, and the files bound to its parameter.
+    shards, bound
+        Where the rows are, and the values bound in it.
     repeated
         Whether clips have several rows.
     metadata
@@ -77,7 +77,7 @@ def write_table(
         Two rows have the same name.
     """
     query = sql.render("merge/rows", columns=COLUMNS, shards=shards, repeated=repeated)
-    reader = connection.sql(query, params={"files": files}).to_arrow_reader(ROW_GROUP)
+    reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)
     rows = 0
     last: str | None = None
     # Without dictionaries: nearly every score is different, and constants compress well anyway.
@@ -105,7 +105,7 @@ def cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
         while rows + batch.num_rows >= size:
             take = size - rows
             yield pa.Table.from_batches([*waiting, batch.slice(0, take)]).combine_chunks()
-            waiting, rows, batch = [], 0, batch.slice(take)  # noqa: PLW2901
+            waiting, rows, batch = [], 0, batch.slice(take)
         if batch.num_rows:
             waiting.append(batch)
             rows += batch.num_rows
@@ -124,7 +124,7 @@ def require_increasing(last: str | None, names: pa.Array) -> str:
     ordered = pc.all(pc.less(names[:-1], names[1:])).as_py() is not False
     if not ordered or (last is not None and last.encode() >= names[0].as_py().encode()):
         raise IncompleteError(
-            "the sorted rows hold a clip twice, which the check for duplicates did not see; nothing was published",
+            "a clip stands twice in the sorted rows, although no duplicate was found; nothing was published",
             "were shards written while they were merged? Merge again when all elements have ended",
         )
     return str(names[-1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ def sql_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "sql"
 
 
-def render(name: str, **values: Any) -> Sql:
+def render(name: str, /, **values: Any) -> Sql:
     """Render a template.
 
     Parameters
@@ -73,6 +73,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - SQL, not HTML: finalize lets nothing through unescaped
         finalize=_only_sql,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -158,13 +159,13 @@ def require_utf8(text: str) -> None:
 
 def exact(path: Path) -> str:
     """A path as DuckDB's `read_parquet` takes it: as itself, not as a pattern."""
-    text = os.path.abspath(path)
+    text = str(path.absolute())
     return beside_pattern(text) if any(character in "*?[" for character in text) else text
 
 
 def below(folder: Path, pattern: str) -> str:
     """A pattern for the files below a folder, whatever characters the folder's name has."""
-    return f"{beside_pattern(os.path.abspath(folder))}/{pattern}"
+    return f"{beside_pattern(str(folder.absolute()))}/{pattern}"
 
 
 def beside_pattern(text: str) -> str:
@@ -216,3 +217,16 @@ def connect(
         yield connection
     finally:
         connection.close()
+
+
+def one_row(
+    connection: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Run a query that returns one row, as column name to value.
+
+    All of the result is fetched: DuckDB runs no other statement on a connection before that.
+    """
+    result = connection.execute(query, values)
+    names = [column[0] for column in result.description]
+    (row,) = result.fetchall()
+    return dict(zip(names, row, strict=True))

@@ -17,8 +17,12 @@ isnan({{ column | identifier }}) <> isnan({{ columns[1] | identifier }})
 isnan({{ column | identifier }}){% if refused_sizes %} AND NOT list_contains({{ refused_sizes | literal }}, [width, height]){% endif %}
 
 {%- elif rule == "not_constant" %}
-CASE WHEN {% if refused_sizes %}list_contains({{ refused_sizes | literal }}, [width, height]){% else %}false{% endif %} THEN NOT isnan({{ column | identifier }})
+{% if refused_sizes %}
+CASE WHEN list_contains({{ refused_sizes | literal }}, [width, height]) THEN NOT isnan({{ column | identifier }})
     ELSE {{ columns[1] | identifier }} <> 0 OR NOT list_contains({{ constants | literal }}, {{ column | identifier }}) END
+{%- else %}
+({{ columns[1] | identifier }} <> 0 OR NOT list_contains({{ constants | literal }}, {{ column | identifier }}))
+{%- endif %}
 {%- elif rule == "outside" %}
 NOT isnan({{ column | identifier }}) AND {{ column | identifier }} NOT BETWEEN {{ lowest | literal }} AND {{ highest | literal }}
 {%- elif rule == "too_small" %}

@@ -248,7 +248,7 @@ def _die_with(parent: int) -> Any:
     set_option = ctypes.CDLL(None).prctl
 
     def arrange() -> None:
-        pass
+        set_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
 

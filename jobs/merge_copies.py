@@ -1,0 +1,141 @@
+"""Clips with several rows: equal ones collapse, others are conflicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from jobs import sql
+from jobs.errors import show
+from jobs.merge_checks import FLOATS
+from jobs.merge_inputs import Finding, examples
+from jobs.merge_journals import Recovered, read_finished
+from jobs.run_folder import RunFolder
+from jobs.schema import COLUMNS, KEY_COLUMNS
+
+TOLERANCE = 1e-6
+"""Rows of one clip whose values differ by no more are the same row; scores and sizes never differ."""
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Which of several rows of a clip were finished last.
+
+    Attributes
+    ----------
+    winners
+        Clip name and shard or recovered file, one or, where times are equal, several a clip.
+    undecided
+        Clips whose times are missing or equal.
+    """
+
+    winners: list[tuple[str, str]]
+    undecided: int
+
+
+def choose_latest(copies: Mapping[str, list[str]], times: Mapping[tuple[str, str], datetime]) -> Latest:
+    """Decide by time among the rows of clips that disagree.
+
+    Parameters
+    ----------
+    copies
+        Clip name to the files that hold its rows.
+    times
+        (Clip name, file) to the time in the clip log. Where one of a clip's files has none, time
+        decides nothing for that clip.
+    """
+    winners = []
+    undecided = 0
+    for name, files in copies.items():
+        known = {file: times[name, file] for file in files if (name, file) in times}
+        last = max(known.values(), default=None)
+        best = [file for file in files if known.get(file) == last] if len(known) == len(set(files)) else []
+        undecided += len(best) != 1
+        winners += [(name, file) for file in best]
+    return Latest(winners, undecided)
+
+
+def settle_copies(
+    connection: duckdb.DuckDBPyConnection,
+    folder: RunFolder,
+    recovered: Recovered,
+    shards: sql.Sql,
+    bound: Mapping[str, Any],
+    printed: sql.Sql,
+    repeated_query: str,
+    *,
+    latest: bool,
+) -> tuple[dict[str, int], list[Finding]]:
+    """Put one row of each clip that has several into the table ``chosen``.
+
+    Parameters
+    ----------
+    connection
+        Holds the table ``problems``.
+    folder, recovered
+        The run, and what its journals held; they tell when a row was finished.
+    shards, bound
+        What to read, and the values bound in it.
+    printed
+        What the queries of findings read.
+    repeated_query
+        Shows the clips that have several rows.
+    latest
+        Take the latest row of a clip whose rows disagree; else that is an error.
+
+    Returns
+    -------
+    counts : dict
+        ``duplicate_rows``: rows beyond the first of clips whose rows are equal; ``conflicts``:
+        clips whose rows disagree.
+    findings : list of Finding
+    """
+    found = sql.one_row(
+        connection, "SELECT coalesce(sum(copies - 1), 0)::BIGINT AS extra FROM problems WHERE repeated"
+    )
+    if not found["extra"]:
+        return {}, []
+    copies = sql.render("merge/copies", columns=COLUMNS, shards=shards)
+    connection.execute(f"CREATE TEMP TABLE copies AS {copies}", bound)
+    values = {"exact": KEY_COLUMNS[1:], "tolerance": TOLERANCE}
+    conflicts = connection.execute(
+        sql.render("merge/conflicts", rows=sql.identifier("copies"), **values)
+    ).fetchall()
+    undecided = 0
+    winners: list[tuple[str, str]] = []
+    if latest and conflicts:
+        files = {name: files for name, _, _, files in conflicts}
+        pairs = [(name, file) for name, those in files.items() for file in those]
+        decided = choose_latest(files, read_finished(folder, pairs, recovered))
+        winners, undecided = decided.winners, decided.undecided
+    names, paths = [name for name, _ in winners], [path for _, path in winners]
+    types = pa.schema({"clip_name": pa.string(), "filename": pa.string()})
+    connection.register("latest", pa.table([names, paths], schema=types))
+    chosen = sql.render("merge/chosen", columns=COLUMNS, floats=FLOATS)
+    connection.execute(f"CREATE TEMP TABLE chosen AS {chosen}")
+
+    counts = {
+        "duplicate_rows": found["extra"] - sum(row[1] - 1 for row in conflicts),
+        "conflicts": len(conflicts),
+    }
+    findings = []
+    if counts["duplicate_rows"]:
+        message = (
+            f"{counts['duplicate_rows']:,} rows of clips scored more than once, equal: one of each is taken"
+        )
+        findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"], repeated_query))
+    if conflicts:
+        told = examples(f"{show(name)}: {examples(columns)}" for name, _, columns, _ in conflicts)
+        message = f"{len(conflicts):,} clips have rows that differ by more than {TOLERANCE:g}: {told}. " + (
+            f"Taken: the latest by the clip logs ({undecided:,} undecided by time, taken by value)"
+            if latest
+            else "Move the wrong writer's shards out of the shards folder, or merge with --on-conflict latest"
+        )
+        query = sql.render("merge/conflicts", rows=printed, **values)
+        findings.append(Finding("conflict", "warn" if latest else "error", message, len(conflicts), query))
+    return counts, findings

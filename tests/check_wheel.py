@@ -1,0 +1,32 @@
+"""Builds the wheel and checks what is in it: run by continuous integration, not by pytest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Fail if the wheel lacks a module, SQL file or recipe of the checkout."""
+    with tempfile.TemporaryDirectory() as folder:
+        build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+        subprocess.run([*build, "--wheel-dir", folder, ROOT], check=True)
+        (wheel,) = Path(folder).glob("vmafarm-*.whl")
+        names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {str(path.relative_to(ROOT)) for path in (ROOT / "jobs").rglob("*.py")}
+    for data in ("sql", "containers"):
+        files = (path.relative_to(ROOT) for path in (ROOT / data).rglob("*") if path.is_file())
+        expected |= {f"jobs/_data/{path}" for path in files}
+    missing = sorted(expected - names)
+    if missing:
+        sys.exit(f"the wheel lacks {', '.join(missing)}")
+    print(f"the wheel has all {len(expected)} files")
+
+
+if __name__ == "__main__":
+    main()

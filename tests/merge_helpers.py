@@ -1,0 +1,141 @@
+"""Runs on disk for tests of the merge: manifest, shards, journals, clip logs and failures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.durable import checked_line, json_line
+from jobs.failures import FailureRecord
+from jobs.manifest import Manifest, manifest_digest, write_manifest
+from jobs.provenance import METADATA_KEY, Provenance
+from jobs.run_folder import RunFolder
+from jobs.schema import ARROW_SCHEMA, FEATURES, KNOWN, identity_value
+from jobs.settings import Config, CorpusSection, ExtractSection, RunSection
+
+NAN = math.nan
+NOW = datetime(2025, 3, 1, tzinfo=UTC)
+
+
+def make_row(clip: str, mos: float = 3.0, width: int = 960, height: int = 540, **values) -> dict:
+    """A plausible row; measured values depend on the name alone."""
+    generator = np.random.default_rng(list(clip.encode()))
+    row = {"clip_name": clip, "mos": mos, "width": width, "height": height}
+    for feature in FEATURES:
+        if feature.identity is None:
+            mean, std = generator.uniform(1, 2), generator.uniform(0, 0.1)
+            if feature.name == "cambi" and max(width, height) < 216:
+                mean = std = NAN
+        else:
+            mean = identity_value(feature.name, 8, width, height)
+            std = NAN if math.isnan(mean) else 0.0
+        row |= {f"{feature.name}_mean": float(mean), f"{feature.name}_std": float(std)}
+    unknown = values.keys() - row.keys()
+    assert not unknown, unknown
+    return row | values
+
+
+@dataclass
+class Run:
+    """A planned run to put rows into."""
+
+    folder: RunFolder
+    config: Config
+    provenance: Provenance
+
+    def shard(self, rows: Iterable[dict], slice_id: int = 0, writer: str = "w", **options) -> Path:
+        """Write a shard as writers do, or with another schema, metadata or options of pyarrow."""
+        path = self.folder.shard_folder(slice_id) / f"{writer}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        provenance = options.pop("provenance", self.provenance)
+        schema = options.pop("schema", ARROW_SCHEMA)
+        metadata = {METADATA_KEY: provenance.as_json().encode()} if provenance else {}
+        options = {"write_statistics": ["clip_name"], "compression": "zstd"} | options
+        table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata(metadata))
+        pq.write_table(table, path, **options)
+        return path
+
+    def journal(self, rows: Iterable[dict], slice_id: int = 0, writer: str = "w", torn: bytes = b"") -> Path:
+        path = self.folder.shard_folder(slice_id) / f"{writer}.journal"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [checked_line({"provenance": self.provenance.as_dict()})]
+        for row in rows:
+            values = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+            entry = {"clip_name": row["clip_name"], "host": "h1", "finished_at": NOW.isoformat()}
+            lines.append(checked_line({"row": values, "log": entry}))
+        path.write_bytes(b"".join(lines) + torn)
+        return path
+
+    def clip_log(self, clips: Iterable[str], minutes: float, slice_id: int = 0, writer: str = "w", host="h1"):
+        path = self.folder.clip_log_folder(slice_id) / f"{writer}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        at = NOW + timedelta(minutes=minutes)
+        pq.write_table(
+            pa.table(
+                {
+                    "clip_name": list(clips),
+                    "host": [host for _ in clips],
+                    "finished_at": pa.array([at for _ in clips], pa.timestamp("us", tz="UTC")),
+                }
+            ),
+            path,
+        )
+        return path
+
+    def fail(self, clip: str, failure: str = "decode_error", tries: int = 2, host: str = "h1") -> None:
+        self.folder.failures.mkdir(parents=True, exist_ok=True)
+        with open(self.folder.failures / f"{host}.jsonl", "ab") as file:
+            for attempt in range(1, tries + 1):
+                record = FailureRecord(
+                    clip, failure, f"cannot take {clip}", [], attempt, 0, host, host, NOW.isoformat()
+                )
+                file.write(json_line(record.as_dict()))
+
+    def table(self) -> pa.Table:
+        with pq.ParquetFile(self.folder.table) as file:
+            return file.read()
+
+
+def plan_run(root: Path, clips: Iterable[str] | dict[str, float], slices: int = 1, **options) -> Run:
+    """Plan a run: manifest and provenance, no rows yet."""
+    scores = clips if isinstance(clips, dict) else dict.fromkeys(clips, 3.0)
+    names = sorted(scores, key=str.encode)
+    mos = np.array([scores[name] for name in names], float)
+    sizes = np.full(len(names), 1000, np.int64)
+    digest = manifest_digest(names, mos, sizes)
+    folder = RunFolder(root, "demo")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    cut = np.array([i % slices for i in range(len(names))], np.int32)
+    write_manifest(folder, Manifest(names, mos, sizes, cut, digest))
+    provenance = Provenance(
+        engine="ffmpeg",
+        engine_version="9",
+        libvmaf_version="3",
+        decoder_version="9",
+        plan="identity",
+        backend="cpu",
+        constant=options.pop("constant", KNOWN),
+        manifest=digest,
+    )
+    folder.provenance.write_text(provenance.as_json())
+    config = Config(
+        run=RunSection(name="demo", root=str(root)),
+        corpus=CorpusSection(**options.pop("corpus", {})),
+        extract=ExtractSection(scratch=str(options.pop("scratch", "")), retries=1),
+    )
+    assert not options
+    return Run(folder, config, provenance)
+
+
+def rows_of(query: str) -> list[tuple]:
+    """Run a printed query as a user would, in a DuckDB of its own."""
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+        return connection.execute(query).fetchall()

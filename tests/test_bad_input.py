@@ -1,0 +1,202 @@
+"""Bad input gets one clear message with what to do, the documented exit status, and loses nothing.
+
+One test for each row of docs/errors.md, by the same words.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import QUICK, corpus, table, vmafarm, write_scores
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "errors.md"
+RUN = ("run", *corpus(*QUICK, "--run", "r", "--set", "extract.retries=0"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, clips: Callable[[str], Path]) -> Path:
+    """A working folder with two sound clips and their scores."""
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(clips("plain.mp4"), tmp_path / "clips" / name)
+    write_scores(tmp_path / "scores.csv", ["a.mp4", "b.mp4"])
+    return tmp_path
+
+
+def _no_clips(folder: Path) -> None:
+    shutil.rmtree(folder / "clips")
+
+
+def _empty_folder(folder: Path) -> None:
+    _no_clips(folder)
+    (folder / "clips").mkdir()
+
+
+def _scores(text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "scores.csv").write_text(text)
+
+    return write
+
+
+def _no_scores(folder: Path) -> None:
+    (folder / "scores.csv").unlink()
+
+
+def _clip_without_score(folder: Path) -> None:
+    shutil.copy(folder / "clips/a.mp4", folder / "clips/c.mp4")
+
+
+def _full_root(folder: Path) -> None:
+    (folder / "runs").symlink_to("/proc")
+
+
+HEADER = "video_name,video_score\n"
+
+PLANNING = {
+    "a folder of clips that is not there": (_no_clips, 2, "clips"),
+    "a folder without clips": (_empty_folder, 2, "clips"),
+    "no scores file": (_no_scores, 2, "scores.csv"),
+    "a scores file without the columns": (_scores("name,stars\na.mp4,3\n"), 2, "name, stars"),
+    "one name with two different scores": (
+        _scores(HEADER + "a.mp4,3\na.mp4,4\nb.mp4,3\n"), 2, "a.mp4"
+    ),
+    "a score out of range": (_scores(HEADER + "a.mp4,3\nb.mp4,7\n"), 2, "line 3"),
+    "a score that is not a number": (_scores(HEADER + "a.mp4,good\nb.mp4,3\n"), 2, "line 2"),
+    "a clip without a score": (_clip_without_score, 2, "c.mp4"),
+    "a run folder that cannot be written": (_full_root, 3, "runs"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", PLANNING)
+def test_bad_corpus(folder: Path, row: str) -> None:
+    spoil, status, named = PLANNING[row]
+    spoil(folder)
+    _check(vmafarm(*RUN, cwd=folder, status=status).stderr, row, named)
+    assert not list(folder.glob("runs/r/manifest.parquet"))
+
+
+LEFT_OUT = {
+    "a dangling link": lambda clips: (clips / "c.mp4").symlink_to("nowhere"),
+    "a folder called x.mp4": lambda clips: (clips / "x.mp4").mkdir(),
+    "a pipe called x.mp4": lambda clips: os.mkfifo(clips / "x.mp4"),
+    "a name that is not UTF-8": lambda clips: (clips / os.fsdecode(b"\xff.mp4")).write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("row", LEFT_OUT)
+def test_what_is_not_a_clip_is_counted_and_left_out(folder: Path, row: str) -> None:
+    _documented(row)
+    before = vmafarm("plan", *RUN[1:], "--dry-run", cwd=folder).stdout
+    LEFT_OUT[row](folder / "clips")
+    finished = vmafarm(*RUN, cwd=folder)
+    assert set(finished.stdout.splitlines()[:12]) - set(before.splitlines()), "nobody was told"
+    assert table(folder / "runs/full_features_r.parquet")["clip_name"].to_pylist() == ["a.mp4", "b.mp4"]
+
+
+CLIPS = {
+    "an empty clip": ("empty.mp4", "decode_error"),
+    "random bytes": ("random.mp4", "decode_error"),
+    "a clip that is cut": ("cut.mp4", "incomplete_decode"),
+    "a clip that is cut between two packets": ("cut_on_packet.mp4", "incomplete_decode"),
+    "a clip with sound only": ("audio_only.mp4", "no_video"),
+    "a clip without frames": ("no_frames.mp4", "no_frames"),
+    "a clip of 16x16": ("16x16.mkv", "too_small"),
+}
+
+
+@pytest.mark.parametrize("row", CLIPS)
+def test_bad_clip_is_set_aside_and_takes_no_other_along(
+    folder: Path, clips: Callable[[str], Path], row: str
+) -> None:
+    source, failure = CLIPS[row]
+    bad = f"bad{Path(source).suffix}"
+    shutil.copy(clips(source), folder / "clips" / bad)
+    write_scores(folder / "scores.csv", ["a.mp4", "b.mp4", bad])
+    refused = vmafarm(*RUN, cwd=folder, status=1)
+    _check(refused.stderr, row, failure)
+    assert not (folder / "runs/full_features_r.parquet").exists()
+    allowed = vmafarm(*RUN, "--set", "merge.max_failed_share=0.5", cwd=folder)
+    assert failure in allowed.stdout
+    assert table(folder / "runs/full_features_r.parquet")["clip_name"].to_pylist() == ["a.mp4", "b.mp4"]
+
+
+def test_clip_that_vanishes_after_planning_is_tried_again_by_the_next_run(folder: Path) -> None:
+    row = "a clip that vanished or cannot be read"
+    vmafarm("plan", *RUN[1:], cwd=folder)
+    hidden = (folder / "clips/b.mp4").rename(folder / "hidden.mp4")
+    (folder / "clips/b.mp4").symlink_to(folder / "clips")  # planned as a file, now unreadable
+    clip_size_matters_not = vmafarm("merge", "--run", "r", cwd=folder, status=1)
+    _check(clip_size_matters_not.stderr, row, "missing")
+    (folder / "clips/b.mp4").unlink()
+    hidden.rename(folder / "clips/b.mp4")
+    vmafarm(*RUN, cwd=folder)
+    assert table(folder / "runs/full_features_r.parquet").num_rows == 2
+
+
+def test_run_folder_of_another_configuration_is_refused(folder: Path) -> None:
+    row = "a run folder of another configuration"
+    vmafarm(*RUN, cwd=folder)
+    before = (folder / "runs/full_features_r.parquet").read_bytes()
+    refused = vmafarm(*RUN, "--set", "engine.plan=full", cwd=folder, status=2)
+    _check(refused.stderr, row, "engine.plan")
+    shutil.copy(folder / "clips/a.mp4", folder / "clips/new.mp4")
+    write_scores(folder / "scores.csv", ["a.mp4", "b.mp4", "new.mp4"])
+    refused = vmafarm(*RUN, cwd=folder, status=2)
+    _check(refused.stderr, row, "new.mp4")
+    assert (folder / "runs/full_features_r.parquet").read_bytes() == before
+
+
+def test_shard_that_someone_cut_is_named_and_its_clips_can_be_done_again(folder: Path) -> None:
+    row = "a shard that someone cut"
+    vmafarm(*RUN, cwd=folder)
+    expected = (folder / "runs/full_features_r.parquet").read_bytes()
+    (shard,) = folder.glob("runs/r/shards/*/*.parquet")
+    shard.write_bytes(shard.read_bytes()[:-100])
+    refused = vmafarm("merge", "--run", "r", cwd=folder, status=1)
+    _check(refused.stderr, row, shard.name)
+    shard.rename(folder / "cut")
+    vmafarm(*RUN, cwd=folder)
+    assert (folder / "runs/full_features_r.parquet").read_bytes() == expected
+
+
+def test_missing_program_is_named(folder: Path) -> None:
+    row = "an engine that is not there"
+    options = ["--set", "engine.kind=vmaf", "--set", "engine.vmaf=no-such-vmaf"]
+    refused = vmafarm("run", *corpus("--run", "r", *options), cwd=folder, status=3)
+    _check(refused.stderr, row, "no-such-vmaf")
+
+
+def test_full_scratch_folder_ends_the_element_and_charges_no_clip(folder: Path) -> None:
+    row = "no space, or no permission, in the scratch folder"
+    refused = vmafarm(*RUN, "--set", "extract.scratch=/proc/self", cwd=folder, status=3)
+    _check(refused.stderr, row, "scratch")
+    assert not list(folder.glob("runs/r/failures/*"))
+
+
+def test_wrong_configuration_is_one_message(folder: Path) -> None:
+    row = "an unknown key, a wrong type, an impossible value"
+    refused = vmafarm(*RUN, "--set", "extract.worker=2", cwd=folder, status=2)
+    _check(refused.stderr, row, "extract.workers")
+
+
+def test_no_run_to_merge(folder: Path) -> None:
+    row = "a merge of a run that is not planned"
+    refused = vmafarm("merge", "--run", "nothing", cwd=folder, status=2)
+    _check(refused.stderr, row, "nothing")
+
+
+def _check(said: str, row: str, named: str) -> None:
+    _documented(row)
+    lines = said.splitlines()
+    assert lines[0].startswith("error: "), said
+    assert named in said, said
+    assert any(line.startswith("  ") for line in lines[1:]), f"no word on what to do: {said}"
+
+
+def _documented(row: str) -> None:
+    assert f"| {row} |" in DOCUMENT.read_text(), f"docs/errors.md has no row: {row}"

@@ -1,0 +1,147 @@
+"""`vmafarm run` from end to end, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import QUICK, corpus, table, vmafarm, write_scores
+from standin.vmaf import write_standin
+
+from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+
+GOOD = ("plain.mp4", "ten_bit.mp4", "rotated.mp4", "160x120.mkv", "yuv444.mp4")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, clips: Callable[[str], Path]) -> Path:
+    """A working folder with five sound clips and their scores."""
+    (tmp_path / "clips").mkdir()
+    for name in GOOD:
+        shutil.copy(clips(name), tmp_path / "clips" / name)
+    write_scores(tmp_path / "scores.csv", GOOD)
+    return tmp_path
+
+
+def test_run_gives_one_validated_row_a_clip_and_names_the_table(folder: Path) -> None:
+    finished = vmafarm("run", *corpus(*QUICK, "--run", "r"), cwd=folder)
+    path = folder / "runs/full_features_r.parquet"
+    assert str(path.relative_to(folder)) in finished.stdout
+    result = table(path)
+    assert result.schema.equals(ARROW_SCHEMA)
+    assert tuple(result.column_names) == COLUMNS
+    assert result["clip_name"].to_pylist() == sorted(GOOD)
+    rows = {row["clip_name"]: row for row in result.to_pylist()}
+    assert (rows["rotated.mp4"]["width"], rows["rotated.mp4"]["height"]) == (270, 480)
+    assert rows["ten_bit.mp4"]["psnr_y_mean"] == 72.0
+    assert rows["plain.mp4"]["psnr_y_mean"] == 60.0
+    assert math.isnan(rows["160x120.mkv"]["cambi_mean"])
+    assert math.isnan(rows["plain.mp4"]["ciede2000_mean"])
+    assert rows["plain.mp4"]["mos"] == 1.0
+    report = json.loads((folder / "runs/full_features_r.merge.json").read_text())
+    assert report["published"] is True
+    assert report["metadata"]["features"]["psnr_y"] == "constant"
+    assert report["metadata"]["features"]["vmaf"] == "measured"
+
+
+def test_running_again_does_nothing_twice_and_says_so(folder: Path) -> None:
+    options = corpus(*QUICK, "--run", "r")
+    vmafarm("run", *options, cwd=folder)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()}
+    again = vmafarm("run", *options, cwd=folder)
+    assert "nothing to do: the table is there and up to date" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()} == before
+
+
+def test_table_is_the_same_bytes_however_the_work_was_cut(folder: Path) -> None:
+    cuts = {
+        "one": ["slices.count=1", "extract.workers=1", "engine.threads=1"],
+        "many": ["slices.count=4", "extract.workers=3", "engine.threads=2", "extract.flush_every=1"],
+    }
+    tables = []
+    for root, settings in cuts.items():
+        options = [option for setting in settings for option in ("--set", setting)]
+        vmafarm("run", *corpus(*QUICK, "--run", "r", "--set", f"run.root={root}", *options), cwd=folder)
+        tables.append((folder / root / "full_features_r.parquet").read_bytes())
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+def test_both_engines_give_the_same_rows(folder: Path, backend: str) -> None:
+    program = write_standin(folder / "bin")
+    vmafarm("run", *corpus(*QUICK, "--run", "embedded"), cwd=folder)
+    options = ["--set", "engine.plan=identity", "--set", f"engine.vmaf={program}"]
+    options += ["--set", f"engine.backend={backend}", "--set", "extract.workers=2"]
+    vmafarm("run", *corpus("--run", "fork", *options), cwd=folder)
+    embedded = table(folder / "runs/full_features_embedded.parquet").to_pylist()
+    fork = table(folder / "runs/full_features_fork.parquet").to_pylist()
+    provenance = json.loads((folder / "runs/fork/provenance.json").read_text())
+    assert (provenance["engine"], provenance["backend"]) == ("vmaf", backend)
+    assert [row["clip_name"] for row in fork] == [row["clip_name"] for row in embedded]
+    for ours, theirs in zip(fork, embedded, strict=True):
+        for column in FEATURE_COLUMNS:
+            if math.isnan(theirs[column]):
+                assert math.isnan(ours[column]), column
+            else:
+                assert ours[column] == pytest.approx(theirs[column], abs=1e-6), column
+
+
+def test_a_run_goes_on_with_its_own_engine_only(folder: Path) -> None:
+    options = corpus(*QUICK, "--run", "r", "--set", "extract.retries=0")
+    (folder / "clips" / "rotated.mp4").write_bytes(b"")
+    vmafarm("run", *options, cwd=folder, status=1)
+    (folder / "runs/r/failures").rename(folder / "failures")  # the clip is to be tried again
+    program = write_standin(folder / "bin")
+    frozen = vmafarm("run", *options, "--set", f"engine.vmaf={program}", cwd=folder, status=2)
+    assert "already planned with other inputs" in frozen.stderr
+    document = json.loads((folder / "runs/r/provenance.json").read_text())
+    document["libvmaf_version"] = "1.2.3"
+    (folder / "runs/r/provenance.json").write_text(json.dumps(document))
+    finished = vmafarm("run", *options, cwd=folder, status=2)
+    assert "this run was begun with another engine" in finished.stderr
+    assert "libvmaf_version: found" in finished.stderr
+    assert "begin another run" in finished.stderr
+
+
+def test_limit_takes_the_same_sample_every_time(folder: Path) -> None:
+    tables = []
+    for name in ("a", "b"):
+        vmafarm("run", *corpus(*QUICK, "--run", name, "--limit", "2"), cwd=folder)
+        tables.append(table(folder / f"runs/full_features_{name}.parquet")["clip_name"].to_pylist())
+    assert len(tables[0]) == 2
+    assert tables[0] == tables[1]
+
+
+def test_clips_named_to_break_things_get_their_rows(folder: Path) -> None:
+    names = [
+        "-i.mp4", "a b.mp4", "it's.mp4", 'qu"ote.mp4', "new\nline.mp4", "100%.mp4", "%d.mp4", "{{ 7*7 }}.mp4",
+        "'); DROP TABLE rows; --.mp4", "$(touch pwned).mp4", "a,b:c[d]\\e.mp4", "🎬 clip.mp4", "sub/é.mp4",
+        "a*?.mp4", "x=y.mp4", "file:x.mp4",
+    ]  # fmt: skip
+    plain = (folder / "clips/plain.mp4").read_bytes()
+    shutil.rmtree(folder / "clips")
+    for name in names:
+        path = folder / "clips" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(plain)
+    quoted = ['"' + name.replace('"', '""') + '",2.5' for name in names]
+    (folder / "scores.csv").write_text("\n".join(["video_name,video_score", *quoted, ""]))
+    vmafarm("run", *corpus(*QUICK, "--run", "r"), cwd=folder)
+    result = table(folder / "runs/full_features_r.parquet")
+    assert result["clip_name"].to_pylist() == sorted(names, key=str.encode)
+    assert set(result["mos"].to_pylist()) == {2.5}
+    assert not list(folder.rglob("pwned"))
+
+
+def test_without_a_corpus_the_demo_is_made_and_scored(tmp_path: Path) -> None:
+    finished = vmafarm("run", *QUICK, cwd=tmp_path)
+    assert "demo corpus demo-corpus" in finished.stdout
+    assert "runs/full_features_demo.parquet" in finished.stdout
+    result = table(tmp_path / "runs/full_features_demo.parquet")
+    assert (result.num_rows, result.num_columns) == (12, 48)
+    lines = finished.stdout.splitlines()
+    assert max(map(len, lines)) <= 80, [line for line in lines if len(line) > 80]
