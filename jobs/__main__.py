@@ -16,7 +16,7 @@ def main() -> None:
     try:
         from jobs.cli import app
 
-        app()
+        app(prog_name="vmafarm")
     except VmafarmError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:

@@ -48,7 +48,7 @@ def load(
     origins = dict.fromkeys(keys(), "default")
     if path is not None:
         document = _read(path)
-        origins.update({key: str(path) for key in flatten(document)})
+        origins.update({key: str(path) for key in (*document, *flatten(document))})
     given = [(*_split_override(text), "--set") for text in overrides]
     given += [(k.replace("__", "."), v, "command line") for k, v in values.items() if v is not None]
     for key, value, origin in given:
@@ -56,16 +56,20 @@ def load(
         if isinstance(document.setdefault(section, {}), dict):
             document[section][name] = value
         origins[key] = origin
+        origins.setdefault(section, origin)
     try:
         config = Config.model_validate(document)
     except pydantic.ValidationError as error:
         raise _explain(error, origins) from None
+    for key, value in flat(config).items():
+        if isinstance(value, str) and not _is_utf8(value):
+            raise UsageError(f"{show(origins[key])}: {key} = {show(value)}: expected UTF-8 text", "rename it")
     if config.corpus.mos_min >= config.corpus.mos_max:
         raise UsageError(
-            f"{origins['corpus.mos_min']}: corpus.mos_min = {config.corpus.mos_min}, expected less than "
-            f"corpus.mos_max = {config.corpus.mos_max}"
+            f"corpus.mos_min = {config.corpus.mos_min} ({show(origins['corpus.mos_min'])}): expected less "
+            f"than corpus.mos_max = {config.corpus.mos_max} ({show(origins['corpus.mos_max'])})"
         )
-    return config, origins
+    return config, {key: origins[key] for key in keys()}
 
 
 def to_toml(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> str:
@@ -88,7 +92,7 @@ def template() -> str:
     fields = keys()
 
     def comment(key: str) -> list[str]:
-        allowed = _allowed(fields[key].annotation)
+        allowed = _allowed(fields[key].annotation, fields[key].metadata)
         return [f"# {fields[key].description}" + (f" ({allowed})" if allowed else "")]
 
     return "\n".join(_toml_lines(flat(Config()), comment))
@@ -130,23 +134,35 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{show(str(path))}: not UTF-8 text: {error}") from None
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides TOMLDecodeError: a number of 5,000 digits
         raise UsageError(f"{show(str(path))}: not TOML: {error}") from None
 
 
 def _split_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
-    if not equals or "." not in key:
-        raise UsageError(f"--set {show(text)}: expected section.key=value", _suggest(key.strip()))
     key, value = key.strip(), value.strip()
+    section, _, name = key.partition(".")
+    if not (equals and section and name):
+        raise UsageError(f"--set {show(text)}: expected section.key=value", _suggest(key))
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        document = tomllib.loads(f"value = {value}")
+    except (ValueError, RecursionError):
+        return key, value
+    parsed = document.pop("value")
+    if document:  # a value that goes on with other keys in a second line
         return key, value
     field = keys().get(key)
     if field is not None and not isinstance(parsed, str) and _takes_text_only(field.annotation):
         return key, value  # --set corpus.missing_mos=nan means the word, not the number
     return key, parsed
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of the command line that are not, as surrogates (PEP 383)
+        return False
+    return True
 
 
 def _takes_text_only(annotation: Any) -> bool:
@@ -166,20 +182,20 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
         if key in seen:  # each member of a union complains
             continue
         seen.add(key)
-        origin = origins.get(key, next(iter({o for o in origins.values() if o != "default"}), ""))
+        origin = show(origins[key])
         if problem["type"] == "extra_forbidden":
             messages.append(f"{origin}: unknown key {show(key)}")
             hints.append(_suggest(key))
         elif key in fields:
-            allowed = _allowed(fields[key].annotation)
+            allowed = _allowed(fields[key].annotation, fields[key].metadata)
             close = get_close_matches(str(problem["input"]), re.findall(r'"(.*?)"', allowed), n=1)
             hints.append(f'did you mean "{close[0]}"?' if close else "")
-            allowed = allowed or problem["msg"].removeprefix("Input should be ")
             messages.append(
-                f"{origin}: {key} = {problem['input']!r}: expected {allowed} ({fields[key].description})"
+                f"{origin}: {key} = {problem['input']!r:.200}: expected {allowed or 'text'} "
+                f"({fields[key].description})"
             )
         else:
-            messages.append(f"{origin}: [{show(key)}] = {problem['input']!r}: expected a table of keys")
+            messages.append(f"{origin}: [{show(key)}] = {problem['input']!r:.200}: expected a table of keys")
     return UsageError("\n".join(messages), "\n".join(hint for hint in hints if hint))
 
 
@@ -195,22 +211,27 @@ def _suggest(key: str) -> str:
     return "known keys: " + ", ".join(inside or Config.model_fields)
 
 
-def _allowed(annotation: Any) -> str:
-    """Allowed values in words, or "" where pydantic's own message says more."""
+def _allowed(annotation: Any, rules: Sequence[Any] = ()) -> str:
+    """Allowed values in words, or "" for any text."""
     origin = typing.get_origin(annotation)
     if origin is Literal:
         return ", ".join(f'"{value}"' for value in typing.get_args(annotation))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(filter(None, (_allowed(part) for part in typing.get_args(annotation))))
+        return " or ".join(_allowed(part) for part in typing.get_args(annotation))
     if origin is Annotated:
-        base, *rules = typing.get_args(annotation)
-        bounds = [b for rule in rules for b in _bounds(rule)]
-        return " ".join(["a whole number" if base is int else "a number", *bounds])
-    return ""
+        base, *inner = typing.get_args(annotation)
+        return _allowed(base, inner)
+    bounds = [bound for rule in rules for bound in _bounds(rule)]
+    if annotation is str:
+        return " ".join(["text", *bounds]) if bounds else ""
+    return " ".join(["a whole number" if annotation is int else "a number", *bounds])
 
 
 def _bounds(rule: Any) -> list[str]:
-    found = [rule, *getattr(rule, "metadata", ())]
-    low = [f"from {r.ge}" for r in found if getattr(r, "ge", None) is not None]
-    high = [f"to {r.le}" for r in found if getattr(r, "le", None) is not None]
-    return low + high
+    words = {"ge": "from {}", "le": "to {}", "min_length": "of length {} or more", "pattern": "matching {}"}
+    return [
+        text.format(value)
+        for part in (rule, *getattr(rule, "metadata", ()))
+        for name, text in words.items()
+        if (value := getattr(part, name, None)) is not None
+    ]

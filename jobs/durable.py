@@ -31,13 +31,13 @@ def _explained(path: Path) -> Iterator[None]:
                 "free space (or quota, or inodes: df -h, df -i), then run the same command again; "
                 "everything finished so far is kept",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE):
-            raise UnavailableError(
-                f"cannot write {show(str(path))}: {error.strerror}",
-                "make the run folder writable, or choose another one (run.root), then run again; "
-                "everything finished so far is kept",
-            ) from error
-        raise
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise  # a file is where a folder should be: the caller knows what is in the way
+        raise UnavailableError(
+            f"cannot write {show(str(path))}: {error.strerror or error}",
+            "make the run folder writable, or choose another one (run.root), then run again; "
+            "everything finished so far is kept",
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -79,11 +79,11 @@ def replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
     temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with _explained(path):
         try:
-            with open(temporary, "xb") as file:
+            with temporary.open("xb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -107,7 +107,7 @@ def publish(temporary: Path, path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(temporary, path)
+        temporary.replace(path)
         sync_folder(path.parent)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
-import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,11 @@ from numpy.typing import NDArray
 from jobs.clip import Clip, ClipFailedError, Extracted
 from jobs.engines.base import Engine, Pass, common_diagnosis
 from jobs.engines.decode import Report, judge, notes, read_report
-from jobs.engines.files import declared_cut, read_y4m
+from jobs.engines.files import check_readable, declared_cut, read_through, read_y4m
 from jobs.engines.logs import Log, LogError, read_log
 from jobs.engines.vmaf import VmafEngine
+from jobs.errors import UnavailableError
+from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS
 from jobs.process import Finished, Stop, run
 from jobs.schema import EXTRACTORS, FEATURE_NAMES, MIN_SIDE, extractor_accepts, features_of, identity_value
 
@@ -92,7 +92,7 @@ def extract(
     UnavailableError
         This machine cannot go on (scratch full, program gone).
     """
-    size = _check_readable(clip.path)
+    size = check_readable(clip.path)
     deadline = timeout or _SECONDS_AT_LEAST + size * _SECONDS_PER_BYTE
     try:
         cut = declared_cut(clip.path)
@@ -101,6 +101,10 @@ def extract(
             source = _decode(clip, engine, scratch, f"{name}.y4m", deadline, cut, stop)
         with scoring or nullcontext():
             scored = _score(source, engine, scratch, name, deadline, cut, stop)
+    except ClipFailedError as failed:
+        if failed.failure in CLIP_FAULTS:
+            read_through(clip.path)
+        raise
     except OSError as error:
         raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
     finally:
@@ -109,25 +113,24 @@ def extract(
     return _finish(clip, engine, scored)
 
 
-def _check_readable(path: Path) -> int:
+def _start(
+    commands: list[list[str]], source: Path, scratch: Path, deadline: float, stop: Stop | None
+) -> list[Finished]:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ClipFailedError("unreadable", "not a regular file")
-        if not os.access(path, os.R_OK):
-            raise ClipFailedError("unreadable", "no permission to read it")
+        finished = run(commands, folder=scratch, deadline=deadline, stop=stop)
     except OSError as error:
-        raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
-    if status.st_size == 0:
-        raise ClipFailedError("decode_error", "the file is empty")
-    return status.st_size
+        raise UnavailableError(
+            f"cannot run {commands[0][0]}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
+        ) from None
+    # What a clip is called must not be taken for a message.
+    return [replace(one, stderr=one.stderr.replace(str(source), "CLIP")) for one in finished]
 
 
 def _decode(
     clip: Clip, engine: VmafEngine, scratch: Path, target: str, deadline: float, cut: str, stop: Stop | None
 ) -> _Source:
     arguments = engine.decode_arguments(clip.path, target)
-    finished = run([arguments], folder=scratch, deadline=deadline, stop=stop)[0]
+    (finished,) = _start([arguments], clip.path, scratch, deadline, stop)
     report = read_report(finished.stderr)
     if (problem := common_diagnosis(finished) or _judge(report, finished, cut)) is not None:
         raise ClipFailedError(*problem, finished)
@@ -137,6 +140,9 @@ def _decode(
         raise ClipFailedError("decode_error", f"decoding gave no usable frames: {error}", finished) from None
     if finished.returncode != 0:
         raise ClipFailedError("decode_error", f"ffmpeg: {finished.ending()}", finished)
+    if raw.frames != report.frames:
+        found = f"the scratch file holds {raw.frames} frames, ffmpeg wrote {report.frames}"
+        raise ClipFailedError("unreadable", found, finished)
     if raw.frames == 0:
         raise ClipFailedError("no_frames", "the video stream has no frames", finished)
     _check_size(raw.width, raw.height)
@@ -164,16 +170,25 @@ def _score(
     seconds = 0.0
     while True:
         passes = engine.passes(source.path, name, refused)
-        finished = _run_passes(passes, engine, scratch, deadline, stop)
+        finished = _run_passes(passes, source.path, engine, scratch, deadline, stop)
         seconds += max(one.seconds for one in finished)
-        source = _check_passes(source, engine, finished, cut)
-        logs = [
-            _read_pass(source, engine, one, done, scratch) for one, done in zip(passes, finished, strict=True)
-        ]
+        try:
+            source = _check_passes(source, engine, finished, cut)
+            logs = [
+                _read_pass(source, engine, one, done, scratch)
+                for one, done in zip(passes, finished, strict=True)
+            ]
+        except ClipFailedError as failed:
+            # Where an extractor refuses the frame's size, some builds end the whole run.
+            new = _refusing({e for one in passes for e in one.extractors}, source) if source.width else set()
+            if failed.failure not in ENGINE_FAULTS or not new:
+                raise
+            refused |= new
+            continue
         values = {name: array for log in logs for name, array in log.values.items()}
         missing = {f for one in passes for f in one.features} - set(values)
         extractors = {e for e in EXTRACTORS if missing & set(features_of([e]))}
-        new = {e for e in extractors if not extractor_accepts(e, source.width, source.height)}
+        new = _refusing(extractors, source)
         refused |= new
         if extractors == new and "vmaf" not in missing:
             return _Scored(source, values, frozenset(refused), seconds)
@@ -186,8 +201,12 @@ def _score(
             )
 
 
+def _refusing(extractors: Collection[str | None], source: _Source) -> set[str]:
+    return {e for e in extractors if e is not None and not extractor_accepts(e, source.width, source.height)}
+
+
 def _run_passes(
-    passes: list[Pass], engine: Engine, scratch: Path, deadline: float, stop: Stop | None
+    passes: list[Pass], source: Path, engine: Engine, scratch: Path, deadline: float, stop: Stop | None
 ) -> list[Finished]:
     """Run them side by side; once more those that failed at start, which may pass by itself."""
     finished: list[Finished] = []
@@ -195,7 +214,7 @@ def _run_passes(
     for _ in range(2):
         for i in again:
             (scratch / passes[i].log).unlink(missing_ok=True)
-        ended = run([passes[i].arguments for i in again], folder=scratch, deadline=deadline, stop=stop)
+        ended = _start([passes[i].arguments for i in again], source, scratch, deadline, stop)
         finished = finished or ended
         for i, one in zip(again, ended, strict=True):
             finished[i] = one

@@ -148,7 +148,7 @@ def run(
 
 def _wait(children: Sequence[_Child], stop: Stop | None, seconds: float) -> None:
     poller = select.poll()
-    readers: dict[int, Callable[[], None]] = {}
+    readers: dict[int, Callable[[], object]] = {}
     for child in children:
         if child.readable:
             readers[child.fileno()] = child.read
@@ -196,17 +196,19 @@ class _Child:
     def fileno(self) -> int:
         return self._pipe.fileno()
 
-    def read(self) -> None:
+    def read(self) -> bool:
+        """Read once; whether there was something."""
         try:
             data = os.read(self._pipe.fileno(), 65536)
         except BlockingIOError:
-            return
+            return False
         if not data:
             self.readable = False
         elif len(self._head) < _HEAD:
             self._head += data
         else:
             self._tail = (self._tail + data)[-_TAIL:]
+        return bool(data)
 
     def ended(self) -> bool:
         if self._process.poll() is None:
@@ -232,10 +234,7 @@ class _Child:
             self._process.wait()
         # What is in the pipe now, and no more: a grandchild may keep it open and go on writing.
         for _ in range(64):
-            before = len(self._head), self._tail
-            if self.readable:
-                self.read()
-            if (len(self._head), self._tail) == before:
+            if not self.read():
                 break
         text = self._head
         if self._tail:

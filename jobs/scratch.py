@@ -35,7 +35,8 @@ def scratch_folder(parent: str) -> Iterator[Path]:
     UnavailableError
         Nothing can be written there.
     """
-    place = Path(parent or tempfile.gettempdir())
+    # Absolute: child processes run in the folder and get its paths.
+    place = Path(parent or tempfile.gettempdir()).absolute()
     try:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)

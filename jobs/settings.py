@@ -34,8 +34,8 @@ class CorpusSection(_Section):
     scores: str = Field("", description="CSV file with a header: clip name and mean opinion score")
     name_column: str = Field("", description="its column of names; empty: clip_name, video_name, ...")
     mos_column: str = Field("", description="its column of scores; empty: mos, else video_score, ...")
-    mos_min: float = Field(1.0, description="lowest score that is possible")
-    mos_max: float = Field(5.0, description="highest score that is possible")
+    mos_min: float = Field(1.0, allow_inf_nan=False, description="lowest score that is possible")
+    mos_max: float = Field(5.0, allow_inf_nan=False, description="highest score that is possible")
     missing_mos: Literal["error", "skip", "nan"] = Field(
         "error", description="a clip without a score: refuse to plan, leave the clip out, or mos = NaN"
     )
@@ -143,7 +143,8 @@ def frozen(config: Config) -> dict[str, Any]:
 
 
 def _section(info: pydantic.fields.FieldInfo) -> type[BaseModel]:
-    assert isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+    assert isinstance(info.annotation, type)
+    assert issubclass(info.annotation, BaseModel)
     return info.annotation
 
 

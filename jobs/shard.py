@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -101,9 +102,10 @@ class ShardWriter:
             "log": {**entry, "finished_at": entry["finished_at"].isoformat()},
         }
         self._journal.append(checked_line(record))
-        self._done.append(json_line(row["clip_name"]))
+        # Before .done: should that fail, `close` removes the journal, and the row must stand elsewhere.
         self._rows.append({name: row[name] for name in COLUMNS})
         self._entries.append(dict(entry))
+        self._done.append(json_line(row["clip_name"]))
         if len(self._rows) - self._flushed >= self._flush_every:
             self.flush()
 
@@ -172,15 +174,13 @@ def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
     done: set[str] = set()
     for slice_id in slices:
         shards = folder.shard_folder(slice_id)
+        # The journals first: a writer removes its own only when its Parquet file has all the rows.
+        for path in sorted(shards.glob("*.journal")):
+            with suppress(FileNotFoundError):
+                records, _ = read_checked(path)
+                done.update(record["row"]["clip_name"] for record in records if "row" in record)
         for path in sorted(shards.glob("*.parquet")):
             done.update(_names_in(path))
-        for path in sorted(shards.glob("*.journal")):
-            try:
-                records, _ = read_checked(path)
-            except FileNotFoundError:  # its writer has finished meanwhile, its shard has the rows
-                done.update(_names_in(path.with_suffix(".parquet")))
-                continue
-            done.update(record["row"]["clip_name"] for record in records if "row" in record)
     return done
 
 

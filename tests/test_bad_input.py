@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,7 +63,7 @@ PLANNING = {
     "a folder of clips that is not there": (_no_clips, 2, "clips"),
     "a folder without clips": (_empty_folder, 2, "clips"),
     "no scores file": (_no_scores, 2, "scores.csv"),
-    "a scores file without the columns": (_scores("name,stars\na.mp4,3\n"), 2, "name, stars"),
+    "a scores file without the columns": (_scores("name,stars\na.mp4,3\n"), 2, '"name", "stars"'),
     "one name with two different scores": (
         _scores(HEADER + "a.mp4,3\na.mp4,4\nb.mp4,3\n"), 2, "a.mp4"
     ),
@@ -125,15 +127,21 @@ def test_bad_clip_is_set_aside_and_takes_no_other_along(
     assert table(folder / "runs/full_features_r.parquet")["clip_name"].to_pylist() == ["a.mp4", "b.mp4"]
 
 
-def test_clip_that_vanishes_after_planning_is_tried_again_by_the_next_run(folder: Path) -> None:
+def test_clip_that_cannot_be_read_is_not_held_against_it(folder: Path) -> None:
     row = "a clip that vanished or cannot be read"
+    target = (folder / "clips/b.mp4").rename(folder / "elsewhere.mp4")
+    (folder / "clips/b.mp4").symlink_to(target)
     vmafarm("plan", *RUN[1:], cwd=folder)
-    hidden = (folder / "clips/b.mp4").rename(folder / "hidden.mp4")
-    (folder / "clips/b.mp4").symlink_to(folder / "clips")  # planned as a file, now unreadable
-    clip_size_matters_not = vmafarm("merge", "--run", "r", cwd=folder, status=1)
-    _check(clip_size_matters_not.stderr, row, "missing")
-    (folder / "clips/b.mp4").unlink()
-    hidden.rename(folder / "clips/b.mp4")
+    element = (
+        "from jobs.config import load; from jobs.plan import with_frozen; from jobs.element import *;"
+        "config = with_frozen(load(None, ['run.name=r', 'extract.retries=0'])[0]);"
+        "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
+    )
+    hidden = target.rename(folder / "hidden.mp4")
+    said = subprocess.run([sys.executable, "-c", element], cwd=folder, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "{'unreadable': 1}"
+    _check(vmafarm("merge", "--run", "r", cwd=folder, status=1).stderr, row, "unreadable")
+    hidden.rename(target)
     vmafarm(*RUN, cwd=folder)
     assert table(folder / "runs/full_features_r.parquet").num_rows == 2
 

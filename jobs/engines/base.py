@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ PROBE_SIDE = 240
 PROBE_FRAMES = 2
 PROBE_SECONDS = 120.0
 """Start-up of a GPU driver on a busy node can take a minute."""
+_QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
+"""Lines in which ffmpeg repeats what a file says of itself, such as its title: never a complaint."""
 
 
 @dataclass(frozen=True)
@@ -173,14 +176,15 @@ def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
     UnavailableError
         The scratch folder is full: a fault of this machine, not of a clip.
     """
-    if "No space left on device" in finished.stderr:
+    complaints = _QUOTED.sub("", finished.stderr)
+    if "No space left on device" in complaints:
         raise UnavailableError(
             "no space left in the scratch folder",
             "free space there, or choose another one: extract.scratch",
         )
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
-    lowered = finished.stderr.lower()
+    lowered = complaints.lower()
     if finished.returncode != 0 and ("cannot allocate memory" in lowered or "enomem" in lowered):
         return "out_of_memory", "the engine could not allocate memory"
     if finished.returncode == -9:

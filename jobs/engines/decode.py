@@ -13,6 +13,9 @@ FORMATS = (
 """Containers that hold their own frames. Playlists and scripts (concat, hls, dash), which name
 other files, are not among them."""
 
+MAX_PIXELS = 1 << 26
+"""Of one frame: twice 7680x4320. A larger one is refused before it is decoded, and takes no memory."""
+
 PREPARE = "format=pix_fmts=yuv420p|yuv420p10le,settb=1,setpts=N"
 """Filters in front of libvmaf. ffmpeg takes the nearer format: more than 8 bit a sample stays at 10,
 all else becomes 8. Frames are numbered anew, because libvmaf's filter pairs by time stamp and
@@ -36,7 +39,7 @@ def input_arguments(ffmpeg: Path, clip: Path, threads: int) -> list[str]:
         str(ffmpeg),
         *("-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "level+verbose"),
         *("-protocol_whitelist", "file", "-format_whitelist", FORMATS),
-        *("-threads", str(threads), "-i", f"file:{clip}"),
+        *("-max_pixels", str(MAX_PIXELS), "-threads", str(threads), "-i", f"file:{clip}"),
     ]
 
 
@@ -88,6 +91,7 @@ class Report:
 
 _LINE = re.compile(r"^((?:\[[^\]]* @ 0x[0-9a-f]+\] )*)\[(\w+)\]\s*(.*)$")
 _CUT = re.compile(r"partial file|ended prematurely|Error during demuxing|Truncat", re.IGNORECASE)
+_GIANT = "exceeds specified max pixel count"
 _GRAPH = re.compile(r"^w:(\d+) h:(\d+) pixfmt:(\S+) tb:\S+ fr:(\d+)/(\d+)")
 _FED = re.compile(r"Video: .*?\b(yuv420p(?:10le)?)\b.*?, (\d+)x(\d+)")
 _DURATION = re.compile(r"^Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -181,6 +185,8 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
         return "decode_error", f"not a video file that ffmpeg can open: {first}"
     if not report.has_video:
         return "no_video", "the file has no video stream"
+    if (giant := next((error for error in report.errors if _GIANT in error), "")) and not report.frames:
+        return "decode_error", f"the frames are too large: {giant.partition(',')[0]}"
     if report.changes:
         return "decode_error", "the frame size or the pixel format changes within the clip"
     if report.frames == 0 and (report.cut or report.decode_errors):

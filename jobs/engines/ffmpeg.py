@@ -14,7 +14,7 @@ from jobs.process import Finished, Stop
 from jobs.schema import EXTRACTORS
 
 _LACKS = re.compile(r"problem during vmaf_use_feature: (\w+)")
-_OWN_ERROR = re.compile(r"libvmaf[^\n]*\[(?:error|fatal)\]|libvmaf ERROR")
+_OWN_ERROR = re.compile(r"^(?:\[[^\]\n]*libvmaf[^\n]*\[(?:error|fatal)\]|libvmaf ERROR)", re.MULTILINE)
 _VERSION = re.compile(r"^ffmpeg version (\S+)", re.MULTILINE)
 _IN_THE_MODEL = ("adm", "vif", "motion")
 """The default model always runs in the filter and brings these along."""
@@ -47,7 +47,7 @@ class FfmpegEngine(Engine):
             raise UnavailableError(
                 f"{self.ffmpeg} cannot score a two-frame clip: {finished.ending()}\n"
                 + "\n".join(finished.last_lines(4)),
-                "engine.ffmpeg must be an ffmpeg with the filter libvmaf; empty takes the one that comes along",
+                "engine.ffmpeg must have the filter libvmaf; empty takes the one that comes along",
             )
         try:
             log = read_log(folder / one.log, one.features)

@@ -1,17 +1,58 @@
-"""What video files say of themselves, read without decoding them."""
+"""Files read without decoding them: whether they can be read, and what they say of themselves."""
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.clip import ClipFailedError
+
+
+def check_readable(path: Path) -> int:
+    """Size of a clip in bytes, if it is a regular file that may be read and is not empty.
+
+    Raises
+    ------
+    ClipFailedError
+        ``unreadable``, or ``decode_error`` for an empty file.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ClipFailedError("unreadable", "not a regular file")
+        if not os.access(path, os.R_OK):
+            raise ClipFailedError("unreadable", "no permission to read it")
+    except OSError as error:
+        raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
+    if status.st_size == 0:
+        raise ClipFailedError("decode_error", "the file is empty")
+    return status.st_size
+
+
+def read_through(path: Path) -> None:
+    """Read a clip to its end: to ffmpeg a failing disk looks like a damaged clip.
+
+    Raises
+    ------
+    ClipFailedError
+        ``unreadable``.
+    """
+    try:
+        with path.open("rb") as file:
+            while file.read(1 << 20):
+                pass
+    except OSError as error:
+        raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
+
 
 def declared_cut(clip: Path) -> str:
-    """Whether an MP4 or MOV file is shorter than its boxes say.
+    """Whether an MP4, MOV or AVI file is shorter than it says.
 
     A file cut exactly between two packets decodes without any message (measured, ffmpeg 9), so the
     container itself must be asked: a top-level box (ISO/IEC 14496-12, 4.2) that reaches beyond the
-    end of the file shows the cut.
+    end of the file shows the cut. So does the size in the head of an AVI file (RIFF).
 
     Parameters
     ----------
@@ -36,6 +77,8 @@ def declared_cut(clip: Path) -> str:
                 return ""
             file.seek(position)
             header = file.read(16)
+            if position == 0 and header[:4] == b"RIFF":
+                return _declared_cut_of_riff(int.from_bytes(header[4:8], "little"), end)
             size, kind = int.from_bytes(header[:4], "big"), header[4:8]
             if position == 0 and kind not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
                 return ""
@@ -51,6 +94,12 @@ def declared_cut(clip: Path) -> str:
                 return ""
             position += size
     return ""
+
+
+def _declared_cut_of_riff(size: int, end: int) -> str:
+    if size in (0, 0xFFFFFFFF) or size + 8 <= end:  # those two: written as a stream, size unknown
+        return ""
+    return f"its RIFF chunk ends at byte {size + 8}, the file at {end}"
 
 
 @dataclass(frozen=True)

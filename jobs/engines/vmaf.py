@@ -20,7 +20,7 @@ _ON_CPU = ("float_ssim", "cambi", "ssimulacra2")
 """Extractors without a CUDA version; the others are called NAME_cuda there."""
 _MAY_REFUSE = ("float_ms_ssim", "cambi")
 """Named last: an extractor that refuses the frame's size takes those named after it along."""
-_FELL_BACK = re.compile(r"problem during vmaf_cuda_state_init", re.IGNORECASE)
+_CUDA_FAILED = re.compile(r"problem during (vmaf_cuda_\w+)", re.IGNORECASE)
 _LACKS = "problem loading feature extractor"
 
 
@@ -113,7 +113,8 @@ class VmafEngine(Engine):
 
     def wrong_backend(self, one: Pass, said: str) -> str | None:
         """Whether a pass that should have run on the GPU says that it ran elsewhere."""
-        if "cuda" in one.arguments and said and said != "cuda":
+        asked = "cuda" in one.arguments or any(word.endswith("_cuda") for word in one.arguments)
+        if asked and said and said != "cuda":
             return f"asked for CUDA, but the engine ran on {said}"
         return None
 
@@ -121,8 +122,8 @@ class VmafEngine(Engine):
         """See `Engine.diagnose`."""
         if (found := common_diagnosis(finished)) is not None:
             return found
-        if _FELL_BACK.search(finished.stderr):
-            return "engine_error", "CUDA could not be initialised (vmaf_cuda_state_init)"
+        if (call := _CUDA_FAILED.search(finished.stderr)) is not None:
+            return "engine_error", f"CUDA could not be initialised ({call[1]})"
         if finished.returncode != 0:
             last = "".join(f": {line}" for line in finished.last_lines(1))
             return "engine_error", f"vmaf: {finished.ending()}{last}"
@@ -134,7 +135,7 @@ class VmafEngine(Engine):
 
     def failed_at_start(self, finished: Finished) -> bool:
         """See `Engine.failed_at_start`: CUDA sometimes does not come up at the first try."""
-        return bool(_FELL_BACK.search(finished.stderr)) or finished.returncode == 100
+        return bool(_CUDA_FAILED.search(finished.stderr)) or finished.returncode == 100
 
     def _pass(self, source: Path, name: str, backend: str, extractors: Sequence[str | None]) -> Pass:
         named = [e for e in extractors if e is not None]

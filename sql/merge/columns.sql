@@ -1,6 +1,6 @@
 {#- All figures on columns in one scan: how many rows offend against each rule. #}
 SELECT
     count(*) AS rows{% for check in checks %},
-    count(*) FILTER (WHERE {{ check.condition }}) AS {{ check.key | identifier }}{% endfor %}
+    count_if({{ check.condition }}) AS {{ check.key | identifier }}{% endfor %}
 
 FROM {{ rows }}
