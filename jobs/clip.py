@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.process import Finished
+
+_CHATTER = re.compile(r"\[(?:verbose|info)\]")
 
 
 @dataclass(frozen=True)
@@ -76,4 +79,10 @@ class ClipFailedError(Exception):
         super().__init__(message)
         self.failure = failure
         self.message = message
-        self.stderr = finished.last_lines() if finished else []
+        self.stderr = _telling(finished) if finished else []
+
+
+def _telling(finished: Finished) -> list[str]:
+    """Last lines of the error output, without ffmpeg's account of what went well."""
+    lines = finished.last_lines(1000)
+    return ([line for line in lines if not _CHATTER.search(line)] or lines)[-8:]

@@ -129,7 +129,7 @@ def judge_gaps(
         if above and not allow_missing:
             message += ". Replace or leave out these clips, or allow more with --max-failed-share"
         query = sql.render(
-            "merge/failures", files=[sql.below(folder.failures, "*.jsonl")], classes=list(CLIP_FAULTS)
+            "merge/failures", files=sql.below(folder.failures, "*.jsonl"), classes=list(CLIP_FAULTS)
         )
         findings.append(
             Finding("failed_for_good", gravity if above else "warn", message, len(gaps.failed), query)

@@ -104,8 +104,9 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> lis
 
     def check(path: Path) -> tuple[str, str] | None:
         try:
-            metadata = pq.read_metadata(path)
-            problem = schema_differences(metadata.schema.to_arrow_schema())
+            with pa.OSFile(str(path)) as handle, pq.ParquetFile(handle) as file:
+                problem = schema_differences(file.schema_arrow)
+                metadata = file.metadata
         except (OSError, pa.ArrowException) as error:
             return "unreadable_shard", _reason(error, path)
         if problem:
@@ -115,7 +116,7 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> lis
         return ("provenance", "; ".join(problem)) if problem else None
 
     # On a shared file system each footer waits for the network; threads wait side by side.
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(4) as pool:
         checked = list(zip(shards, pool.map(check, shards), strict=True))
     bad = {
         name: [(path, problem[1]) for path, problem in checked if problem and problem[0] == name]

@@ -143,7 +143,7 @@ class Merge:
     def _printable(self, any_shard: bool) -> sql.Sql:
         """What the printed queries read: the shards, and the journals' rows in a file of their own."""
         copy = self.folder.path / "recovered.parquet"
-        files = [sql.below(self.folder.shards, "*/*.parquet")] if any_shard else []
+        files = sql.below(self.folder.shards, "*/*.parquet") if any_shard else []
         if self._recovered.rows:
             tables = [pq.ParquetFile(path).read() for path in self._recovered.files]
 

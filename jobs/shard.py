@@ -186,7 +186,7 @@ def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
 
 def _names_in(path: Path) -> list[str]:
     try:
-        table = pq.ParquetFile(path).read(columns=["clip_name"])
-    except (OSError, pa.ArrowException, KeyError):
+        names = pq.ParquetFile(path).read(columns=["clip_name"]).column("clip_name").to_pylist()
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError):
         return []
-    return [name for name in table.column("clip_name").to_pylist() if isinstance(name, str)]
+    return [name for name in names if isinstance(name, str)]

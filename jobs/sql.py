@@ -159,22 +159,23 @@ def require_utf8(text: str) -> None:
 
 def exact(path: Path) -> str:
     """A path as DuckDB's `read_parquet` takes it: as itself, not as a pattern."""
-    text = str(path.absolute())
-    return beside_pattern(text) if any(character in "*?[" for character in text) else text
+    return _escape(str(path.absolute()))
 
 
-def below(folder: Path, pattern: str) -> str:
-    """A pattern for the files below a folder, whatever characters the folder's name has."""
-    return f"{beside_pattern(str(folder.absolute()))}/{pattern}"
+def below(folder: Path, pattern: str) -> list[str]:
+    """What DuckDB takes for the files below a folder: a pattern, whatever the folder's name.
 
-
-def beside_pattern(text: str) -> str:
-    """Escape what is special in DuckDB's patterns.
-
-    A backslash has no escape there: it becomes ``?``, any one character.
+    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one.
     """
-    escaped = (f"[{c}]" if c in "*?[" else "?" if c == "\\" else c for c in text)
-    return "".join(escaped)
+    folder = folder.absolute()
+    if "\\" in str(folder):
+        return [exact(path) for path in sorted(folder.glob(pattern))]
+    return [f"{_escape(str(folder))}/{pattern}"]
+
+
+def _escape(text: str) -> str:
+    # With a backslash in it a path is no pattern to DuckDB, and is taken as it is.
+    return text if "\\" in text else "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
 
 @contextmanager

@@ -3,8 +3,8 @@ SELECT
     clip_name,
     count(*) AS tries,
     count(DISTINCT host) AS hosts,
-    arg_max(failure, at) AS last_failure,
-    arg_max(message, at) AS last_message
+    arg_max(failure, "at") AS last_failure,
+    arg_max(message, "at") AS last_message
 FROM read_json({{ files | literal }}, format = 'newline_delimited', ignore_errors = true)
 WHERE list_contains({{ classes | literal }}, failure)
 GROUP BY clip_name

@@ -1,0 +1,154 @@
+"""libvmaf's JSON log is read by the names of the table, and only a whole one is believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.engines import logs
+from jobs.engines.logs import LogError, read_log
+from jobs.schema import FEATURE_NAMES
+
+
+def document(*metrics: dict[str, Any], **more: Any) -> dict[str, Any]:
+    frames = [{"frameNum": i, "metrics": metric} for i, metric in enumerate(metrics)]
+    return {"version": "3.1.0", "frames": frames, **more}
+
+
+def wrote(folder: Path, content: object) -> Path:
+    path = folder / "log.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def refusal(path: Path, *features: str) -> LogError:
+    with pytest.raises(LogError) as caught:
+        read_log(path, features or ("vmaf",))
+    return caught.value
+
+
+def test_features_are_found_by_any_of_their_keys(tmp_path: Path) -> None:
+    keys = {
+        "integer_adm2": 1.0, "adm_scale0": 2.0, "integer_vif_scale3": 3.0, "integer_motion": 4.0,
+        "VMAF_integer_feature_motion2_score": 5.0, "VMAF_integer_feature_motion3_score": 6.0,
+        "ciede2000": 7.0, "psnr_hvs": 8.0, "vmaf": 9.0,
+    }  # fmt: skip
+    expected = {
+        "adm2": 1.0, "adm_scale0": 2.0, "vif_scale3": 3.0, "motion": 4.0, "motion2": 5.0, "motion3": 6.0,
+        "ciede2000": 7.0, "psnr_hvs": 8.0, "vmaf": 9.0,
+    }  # fmt: skip
+    log = read_log(wrote(tmp_path, document(keys)), FEATURE_NAMES)
+    assert {name: float(array[0]) for name, array in log.values.items()} == expected
+
+
+@pytest.mark.parametrize("key", ["motion", "integer_motion", "VMAF_integer_feature_motion_sad_score"])
+def test_sum_of_differences_is_motion_by_each_name_that_builds_give_it(tmp_path: Path, key: str) -> None:
+    log = read_log(wrote(tmp_path, document({key: 1.5})), ["motion"])
+    assert log.values["motion"].tolist() == [1.5]
+
+
+def test_keys_of_motion_v2_feed_no_column(tmp_path: Path) -> None:
+    metrics = {
+        "VMAF_integer_feature_motion_v2_sad_score": 1.0,
+        "VMAF_integer_feature_motion2_v2_score": 1.0,
+        "psnr_hvs_y": 1.0,
+    }
+    assert read_log(wrote(tmp_path, document(metrics)), FEATURE_NAMES).values == {}
+
+
+def test_null_nan_and_infinity_are_not_finite_and_keep_their_place(tmp_path: Path) -> None:
+    text = json.dumps(document({"vmaf": None}, {"vmaf": 97.5}, {"vmaf": math.nan}, {"vmaf": math.inf}))
+    values = read_log(wrote(tmp_path, text), ["vmaf"]).values["vmaf"]
+    assert values.dtype == np.float64
+    assert np.isfinite(values).tolist() == [False, True, False, False]
+    assert values[1] == 97.5
+
+
+def test_all_digits_are_read(tmp_path: Path) -> None:
+    log = read_log(wrote(tmp_path, document({"vmaf": 0.1 + 0.2})), ["vmaf"])
+    assert log.values["vmaf"][0] == 0.1 + 0.2
+
+
+def test_log_says_which_version_and_backend_wrote_it(tmp_path: Path) -> None:
+    newer = read_log(wrote(tmp_path, document({"vmaf": 1}, backend_used="cuda")), ["vmaf"])
+    older = read_log(wrote(tmp_path, document({"vmaf": 1})), ["vmaf"])
+    assert (newer.version, newer.backend, newer.frames) == ("3.1.0", "cuda", 1)
+    assert older.backend == ""
+
+
+def test_feature_that_no_frame_has_is_left_to_the_caller(tmp_path: Path) -> None:
+    log = read_log(wrote(tmp_path, document({"vmaf": 1.0}, {"vmaf": 2.0})), ["vmaf", "cambi"])
+    assert list(log.values) == ["vmaf"]
+    assert log.frames == 2
+
+
+def test_feature_that_some_frames_lack_is_refused_by_name(tmp_path: Path) -> None:
+    path = wrote(tmp_path, document({"vmaf": 1.0, "cambi": 1.0}, {"vmaf": 2.0}, {"vmaf": 2.0, "cambi": 1.0}))
+    error = refusal(path, "vmaf", "cambi")
+    assert (error.failure, str(error)) == ("missing_feature", "frame 1 of 3 has no cambi")
+
+
+def test_log_without_frames_has_none(tmp_path: Path) -> None:
+    log = read_log(wrote(tmp_path, document()), ["vmaf"])
+    assert (log.frames, log.values) == (0, {})
+
+
+def test_missing_log_is_refused(tmp_path: Path) -> None:
+    error = refusal(tmp_path / "log.json")
+    assert (error.failure, str(error)) == ("bad_log", "the engine wrote no log")
+
+
+def test_empty_log_is_refused(tmp_path: Path) -> None:
+    assert str(refusal(wrote(tmp_path, ""))) == "the log is empty"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_cut_log_is_refused(tmp_path: Path, share: float) -> None:
+    text = json.dumps(document({"vmaf": 1.0}, {"vmaf": 2.0}))
+    error = refusal(wrote(tmp_path, text[: int(len(text) * share)]))
+    assert error.failure == "bad_log"
+    assert str(error).startswith("the log is cut or not JSON: ")
+
+
+def test_log_that_is_too_large_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_LOG_BYTES", 10)
+    assert "expected at most 10" in str(refusal(wrote(tmp_path, document({"vmaf": 1.0}))))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        "3",
+        '{"frames": 3}',
+        '{"frames": [3]}',
+        '{"frames": [{"frameNum": 0}]}',
+        '{"frames": [{"metrics": {}}]}',
+        '{"frames": [{"frameNum": 0, "metrics": 3}]}',
+        "{}",
+        "<VMAF></VMAF>",
+        "[" * 100_000,
+        document({"vmaf": "97.4"}),
+        document({"vmaf": True}),
+        document({"vmaf": [1]}),
+        document({"vmaf": 10**400}),
+        {"frames": [{"frameNum": 1, "metrics": {"vmaf": 1}}]},
+        {"frames": [{"frameNum": n, "metrics": {"vmaf": 1}} for n in (0, 2, 1)]},
+        {"frames": [{"frameNum": n, "metrics": {"vmaf": 1}} for n in (0, 0)]},
+    ],
+    ids=lambda content: json.dumps(content)[:40],
+)  # fmt: skip
+def test_anything_of_another_layout_is_refused(tmp_path: Path, content: object) -> None:
+    assert refusal(wrote(tmp_path, content)).failure == "bad_log"
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_bytes(b'{"frames": [{"frameNum": 0, "metrics": {"vm\xff\xfe')
+    assert refusal(path).failure == "bad_log"

@@ -1,0 +1,269 @@
+"""An element: slices to shards, whatever fails on the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from command import write_scores
+from standin.vmaf import read_calls, write_standin
+
+from jobs import durable
+from jobs.config import Config, load
+from jobs.element import ElementResult, ElementSpec, find_todo, run_element, worker_count, writer_name
+from jobs.failures import read_failures
+from jobs.manifest import load_manifest
+from jobs.plan import plan, with_frozen
+from jobs.shard import CLIP_LOG_SCHEMA, read_done
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, clips: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Plan a run of copies of one clip, and of others by name; returns its configuration."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch").mkdir()
+
+    def make(*settings: str, count: int = 4, others: tuple[str, ...] = ()) -> Config:
+        folder = tmp_path / "clips"
+        folder.mkdir()
+        names = [f"c{i}.mp4" for i in range(count)]
+        for name in names:
+            shutil.copy(clips("plain.mp4"), folder / name)
+        for name in others:
+            shutil.copy(clips(name), folder / name)
+        write_scores(tmp_path / "scores.csv", [*names, *others])
+        given = ["engine.plan=identity", "engine.kind=ffmpeg", "run.name=r", "corpus.clips=clips"]
+        given += ["corpus.scores=scores.csv", f"extract.scratch={tmp_path / 'scratch'}", *settings]
+        config, _ = load(None, given)
+        plan(config)
+        return with_frozen(config)
+
+    return make
+
+
+def _run(config: Config, **more: Any) -> ElementResult:
+    slices = tuple(range(load_manifest(config.folder).slice_count))
+    return run_element(ElementSpec(config.model_dump(), slices, **more))
+
+
+def _rows(config: Config) -> list[str]:
+    return sorted(
+        name
+        for path in config.folder.shards.glob("*/*.parquet")
+        for name in pq.ParquetFile(path).read(columns=["clip_name"])["clip_name"].to_pylist()
+    )
+
+
+def test_element_writes_one_shard_a_slice_with_clip_log_and_done(prepare: Any, tmp_path: Path) -> None:
+    config = prepare("slices.count=2", "extract.flush_every=1")
+    assert _run(config) == ElementResult(done=4)
+    assert _rows(config) == ["c0.mp4", "c1.mp4", "c2.mp4", "c3.mp4"]
+    for number in (0, 1):
+        files = {path.suffix for path in config.folder.shard_folder(number).iterdir()}
+        assert files == {".parquet", ".done"}
+        (log,) = config.folder.clip_log_folder(number).glob("*.parquet")
+        table = pq.ParquetFile(log).read()
+        assert table.schema.equals(CLIP_LOG_SCHEMA)
+        for entry in table.to_pylist():
+            assert (entry["frames"], entry["fps"], entry["pixel_format"]) == (25, 25.0, "yuv420p")
+            assert (entry["bit_depth"], entry["attempts"], entry["notes"], entry["slice"]) == (8, 1, "", number)
+            assert entry["seconds_scoring"] > 0
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_second_element_has_nothing_to_do_and_touches_nothing(prepare: Any) -> None:
+    config = prepare()
+    _run(config)
+    before = sorted(path for path in config.folder.path.rglob("*") if path.is_file())
+    assert _run(config) == ElementResult()
+    assert sorted(path for path in config.folder.path.rglob("*") if path.is_file()) == before
+
+
+def test_two_elements_on_the_same_slice_both_end_with_whole_shards(prepare: Any) -> None:
+    config = prepare("extract.workers=1")
+    results: list[ElementResult] = []
+    # Signals are the main thread's; the second element is a thread that has none to set.
+    import jobs.element as element
+
+    other = threading.Thread(target=lambda: results.append(_quiet(element, config)))
+    other.start()
+    results.append(_quiet(element, config))
+    other.join()
+    assert [result.exit_code for result in results] == [0, 0]
+    assert set(_rows(config)) == {"c0.mp4", "c1.mp4", "c2.mp4", "c3.mp4"}
+    assert len(_rows(config)) == sum(result.done for result in results)
+
+
+def _quiet(element: Any, config: Config) -> ElementResult:
+    stop = element.Stop()
+    work = element._Element(ElementSpec(config.model_dump(), (0,)), stop)
+    work.run()
+    result: ElementResult = work.result(0)
+    return result
+
+
+def test_failures_are_recorded_with_their_tries_and_the_rest_goes_on(prepare: Any) -> None:
+    config = prepare("extract.retries=2", others=("empty.mp4", "cut.mp4"))
+    result = _run(config)
+    assert result == ElementResult(done=4, failed={"decode_error": 1, "incomplete_decode": 1})
+    records = read_failures(config.folder.failures)
+    tries = sorted((record.clip_name, record.failure, record.attempt) for record in records)
+    assert tries == [
+        *(("cut.mp4", "incomplete_decode", i) for i in (1, 2, 3)),
+        *(("empty.mp4", "decode_error", i) for i in (1, 2, 3)),
+    ]
+    assert all(record.host and record.writer and record.at for record in records)
+    assert any("partial file" in line for r in records if r.clip_name == "cut.mp4" for line in r.stderr)
+
+
+def test_clips_that_failed_for_good_are_not_tried_again(prepare: Any) -> None:
+    config = prepare("extract.retries=0", others=("empty.mp4",))
+    _run(config)
+    manifest = load_manifest(config.folder)
+    assert find_todo(config.folder, config, manifest, (0,)) == []
+    assert _run(config) == ElementResult()
+
+
+def test_clips_that_failed_before_come_last(prepare: Any) -> None:
+    config = prepare("extract.retries=0", "extract.workers=1", "extract.timeout=0.001")
+    assert _run(config).failed == {"timeout": 4}
+    for path in config.folder.failures.iterdir():
+        path.write_bytes(path.read_bytes().split(b"\n")[0] + b"\n")
+    (failed,) = read_failures(config.folder.failures)
+    todo = find_todo(config.folder, config, load_manifest(config.folder), (0,))
+    assert [clip.name for clip in todo][-1] == failed.clip_name
+    assert len(todo) == 4
+
+
+def test_full_disk_ends_the_element_and_the_next_one_goes_on(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepare("extract.workers=1")
+    real = os.write
+    written = []
+
+    def write(descriptor: int, data: Any) -> int:
+        if len(written) > 2 and Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".journal":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(data)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(durable.os, "write", write)
+    result = _run(config)
+    monkeypatch.undo()
+    assert result.exit_code == 3
+    assert "no space left" in result.message
+    assert "kept" in result.hint
+    kept = read_done(config.folder, [0])
+    assert 0 < len(kept) < 4
+    assert _run(config).done == 4 - len(kept)
+    assert read_done(config.folder, [0]) == {"c0.mp4", "c1.mp4", "c2.mp4", "c3.mp4"}
+
+
+def test_broken_engine_ends_the_element_and_charges_no_clip(prepare: Any, tmp_path: Path) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="exit_255", after=3)
+    config = prepare("engine.kind=vmaf", f"engine.vmaf={program}", "extract.workers=1")
+    result = _run(config)
+    assert result.exit_code == 3
+    assert "cannot score a two-frame clip" in result.message
+    assert read_failures(config.folder.failures) == []
+
+
+def test_several_engine_failures_in_a_row_end_the_element(prepare: Any, tmp_path: Path) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="log_cut", spares_probe=True)
+    config = prepare(
+        "engine.kind=vmaf", f"engine.vmaf={program}", "extract.retries=0", "extract.max_engine_failures=3"
+    )
+    result = _run(config)
+    assert result.exit_code == 3
+    assert "3 engine failures in a row" in result.message
+    assert {record.failure for record in read_failures(config.folder.failures)} == {"bad_log"}
+
+
+def test_next_clip_is_decoded_while_one_is_scored_and_scratch_stays_bounded(
+    prepare: Any, tmp_path: Path
+) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="slow", seconds=0.5, spares_probe=True)
+    config = prepare("engine.kind=vmaf", f"engine.vmaf={program}", "extract.workers=1", count=4)
+    seen = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.01):
+            seen.append(len(list((tmp_path / "scratch").glob("*/*.y4m"))))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        assert _run(config).done == 4
+    finally:
+        ended.set()
+        watcher.join()
+    clips_at_once = max(seen) - 1  # the probe's own clip stays
+    assert clips_at_once == 2
+    scored = [call for call in read_calls(program) if "clip-" in " ".join(call["arguments"])]
+    assert len(scored) == 4
+
+
+def test_wrong_engine_is_refused_before_any_work(prepare: Any, tmp_path: Path) -> None:
+    config = prepare("engine.kind=auto", "engine.vmaf=not-there")
+    program = write_standin(tmp_path / "bin")
+    assert _run(config, environment={"PATH": os.environ["PATH"]}).done == 4
+    shutil.rmtree(config.folder.shards)
+    other = config.model_copy(
+        update={"engine": config.engine.model_copy(update={"kind": "vmaf", "vmaf": str(program)})}
+    )
+    result = _run(other)
+    assert result.exit_code == 2
+    assert "engine: found 'vmaf', expected 'ffmpeg'" in result.message
+    assert not config.folder.shards.exists()
+
+
+def test_environment_reaches_the_engine(prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    program = write_standin(tmp_path / "bin")
+    config = prepare("engine.kind=vmaf", "engine.backend=cuda", f"engine.vmaf={program}", count=1)
+    assert _run(config, environment={"CUDA_VISIBLE_DEVICES": "3"}).done == 1
+    assert {call["cuda_visible_devices"] for call in read_calls(program)} == {"3"}
+
+
+def test_element_ends_when_its_launcher_is_gone(prepare: Any, tmp_path: Path) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="hangs", spares_probe=True)
+    config = prepare("engine.kind=vmaf", f"engine.vmaf={program}")
+    dead = os.spawnlp(os.P_NOWAIT, "true", "true")
+    os.waitpid(dead, 0)
+    started = time.monotonic()
+    result = _run(config, launcher=dead)
+    assert (result.stopped, result.exit_code, result.done) == (True, 1, 0)
+    assert time.monotonic() - started < 30
+    assert read_failures(config.folder.failures) == []
+
+
+def test_workers_are_the_processors_divided_by_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
+    assert [worker_count("auto", threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert worker_count(5, 1) == 5
+
+
+def test_writer_names_are_unique_and_safe_in_file_names() -> None:
+    names = {writer_name("1234_5/x y", "node 1") for _ in range(100)}
+    assert len(names) == 100
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-.") for name in names)
+
+
+def test_manifest_of_the_element_is_the_plan(prepare: Any) -> None:
+    config = prepare("slices.count=2")
+    manifest = load_manifest(config.folder)
+    todo = find_todo(config.folder, config, manifest, (1, 0))
+    assert [clip.slice for clip in todo] == [1, 1, 0, 0]
+    assert all(clip.path.is_file() for clip in todo)
+    assert np.isfinite([clip.mos for clip in todo]).all()
