@@ -157,9 +157,9 @@ def test_full_disk_ends_the_element_and_the_next_one_goes_on(
         written.append(data)
         return real(descriptor, data)
 
-    monkeypatch.setattr(durable.os, "write", write)
-    result = _run(config)
-    monkeypatch.undo()
+    with monkeypatch.context() as full:
+        full.setattr(durable.os, "write", write)
+        result = _run(config)
     assert result.exit_code == 3
     assert "no space left" in result.message
     assert "kept" in result.hint

@@ -18,8 +18,10 @@ from merge_helpers import NAN, Run, make_row, plan_run, rows_of
 from jobs.durable import checked_line
 from jobs.errors import IncompleteError, UnavailableError, UsageError
 from jobs.merge import MergeResult, merge, summarise
+from jobs.merge_journals import recover
+from jobs.merge_steps import Merge
 from jobs.merge_table import cut, require_increasing
-from jobs.provenance import METADATA_KEY
+from jobs.provenance import METADATA_KEY, Provenance
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.settings import ExtractSection
 
@@ -827,3 +829,28 @@ def test_no_space_for_the_table_is_told_and_nothing_is_left(run, monkeypatch):
     with pytest.raises(UnavailableError, match="No space left"):
         finish(run)
     assert [path.name for path in run.folder.root.iterdir()] == ["demo"]
+
+
+def test_journal_that_vanishes_has_been_flushed_by_its_writer(run, tmp_path):
+    gone = run.folder.shard_folder(0) / "w.journal"
+    recovered = recover([gone], tmp_path, run.provenance, run.folder.shards)
+    assert (recovered.rows, recovered.findings) == (0, [])
+
+
+def test_journal_beside_a_cut_shard_of_its_writer_does_not_hide_the_shard(run):
+    rows = [make_row(clip) for clip in CLIPS]
+    run.shard(rows).write_bytes(b"PAR1")
+    run.journal(rows)
+    refuse(run, "unreadable_shard")
+
+
+def test_shards_that_change_during_the_merge_are_not_published(run, monkeypatch):
+    run.shard([make_row(clip) for clip in CLIPS])
+    publish = Merge._publish
+
+    def publish_late(self: Merge, provenance: Provenance) -> None:
+        run.shard([make_row(clip) for clip in CLIPS[:9]])
+        publish(self, provenance)
+
+    monkeypatch.setattr(Merge, "_publish", publish_late)
+    refuse(run, "changed")
