@@ -201,9 +201,8 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
 
 def _suggest(key: str) -> str:
     known = [*keys(), *Config.model_fields]
-    close = get_close_matches(key, known, n=1, cutoff=0.6)
-    if not close:
-        close = [k for k in known if key.rpartition(".")[2] == k.rpartition(".")[2]][:1]
+    same_name = [k for k in known if key.rpartition(".")[2] == k.rpartition(".")[2]]
+    close = same_name or get_close_matches(key, known, n=1)
     if close:
         return f"did you mean {close[0]}?"
     section = key.partition(".")[0]

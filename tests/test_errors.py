@@ -53,4 +53,4 @@ def test_a_name_is_shown_on_one_line_without_control_characters(name, shown):
 def test_whatever_is_shown_can_be_printed(name):
     shown = show(name)
     assert shown.isprintable()
-    assert shown.encode("utf-8")
+    shown.encode("utf-8")

@@ -154,7 +154,7 @@ def read_report(stderr: str) -> Report:
                 decode_errors += 1
             if context.startswith(("[out#", "[vost#", "[fc#", "[null ", "[yuv4mpegpipe ")):
                 continue
-            if context.startswith("[in#0") and _CUT.search(text):
+            if _CUT.search(text):
                 cut = cut or text
             errors.append(text)
     width, height = fed if fed != (0, 0) else size

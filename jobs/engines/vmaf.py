@@ -113,7 +113,8 @@ class VmafEngine(Engine):
 
     def wrong_backend(self, one: Pass, said: str) -> str | None:
         """Whether a pass that should have run on the GPU says that it ran elsewhere."""
-        asked = "cuda" in one.arguments or any(word.endswith("_cuda") for word in one.arguments)
+        # By the extractors: --backend cuda is not known to older builds, where --no_cuda is.
+        asked = any(word.endswith("_cuda") and not word.startswith("--") for word in one.arguments)
         if asked and said and said != "cuda":
             return f"asked for CUDA, but the engine ran on {said}"
         return None

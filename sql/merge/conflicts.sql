@@ -3,20 +3,23 @@
     must be the same exactly. #}
 SELECT
     clip_name,
-    max(copies) AS copies,
+    any_value(copies) AS copies,
     list(feature ORDER BY feature) AS disagreeing,
     any_value(files) AS files
 FROM (
-    SELECT clip_name, feature, count(*) AS copies, list(DISTINCT filename ORDER BY filename) AS files
-    FROM (
-        SELECT *
-        FROM {{ rows }}
-        WHERE clip_name IN (SELECT clip_name FROM {{ rows }} GROUP BY clip_name HAVING count(*) > 1)
-    )
-    UNPIVOT (value FOR feature IN (COLUMNS(* EXCLUDE (clip_name, filename))))
-    GROUP BY clip_name, feature
-    HAVING max(value) <> min(value)
-        AND (list_contains({{ exact | literal }}, feature) OR max(value) - min(value) > {{ tolerance | literal }})
+    SELECT
+        clip_name,
+        count(*) AS copies,
+        list(filename ORDER BY filename) AS files,
+        CASE WHEN max(COLUMNS(* EXCLUDE (clip_name, filename))) = min(COLUMNS(* EXCLUDE (clip_name, filename)))
+            THEN 0
+            ELSE max(COLUMNS(* EXCLUDE (clip_name, filename))) - min(COLUMNS(* EXCLUDE (clip_name, filename)))
+        END AS '\0'
+    FROM {{ rows }}
+    GROUP BY clip_name
+    HAVING count(*) > 1
 )
+UNPIVOT (spread FOR feature IN (COLUMNS(* EXCLUDE (clip_name, copies, files))))
+WHERE spread > CASE WHEN list_contains({{ exact | literal }}, feature) THEN 0 ELSE {{ tolerance | literal }} END
 GROUP BY clip_name
 ORDER BY clip_name;

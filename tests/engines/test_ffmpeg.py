@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ FAILED_IN_LIBVMAF = "[Parsed_libvmaf_4 @ 0x5] [error] problem during vmaf_use_fe
 def feature_names(engine: FfmpegEngine, without: tuple[str, ...] = ()) -> list[str]:
     (one,) = engine.passes(Path("/clips/x.mp4"), "clip", without)
     graph = one.arguments[one.arguments.index("-lavfi") + 1]
-    return [part.partition("'")[0] for part in graph.replace("|", "name=").split("name=")[1:] if part]
+    return re.findall(r"['|]name=(\w+)", graph)
 
 
 def test_probe_finds_which_extractors_it_lacks_and_fills_their_constants(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_nothing_of_a_clips_name_reaches_the_filter_graph() -> None:
 
 
 def test_program_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="cannot run .*: No such file or directory"):
+    with pytest.raises(UnavailableError, match=r"cannot run .*: No such file or directory"):
         ffmpeg_engine(ffmpeg=tmp_path / "gone").probe(tmp_path)
 
 
@@ -230,7 +231,7 @@ def test_missing_programs_and_impossible_wishes_are_refused_by_name() -> None:
         make_engine(section(kind="vmaf", vmaf="no-such-vmaf"))
     with pytest.raises(UnavailableError, match=r"'no-such-ffmpeg' \(engine.ffmpeg\) is not there"):
         find_ffmpeg("no-such-ffmpeg")
-    with pytest.raises(UsageError, match="the embedded engine .* computes on the CPU") as caught:
+    with pytest.raises(UsageError, match=r"the embedded engine .* computes on the CPU") as caught:
         make_engine(section(kind="ffmpeg", backend="cuda"))
     assert 'engine.kind = "vmaf"' in caught.value.hint
     with pytest.raises(UsageError, match="the program 'no-such-vmaf' was not found"):

@@ -1,0 +1,350 @@
+"""Durable I/O: all or nothing, in the right order, and torn records show."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.durable import (
+    Appender,
+    checked_line,
+    json_line,
+    make_folder,
+    publish,
+    read_checked,
+    read_json_lines,
+    remove,
+    replace,
+    replace_text,
+    sync_folder,
+)
+from jobs.errors import UnavailableError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What reaches the disk, in order: ("write" | "fsync" | "rename", name, bytes in the file)."""
+    seen = []
+
+    def name(descriptor):
+        return Path(f"/proc/self/fd/{descriptor}").readlink().name
+
+    def write(descriptor, data, real=os.write):
+        written = real(descriptor, data)
+        seen.append(("write", name(descriptor), os.fstat(descriptor).st_size))
+        return written
+
+    def fsync(descriptor, real=os.fsync):
+        status = os.fstat(descriptor)
+        size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+        seen.append(("fsync", name(descriptor), size))
+        real(descriptor)
+
+    def rename(source, destination, real=os.replace):
+        seen.append(("rename", Path(destination).name, Path(source).stat().st_size))
+        real(source, destination)
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    return seen
+
+
+def failing(number):
+    """A stand-in for a call of the system that fails."""
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_file_is_synced_before_it_gets_its_name_and_the_folder_after(tmp_path, calls):
+    replace_text(tmp_path / "a.txt", "twelve bytes")
+    temporary = calls[0][1]
+    assert calls == [("fsync", temporary, 12), ("rename", "a.txt", 12), ("fsync", tmp_path.name, 0)]
+    assert temporary != "a.txt"
+
+
+def test_a_file_of_somebody_else_is_synced_before_it_is_published(tmp_path, calls):
+    (tmp_path / "b.tmp").write_bytes(b"rows")
+    publish(tmp_path / "b.tmp", tmp_path / "b")
+    assert calls == [("fsync", "b.tmp", 4), ("rename", "b", 4), ("fsync", tmp_path.name, 0)]
+    assert (tmp_path / "b").read_bytes() == b"rows"
+    assert not (tmp_path / "b.tmp").exists()
+
+
+def test_a_record_is_synced_before_append_returns_and_so_is_the_name_of_its_file(tmp_path, calls):
+    appender = Appender(tmp_path / "j")
+    assert calls == [("fsync", tmp_path.name, 0)]
+    calls.clear()
+    appender.append(b"one\n")
+    assert calls == [("write", "j", 4), ("fsync", "j", 4)]
+    appender.close()
+
+
+def test_a_hint_is_written_and_not_synced(tmp_path, calls):
+    appender = Appender(tmp_path / "h", durable=False)
+    appender.append(b"one\n")
+    appender.close()
+    assert calls == [("write", "h", 4)]
+
+
+def test_every_new_folder_on_the_way_is_made_and_its_name_synced(tmp_path, calls):
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert calls == [("fsync", tmp_path.name, 0), ("fsync", "a", 0), ("fsync", "b", 0)]
+    calls.clear()
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert calls == []
+
+
+def test_a_relative_folder_can_be_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_folder(Path("a/b"))
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old, and longer")
+    replace(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_write_that_fails_half_way_changes_nothing(tmp_path, there, error):
+    path = tmp_path / "a"
+    if there:
+        path.write_text("old")
+
+    def write(file):
+        file.write(b"x" * 100_000)
+        raise error
+
+    with pytest.raises(error):
+        replace(path, write)
+    assert os.listdir(tmp_path) == (["a"] if there else [])
+    assert not there or path.read_text() == "old"
+
+
+@pytest.mark.parametrize("number", [*NO_SPACE, *NOT_WRITABLE])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_refuses_leaves_the_old_file_and_says_what_to_do(tmp_path, monkeypatch, number, call):
+    path = tmp_path / "a\n.txt"
+    path.write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing(number))
+        with pytest.raises(UnavailableError) as caught:
+            replace_text(path, "new")
+    assert r"a\n.txt" in caught.value.message
+    assert os.strerror(number) in caught.value.message
+    assert ("df -h" if number in NO_SPACE else "run.root") in caught.value.hint
+    assert "finished so far is kept" in caught.value.hint
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_real_limit_of_the_system_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(UnavailableError, match="File too large"):
+            replace(path, lambda file: file.write(b"x" * 10_000))
+        appender = Appender(tmp_path / "j")
+        appender.append(b"1" * 4000 + b"\n")
+        with pytest.raises(UnavailableError, match="File too large"):
+            appender.append(b"2" * 4000 + b"\n")  # 95 bytes of it fit
+        appender.append(b"3\n")
+        appender.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text() == "old"
+    assert (tmp_path / "j").read_bytes() == b"1" * 4000 + b"\n3\n"
+    assert sorted(os.listdir(tmp_path)) == ["a", "j"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda folder: replace_text(folder / "a", "x"),
+        lambda folder: Appender(folder / "a"),
+        lambda folder: publish(folder / "a", folder / "b"),
+    ],
+)
+def test_a_folder_that_has_vanished_is_an_error_that_names_it(tmp_path, use):
+    with pytest.raises(UnavailableError) as caught:
+        use(tmp_path / "gone")
+    assert str(tmp_path / "gone") in caught.value.message
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_it():
+    with pytest.raises(UnavailableError, match="/proc/none"):
+        make_folder(Path("/proc/none/of/this"))
+
+
+@pytest.mark.parametrize("below", ["file", "file/below"])
+def test_a_file_where_a_folder_should_be_is_left_to_the_caller(tmp_path, below):
+    (tmp_path / "file").write_text("")
+    with pytest.raises((FileExistsError, NotADirectoryError)):
+        make_folder(tmp_path / below)
+
+
+@pytest.mark.parametrize("written", [0, 1, 5])
+def test_a_record_that_could_not_be_written_whole_is_cut_off_again(tmp_path, monkeypatch, written):
+    appender = Appender(tmp_path / "j")
+    appender.append(b"first\n")
+
+    def short(descriptor, data, real=os.write, parts=iter([written, None])):  # noqa: B008
+        part = next(parts)
+        if not part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data[:part])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", short)
+        with pytest.raises(UnavailableError, match="no space left"):
+            appender.append(b"second\n")
+    appender.append(b"third\n")
+    appender.close()
+    assert (tmp_path / "j").read_bytes() == b"first\nthird\n"
+
+
+def test_a_record_that_could_not_be_synced_is_not_there(tmp_path, monkeypatch):
+    appender = Appender(tmp_path / "j")
+    appender.append(b"first\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(errno.EIO))
+        with pytest.raises(UnavailableError, match="cannot write"):
+            appender.append(b"second\n")
+    appender.append(b"third\n")
+    appender.close()
+    assert (tmp_path / "j").read_bytes() == b"first\nthird\n"
+
+
+def test_a_record_that_the_system_takes_in_parts_is_whole(tmp_path, monkeypatch):
+    appender = Appender(tmp_path / "j")
+    monkeypatch.setattr(os, "write", lambda fd, data, real=os.write: real(fd, data[:3]))
+    appender.append(b"0123456789\n")
+    appender.append(b"next\n")
+    appender.close()
+    assert (tmp_path / "j").read_bytes() == b"0123456789\nnext\n"
+
+
+def test_what_stood_in_a_file_stays_when_it_is_opened_again(tmp_path, monkeypatch):
+    (tmp_path / "j").write_bytes(b"before\n")
+    appender = Appender(tmp_path / "j")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(errno.ENOSPC))
+        with pytest.raises(UnavailableError):
+            appender.append(b"lost\n")
+    appender.append(b"after\n")
+    appender.close()
+    appender.close()
+    assert (tmp_path / "j").read_bytes() == b"before\nafter\n"
+
+
+def test_removing_twice_is_no_error(tmp_path):
+    (tmp_path / "a").write_text("")
+    remove(tmp_path / "a")
+    remove(tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_descriptor_is_left_open(tmp_path):
+    before = os.listdir("/proc/self/fd")
+    for _ in range(20):
+        replace_text(tmp_path / "a", "x")
+        sync_folder(tmp_path)
+        (tmp_path / "t").touch()
+        publish(tmp_path / "t", tmp_path / "b")
+        Appender(tmp_path / "j").close()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+RECORDS = [{"name": "a\nb\r\u2028'); DROP TABLE x", "n": i, "x": 0.1 * i, "none": None} for i in range(4)]
+
+
+def test_checked_records_come_back_as_they_were(tmp_path):
+    path = tmp_path / "j"
+    path.write_bytes(b"".join(map(checked_line, RECORDS)))
+    assert read_checked(path) == (RECORDS, 0)
+    path.write_bytes(b"")
+    assert read_checked(path) == ([], 0)
+
+
+def test_a_last_record_cut_at_any_byte_is_left_out(tmp_path):
+    path = tmp_path / "j"
+    whole = b"".join(map(checked_line, RECORDS))
+    last = len(checked_line(RECORDS[-1]))
+    for left in range(1, last):
+        path.write_bytes(whole[: len(whole) - last + left])
+        assert read_checked(path) == (RECORDS[:-1], 1)
+
+
+def test_a_flipped_bit_never_makes_another_record(tmp_path):
+    path = tmp_path / "j"
+    lines = [checked_line({"i": i}) for i in range(3)]
+    middle, offset = lines[1], len(lines[0])
+    for i in range(8 * len(middle)):
+        data = bytearray(b"".join(lines))
+        data[offset + i // 8] ^= 1 << i % 8
+        path.write_bytes(data)
+        records, torn = read_checked(path)
+        # A line end that is gone takes the next record along.
+        assert records == ([{"i": 0}] if i // 8 == len(middle) - 1 else [{"i": 0}, {"i": 2}])
+        assert torn >= 1
+
+
+def test_a_record_after_a_torn_one_is_read(tmp_path):
+    path = tmp_path / "j"
+    path.write_bytes(checked_line(1) + checked_line(2)[:-4] + b"\n" + checked_line(3))
+    assert read_checked(path) == ([1, 3], 1)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_can_be_read_as_records(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / f"bytes-{os.getpid()}"
+    path.write_bytes(checked_line("before") + data)
+    records, _ = read_checked(path)
+    assert records[:1] == ["before"]
+    list(read_json_lines(path))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_name_is_one_line_of_json_whatever_it_holds(name):
+    line = json_line(name)
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert json.loads(line) == name
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_json_is_refused(value):
+    with pytest.raises(ValueError, match="JSON"):
+        json_line({"x": value})
+
+
+def test_a_last_line_of_json_that_was_cut_is_left_out(tmp_path):
+    path = tmp_path / "f.jsonl"
+    whole = json_line({"a": 1}) + json_line({"b": "é"})
+    first = len(json_line({"a": 1}))
+    for end in range(first, len(whole)):
+        path.write_bytes(whole[:end])
+        assert list(read_json_lines(path)) == [{"a": 1}]
+    path.write_bytes(whole)
+    assert list(read_json_lines(path)) == [{"a": 1}, {"b": "é"}]

@@ -1,0 +1,117 @@
+"""When a process is to stop: signals, the end of its parent, the end of the launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.lifetime import signals_set, watch
+from jobs.process import Stop
+
+CHECKOUT = Path(__file__).parents[1]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2]
+
+
+@pytest.fixture
+def stop():
+    stop = Stop()
+    yield stop
+    stop.close()
+
+
+def is_set(stop, seconds=5.0):
+    until = time.monotonic() + seconds
+    while not stop.is_set() and time.monotonic() < until:
+        time.sleep(0.01)
+    return stop.is_set()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_sets_the_stop_and_nothing_else(stop, number):
+    with signals_set(stop):
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # SIGUSR2 may come twice
+        assert is_set(stop)
+
+
+def test_the_handlers_before_are_back_afterwards_also_after_an_error(stop):
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(ValueError), signals_set(stop):
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+        raise ValueError
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert not stop.is_set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_end_of_the_launcher_sets_the_stop_however_it_ends(stop, number):
+    launcher = subprocess.Popen(["sleep", "300"])
+    watch(launcher.pid, stop)
+    time.sleep(0.7)
+    assert not stop.is_set()
+    launcher.send_signal(number)
+    launcher.wait()
+    assert is_set(stop)
+    for thread in threading.enumerate():
+        if thread.name == "launcher-watch":
+            thread.join(5)
+
+
+def run_python(script, **options):
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], cwd=CHECKOUT, **options)
+
+
+def test_a_process_gets_sigterm_when_its_parent_is_killed(tmp_path):
+    child = """
+        import os, signal, sys, time
+        from pathlib import Path
+        from jobs.process import die_with
+        folder = Path(sys.argv[1])
+        def end(*_):
+            (folder / "ended").write_text("by SIGTERM")
+            os._exit(0)
+        signal.signal(signal.SIGTERM, end)
+        die_with(os.getppid())
+        (folder / "ready").write_text("")
+        time.sleep(300)
+    """
+    (tmp_path / "child.py").write_text(textwrap.dedent(child))
+    parent = run_python(
+        f"""
+        import os, subprocess, sys
+        os.environ["PYTHONPATH"] = {str(CHECKOUT)!r}
+        subprocess.run([sys.executable, {str(tmp_path / "child.py")!r}, {str(tmp_path)!r}])
+        """
+    )
+    assert appears(tmp_path / "ready")
+    parent.kill()
+    parent.wait()
+    assert appears(tmp_path / "ended")
+    assert (tmp_path / "ended").read_text() == "by SIGTERM"
+
+
+def appears(path, seconds=10.0):
+    until = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    return path.exists()
+
+
+def test_a_process_whose_parent_has_gone_already_gets_sigterm_at_once():
+    process = run_python(
+        """
+        import os, time
+        from jobs.process import die_with
+        die_with(os.getppid() + 1)
+        time.sleep(300)
+        """
+    )
+    assert process.wait(30) == -signal.SIGTERM

@@ -1,0 +1,185 @@
+"""Progress: counted on disk, each byte once; a bar that fits, lines where there is no terminal."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from jobs import progress
+from jobs.progress import LineCounter, Pace, format_seconds, watch_progress
+from jobs.run_folder import RunFolder
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path, "r")
+    folder.shard_folder(0).mkdir(parents=True)
+    folder.shard_folder(1).mkdir(parents=True)
+    folder.failures.mkdir()
+    return folder
+
+
+def add(path, lines):
+    with path.open("a") as file:
+        file.write("".join(f'"{i}.mp4"\n' for i in range(lines)))
+
+
+def test_lines_are_counted_while_files_grow_and_come(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    counter = LineCounter()
+    assert counter.update([]) == 0
+    add(one, 3)
+    assert counter.update([one]) == 3
+    assert counter.update([one]) == 3
+    add(one, 2)
+    add(two, 4)
+    assert counter.update([one, two]) == 9
+    assert counter.lines == 9
+
+
+def test_a_line_counts_once_it_is_whole(tmp_path):
+    path = tmp_path / "f"
+    path.write_text('"half')
+    counter = LineCounter()
+    assert counter.update([path]) == 0
+    path.write_text('"half a name"\n"')
+    assert counter.update([path]) == 1
+
+
+def test_each_byte_is_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    read = []
+
+    class Counting(io.FileIO):
+        def read(self, size=-1):
+            data = super().read(size)
+            read.append(len(data))
+            return data
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: Counting(self, mode))
+    counter = LineCounter()
+    for round_ in range(1, 5):
+        with open(path, "a") as file:
+            file.write("x" * 9 + "\n")
+        for _ in range(3):
+            assert counter.update([path]) == round_
+    assert read == [10, 10, 10, 10]
+
+
+def test_what_stood_there_before_is_not_counted(folder, clock):
+    add(folder.shard_folder(0) / "old.done", 5)
+    add(folder.failures / "old.jsonl", 2)
+    seen = []
+
+    class Display:
+        def update(self, finished, failures):
+            seen.append((finished, failures))
+
+    watcher = progress.Watcher(folder, Display())
+    watcher()
+    add(folder.shard_folder(0) / "old.done", 1)
+    add(folder.shard_folder(1) / "new.done", 3)
+    add(folder.failures / "new.jsonl", 1)
+    (folder.shard_folder(1) / "new.journal").write_text("not\ncounted\n")
+    watcher()
+    assert seen == [(0, 0), (4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.4, "0s"),
+        (42, "42s"),
+        (59.4, "59s"),
+        (59.6, "1m 00s"),
+        (200, "3m 20s"),
+        (3599.6, "1h 00m"),
+        (3600, "1h 00m"),
+        (18420, "5h 07m"),
+        (86399, "23h 59m"),
+        (86400, "1d 0h"),
+        (12 * 86400 + 3 * 3600 + 59 * 60, "12d 3h"),
+        (296 * 3600, "12d 8h"),
+    ],
+)
+def test_a_duration_is_told_in_two_units(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_the_pace_tells_rate_time_left_and_failed_tries(clock):
+    pace = Pace(100)
+    assert pace.describe(0, 0) == ""
+    clock.now += 20
+    assert pace.describe(0, 0) == ""
+    assert pace.describe(0, 2) == "2 failed tries"
+    assert pace.describe(10, 0) == "0.50/s  3m 00s left"
+    assert pace.describe(10, 3) == "0.50/s  3m 00s left  3 failed tries"
+    assert pace.describe(100, 0) == "5.00/s"
+
+
+def test_without_a_terminal_there_are_plain_lines_now_and_then_and_one_at_the_end(folder, clock):
+    file = io.StringIO()
+    done = folder.shard_folder(0) / "w.done"
+    with watch_progress(folder, 1200, Console(file=file, width=60)) as watcher:
+        for _ in range(12):
+            clock.now += 5
+            add(done, 100)
+            watcher()
+        watcher()
+    lines = file.getvalue().splitlines()
+    assert lines == [
+        "scored 300 of 1,200 clips  20.00/s  45s left",
+        "scored 600 of 1,200 clips  20.00/s  30s left",
+        "scored 900 of 1,200 clips  20.00/s  15s left",
+        "scored 1,200 of 1,200 clips  20.00/s",
+    ]
+
+
+def test_where_there_is_nothing_to_do_no_line_is_written(folder, clock):
+    file = io.StringIO()
+    with watch_progress(folder, 0, Console(file=file)) as watcher:
+        watcher()
+    assert file.getvalue() == ""
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_bar_fits_the_terminal(folder, clock, width):
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, legacy_windows=False)
+    with watch_progress(folder, 152_265, console) as watcher:
+        for _ in range(3):
+            clock.now += 20_000
+            add(folder.shard_folder(0) / "w.done", 4000)
+            add(folder.failures / "w.jsonl", 40)
+            watcher()
+    frames = [
+        re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).strip("\r") for line in file.getvalue().split("\n")
+    ]
+    assert all(len(part) <= width for line in frames for part in line.split("\r"))
+    last = "".join(frames).rpartition("scoring")[2]
+    assert "12000/152265" in last
+    assert "0.20/s" in last
+    assert "8d 2h left" in last
+    assert not any(line.startswith("left") for line in itertools.chain.from_iterable([frames]))

@@ -1,0 +1,142 @@
+"""Provenance: equal engines are equal text, and a run is bound to the engine it began with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import UsageError
+from jobs.provenance import Provenance, differences, freeze, read_frozen
+from jobs.schema import FEATURE_NAMES, KNOWN
+
+OURS = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
+
+
+def in_table_order(names):
+    return tuple(name for name in FEATURE_NAMES if name in names)
+
+
+provenances = st.builds(
+    Provenance,
+    engine=st.sampled_from(["ffmpeg", "vmaf"]),
+    engine_version=st.text(st.characters(exclude_categories=["Cs"])),
+    libvmaf_version=st.text(max_size=5),
+    decoder_version=st.text(max_size=5),
+    plan=st.sampled_from(["full", "identity"]),
+    backend=st.sampled_from(["cpu", "cuda"]),
+    constant=st.sets(st.sampled_from(KNOWN)).map(in_table_order),
+    manifest=st.text(max_size=5),
+    schema_version=st.integers(1, 9),
+)
+
+
+@given(provenances)
+def test_a_document_reads_back_as_what_it_was_made_of(provenance):
+    assert Provenance.from_dict(provenance.as_dict()) == provenance
+    assert Provenance.from_dict(json.loads(provenance.as_json())) == provenance
+
+
+@given(provenances)
+def test_equal_provenance_is_equal_text_of_one_line(provenance):
+    again = Provenance.from_dict(dict(reversed(provenance.as_dict().items())))
+    assert again.as_json() == provenance.as_json()
+    assert len(provenance.as_json().splitlines()) == 1
+    assert provenance.as_json().isascii()
+
+
+def test_the_document_says_of_every_feature_whether_it_was_measured():
+    features = OURS.as_dict()["features"]
+    assert list(features) == list(FEATURE_NAMES)
+    assert {name for name, how in features.items() if how == "constant"} == {"ssimulacra2"}
+    assert set(features.values()) == {"constant", "measured"}
+
+
+def test_what_must_be_measured_cannot_be_a_constant():
+    with pytest.raises(ValueError, match="vmaf"):
+        dataclasses.replace(OURS, constant=("vmaf",))
+
+
+def test_differences_name_the_keys_also_those_inside():
+    other = dataclasses.replace(OURS, engine_version="10", constant=("psnr_y", "ssimulacra2"))
+    assert differences(other.as_dict(), OURS.as_dict()) == [
+        "engine_version: found '10', expected '9.0'",
+        "features.psnr_y: found 'constant', expected 'measured'",
+    ]
+    assert differences(OURS.as_dict(), OURS.as_dict()) == []
+    assert differences({"a": 1}, {"b": 2}) == ["a: found 1, expected None", "b: found None, expected 2"]
+
+
+def test_the_first_extraction_freezes_and_the_same_engine_may_go_on(tmp_path):
+    path = tmp_path / "provenance.json"
+    assert read_frozen(path) is None
+    freeze(path, OURS)
+    content = path.read_bytes()
+    assert read_frozen(path) == OURS
+    freeze(path, dataclasses.replace(OURS))
+    assert path.read_bytes() == content == OURS.as_json().encode() + b"\n"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"engine_version": "10"}, "engine_version: found '10', expected '9.0'"),
+        ({"plan": "identity"}, "plan: found 'identity', expected 'full'"),
+        ({"constant": ()}, "features.ssimulacra2: found 'measured', expected 'constant'"),
+        ({"manifest": "sha256:01"}, "manifest: found 'sha256:01', expected 'sha256:00'"),
+    ],
+)
+def test_another_engine_is_refused_with_what_differs(tmp_path, change, said):
+    path = tmp_path / "provenance.json"
+    freeze(path, OURS)
+    content = path.read_bytes()
+    with pytest.raises(UsageError) as caught:
+        freeze(path, dataclasses.replace(OURS, **change))
+    assert caught.value.message.splitlines()[1:] == [said]
+    assert "run.name" in caught.value.hint
+    assert path.read_bytes() == content
+
+
+def test_who_freezes_at_the_same_time_with_another_engine_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "provenance.json"
+    other = dataclasses.replace(OURS, engine_version="10")
+
+    def overtaken(path, text):
+        path.write_text(other.as_json())
+
+    monkeypatch.setattr("jobs.provenance.replace_text", overtaken)
+    with pytest.raises(UsageError, match="engine_version"):
+        freeze(path, OURS)
+
+
+DAMAGED = {
+    "empty": b"",
+    "cut": OURS.as_json().encode()[:-9],
+    "not UTF-8": b"\xff\xfe",
+    "a list": b"[]",
+    "a number": b"5",
+    "null": b"null",
+    "no features": b"{}",
+    "other features": b'{"features": {"psnr": "constant"}}',
+    "features are a list": b'{"features": []}',
+    "a key too many": OURS.as_json().encode().replace(b'{"backend"', b'{"x":1,"backend"'),
+    "a key too few": OURS.as_json().encode().replace(b'"plan":"full",', b""),
+    "vmaf is constant": OURS.as_json().encode().replace(b'"vmaf":"measured"', b'"vmaf":"constant"'),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path, content):
+    path = tmp_path / "provenance.json"
+    path.write_bytes(content)
+    for use in (lambda: read_frozen(path), lambda: freeze(path, OURS)):
+        with pytest.raises(UsageError, match="is damaged") as caught:
+            use()
+        assert str(path) in caught.value.message
+        assert "remove it" in caught.value.hint
+    assert path.read_bytes() == content

@@ -1,0 +1,150 @@
+"""The scratch folder: private, gone on every way out, and what the killed left is swept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import UnavailableError
+from jobs.scratch import scratch_folder
+
+
+def make_old(folder, seconds=3600):
+    os.utime(folder, (time.time() - seconds,) * 2)
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """Another process that has a scratch folder in `tmp_path`; with that folder."""
+    script = f"""
+        import time
+        from jobs.scratch import scratch_folder
+        with scratch_folder({str(tmp_path)!r}) as folder:
+            (folder / "clip.y4m").write_text("frames")
+            print(folder, flush=True)
+            time.sleep(300)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield process, Path(process.stdout.readline().strip())
+    process.kill()
+    process.communicate()
+
+
+def test_the_folder_is_private_and_gone_afterwards(tmp_path):
+    with scratch_folder(str(tmp_path)) as folder:
+        assert folder.parent == tmp_path
+        assert folder.stat().st_mode & 0o7777 == 0o700
+        (folder / "below").mkdir()
+        (folder / "below" / "clip.y4m").write_text("frames")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_the_folder_is_gone_after_an_error_too(tmp_path, error):
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(error), scratch_folder(str(tmp_path)) as folder:
+        (folder / "clip.y4m").write_text("frames")
+        raise error
+    assert os.listdir(tmp_path) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_two_in_one_place_do_not_meet(tmp_path):
+    with scratch_folder(str(tmp_path)) as one, scratch_folder(str(tmp_path)) as two:
+        assert one != two
+        make_old(one)
+        with scratch_folder(str(tmp_path)):
+            assert one.exists()
+            assert two.exists()
+
+
+def test_without_a_place_it_lies_in_the_folder_for_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder("") as folder:
+        assert folder.parent == tmp_path
+
+
+def test_of_a_relative_place_the_path_is_absolute(tmp_path, monkeypatch):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with scratch_folder("scratch") as folder:
+        assert folder.is_absolute()  # programs run with it as their working folder
+        assert folder.parent == tmp_path / "scratch"
+
+
+def test_a_folder_whose_owner_was_killed_is_swept(tmp_path, owner):
+    process, left = owner
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (left / "clip.y4m").exists()
+    make_old(left)
+    with scratch_folder(str(tmp_path)) as folder:
+        assert os.listdir(tmp_path) == [folder.name]
+
+
+def test_a_folder_whose_owner_lives_is_not_swept_however_old(tmp_path, owner):
+    _, other = owner
+    make_old(other)
+    with scratch_folder(str(tmp_path)):
+        pass
+    assert (other / "clip.y4m").read_text() == "frames"
+
+
+def test_a_young_folder_is_not_swept_for_its_owner_may_just_be_taking_the_lock(tmp_path):
+    young = tmp_path / "vmafarm-young"
+    young.mkdir()
+    (young / ".lock").touch()
+    make_old(young, seconds=5)
+    with scratch_folder(str(tmp_path)):
+        pass
+    assert young.exists()
+    make_old(young, seconds=120)
+    with scratch_folder(str(tmp_path)):
+        pass
+    assert not young.exists()
+
+
+def test_what_is_not_of_ours_is_never_swept(tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / ".lock").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".lock").touch()
+    (tmp_path / "vmafarm-without-a-lock").mkdir()
+    (tmp_path / "vmafarm-with-a-link").mkdir()
+    (tmp_path / "vmafarm-with-a-link" / ".lock").symlink_to(tmp_path / "target" / ".lock")
+    (tmp_path / "vmafarm-file").touch()
+    before = sorted(os.listdir(tmp_path))
+    for name in before:
+        make_old(tmp_path / name)
+    with scratch_folder(str(tmp_path)):
+        pass
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_place_where_nothing_can_be_written_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "none", tmp_path / "file", Path("/proc")):
+        with pytest.raises(UnavailableError) as caught, scratch_folder(str(place)):
+            pass
+        assert str(place) in caught.value.message
+        assert "extract.scratch" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_without_permission_is_an_error_that_names_it(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UnavailableError, match="Permission denied"), scratch_folder(str(tmp_path)):
+        pass
