@@ -19,7 +19,7 @@ from jobs.engines.files import check_readable, declared_cut, read_through, read_
 from jobs.engines.logs import Log, LogError, read_log
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError
-from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS
+from jobs.failures import CLIP_FAULTS
 from jobs.process import Finished, Stop, run
 from jobs.schema import EXTRACTORS, FEATURE_NAMES, MIN_SIDE, extractor_accepts, features_of, identity_value
 
@@ -174,17 +174,16 @@ def _score(
         seconds += max(one.seconds for one in finished)
         try:
             source = _check_passes(source, engine, finished, cut)
-            logs = [
-                _read_pass(source, engine, one, done, scratch)
-                for one, done in zip(passes, finished, strict=True)
-            ]
         except ClipFailedError as failed:
             # Where an extractor refuses the frame's size, some builds end the whole run.
             new = _refusing({e for one in passes for e in one.extractors}, source) if source.width else set()
-            if failed.failure not in ENGINE_FAULTS or not new:
+            if failed.failure != "engine_error" or not new:
                 raise
             refused |= new
             continue
+        logs = [
+            _read_pass(source, engine, one, done, scratch) for one, done in zip(passes, finished, strict=True)
+        ]
         values = {name: array for log in logs for name, array in log.values.items()}
         missing = {f for one in passes for f in one.features} - set(values)
         extractors = {e for e in EXTRACTORS if missing & set(features_of([e]))}

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from jobs.run_folder import RunFolder
 
@@ -96,9 +97,8 @@ class Watcher:
 @contextmanager
 def _bar(console: Console, total: int) -> Iterator[Display]:
     columns = (
-        TextColumn("scoring"),
         BarColumn(bar_width=None),
-        MofNCompleteColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),  # the bar shrinks, not the numbers
         TextColumn("{task.fields[rest]}"),
     )
     with Progress(*columns, console=console, expand=True) as progress:

@@ -56,12 +56,8 @@ def with_demo(config: Config, console: Console) -> Config:
     if config.corpus.clips or config.corpus.scores:
         return config
     demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
-    _say(
-        console,
-        [
-            f"no clips given (CLIPS=, SCORES=): {'made' if demo.new else 'using'} the demo corpus {_DEMO_FOLDER}"
-        ],
-    )
+    verb = "made" if demo.new else "using"
+    _say(console, [f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}"])
     return config.model_copy(
         update={
             "run": config.run.model_copy(update={"name": "demo"}),

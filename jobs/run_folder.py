@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "failures"
 
     @property
+    def recovered(self) -> Path:
+        """Rows that the last merge found in journals only, so that its queries can show them."""
+        return self.path / "recovered.parquet"
+
+    @property
     def logs(self) -> Path:
         """Folder of submitit (pickles: private) and the elements' logs."""
         return self.path / "logs"

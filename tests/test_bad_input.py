@@ -138,7 +138,9 @@ def test_clip_that_cannot_be_read_is_not_held_against_it(folder: Path) -> None:
         "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
     )
     hidden = target.rename(folder / "hidden.mp4")
-    said = subprocess.run([sys.executable, "-c", element], cwd=folder, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", element], cwd=folder, capture_output=True, text=True, check=True
+    )
     assert said.stdout.strip() == "{'unreadable': 1}"
     _check(vmafarm("merge", "--run", "r", cwd=folder, status=1).stderr, row, "unreadable")
     hidden.rename(target)

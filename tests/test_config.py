@@ -227,7 +227,9 @@ def test_any_text_survives_being_written_as_toml(text):
     assert len(written.splitlines()) <= 3 + sum(text.count(c) for c in "\x85\u2028\u2029")
 
 
-@pytest.mark.parametrize("text", ["\\", '"', "\x00\x1f\x7f", "\r\n\t", "😀", "\u2028\u2029\x85", '"""', "\\u0041"])
+@pytest.mark.parametrize(
+    "text", ["\\", '"', "\x00\x1f\x7f", "\r\n\t", "😀", "\u2028\u2029\x85", '"""', "\\u0041"]
+)
 def test_awkward_text_survives_being_written_as_toml(text):
     assert tomllib.loads(to_toml({"run.root": text})) == {"run": {"root": text}}
 

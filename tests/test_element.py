@@ -75,7 +75,12 @@ def test_element_writes_one_shard_a_slice_with_clip_log_and_done(prepare: Any, t
         assert table.schema.equals(CLIP_LOG_SCHEMA)
         for entry in table.to_pylist():
             assert (entry["frames"], entry["fps"], entry["pixel_format"]) == (25, 25.0, "yuv420p")
-            assert (entry["bit_depth"], entry["attempts"], entry["notes"], entry["slice"]) == (8, 1, "", number)
+            assert (entry["bit_depth"], entry["attempts"], entry["notes"], entry["slice"]) == (
+                8,
+                1,
+                "",
+                number,
+            )
             assert entry["seconds_scoring"] > 0
     assert not list((tmp_path / "scratch").iterdir())
 
@@ -228,7 +233,9 @@ def test_wrong_engine_is_refused_before_any_work(prepare: Any, tmp_path: Path) -
     assert not config.folder.shards.exists()
 
 
-def test_environment_reaches_the_engine(prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_reaches_the_engine(
+    prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     program = write_standin(tmp_path / "bin")
     config = prepare("engine.kind=vmaf", "engine.backend=cuda", f"engine.vmaf={program}", count=1)

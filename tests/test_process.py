@@ -276,9 +276,15 @@ def test_who_has_ended_before_the_stop_is_told_as_finished(stop):
 def test_several_run_side_by_side_and_come_back_in_order(tmp_path):
     # Each waits for the other: one after the other they would meet the deadline.
     script = "echo > {}; while [ ! -e {} ]; do sleep 0.02; done; echo {} >&2; exit {}"
-    commands = [["sh", "-c", script.format("a", "b", "one", 1)], ["sh", "-c", script.format("b", "a", "two", 2)]]
+    commands = [
+        ["sh", "-c", script.format("a", "b", "one", 1)],
+        ["sh", "-c", script.format("b", "a", "two", 2)],
+    ]
     finished = process.run(commands, folder=tmp_path, deadline=20)
-    assert [(f.returncode, f.stderr, f.timed_out) for f in finished] == [(1, "one\n", False), (2, "two\n", False)]
+    assert [(f.returncode, f.stderr, f.timed_out) for f in finished] == [
+        (1, "one\n", False),
+        (2, "two\n", False),
+    ]
 
 
 def test_a_deadline_is_charged_to_those_alone_that_still_run():

@@ -61,7 +61,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Path) -> Footage:
     return _score(base, ffmpeg)
 
 
-def _plain_run(clip: Path, extractor: str | None, ffmpeg: Path, folder: Path) -> list[dict[str, float | None]]:
+def _plain_run(
+    clip: Path, extractor: str | None, ffmpeg: Path, folder: Path
+) -> list[dict[str, float | None]]:
     """The engine's command line as its documentation has it, with one extractor beside the model."""
     feature = f"feature='name={extractor}':" if extractor else ""
     graph = (
@@ -111,7 +113,9 @@ def _hold_plans_against_each_other(footage: Footage) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_row_is_what_the_bare_engine_gives(first_frames: Footage, name: str, ffmpeg: Path, tmp_path: Path) -> None:
+def test_row_is_what_the_bare_engine_gives(
+    first_frames: Footage, name: str, ffmpeg: Path, tmp_path: Path
+) -> None:
     _hold_against_plain_runs(first_frames, name, ffmpeg, tmp_path)
 
 

@@ -54,7 +54,9 @@ def test_running_again_does_nothing_twice_and_says_so(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()}
     again = vmafarm("run", *options, cwd=folder)
     assert "nothing to do: the table is there and up to date" in again.stdout
-    assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()
+    } == before
 
 
 def test_table_is_the_same_bytes_however_the_work_was_cut(folder: Path) -> None:

@@ -40,7 +40,9 @@ def test_folders_sort_as_their_slices_do(number):
     assert slice_folder(number) < slice_folder(number + 1)
 
 
-@pytest.mark.parametrize("name", ["slice-12", "slice-", "slice-00012x", "x-slice-00012", ".slice-00012.tmp", "a"])
+@pytest.mark.parametrize(
+    "name", ["slice-12", "slice-", "slice-00012x", "x-slice-00012", ".slice-00012.tmp", "a"]
+)
 def test_what_else_lies_there_is_no_slice(name):
     assert slice_id(Path("shards") / name) is None
 

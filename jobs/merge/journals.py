@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jobs import sql
 from jobs.durable import read_checked
 from jobs.errors import show
-from jobs.merge_inputs import Finding, examples, short
+from jobs.merge.inputs import Finding, examples, short
 from jobs.provenance import METADATA_KEY, Provenance, differences
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from jobs import sql
 from jobs.errors import show
-from jobs.merge_checks import FLOATS
-from jobs.merge_inputs import Finding, examples
-from jobs.merge_journals import Recovered, read_finished
+from jobs.merge.checks import FLOATS
+from jobs.merge.inputs import Finding, examples
+from jobs.merge.journals import Recovered, read_finished
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS, KEY_COLUMNS
 

@@ -15,10 +15,10 @@ from jobs.config import Config
 from jobs.errors import UnavailableError, show
 from jobs.failures import FailureRecord, read_failures, set_aside
 from jobs.manifest import load_manifest
-from jobs.merge_checks import FLOATS, build_checks, judge
-from jobs.merge_complete import count_classes, find_gaps, judge_gaps
-from jobs.merge_copies import settle_copies
-from jobs.merge_inputs import (
+from jobs.merge.checks import FLOATS, build_checks, judge
+from jobs.merge.complete import count_classes, find_gaps, judge_gaps
+from jobs.merge.copies import settle_copies
+from jobs.merge.inputs import (
     MOVE_AWAY,
     SHOWN,
     Finding,
@@ -27,9 +27,9 @@ from jobs.merge_inputs import (
     examples,
     read_outline,
 )
-from jobs.merge_journals import Recovered, read_hosts, recover
-from jobs.merge_listing import judge_listing, list_shards
-from jobs.merge_table import NullFoundError, temporary_beside, write_table
+from jobs.merge.journals import Recovered, read_hosts, recover
+from jobs.merge.listing import judge_listing, list_shards
+from jobs.merge.table import NullFoundError, temporary_beside, write_table
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
 
@@ -142,7 +142,7 @@ class Merge:
 
     def _printable(self, any_shard: bool) -> sql.Sql:
         """What the printed queries read: the shards, and the journals' rows in a file of their own."""
-        copy = self.folder.path / "recovered.parquet"
+        copy = self.folder.recovered
         files = sql.below(self.folder.shards, "*/*.parquet") if any_shard else []
         if self._recovered.rows:
             tables = [pq.ParquetFile(path).read() for path in self._recovered.files]

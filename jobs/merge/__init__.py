@@ -12,8 +12,8 @@ from typing import Any
 from jobs import durable, sql
 from jobs.config import Config
 from jobs.errors import IncompleteError, UsageError, show
-from jobs.merge_inputs import Finding
-from jobs.merge_steps import Merge, Options
+from jobs.merge.inputs import Finding
+from jobs.merge.steps import Merge, Options
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
 from jobs.scratch import scratch_folder
@@ -200,6 +200,9 @@ def summarise(result: MergeResult) -> list[str]:
     if result.failed_classes:
         classes = ", ".join(f"{name} {count:,}" for name, count in result.failed_classes.items())
         facts.append(("failed for good", f"{_count(counts['failed_for_good'], 'clip')}: {classes}"))
+    constant = [name for name, how in result.metadata["features"].items() if how == "constant"]
+    if constant:
+        facts.append(("constant", f"known on an identity pair, filled in: {', '.join(constant)}"))
     expected = [f.message.partition(" ")[0] for f in result.of("info") if f.name == "all_nan"]
     if expected:
         facts.append(("as expected", f"NaN in all rows: {', '.join(expected)}"))

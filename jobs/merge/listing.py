@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs import sql
 from jobs.errors import show
-from jobs.merge_inputs import Finding, examples
+from jobs.merge.inputs import Finding, examples
 from jobs.run_folder import RunFolder, slice_folder, slice_id
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs import sql
 from jobs.errors import show
 from jobs.failures import CLIP_FAULTS, FailureRecord
-from jobs.merge_inputs import SHOWN, Finding
+from jobs.merge.inputs import SHOWN, Finding
 from jobs.run_folder import RunFolder
 
 

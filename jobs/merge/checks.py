@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobs import sql
-from jobs.merge_inputs import Finding
+from jobs.merge.inputs import Finding
 from jobs.provenance import Provenance
 from jobs.schema import (
     ALL_NAN,
