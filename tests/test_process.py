@@ -310,7 +310,8 @@ def test_a_child_dies_with_its_parent_when_that_is_killed(tmp_path):
     script = f"""
         from pathlib import Path
         from jobs import process
-        process.run([["sh", "-c", "echo $$ > pid; exec sleep {LONG}"]], folder=Path({str(tmp_path)!r}), deadline=99)
+        command = ["sh", "-c", "echo $$ > pid; exec sleep {LONG}"]
+        process.run([command], folder=Path({str(tmp_path)!r}), deadline=99)
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[1])
     pid = read_pid(tmp_path / "pid")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import durable, shard
+from jobs import shard
 from jobs.durable import json_line, read_checked, read_json_lines
 from jobs.errors import UnavailableError
 from jobs.provenance import METADATA_KEY, Provenance
@@ -54,8 +55,8 @@ def make_row(name, i=0):
 def make_entry(name, i=0):
     return {
         "clip_name": name, "frames": 120 + i, "fps": 29.97, "pixel_format": "yuv420p", "bit_depth": 8,
-        "seconds_decoding": 0.1, "seconds_scoring": 1 / 3, "attempts": 1, "notes": "a 'note'", "host": "node1",
-        "engine": "ffmpeg", "writer": "w", "slice": SLICE,
+        "seconds_decoding": 0.1, "seconds_scoring": 1 / 3, "attempts": 1, "notes": "a 'note'",
+        "host": "node1", "engine": "ffmpeg", "writer": "w", "slice": SLICE,
         "finished_at": datetime(2026, 1, 2, 3, 4, 5, 678901 + i, tzinfo=UTC),
     }  # fmt: skip
 
@@ -261,13 +262,14 @@ def test_the_journal_goes_only_after_the_shard_has_all_rows(folder, monkeypatch)
     assert there == [("w.journal", names(5))]
 
 
-def test_at_every_step_each_row_that_was_appended_is_on_disk(folder, tmp_path_factory, monkeypatch):
-    """What a kill leaves is what stands in the files before each call of the system."""
+def test_at_every_step_each_row_that_was_appended_is_on_disk(folder, tmp_path, monkeypatch):
+    """What a kill leaves is what stands in the files between two calls of the system."""
     appended = []
     looked = []
+    looking = []
 
     def look():
-        copy = RunFolder(tmp_path_factory.mktemp("killed"), "r")
+        copy = RunFolder(tmp_path / f"killed-{len(looked)}", "r")
         shutil.copytree(folder.path, copy.path)
         rows = union(copy)
         done = read_done(copy, [SLICE])
@@ -278,18 +280,20 @@ def test_at_every_step_each_row_that_was_appended_is_on_disk(folder, tmp_path_fa
         for name, row in rows.items():
             assert same(row, make_row(name, int(name[1:])))
         looked.append(len(rows))
-        shutil.rmtree(copy.root)
+
+    def stop_and_look(real, *arguments, **options):
+        if looking:
+            return real(*arguments, **options)
+        looking.append(True)
+        look()
+        result = real(*arguments, **options)
+        look()
+        looking.clear()
+        return result
 
     writer = Writer(folder, flush_every=2)
-    for module, call in ((os, "write"), (os, "fsync"), (os, "replace"), (os, "unlink")):
-
-        def stop_and_look(*arguments, real=getattr(module, call), **options):
-            look()
-            result = real(*arguments, **options)
-            look()
-            return result
-
-        monkeypatch.setattr(durable.os, call, stop_and_look)
+    for call in ("write", "fsync", "replace", "unlink"):
+        monkeypatch.setattr(os, call, partial(stop_and_look, getattr(os, call)))
     for name in names(5):
         writer.add(name)
         appended.append(name)

@@ -75,7 +75,8 @@ def recover(journals: list[Path], spill: Path, provenance: Provenance, root: Pat
         shard = path.with_suffix(".parquet")
         try:
             rows = _read_records(records, shard, provenance, recovered)
-            rows = {name: row for name, row in rows.items() if name not in _names(shard)} if rows else {}
+            flushed = set(_names(shard)) if rows else set()
+            rows = {name: row for name, row in rows.items() if name not in flushed}
             if rows:
                 target = spill / f"recovered-{number}.parquet"
                 _write(list(rows.values()), target, provenance)
