@@ -75,7 +75,7 @@ def recover(journals: list[Path], spill: Path, provenance: Provenance, root: Pat
         shard = path.with_suffix(".parquet")
         try:
             rows = _read_records(records, shard, provenance, recovered)
-            flushed = set(_names(shard)) if rows else set()
+            flushed = _names(shard) if rows else set()
             rows = {name: row for name, row in rows.items() if name not in flushed}
             if rows:
                 target = spill / f"recovered-{number}.parquet"

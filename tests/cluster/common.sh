@@ -1,0 +1,126 @@
+# shellcheck shell=bash
+# What provision, up and down share: paths, messages, and processes that are known by pid and start time.
+
+state="${VMAFARM_CLUSTER:-/var/lib/vmafarm-cluster}"
+cluster_user="${VMAFARM_CLUSTER_USER:-farm}"
+marker="$state/.vmafarm-cluster"
+export SLURM_CONF="$state/etc/slurm.conf"
+nodes=(node1 node2 node3 node4)
+# In the order of starting; they end in the opposite order.
+daemons=(munged mariadbd slurmdbd slurmctld "${nodes[@]}")
+
+me="tests/cluster/$(basename "$0")"
+
+say() { printf '%s: %s\n' "$me" "$*"; }
+
+# Usage: refuse STATUS MESSAGE [HINT]; status 2 is wrong use, 3 something that is not there.
+refuse() {
+  local status="$1"
+  printf 'error: %s\n' "$2" >&2
+  if [[ -n "${3:-}" ]]; then printf '  %s\n' "$3" >&2; fi
+  exit "$status"
+}
+
+require_root() {
+  [[ $EUID -eq 0 ]] || refuse 3 "$me needs root, this is $(id -un)" "run it on a machine that is there for tests only"
+}
+
+# Its own session, and no file of the caller: whoever waits for the end of up's output must not wait for a daemon.
+# Usage: start_daemon NAME COMMAND...
+start_daemon() {
+  local name="$1"
+  shift
+  setsid "$@" </dev/null >>"$state/log/$name.out" 2>&1 9>&- &
+  local pid=$!
+  printf '%s %s\n' "$pid" "$(start_time "$pid")" >"$state/run/$name.pid"
+}
+
+# Clock ticks since boot at which the process started: tells a process from a later one with the same number.
+start_time() {
+  local stat
+  stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 0
+  read -r -a stat <<<"${stat##*) }"
+  printf '%s' "${stat[19]}"
+}
+
+# Prints the pid of a daemon that this cluster started and that is alive; a zombie is not.
+living_pid() {
+  local pid started
+  read -r pid started 2>/dev/null <"$state/run/$1.pid" || return 1
+  [[ -n "$started" && "$(start_time "$pid")" == "$started" ]] || return 1
+  [[ "$(sed -n 's/^State:\s*//p' "/proc/$pid/status" 2>/dev/null)" != Z* ]] || return 1
+  printf '%s' "$pid"
+}
+
+# Usage: wait_until SECONDS COMMAND...
+wait_until() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+is_gone() { ! living_pid "$1" >/dev/null; }
+
+# Usage: end_daemon NAME SIGNAL
+end_daemon() {
+  local pid
+  if pid="$(living_pid "$1")"; then
+    # A stopped process does not see its TERM.
+    kill -s "$2" "$pid" 2>/dev/null && kill -s CONT "$pid" 2>/dev/null
+    if ! wait_until 10 is_gone "$1"; then
+      if pid="$(living_pid "$1")"; then kill -s KILL "$pid" 2>/dev/null; fi
+      wait_until 5 is_gone "$1" || refuse 1 "$1 (pid ${pid:-?}) does not end"
+    fi
+    say "$1 ended"
+  fi
+  rm -f "$state/run/$1.pid"
+}
+
+is_node() { [[ " ${nodes[*]} " == *" $1 "* ]]; }
+is_daemon() { [[ " ${daemons[*]} " == *" $1 "* ]]; }
+
+with_accounting() { grep -q '^AccountingStorageType=accounting_storage/slurmdbd' "$SLURM_CONF"; }
+
+# slurmstepd listens on a socket in its node's spool folder, so that socket tells whose it is. Prints pids.
+# Usage: step_daemons SPOOL_FOLDER_PREFIX
+step_daemons() {
+  local inodes inode link process
+  inodes=" $(awk -v prefix="$1" 'index($8, prefix) == 1 { print $7 }' /proc/net/unix | tr '\n' ' ')"
+  [[ -n "${inodes// /}" ]] || return 0
+  for process in /proc/[0-9]*; do
+    [[ "$(cat "$process/comm" 2>/dev/null)" == slurmstepd ]] || continue
+    for link in "$process"/fd/*; do
+      inode="$(readlink "$link" 2>/dev/null)" || continue
+      inode="${inode#socket:[}"
+      if [[ "$inodes" == *" ${inode%]} "* ]]; then
+        basename "$process"
+        break
+      fi
+    done
+  done
+}
+
+# Prints a process's descendants, itself last.
+process_tree() {
+  local child
+  for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do process_tree "$child"; done
+  printf '%s\n' "$1"
+}
+
+# Usage: kill_steps SPOOL_FOLDER_PREFIX
+kill_steps() {
+  local step pids=()
+  for step in $(step_daemons "$1"); do mapfile -t -O "${#pids[@]}" pids < <(process_tree "$step"); done
+  ((${#pids[@]})) || return 0
+  say "killing what jobs left running: ${pids[*]}"
+  kill -s KILL "${pids[@]}" 2>/dev/null || true
+}
+
+# Apptainer mounts images with FUSE as an ordinary user. The device is made anew with every boot.
+allow_fuse() {
+  [[ -e /dev/fuse ]] || mknod /dev/fuse c 10 229 || refuse 3 "no /dev/fuse, and it cannot be made"
+  [[ "$(stat -c %a /dev/fuse)" == 666 ]] || chmod 666 /dev/fuse
+}
