@@ -19,8 +19,10 @@ import pytest
 from engine_helpers import (
     FFMPEG,
     assert_equal_rows,
+    broken_time_stamps,
     failure,
     ffmpeg_engine,
+    no_time_stamps,
     score,
     vmaf_engine,
     write_program,
@@ -152,6 +154,16 @@ def test_motion2_is_the_smaller_of_a_frames_motion_and_the_next_ones(clips: Clip
     values = read_log(tmp_path / one.log, FEATURE_NAMES).values
     motion, motion2 = values["motion"], values["motion2"]
     assert motion2[:-1].tolist() == np.minimum(motion[:-1], motion[1:]).tolist()
+
+
+@pytest.mark.parametrize("make", [broken_time_stamps, no_time_stamps])
+def test_broken_time_stamps_cost_no_frame_and_change_no_score(
+    tmp_path: Path, engine: Engine, make: Callable[[Path], Path]
+) -> None:
+    broken = score(engine, make(tmp_path), tmp_path)
+    assert broken.frames == 12
+    raw = media.as_y4m(tmp_path / broken.row["clip_name"], tmp_path / "frames.y4m")
+    assert_equal_rows({**broken.row, "clip_name": raw.name}, score(engine, raw, tmp_path).row, 1e-9)
 
 
 # Sizes

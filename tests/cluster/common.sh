@@ -2,6 +2,8 @@
 # What provision, up and down share: paths, messages, and processes that are known by pid and start time.
 
 state="${VMAFARM_CLUSTER:-/var/lib/vmafarm-cluster}"
+# For provision and up.
+# shellcheck disable=SC2034
 cluster_user="${VMAFARM_CLUSTER_USER:-farm}"
 marker="$state/.vmafarm-cluster"
 export SLURM_CONF="$state/etc/slurm.conf"
@@ -105,8 +107,9 @@ step_daemons() {
 
 # Prints a process's descendants, itself last.
 process_tree() {
-  local child
-  for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do process_tree "$child"; done
+  local child children
+  read -r -d '' -a children < <(cat /proc/"$1"/task/*/children 2>/dev/null) || true
+  for child in ${children[@]+"${children[@]}"}; do process_tree "$child"; done
   printf '%s\n' "$1"
 }
 
@@ -123,4 +126,21 @@ kill_steps() {
 allow_fuse() {
   [[ -e /dev/fuse ]] || mknod /dev/fuse c 10 229 || refuse 3 "no /dev/fuse, and it cannot be made"
   [[ "$(stat -c %a /dev/fuse)" == 666 ]] || chmod 666 /dev/fuse
+}
+
+no_steps() { [[ -z "$(step_daemons "$state/spool/")" ]]; }
+
+end_cluster() {
+  [[ -e "$marker" ]] || return 0
+  if ! no_steps && living_pid slurmctld >/dev/null; then
+    timeout 5 scancel --state=RUNNING,SUSPENDED 2>/dev/null || true
+    wait_until 4 no_steps || true
+  fi
+  local index name
+  for ((index = ${#daemons[@]} - 1; index >= 0; index--)); do
+    name="${daemons[index]}"
+    # After the last node, before the controller: a controller that is up would only start jobs again.
+    end_daemon "$name" "$(is_node "$name" && echo KILL || echo TERM)"
+    [[ "$name" != "${nodes[0]}" ]] || kill_steps "$state/spool/"
+  done
 }

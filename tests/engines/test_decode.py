@@ -9,7 +9,7 @@ from pathlib import Path
 
 import media
 import pytest
-from engine_helpers import FFMPEG
+from engine_helpers import FFMPEG, block_positions, broken_time_stamps, keyframes, no_time_stamps
 
 from jobs.engines.decode import (
     FORMATS,
@@ -92,43 +92,6 @@ def test_frames_are_not_changed_on_the_way(clips: Clips, tmp_path: Path, name: s
 def test_geometry_is_that_of_the_decoded_frames(clips: Clips, name: str, size: tuple[int, int]) -> None:
     report, _, _ = decode(clips(name))
     assert (report.width, report.height) == size
-
-
-def keyframes(path: Path) -> Path:
-    """A .mkv of 12 frames, each its own packet and keyframe."""
-    options = ("-level", "1", "-g", "1")
-    return media.make_clip(path, size="160x120", codec="ffv1", frames=12, options=options)
-
-
-def block_positions(mkv: bytes) -> list[int]:
-    """Where the track number of each SimpleBlock stands in a .mkv of keyframes, two to a cluster."""
-    times = (b"\0\0", b"\0(")  # 0 and 40 ms after the cluster's own time
-    return [
-        i
-        for i in range(len(mkv) - 3)
-        if mkv[i] == 0x81 and mkv[i + 3] == 0x80 and mkv[i + 1 : i + 3] in times
-    ]
-
-
-def broken_time_stamps(folder: Path) -> Path:
-    """A .mkv of 12 frames whose time stamps repeat, jump and run backwards."""
-    path = keyframes(folder / "broken.mkv")
-    data = bytearray(path.read_bytes())
-    times = (0, 40, 40, 40, 20, 400, 400, 280, 0, 360, 400, 440)
-    for position, milliseconds in zip(block_positions(bytes(data)), times, strict=True):
-        data[position + 1 : position + 3] = milliseconds.to_bytes(2, "big")
-    path.write_bytes(data)
-    return path
-
-
-def no_time_stamps(folder: Path) -> Path:
-    """A .mp4 of 12 frames that all last 0 ticks."""
-    path = media.make_clip(folder / "zero.mp4", size="160x120", frames=12, options=("-bf", "0"))
-    data = bytearray(path.read_bytes())
-    start = data.index(b"stts") + 12
-    data[start : start + 4] = bytes(4)
-    path.write_bytes(data)
-    return path
 
 
 @pytest.mark.parametrize("make", [broken_time_stamps, no_time_stamps])

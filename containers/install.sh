@@ -1,0 +1,34 @@
+#!/bin/sh
+# usage: install.sh KEY=VALUE ...
+# Installs the toolkit with its locked dependencies into /opt/venv, and notes the keys, the toolkit's
+# version and that of Python in /opt/vmafarm/build.json and in the image's labels.
+#
+# %files has put its sources beside this script:
+#   requirements.lock
+#   wheel/        the toolkit's wheel
+#   wheelhouse/   the wheels of requirements.lock; empty: they come from the package index
+set -eu
+source=$(dirname "$0")
+
+"$source/packages.sh" ca-certificates python3 python3-venv
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "the base has $(python3 --version), Python 3.11 or newer is needed: choose another RUN_FROM" >&2
+    exit 1
+}
+
+python3 -m venv /opt/venv
+pip() { /opt/venv/bin/python -I -m pip --disable-pip-version-check --no-cache-dir "$@"; }
+if ls "$source"/wheelhouse/*.whl >/dev/null 2>&1; then
+    pip install --require-hashes --no-index --find-links "$source/wheelhouse" -r "$source/requirements.lock"
+else
+    pip install --require-hashes --only-binary :all: -r "$source/requirements.lock"
+fi
+pip install --no-index --no-deps "$source"/wheel/*.whl
+
+# The default PATH of every container runtime holds /usr/local/bin.
+ln -s /opt/venv/bin/vmafarm /usr/local/bin/vmafarm
+ln -s "$(/opt/venv/bin/python -I -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" \
+    /usr/local/bin/ffmpeg
+
+/opt/venv/bin/python -I -m jobs.image_inside record "$@"
+rm -rf "$source"

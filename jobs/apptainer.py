@@ -1,0 +1,155 @@
+"""The program apptainer: where it is, what it answers, and builds, which take long."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jobs.errors import IncompleteError, UnavailableError, show
+from jobs.process import die_with
+
+BUILD_SECONDS = 6 * 3600.0
+"""The fork with nvcc takes minutes, the download of its base on a slow line may take an hour."""
+_ASK_SECONDS = 120.0
+"""A SIF on a busy shared file system opens slowly."""
+_END_SECONDS = 15.0
+"""What Apptainer gets to clean up; files of subordinate users are removed by nobody else."""
+_KEPT_LINES = 25
+_SHOWN_LINES = 12
+_HINTS = (
+    (
+        r"error: .*(?:has not|is not there|cannot score|does not|holds the driver)",
+        "the image's own test (%test) failed: its message says what is missing; nothing was written",
+    ),
+    (
+        r"subuid|subgid|newuidmap|fakeroot.*(?:not|fail)",
+        "this user cannot build with --fakeroot here: entries in /etc/subuid and /etc/subgid, and newuidmap, "
+        "are needed; or build on another machine and copy the image",
+    ),
+    (
+        r"no space left on device|disk quota",
+        "building takes several times the image's size: set APPTAINER_TMPDIR and APPTAINER_CACHEDIR to "
+        "folders on a larger local disk",
+    ),
+    (
+        r"x509|certificate verify failed|self.signed certificate",
+        "behind a proxy with a certificate authority of its own: --wheelhouse, and "
+        "--bind /etc/ssl/certs/ca-certificates.crt",
+    ),
+    (
+        r"could not resolve|temporary failure|network is unreachable|connection (?:refused|timed)|dial tcp",
+        "the build has no network: containers/README.md tells how to build from local files",
+    ),
+)
+"""What the last lines of a build may hold, and what to do then; the first that matches."""
+
+
+def find_apptainer() -> Path:
+    """The program apptainer.
+
+    Raises
+    ------
+    UnavailableError
+        It is not there.
+    """
+    found = shutil.which("apptainer")
+    if found is None:
+        raise UnavailableError(
+            "the program apptainer is not there: images need it",
+            "install Apptainer 1.2 or newer (package apptainer), load its module where the site has "
+            "one (module load apptainer), or do this on a machine that has it",
+        )
+    return Path(found).absolute()
+
+
+def ask(command: list[str]) -> str:
+    """Standard output of a command that answers quickly.
+
+    Raises
+    ------
+    UnavailableError
+        It fails, or does not end.
+    """
+    try:
+        finished = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ASK_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(
+            f"{' '.join(command[:2])} gave no answer within {_ASK_SECONDS:.0f} s"
+        ) from None
+    except OSError as error:
+        raise UnavailableError(f"cannot run {show(command[0])}: {error.strerror}") from None
+    if finished.returncode != 0:
+        last = finished.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
+        raise UnavailableError(f"{' '.join(command[:2])} failed: " + "\n".join(map(show, last)))
+    return finished.stdout.decode("utf-8", "replace")
+
+
+def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> None:
+    """Run a build, passing its lines on as they come; it never outlives this function.
+
+    Raises
+    ------
+    IncompleteError
+        It failed or did not end.
+    """
+    lines: deque[str] = deque(maxlen=_KEPT_LINES)
+    parent = os.getpid()
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True, preexec_fn=lambda: die_with(parent),
+    )  # fmt: skip
+    assert process.stdout is not None
+    late = threading.Timer(BUILD_SECONDS, _kill, [process.pid])
+    late.daemon = True
+    late.start()
+    try:
+        for raw in process.stdout:
+            line = show(raw.decode("utf-8", "replace").rstrip())
+            lines.append(line)
+            say(line)
+        status = process.wait()
+    finally:
+        timed_out = not late.is_alive()
+        late.cancel()
+        _end(process)
+    if status == 0:
+        return
+    tail = [line for line in lines if line][-_SHOWN_LINES:]
+    how = (
+        f"did not end within {BUILD_SECONDS / 3600:.0f} h" if timed_out else f"failed (exit status {status})"
+    )
+    raise IncompleteError(
+        f"apptainer build {how}; its last lines:\n" + "\n".join(tail), _hint("\n".join(tail))
+    )
+
+
+def _hint(tail: str) -> str:
+    return next((hint for pattern, hint in _HINTS if re.search(pattern, tail, re.IGNORECASE)), "")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the whole group to end, then make it."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+    _kill(process.pid)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

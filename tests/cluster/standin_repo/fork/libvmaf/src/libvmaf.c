@@ -1,0 +1,6 @@
+const char *vmaf_standin(void);
+
+const char *vmaf_standin(void)
+{
+    return STANDIN;
+}

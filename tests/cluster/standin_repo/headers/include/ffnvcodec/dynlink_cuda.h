@@ -1,0 +1,1 @@
+/* Stand-in for a header of nv-codec-headers. */
