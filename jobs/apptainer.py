@@ -114,7 +114,7 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
     late.start()
     try:
         for raw in process.stdout:
-            line = show(raw.decode("utf-8", "replace").rstrip())
+            line = show(raw.decode("utf-8", "replace").expandtabs().rstrip())
             lines.append(line)
             say(line)
         status = process.wait()

@@ -16,10 +16,9 @@ other files, are not among them."""
 MAX_PIXELS = 1 << 26
 """Of one frame: twice 7680x4320. A larger one is refused before it is decoded, and takes no memory."""
 
-PREPARE = "format=pix_fmts=yuv420p|yuv420p10le,settb=1,setpts=N"
-"""Filters in front of libvmaf. ffmpeg takes the nearer format: more than 8 bit a sample stays at 10,
-all else becomes 8. Frames are numbered anew, because libvmaf's filter pairs by time stamp and
-broken ones would drop frames."""
+PREPARE = "format=pix_fmts=yuv420p|yuv420p10le"
+"""Filter in front of libvmaf. ffmpeg takes the nearer format: more than 8 bit a sample stays at 10,
+all else becomes 8."""
 
 
 def input_arguments(ffmpeg: Path, clip: Path, threads: int) -> list[str]:

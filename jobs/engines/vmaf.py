@@ -14,13 +14,14 @@ from jobs.engines.ffmpeg import read_ffmpeg_version
 from jobs.engines.logs import LogError, read_log
 from jobs.errors import UnavailableError
 from jobs.process import Finished, Stop
-from jobs.schema import EXTRACTORS, MODEL
+from jobs.schema import BY_NAME, EXTRACTORS, MODEL
 
 _ON_CPU = ("float_ssim", "cambi", "ssimulacra2")
 """Extractors without a CUDA version; the others are called NAME_cuda there."""
 _MAY_REFUSE = ("float_ms_ssim", "cambi")
 """Named last: an extractor that refuses the frame's size takes those named after it along."""
 _CUDA_FAILED = re.compile(r"problem during (vmaf_cuda_\w+)", re.IGNORECASE)
+_UNKNOWN_OPTION = re.compile(r"(?:unrecognized|unknown|invalid) option")
 _LACKS = "problem loading feature extractor"
 
 
@@ -50,6 +51,7 @@ class VmafEngine(Engine):
         super().__init__(ffmpeg, plan, backend, threads)
         self.vmaf = vmaf
         self._dialect = _Dialect()
+        self._on_cpu = set(_ON_CPU)
 
     def decode_arguments(self, clip: Path, target: str) -> list[str]:
         """Command that decodes a clip to a .y4m file in the working folder."""
@@ -66,46 +68,62 @@ class VmafEngine(Engine):
         clip = folder / "probe.y4m"
         write_probe_clip(clip)
         self.lacking = ()
+        self._on_cpu = set(_ON_CPU)
         self._dialect = self._find_dialect(clip, folder, stop)
         self.lacking = self._find_lacking(clip, folder, stop)
         self.check_lacking(self.vmaf)
-        version = ""
-        for one in self.passes(clip, "probe"):
-            finished = self._run(one, folder, stop)
-            problem = self.diagnose(finished)
-            if problem is not None:
-                raise UnavailableError(
-                    f"{self.vmaf} cannot score a two-frame clip: {problem[1]}\n"
-                    + "\n".join(finished.last_lines(4)),
-                    'engine.backend = "cpu" needs no GPU' if self.backend == "cuda" else "",
-                )
-            try:
-                log = read_log(folder / one.log, one.features)
-            except LogError as error:
-                raise UnavailableError(f"{self.vmaf} cannot score a two-frame clip: {error}") from None
-            missing = [name for name in one.features if name not in log.values]
-            if "vmaf" in missing:
-                raise UnavailableError(
-                    f"{self.vmaf} has not the model {MODEL}: it was built without xxd",
-                    "build it again with xxd installed",
-                )
-            if missing:
-                raise UnavailableError(f"{self.vmaf} does not measure {', '.join(missing)}")
-            if (wrong := self.wrong_backend(one, log.backend)) is not None:
-                raise UnavailableError(wrong, 'engine.backend = "cpu" needs no GPU')
-            version = version or log.version
+        libvmaf, missing = self._try_passes(clip, folder, stop)
+        if self.backend == "cuda" and (moved := {BY_NAME[name].extractor for name in missing} - self._on_cpu):
+            # For example a motion_cuda that has no motion3.
+            self._on_cpu |= {extractor for extractor in moved if extractor is not None}
+            libvmaf, missing = self._try_passes(clip, folder, stop)
+        if "vmaf" in missing:
+            raise self._no_model()
+        if missing:
+            raise UnavailableError(f"{self.vmaf} does not measure {', '.join(missing)}")
         return EngineInfo(
-            self.kind, self.plan, self.backend, self._version(folder, stop) or version, version,
+            self.kind, self.plan, self.backend, self._version(folder, stop) or libvmaf, libvmaf,
             decoder_version, self.constant(), self.lacking,
         )  # fmt: skip
+
+    def _try_passes(self, clip: Path, folder: Path, stop: Stop | None) -> tuple[str, list[str]]:
+        """Version of libvmaf and the features that did not come, from one run of each pass."""
+        version = ""
+        missing: list[str] = []
+        for one in self.passes(clip, "probe"):
+            finished = self._run(one, folder, stop)
+            if "problem loading model" in finished.stderr:
+                raise self._no_model()
+            try:
+                problem = self.diagnose(finished)
+                if problem is not None:
+                    raise LogError(*problem)
+                log = read_log(folder / one.log, one.features)
+            except LogError as error:
+                raise UnavailableError(
+                    f"{self.vmaf} cannot score a two-frame clip: {error}\n"
+                    + "\n".join(finished.last_lines(4)),
+                    'engine.backend = "cpu" needs no GPU' if self.backend == "cuda" else "",
+                ) from None
+            if (wrong := self.wrong_backend(one, log.backend)) is not None:
+                raise UnavailableError(wrong, 'engine.backend = "cpu" needs no GPU')
+            missing += [name for name in one.features if name not in log.values]
+            version = version or log.version
+        return version, missing
+
+    def _no_model(self) -> UnavailableError:
+        return UnavailableError(
+            f"{self.vmaf} has not the model {MODEL}: it was built without xxd",
+            "build it again with xxd installed",
+        )
 
     def passes(self, source: Path, name: str, without: Collection[str] = ()) -> list[Pass]:
         """See `Engine.passes`: on CUDA two, whose logs are merged frame by frame; on the CPU one."""
         wanted = sorted(self.wanted(without), key=lambda e: e in _MAY_REFUSE)
         if self.backend == "cpu":
             return [self._pass(source, name, "cpu", wanted)]
-        on_gpu = [e for e in wanted if e not in _ON_CPU]
-        on_cpu = [e for e in wanted if e in _ON_CPU]
+        on_gpu = [e for e in wanted if e not in self._on_cpu]
+        on_cpu = [e for e in wanted if e in self._on_cpu]
         passes = [self._pass(source, name, "cuda", on_gpu)]
         if on_cpu:
             passes.append(self._pass(source, f"{name}-cpu", "cpu", on_cpu))
@@ -166,11 +184,11 @@ class VmafEngine(Engine):
         return finished
 
     def _find_dialect(self, clip: Path, folder: Path, stop: Stop | None) -> _Dialect:
-        # A usage error has status 1; everything else is not about the spelling.
+        # A usage error has status 1; some builds name the unknown option and go on without it.
         for backend_option, no_prediction in product((True, False), repeat=2):
             self._dialect = _Dialect(backend_option, no_prediction)
             finished = self._run(self._pass(clip, "probe", "cpu", ["psnr"]), folder, stop)
-            if finished.returncode != 1:
+            if finished.returncode != 1 and not _UNKNOWN_OPTION.search(finished.stderr):
                 return self._dialect
         lines = "\n".join(finished.last_lines(4))
         raise UnavailableError(
@@ -181,10 +199,16 @@ class VmafEngine(Engine):
     def _find_lacking(self, clip: Path, folder: Path, stop: Stop | None) -> tuple[str, ...]:
         if not any(_LACKS in self._run(one, folder, stop).stderr for one in self.passes(clip, "probe")):
             return ()
+
+        def lacks(extractor: str, backend: str) -> bool:
+            one = self._pass(clip, "probe", backend, [extractor])
+            return _LACKS in self._run(one, folder, stop).stderr
+
         lacking = []
         for extractor in (e for e in EXTRACTORS if e in self.wanted()):
-            backend = "cpu" if extractor in _ON_CPU else self.backend
-            if _LACKS in self._run(self._pass(clip, "probe", backend, [extractor]), folder, stop).stderr:
+            if self.backend == "cuda" and extractor not in self._on_cpu and lacks(extractor, "cuda"):
+                self._on_cpu.add(extractor)
+            if (self.backend == "cpu" or extractor in self._on_cpu) and lacks(extractor, "cpu"):
                 lacking.append(extractor)
         return tuple(lacking)
 

@@ -160,8 +160,9 @@ def _run(options: dict[str, Any], settings: dict[str, Any], folder: str, argumen
         fail(234, "", "problem reading pictures", "problem flushing context")
     if not frames and with_model and request.with_prediction:
         fail(255, "problem generating pooled VMAF score")
+    omits = settings["omits"] + (settings["cuda_omits"] if asked_for == "cuda" else [])
     for frame in frames:
-        frame["metrics"] = _rename(frame["metrics"], asked_for, settings["omits"])
+        frame["metrics"] = _rename(frame["metrics"], asked_for, omits)
     _write(options, settings, how, backend, frames)
 
 

@@ -36,6 +36,7 @@ def write_standin(
     misbehave: str = "",
     lacks: Iterable[str] = (),
     omits: Iterable[str] = (),
+    cuda_omits: Iterable[str] = (),
     only_with: str = "",
     spares_probe: bool = False,
     after: int = 0,
@@ -62,6 +63,8 @@ def write_standin(
         Extractors that this build does not have, by their exact ``--feature`` names.
     omits
         Keys that this build never logs, for example ``integer_motion3`` (builds before motion3).
+    cuda_omits
+        Keys that it does not log with ``--backend cuda``, whose extractors may lag behind.
     only_with
         Misbehave only where this stands among the arguments: an option, a value, or a feature with or
         without ``_cuda``; for example "cambi", "cuda", "--model".
@@ -97,7 +100,7 @@ def write_standin(
     if misbehave and misbehave not in MISBEHAVIOURS:
         raise ValueError(f"misbehave={misbehave!r}: expected one of {', '.join(MISBEHAVIOURS)}")
     settings = {
-        name: sorted(value) if name in ("lacks", "omits") else value
+        name: sorted(value) if name in ("lacks", "omits", "cuda_omits") else value
         for name, value in locals().items()
         if name != "folder"
     }
