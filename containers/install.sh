@@ -16,8 +16,9 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     exit 1
 }
 
+echo "installing the toolkit and its locked dependencies"
 python3 -m venv /opt/venv
-pip() { /opt/venv/bin/python -I -m pip --disable-pip-version-check --no-cache-dir "$@"; }
+pip() { /opt/venv/bin/python -I -m pip --quiet --disable-pip-version-check --no-cache-dir "$@"; }
 if ls "$source"/wheelhouse/*.whl >/dev/null 2>&1; then
     pip install --require-hashes --no-index --find-links "$source/wheelhouse" -r "$source/requirements.lock"
 else
