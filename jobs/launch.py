@@ -126,10 +126,10 @@ def _end(jobs: Sequence[Any]) -> None:
 def _result(job: Any) -> ElementResult:
     try:
         result = job.result()
-    except Exception as error:  # submitit wraps whatever happened in the element
-        lines = str(error).strip().splitlines() or [repr(error)]
+    except Exception:  # submitit wraps whatever happened in the element
+        said = [line.strip() for line in (job.stderr() or "").splitlines() if line.strip()]
         raise UnavailableError(
-            f"an element ended without a result: {lines[-1]}",
+            f"an element ended without a result: {said[-1] if said else 'it was killed'}",
             f"its log: {job.paths.stderr}\nrun the same command again to go on; what is finished is kept",
         ) from None
     assert isinstance(result, ElementResult)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,27 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def standin(tmp_path: Path) -> Path:
     """A stand-in for the ``vmaf`` program that behaves."""
     return write_standin(tmp_path / "standin")
+
+
+@pytest.fixture
+def as_ordinary_user(tmp_path: Path) -> Iterator[None]:
+    """Without root's right to read and write everything, where the tests are root's."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    own = [tmp_path, *tmp_path.parents[: len(tmp_path.relative_to(Path(tempfile.gettempdir())).parts) - 1]]
+    modes = {folder: folder.stat().st_mode for folder in own}
+    for folder, mode in modes.items():
+        folder.chmod(mode | 0o011)
+    os.chown(tmp_path, nobody, nobody)
+    os.seteuid(nobody)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for folder, mode in modes.items():
+            folder.chmod(mode)
 
 
 @pytest.fixture(autouse=True)

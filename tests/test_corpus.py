@@ -187,8 +187,7 @@ def test_folder_that_cannot_be_read_is_named(tmp_path):
         shutil.rmtree(tmp_path / ("d" * 250))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_folder_without_permission_is_named(tmp_path):
+def test_folder_without_permission_is_named(tmp_path, as_ordinary_user):
     make(tmp_path, "a.mp4", "closed/b.mp4")
     (tmp_path / "closed").chmod(0)
     try:

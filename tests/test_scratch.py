@@ -144,8 +144,7 @@ def test_a_place_where_nothing_can_be_written_is_an_error_that_names_it(tmp_path
         assert "extract.scratch" in caught.value.hint
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_place_without_permission_is_an_error_that_names_it(tmp_path):
+def test_a_place_without_permission_is_an_error_that_names_it(tmp_path, as_ordinary_user):
     tmp_path.chmod(0o500)
     with pytest.raises(UnavailableError, match="Permission denied"), scratch_folder(str(tmp_path)):
         pass
