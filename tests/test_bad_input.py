@@ -194,6 +194,36 @@ def test_wrong_configuration_is_one_message(folder: Path) -> None:
     _check(refused.stderr, row, "extract.workers")
 
 
+def test_full_run_folder_keeps_what_is_done(folder: Path) -> None:
+    row = "no space in the run folder"
+    script = (
+        "import errno, os, sys; from jobs import durable; real = os.write\n"
+        "def full(descriptor, data):\n"
+        "    if os.readlink(f'/proc/self/fd/{descriptor}').endswith('.journal'):\n"
+        "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "    return real(descriptor, data)\n"
+        "os.write = full\n"
+        "from jobs.config import load; from jobs.plan import with_frozen; from jobs.element import *\n"
+        "config = with_frozen(load(None, ['run.name=r'])[0])\n"
+        "result = run_element(ElementSpec(config.model_dump(), (0,)))\n"
+        "print(f'error: {result.message}\\n  {result.hint}', file=sys.stderr); sys.exit(result.exit_code)\n"
+    )
+    vmafarm("plan", *RUN[1:], cwd=folder)
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert said.returncode == 3
+    _check(said.stderr, row, "no space left")
+    vmafarm(*RUN, cwd=folder)
+    assert table(folder / "runs/full_features_r.parquet").num_rows == 2
+
+
+def test_every_row_of_the_document_has_its_test_here() -> None:
+    rows = [line.split("|")[1].strip() for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")]
+    here = Path(__file__).read_text()
+    untested = [row for row in rows if f'"{row}"' not in here and not row.startswith("what is")]
+    assert untested == []
+
+
 def test_no_run_to_merge(folder: Path) -> None:
     row = "a merge of a run that is not planned"
     refused = vmafarm("merge", "--run", "nothing", cwd=folder, status=2)

@@ -113,13 +113,22 @@ process_tree() {
   printf '%s\n' "$1"
 }
 
-# Usage: kill_steps SPOOL_FOLDER_PREFIX
+# Ends what jobs run on a node, whether or not its slurmd lives.
 kill_steps() {
   local step pids=()
-  for step in $(step_daemons "$1"); do mapfile -t -O "${#pids[@]}" pids < <(process_tree "$step"); done
+  for step in $(step_daemons "$state/spool/$1/"); do mapfile -t -O "${#pids[@]}" pids < <(process_tree "$step"); done
+  # And what has left its parents; the folder is this node's, and missing without control groups.
+  mapfile -t -O "${#pids[@]}" pids < <(find "/sys/fs/cgroup/freezer/slurm_$1" -name cgroup.procs -exec cat {} + 2>/dev/null)
   ((${#pids[@]})) || return 0
-  say "killing what jobs left running: ${pids[*]}"
+  say "killing what runs on $1: ${pids[*]}"
   kill -s KILL "${pids[@]}" 2>/dev/null || true
+}
+
+remove_control_groups() {
+  local node
+  for node in "${nodes[@]}"; do
+    find /sys/fs/cgroup/{memory,freezer}/"slurm_$node" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+  done
 }
 
 # Apptainer mounts images with FUSE as an ordinary user. The device is made anew with every boot.
@@ -139,8 +148,13 @@ end_cluster() {
   local index name
   for ((index = ${#daemons[@]} - 1; index >= 0; index--)); do
     name="${daemons[index]}"
-    # After the last node, before the controller: a controller that is up would only start jobs again.
-    end_daemon "$name" "$(is_node "$name" && echo KILL || echo TERM)"
-    [[ "$name" != "${nodes[0]}" ]] || kill_steps "$state/spool/"
+    # Nodes come first: nothing is left that could start a job again.
+    if is_node "$name"; then
+      end_daemon "$name" KILL
+      kill_steps "$name"
+    else
+      end_daemon "$name" TERM
+    fi
   done
+  remove_control_groups
 }
