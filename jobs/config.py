@@ -52,11 +52,17 @@ def load(
     given = [(*_split_override(text), "--set") for text in overrides]
     given += [(k.replace("__", "."), v, "command line") for k, v in values.items() if v is not None]
     for key, value, origin in given:
-        section, _, name = key.partition(".")
-        if isinstance(document.setdefault(section, {}), dict):
-            document[section][name] = value
+        *sections, name = key.split(".")
+        table: Any = document
+        for section in sections:
+            table = table.setdefault(section, {}) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table[name] = value
         origins[key] = origin
-        origins.setdefault(section, origin)
+        for i in range(1, len(sections) + 1):
+            above = ".".join(sections[:i])
+            if origins.get(above, "default") == "default":
+                origins[above] = origin
     try:
         config = Config.model_validate(document)
     except pydantic.ValidationError as error:
@@ -102,7 +108,7 @@ def _toml_lines(values: Mapping[str, Any], comment: typing.Callable[[str], list[
     lines: list[str] = []
     current = ""
     for key, value in values.items():
-        section, _, name = key.partition(".")
+        section, _, name = key.rpartition(".")
         if section != current:
             lines += [*([""] if lines else []), f"[{section}]"]
             current = section
@@ -119,6 +125,11 @@ def _toml_value(value: Any) -> str:
             for c in value
         )
         return f'"{escaped}"'
+    if isinstance(value, list):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        items = (f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items())
+        return f"{{ {', '.join(items)} }}" if value else "{}"
     return repr(value)
 
 
@@ -178,11 +189,15 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
     seen = set()
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
-        key = ".".join(location[:2])
-        if key in seen:  # each member of a union complains
+        # The longest beginning that is a key: each member of a union complains, and each item of a list.
+        parts = (".".join(location[:i]) for i in range(len(location), 0, -1))
+        key = next((part for part in parts if part in fields), ".".join(location))
+        if key in seen:
             continue
         seen.add(key)
-        origin = show(origins[key])
+        origin = show(
+            next(origins[p] for i in range(len(location), 0, -1) if (p := ".".join(location[:i])) in origins)
+        )
         if problem["type"] == "extra_forbidden":
             messages.append(f"{origin}: unknown key {show(key)}")
             hints.append(_suggest(key))
@@ -221,6 +236,10 @@ def _allowed(annotation: Any, rules: Sequence[Any] = ()) -> str:
         base, *inner = typing.get_args(annotation)
         return _allowed(base, inner)
     bounds = [bound for rule in rules for bound in _bounds(rule)]
+    if origin is list:
+        return "a list of text"
+    if origin is dict:
+        return "a table of text"
     if annotation is str:
         return " ".join(["text", *bounds]) if bounds else ""
     return " ".join(["a whole number" if annotation is int else "a number", *bounds])

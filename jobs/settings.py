@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.run_folder import RunFolder
 
+_MEMORY = r"^\d+(\.\d+)?\s*[KMGT]i?B$"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -89,12 +91,42 @@ class MergeSection(_Section):
     max_failed_share: float = Field(
         0.001, ge=0, le=1, description="share of clips that may have failed for good"
     )
-    memory: str = Field(
-        "2GB", pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="memory limit of DuckDB, for example 2GB"
-    )
+    memory: str = Field("2GB", pattern=_MEMORY, description="memory limit of DuckDB, for example 2GB")
     on_conflict: Literal["fail", "latest"] = Field(
         "fail", description="rows of one clip that disagree: publish nothing, or take the latest"
     )
+
+
+class SlurmMergeSection(_Section):
+    """Resources of the merge job that is chained behind the arrays; it needs no GPU."""
+
+    partition: str = Field("", description="empty: that of the arrays")
+    time: int = Field(60, ge=1, description="minutes")
+    mem: str = Field("4GB", pattern=_MEMORY, description="memory of the job")
+    cpus: int = Field(2, ge=1, description="processors of the job")
+
+
+class SlurmSection(_Section):
+    """SLURM array jobs; everything here may change between two submissions of a run."""
+
+    image: str = Field("", description="Apptainer image (.sif); empty: this Python, without a container")
+    partition: str = Field("", description="empty: the cluster's default")
+    account: str = Field("", description="account to charge")
+    qos: str = Field("", description="quality of service")
+    time: int = Field(60, ge=1, description="minutes that an element may take")
+    mem: str = Field("8GB", pattern=_MEMORY, description="memory of an element")
+    cpus: int = Field(2, ge=1, description="processors of an element, srun's too")
+    gpus: int = Field(0, ge=0, description="GPUs of an element; with 0 the image gets no --nv")
+    gres: str = Field("", description='how this site asks for GPUs, for example "gpu:a100:1"; empty: gpus')
+    constraint: str = Field("", description="features that a node must have")
+    exclude: str = Field("", description="nodes not to use")
+    extra: dict[str, str] = Field({}, description='more sbatch options: { "mail-type" = "END" }')
+    setup: list[str] = Field([], description="shell lines before the element, such as module load")
+    environment: dict[str, str] = Field({}, description="environment variables of the element")
+    binds: list[str] = Field([], description="more folders for the image, as apptainer --bind takes them")
+    parallelism: int = Field(64, ge=1, description="elements that run at the same time")
+    rounds: int = Field(2, ge=1, le=10, description="arrays queued up front, one behind the other")
+    merge: SlurmMergeSection = SlurmMergeSection()
 
 
 class Config(_Section):
@@ -106,6 +138,7 @@ class Config(_Section):
     extract: ExtractSection = ExtractSection()
     slices: SlicesSection = SlicesSection()
     merge: MergeSection = MergeSection()
+    slurm: SlurmSection = SlurmSection()
 
     @property
     def folder(self) -> RunFolder:
@@ -121,16 +154,24 @@ NOT_FROZEN = {"engine.threads"}
 
 def keys() -> dict[str, pydantic.fields.FieldInfo]:
     """Every key as ``section.key``, with its field."""
-    return {
-        f"{section}.{name}": field
-        for section, info in Config.model_fields.items()
-        for name, field in _section(info).model_fields.items()
-    }
+    return _keys(Config, "")
+
+
+def _keys(model: type[BaseModel], prefix: str) -> dict[str, pydantic.fields.FieldInfo]:
+    own: dict[str, pydantic.fields.FieldInfo] = {}
+    below: dict[str, pydantic.fields.FieldInfo] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            below |= _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            own[prefix + name] = field
+    return own | below  # as TOML wants it: a table's keys before the tables in it
 
 
 def flat(config: Config) -> dict[str, Any]:
     """Every key with its value."""
-    return flatten(config.model_dump())
+    values = flatten(config.model_dump())
+    return {key: values[key] for key in keys()}
 
 
 def frozen(config: Config) -> dict[str, Any]:
@@ -142,17 +183,17 @@ def frozen(config: Config) -> dict[str, Any]:
     }
 
 
-def _section(info: pydantic.fields.FieldInfo) -> type[BaseModel]:
-    assert isinstance(info.annotation, type)
-    assert issubclass(info.annotation, BaseModel)
-    return info.annotation
-
-
 def flatten(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of keys as ``section.key``; anything else at the top level is left out."""
-    return {
-        f"{section}.{name}": value
-        for section, table in document.items()
-        if isinstance(table, Mapping)
-        for name, value in table.items()
-    }
+    """Tables of keys as ``section.key``; a key whose value is a table of the user's own is one value."""
+    found: dict[str, Any] = {}
+    _flatten(document, "", set(keys()), found)
+    return found
+
+
+def _flatten(table: Mapping[str, Any], prefix: str, known: set[str], found: dict[str, Any]) -> None:
+    for name, value in table.items():
+        key = prefix + name
+        if isinstance(value, Mapping) and key not in known:
+            _flatten(value, f"{key}.", known, found)
+        elif prefix:
+            found[key] = value

@@ -79,13 +79,13 @@ def test_a_mistake_gets_one_short_message_with_file_key_value_and_what_is_allowe
 
 
 def test_all_mistakes_are_named_at_once_each_with_its_place(write):
-    path = write('[engine]\nplan = "ful"\n[slurm]\n')
+    path = write('[engine]\nplan = "ful"\n[cluster]\n')
     with pytest.raises(UsageError) as caught:
         load(path, ["extract.retries=-1"], slices__cuont=3)
     lines = caught.value.message.splitlines()
     assert len(lines) == 4
     assert f"{path}: engine.plan = 'ful'" in caught.value.message
-    assert f"{path}: unknown key slurm" in lines
+    assert f"{path}: unknown key cluster" in lines
     assert "--set: extract.retries = -1" in caught.value.message
     assert "command line: unknown key slices.cuont" in lines
     assert 'did you mean "full"?' in caught.value.hint
@@ -163,7 +163,7 @@ def test_a_value_on_the_command_line_needs_no_quotes(text, key, value):
         (".name=x", ["--set .name=x", "section.key=value"]),
         ("", ["section.key=value"]),
         ("slices.cuont=3", ["--set: unknown key slices.cuont", "did you mean slices.count?"]),
-        ("run.name.x=3", ["--set: unknown key run.name.x"]),
+        ("run.name.x=3", ["--set: run.name = "]),
         ("engine.threads=four", ["--set: engine.threads = 'four'", "a whole number from 1 to 256"]),
         ("engine.threads=", ["--set: engine.threads = ''", "a whole number"]),
         (f"slices.count={'9' * 5000}", ["--set: slices.count = '999", "a whole number"]),
@@ -212,7 +212,7 @@ def test_the_template_has_every_key_with_a_description_and_reads_as_the_defaults
     assert "default" not in origins.values()
     lines = template().splitlines()
     for key, field in keys().items():
-        place = [i for i, line in enumerate(lines) if line.startswith(f"{key.partition('.')[2]} = ")]
+        place = [i for i, line in enumerate(lines) if line.startswith(f"{key.rpartition('.')[2]} = ")]
         assert any(lines[i - 1].startswith(f"# {field.description}") for i in place), key
 
 
