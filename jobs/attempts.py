@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,11 +29,14 @@ class Outcome:
         Its row, or None if every try failed.
     failures
         Number (from 1) and failure of each try that failed.
+    seconds
+        Wall time of all tries.
     """
 
     clip: Clip
     extracted: Extracted | None
     failures: list[tuple[int, ClipFailedError]]
+    seconds: float = 0.0
 
 
 class Attempts:
@@ -92,6 +96,7 @@ class Attempts:
         UnavailableError
             This machine cannot go on; the clip is not to blame.
         """
+        started = time.monotonic()
         failures: list[tuple[int, ClipFailedError]] = []
         for attempt in range(1, self._tries + 1):
             with self._lock:
@@ -105,8 +110,8 @@ class Attempts:
                 self._look_after(failed)
                 failures.append((attempt, failed))
             else:
-                return Outcome(clip, extracted, failures)
-        return Outcome(clip, None, failures)
+                return Outcome(clip, extracted, failures, time.monotonic() - started)
+        return Outcome(clip, None, failures, time.monotonic() - started)
 
     @contextmanager
     def _scoring(self) -> Iterator[None]:

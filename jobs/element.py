@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import socket
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from jobs.attempts import Attempts, Outcome
 from jobs.clip import Clip
@@ -22,63 +18,16 @@ from jobs.config import Config
 from jobs.durable import Appender, json_line, make_folder
 from jobs.engines import make_engine
 from jobs.errors import INCOMPLETE, VmafarmError
-from jobs.failures import ENGINE_FAULTS, FailureRecord, read_failures, set_aside
-from jobs.lifetime import signals_set, watch
-from jobs.manifest import Manifest, load_manifest
+from jobs.failures import ENGINE_FAULTS, FailureRecord
+from jobs.lifetime import Deadline, signals_set, watch
+from jobs.manifest import load_manifest
 from jobs.process import Stop, Stopped, die_with
 from jobs.provenance import Provenance, freeze
-from jobs.run_folder import RunFolder
 from jobs.scratch import scratch_folder
-from jobs.shard import ShardWriter, read_done
+from jobs.shard import ShardWriter
+from jobs.work import ElementResult, ElementSpec, find_todo, job_label, writer_name
 
-
-@dataclass(frozen=True)
-class ElementSpec:
-    """What an element is to do; crosses to its process as a pickle.
-
-    Attributes
-    ----------
-    config
-        The configuration, as `Config.model_dump` gives it.
-    slices
-        Slices to work on, in this order.
-    job
-        Name of the job for the writer's name.
-    launcher
-        Process id to live no longer than, or 0.
-    environment
-        Variables to set, or to remove where None: submitit's local executor hides the GPUs.
-    """
-
-    config: dict[str, Any]
-    slices: tuple[int, ...]
-    job: str = "local"
-    launcher: int = 0
-    environment: Mapping[str, str | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ElementResult:
-    """How an element ended.
-
-    Attributes
-    ----------
-    done
-        Rows written by this element.
-    failed
-        Clips that failed, by class.
-    stopped
-        It was asked to stop before its work was done.
-    exit_code, message, hint
-        Of the error that ended it, or 0 and "".
-    """
-
-    done: int = 0
-    failed: Mapping[str, int] = field(default_factory=dict)
-    stopped: bool = False
-    exit_code: int = 0
-    message: str = ""
-    hint: str = ""
+__all__ = ["ElementResult", "ElementSpec", "find_todo", "run_element", "worker_count", "writer_name"]
 
 
 def run_element(spec: ElementSpec) -> ElementResult:
@@ -109,7 +58,7 @@ def run_element(spec: ElementSpec) -> ElementResult:
             pass
         except VmafarmError as error:
             return element.result(error.exit_code, error.message, error.hint)
-        return element.result(INCOMPLETE if stop.is_set() else 0)
+        return element.result(INCOMPLETE if stop.is_set() or element.out_of_time else 0)
 
 
 class _Element:
@@ -119,15 +68,22 @@ class _Element:
         self._config = Config.model_validate(spec.config)
         self._folder = self._config.folder
         self._host = socket.gethostname()
-        self._writer = writer_name(spec.job, self._host)
+        self._writer = writer_name(job_label(os.environ, spec.job), self._host)
+        self._deadline = Deadline(spec.minutes)
         self._shards: dict[int, ShardWriter] = {}
         self._failures: Appender | None = None
         self._done = 0
         self._failed: Counter[str] = Counter()
         self._in_a_row = 0
+        self._remaining: Counter[int] = Counter()
 
     def result(self, exit_code: int, message: str = "", hint: str = "") -> ElementResult:
         return ElementResult(self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether clips were left because too little time was."""
+        return self._deadline.refused and any(self._remaining.values())
 
     def run(self) -> None:
         extract = self._config.extract
@@ -147,13 +103,13 @@ class _Element:
             attempts = Attempts(
                 engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again
             )
-            remaining = Counter(clip.slice for clip in todo)
+            self._remaining = Counter(clip.slice for clip in todo)
             try:
                 with closing(self._outcomes(attempts, iter(todo))) as outcomes:
                     for outcome in outcomes:
                         self._take(outcome)
-                        remaining[outcome.clip.slice] -= 1
-                        if not remaining[outcome.clip.slice]:
+                        self._remaining[outcome.clip.slice] -= 1
+                        if not self._remaining[outcome.clip.slice]:
                             self._close(outcome.clip.slice)
             finally:
                 self._close_all()
@@ -168,7 +124,7 @@ class _Element:
         working: set[Future[Outcome]] = set()
         try:
             while True:
-                if not self._stop.is_set():
+                if not self._stop.is_set() and self._deadline.allows_another():
                     for clip in islice(todo, attempts.at_once - len(working)):
                         working.add(pool.submit(attempts.run, clip))
                 if not working:
@@ -186,6 +142,7 @@ class _Element:
 
     def _take(self, outcome: Outcome) -> None:
         clip = outcome.clip
+        self._deadline.note(outcome.seconds)
         for attempt, failed in outcome.failures:
             record = FailureRecord(
                 clip.name, failed.failure, failed.message, failed.stderr, attempt,
@@ -256,44 +213,8 @@ class EngineBrokenError(VmafarmError):
     exit_code = 3
 
 
-def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tuple[int, ...]) -> list[Clip]:
-    """Clips of these slices that have no row and are not set aside.
-
-    Parameters
-    ----------
-    folder, config, manifest
-        The run.
-    slices
-        In the order in which they are to be done.
-
-    Returns
-    -------
-    list of Clip
-        Clips that failed before come last: should the engine fail on them again and end the element,
-        the others are done.
-    """
-    done = read_done(folder, slices)
-    records = read_failures(folder.failures)
-    aside = set_aside(records, config.extract.retries + 1, {r.host for r in records})
-    failed_before = {record.clip_name for record in records}
-    clips = Path(config.corpus.clips)
-    todo = []
-    for slice_id in slices:
-        for i in manifest.positions(slice_id):
-            name = manifest.names[i]
-            if name not in done and name not in aside:
-                todo.append(Clip(name, clips / name, float(manifest.mos[i]), slice_id))
-    return sorted(todo, key=lambda clip: clip.name in failed_before)
-
-
 def worker_count(workers: str | int, threads: int) -> int:
     """Clips at once: as configured, or as many as this process has processors for."""
     if isinstance(workers, int):
         return workers
     return max(1, len(os.sched_getaffinity(0)) // threads)
-
-
-def writer_name(job: str, host: str) -> str:
-    """A name that no other writer has, of characters that are safe in any file name."""
-    name = f"{job}-{host[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)

@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "recovered.parquet"
 
     @property
+    def submissions(self) -> Path:
+        """One record a submission to SLURM: its immutable list of slices, and its jobs."""
+        return self.path / "submissions"
+
+    @property
     def logs(self) -> Path:
         """Folder of submitit (pickles: private) and the elements' logs."""
         return self.path / "logs"

@@ -1,0 +1,195 @@
+"""SLURM's command line: the only module that talks to sbatch, squeue, sacct, scontrol and scancel."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from jobs.errors import UnavailableError
+
+ANSWER_SECONDS = 60.0
+"""A busy slurmctld answers late; one that never does must not hang us."""
+_NO_SLURM_HINT = (
+    "do it on a login node of the cluster; on this machine, `vmafarm run` (make run) does the work"
+)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    is_default
+        Whether jobs go there that name none.
+    minutes
+        Longest time limit; None: no limit.
+    gres
+        Generic resources of its nodes, as SLURM prints them ("" for none).
+    """
+
+    name: str
+    is_default: bool
+    minutes: int | None
+    gres: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job, or one element of an array, as SLURM sees it.
+
+    Attributes
+    ----------
+    job
+        Job id; of an array the array's own.
+    index
+        Index in the array; None for a job that is none.
+    state
+        In SLURM's words: PENDING, RUNNING, COMPLETED, TIMEOUT, ...
+    reason
+        Why it waits, or "".
+    node
+        Where it runs or ran, or "".
+    """
+
+    job: str
+    index: int | None
+    state: str
+    reason: str
+    node: str
+
+
+def call(arguments: Sequence[str]) -> str:
+    """Run one of SLURM's programs and return what it prints.
+
+    Raises
+    ------
+    UnavailableError
+        The program is not there, fails, or gives no answer.
+    """
+    try:
+        finished = subprocess.run(
+            arguments, capture_output=True, text=True, timeout=ANSWER_SECONDS, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        raise UnavailableError(
+            f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(
+            f"{arguments[0]} gave no answer within {ANSWER_SECONDS:.0f} s: is slurmctld overloaded?",
+            "try again later; jobs that are queued or running go on by themselves",
+        ) from None
+    if finished.returncode != 0:
+        said = finished.stderr.strip() or finished.stdout.strip()
+        raise UnavailableError(f"{arguments[0]} failed: {said}", _explain(said))
+    return finished.stdout
+
+
+def _explain(said: str) -> str:
+    if re.search(r"munge|authentication", said, re.IGNORECASE):
+        return "authentication of the cluster (munge) does not work on this machine: tell its administrators"
+    if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
+        return "slurmctld is not to be reached: is this a login node, and is the cluster up? (scontrol ping)"
+    if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax", said, re.IGNORECASE):
+        return "a limit of your account or QOS: fewer or larger slices (slices.clips_per_slice), or wait"
+    return "what SLURM refuses is set in [slurm]: vmafarm config shows it"
+
+
+class Slurm:
+    """The cluster.
+
+    Parameters
+    ----------
+    run
+        Runs a command line and returns what it prints; replaced in tests.
+    """
+
+    def __init__(self, run: Callable[[Sequence[str]], str] = call) -> None:
+        self._run = run
+
+    def check(self) -> None:
+        """Raise UnavailableError unless jobs can be submitted from here and the controller answers."""
+        if self._run is call and shutil.which("sbatch") is None:
+            raise UnavailableError("this machine has no SLURM: no program sbatch", _NO_SLURM_HINT)
+        self._run(["squeue", "--noheader", "--format=%i", "--user", getpass.getuser()])
+
+    def max_array_size(self) -> int:
+        """MaxArraySize of the cluster: an array may have so many elements, less one for index 0."""
+        found = re.search(
+            r"^MaxArraySize\s*=\s*(\d+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
+        )
+        return int(found[1]) if found else 1001
+
+    def partitions(self) -> dict[str, Partition]:
+        """All partitions by name."""
+        found: dict[str, Partition] = {}
+        for line in self._run(["sinfo", "--noheader", "--format=%R|%P|%l|%G"]).splitlines():
+            name, marked, limit, gres = line.split("|", 3)
+            gres = "" if gres == "(null)" else gres
+            if name in found:  # one line for each kind of node
+                gres = ",".join(filter(None, (found[name].gres, gres)))
+            found[name] = Partition(name, marked.endswith("*"), parse_minutes(limit), gres)
+        return found
+
+    def queue(self, job_name: str) -> list[Task]:
+        """Jobs of this name and of this user that wait or run."""
+        options = ["--noheader", "--array", "--user", getpass.getuser(), "--name", job_name]
+        return parse_queue(self._run(["squeue", *options, "--format=%A|%F|%K|%T|%r|%N"]))
+
+    def accounting(self, jobs: Iterable[str]) -> list[Task] | None:
+        """What became of jobs, or None where the cluster keeps no accounts."""
+        listed = ",".join(jobs)
+        if not listed:
+            return []
+        options = ["--allocations", "--noheader", "--parsable2", "--array", "--jobs", listed]
+        try:
+            return parse_accounting(self._run(["sacct", *options, "--format=JobID,State,NodeList"]))
+        except UnavailableError:
+            return None
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel jobs, arrays with all their elements."""
+        if jobs:
+            self._run(["scancel", *jobs])
+
+
+def parse_queue(text: str) -> list[Task]:
+    """Read squeue's ``%A|%F|%K|%T|%r|%N``."""
+    tasks = []
+    for line in text.splitlines():
+        job, array, index, state, reason, node = line.split("|", 5)
+        reason = "" if reason in ("None", "(null)") else reason
+        if index.isdigit():
+            tasks.append(Task(array, int(index), state, reason, node))
+        else:
+            tasks.append(Task(job, None, state, reason, node))
+    return tasks
+
+
+def parse_accounting(text: str) -> list[Task]:
+    """Read sacct's ``JobID|State|NodeList``; a state such as ``CANCELLED by 1000`` is its first word."""
+    tasks = []
+    for line in text.splitlines():
+        job, state, node = line.split("|", 2)
+        array, _, index = job.partition("_")
+        if index and not index.isdigit():  # 12_[3-7]: not started, squeue knows them
+            continue
+        node = "" if node == "None assigned" else node
+        tasks.append(Task(array, int(index) if index else None, state.split()[0], "", node))
+    return tasks
+
+
+def parse_minutes(limit: str) -> int | None:
+    """Read a time limit as SLURM prints it, ``[days-][hours:]minutes:seconds``; None: no limit."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
+    if found is None:
+        return None
+    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
+    return days * 1440 + hours * 60 + minutes

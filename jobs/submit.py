@@ -1,0 +1,311 @@
+"""Submits a run to SLURM: arrays of elements, and the merge behind them."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from jobs import __version__
+from jobs.config import Config, flat
+from jobs.durable import make_folder
+from jobs.element import run_element
+from jobs.errors import UnavailableError, UsageError, VmafarmError, show
+from jobs.manifest import Manifest, load_manifest
+from jobs.slices import format_indices
+from jobs.slurm import Slurm
+from jobs.submission import (
+    Array,
+    Submission,
+    check_request,
+    container_python,
+    depend_on,
+    merge_parameters,
+    new_submission,
+    note_job,
+    read_submissions,
+    run_job_name,
+    sbatch_parameters,
+    split,
+)
+from jobs.work import ElementSpec, find_todo
+
+_SIF_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What was submitted, or would be.
+
+    Attributes
+    ----------
+    submission
+        With the jobs that were queued.
+    script
+        The sbatch script of the first array.
+    command
+        What starts Python in an element.
+    chunks
+        Arrays of one round, each with its offset and count.
+    """
+
+    submission: Submission
+    script: str
+    command: str
+    chunks: list[tuple[int, int]]
+
+    def lines(self) -> list[str]:
+        """What happened, for a terminal."""
+        submission = self.submission
+        arrays = len([array for array in submission.arrays if array.round == 0])
+        lines = [
+            f"submitted {len(submission.slices):,} slices: {format_indices(submission.slices)}",
+            f"jobs {', '.join(submission.jobs())} called {submission.job_name}",
+        ]
+        if arrays > 1:
+            lines.append(f"{arrays} arrays a round: the cluster's MaxArraySize allows no larger ones")
+        return lines
+
+
+def submit(config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool = False) -> Submitted:
+    """Queue what is missing of a planned run.
+
+    Parameters
+    ----------
+    config
+        The configuration, with what the plan has frozen.
+    slurm
+        The cluster.
+    again
+        A retry: slices whose elements still wait or run are left to them. Otherwise such a run is
+        refused.
+    dry_run
+        Queue and write nothing.
+
+    Returns
+    -------
+    Submitted
+
+    Raises
+    ------
+    UsageError
+        Nothing is missing, the run is in the queue already, or the cluster has not what is asked for.
+    UnavailableError
+        No SLURM, no answer, a limit, or no usable image.
+    """
+    folder, section = config.folder, config.slurm
+    manifest = load_manifest(folder)
+    slurm.check()
+    check_request(section, slurm.partitions())
+    chunk_size = slurm.max_array_size()
+    name = run_job_name(folder, manifest.digest)
+    slices = _missing(config, manifest, slurm, name, again)
+    digest = check_image(section.image) if section.image else ""
+    earlier = read_submissions(folder)
+    submission = Submission(
+        max((s.number for s in earlier), default=0) + 1, name, slices, __version__,
+        section.image, digest, _changing(config),
+    )  # fmt: skip
+    chunks = split(len(slices), chunk_size)
+    python = container_python(
+        section, folder, Path(config.corpus.clips), config.extract.scratch, shlex.quote(sys.executable)
+    )
+    command = shlex.join(python) if section.image else python[0]
+    queue = _Queue(config, submission, command)
+    parallelism = max(1, section.parallelism // len(chunks))
+    script = queue.script(sbatch_parameters(section, name, parallelism), chunks[0][1])
+    if dry_run:
+        return Submitted(submission, script, command, chunks)
+    new_submission(folder, submission)
+    arrays: list[Array] = []
+    try:
+        for number in range(section.rounds):
+            before = [array.job for array in arrays if array.round == number - 1]
+            for offset, count in chunks:
+                parameters = sbatch_parameters(section, name, parallelism)
+                if before:
+                    parameters["dependency"] = depend_on(before)
+                arrays.append(Array(queue.array(parameters, offset, count), number, offset, count))
+                note_job(folder, submission.number, vars(arrays[-1]))
+        merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
+        note_job(folder, submission.number, {"merge_job": merge_job})
+    except (subprocess.CalledProcessError, FailedJobError, FailedSubmissionError) as error:
+        raise _refused(error, [array.job for array in arrays]) from None
+    return Submitted(read_submissions(folder)[-1], script, command, chunks)
+
+
+def _missing(config: Config, manifest: Manifest, slurm: Slurm, name: str, again: bool) -> tuple[int, ...]:
+    folder = config.folder
+    every = tuple(range(manifest.slice_count))
+    todo = sorted({clip.slice for clip in find_todo(folder, config, manifest, every)})
+    if not todo:
+        raise UsageError(
+            f'nothing is missing: every clip of "{folder.name}" has a row or was set aside',
+            f"publish the table: vmafarm merge --run {folder.name}",
+        )
+    busy = busy_slices(config, slurm, name)
+    if busy and not again:
+        raise UsageError(
+            f'the run "{folder.name}" is in the queue already: slices {format_indices(busy)}',
+            "look: vmafarm status; submit only what nobody works on: vmafarm retry; or: vmafarm cancel",
+        )
+    left = tuple(number for number in todo if number not in busy)
+    if not left:
+        raise UsageError(
+            f"everything that is missing waits or runs: slices {format_indices(busy)}", "look: vmafarm status"
+        )
+    return left
+
+
+def busy_slices(config: Config, slurm: Slurm, name: str) -> set[int]:
+    """Slices whose elements wait or run."""
+    submissions = read_submissions(config.folder)
+    found = set()
+    for task in slurm.queue(name):
+        for submission in submissions:
+            number = submission.slice_of(task.job, task.index)
+            if number is not None:
+                found.add(number)
+    return found
+
+
+def check_image(image: str) -> str:
+    """SHA-256 of a SIF whose toolkit is this version.
+
+    Raises
+    ------
+    UsageError
+        No such file, not a SIF, or of another version.
+    UnavailableError
+        Apptainer is not there or does not start the image.
+    """
+    path = Path(image)
+    try:
+        with path.open("rb") as file:
+            if b"SIF_MAGIC" not in file.read(64):
+                raise UsageError(
+                    f"slurm.image = {show(image)}: not a SIF image", "build one: vmafarm image (make image)"
+                )
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(
+            f"slurm.image = {show(image)}: {error.strerror}", "build it: vmafarm image (make image)"
+        ) from None
+    if shutil.which("apptainer") is None:
+        raise UnavailableError("the program apptainer is not there", "load its module, or ask the site")
+    asked = ["apptainer", "exec", "--no-home", "--pwd", "/", str(path.absolute()), "/opt/venv/bin/python"]
+    try:
+        answer = subprocess.run(
+            [*asked, "-c", "import jobs; print(jobs.__version__)"],
+            capture_output=True, text=True, timeout=_SIF_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{show(image)} does not start within {_SIF_SECONDS:.0f} s") from None
+    if answer.returncode != 0:
+        last = answer.stderr.strip().splitlines()[-1:] or [f"exit status {answer.returncode}"]
+        raise UnavailableError(
+            f"{show(image)} does not start: {show(last[0])}", "try: apptainer exec IMAGE true"
+        )
+    if answer.stdout.strip() != __version__:
+        raise UsageError(
+            f"{show(image)} holds vmafarm {show(answer.stdout.strip())}, this is {__version__}",
+            "build the image again (vmafarm image), or use the version that it was built from",
+        )
+    return f"sha256:{digest}"
+
+
+def _changing(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in flat(config).items() if not key.startswith("corpus.")}
+
+
+class _Queue:
+    """submitit's executor with this run's folder and Python."""
+
+    def __init__(self, config: Config, submission: Submission, command: str) -> None:
+        logs = config.folder.logs.absolute()
+        if "%" in str(logs):
+            raise UsageError(
+                f"the run folder's path contains a percent sign, which sbatch replaces: {show(str(logs))}",
+                "choose another run.root",
+            )
+        self._config = config
+        self._submission = submission
+        self._logs = logs
+        self._command = command
+
+    def script(self, parameters: dict[str, Any], count: int) -> str:
+        """Text that sbatch would get."""
+        executor = self._executor(parameters)
+        executor.parameters["map_count"] = count
+        text: str = executor._make_submission_file_text(executor._submitit_command_str, "0")
+        return text
+
+    def array(self, parameters: dict[str, Any], offset: int, count: int) -> str:
+        """Queue one array; returns its job id."""
+        document = absolute(self._config).model_dump()
+        specs = [
+            ElementSpec(document, (number,), minutes=self._config.slurm.time)
+            for number in self._submission.slices[offset : offset + count]
+        ]
+        self._make_logs()
+        jobs = self._executor(parameters).map_array(run_element, specs)
+        return str(jobs[0].job_id).partition("_")[0]
+
+    def merge(self, parameters: dict[str, Any]) -> str:
+        """Queue the merge; returns its job id."""
+        job = self._executor(parameters).submit(merge_on_node, absolute(self._config).model_dump())
+        return str(job.job_id)
+
+    def _executor(self, parameters: dict[str, Any]) -> Any:
+        executor = submitit.SlurmExecutor(folder=self._logs, python=self._command)
+        executor.update_parameters(**parameters)
+        return executor
+
+    def _make_logs(self) -> None:
+        make_folder(self._logs)
+        self._logs.chmod(0o700)  # pickles lie here
+
+
+def absolute(config: Config) -> Config:
+    """The configuration as it holds in any working folder."""
+    root = str(Path(config.run.root).absolute())
+    return config.model_copy(update={"run": config.run.model_copy(update={"root": root})})
+
+
+def merge_on_node(document: dict[str, Any]) -> list[str]:
+    """The merge as a job: publishes if complete, and otherwise says what is missing.
+
+    Returns
+    -------
+    list of str
+        What the merge says, also in the job's log.
+    """
+    from jobs.merge import merge, summarise
+
+    config = Config.model_validate(document)
+    try:
+        lines = summarise(merge(config.folder, config))
+    except VmafarmError as error:
+        lines = str(error).splitlines()
+    print("\n".join(lines), flush=True)
+    return lines
+
+
+def _refused(error: Exception, queued: Sequence[str]) -> VmafarmError:
+    said = getattr(error, "stderr", None) or str(error)
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    last = [line.strip() for line in text.splitlines() if line.strip()][-1:] or ["no message"]
+    hint = "what SLURM refuses is set in [slurm]; vmafarm config shows it"
+    if queued:
+        hint += f"\nqueued before that: {', '.join(queued)}; vmafarm cancel removes them"
+    return UnavailableError(f"sbatch refuses: {last[0]}", hint)
