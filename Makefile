@@ -14,7 +14,7 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan merge config demo test test-full coverage lint types lock clean
+.PHONY: help setup run plan submit retry status cancel merge config demo test test-full coverage lint types lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,18 @@ plan: $(VENV)/.setup ## join clips and scores, cut them into slices
 
 merge: $(VENV)/.setup ## the final table, or the reasons why not
 	@$(BIN)/vmafarm merge $(OPTIONS) $(ARGS)
+
+submit: $(VENV)/.setup ## SLURM array jobs, the merge behind them
+	@$(BIN)/vmafarm submit $(OPTIONS) $(CORPUS) $(ARGS)
+
+retry: $(VENV)/.setup ## a new array with exactly what is missing
+	@$(BIN)/vmafarm retry $(OPTIONS) $(ARGS)
+
+status: $(VENV)/.setup ## how far a run is
+	@$(BIN)/vmafarm status $(OPTIONS) $(ARGS)
+
+cancel: $(VENV)/.setup ## cancel a run's jobs
+	@$(BIN)/vmafarm cancel $(OPTIONS) $(ARGS)
 
 config: $(VENV)/.setup ## the effective configuration
 	@$(BIN)/vmafarm config $(OPTIONS) $(ARGS)

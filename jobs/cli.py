@@ -149,6 +149,100 @@ def merge(
     say_merged(merge_shards(config.folder, config, allow_missing=allow_missing), _console())
 
 
+@app.command()
+def submit(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    clips: Clips = None,
+    scores: Scores = None,
+    name: Name = None,
+    limit: Limit = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the sbatch script and the command; queue nothing.")
+    ] = False,
+) -> None:
+    """Plan, and queue SLURM array jobs with the merge behind them.
+
+    Example: vmafarm submit --config vmafarm.toml
+    """
+    from jobs.plan import plan as make_plan
+    from jobs.plan import with_frozen
+
+    config = _load(config_file, overrides, clips, scores, name)
+    planned = make_plan(config, limit=limit)
+    for line in planned.lines():
+        typer.echo(line)
+    _submit(with_frozen(config), again=False, dry_run=dry_run)
+
+
+@app.command()
+def retry(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the sbatch script and the command; queue nothing.")
+    ] = False,
+) -> None:
+    """Queue exactly what is missing and what nobody works on.
+
+    Example: vmafarm retry --run k150k
+    """
+    from jobs.plan import with_frozen
+
+    _submit(with_frozen(_load(config_file, overrides, name=name)), again=True, dry_run=dry_run)
+
+
+def _submit(config: Config, *, again: bool, dry_run: bool) -> None:
+    from jobs.slurm import Slurm
+    from jobs.submit import submit as submit_run
+
+    submitted = submit_run(config, Slurm(), again=again, dry_run=dry_run)
+    if dry_run:
+        typer.echo(f"each element starts:\n{submitted.command}\n\n{submitted.script}")
+        typer.echo(f"arrays a round: {len(submitted.chunks)}; nothing queued (--dry-run)")
+        return
+    for line in submitted.lines():
+        typer.echo(line)
+
+
+@app.command()
+def status(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Tell how far a run is: from disk, and from SLURM where there is one.
+
+    Example: vmafarm status --run k150k
+    """
+    import json
+    import shutil
+
+    from jobs.plan import with_frozen
+    from jobs.slurm import Slurm
+    from jobs.status import look
+
+    config = with_frozen(_load(config_file, overrides, name=name))
+    seen = look(config, Slurm() if shutil.which("squeue") else None)
+    typer.echo(json.dumps(seen.as_dict()) if as_json else "\n".join(seen.lines()))
+
+
+@app.command()
+def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Name = None) -> None:
+    """Cancel this run's jobs and no others; what is done stays.
+
+    Example: vmafarm cancel --run k150k
+    """
+    from jobs.plan import with_frozen
+    from jobs.slurm import Slurm
+    from jobs.submit import cancel as cancel_run
+
+    cancelled = cancel_run(with_frozen(_load(config_file, overrides, name=name)), Slurm())
+    typer.echo(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
+
+
 @app.command("config")
 def show_config(
     config_file: ConfigFile = None,

@@ -67,7 +67,8 @@ class _Element:
         self._stop = stop
         self._config = Config.model_validate(spec.config)
         self._folder = self._config.folder
-        self._host = socket.gethostname()
+        # Nodes of a test cluster share a host name; SLURM knows its nodes by their own.
+        self._host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         self._writer = writer_name(job_label(os.environ, spec.job), self._host)
         self._deadline = Deadline(spec.minutes)
         self._shards: dict[int, ShardWriter] = {}

@@ -178,6 +178,21 @@ def busy_slices(config: Config, slurm: Slurm, name: str) -> set[int]:
     return found
 
 
+def cancel(config: Config, slurm: Slurm) -> list[str]:
+    """Cancel the jobs that have this run's name, orphans of a dropped shell too.
+
+    Returns
+    -------
+    list of str
+        Their ids.
+    """
+    manifest = load_manifest(config.folder)
+    slurm.check()
+    jobs = sorted({task.job for task in slurm.queue(run_job_name(config.folder, manifest.digest))}, key=int)
+    slurm.cancel(jobs)
+    return jobs
+
+
 def check_image(image: str) -> str:
     """SHA-256 of a SIF whose toolkit is this version.
 

@@ -115,10 +115,12 @@ process_tree() {
 
 # Ends what jobs run on a node, whether or not its slurmd lives.
 kill_steps() {
-  local step pids=()
-  for step in $(step_daemons "$state/spool/$1/"); do mapfile -t -O "${#pids[@]}" pids < <(process_tree "$step"); done
-  # And what has left its parents; the folder is this node's, and missing without control groups.
-  mapfile -t -O "${#pids[@]}" pids < <(find "/sys/fs/cgroup/freezer/slurm_$1" -name cgroup.procs -exec cat {} + 2>/dev/null)
+  local step pids
+  mapfile -t pids < <({
+    for step in $(step_daemons "$state/spool/$1/"); do process_tree "$step"; done
+    # And what has left its parents; the folder is this node's, and missing without control groups.
+    find "/sys/fs/cgroup/freezer/slurm_$1" -name cgroup.procs -exec cat {} + 2>/dev/null
+  } | sort -nu)
   ((${#pids[@]})) || return 0
   say "killing what runs on $1: ${pids[*]}"
   kill -s KILL "${pids[@]}" 2>/dev/null || true
