@@ -14,7 +14,7 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan submit retry status cancel merge config demo test test-full coverage lint types lock clean
+.PHONY: help setup run plan image submit retry status cancel merge config demo test test-full test-cluster coverage lint types lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ plan: $(VENV)/.setup ## join clips and scores, cut them into slices
 merge: $(VENV)/.setup ## the final table, or the reasons why not
 	@$(BIN)/vmafarm merge $(OPTIONS) $(ARGS)
 
+image: $(VENV)/.setup ## the Apptainer image; IMAGE_DEF=containers/cpu.def without a GPU
+	@$(BIN)/vmafarm image $(or $(IMAGE_DEF),apptainer.def) $(ARGS)
+
 submit: $(VENV)/.setup ## SLURM array jobs, the merge behind them
 	@$(BIN)/vmafarm submit $(OPTIONS) $(CORPUS) $(ARGS)
 
@@ -69,6 +72,9 @@ test: $(VENV)/.setup-dev ## the tests
 
 test-full: $(VENV)/.setup-dev ## the slow rest: whole clips, all extractors
 	@$(PYTEST) -n 2 --dist loadfile -m full $(ARGS)
+
+test-cluster: $(VENV)/.setup-dev ## against a real SLURM and Apptainer; see tests/cluster/README.md
+	@$(PYTEST) tests/cluster $(ARGS)
 
 coverage: $(VENV)/.setup-dev ## the tests, with the line coverage of jobs/
 	@$(PYTEST) -n 2 --dist loadfile -m "not full" --cov --cov-report=term $(ARGS)

@@ -150,6 +150,41 @@ def merge(
 
 
 @app.command()
+def image(
+    recipe: Annotated[Path, typer.Argument(help="The recipe.")] = Path("apptainer.def"),
+    output: Annotated[
+        Path | None, typer.Option(help="The image; empty: vmafarm.sif, or vmafarm-cpu.sif.")
+    ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Option("--build-arg", help="NAME=VALUE of the recipe. Repeatable.")
+    ] = None,
+    binds: Annotated[
+        list[str] | None, typer.Option("--bind", help="As apptainer build takes it. Repeatable.")
+    ] = None,
+    wheelhouse: Annotated[
+        Path | None, typer.Option(help="Folder with the wheels of requirements.lock, for builds offline.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an image that is there.")] = False,
+) -> None:
+    """Build the Apptainer image as an ordinary user, and print its digest.
+
+    Example: vmafarm image containers/cpu.def
+    """
+    from jobs.image import build_image
+
+    built = build_image(
+        recipe,
+        output,
+        arguments=tuple(arguments or ()),
+        binds=tuple(binds or ()),
+        wheelhouse=wheelhouse,
+        force=force,
+        say=typer.echo,
+    )
+    typer.echo(f"built in {built.seconds:.0f} s: {built.path}\n{built.digest}")
+
+
+@app.command()
 def submit(
     config_file: ConfigFile = None,
     overrides: Overrides = None,

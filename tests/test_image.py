@@ -234,9 +234,12 @@ def test_output_that_can_be_no_file_is_refused(apptainer: Apptainer, output: str
     assert not apptainer.was_asked_to_build
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_output_in_a_folder_without_permission_is_refused(apptainer: Apptainer) -> None:
+def test_output_in_a_folder_without_permission_is_refused(
+    apptainer: Apptainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("shut").mkdir(mode=0o500)
+    # As root, which may write anywhere, only the answer of the system can be put in place.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut")
     with pytest.raises(UnavailableError, match="no permission"):
         build(output="shut/x.sif")
 
@@ -422,7 +425,6 @@ def test_recipe_keeps_what_the_fork_needs() -> None:
     assert "-march" not in re.sub(r"#.*", "", text)
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
 def test_all_shell_passes_shellcheck(tmp_path: Path) -> None:
     scripts = sorted((ROOT / "containers").glob("*.sh"))
     recipes = [GPU, CPU, *(ROOT / "tests" / "cluster").glob("*.def")]
@@ -432,7 +434,7 @@ def test_all_shell_passes_shellcheck(tmp_path: Path) -> None:
             path.write_text("#!/bin/sh\nset -e\n" + script)
             scripts.append(path)
     assert len(scripts) > 8
-    finished = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    finished = subprocess.run([Path(sys.executable).parent / "shellcheck", *scripts], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout
 
 
