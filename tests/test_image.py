@@ -434,7 +434,9 @@ def test_all_shell_passes_shellcheck(tmp_path: Path) -> None:
             path.write_text("#!/bin/sh\nset -e\n" + script)
             scripts.append(path)
     assert len(scripts) > 8
-    finished = subprocess.run([Path(sys.executable).parent / "shellcheck", *scripts], capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [Path(sys.executable).parent / "shellcheck", *scripts], capture_output=True, text=True, check=False
+    )
     assert finished.returncode == 0, finished.stdout
 
 

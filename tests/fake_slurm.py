@@ -1,0 +1,119 @@
+"""SLURM's programs as small scripts: they record what they are told and say what the test has set."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "scancel", "sinfo")
+
+_PROGRAM = """#!/bin/sh
+state={state}
+program=${{0##*/}}
+echo "$program $*" >> "$state/calls"
+if [ -e "$state/late-$program" ]; then exec sleep 30; fi
+if [ -e "$state/fail-$program" ]; then cat "$state/fail-$program" >&2; exit 1; fi
+case $program in
+  sbatch)
+    read -r job < "$state/next"
+    if [ -e "$state/fail-sbatch-$job" ]; then cat "$state/fail-sbatch-$job" >&2; exit 1; fi
+    cp "$1" "$state/scripts/$job.sh"
+    echo $((job + 1)) > "$state/next"
+    echo "Submitted batch job $job" ;;
+  squeue)
+    while [ $# -gt 0 ]; do
+      if [ "$1" = --name ]; then name=$2; fi
+      shift
+    done
+    while IFS='|' read -r owner line; do
+      if [ "$owner" = "$name" ]; then printf '%s\\n' "$line"; fi
+    done < "$state/queue" ;;
+  sacct) cat "$state/accounting" ;;
+  scontrol) echo "Configuration data"; cat "$state/config" ;;
+  sinfo) cat "$state/partitions" ;;
+esac
+"""
+
+
+class FakeSlurm:
+    """A cluster that queues everything and runs nothing.
+
+    Parameters
+    ----------
+    folder
+        A new folder for the programs and what they know.
+
+    Attributes
+    ----------
+    programs
+        Folder to be put in front of PATH.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.programs = folder / "programs"
+        self._state = folder / "state"
+        self.programs.mkdir(parents=True)
+        (self._state / "scripts").mkdir(parents=True)
+        for name in PROGRAMS:
+            self.add_program(name, _PROGRAM.format(state=shlex.quote(str(self._state))))
+        for name in ("calls", "queue", "accounting"):
+            (self._state / name).touch()
+        (self._state / "next").write_text("11\n")
+        self.set_max_array_size(1001)
+        self.set_partitions("cpu|cpu*|infinite|(null)", "gpu|gpu|2-00:00:00|gpu:a100:4", "short|short|5:00|")
+
+    @property
+    def path(self) -> str:
+        """PATH with the programs in front."""
+        return f"{self.programs}{os.pathsep}{os.environ['PATH']}"
+
+    def add_program(self, name: str, script: str) -> None:
+        """Put one more program into the folder, or another in its place."""
+        (self.programs / name).write_text(script)
+        (self.programs / name).chmod(0o755)
+
+    def add_apptainer(self, says: str, status: int = 0) -> None:
+        """An ``apptainer`` that starts any image and prints this, with failure to its error output."""
+        stream = 2 if status else 1
+        self.add_program("apptainer", f"#!/bin/sh\necho {shlex.quote(says)} >&{stream}\nexit {status}\n")
+
+    def set_max_array_size(self, size: int) -> None:
+        (self._state / "config").write_text(f"MaxArraySize            = {size}\nMaxJobCount = 10000\n")
+
+    def set_partitions(self, *lines: str) -> None:
+        """Lines as ``sinfo --format=%R|%P|%l|%G`` prints them."""
+        (self._state / "partitions").write_text("".join(f"{line}\n" for line in lines))
+
+    def fail(self, program: str, message: str) -> None:
+        """Have a program fail from now on; ``sbatch-12``: only when job 12 is submitted."""
+        (self._state / f"fail-{program}").write_text(f"{message}\n")
+
+    def answer_late(self, program: str) -> None:
+        (self._state / f"late-{program}").touch()
+
+    def set_queue(self, *lines: tuple[str, str]) -> None:
+        """Jobs that wait or run: job name, and a line of squeue's ``%A|%F|%K|%T|%r|%N``."""
+        (self._state / "queue").write_text("".join(f"{name}|{line}\n" for name, line in lines))
+
+    def set_accounting(self, *lines: str) -> None:
+        """Lines of sacct's ``JobID|State|NodeList``."""
+        (self._state / "accounting").write_text("".join(f"{line}\n" for line in lines))
+
+    @property
+    def calls(self) -> list[str]:
+        """Command lines so far, programs without their folder."""
+        return (self._state / "calls").read_text().splitlines()
+
+    @property
+    def scripts(self) -> Mapping[str, str]:
+        """Text of every submitted script by job id, in the order of submission."""
+        paths = sorted((self._state / "scripts").glob("*.sh"), key=lambda path: int(path.stem))
+        return {path.stem: path.read_text() for path in paths}
+
+    def options(self, job: str) -> dict[str, str]:
+        """Options of a submitted script: name to value, unquoted; "" for a flag."""
+        lines = re.findall(r"^#SBATCH --([\w-]+)(?:=(.*))?$", self.scripts[job], re.MULTILINE)
+        return {name: "".join(shlex.split(value)) for name, value in lines}
