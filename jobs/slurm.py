@@ -75,9 +75,10 @@ def call(arguments: Sequence[str]) -> str:
     """
     try:
         finished = subprocess.run(
-            arguments, capture_output=True, text=True, timeout=ANSWER_SECONDS, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
+            arguments, capture_output=True, text=True, errors="replace", timeout=ANSWER_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except OSError:
         raise UnavailableError(
             f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
         ) from None
@@ -88,16 +89,17 @@ def call(arguments: Sequence[str]) -> str:
         ) from None
     if finished.returncode != 0:
         said = finished.stderr.strip() or finished.stdout.strip()
-        raise UnavailableError(f"{arguments[0]} failed: {said}", _explain(said))
+        raise UnavailableError(f"{arguments[0]} failed: {said}", explain(said))
     return finished.stdout
 
 
-def _explain(said: str) -> str:
+def explain(said: str) -> str:
+    """What to do about something that one of SLURM's programs said."""
     if re.search(r"munge|authentication", said, re.IGNORECASE):
         return "authentication of the cluster (munge) does not work on this machine: tell its administrators"
     if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
         return "slurmctld is not to be reached: is this a login node, and is the cluster up? (scontrol ping)"
-    if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax", said, re.IGNORECASE):
+    if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax|accounting/QOS policy", said, re.IGNORECASE):
         return "a limit of your account or QOS: fewer or larger slices (slices.clips_per_slice), or wait"
     return "what SLURM refuses is set in [slurm]: vmafarm config shows it"
 
@@ -116,8 +118,9 @@ class Slurm:
 
     def check(self) -> None:
         """Raise UnavailableError unless jobs can be submitted from here and the controller answers."""
-        if self._run is call and shutil.which("sbatch") is None:
-            raise UnavailableError("this machine has no SLURM: no program sbatch", _NO_SLURM_HINT)
+        for program in ("sbatch", "srun"):
+            if self._run is call and shutil.which(program) is None:
+                raise UnavailableError(f"this machine has no SLURM: no program {program}", _NO_SLURM_HINT)
         self._run(["squeue", "--noheader", "--format=%i", "--user", getpass.getuser()])
 
     def max_array_size(self) -> int:
@@ -148,7 +151,7 @@ class Slurm:
         listed = ",".join(jobs)
         if not listed:
             return []
-        options = ["--allocations", "--noheader", "--parsable2", "--array", "--jobs", listed]
+        options = ["--noheader", "--parsable2", "--jobs", listed]
         try:
             return parse_accounting(self._run(["sacct", *options, "--format=JobID,State,NodeList"]))
         except UnavailableError:
@@ -174,15 +177,23 @@ def parse_queue(text: str) -> list[Task]:
 
 
 def parse_accounting(text: str) -> list[Task]:
-    """Read sacct's ``JobID|State|NodeList``; a state such as ``CANCELLED by 1000`` is its first word."""
+    """Read sacct's ``JobID|State|NodeList``, with or without steps.
+
+    A state such as ``CANCELLED by 1000`` is its first word. Where a step ran out of memory, SLURM calls
+    the job FAILED and only the step OUT_OF_MEMORY: here the job is OUT_OF_MEMORY then.
+    """
+    rows = [line.split("|", 2) for line in text.splitlines()]
+    short_of_memory = {job.partition(".")[0] for job, state, _ in rows if state == "OUT_OF_MEMORY"}
     tasks = []
-    for line in text.splitlines():
-        job, state, node = line.split("|", 2)
+    for job, state, node in rows:
         array, _, index = job.partition("_")
-        if index and not index.isdigit():  # 12_[3-7]: not started, squeue knows them
+        if "." in job or (index and not index.isdigit()):  # 12_[3-7]: not started, squeue knows them
             continue
+        state = state.partition(" ")[0]
+        if state == "FAILED" and job in short_of_memory:
+            state = "OUT_OF_MEMORY"
         node = "" if node == "None assigned" else node
-        tasks.append(Task(array, int(index) if index else None, state.split()[0], "", node))
+        tasks.append(Task(array, int(index) if index else None, state, "", node))
     return tasks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,7 +33,7 @@ class Status:
     slices
         Slices by ``done``, ``running``, ``pending`` and ``missing`` (nobody works on them).
     missing_slices
-        Slices that a retry would submit, as ``3,7-9``.
+        Slices that a retry would submit, as ``3,7-9``; "" too where the queue is not known.
     failures
         Tries that failed, by class: count and first message.
     elements
@@ -77,8 +78,9 @@ class Status:
         for failure, (count, message) in self.failures.items():
             lines.append(f"failed     {failure} {count:,}: {message}"[:80])
         if self.missing_slices:
-            lines.append(f"nobody works on slices {self.missing_slices}: vmafarm retry")
-        return lines + [f"note       {note}" for note in self.notes]
+            lines.append(f"nobody works on slices {_shorten(self.missing_slices)}: vmafarm retry")
+        lines += [f"note       {note}" for note in self.notes]
+        return [part for line in lines for part in _wrap(line)]
 
 
 def look(config: Config, slurm: Slurm | None) -> Status:
@@ -105,7 +107,7 @@ def look(config: Config, slurm: Slurm | None) -> Status:
     rows = sum(name in done for name in manifest.names)
     left = sorted({int(number) for number in manifest.slices[~finished]})
     submissions = read_submissions(folder)
-    tasks, notes = _ask(slurm, run_job_name(folder, manifest.digest), submissions)
+    tasks, notes, known = _ask(slurm, run_job_name(folder, manifest.digest), submissions)
     running = _slices_in(tasks, submissions, {"RUNNING", "COMPLETING"})
     waiting = _slices_in(tasks, submissions, {"PENDING", "REQUEUED", "SUSPENDED", "CONFIGURING"}) - running
     nobody = [number for number in left if number not in running | waiting]
@@ -121,7 +123,7 @@ def look(config: Config, slurm: Slurm | None) -> Status:
             "pending": len([number for number in left if number in waiting]),
             "missing": len(nobody),
         },
-        missing_slices=format_indices(nobody) if submissions else "",
+        missing_slices=format_indices(nobody) if submissions and known else "",
         failures=_by_class(records),
         elements=_states(tasks, submissions),
         merge=_merge_state(tasks, submissions),
@@ -129,21 +131,39 @@ def look(config: Config, slurm: Slurm | None) -> Status:
     )
 
 
-def _ask(slurm: Slurm | None, name: str, submissions: Sequence[Submission]) -> tuple[list[Task], list[str]]:
-    """One call of squeue and one of sacct; what cannot be asked becomes a note."""
-    if slurm is None or not submissions:
-        return [], []
+def _ask(
+    slurm: Slurm | None, name: str, submissions: Sequence[Submission]
+) -> tuple[list[Task], list[str], bool]:
+    """One call of squeue and one of sacct; what cannot be asked becomes a note.
+
+    Returns
+    -------
+    tasks, notes
+    known
+        Whether the queue is known.
+    """
+    if not submissions:
+        return [], [], True
+    if slurm is None:
+        return [], ["this machine has no SLURM (squeue): what waits or runs is not known here"], False
     notes = []
     queued: list[Task] = []
+    known = True
     try:
         queued = slurm.queue(name)
     except UnavailableError as error:
         notes.append(f"the queue is not known: {error.message}")
+        known = False
+    noted = {job for submission in submissions for job in submission.jobs()}
+    strangers = sorted({task.job for task in queued} - noted, key=int)
+    if strangers:
+        notes.append(f"jobs that no submission has noted: {', '.join(strangers)}; vmafarm cancel ends them")
     accounts = slurm.accounting(submissions[-1].jobs())
     if accounts is None:
         notes.append("no accounting (sacct): what ended, and how, is known from disk alone")
     waiting = {(task.job, task.index) for task in queued}
-    return queued + [task for task in accounts or [] if (task.job, task.index) not in waiting], notes
+    tasks = queued + [task for task in accounts or [] if (task.job, task.index) not in waiting]
+    return tasks, notes, known
 
 
 def _slices_in(tasks: Sequence[Task], submissions: Sequence[Submission], states: set[str]) -> set[int]:
@@ -180,3 +200,14 @@ def _by_class(records: Sequence[FailureRecord]) -> dict[str, tuple[int, str]]:
         count, first = found.get(record.failure, (0, show(f"{record.clip_name}: {record.message}")))
         found[record.failure] = count + 1, first
     return found
+
+
+def _shorten(indices: str) -> str:
+    """Numbers for one line; all of them are in the JSON."""
+    if len(indices) <= 36:
+        return indices
+    return indices[:36].rpartition(",")[0] + ",..."
+
+
+def _wrap(line: str) -> list[str]:
+    return textwrap.wrap(line, 80, subsequent_indent=" " * 11, break_on_hyphens=False)

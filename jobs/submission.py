@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -173,11 +175,11 @@ def sbatch_parameters(section: SlurmSection, job_name: str, parallelism: int) ->
         "time": section.time,
         "cpus_per_task": section.cpus,
         "array_parallelism": parallelism,
-        "signal_delay_s": min(SIGNAL_SECONDS, section.time * 12),
+        "signal_delay_s": _signal_seconds(section.time),
         # From SLURM 22.05 on, srun does not inherit it.
         "srun_args": [f"--cpus-per-task={section.cpus}"],
         "setup": [*_exports(section.environment), *section.setup],
-        "additional_parameters": {"mem": section.mem.replace(" ", ""), "requeue": True, **section.extra},
+        "additional_parameters": {"mem": _memory(section.mem), "requeue": True, **section.extra},
     }
 
 
@@ -188,14 +190,29 @@ def merge_parameters(section: SlurmSection, job_name: str, after: Sequence[str])
         parameters.pop(key, None)
     if section.merge.partition:
         parameters["partition"] = section.merge.partition
-    extra = {**parameters["additional_parameters"], "mem": section.merge.mem.replace(" ", "")}
+    extra = {**parameters["additional_parameters"], "mem": _memory(section.merge.mem)}
     return parameters | {
         "time": section.merge.time,
+        "signal_delay_s": _signal_seconds(section.merge.time),
         "cpus_per_task": section.merge.cpus,
         "srun_args": [f"--cpus-per-task={section.merge.cpus}"],
         "additional_parameters": extra,
         "dependency": depend_on(after),
     }
+
+
+def _signal_seconds(minutes: int) -> int:
+    return min(SIGNAL_SECONDS, minutes * 12)
+
+
+def _memory(text: str) -> str:
+    """A size as sbatch takes it: whole numbers only, and GB means GiB."""
+    found = re.fullmatch(r"([\d.]+)\s*([KMGT])i?B", text)
+    assert found is not None  # the configuration has been checked
+    number, unit = float(found[1]), found[2]
+    if number.is_integer():
+        return f"{number:.0f}{unit}B"
+    return f"{math.ceil(number * 1024.0 ** ('KMGT'.index(unit) - 1))}MB"
 
 
 def depend_on(jobs: Sequence[str]) -> str:
@@ -204,6 +221,9 @@ def depend_on(jobs: Sequence[str]) -> str:
 
 
 def _exports(environment: Mapping[str, str]) -> list[str]:
+    for key in environment:
+        if re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII) is None:
+            raise UsageError(f"slurm.environment: {show(key)!r} is no name of an environment variable")
     quoted = {key: "'" + value.replace("'", "'\\''") + "'" for key, value in environment.items()}
     return [f"export {key}={value}" for key, value in quoted.items()]
 

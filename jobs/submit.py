@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from jobs import __version__
 from jobs.config import Config, flat
-from jobs.durable import make_folder
-from jobs.element import run_element
 from jobs.errors import UnavailableError, UsageError, VmafarmError, show
 from jobs.manifest import Manifest, load_manifest
+from jobs.queue import Queue
 from jobs.slices import format_indices
-from jobs.slurm import Slurm
+from jobs.slurm import Slurm, explain
 from jobs.submission import (
     Array,
     Submission,
@@ -37,7 +35,7 @@ from jobs.submission import (
     sbatch_parameters,
     split,
 )
-from jobs.work import ElementSpec, find_todo
+from jobs.work import find_todo
 
 _SIF_SECONDS = 300.0
 
@@ -120,7 +118,7 @@ def submit(config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool =
         section, folder, Path(config.corpus.clips), config.extract.scratch, shlex.quote(sys.executable)
     )
     command = shlex.join(python) if section.image else python[0]
-    queue = _Queue(config, submission, command)
+    queue = Queue(config, submission, command)
     parallelism = max(1, section.parallelism // len(chunks))
     script = queue.script(sbatch_parameters(section, name, parallelism), chunks[0][1])
     if dry_run:
@@ -138,7 +136,7 @@ def submit(config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool =
                 note_job(folder, submission.number, vars(arrays[-1]))
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
         note_job(folder, submission.number, {"merge_job": merge_job})
-    except (subprocess.CalledProcessError, FailedJobError, FailedSubmissionError) as error:
+    except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
         raise _refused(error, [array.job for array in arrays]) from None
     return Submitted(read_submissions(folder)[-1], script, command, chunks)
 
@@ -152,7 +150,12 @@ def _missing(config: Config, manifest: Manifest, slurm: Slurm, name: str, again:
             f'nothing is missing: every clip of "{folder.name}" has a row or was set aside',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
-    busy = busy_slices(config, slurm, name)
+    busy, strangers = _look_in_queue(config, slurm, name)
+    if strangers:
+        raise UsageError(
+            f'jobs of "{folder.name}" are in the queue that no submission has noted: {", ".join(strangers)}',
+            "wait for the vmafarm that queues them; should it have died: vmafarm cancel, then vmafarm retry",
+        )
     if busy and not again:
         raise UsageError(
             f'the run "{folder.name}" is in the queue already: slices {format_indices(busy)}',
@@ -166,16 +169,14 @@ def _missing(config: Config, manifest: Manifest, slurm: Slurm, name: str, again:
     return left
 
 
-def busy_slices(config: Config, slurm: Slurm, name: str) -> set[int]:
-    """Slices whose elements wait or run."""
+def _look_in_queue(config: Config, slurm: Slurm, name: str) -> tuple[set[int], list[str]]:
+    """Slices whose elements wait or run, and jobs of this name that stand in no record."""
     submissions = read_submissions(config.folder)
-    found = set()
-    for task in slurm.queue(name):
-        for submission in submissions:
-            number = submission.slice_of(task.job, task.index)
-            if number is not None:
-                found.add(number)
-    return found
+    noted = {job for submission in submissions for job in submission.jobs()}
+    tasks = slurm.queue(name)
+    found = (submission.slice_of(task.job, task.index) for task in tasks for submission in submissions)
+    strangers = sorted({task.job for task in tasks} - noted, key=int)
+    return {number for number in found if number is not None}, strangers
 
 
 def cancel(config: Config, slurm: Slurm) -> list[str]:
@@ -243,84 +244,15 @@ def _changing(config: Config) -> dict[str, Any]:
     return {key: value for key, value in flat(config).items() if not key.startswith("corpus.")}
 
 
-class _Queue:
-    """submitit's executor with this run's folder and Python."""
-
-    def __init__(self, config: Config, submission: Submission, command: str) -> None:
-        logs = config.folder.logs.absolute()
-        if "%" in str(logs):
-            raise UsageError(
-                f"the run folder's path contains a percent sign, which sbatch replaces: {show(str(logs))}",
-                "choose another run.root",
-            )
-        self._config = config
-        self._submission = submission
-        self._logs = logs
-        self._command = command
-
-    def script(self, parameters: dict[str, Any], count: int) -> str:
-        """Text that sbatch would get."""
-        executor = self._executor(parameters)
-        executor.parameters["map_count"] = count
-        text: str = executor._make_submission_file_text(executor._submitit_command_str, "0")
-        return text
-
-    def array(self, parameters: dict[str, Any], offset: int, count: int) -> str:
-        """Queue one array; returns its job id."""
-        document = absolute(self._config).model_dump()
-        specs = [
-            ElementSpec(document, (number,), minutes=self._config.slurm.time)
-            for number in self._submission.slices[offset : offset + count]
-        ]
-        self._make_logs()
-        jobs = self._executor(parameters).map_array(run_element, specs)
-        return str(jobs[0].job_id).partition("_")[0]
-
-    def merge(self, parameters: dict[str, Any]) -> str:
-        """Queue the merge; returns its job id."""
-        job = self._executor(parameters).submit(merge_on_node, absolute(self._config).model_dump())
-        return str(job.job_id)
-
-    def _executor(self, parameters: dict[str, Any]) -> Any:
-        executor = submitit.SlurmExecutor(folder=self._logs, python=self._command)
-        executor.update_parameters(**parameters)
-        return executor
-
-    def _make_logs(self) -> None:
-        make_folder(self._logs)
-        self._logs.chmod(0o700)  # pickles lie here
-
-
-def absolute(config: Config) -> Config:
-    """The configuration as it holds in any working folder."""
-    root = str(Path(config.run.root).absolute())
-    return config.model_copy(update={"run": config.run.model_copy(update={"root": root})})
-
-
-def merge_on_node(document: dict[str, Any]) -> list[str]:
-    """The merge as a job: publishes if complete, and otherwise says what is missing.
-
-    Returns
-    -------
-    list of str
-        What the merge says, also in the job's log.
-    """
-    from jobs.merge import merge, summarise
-
-    config = Config.model_validate(document)
-    try:
-        lines = summarise(merge(config.folder, config))
-    except VmafarmError as error:
-        lines = str(error).splitlines()
-    print("\n".join(lines), flush=True)
-    return lines
-
-
 def _refused(error: Exception, queued: Sequence[str]) -> VmafarmError:
-    said = getattr(error, "stderr", None) or str(error)
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-    last = [line.strip() for line in text.splitlines() if line.strip()][-1:] or ["no message"]
-    hint = "what SLURM refuses is set in [slurm]; vmafarm config shows it"
+    if isinstance(error, VmafarmError):
+        message, hint = error.message, error.hint
+    elif isinstance(error, OSError):
+        message, hint = f"cannot write what the jobs need: {error}", "free space, or make the folder writable"
+    else:
+        said = [show(line.strip()) for line in str(error).splitlines() if line.strip()] or ["no message"]
+        message = f"sbatch refuses: {said[0 if isinstance(error, FailedSubmissionError) else -1]}"
+        hint = explain(str(error))
     if queued:
         hint += f"\nqueued before that: {', '.join(queued)}; vmafarm cancel removes them"
-    return UnavailableError(f"sbatch refuses: {last[0]}", hint)
+    return UnavailableError(message, hint)

@@ -7,6 +7,13 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from merge_helpers import Run, make_row, plan_run
+
+from jobs.manifest import load_manifest
+from jobs.settings import SlurmSection
+from jobs.submission import run_job_name
 
 PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "scancel", "sinfo")
 
@@ -117,3 +124,23 @@ class FakeSlurm:
         """Options of a submitted script: name to value, unquoted; "" for a flag."""
         lines = re.findall(r"^#SBATCH --([\w-]+)(?:=(.*))?$", self.scripts[job], re.MULTILINE)
         return {name: "".join(shlex.split(value)) for name, value in lines}
+
+
+def planned(root: Path, count: int = 5, **slurm: Any) -> Run:
+    """A run of `count` slices of one clip each, with these keys of ``[slurm]``."""
+    names = [f"c{number:04d}.mp4" for number in range(count)]
+    clips = {"clips": str(root.parent / "clips"), "scores": str(root.parent / "scores.csv")}
+    run = plan_run(root, names, count, corpus=clips)
+    run.config = run.config.model_copy(update={"slurm": SlurmSection(**slurm)})
+    return run
+
+
+def finish(run: Run, *slices: int) -> None:
+    """Put the rows of these slices of a `planned` run in place."""
+    for number in slices:
+        run.shard([make_row(f"c{number:04d}.mp4")], number)
+
+
+def name_of(run: Run) -> str:
+    """Name of the run's jobs."""
+    return run_job_name(run.folder, load_manifest(run.folder).digest)

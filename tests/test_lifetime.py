@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.lifetime import signals_set, watch
+from jobs import lifetime
+from jobs.lifetime import Deadline, signals_set, watch
 from jobs.process import Stop
 
 CHECKOUT = Path(__file__).parents[1]
@@ -116,3 +117,58 @@ def test_a_process_whose_parent_has_gone_already_gets_sigterm_at_once():
         """
     )
     assert process.wait(30) == -signal.SIGTERM
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(lifetime, "time", clock)
+    return clock
+
+
+def test_without_a_limit_another_clip_is_always_allowed(clock):
+    deadline = Deadline(0)
+    deadline.note(1e9)
+    clock.now += 1e9
+    assert deadline.allows_another()
+    assert not deadline.refused
+
+
+@pytest.mark.parametrize(("minutes", "usable"), [(60, 3480), (8, 360), (4, 180), (1, 45)])
+def test_the_end_of_the_limit_is_kept_for_ending_in_order(clock, minutes, usable):
+    deadline = Deadline(minutes)
+    clock.now += usable - 0.5
+    assert deadline.allows_another()
+    clock.now += 0.5
+    assert not deadline.allows_another()
+
+
+def test_a_clip_half_as_long_again_as_the_longest_must_fit(clock):
+    deadline = Deadline(60)
+    deadline.note(100)
+    deadline.note(20)
+    clock.now += 3480 - 151
+    assert deadline.allows_another()
+    assert not deadline.refused
+    clock.now += 1
+    assert not deadline.allows_another()
+    assert deadline.refused
+
+
+def test_a_refusal_is_remembered(clock):
+    deadline = Deadline(1)
+    clock.now += 100
+    deadline.allows_another()
+    clock.now -= 100
+    assert deadline.allows_another()
+    assert deadline.refused

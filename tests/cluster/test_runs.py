@@ -49,7 +49,7 @@ class Site:
         """A command as the ordinary user, in the working folder."""
         given = [str(word) for word in words]
         if os.geteuid() == 0:
-            given = ["runuser", "-u", USER, "--", *given]
+            given = [shutil.which("runuser") or "runuser", "-u", USER, "--", *given]
         home = pwd.getpwnam(USER).pw_dir if os.geteuid() == 0 else os.environ["HOME"]
         environment = {
             "PATH": "/usr/bin:/bin",

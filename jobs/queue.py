@@ -1,0 +1,94 @@
+"""Queues jobs through submitit: its executor with a run's folder, its Python and its pickles."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from jobs.config import Config
+from jobs.durable import make_folder
+from jobs.element import run_element
+from jobs.errors import UsageError, VmafarmError, show
+from jobs.submission import Submission
+from jobs.work import ElementSpec
+
+
+class Queue:
+    """submitit's executor with this run's folder and Python."""
+
+    def __init__(self, config: Config, submission: Submission, command: str) -> None:
+        logs = config.folder.logs.absolute()
+        for character, what in (("%", "percent sign"), ("\\", "backslash"), ("\n", "line break")):
+            if character in str(logs):
+                raise UsageError(
+                    f"the run folder's path contains a {what}, which sbatch cannot take: {show(str(logs))}",
+                    "choose another run.root",
+                )
+        self._config = config
+        self._submission = submission
+        self._logs = logs
+        self._command = command
+
+    def script(self, parameters: dict[str, Any], count: int) -> str:
+        """Text that sbatch would get."""
+        executor = self._executor(parameters)
+        if count > 1:  # a single job is no array
+            executor.parameters["map_count"] = count
+        text: str = executor._make_submission_file_text(executor._submitit_command_str, "0")
+        return text
+
+    def array(self, parameters: dict[str, Any], offset: int, count: int) -> str:
+        """Queue one array; returns its job id."""
+        document = absolute(self._config).model_dump()
+        specs = [
+            ElementSpec(document, (number,), minutes=self._config.slurm.time)
+            for number in self._submission.slices[offset : offset + count]
+        ]
+        self._make_logs()
+        with redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
+            jobs = self._executor(parameters).map_array(run_element, specs)
+        return str(jobs[0].job_id).partition("_")[0]
+
+    def merge(self, parameters: dict[str, Any]) -> str:
+        """Queue the merge; returns its job id."""
+        with redirect_stderr(io.StringIO()):
+            job = self._executor(parameters).submit(merge_on_node, absolute(self._config).model_dump())
+        return str(job.job_id)
+
+    def _executor(self, parameters: dict[str, Any]) -> Any:
+        executor = submitit.SlurmExecutor(folder=self._logs, python=self._command)
+        executor.update_parameters(**parameters)
+        return executor
+
+    def _make_logs(self) -> None:
+        make_folder(self._logs)
+        self._logs.chmod(0o700)  # pickles lie here
+
+
+def absolute(config: Config) -> Config:
+    """The configuration as it holds in any working folder."""
+    root = str(Path(config.run.root).absolute())
+    return config.model_copy(update={"run": config.run.model_copy(update={"root": root})})
+
+
+def merge_on_node(document: dict[str, Any]) -> list[str]:
+    """The merge as a job: publishes if complete, and otherwise says what is missing.
+
+    Returns
+    -------
+    list of str
+        What the merge says, also in the job's log.
+    """
+    from jobs.merge import merge, summarise
+
+    config = Config.model_validate(document)
+    try:
+        lines = summarise(merge(config.folder, config))
+    except VmafarmError as error:
+        lines = str(error).splitlines()
+    print("\n".join(lines), flush=True)
+    return lines

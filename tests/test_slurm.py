@@ -1,0 +1,172 @@
+"""What SLURM's programs are asked, and what is read from their answers."""
+
+from __future__ import annotations
+
+import getpass
+
+import pytest
+from fake_slurm import FakeSlurm
+
+from jobs import slurm
+from jobs.errors import UnavailableError
+from jobs.slurm import Partition, Slurm, Task, parse_accounting, parse_minutes, parse_queue
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    cluster = FakeSlurm(tmp_path / "cluster")
+    monkeypatch.setenv("PATH", cluster.path)
+    return cluster
+
+
+def refusal(call, *arguments):
+    with pytest.raises(UnavailableError) as caught:
+        call(*arguments)
+    assert caught.value.exit_code == 3
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [
+        ("5:00", 5),
+        ("1:30:00", 90),
+        ("2-00:00:00", 2880),
+        ("1-01:01:59", 1501),
+        (" 30:00 ", 30),
+        ("infinite", None),
+        ("UNLIMITED", None),
+        ("n/a", None),
+    ],
+)
+def test_a_time_limit_is_read_in_whole_minutes(limit, minutes):
+    assert parse_minutes(limit) == minutes
+
+
+def test_the_queue_names_elements_by_their_array_and_single_jobs_by_themselves():
+    text = (
+        "21|20|0|RUNNING|None|node1\n"
+        "20|20|7|PENDING|JobArrayTaskLimit|\n"
+        "30|30|N/A|PENDING|Dependency|\n"
+        "31|31|N/A|RUNNING|(null)|node|x\n"
+    )
+    assert parse_queue(text) == [
+        Task("20", 0, "RUNNING", "", "node1"),
+        Task("20", 7, "PENDING", "JobArrayTaskLimit", ""),
+        Task("30", None, "PENDING", "Dependency", ""),
+        Task("31", None, "RUNNING", "", "node|x"),
+    ]
+    assert parse_queue("") == []
+
+
+def test_accounts_are_read_without_those_that_only_squeue_can_tell_apart():
+    text = (
+        "12_0|COMPLETED|node1\n12_1|CANCELLED by 0|None assigned\n12_2|TIMEOUT|node2\n"
+        "12_[3-7]|PENDING|None assigned\n12_[8,10%3]|PENDING|\n13|NODE_FAIL|node3\n13.batch|CANCELLED|\n"
+    )
+    assert parse_accounting(text) == [
+        Task("12", 0, "COMPLETED", "", "node1"),
+        Task("12", 1, "CANCELLED", "", ""),
+        Task("12", 2, "TIMEOUT", "", "node2"),
+        Task("13", None, "NODE_FAIL", "", "node3"),
+    ]
+
+
+def test_a_job_is_out_of_memory_where_its_step_was_and_no_other_job_is():
+    text = (
+        "12_0|FAILED|node1\n12_0.batch|FAILED|node1\n12_0.0|OUT_OF_MEMORY|node1\n"
+        "12_1|FAILED|node1\n12_1.batch|FAILED|node1\n12_1.0|FAILED|node1\n"
+        "12_2|COMPLETED|node1\n12_2.0|OUT_OF_MEMORY|node1\n"
+    )
+    assert [(task.index, task.state) for task in parse_accounting(text)] == [
+        (0, "OUT_OF_MEMORY"),
+        (1, "FAILED"),
+        (2, "COMPLETED"),
+    ]
+
+
+def test_squeue_is_asked_for_one_name_and_one_user_element_by_element(cluster):
+    cluster.set_queue(("mine", "20|20|3|RUNNING|None|node1"), ("mine too", "30|30|0|RUNNING|None|node1"))
+    assert Slurm().queue("mine") == [Task("20", 3, "RUNNING", "", "node1")]
+    assert cluster.calls == [
+        f"squeue --noheader --array --user {getpass.getuser()} --name mine --format=%A|%F|%K|%T|%r|%N"
+    ]
+
+
+def test_sacct_is_asked_once_for_all_jobs_by_options_that_old_versions_have(cluster):
+    cluster.set_accounting("12_0|COMPLETED|node1")
+    assert Slurm().accounting(["12", "13"]) == [Task("12", 0, "COMPLETED", "", "node1")]
+    assert cluster.calls == ["sacct --noheader --parsable2 --jobs 12,13 --format=JobID,State,NodeList"]
+
+
+def test_nobody_is_asked_about_no_jobs(cluster):
+    assert Slurm().accounting([]) == []
+    Slurm().cancel([])
+    assert cluster.calls == []
+
+
+def test_a_cluster_without_accounts_is_no_failure(cluster):
+    cluster.fail("sacct", "Slurm accounting storage is disabled")
+    assert Slurm().accounting(["12"]) is None
+
+
+def test_cancel_names_the_jobs(cluster):
+    Slurm().cancel(["12", "13"])
+    assert cluster.calls == ["scancel 12 13"]
+
+
+def test_partitions_of_several_kinds_of_nodes_have_all_their_resources(cluster):
+    cluster.set_partitions(
+        "cpu|cpu*|infinite|(null)", "gpu|gpu|1-00:00:00|gpu:a100:4", "gpu|gpu|1-00:00:00|gpu:v100:2"
+    )
+    assert Slurm().partitions() == {
+        "cpu": Partition("cpu", True, None, ""),
+        "gpu": Partition("gpu", False, 1440, "gpu:a100:4,gpu:v100:2"),
+    }
+
+
+def test_the_largest_array_is_the_clusters_or_slurms_default(cluster):
+    cluster.set_max_array_size(41)
+    assert Slurm().max_array_size() == 41
+    assert Slurm(lambda _: "nothing of that kind\n").max_array_size() == 1001
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("squeue: error: Munge encode failed: Failed to connect to munge", "munge"),
+        ("squeue: error: Unable to contact slurm controller (connect failure)", "scontrol ping"),
+        ("slurm_load_jobs error: Zero Bytes were transmitted", "[slurm]"),
+    ],
+)
+def test_what_is_down_is_named_with_what_to_do(cluster, message, hint):
+    cluster.fail("squeue", message)
+    error = refusal(Slurm().check)
+    assert error.message == f"squeue failed: {message}"
+    assert hint in error.hint
+
+
+def test_a_controller_that_gives_no_answer_does_not_hang_us(cluster, monkeypatch):
+    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
+    cluster.answer_late("squeue")
+    assert refusal(Slurm().check).message.startswith("squeue gave no answer within 0 s")
+
+
+@pytest.mark.parametrize("program", ["sbatch", "srun", "squeue"])
+def test_a_machine_without_slurm_is_told_where_to_go(cluster, monkeypatch, program):
+    monkeypatch.setenv("PATH", str(cluster.programs))
+    (cluster.programs / program).unlink()
+    error = refusal(Slurm().check)
+    assert error.message == f"this machine has no SLURM: no program {program}"
+    assert "vmafarm run" in error.hint
+
+
+def test_a_program_that_may_not_be_started_counts_as_none(cluster, monkeypatch):
+    monkeypatch.setenv("PATH", str(cluster.programs))
+    (cluster.programs / "squeue").chmod(0)
+    assert "no program squeue" in refusal(Slurm().check).message
+
+
+def test_answers_that_are_not_utf8_are_read(cluster):
+    cluster.add_program("squeue", "#!/bin/sh\nprintf '20|20|0|RUNNING|caf\\351|node1\\n'\n")
+    assert [task.index for task in Slurm().queue("x")] == [0]

@@ -1,0 +1,469 @@
+"""Submitting to a fake SLURM: the scripts it gets, the pickles beside them, what is left to a retry."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import command
+import pytest
+from fake_slurm import FakeSlurm, finish, name_of, planned
+from submitit.core.utils import DelayedSubmission
+
+from jobs import __version__
+from jobs import submit as submit_module
+from jobs.config import Config
+from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.queue import merge_on_node
+from jobs.slurm import Slurm
+from jobs.submission import Array, read_submissions
+from jobs.submit import cancel, check_image, submit
+from jobs.work import ElementSpec
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    cluster = FakeSlurm(tmp_path / "cluster")
+    monkeypatch.setenv("PATH", cluster.path)
+    return cluster
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return tmp_path / "it's my runs"
+
+
+def queued(run, *slices, job="11", state="RUNNING"):
+    """Elements of the first array in the queue."""
+    numbers = read_submissions(run.folder)[0].slices
+    return [(name_of(run), f"{job}|{job}|{numbers.index(n)}|{state}|None|node1") for n in slices]
+
+
+def slices_of(run, job, count):
+    """What the elements of an array will find: the slices in their pickles."""
+    found = []
+    for i in range(count):
+        element = f"{job}_{i}" if count > 1 else job  # one alone is no array
+        loaded = DelayedSubmission.load(run.folder.logs / f"{element}_submitted.pkl")
+        (spec,) = loaded.args
+        assert isinstance(spec, ElementSpec)
+        found += spec.slices
+    return found
+
+
+def refusal(kind, call, *arguments, **options):
+    with pytest.raises(VmafarmError) as caught:
+        call(*arguments, **options)
+    assert type(caught.value) is kind
+    return caught.value
+
+
+def test_each_round_waits_for_the_one_before_and_the_merge_for_all(cluster, runs):
+    run = planned(runs, parallelism=3, rounds=3)
+    submitted = submit(run.config, Slurm())
+    assert list(cluster.scripts) == ["11", "12", "13", "14"]
+    for job in ("11", "12", "13"):
+        assert "\n#SBATCH --array=0-4%3\n" in cluster.scripts[job]
+    assert "dependency" not in cluster.options("11")
+    assert "\n#SBATCH --dependency=afterany:11\n" in cluster.scripts["12"]
+    assert "\n#SBATCH --dependency=afterany:12\n" in cluster.scripts["13"]
+    assert "\n#SBATCH --dependency=afterany:11:12:13\n" in cluster.scripts["14"]
+    assert "array" not in cluster.options("14")
+    assert {cluster.options(job)["job-name"] for job in cluster.scripts} == {name_of(run)}
+    assert submitted.lines() == [
+        "submitted 5 slices: 0-4",
+        f"jobs 11, 12, 13, 14 called {name_of(run)}",
+    ]
+
+
+def test_the_script_holds_all_that_was_configured(cluster, runs):
+    run = planned(
+        runs, partition="gpu", account="vision", qos="long", time=45, mem="6GB", cpus=3, gpus=1,
+        constraint="a100&nvme", exclude="node[1-2]", extra={"mail-type": "END"},
+        setup=["module load cuda/12", "ulimit -c 0"], environment={"GREETING": "it's \"$HOME\"", "_X": ""},
+        merge={"partition": "cpu", "mem": "2GB", "cpus": 1, "time": 9},
+    )  # fmt: skip
+    submit(run.config, Slurm())
+    text = cluster.scripts["11"]
+    for line in (
+        "#SBATCH --partition=gpu", "#SBATCH --account=vision", "#SBATCH --qos=long", "#SBATCH --time=45",
+        "#SBATCH --mem=6GB", "#SBATCH --cpus-per-task=3", "#SBATCH --gpus-per-node=1", "#SBATCH --requeue",
+        "#SBATCH --constraint='a100&nvme'", "#SBATCH --exclude='node[1-2]'", "#SBATCH --mail-type=END",
+        "#SBATCH --signal=USR2@90", "#SBATCH --open-mode=append",
+        "module load cuda/12", "ulimit -c 0",
+        "export GREETING='it'\\''s \"$HOME\"'", "export _X=''",
+    ):  # fmt: skip
+        assert line in text.splitlines(), line
+    assert "--gres" not in text
+    (start,) = [line for line in text.splitlines() if line.startswith("srun ")]
+    words = shlex.split(start)
+    assert "--cpus-per-task=3" in words
+    python = words.index(sys.executable)
+    logs = str(run.folder.logs.absolute())
+    assert words[python:] == [sys.executable, "-u", "-m", "submitit.core._submit", logs]
+    assert cluster.options("11")["output"] == f"{logs}/%A_%a_0_log.out"
+    # In the order in which they count: before the element.
+    assert text.index("module load") < text.index("\nsrun ")
+    assert text.index("export GREETING") < text.index("module load")
+    merge = cluster.options("13")
+    assert (merge["partition"], merge["mem"], merge["time"]) == ("cpu", "2GB", "9")
+    assert (merge["cpus-per-task"], merge["account"]) == ("1", "vision")
+    assert not {"gpus-per-node", "gres", "constraint"} & merge.keys()
+    assert "--cpus-per-task=1 " in cluster.scripts["13"]
+
+
+def test_exported_values_come_through_the_shell_as_they_are(cluster, runs):
+    value = 'it\'s "$HOME" `id` \\n {{ 7*7 }}\nline 2'
+    submit(planned(runs, 1, environment={"GREETING": value}, rounds=1).config, Slurm())
+    script = cluster.scripts["11"]
+    export = script[script.index("export GREETING=") : script.index("\n\n# command")]
+    shown = subprocess.run(
+        ["sh", "-c", f'{export}\nprintf %s "$GREETING"'], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == value
+
+
+def test_gres_stands_in_the_script_as_the_site_wants_it(cluster, runs):
+    submit(planned(runs, partition="gpu", gres="gpu:a100:1").config, Slurm())
+    assert "\n#SBATCH --gres=gpu:a100:1\n" in cluster.scripts["11"]
+    assert "gpus-per-node" not in cluster.options("11")
+
+
+@pytest.mark.parametrize("key", ["A B", "1A", "A;rm", "", "É"])
+def test_a_variable_that_no_shell_can_export_is_refused(cluster, runs, key):
+    error = refusal(UsageError, submit, planned(runs, environment={key: "x"}).config, Slurm())
+    assert error.message == f"slurm.environment: {key!r} is no name of an environment variable"
+    assert not cluster.scripts
+
+
+def test_1523_slices_are_cut_into_arrays_that_the_cluster_takes(cluster, runs):
+    run = planned(runs, 1523, rounds=1, parallelism=64)
+    submitted = submit(run.config, Slurm())
+    assert cluster.options("11")["array"] == "0-760%32"
+    assert cluster.options("12")["array"] == "0-761%32"
+    assert slices_of(run, "11", 761) + slices_of(run, "12", 762) == list(range(1523))
+    assert cluster.options("13")["dependency"] == "afterany:11:12"
+    assert submitted.submission.arrays == (Array("11", 0, 0, 761), Array("12", 0, 761, 762))
+    assert submitted.submission.slice_of("12", 0) == 761
+    assert submitted.lines()[-1].startswith("2 arrays a round: the cluster's MaxArraySize")
+
+
+def test_each_array_of_the_second_round_waits_for_all_of_the_first(cluster, runs):
+    cluster.set_max_array_size(3)
+    run = planned(runs)
+    submit(run.config, Slurm())
+    assert [cluster.options(job).get("dependency") for job in cluster.scripts] == [
+        None, None, None, "afterany:11:12:13", "afterany:11:12:13", "afterany:11:12:13",
+        "afterany:11:12:13:14:15:16",
+    ]  # fmt: skip
+    assert slices_of(run, "14", 1) + slices_of(run, "15", 2) + slices_of(run, "16", 2) == list(range(5))
+
+
+def test_a_pickle_holds_what_an_element_needs_wherever_it_starts(cluster, runs, monkeypatch):
+    runs.mkdir()
+    monkeypatch.chdir(runs.parent)
+    run = planned(runs, 2, time=45)
+    relative = run.config.run.model_copy(update={"root": runs.name})
+    submit(run.config.model_copy(update={"run": relative}), Slurm())
+    loaded = DelayedSubmission.load(run.folder.logs / "11_1_submitted.pkl")
+    (spec,) = loaded.args
+    assert loaded.function.__name__ == "run_element"
+    assert (spec.slices, spec.minutes, spec.launcher) == ((1,), 45, 0)
+    assert Config.model_validate(spec.config).run.root == str(runs)
+    merge = DelayedSubmission.load(run.folder.logs / "13_submitted.pkl")
+    assert merge.function is merge_on_node
+    assert run.folder.logs.stat().st_mode & 0o777 == 0o700
+
+
+def test_one_slice_is_a_single_job_whose_element_has_no_index(cluster, runs):
+    run = planned(runs)
+    finish(run, 0, 1, 2, 4)
+    submitted = submit(run.config, Slurm())
+    assert "--array" not in cluster.scripts["11"] + submitted.script
+    loaded = DelayedSubmission.load(run.folder.logs / "11_submitted.pkl")
+    assert loaded.args[0].slices == (3,)
+    assert submitted.submission.slice_of("11", None) == 3
+    cluster.set_queue((name_of(run), "11|11|N/A|RUNNING|None|node1"))
+    error = refusal(UsageError, submit, run.config, Slurm(), again=True)
+    assert error.message == "everything that is missing waits or runs: slices 3"
+
+
+def test_a_dry_run_shows_the_script_and_queues_and_writes_nothing(cluster, runs):
+    run = planned(runs, parallelism=3)
+    before = sorted(run.folder.path.rglob("*"))
+    seen = submit(run.config, Slurm(), dry_run=True)
+    assert not cluster.scripts
+    assert sorted(run.folder.path.rglob("*")) == before
+    assert "#SBATCH --array=0-4%3" in seen.script
+    assert seen.command == shlex.quote(sys.executable)
+    submit(run.config, Slurm())
+    assert cluster.scripts["11"] == seen.script
+
+
+def test_the_record_says_what_was_submitted_and_with_what(cluster, runs):
+    run = planned(runs, time=45)
+    submitted = submit(run.config, Slurm())
+    (record,) = read_submissions(run.folder)
+    assert record == submitted.submission
+    assert (record.number, record.slices, record.job_name) == (1, (0, 1, 2, 3, 4), name_of(run))
+    assert (record.version, record.image, record.image_digest) == (__version__, "", "")
+    assert record.settings["slurm.time"] == 45
+    assert record.settings["engine.threads"] == 1
+    assert not any(key.startswith("corpus.") for key in record.settings)
+    assert record.arrays == (Array("11", 0, 0, 5), Array("12", 1, 0, 5))
+    assert record.merge_job == "13"
+
+
+def test_a_retry_submits_exactly_what_is_missing_and_nobody_works_on(cluster, runs):
+    run = planned(runs, 12)
+    submit(run.config, Slurm())
+    first = (run.folder.submissions / "00001.json").read_bytes()
+    finish(run, 0, 1, 2, 10, 11)
+    cluster.set_queue(*queued(run, 4, 5), *queued(run, 6, job="12", state="PENDING"))
+    submitted = submit(run.config, Slurm(), again=True)
+    assert submitted.lines()[0] == "submitted 4 slices: 3,7-9"
+    assert submitted.submission.number == 2
+    assert cluster.options("14")["array"] == "0-3%4"
+    assert slices_of(run, "14", 4) == [3, 7, 8, 9]
+    assert cluster.options("16")["dependency"] == "afterany:14:15"
+    assert (run.folder.submissions / "00001.json").read_bytes() == first
+
+
+def test_clips_that_were_set_aside_are_not_missing(cluster, runs):
+    run = planned(runs, 3)
+    finish(run, 0)
+    run.fail("c0001.mp4")
+    assert submit(run.config, Slurm()).submission.slices == (2,)
+
+
+def test_submit_is_refused_while_the_run_is_in_the_queue(cluster, runs):
+    run = planned(runs)
+    submit(run.config, Slurm())
+    cluster.set_queue(*queued(run, 0, 2, 3))
+    error = refusal(UsageError, submit, run.config, Slurm())
+    assert error.message == 'the run "demo" is in the queue already: slices 0,2-3'
+    assert "vmafarm retry" in error.hint
+    assert len(cluster.scripts) == 3
+
+
+def test_nothing_is_submitted_where_nothing_is_missing(cluster, runs):
+    run = planned(runs, 2)
+    finish(run, 0)
+    run.fail("c0001.mp4")
+    for again in (False, True):
+        error = refusal(UsageError, submit, run.config, Slurm(), again=again)
+        assert error.message.startswith('nothing is missing: every clip of "demo"')
+        assert "vmafarm merge --run demo" in error.hint
+    assert not cluster.scripts
+
+
+def test_two_runs_of_one_name_do_not_see_each_others_jobs(cluster, tmp_path):
+    here, there = planned(tmp_path / "here"), planned(tmp_path / "there")
+    submit(here.config, Slurm())
+    submit(there.config, Slurm())
+    assert name_of(here) != name_of(there)
+    cluster.set_queue(*queued(here, 0, 1))
+    assert submit(there.config, Slurm()).submission.slices == (0, 1, 2, 3, 4)
+    assert refusal(UsageError, submit, here.config, Slurm())
+
+
+def test_cancel_takes_this_runs_jobs_only(cluster, tmp_path):
+    here, there = planned(tmp_path / "here"), planned(tmp_path / "there")
+    merge = (name_of(here), "9|9|N/A|PENDING|Dependency|")
+    cluster.set_queue(
+        *((name_of(here), f"11|11|{i}|RUNNING|None|node1") for i in range(3)),
+        merge,
+        (name_of(there), "12|12|0|RUNNING|None|node1"),
+    )
+    assert cancel(here.config, Slurm()) == ["9", "11"]
+    assert [call for call in cluster.calls if call.startswith("scancel")] == ["scancel 9 11"]
+    cluster.set_queue()
+    assert cancel(here.config, Slurm()) == []
+    assert len([call for call in cluster.calls if call.startswith("scancel")]) == 1
+
+
+@pytest.mark.parametrize(("failing", "before"), [("11", ""), ("12", "11"), ("13", "11, 12")])
+def test_an_sbatch_that_fails_leaves_the_jobs_before_it_noted(cluster, runs, capfd, failing, before):
+    run = planned(runs)
+    cluster.fail(
+        f"sbatch-{failing}",
+        "sbatch: error: QOSMaxSubmitJobPerUserLimit\n"
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy",
+    )
+    error = refusal(UnavailableError, submit, run.config, Slurm())
+    assert error.message == (
+        "sbatch refuses: sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
+    )
+    assert error.hint.startswith("a limit of your account or QOS: fewer or larger slices")
+    stated = f"\nqueued before that: {before}; vmafarm cancel removes them"
+    assert error.hint.endswith(stated) if before else "queued" not in error.hint
+    (record,) = read_submissions(run.folder)
+    assert ", ".join(record.jobs()) == before
+    assert record.slices == (0, 1, 2, 3, 4)
+    assert capfd.readouterr() == ("", "")  # one message: the error's
+
+
+def test_an_answer_of_sbatch_that_names_no_job_is_shown(cluster, runs):
+    cluster.add_program("sbatch", "#!/bin/sh\necho welcome to the cluster\n")
+    error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
+    assert "welcome to the cluster" in error.message
+
+
+def test_a_full_disk_while_pickles_are_written_is_one_message(cluster, runs, monkeypatch):
+    def dump(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DelayedSubmission, "dump", dump)
+    error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
+    assert "No space left on device" in error.message
+
+
+def test_a_note_that_cannot_be_written_says_what_was_queued(cluster, runs, monkeypatch):
+    def note(*_):
+        raise UnavailableError("no space left", "free space")
+
+    monkeypatch.setattr(submit_module, "note_job", note)
+    error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
+    assert error.message == "no space left"
+    assert error.hint == "free space\nqueued before that: 11; vmafarm cancel removes them"
+
+
+def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(cluster, runs, monkeypatch):
+    run = planned(runs)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(submit_module, "note_job", die)
+        submit(run.config, Slurm())
+    assert list(cluster.scripts) == ["11"]
+    assert [record.jobs() for record in read_submissions(run.folder)] == [[]]
+    cluster.set_queue(*queued(run, 0, 1))
+    for again in (False, True):
+        error = refusal(UsageError, submit, run.config, Slurm(), again=again)
+        assert error.message == 'jobs of "demo" are in the queue that no submission has noted: 11'
+        assert "vmafarm cancel, then vmafarm retry" in error.hint
+    assert cancel(run.config, Slurm()) == ["11"]
+    cluster.set_queue()
+    submitted = submit(run.config, Slurm(), again=True)
+    assert (submitted.submission.number, submitted.submission.slices) == (2, (0, 1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("character", "what"), [("%", "percent sign"), ("\\", "backslash"), ("\n", "line break")]
+)
+def test_a_run_folder_that_sbatch_cannot_take_is_refused(cluster, tmp_path, character, what):
+    run = planned(tmp_path / f"my{character}jobs")
+    error = refusal(UsageError, submit, run.config, Slurm())
+    assert error.message.startswith(f"the run folder's path contains a {what}, which sbatch cannot take: /")
+    assert "\n" not in error.message
+    assert not cluster.scripts
+    assert not read_submissions(run.folder)
+
+
+def test_what_the_cluster_has_not_is_refused_before_anything_is_queued(cluster, runs):
+    run = planned(runs, partition="gpus")
+    assert "no such partition" in refusal(UsageError, submit, run.config, Slurm()).message
+    assert not cluster.scripts
+    assert not run.folder.submissions.exists()
+
+
+@pytest.mark.parametrize("program", ["squeue", "sinfo", "scontrol"])
+def test_nothing_is_queued_where_slurm_does_not_answer(cluster, runs, program):
+    run = planned(runs)
+    cluster.fail(program, "Unable to contact slurm controller (connect failure)")
+    error = refusal(UnavailableError, submit, run.config, Slurm())
+    assert error.message.startswith(f"{program} failed: Unable to contact slurm controller")
+    assert not cluster.scripts
+
+
+def write_sif(path):
+    path.write_bytes(b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\x0001\0" + bytes(100))
+    return path
+
+
+def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_path, runs):
+    image = write_sif(tmp_path / "my image.sif")
+    cluster.add_apptainer(__version__)
+    run = planned(runs, image=str(image))
+    submitted = submit(run.config, Slurm())
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", submitted.submission.image_digest)
+    assert submitted.submission.image == str(image)
+    (start,) = [line for line in cluster.scripts["11"].splitlines() if line.startswith("srun ")]
+    words = shlex.split(start)
+    at = words.index("apptainer")
+    assert words[at : at + 5] == ["apptainer", "exec", "--no-home", "--pwd", "/"]
+    clips = run.config.corpus.clips
+    assert {str(runs), f"{clips}:{clips}:ro", str(image)} <= set(words[at:])
+    assert words[-5:-1] == ["/opt/venv/bin/python", "-u", "-m", "submitit.core._submit"]
+    assert submitted.command in start
+
+
+def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):
+    cluster.add_apptainer(__version__)
+    (tmp_path / "text.sif").write_text("x" * 100)
+    for name, problem in (
+        ("none.sif", "No such file or directory"),
+        ("text.sif", "not a SIF image"),
+        ("cluster", "Is a directory"),
+    ):
+        error = refusal(UsageError, check_image, str(tmp_path / name))
+        assert error.message == f"slurm.image = {tmp_path / name}: {problem}"
+        assert "vmafarm image" in error.hint
+
+
+def test_an_image_of_another_version_is_refused(cluster, tmp_path):
+    cluster.add_apptainer("0.0.1")
+    image = write_sif(tmp_path / "x.sif")
+    error = refusal(UsageError, check_image, str(image))
+    assert error.message == f"{image} holds vmafarm 0.0.1, this is {__version__}"
+
+
+def test_an_image_that_does_not_start_is_named_with_the_reason(cluster, tmp_path, monkeypatch):
+    image = write_sif(tmp_path / "x.sif")
+    cluster.add_apptainer("FATAL: no user namespaces", status=255)
+    error = refusal(UnavailableError, check_image, str(image))
+    assert error.message == f"{image} does not start: FATAL: no user namespaces"
+    cluster.add_program("apptainer", "#!/bin/sh\nexec sleep 30\n")
+    monkeypatch.setattr(submit_module, "_SIF_SECONDS", 0.2)
+    assert "does not start within" in refusal(UnavailableError, check_image, str(image)).message
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "apptainer is not there" in refusal(UnavailableError, check_image, str(image)).message
+
+
+def test_the_command_submits_asks_and_cancels(cluster, tmp_path):
+    names = [f"c{number}.mp4" for number in range(3)]
+    (tmp_path / "clips").mkdir()
+    for name in names:
+        (tmp_path / "clips" / name).write_bytes(b"x" * 10)
+    command.write_scores(tmp_path / "scores.csv", names)
+    options = command.corpus("--set", "slices.count=3")
+    said = command.vmafarm("submit", *options, cwd=tmp_path).stdout
+    assert "submitted 3 slices: 0-2\njobs 11, 12, 13 called vmafarm-k150k-" in said
+    refused = command.vmafarm("submit", *options, "--set", "slurm.partition=x", cwd=tmp_path, status=2)
+    assert refused.stderr == (
+        "error: slurm.partition = 'x': the cluster has no such partition\n  it has: cpu, gpu, short\n"
+    )
+    assert command.vmafarm("cancel", cwd=tmp_path).stdout == "no jobs of this run wait or run\n"
+    dry = command.vmafarm("retry", "--dry-run", cwd=tmp_path).stdout
+    assert "#SBATCH --array=0-2%3" in dry
+    assert dry.endswith("arrays a round: 1; nothing queued (--dry-run)\n")
+    cluster.fail("sbatch", "sbatch: error: Batch job submission failed: Access denied")
+    failed = command.vmafarm("retry", cwd=tmp_path, status=3)
+    assert failed.stderr.startswith("error: sbatch refuses: sbatch: error: Batch job submission failed: Acc")
+    assert list(cluster.scripts) == ["11", "12", "13"]
+
+
+def test_the_merge_job_says_what_is_missing_and_publishes_what_is_complete(runs, capsys):
+    run = planned(runs, 2)
+    finish(run, 0)
+    lines = merge_on_node(run.config.model_dump())
+    assert "missing" in "\n".join(lines)
+    assert capsys.readouterr().out.splitlines() == lines
+    assert not run.folder.table.exists()
+    finish(run, 1)
+    merge_on_node(run.config.model_dump())
+    assert run.folder.table.exists()

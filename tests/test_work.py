@@ -1,0 +1,42 @@
+"""Names of elements: what SLURM tells a job about itself becomes part of its writer's name."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from jobs.work import job_label, writer_name
+
+
+@pytest.mark.parametrize(
+    ("environment", "label"),
+    [
+        ({}, "local"),
+        ({"SLURM_ARRAY_TASK_ID": "3"}, "local"),
+        ({"SLURM_JOB_ID": ""}, "local"),
+        ({"SLURM_JOB_ID": "12"}, "12-0-0"),
+        ({"SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": "2"}, "12-0-2"),
+        # Of an array every element has a job id of its own; the array's is the one that users know.
+        ({"SLURM_JOB_ID": "15", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}, "12-3-0"),
+        (
+            {
+                "SLURM_JOB_ID": "15",
+                "SLURM_ARRAY_JOB_ID": "12",
+                "SLURM_ARRAY_TASK_ID": "3",
+                "SLURM_RESTART_COUNT": "1",
+            },
+            "12-3-1",
+        ),
+    ],
+)
+def test_a_label_names_job_element_and_restart_and_outside_of_slurm_what_was_given(environment, label):
+    assert job_label(environment, "local") == label
+
+
+def test_two_writers_of_one_element_have_two_names_of_safe_characters():
+    names = {writer_name("12-3-1", "a host/with\nodd characters" * 5) for _ in range(50)}
+    assert len(names) == 50
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) for name in names)
+    assert all(len(name) < 100 for name in names)
+    assert all(name.startswith("12-3-1-a_host_with_odd") for name in names)
