@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +11,12 @@ from typing import Any
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from jobs import __version__
+from jobs.apptainer import ask, find_apptainer
 from jobs.config import Config, flat
 from jobs.errors import UnavailableError, UsageError, VmafarmError, show
 from jobs.manifest import Manifest, load_manifest
 from jobs.queue import Queue
+from jobs.sif import check_sif, read_digest
 from jobs.slices import format_indices
 from jobs.slurm import Slurm, explain
 from jobs.submission import (
@@ -35,6 +33,7 @@ from jobs.submission import (
     sbatch_parameters,
     split,
 )
+from jobs.toolkit import version
 from jobs.work import find_todo
 
 _SIF_SECONDS = 300.0
@@ -110,7 +109,7 @@ def submit(config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool =
     digest = check_image(section.image) if section.image else ""
     earlier = read_submissions(folder)
     submission = Submission(
-        max((s.number for s in earlier), default=0) + 1, name, slices, __version__,
+        max((s.number for s in earlier), default=0) + 1, name, slices, version(),
         section.image, digest, _changing(config),
     )  # fmt: skip
     chunks = split(len(slices), chunk_size)
@@ -204,40 +203,16 @@ def check_image(image: str) -> str:
     UnavailableError
         Apptainer is not there or does not start the image.
     """
-    path = Path(image)
-    try:
-        with path.open("rb") as file:
-            if b"SIF_MAGIC" not in file.read(64):
-                raise UsageError(
-                    f"slurm.image = {show(image)}: not a SIF image", "build one: vmafarm image (make image)"
-                )
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
+    path = Path(image).absolute()
+    check_sif(path)
+    python = ["exec", "--no-home", "--pwd", "/", "--env", "PYTHONPATH=", str(path), "/opt/venv/bin/python"]
+    inside = ask([str(find_apptainer()), *python, "-c", "from jobs import toolkit; print(toolkit.version())"])
+    if inside.strip() != version():
         raise UsageError(
-            f"slurm.image = {show(image)}: {error.strerror}", "build it: vmafarm image (make image)"
-        ) from None
-    if shutil.which("apptainer") is None:
-        raise UnavailableError("the program apptainer is not there", "load its module, or ask the site")
-    asked = ["apptainer", "exec", "--no-home", "--pwd", "/", str(path.absolute()), "/opt/venv/bin/python"]
-    try:
-        answer = subprocess.run(
-            [*asked, "-c", "import jobs; print(jobs.__version__)"],
-            capture_output=True, text=True, timeout=_SIF_SECONDS, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"{show(image)} does not start within {_SIF_SECONDS:.0f} s") from None
-    if answer.returncode != 0:
-        last = answer.stderr.strip().splitlines()[-1:] or [f"exit status {answer.returncode}"]
-        raise UnavailableError(
-            f"{show(image)} does not start: {show(last[0])}", "try: apptainer exec IMAGE true"
-        )
-    if answer.stdout.strip() != __version__:
-        raise UsageError(
-            f"{show(image)} holds vmafarm {show(answer.stdout.strip())}, this is {__version__}",
+            f"{show(image)} holds vmafarm {show(inside.strip())}, this is {version()}",
             "build the image again (vmafarm image), or use the version that it was built from",
         )
-    return f"sha256:{digest}"
+    return read_digest(path)
 
 
 def _changing(config: Config) -> dict[str, Any]:

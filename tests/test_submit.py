@@ -12,7 +12,7 @@ import pytest
 from fake_slurm import FakeSlurm, finish, name_of, planned
 from submitit.core.utils import DelayedSubmission
 
-from jobs import __version__
+from jobs import apptainer
 from jobs import submit as submit_module
 from jobs.config import Config
 from jobs.errors import UnavailableError, UsageError, VmafarmError
@@ -20,6 +20,7 @@ from jobs.queue import merge_on_node
 from jobs.slurm import Slurm
 from jobs.submission import Array, read_submissions
 from jobs.submit import cancel, check_image, submit
+from jobs.toolkit import version
 from jobs.work import ElementSpec
 
 
@@ -208,7 +209,7 @@ def test_the_record_says_what_was_submitted_and_with_what(cluster, runs):
     (record,) = read_submissions(run.folder)
     assert record == submitted.submission
     assert (record.number, record.slices, record.job_name) == (1, (0, 1, 2, 3, 4), name_of(run))
-    assert (record.version, record.image, record.image_digest) == (__version__, "", "")
+    assert (record.version, record.image, record.image_digest) == (version(), "", "")
     assert record.settings["slurm.time"] == 45
     assert record.settings["engine.threads"] == 1
     assert not any(key.startswith("corpus.") for key in record.settings)
@@ -387,7 +388,7 @@ def write_sif(path):
 
 def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_path, runs):
     image = write_sif(tmp_path / "my image.sif")
-    cluster.add_apptainer(__version__)
+    cluster.add_apptainer(version())
     run = planned(runs, image=str(image))
     submitted = submit(run.config, Slurm())
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", submitted.submission.image_digest)
@@ -403,15 +404,15 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
 
 
 def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):
-    cluster.add_apptainer(__version__)
+    cluster.add_apptainer(version())
     (tmp_path / "text.sif").write_text("x" * 100)
     for name, problem in (
-        ("none.sif", "No such file or directory"),
-        ("text.sif", "not a SIF image"),
-        ("cluster", "Is a directory"),
+        ("none.sif", "cannot read the image {}: No such file or directory"),
+        ("text.sif", "{} is not an Apptainer image (SIF)"),
+        ("cluster", "cannot read the image {}: Is a directory"),
     ):
         error = refusal(UsageError, check_image, str(tmp_path / name))
-        assert error.message == f"slurm.image = {tmp_path / name}: {problem}"
+        assert error.message == problem.format(tmp_path / name)
         assert "vmafarm image" in error.hint
 
 
@@ -419,17 +420,17 @@ def test_an_image_of_another_version_is_refused(cluster, tmp_path):
     cluster.add_apptainer("0.0.1")
     image = write_sif(tmp_path / "x.sif")
     error = refusal(UsageError, check_image, str(image))
-    assert error.message == f"{image} holds vmafarm 0.0.1, this is {__version__}"
+    assert error.message == f"{image} holds vmafarm 0.0.1, this is {version()}"
 
 
 def test_an_image_that_does_not_start_is_named_with_the_reason(cluster, tmp_path, monkeypatch):
     image = write_sif(tmp_path / "x.sif")
     cluster.add_apptainer("FATAL: no user namespaces", status=255)
     error = refusal(UnavailableError, check_image, str(image))
-    assert error.message == f"{image} does not start: FATAL: no user namespaces"
+    assert "apptainer exec failed: FATAL: no user namespaces" in error.message
     cluster.add_program("apptainer", "#!/bin/sh\nexec sleep 30\n")
-    monkeypatch.setattr(submit_module, "_SIF_SECONDS", 0.2)
-    assert "does not start within" in refusal(UnavailableError, check_image, str(image)).message
+    monkeypatch.setattr(apptainer, "_ASK_SECONDS", 0.2)
+    assert "gave no answer within" in refusal(UnavailableError, check_image, str(image)).message
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apptainer is not there" in refusal(UnavailableError, check_image, str(image)).message
 

@@ -1,0 +1,34 @@
+"""The version tells two states of the code apart."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jobs
+from jobs.toolkit import version
+
+
+def version_in(folder: Path) -> str:
+    """The version of a copy of the package."""
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", "from jobs.toolkit import version; print(version())"],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return said.stdout.strip()
+
+
+def test_version_is_that_of_the_code_and_changes_with_it(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    copy = shutil.copytree(Path(jobs.__file__).parent, tmp_path / "jobs", ignore=ignored)
+    assert version_in(tmp_path) == version()
+    assert version().startswith(f"{jobs.__version__}+")
+    with (copy / "shard.py").open("a") as file:
+        file.write("# another state\n")
+    assert version_in(tmp_path) != version()
