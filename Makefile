@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest
 .PHONY: help setup run plan image submit retry status cancel merge config demo test test-full test-cluster coverage lint types lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.setup ## virtual environment .venv with the locked dependencies
 
@@ -74,6 +74,9 @@ test-full: $(VENV)/.setup-dev ## the slow rest: whole clips, all extractors
 	@$(PYTEST) -n 2 --dist loadfile -m full $(ARGS)
 
 test-cluster: $(VENV)/.setup-dev ## against a real SLURM and Apptainer; see tests/cluster/README.md
+	@test -n "$$SLURM_CONF" && test -n "$$VMAFARM_IMAGES" || \
+	  { echo "error: no cluster and no images to test against (SLURM_CONF, VMAFARM_IMAGES)"; \
+	    echo "  tests/cluster/README.md tells how to make them"; exit 3; }
 	@$(PYTEST) tests/cluster $(ARGS)
 
 coverage: $(VENV)/.setup-dev ## the tests, with the line coverage of jobs/

@@ -14,6 +14,7 @@ def main() -> None:
     """Run the command line; always ends the process."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        import jobs.cli_cluster  # noqa: F401 - adds its verbs
         from jobs.cli import app
 
         app(prog_name="vmafarm")

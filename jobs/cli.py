@@ -72,8 +72,8 @@ def run(
     from jobs.run import run as run_all
     from jobs.run import with_demo
 
-    console = _console()
-    config = _load(config_file, overrides, clips, scores, name)
+    console = make_console()
+    config = load_config(config_file, overrides, clips, scores, name)
     run_all(with_demo(config, console), console, limit=limit, allow_missing=allow_missing)
 
 
@@ -108,7 +108,7 @@ def plan(
     """
     from jobs.plan import plan as make_plan
 
-    config = _load(config_file, overrides, clips, scores, name)
+    config = load_config(config_file, overrides, clips, scores, name)
     planned = make_plan(config, limit=limit, dry_run=dry_run)
     for line in planned.lines():
         typer.echo(line)
@@ -138,7 +138,7 @@ def merge(
     from jobs.run import say_merged
 
     config = with_frozen(
-        _load(
+        load_config(
             config_file,
             overrides,
             name=name,
@@ -146,136 +146,7 @@ def merge(
             merge__on_conflict=on_conflict,
         )
     )
-    say_merged(merge_shards(config.folder, config, allow_missing=allow_missing), _console())
-
-
-@app.command()
-def image(
-    recipe: Annotated[Path, typer.Argument(help="The recipe.")] = Path("apptainer.def"),
-    output: Annotated[
-        Path | None, typer.Option(help="The image; empty: vmafarm.sif, or vmafarm-cpu.sif.")
-    ] = None,
-    arguments: Annotated[
-        list[str] | None, typer.Option("--build-arg", help="NAME=VALUE of the recipe. Repeatable.")
-    ] = None,
-    binds: Annotated[
-        list[str] | None, typer.Option("--bind", help="As apptainer build takes it. Repeatable.")
-    ] = None,
-    wheelhouse: Annotated[
-        Path | None, typer.Option(help="Folder with the wheels of requirements.lock, for builds offline.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an image that is there.")] = False,
-) -> None:
-    """Build the Apptainer image as an ordinary user, and print its digest.
-
-    Example: vmafarm image containers/cpu.def
-    """
-    from jobs.image import build_image
-
-    built = build_image(
-        recipe,
-        output,
-        arguments=tuple(arguments or ()),
-        binds=tuple(binds or ()),
-        wheelhouse=wheelhouse,
-        force=force,
-        say=typer.echo,
-    )
-    typer.echo(f"built in {built.seconds:.0f} s: {built.path}\n{built.digest}")
-
-
-@app.command()
-def submit(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
-    limit: Limit = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the sbatch script and the command; queue nothing.")
-    ] = False,
-) -> None:
-    """Plan, and queue SLURM array jobs with the merge behind them.
-
-    Example: vmafarm submit --config vmafarm.toml
-    """
-    from jobs.plan import plan as make_plan
-    from jobs.plan import with_frozen
-
-    config = _load(config_file, overrides, clips, scores, name)
-    planned = make_plan(config, limit=limit)
-    for line in planned.lines():
-        typer.echo(line)
-    _submit(with_frozen(config), again=False, dry_run=dry_run)
-
-
-@app.command()
-def retry(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the sbatch script and the command; queue nothing.")
-    ] = False,
-) -> None:
-    """Queue exactly what is missing and what nobody works on.
-
-    Example: vmafarm retry --run k150k
-    """
-    from jobs.plan import with_frozen
-
-    _submit(with_frozen(_load(config_file, overrides, name=name)), again=True, dry_run=dry_run)
-
-
-def _submit(config: Config, *, again: bool, dry_run: bool) -> None:
-    from jobs.slurm import Slurm
-    from jobs.submit import submit as submit_run
-
-    submitted = submit_run(config, Slurm(), again=again, dry_run=dry_run)
-    if dry_run:
-        typer.echo(f"each element starts:\n{submitted.command}\n\n{submitted.script}")
-        typer.echo(f"arrays a round: {len(submitted.chunks)}; nothing queued (--dry-run)")
-        return
-    for line in submitted.lines():
-        typer.echo(line)
-
-
-@app.command()
-def status(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-) -> None:
-    """Tell how far a run is: from disk, and from SLURM where there is one.
-
-    Example: vmafarm status --run k150k
-    """
-    import json
-    import shutil
-
-    from jobs.plan import with_frozen
-    from jobs.slurm import Slurm
-    from jobs.status import look
-
-    config = with_frozen(_load(config_file, overrides, name=name))
-    seen = look(config, Slurm() if shutil.which("squeue") else None)
-    typer.echo(json.dumps(seen.as_dict()) if as_json else "\n".join(seen.lines()))
-
-
-@app.command()
-def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Name = None) -> None:
-    """Cancel this run's jobs and no others; what is done stays.
-
-    Example: vmafarm cancel --run k150k
-    """
-    from jobs.plan import with_frozen
-    from jobs.slurm import Slurm
-    from jobs.submit import cancel as cancel_run
-
-    cancelled = cancel_run(with_frozen(_load(config_file, overrides, name=name)), Slurm())
-    typer.echo(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
+    say_merged(merge_shards(config.folder, config, allow_missing=allow_missing), make_console())
 
 
 @app.command("config")
@@ -304,7 +175,7 @@ def _config_file(given: Path | None) -> Path | None:
     return given or (default if default.exists() else None)
 
 
-def _load(
+def load_config(
     config_file: Path | None,
     overrides: list[str] | None,
     clips: str | None = None,
@@ -312,6 +183,7 @@ def _load(
     name: str | None = None,
     **values: object,
 ) -> Config:
+    """The configuration from the options that all verbs share."""
     from jobs.config import load
 
     config, _ = load(
@@ -325,7 +197,8 @@ def _load(
     return config
 
 
-def _console() -> Console:
+def make_console() -> Console:
+    """Where verbs print."""
     from rich.console import Console
 
     return Console()
