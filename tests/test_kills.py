@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from command import QUICK, corpus, start, vmafarm, write_scores
+from standin.vmaf import write_standin
 
-RUN = ("run", *corpus(*QUICK, "--run", "r", "--set", "slices.count=3", "--set", "extract.flush_every=2"))
+CUT = ("--run", "r", "--set", "slices.count=3", "--set", "extract.flush_every=2")
+RUN = ("run", *corpus(*QUICK, *CUT))
 TABLE = Path("runs/full_features_r.parquet")
 CLIPS = 16
 
@@ -52,6 +54,25 @@ def test_four_kills_at_random_moments_change_no_byte(
         process.communicate()
     vmafarm(*RUN, cwd=folder)
     assert (folder / TABLE).read_bytes() == expected
+
+
+def test_kills_change_no_byte_with_the_fork_on_cuda_either(tmp_path: Path, corpus_folder: Path) -> None:
+    program = write_standin(tmp_path / "bin")
+    engine = ("engine.kind=vmaf", f"engine.vmaf={program}", "engine.backend=cuda", "engine.plan=identity")
+    command = ("run", *corpus(*CUT, *(option for setting in engine for option in ("--set", setting))))
+    expected = shutil.copytree(corpus_folder, tmp_path / "undisturbed")
+    started = time.monotonic()
+    vmafarm(*command, cwd=expected)
+    seconds = time.monotonic() - started
+    moments = random.Random(5)
+    folder = shutil.copytree(corpus_folder, tmp_path / "w")
+    for _ in range(5):
+        process = start(*command, cwd=folder)
+        time.sleep(moments.uniform(0, seconds))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    vmafarm(*command, cwd=folder)
+    assert (folder / TABLE).read_bytes() == (expected / TABLE).read_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

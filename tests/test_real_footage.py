@@ -12,7 +12,8 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
-from command import QUICK, corpus, table, vmafarm, write_scores
+from command import corpus, table, vmafarm, write_scores
+from standin.vmaf import write_standin
 
 from jobs.schema import COLUMNS, FEATURES, identity_value
 
@@ -30,35 +31,44 @@ class Footage:
     identity: dict[str, dict[str, float]]
 
 
-def _score(base: Path, ffmpeg: Path) -> Footage:
+def _score(base: Path, engine: str) -> Footage:
     write_scores(base / "scores.csv", [f"{name}.mp4" for name in NAMES])
+    given = ["engine.kind=ffmpeg"]
+    if engine != "ffmpeg":
+        program = write_standin(base / "bin")
+        given = ["engine.kind=vmaf", f"engine.vmaf={program}", f"engine.backend={engine}"]
+    settings = [option for setting in given for option in ("--set", setting)]
     tables = {}
     for plan in ("full", "identity"):
-        options = corpus("--run", plan, *QUICK, "--set", f"engine.plan={plan}")
+        options = corpus("--run", plan, *settings, "--set", f"engine.plan={plan}")
         vmafarm("run", *options, cwd=base, seconds=1500)
         rows = table(base / f"runs/full_features_{plan}.parquet").to_pylist()
         tables[plan] = {row["clip_name"].removesuffix(".mp4"): row for row in rows}
     return Footage(base / "clips", tables["full"], tables["identity"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["ffmpeg", "cpu", "cuda"])
 def first_frames(
-    tmp_path_factory: pytest.TempPathFactory, clips: Callable[[str], Path], ffmpeg: Path
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    clips: Callable[[str], Path],
 ) -> Footage:
+    """Scored by the embedded engine, and by the fork's command line on its two backends."""
     base = tmp_path_factory.mktemp("first_frames")
     (base / "clips").mkdir()
     for name in NAMES:
         shutil.copy(clips(f"{name}_12.mp4"), base / "clips" / f"{name}.mp4")
-    return _score(base, ffmpeg)
+    return _score(base, request.param)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Path) -> Footage:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Footage:
+    """Scored by the embedded engine."""
     base = tmp_path_factory.mktemp("whole")
     (base / "clips").mkdir()
     for name in NAMES:
         shutil.copy(media.real_clip(name), base / "clips" / f"{name}.mp4")
-    return _score(base, ffmpeg)
+    return _score(base, "ffmpeg")
 
 
 def _plain_run(
