@@ -168,7 +168,8 @@ def test_two_runs_at_once_do_not_touch_each_other(site: Site, expected: bytes) -
     site.submit("two")
     said = site.vmafarm("cancel", "--run", "one")
     assert "cancelled" in said
-    assert not site.queued("one")
+    site.wait("one", lambda status: not site.queued("one"), seconds=60)
+    assert not site.table("one").exists()
     assert site.wait_for_table("two") == expected
     site.vmafarm("retry", "--run", "one", *site.slurm)
     assert site.wait_for_table("one") == expected
