@@ -61,14 +61,14 @@ def first_frames(
     return _score(base, request.param)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Footage:
-    """Scored by the embedded engine."""
+@pytest.fixture(scope="module", params=["ffmpeg", "cuda"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Footage:
+    """Scored by the embedded engine, and by the fork's command line in CUDA's two passes."""
     base = tmp_path_factory.mktemp("whole")
     (base / "clips").mkdir()
     for name in NAMES:
         shutil.copy(media.real_clip(name), base / "clips" / f"{name}.mp4")
-    return _score(base, "ffmpeg")
+    return _score(base, request.param)
 
 
 def _plain_run(
