@@ -13,7 +13,6 @@ from jobs.process import Finished, Stop, run
 from jobs.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 
 PROBE_SIDE = 240
-PROBE_FRAMES = 2
 PROBE_SECONDS = 120.0
 """Start-up of a GPU driver on a busy node can take a minute."""
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
