@@ -29,12 +29,12 @@ $(VENV)/.setup: requirements.lock pyproject.toml
 	  { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment"; \
 	    echo "  install its venv module (Debian, Ubuntu: python3-venv)"; exit 3; }
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 
 run: $(VENV)/.setup ## the main job on this machine; without CLIPS and SCORES on a demo corpus
