@@ -112,7 +112,7 @@ def _quiet(element: Any, config: Config) -> ElementResult:
     stop = element.Stop()
     work = element._Element(ElementSpec(config.model_dump(), (0,)), stop)
     work.run()
-    result: ElementResult = work.result(0)
+    result: ElementResult = work.end()
     return result
 
 

@@ -117,11 +117,13 @@ def test_cancel_names_the_jobs(cluster):
 
 def test_partitions_of_several_kinds_of_nodes_have_all_their_resources(cluster):
     cluster.set_partitions(
-        "cpu|cpu*|infinite|(null)", "gpu|gpu|1-00:00:00|gpu:a100:4", "gpu|gpu|1-00:00:00|gpu:v100:2"
+        "cpu|cpu*|infinite|32+|8|(null)",
+        "gpu|gpu|1-00:00:00|64|4|gpu:a100:4",
+        "gpu|gpu|1-00:00:00|96|2|gpu:v100:2",
     )
     assert Slurm().partitions() == {
-        "cpu": Partition("cpu", True, None, ""),
-        "gpu": Partition("gpu", False, 1440, "gpu:a100:4,gpu:v100:2"),
+        "cpu": Partition("cpu", True, None, "", 32, 8),
+        "gpu": Partition("gpu", False, 1440, "gpu:a100:4,gpu:v100:2", 96, 6),
     }
 
 

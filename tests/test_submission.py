@@ -10,24 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.container import container_python
 from jobs.errors import UsageError
+from jobs.layout import split
 from jobs.run_folder import RunFolder
+from jobs.sbatch import check_request, depend_on, merge_parameters, sbatch_parameters
 from jobs.settings import SlurmMergeSection, SlurmSection
 from jobs.slurm import Partition
-from jobs.submission import (
-    Array,
-    Submission,
-    check_request,
-    container_python,
-    depend_on,
-    merge_parameters,
-    new_submission,
-    note_job,
-    read_submissions,
-    run_job_name,
-    sbatch_parameters,
-    split,
-)
+from jobs.submission import Array, Submission, new_submission, note_job, read_submissions, run_job_name
 
 FOLDER = RunFolder(Path("/data/runs"), "demo")
 PARTITIONS = {
@@ -38,7 +28,10 @@ PARTITIONS = {
 
 
 def make_submission(number=1, slices=(3, 7, 8, 9)):
-    return Submission(number, "vmafarm-demo-0123456789", slices, "1.0", "", "", {"slurm.time": 60})
+    elements = tuple((number,) for number in slices)
+    return Submission(
+        number, "vmafarm-demo-0123456789", elements, "1.0", "", "", "ffmpeg", {"slurm.time": 60}
+    )
 
 
 def refusal(call, *arguments, **options):
@@ -71,16 +64,17 @@ def test_the_corpus_of_1523_slices_takes_two_arrays_where_1001_is_the_limit():
     assert split(1000, 1001) == [(0, 1000)]
 
 
-def test_an_index_leads_to_its_slice_and_a_job_without_one_to_its_only_slice():
-    arrays = (Array("11", 0, 0, 2), Array("12", 0, 2, 1), Array("13", 0, 3, 1), Array("14", 1, 0, 4))
-    submission = Submission(1, "n", (3, 7, 8, 9), "1.0", "", "", {}, arrays, "15")
-    assert [submission.slice_of("11", i) for i in range(2)] == [3, 7]
-    assert submission.slice_of("12", 0) == 8
-    assert submission.slice_of("13", None) == 9
-    assert [submission.slice_of("14", i) for i in range(4)] == [3, 7, 8, 9]
-    assert submission.slice_of("15", None) is None
-    assert submission.slice_of("99", 0) is None
-    assert submission.jobs() == ["11", "12", "13", "14", "15"]
+def test_an_index_leads_to_its_slices_in_the_first_round_and_to_a_share_later():
+    arrays = (Array("11", 0, 0, 2), Array("12", 0, 2, 1), Array("14", 1, 0, 2))
+    submission = Submission(
+        1, "n", ((3,), (7, 9), (8,)), "1.0", "", "", "ffmpeg", {}, arrays=arrays, merge_job="15"
+    )
+    assert submission.slices == (3, 7, 8, 9)
+    assert [submission.slices_of("11", i) for i in range(2)] == [(3,), (7, 9)]
+    assert submission.slices_of("12", 0) == submission.slices_of("12", None) == (8,)
+    assert [submission.slices_of("14", i) for i in range(2)] == [(3, 8), (7, 9)]
+    assert submission.slices_of("15", None) == submission.slices_of("99", 0) == ()
+    assert submission.jobs() == ["11", "12", "14", "15"]
 
 
 def test_without_an_image_elements_run_with_this_python():
@@ -250,7 +244,7 @@ def test_the_record_comes_back_whole_and_its_immutable_part_stays_as_it_was(tmp_
     new_submission(folder, make_submission())
     record = folder.submissions / "00001.json"
     before = record.read_bytes()
-    assert json.loads(before)["slices"] == [3, 7, 8, 9]
+    assert json.loads(before)["elements"] == [[3], [7], [8], [9]]
     assert read_submissions(folder) == [make_submission()]
     array = Array("11", 0, 0, 4)
     note_job(folder, 1, vars(array))

@@ -16,10 +16,11 @@ from jobs import apptainer
 from jobs import submit as submit_module
 from jobs.config import Config
 from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.prepare import check_image
 from jobs.queue import merge_on_node
 from jobs.slurm import Slurm
 from jobs.submission import Array, read_submissions
-from jobs.submit import cancel, check_image, submit
+from jobs.submit import cancel, submit
 from jobs.toolkit import version
 from jobs.work import ElementSpec
 
@@ -65,8 +66,10 @@ def test_each_round_waits_for_the_one_before_and_the_merge_for_all(cluster, runs
     run = planned(runs, parallelism=3, rounds=3)
     submitted = submit(run.config, Slurm())
     assert list(cluster.scripts) == ["11", "12", "13", "14"]
-    for job in ("11", "12", "13"):
-        assert "\n#SBATCH --array=0-4%3\n" in cluster.scripts[job]
+    assert "\n#SBATCH --array=0-4%3\n" in cluster.scripts["11"]
+    for job in ("12", "13"):  # no more elements than run at the same time
+        assert "\n#SBATCH --array=0-2%3\n" in cluster.scripts[job]
+    assert slices_of(run, "12", 3) == slices_of(run, "13", 3) == [0, 3, 1, 4, 2]
     assert "dependency" not in cluster.options("11")
     assert "\n#SBATCH --dependency=afterany:11\n" in cluster.scripts["12"]
     assert "\n#SBATCH --dependency=afterany:12\n" in cluster.scripts["13"]
@@ -147,19 +150,19 @@ def test_1523_slices_are_cut_into_arrays_that_the_cluster_takes(cluster, runs):
     assert slices_of(run, "11", 761) + slices_of(run, "12", 762) == list(range(1523))
     assert cluster.options("13")["dependency"] == "afterany:11:12"
     assert submitted.submission.arrays == (Array("11", 0, 0, 761), Array("12", 0, 761, 762))
-    assert submitted.submission.slice_of("12", 0) == 761
-    assert submitted.lines()[-1].startswith("2 arrays a round: the cluster's MaxArraySize")
+    assert submitted.submission.slices_of("12", 0) == (761,)
+    assert submitted.lines()[-1].startswith("2 arrays: the cluster's MaxArraySize")
 
 
-def test_each_array_of_the_second_round_waits_for_all_of_the_first(cluster, runs):
+def test_a_later_round_waits_for_all_arrays_of_the_one_before(cluster, runs):
     cluster.set_max_array_size(3)
     run = planned(runs)
     submit(run.config, Slurm())
     assert [cluster.options(job).get("dependency") for job in cluster.scripts] == [
-        None, None, None, "afterany:11:12:13", "afterany:11:12:13", "afterany:11:12:13",
-        "afterany:11:12:13:14:15:16",
+        None, None, None, "afterany:11:12:13", "afterany:11:12:13:14",
     ]  # fmt: skip
-    assert slices_of(run, "14", 1) + slices_of(run, "15", 2) + slices_of(run, "16", 2) == list(range(5))
+    assert slices_of(run, "11", 1) + slices_of(run, "12", 2) + slices_of(run, "13", 2) == list(range(5))
+    assert slices_of(run, "14", 2) == [0, 2, 4, 1, 3]
 
 
 def test_a_pickle_holds_what_an_element_needs_wherever_it_starts(cluster, runs, monkeypatch):
@@ -185,7 +188,7 @@ def test_one_slice_is_a_single_job_whose_element_has_no_index(cluster, runs):
     assert "--array" not in cluster.scripts["11"] + submitted.script
     loaded = DelayedSubmission.load(run.folder.logs / "11_submitted.pkl")
     assert loaded.args[0].slices == (3,)
-    assert submitted.submission.slice_of("11", None) == 3
+    assert submitted.submission.slices_of("11", None) == (3,)
     cluster.set_queue((name_of(run), "11|11|N/A|RUNNING|None|node1"))
     error = refusal(UsageError, submit, run.config, Slurm(), again=True)
     assert error.message == "everything that is missing waits or runs: slices 3"
@@ -297,7 +300,7 @@ def test_an_sbatch_that_fails_leaves_the_jobs_before_it_noted(cluster, runs, cap
     assert error.message == (
         "sbatch refuses: sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
     )
-    assert error.hint.startswith("a limit of your account or QOS: fewer or larger slices")
+    assert error.hint.startswith("a limit of your account or QOS: slurm.max_jobs makes slices share")
     stated = f"\nqueued before that: {before}; vmafarm cancel removes them"
     assert error.hint.endswith(stated) if before else "queued" not in error.hint
     (record,) = read_submissions(run.folder)
@@ -451,7 +454,7 @@ def test_the_command_submits_asks_and_cancels(cluster, tmp_path):
     assert command.vmafarm("cancel", cwd=tmp_path).stdout == "no jobs of this run wait or run\n"
     dry = command.vmafarm("retry", "--dry-run", cwd=tmp_path).stdout
     assert "#SBATCH --array=0-2%3" in dry
-    assert dry.endswith("arrays a round: 1; nothing queued (--dry-run)\n")
+    assert dry.endswith("elements of each array: round 1: 3; round 2: 3\nnothing queued (--dry-run)\n")
     cluster.fail("sbatch", "sbatch: error: Batch job submission failed: Access denied")
     failed = command.vmafarm("retry", cwd=tmp_path, status=3)
     assert failed.stderr.startswith("error: sbatch refuses: sbatch: error: Batch job submission failed: Acc")
