@@ -54,7 +54,12 @@ keep_away() {
     nodes=$(cd "$run/broken_nodes" && printf '%s,' [A-Za-z0-9]*)$exclude
     jobs=$(timeout 60 squeue --noheader --user "$(id -un)" --name "$name" --states PENDING --format %F) || return 1
     for job in $(printf '%s\n' "$jobs" | sort -u); do
-        timeout 60 scontrol update "JobId=$job" "ExcNodeList=${nodes%,}" || return 1
+        # Of an array it fails for those elements that run already, and says so line by line.
+        if ! answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=${nodes%,}" 2>&1) &&
+            { [ -z "$answer" ] || echo "$answer" | grep -qv -e 'no longer pending' -e 'No error'; }; then
+            say "scontrol: $answer"
+            return 1
+        fi
         say "job $job keeps away from ${nodes%,}"
     done
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from time import sleep
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -105,4 +105,4 @@ def _wait(prepared: Prepared, slurm: Slurm, job: str, say: Callable[[str], None]
                 told = state
         if gone >= _GONE:
             return record
-        time.sleep(_POLL_SECONDS)
+        sleep(_POLL_SECONDS)

@@ -55,9 +55,9 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """For a terminal of 80 columns."""
-        hours = f"{self.core_hours:,.1f} core hours"
+        hours = f"{_hours(self.core_hours)} core hours"
         if self.gpu_hours:
-            hours += f", {self.gpu_hours:,.1f} GPU hours"
+            hours += f", {_hours(self.gpu_hours)} GPU hours"
         return [
             f"measured on {self.cost.clips:,} clips: {self.cost.seconds:.2f} s of an element for a clip",
             f"estimate for {self.clips:,} clips: {hours},",
@@ -118,3 +118,7 @@ def gpus_of(section: SlurmSection) -> int:
         return section.gpus
     parts = [part for part in section.gres.split(",") if part.startswith("gpu")]
     return sum(int(found[1]) if (found := re.search(r":(\d+)$", part)) else 1 for part in parts)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.3f}"

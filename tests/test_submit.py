@@ -15,8 +15,11 @@ from submitit.core.utils import DelayedSubmission
 from jobs import apptainer
 from jobs import submit as submit_module
 from jobs.config import Config
+from jobs.container import containers_folder
 from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.nodes import mark_broken
 from jobs.prepare import check_image
+from jobs.provenance import freeze
 from jobs.queue import merge_on_node
 from jobs.slurm import Slurm
 from jobs.submission import Array, read_submissions
@@ -404,6 +407,106 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
     assert {str(runs), f"{clips}:{clips}:ro", str(image)} <= set(words[at:])
     assert words[-5:-1] == ["/opt/venv/bin/python", "-u", "-m", "submitit.core._submit"]
     assert submitted.command in start
+
+
+def test_auto_is_the_engine_of_the_image_and_the_elements_get_its_name(cluster, tmp_path, runs):
+    image = write_sif(tmp_path / "x.sif")
+    cluster.add_apptainer(version(), engine="vmaf")
+    run = planned(runs, image=str(image))
+    run.folder.provenance.unlink(missing_ok=True)
+    submitted = submit(run.config, Slurm())
+    assert submitted.submission.engine == "vmaf"
+    assert submitted.submission.settings["engine.kind"] == "vmaf"
+    (spec,) = DelayedSubmission.load(run.folder.logs / "11_0_submitted.pkl").args
+    assert spec.config["engine"]["kind"] == "vmaf"
+
+
+def test_an_image_with_another_engine_than_the_runs_is_refused(cluster, tmp_path, runs):
+    image = write_sif(tmp_path / "x.sif")
+    cluster.add_apptainer(version(), engine="vmaf")
+    run = planned(runs, image=str(image))
+    freeze(run.folder.provenance, run.provenance)
+    error = refusal(UsageError, submit, run.config, Slurm())
+    assert error.message == (
+        f'"demo" was begun with the engine ffmpeg; {image} has vmaf, whose rows cannot be mixed with those'
+    )
+    assert not cluster.scripts
+
+
+def test_an_image_that_does_not_say_its_engine_is_refused(cluster, tmp_path, runs):
+    image = write_sif(tmp_path / "x.sif")
+    cluster.add_apptainer(version(), engine="INFO: welcome")
+    run = planned(runs, image=str(image))
+    assert (
+        "which engine it has: INFO: welcome" in refusal(UnavailableError, submit, run.config, Slurm()).message
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "staged"),
+    [
+        ({}, True),  # 32 processors, one each
+        ({"cpus": 4}, False),
+        ({"cpus": 4, "stage": "yes"}, True),
+        ({"stage": "no"}, False),
+        ({"parallelism": 8}, False),
+        ({"partition": "gpu", "gpus": 1}, False),  # four GPUs a node
+    ],
+)
+def test_the_image_is_copied_to_nodes_on_which_many_elements_start(cluster, tmp_path, runs, keys, staged):
+    cluster.add_apptainer(version())
+    image = write_sif(tmp_path / "x.sif")
+    run = planned(runs, image=str(image), **{"cpus": 1, **keys})
+    submitted = submit(run.config, Slurm())
+    script = cluster.scripts["11"]
+    assert ("--stage /tmp" in script) is staged
+    assert (submitted.submission.image_digest.removeprefix("sha256:") in script) is staged
+
+
+def test_nodes_that_failed_are_excluded_from_then_on(cluster, runs):
+    run = planned(runs, exclude="node[1-2]")
+    mark_broken(run.folder, "node7", "no driver")
+    mark_broken(run.folder, "node5", "a full disk")
+    submit(run.config, Slurm())
+    assert cluster.options("11")["exclude"] == "node[1-2],node5,node7"
+    assert "--max-broken 2 --exclude 'node[1-2],node5,node7'" in cluster.scripts["11"]
+
+
+def test_where_many_nodes_fail_the_nodes_are_not_to_blame(cluster, runs):
+    run = planned(runs)
+    for node in ("node1", "node2", "node3"):  # of eight
+        mark_broken(run.folder, node, "no such model")
+    error = refusal(UsageError, submit, run.config, Slurm())
+    assert error.message.startswith(
+        "3 nodes have failed, more than 2: probably not the nodes are to blame; no"
+    )
+    assert "no such model" in error.message
+    assert str(run.folder.broken_nodes) in error.hint
+    assert not cluster.scripts
+
+
+def test_a_limit_of_submitted_jobs_is_kept(cluster, runs):
+    cluster.set_limits(associations="20|normal", qos="normal|9\nlong|3")
+    cluster.set_queue((name_of(planned(runs, 12)), "7|7|N/A|RUNNING|None|node1"))
+    run = planned(runs.parent / "others", 12)
+    submitted = submit(run.config, Slurm())
+    # Nine, and all of the user's jobs count: here squeue shows none, for it is asked for no name.
+    assert [len(submitted.submission.elements), cluster.options("12")["array"]] == [4, "0-3%4"]
+    assert slices_of(run, "11", 4) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+    tight = refusal(UsageError, submit, planned(runs.parent / "more", 12, max_jobs=2).config, Slurm())
+    assert tight.message.startswith("2 more jobs may be in the queue, but 3 are needed")
+
+
+def test_the_starter_is_the_submissions_own_copy(cluster, runs):
+    run = planned(runs)
+    submit(run.config, Slurm())
+    starter = run.folder.submissions / "00001.sh"
+    assert starter.read_text() == (containers_folder() / "element.sh").read_text()
+    words = shlex.split(next(line for line in cluster.scripts["11"].splitlines() if line.startswith("srun ")))
+    assert words[words.index("sh") + 1] == str(starter.absolute())
+    merge = next(line for line in cluster.scripts["13"].splitlines() if line.startswith("srun "))
+    assert "element.sh" not in merge
+    assert str(starter) not in merge
 
 
 def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):
