@@ -14,8 +14,9 @@ import submitit
 
 from jobs.config import Config
 from jobs.durable import make_folder
-from jobs.element import ElementResult, ElementSpec, run_element
+from jobs.element import ElementResult, ElementSpec
 from jobs.errors import UnavailableError, show
+from jobs.with_clips import run_with_clips
 
 _POLL_SECONDS = 0.2
 _END_SECONDS = 60.0
@@ -55,7 +56,7 @@ def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) 
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
     with _interrupts_ignored():
-        jobs = [executor.submit(run_element, spec) for spec in groups]
+        jobs = [executor.submit(run_with_clips, spec) for spec in groups]
     try:
         while not all(job.done() for job in jobs):
             watch()
