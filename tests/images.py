@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jobs.mounts import mounts_below
+from jobs.mounts import mounts_below, unmount_below
 
 
 def make_image(folder: Path, image: Path) -> Path:
@@ -31,7 +31,7 @@ def write_header(image: Path, *, magic: bytes = b"hsqs", version: tuple[int, int
 
 @functools.cache
 def no_mounts_here() -> str:
-    """Why images cannot be made and mounted on this machine, by trying it without our code; or ""."""
+    """Why images cannot be made and mounted on this machine, by trying it; or ""."""
     for program in ("mksquashfs", "squashfuse"):
         if shutil.which(program) is None:
             return f"the program {program} is not there"
@@ -47,7 +47,8 @@ def no_mounts_here() -> str:
         while not mounts_below(folder) and server.poll() is None and time.monotonic() < ends_at:
             time.sleep(0.01)
         mounted = bool(mounts_below(folder))
-        server.terminate()  # it unmounts by itself
+        unmount_below(folder)  # which also ends it; a signal could come before it handles any
+        server.terminate()
         _, said = server.communicate(timeout=20)
     return "" if mounted else f"squashfuse cannot mount here: {said.decode(errors='replace').strip()}"
 
