@@ -8,6 +8,7 @@ from pathlib import Path
 from jobs.errors import UsageError, show
 from jobs.run_folder import RunFolder
 from jobs.settings import SlurmSection
+from jobs.squashfs import image_bind, is_squashfs
 
 STARTER = "element.sh"
 PYTHON = "/opt/venv/bin/python"
@@ -33,7 +34,8 @@ def container_python(
     folder
         The run; its root is bound writable, at its own path.
     clips
-        Folder of the clips; bound read-only, at its own path.
+        Folder of the clips, bound read-only at its own path; or an image of it, whose content is bound
+        at `jobs.squashfs.CONTAINER_CLIPS`.
     scratch
         Folder for temporary files on the node, or "".
     python
@@ -46,7 +48,8 @@ def container_python(
     """
     if not section.image:
         return [python]
-    binds = [f"{_bindable(folder.root.absolute())}", f"{_bindable(clips)}:{clips}:ro"]
+    bind = image_bind(_bindable(clips)) if is_squashfs(clips) else f"{_bindable(clips)}:{clips}:ro"
+    binds = [str(_bindable(folder.root.absolute())), bind]
     if scratch:
         binds.append(str(_bindable(Path(scratch).absolute())))
     command = ["apptainer", "exec", "--no-home", "--pwd", "/"]

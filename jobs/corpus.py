@@ -68,7 +68,7 @@ class Joined:
     counts: Counts
 
 
-def list_clips(folder: Path) -> Clips:
+def list_clips(folder: Path, image: Path | None = None) -> Clips:
     """Find the clips below a folder in one scan; no file is opened.
 
     Links to files are followed, links to folders are not (they can form loops), hidden files and
@@ -78,6 +78,8 @@ def list_clips(folder: Path) -> Clips:
     ----------
     folder
         Searched with its subfolders.
+    image
+        Whose content is mounted there; errors name it in place of the folder.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def list_clips(folder: Path) -> Clips:
         It, or a folder in it, cannot be read.
     """
     hint = "name the folder of the clips: corpus.clips, or CLIPS= with make"
-    shown = show(str(folder))
+    shown = show(str(image or folder))
     try:
         mode = folder.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -101,7 +103,7 @@ def list_clips(folder: Path) -> Clips:
         raise UnavailableError(f"cannot read the clips folder {shown}: {error.strerror}", hint) from None
     if not stat.S_ISDIR(mode):
         raise UsageError(f"{shown}: not a folder, expected the folder of the clips", hint)
-    scan = _Scan(str(folder))
+    scan = _Scan(str(folder), str(image or ""))
     scan.run()
     if not scan.sizes:
         others = [line for line in scan.counts().lines() if not line.endswith(" 0")]
@@ -123,8 +125,9 @@ def list_clips(folder: Path) -> Clips:
 class _Scan:
     """One walk through a folder."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, image: str) -> None:
         self.root = root
+        self.image = image
         self.real = os.path.realpath(root).rstrip("/") + "/"
         self.sizes: dict[str, int] = {}
         self.others: dict[str, list[str]] = {}
@@ -147,9 +150,13 @@ class _Scan:
                         if entry.is_dir(follow_symlinks=False) and kind in ("", "clip_folders"):
                             folders.append(name + "/")
             except OSError as error:
+                found, where = str(error.filename or path), "the clips folder"
+                hint = "make it readable, or move it out of the clips folder"
+                if self.image:  # permissions do not count there
+                    found, where = found.removeprefix(self.root + "/") or "/", self.image
+                    hint = "the image is damaged: make or copy it again"
                 raise UnavailableError(
-                    f"cannot read {show(error.filename or path)} in the clips folder: {error.strerror}",
-                    "make it readable, or move it out of the clips folder",
+                    f"cannot read {show(found)} in {show(where)}: {error.strerror}", hint
                 ) from None
 
     def _classify(self, entry: os.DirEntry[str], name: str) -> str:

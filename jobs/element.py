@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ from jobs.process import Stop, Stopped, die_with
 from jobs.provenance import Provenance, freeze
 from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
+from jobs.squashfs import mounted
 from jobs.work import (
     ElementResult,
     ElementSpec,
@@ -122,7 +124,11 @@ class _Element:
         )
         with ExitStack() as stack:
             with _on_this_node():
-                check_visible(todo, self._config.corpus.clips)
+                # Mounted by the element itself: the clips are there for as long as it lives.
+                place = Path(self._config.corpus.clips)
+                clips = stack.enter_context(mounted(place, extract.scratch, lost=self._stop.set))
+                todo = [replace(clip, path=clips / clip.name) for clip in todo]
+                check_visible(todo, clips)
                 engine = make_engine(self._config.engine)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
                 info = engine.probe(scratch, self._stop)

@@ -26,6 +26,7 @@ from jobs.manifest import (
 from jobs.run_folder import RunFolder
 from jobs.scores import read_scores
 from jobs.slices import balance, sample, slice_count
+from jobs.squashfs import mounted
 
 __all__ = ["Manifest", "Plan", "load_manifest", "manifest_digest", "plan", "read_frozen", "with_frozen"]
 
@@ -186,7 +187,7 @@ def with_frozen(config: Config) -> Config:
 def _freeze(config: Config, limit: int | None) -> dict[str, Any]:
     values = frozen(config)
     for key, what, option in (
-        ("corpus.clips", "the folder of the clips", "--clips DIR, CLIPS=DIR with make"),
+        ("corpus.clips", "the folder of the clips, or an image of it", "--clips DIR, CLIPS=DIR with make"),
         ("corpus.scores", "the CSV file of scores", "--scores FILE, SCORES=FILE with make"),
     ):
         path = str(values[key])
@@ -209,7 +210,10 @@ def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:
         mos_min=config.corpus.mos_min,
         mos_max=config.corpus.mos_max,
     )
-    joined = join(list_clips(Path(values["corpus.clips"])), scores)
+    path = Path(values["corpus.clips"])
+    with mounted(path, config.extract.scratch) as folder:
+        clips = list_clips(folder, None if folder == path else path)
+    joined = join(clips, scores)
     return settle_missing(joined, config.corpus.missing_mos)
 
 

@@ -26,6 +26,7 @@ from jobs.sbatch import check_request, chosen
 from jobs.settings import SlurmSection
 from jobs.sif import check_sif, read_digest
 from jobs.slurm import Partition, Slurm, explain
+from jobs.squashfs import inside
 from jobs.submission import Submission, new_submission, next_number, run_job_name, starter_path
 from jobs.toolkit import version
 
@@ -120,6 +121,10 @@ def prepare(config: Config, slurm: Slurm) -> Prepared:
     python = container_python(
         section, folder, Path(config.corpus.clips), config.extract.scratch, sys.executable
     )
+    settings = {key: value for key, value in flat(config).items() if not key.startswith("corpus.")}
+    if section.image:  # where the container has them
+        clips = str(inside(Path(config.corpus.clips)))
+        config = config.model_copy(update={"corpus": config.corpus.model_copy(update={"clips": clips})})
     return Prepared(
         config=config,
         manifest=manifest,
@@ -130,7 +135,7 @@ def prepare(config: Config, slurm: Slurm) -> Prepared:
         python=python,
         max_array_size=slurm.max_array_size(),
         max_broken=max_broken,
-        settings={key: value for key, value in flat(config).items() if not key.startswith("corpus.")},
+        settings=settings,
     )
 
 

@@ -20,6 +20,8 @@ _PRCTL.argtypes = (ctypes.c_int, ctypes.c_ulong)
 _DIE_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGKILL))
 """Runs in the child between fork and exec, where a lock that another thread held stays locked for
 ever: so it is C alone. A line of Python there, traced by a coverage tool, was seen to hang."""
+HANG_UP_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
+"""The same for a child that has something to clean up."""
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
 _POLL_SECONDS = 0.1

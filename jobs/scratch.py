@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import UnavailableError, show
+from jobs.mounts import unmount_below
 
 _PREFIX = "vmafarm-"
 _LOCK = ".lock"
@@ -22,8 +23,9 @@ _YOUNG_SECONDS = 60.0
 def scratch_folder(parent: str) -> Iterator[Path]:
     """Make a private folder (0700), and remove it at the end.
 
-    Folders that killed elements left behind in the same place are removed at the start: their
-    owner holds a lock for as long as it lives, which the kernel releases whatever happens.
+    Folders that killed elements left behind in the same place are removed at the start, and what was
+    mounted in them is unmounted: their owner holds a lock for as long as it lives, which the kernel
+    releases whatever happens.
 
     Parameters
     ----------
@@ -51,7 +53,7 @@ def scratch_folder(parent: str) -> Iterator[Path]:
         _sweep(place, folder)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(lock)
 
 
@@ -67,8 +69,13 @@ def _sweep(place: Path, own: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         except OSError:
             pass
         finally:
             os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    if unmount_below(folder):  # else the next sweep tries again; what is mounted is not ours to delete
+        shutil.rmtree(folder, ignore_errors=True)

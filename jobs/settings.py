@@ -32,7 +32,9 @@ class RunSection(_Section):
 class CorpusSection(_Section):
     """The clips and their opinion scores."""
 
-    clips: str = Field("", description="folder of the clips, searched with its subfolders")
+    clips: str = Field(
+        "", description="folder of the clips, searched with its subfolders, or a SquashFS image of it"
+    )
     scores: str = Field("", description="CSV file with a header: clip name and mean opinion score")
     name_column: str = Field("", description="its column of names; empty: clip_name, video_name, ...")
     mos_column: str = Field("", description="its column of scores; empty: mos, else video_score, ...")

@@ -117,12 +117,12 @@ def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
     return [todo[at] for at in sample([clip.name for clip in todo], limit)]
 
 
-def check_visible(todo: Sequence[Clip], folder: str) -> None:
+def check_visible(todo: Sequence[Clip], folder: Path) -> None:
     """Raise NodeBrokenError where none of the clips is to be seen: a folder that is not mounted here."""
     if todo and not any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
         raise NodeBrokenError(
-            f"the clips are not to be seen on this node: {show(folder)} "
-            + ("holds none of them" if Path(folder).is_dir() else "is not there"),
+            f"the clips are not to be seen on this node: {show(str(folder))} "
+            + ("holds none of them" if folder.is_dir() else "is not there"),
             "it must be there under the same path on every node: is it mounted? (slurm.exclude, slurm.binds)",
         )
 

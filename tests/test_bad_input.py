@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import QUICK, corpus, table, vmafarm, write_scores
+from command import QUICK, corpus, start, table, vmafarm, write_scores
+from images import make_image, no_mounts_here, servers_of, write_header
+
+from jobs import squashfs
+from jobs.config import load
+from jobs.errors import UnavailableError
+from jobs.plan import plan
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "errors.md"
 RUN = ("run", *corpus(*QUICK, "--run", "r", "--set", "extract.retries=0"))
@@ -36,6 +44,20 @@ def _no_clips(folder: Path) -> None:
 def _empty_folder(folder: Path) -> None:
     _no_clips(folder)
     (folder / "clips").mkdir()
+
+
+def _file_of_clips(folder: Path) -> None:
+    _no_clips(folder)
+    (folder / "clips").write_text("a.mp4\nb.mp4\n")
+
+
+def _cut_image(folder: Path) -> None:
+    _no_clips(folder)
+    image = write_header(folder / "clips")
+    os.truncate(image, 96)
+    with image.open("r+b") as file:
+        file.seek(40)
+        file.write((4096).to_bytes(8, "little"))
 
 
 def _scores(text: str) -> Callable[[Path], None]:
@@ -62,6 +84,8 @@ HEADER = "video_name,video_score\n"
 PLANNING = {
     "a folder of clips that is not there": (_no_clips, 2, "clips"),
     "a folder without clips": (_empty_folder, 2, "clips"),
+    "a file of clips that is no SquashFS image": (_file_of_clips, 2, "expected the folder of the clips, or"),
+    "an image of clips that is cut": (_cut_image, 3, "96 bytes, expected 4,096"),
     "no scores file": (_no_scores, 2, "scores.csv"),
     "a scores file without the columns": (_scores("name,stars\na.mp4,3\n"), 2, '"name", "stars"'),
     "one name with two different scores": (
@@ -80,6 +104,78 @@ def test_bad_corpus(folder: Path, row: str) -> None:
     spoil(folder)
     _check(vmafarm(*RUN, cwd=folder, status=status).stderr, row, named)
     assert not list(folder.glob("runs/r/manifest.parquet"))
+
+
+def test_image_that_is_damaged(folder: Path) -> None:
+    if why := no_mounts_here():
+        pytest.skip(why)
+    row = "an image of clips that is damaged"
+    image = make_image(folder / "clips", folder / "clips.sqsh")
+    content = bytearray(image.read_bytes())
+    directories = int.from_bytes(content[72:80], "little")  # where their table begins
+    for at in range(directories + 2, directories + 20):
+        content[at] ^= 0x5A
+    image.write_bytes(content)
+    refused = vmafarm(*RUN, "--clips", "clips.sqsh", cwd=folder, status=3)
+    _check(refused.stderr, row, f"cannot read / in {image}: ")
+    assert "damaged: make or copy it again" in refused.stderr
+    assert not (folder / "runs").exists()
+
+
+def test_image_without_the_programs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_header(folder / "clips.sqsh")
+    (folder / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(folder / "bin"))
+    refused = vmafarm(*RUN, "--clips", "clips.sqsh", cwd=folder, status=3)
+    _check(refused.stderr, "an image of clips without squashfuse", "install squashfuse")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("the rest needs /dev/fuse")
+    program = folder / "bin" / "squashfuse"
+    program.write_text("#!/bin/sh\necho 'fuse: failed to exec fusermount3: No such file' >&2; exit 4\n")
+    program.chmod(0o755)
+    refused = vmafarm(*RUN, "--clips", "clips.sqsh", cwd=folder, status=3)
+    _check(refused.stderr, "an image of clips without fusermount3", "package fuse3")
+
+
+def test_image_without_the_device(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = write_header(folder / "clips.sqsh")
+    monkeypatch.setattr(squashfs, "which", lambda name: "/bin/true")
+    monkeypatch.setattr(squashfs, "_DEVICE", folder / "fuse")
+    config, _ = load(corpus__clips=str(image), corpus__scores=str(folder / "scores.csv"))
+    with pytest.raises(UnavailableError) as caught:
+        plan(config)
+    said = f"error: {caught.value.message}\n  {caught.value.hint}"
+    _check(said, "an image of clips without /dev/fuse", f"{folder / 'fuse'}, which mounting it needs, is not")
+
+
+def test_squashfuse_killed_while_clips_are_read_charges_no_clip(folder: Path) -> None:
+    if why := no_mounts_here():
+        pytest.skip(why)
+    row = "squashfuse is killed while clips are read"
+    names = [f"{i:02d}.mp4" for i in range(40)]
+    for name in names:
+        os.link(folder / "clips/a.mp4", folder / "clips" / name)
+    write_scores(folder / "scores.csv", ["a.mp4", "b.mp4", *names])
+    image = make_image(folder / "clips", folder / "clips.sqsh")
+    arguments = (*RUN, "--clips", "clips.sqsh", "--set", "extract.workers=1")
+    process = start(*arguments, cwd=folder)
+    ends_at = time.monotonic() + 60
+    while not (done := len(_done(folder))):
+        assert time.monotonic() < ends_at, "no rows come"
+        time.sleep(0.01)
+    for server in servers_of(image):
+        os.kill(server, signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    _check(said[said.index("error: ") :], row, "killed by signal 9")
+    assert done <= len(_done(folder)) < len(names)
+    again = vmafarm(*arguments, cwd=folder)
+    assert "failed" not in again.stdout
+    assert table(folder / "runs/full_features_r.parquet").num_rows == len(names) + 2
+
+
+def _done(folder: Path) -> list[bytes]:
+    return [line for path in folder.glob("runs/r/shards/*/*.done") for line in path.read_bytes().splitlines()]
 
 
 LEFT_OUT = {
