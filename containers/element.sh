@@ -1,10 +1,11 @@
 #!/bin/sh
-# usage: element.sh --run FOLDER --name JOB_NAME [--exclude NODES] [--max-broken N] [--hold SECONDS]
-#                   [--image SIF --digest SHA256 --stage FOLDER] -- COMMAND ...
+# usage: element.sh --run FOLDER --name JOB_NAME [--clips PATH] [--exclude NODES] [--max-broken N]
+#                   [--hold SECONDS] [--image SIF --digest SHA256 --stage FOLDER] -- COMMAND ...
 # Starts an element on a compute node, outside of the image: this part needs what no image has.
 #
 #   --run         the run's folder
 #   --name        name of the run's jobs
+#   --clips       what must be there before a container can have it
 #   --exclude     nodes that the run was not to use from the start
 #   --max-broken  of more broken nodes than that, not the nodes are to blame: they are not excluded
 #   --hold        where SLURM cannot be told to keep away from a broken node: stay on it so long
@@ -12,11 +13,12 @@
 #   --digest      of the image, in hexadecimal digits
 set -u
 
-run="" name="" exclude="" max_broken=1 hold=600 image="" digest="" stage=""
+run="" name="" clips="" exclude="" max_broken=1 hold=600 image="" digest="" stage=""
 while [ $# -gt 0 ]; do
     case $1 in
         --run) run=$2 ;;
         --name) name=$2 ;;
+        --clips) clips=$2 ;;
         --exclude) exclude=$2 ;;
         --max-broken) max_broken=$2 ;;
         --hold) hold=$2 ;;
@@ -45,8 +47,8 @@ count_broken() {
 mark_broken() {
     say "$1"
     mkdir -p "$run/broken_nodes" || return 0
-    printf '{"message": "%s", "at": "%s"}\n' "$1" "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" \
-        > "$run/broken_nodes/.$node.$$" && mv "$run/broken_nodes/.$node.$$" "$run/broken_nodes/$node"
+    printf '%s\n%s\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" "$1" > "$run/broken_nodes/.$node.$$" &&
+        mv "$run/broken_nodes/.$node.$$" "$run/broken_nodes/$node"
 }
 
 # Of the run's waiting jobs none shall start on a broken node any more. Fails where SLURM cannot be told.
@@ -101,6 +103,9 @@ is_sound() { [ -f "$1" ] && echo "$digest  $1" | sha256sum --check --status; }
 # Signals of SLURM reach the element as well, which then ends in order; this shell only waits for it.
 trap : USR2 TERM INT CONT
 
+if [ -n "$clips" ] && [ ! -e "$clips" ]; then
+    mark_broken "the clips are not to be seen on this node: $clips is not there"
+fi
 if is_broken; then
     say "node $node cannot do this run's work (see $run/broken_nodes): left to other nodes"
     if [ "$(count_broken)" -le "$max_broken" ] && ! keep_away; then

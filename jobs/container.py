@@ -78,6 +78,7 @@ def start_command(
     job_name: str,
     python: Sequence[str],
     *,
+    clips: str,
     max_broken: int,
     staged_digest: str = "",
 ) -> list[str]:
@@ -91,13 +92,15 @@ def start_command(
         Of the run.
     python
         As `container_python` gives it.
+    clips
+        Folder or image of the clips, on the host.
     max_broken
         Of more broken nodes than that, not the nodes are to blame.
     staged_digest
         ``sha256:...`` of the image, to have it copied to each node's own disk; "": not copied.
     """
     command = ["sh", str(starter), "--run", str(folder.path.absolute()), "--name", job_name]
-    command += ["--max-broken", str(max_broken)]
+    command += ["--clips", clips, "--max-broken", str(max_broken)]
     if section.exclude:
         command += ["--exclude", section.exclude]
     if staged_digest:

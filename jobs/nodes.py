@@ -7,10 +7,10 @@ has SLURM keep the run's waiting jobs away from it, and the next submission excl
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from jobs.durable import make_folder, replace_text
 from jobs.errors import UnavailableError
@@ -48,17 +48,21 @@ def mark_broken(folder: RunFolder, node: str, message: str) -> None:
     if _NAME.fullmatch(node) is None or path.exists():
         return
     make_folder(folder.broken_nodes)
-    facts = {"message": message, "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    replace_text(path, json.dumps(facts) + "\n")
+    # No JSON: a shell writes such files, too.
+    replace_text(path, f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{message}\n")
 
 
 def read_broken(folder: RunFolder) -> list[BrokenNode]:
     """Nodes that are kept out of a run, by name; those too that no Python could say anything of."""
     found = []
     for path in sorted(folder.broken_nodes.glob("[A-Za-z0-9]*")):
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            found.append(BrokenNode(path.name, str(facts["message"]), str(facts["at"])))
-        except (OSError, ValueError, KeyError, TypeError):
-            found.append(BrokenNode(path.name, "no reason is given", ""))
+        at, _, message = _read(path).partition("\n")
+        found.append(BrokenNode(path.name, message.strip() or "no reason is given", at))
     return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -53,6 +53,8 @@ class Prepared:
         Of the SIF, or "".
     staged
         Whether the image is copied to the nodes.
+    clips
+        Folder or image of the clips, on the host.
     python
         Command that starts Python in an element's container.
     max_array_size
@@ -69,6 +71,7 @@ class Prepared:
     version: str
     image_digest: str
     staged: bool
+    clips: str
     python: Sequence[str]
     max_array_size: int
     max_broken: int
@@ -79,7 +82,8 @@ class Prepared:
         folder = self.config.folder
         start = start_command(
             starter_path(folder, number).absolute(), self.config.slurm, folder, self.job_name, self.python,
-            max_broken=self.max_broken, staged_digest=self.image_digest if self.staged else "",
+            clips=self.clips, max_broken=self.max_broken,
+            staged_digest=self.image_digest if self.staged else "",
         )  # fmt: skip
         return Queue(self.config, shlex.join(start), shlex.join(self.python))
 
@@ -122,9 +126,10 @@ def prepare(config: Config, slurm: Slurm) -> Prepared:
         section, folder, Path(config.corpus.clips), config.extract.scratch, sys.executable
     )
     settings = {key: value for key, value in flat(config).items() if not key.startswith("corpus.")}
+    clips = config.corpus.clips
     if section.image:  # where the container has them
-        clips = str(inside(Path(config.corpus.clips)))
-        config = config.model_copy(update={"corpus": config.corpus.model_copy(update={"clips": clips})})
+        corpus = config.corpus.model_copy(update={"clips": str(inside(Path(clips)))})
+        config = config.model_copy(update={"corpus": corpus})
     return Prepared(
         config=config,
         manifest=manifest,
@@ -132,6 +137,7 @@ def prepare(config: Config, slurm: Slurm) -> Prepared:
         version=version(),
         image_digest=digest,
         staged=bool(digest) and _is_staged(section, mine),
+        clips=clips,
         python=python,
         max_array_size=slurm.max_array_size(),
         max_broken=max_broken,

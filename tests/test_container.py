@@ -76,14 +76,25 @@ def test_around_the_container_stands_what_needs_the_host():
     section = SlurmSection(image="/images/x.sif", exclude="node[1-2]", stage_folder="/local")
     command = start_command(
         Path("/data/runs/demo/submissions/00001.sh"), section, FOLDER, "name", ["apptainer", "/images/x.sif"],
-        max_broken=3, staged_digest="sha256:0a1b",
+        clips="/the clips", max_broken=3, staged_digest="sha256:0a1b",
     )  # fmt: skip
     assert command == [
         "sh", "/data/runs/demo/submissions/00001.sh", "--run", "/data/runs/demo", "--name", "name",
-        "--max-broken", "3", "--exclude", "node[1-2]",
+        "--clips", "/the clips", "--max-broken", "3", "--exclude", "node[1-2]",
         "--image", "/images/x.sif", "--digest", "0a1b", "--stage", "/local",
         "--", "apptainer", "/images/x.sif",
     ]  # fmt: skip
-    bare = start_command(Path("/x.sh"), SlurmSection(), FOLDER, "name", ["python"], max_broken=1)
-    assert bare[2:] == ["--run", "/data/runs/demo", "--name", "name", "--max-broken", "1", "--", "python"]
+    bare = start_command(Path("/x.sh"), SlurmSection(), FOLDER, "name", ["python"], clips="/c", max_broken=1)
+    assert bare[2:] == [
+        "--run",
+        "/data/runs/demo",
+        "--name",
+        "name",
+        "--clips",
+        "/c",
+        "--max-broken",
+        "1",
+        "--",
+        "python",
+    ]
     assert (containers_folder() / "element.sh").is_file()

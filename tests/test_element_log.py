@@ -16,7 +16,7 @@ def test_an_element_is_on_record_from_its_beginning_and_with_its_end(tmp_path):
     assert not began.ended_at
     log.end(ElementResult(18, {"timeout": 2}, True, 1, "too little time", "retry"), 12.5)
     (ended,) = read_elements(folder)
-    assert ended.ended_at > ended.started_at
+    assert ended.ended_at >= ended.started_at
     assert (ended.done, ended.failed, ended.seconds, ended.stopped) == (18, {"timeout": 2}, 12.5, True)
     assert (ended.exit_code, ended.message, ended.hint) == (1, "too little time", "retry")
 

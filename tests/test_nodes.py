@@ -29,6 +29,6 @@ def test_a_name_that_is_no_nodes_marks_nothing(tmp_path):
 def test_a_mark_without_a_readable_reason_still_counts(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     folder.broken_nodes.mkdir(parents=True)
-    (folder.broken_nodes / "node7").write_text("{")
+    (folder.broken_nodes / "node7").write_bytes(b"")
     (folder.broken_nodes / ".node8.123").write_text("{}")  # being written
     assert read_broken(folder) == [BrokenNode("node7", "no reason is given", "")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,8 @@ import pytest
 
 from jobs.container import STARTER, containers_folder
 from jobs.lifetime import STARTED
+from jobs.nodes import read_broken
+from jobs.run_folder import RunFolder
 
 SCRIPT = containers_folder() / STARTER
 
@@ -42,7 +43,7 @@ class Node:
     def mark(self, *nodes):
         (self.run / "broken_nodes").mkdir(exist_ok=True)
         for node in nodes:
-            (self.run / "broken_nodes" / node).write_text('{"message": "no driver", "at": ""}')
+            (self.run / "broken_nodes" / node).write_text("2025-03-01T00:00:00+00:00\nno driver\n")
 
     @property
     def broken(self):
@@ -90,8 +91,9 @@ def test_a_container_that_does_not_start_breaks_the_node_and_slurm_keeps_away(no
     ended = node.start("sh", "-c", "exit 255", options=("--exclude", "node9"))
     assert ended.returncode == 3
     assert node.broken == ["node1"]
-    facts = json.loads((node.run / "broken_nodes" / "node1").read_text())
-    assert facts["message"].startswith("the element did not start there: exit status 255")
+    (broken,) = read_broken(RunFolder(node.folder, node.run.name))
+    assert broken.message.startswith("the element did not start there: exit status 255")
+    assert broken.at.startswith("20")
     assert node.calls[1:] == [
         "scontrol update JobId=12 ExcNodeList=node1,node9",
         "scontrol update JobId=13 ExcNodeList=node1,node9",
@@ -253,3 +255,14 @@ def test_an_option_that_it_does_not_know_is_refused(node):
     ended = node.start("echo", options=("--nothing", "x"))
     assert ended.returncode == 2
     assert "unknown option --nothing" in ended.stderr
+
+
+def test_a_node_that_does_not_have_the_clips_is_broken_and_starts_nothing(node):
+    clips = node.folder / 'the "clips"\\'
+    ended = node.start("echo", "started", options=("--clips", str(clips)))
+    assert (ended.stdout, ended.returncode) == ("", 3)
+    (broken,) = read_broken(RunFolder(node.folder, node.run.name))
+    assert broken.message == f"the clips are not to be seen on this node: {clips} is not there"
+    assert "keeps away from node1" in ended.stderr
+    clips.mkdir()
+    assert node.start("echo", "started", options=("--clips", str(clips)), node="node2").stdout == "started\n"
