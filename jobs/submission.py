@@ -115,7 +115,7 @@ def split(count: int, max_array_size: int) -> list[tuple[int, int]]:
 
 
 def container_python(
-    section: SlurmSection, folder: RunFolder, clips: Path, scratch: str, python: str
+    section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str, python: str
 ) -> list[str]:
     """Command that starts Python for an element: in the image, or this one where there is none.
 
@@ -126,7 +126,7 @@ def container_python(
     folder
         The run; its root is bound writable, at its own path.
     clips
-        Folder of the clips; bound read-only, at its own path.
+        Folder of the clips; bound read-only, at its own path. None: there is none to bind.
     scratch
         Folder for temporary files on the node, or "".
     python
@@ -139,7 +139,9 @@ def container_python(
     """
     if not section.image:
         return [python]
-    binds = [f"{_bindable(folder.root.absolute())}", f"{_bindable(clips)}:{clips}:ro"]
+    binds = [f"{_bindable(folder.root.absolute())}"]
+    if clips is not None:
+        binds.append(f"{_bindable(clips)}:{clips}:ro")
     if scratch:
         binds.append(str(_bindable(Path(scratch).absolute())))
     command = ["apptainer", "exec", "--no-home", "--pwd", "/"]

@@ -1,0 +1,183 @@
+"""Checks of SLURM: what a submission would ask, without queueing anything."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.config import Config
+from jobs.doctor.finding import Finding, Machine, attempt
+from jobs.errors import UnavailableError, UsageError
+from jobs.queue import Queue
+from jobs.slurm import Slurm
+from jobs.submission import (
+    Submission,
+    check_request,
+    container_python,
+    merge_parameters,
+    sbatch_parameters,
+    split,
+)
+from jobs.toolkit import version
+
+_WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)
+"""Why a job could not start this minute; sbatch would queue it all the same."""
+
+
+def examine_slurm(config: Config, slurm: Slurm, machine: Machine, slices: int) -> list[Finding]:
+    """Check what `vmafarm submit` needs of SLURM.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    slurm
+        The cluster.
+    machine
+        This machine.
+    slices
+        Of the planned run; 0: not planned.
+    """
+    name = "SLURM"
+    if shutil.which("sbatch") is None:
+        if machine.in_image:
+            return [Finding(name, "skipped", "inside an image; ask outside, on a login node")]
+        if not (config.slurm.image or config.slurm.partition):
+            return [
+                Finding(name, "skipped", "this machine has none; vmafarm run (make run) does the work here")
+            ]
+    first = attempt(name, lambda: _check_answers(slurm))
+    if first.state == "failed":  # the others would wait, one after the other, and say the same
+        return [first]
+    return [
+        first,
+        attempt("arrays", lambda: check_arrays(slurm, slices)),
+        attempt("partition", lambda: check_partition(config, slurm)),
+        attempt("GPUs", lambda: check_gpus(config)),
+        attempt("accounting", lambda: check_accounting(slurm)),
+        attempt("elements", lambda: check_elements(config, slurm, slices)),
+        attempt("merge job", lambda: check_merge_job(config, slurm)),
+    ]
+
+
+def _check_answers(slurm: Slurm) -> Finding:
+    slurm.check()
+    return Finding("SLURM", "ok", "the controller answers")
+
+
+def check_arrays(slurm: Slurm, slices: int) -> Finding:
+    """Tell into how many arrays the run's slices are cut."""
+    largest = slurm.max_array_size()
+    message = f"MaxArraySize is {largest:,}: up to {max(1, largest - 1):,} elements an array"
+    if slices:
+        message += f", {len(split(slices, largest)):,} for the {slices:,} slices of the run"
+    return Finding("arrays", "ok", message)
+
+
+def check_partition(config: Config, slurm: Slurm) -> Finding:
+    """Compare what the jobs ask for with the cluster's partitions.
+
+    Raises
+    ------
+    UsageError
+        See `jobs.submission.check_request`.
+    """
+    partitions = slurm.partitions()
+    check_request(config.slurm, partitions)
+    default = next((found.name for found in partitions.values() if found.is_default), "")
+    name = config.slurm.partition or default
+    chosen = partitions[name].minutes if name else None
+    limit = "no time limit" if chosen is None else f"up to {chosen:,} minutes"
+    which = "the default" if name == default else f"one of {len(partitions)}"
+    if not name:
+        return Finding(
+            "partition", "warning", "slurm.partition is empty, and the cluster has no default",
+            "it has: " + ", ".join(partitions),
+        )  # fmt: skip
+    return Finding("partition", "ok", f"{name} ({which}), {limit}; {config.slurm.time} are asked for")
+
+
+def check_gpus(config: Config) -> Finding:
+    """Compare the engine's backend with the GPUs that the jobs ask for.
+
+    Raises
+    ------
+    UsageError
+        CUDA in an image without a GPU being asked for: the image gets no driver then.
+    """
+    section = config.slurm
+    asked = section.gres or (f"slurm.gpus = {section.gpus}" if section.gpus else "")
+    if config.engine.backend == "cuda" and not asked:
+        message = 'engine.backend = "cuda", but no GPU is asked for'
+        if section.image:
+            raise UsageError(message, "set slurm.gpus, or slurm.gres where the site wants that")
+        return Finding("GPUs", "warning", message, "slurm.gpus, unless slurm.extra asks for one")
+    if config.engine.backend == "cpu" and asked:
+        return Finding(
+            "GPUs", "warning", f'{asked}, but engine.backend = "cpu" uses none',
+            'engine.backend = "cuda", or no GPU',
+        )  # fmt: skip
+    return Finding("GPUs", "ok" if asked else "skipped", asked or "none are asked for")
+
+
+def check_accounting(slurm: Slurm) -> Finding:
+    """Tell whether the cluster keeps accounts; either way is fine."""
+    if slurm.accounting(["1"]) is None:
+        return Finding("accounting", "ok", "none (sacct): what ended is known from disk alone")
+    return Finding("accounting", "ok", "sacct tells what became of jobs")
+
+
+def check_elements(config: Config, slurm: Slurm, slices: int) -> Finding:
+    """Have SLURM judge the script of the first array.
+
+    Raises
+    ------
+    UnavailableError, UsageError
+        It would be refused.
+    """
+    count = split(max(1, slices), slurm.max_array_size())[0][1]
+    parallelism = max(1, config.slurm.parallelism)
+    parameters = sbatch_parameters(config.slurm, "vmafarm-doctor", parallelism)
+    return _try("elements", config, slurm, parameters, count)
+
+
+def check_merge_job(config: Config, slurm: Slurm) -> Finding:
+    """Have SLURM judge the script of the merge job.
+
+    Raises
+    ------
+    UnavailableError, UsageError
+        It would be refused.
+    """
+    parameters = merge_parameters(config.slurm, "vmafarm-doctor", [])
+    parameters.pop("dependency")  # on jobs that there are not
+    return _try("merge job", config, slurm, parameters, 1)
+
+
+def _try(name: str, config: Config, slurm: Slurm, parameters: Mapping[str, Any], count: int) -> Finding:
+    clips = Path(config.corpus.clips).absolute() if config.corpus.clips else None
+    python = container_python(
+        config.slurm, config.folder, clips, config.extract.scratch, shlex.quote(sys.executable)
+    )
+    command = shlex.join(python) if config.slurm.image else python[0]
+    nothing = Submission(0, "vmafarm-doctor", (), version(), config.slurm.image, "", {})
+    text = Queue(config, nothing, command).script(dict(parameters), count)
+    with tempfile.TemporaryDirectory(prefix="vmafarm-doctor-") as folder:
+        script = Path(folder) / "script.sh"
+        script.write_text(text, encoding="utf-8")
+        try:
+            slurm.test_script(script)
+        except UnavailableError as error:
+            if _WAITS.search(error.message) is None:
+                raise
+            return Finding(
+                name, "warning", f"would be queued, but not start now: {error.message}",
+                "sinfo shows which nodes are up",
+            )  # fmt: skip
+    return Finding(name, "ok", "would be queued (sbatch --test-only)")
