@@ -24,7 +24,7 @@ OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 Compatibility", section "Minor Version Compatibility", table 1
 (docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html). Newer drivers run them too."""
 _DRIVER = re.compile(r"^NVRM version:.*?\s(\d+)(\.\d[\d.]*)", re.MULTILINE)
-"""Of ``NVIDIA UNIX x86_64 Kernel Module  535.104.05`` and ``... Open Kernel Module for x86_64  580.65.06``."""
+"""Of ``... x86_64 Kernel Module  535.104.05  ...`` and ``... Open Kernel Module for x86_64  580.65.06``."""
 
 
 def check_toolkit() -> Finding:
