@@ -144,7 +144,7 @@ def test_a_call_that_hangs_in_the_kernel_becomes_an_error_after_its_time():
 
 def test_a_file_server_that_is_gone_does_not_hang_the_doctor(tmp_path, machine, no_slurm, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(finding, "_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(finding, "_ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(doctor, "check_clips", lambda _: release.wait())
     found = by_name(doctor.examine(configure(tmp_path, corpus={"clips": "/gone"}), Slurm(), machine))
     release.set()
@@ -230,6 +230,12 @@ def test_a_limit_of_virtual_memory_is_found_where_cuda_would_fail(tmp_path, monk
     assert (found.state, found.exit_status) == ("failed", 3)
     assert "limited to 8.0 GB" in found.message
     assert check_address_space(configure(tmp_path)).state == "warning"
+
+
+def test_an_unusable_scratch_folder_does_not_keep_the_engine_from_being_tried(tmp_path, machine):
+    config = configure(tmp_path, extract={"scratch": str(tmp_path / "gone")})
+    assert check_engine(config, machine).state == "ok"
+    assert not (tmp_path / "gone").exists()
 
 
 # The driver
@@ -583,6 +589,13 @@ def test_a_controller_that_does_not_answer_is_asked_once(cluster, tmp_path, mach
     assert (found["SLURM"].state, found["SLURM"].exit_status) == ("failed", 3)
     assert "gave no answer" in found["SLURM"].message
     assert len(cluster.calls) == 1
+
+
+def test_where_no_cluster_was_asked_for_the_hint_names_the_way_without_one(cluster, tmp_path, machine):
+    cluster.fail("squeue", "squeue: fatal: Could not establish a configuration source")
+    assert "without a cluster: vmafarm run" in ask_slurm(configure(tmp_path), machine)["SLURM"].hint
+    wanted = configure(tmp_path, slurm={"partition": "gpu"})
+    assert "without a cluster" not in ask_slurm(wanted, machine)["SLURM"].hint
 
 
 def test_slurm_that_is_not_there_matters_only_where_it_is_asked_for(tmp_path, machine, no_slurm):

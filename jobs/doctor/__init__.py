@@ -88,7 +88,7 @@ def _here(config: Config, machine: Machine) -> list[Finding]:
     return [
         _run_root(config),
         _clips(config),
-        attempt("scratch", lambda: check_scratch(config, machine)),
+        attempt("scratch", lambda: in_time("the scratch folder", lambda: check_scratch(config, machine))),
         attempt("ffmpeg", lambda: check_ffmpeg(config)),
         attempt("engine", lambda: check_engine(config, machine)),
         attempt("driver", lambda: check_driver(config, machine)),

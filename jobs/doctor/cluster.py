@@ -52,7 +52,7 @@ def examine_slurm(config: Config, slurm: Slurm, machine: Machine, slices: int) -
             return [
                 Finding(name, "skipped", "this machine has none; vmafarm run (make run) does the work here")
             ]
-    first = attempt(name, lambda: _check_answers(slurm))
+    first = attempt(name, lambda: _check_answers(config, slurm))
     if first.state == "failed":  # the others would wait, one after the other, and say the same
         return [first]
     return [
@@ -66,8 +66,14 @@ def examine_slurm(config: Config, slurm: Slurm, machine: Machine, slices: int) -
     ]
 
 
-def _check_answers(slurm: Slurm) -> Finding:
-    slurm.check()
+def _check_answers(config: Config, slurm: Slurm) -> Finding:
+    try:
+        slurm.check()
+    except UnavailableError as error:
+        if config.slurm.image or config.slurm.partition:
+            raise
+        alone = "without a cluster: vmafarm run (make run) does the work on this machine"
+        raise UnavailableError(error.message, f"{error.hint}\n{alone}") from None
     return Finding("SLURM", "ok", "the controller answers")
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.config import Config
-from jobs.doctor.finding import Finding, Machine
+from jobs.doctor.finding import Finding, Machine, in_time
 from jobs.engines import find_ffmpeg, make_engine
 from jobs.engines.ffmpeg import read_ffmpeg_version
 from jobs.errors import UnavailableError, UsageError, show
@@ -34,13 +34,21 @@ def check_toolkit() -> Finding:
 
 @contextmanager
 def _probe_folder(config: Config) -> Iterator[Path]:
-    """A scratch folder for a probe; where the configured one is of no use, which is told by another check,
-    the default one.
+    """A scratch folder for a probe: in the configured place or, should that be of no use, in /tmp.
+
+    That the place is of no use is told by another check; the engine is tried all the same.
     """
+    place = config.extract.scratch
+
+    def use() -> None:
+        with scratch_folder(place):
+            pass
+
     try:
-        with scratch_folder(config.extract.scratch):
-            place = config.extract.scratch
+        in_time(place or "the scratch folder", use)
     except UnavailableError:
+        if not place:
+            raise
         place = ""
     with scratch_folder(place) as folder:
         yield folder
@@ -142,7 +150,7 @@ def check_driver(config: Config, machine: Machine) -> Finding:
         return Finding(name, "warning", problem)
     if machine.works_for(config):
         raise UnavailableError(problem, hint)
-    return Finding(name, "warning", f"{problem}; nodes with GPUs may be different", hint)
+    return Finding(name, "warning", f"{problem}; nodes with GPUs may be different")
 
 
 def _judge_driver(driver: str | None, cuda: str | None) -> tuple[str, str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from jobs.apptainer import ask
 from jobs.config import Config, as_override, flat
-from jobs.doctor.finding import Finding, attempt
+from jobs.doctor.finding import Finding, attempt, in_time
 from jobs.doctor.folders import existing
-from jobs.errors import UnavailableError, UsageError, show
+from jobs.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
 from jobs.run_folder import RunFolder
-from jobs.sif import read_labels
+from jobs.sif import check_sif, read_labels
 from jobs.submission import container_python
 from jobs.submit import check_image
 
@@ -47,6 +47,7 @@ def check_sif_and_labels(config: Config) -> Finding:
         Apptainer is not there or does not start it.
     """
     image = config.slurm.image
+    in_time(image, lambda: check_sif(Path(image).absolute()))  # before anything that a signal cannot end
     digest = check_image(image)
     labels = read_labels(Path(image).absolute())
     engine, cuda = labels.get("engine", "unknown"), labels.get("cuda", "none")
@@ -69,21 +70,12 @@ def examine_inside(config: Config) -> list[Finding]:
     UsageError
         A path that Apptainer cannot bind.
     """
-    root = existing(Path(config.run.root))  # an element's own is made by the plan
-    clips = Path(config.corpus.clips).absolute() if config.corpus.clips else None
-    scratch = config.extract.scratch
-    command = container_python(
-        config.slurm,
-        RunFolder(root, config.run.name),
-        clips if clips is not None and clips.is_dir() else None,
-        scratch if scratch and Path(scratch).is_dir() else "",
-        "",
-    )
+    command = in_time("the folders to bind", lambda: _start_python(config))
     command += ["-m", "jobs", "doctor", "--here", "--json"]
     for key, value in flat(_absolute(config)).items():
         if not key.startswith(_KEPT_OUT):
             command += ["--set", as_override(key, value)]
-    said = ask(command, seconds=INSIDE_SECONDS, statuses=(0, 1, 2, 3))
+    said = ask(command, seconds=INSIDE_SECONDS, statuses=(0, USAGE, UNAVAILABLE))
     try:
         findings = [Finding(**found) for found in json.loads(said)["findings"]]
     except (ValueError, KeyError, TypeError):
@@ -95,6 +87,19 @@ def examine_inside(config: Config) -> list[Finding]:
         for f in findings
         if f.name != "vmafarm"
     ]
+
+
+def _start_python(config: Config) -> list[str]:
+    """The elements' command; what Apptainer cannot bind because it is not there is left out."""
+    clips = Path(config.corpus.clips).absolute() if config.corpus.clips else None
+    scratch = config.extract.scratch
+    return container_python(
+        config.slurm,
+        RunFolder(existing(Path(config.run.root)), config.run.name),  # for an element, the plan has made it
+        clips if clips is not None and clips.is_dir() else None,
+        scratch if scratch and Path(scratch).is_dir() else "",
+        "",
+    )
 
 
 def _absolute(config: Config) -> Config:
