@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from jobs.config import Config
 
 
+Canary = Annotated[
+    int, typer.Option(min=0, help="Score so many clips in a first small job; then estimate, then go on.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the sbatch script and the command; queue nothing.")
+]
+
+
 @app.command()
 def image(
     recipe: Annotated[Path, typer.Argument(help="The recipe.")] = Path("apptainer.def"),
@@ -56,9 +64,8 @@ def submit(
     scores: Scores = None,
     name: Name = None,
     limit: Limit = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the sbatch script and the command; queue nothing.")
-    ] = False,
+    canary: Canary = 0,
+    dry_run: DryRun = False,
 ) -> None:
     """Plan, and queue SLURM array jobs with the merge behind them.
 
@@ -71,7 +78,7 @@ def submit(
     planned = make_plan(config, limit=limit)
     for line in planned.lines():
         typer.echo(line)
-    _submit(with_frozen(config), again=False, dry_run=dry_run)
+    _submit(with_frozen(config), again=False, dry_run=dry_run, canary=canary)
 
 
 @app.command()
@@ -79,9 +86,8 @@ def retry(
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     name: Name = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the sbatch script and the command; queue nothing.")
-    ] = False,
+    canary: Canary = 0,
+    dry_run: DryRun = False,
 ) -> None:
     """Queue exactly what is missing and what nobody works on.
 
@@ -89,17 +95,18 @@ def retry(
     """
     from jobs.plan import with_frozen
 
-    _submit(with_frozen(load_config(config_file, overrides, name=name)), again=True, dry_run=dry_run)
+    config = with_frozen(load_config(config_file, overrides, name=name))
+    _submit(config, again=True, dry_run=dry_run, canary=canary)
 
 
-def _submit(config: Config, *, again: bool, dry_run: bool) -> None:
+def _submit(config: Config, *, again: bool, dry_run: bool, canary: int) -> None:
     from jobs.slurm import Slurm
     from jobs.submit import submit as submit_run
 
-    submitted = submit_run(config, Slurm(), again=again, dry_run=dry_run)
+    submitted = submit_run(config, Slurm(), again=again, dry_run=dry_run, canary=canary, say=typer.echo)
     if dry_run:
         typer.echo(f"each element starts:\n{submitted.command}\n\n{submitted.script}")
-        typer.echo(f"arrays a round: {len(submitted.chunks)}; nothing queued (--dry-run)")
+        typer.echo(submitted.plan())
         return
     for line in submitted.lines():
         typer.echo(line)

@@ -95,6 +95,13 @@ def replace_text(path: Path, text: str) -> None:
     replace(path, lambda file: _write_all(file, text.encode()))
 
 
+def create(path: Path) -> None:
+    """Create an empty file; raises FileExistsError where there is one."""
+    with _explained(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        sync_folder(path.parent)
+
+
 def _write_all(file: BinaryIO, data: bytes) -> None:
     file.write(data)
 

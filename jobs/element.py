@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
+import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -16,16 +16,28 @@ from jobs.attempts import Attempts, Outcome
 from jobs.clip import Clip
 from jobs.config import Config
 from jobs.durable import Appender, json_line, make_folder
+from jobs.element_log import ElementLog
 from jobs.engines import make_engine
-from jobs.errors import INCOMPLETE, VmafarmError
+from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError
 from jobs.failures import ENGINE_FAULTS, FailureRecord
-from jobs.lifetime import Deadline, signals_set, watch
+from jobs.lifetime import Deadline, elapsed_seconds, signals_set, watch
 from jobs.manifest import load_manifest
+from jobs.nodes import NodeBrokenError, mark_broken
 from jobs.process import Stop, Stopped, die_with
 from jobs.provenance import Provenance, freeze
 from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
-from jobs.work import ElementResult, ElementSpec, find_todo, job_label, writer_name
+from jobs.work import (
+    ElementResult,
+    ElementSpec,
+    check_visible,
+    find_todo,
+    job_label,
+    node_name,
+    take_sample,
+    task_of,
+    writer_name,
+)
 
 __all__ = ["ElementResult", "ElementSpec", "find_todo", "run_element", "worker_count", "writer_name"]
 
@@ -57,8 +69,8 @@ def run_element(spec: ElementSpec) -> ElementResult:
         except Stopped:
             pass
         except VmafarmError as error:
-            return element.result(error.exit_code, error.message, error.hint)
-        return element.result(INCOMPLETE if stop.is_set() or element.out_of_time else 0)
+            return element.end(error)
+        return element.end()
 
 
 class _Element:
@@ -67,10 +79,11 @@ class _Element:
         self._stop = stop
         self._config = Config.model_validate(spec.config)
         self._folder = self._config.folder
-        # Nodes of a test cluster share a host name; SLURM knows its nodes by their own.
-        self._host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        self._host = node_name(os.environ)
         self._writer = writer_name(job_label(os.environ, spec.job), self._host)
-        self._deadline = Deadline(spec.minutes)
+        self._deadline = Deadline(spec.minutes, elapsed_seconds(os.environ))
+        self._log: ElementLog | None = None
+        self._began = self._ended = 0.0
         self._shards: dict[int, ShardWriter] = {}
         self._failures: Appender | None = None
         self._done = 0
@@ -78,23 +91,40 @@ class _Element:
         self._in_a_row = 0
         self._remaining: Counter[int] = Counter()
 
-    def result(self, exit_code: int, message: str = "", hint: str = "") -> ElementResult:
-        return ElementResult(self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint)
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether clips were left because too little time was."""
-        return self._deadline.refused and any(self._remaining.values())
+    def end(self, error: VmafarmError | None = None) -> ElementResult:
+        """The result; also on disk, where status and the next submission look."""
+        out_of_time = self._deadline.refused and any(self._remaining.values())
+        exit_code = INCOMPLETE if self._stop.is_set() or out_of_time else 0
+        message = "too little time was left for another clip" if out_of_time else ""
+        hint = ""
+        if error is not None:
+            exit_code, message, hint = error.exit_code, error.message, error.hint
+        result = ElementResult(self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint)
+        with suppress(VmafarmError):  # a full disk has been told already
+            if self._log is not None:
+                self._log.end(result, self._ended - self._began)
+            if isinstance(error, NodeBrokenError) and "SLURM_JOB_ID" in os.environ:
+                mark_broken(self._folder, self._host, message)
+        return result
 
     def run(self) -> None:
         extract = self._config.extract
         manifest = load_manifest(self._folder)
         todo = find_todo(self._folder, self._config, manifest, self._spec.slices)
+        if self._spec.limit:
+            todo = take_sample(todo, self._spec.limit)
         if not todo:
             return
-        engine = make_engine(self._config.engine)
-        with scratch_folder(extract.scratch) as scratch:
-            info = engine.probe(scratch, self._stop)
+        job, index = task_of(os.environ, self._spec.job)
+        self._log = ElementLog(
+            self._folder, self._writer, job, index, self._host, self._spec.slices, len(todo)
+        )
+        with ExitStack() as stack:
+            with _on_this_node():
+                check_visible(todo, self._config.corpus.clips)
+                engine = make_engine(self._config.engine)
+                scratch = stack.enter_context(scratch_folder(extract.scratch))
+                info = engine.probe(scratch, self._stop)
             self._provenance = Provenance(
                 info.kind, info.version, info.libvmaf_version, info.decoder_version,
                 info.plan, info.backend, info.constant, manifest.digest,
@@ -105,6 +135,7 @@ class _Element:
                 engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again
             )
             self._remaining = Counter(clip.slice for clip in todo)
+            self._began = self._ended = time.monotonic()
             try:
                 with closing(self._outcomes(attempts, iter(todo))) as outcomes:
                     for outcome in outcomes:
@@ -134,7 +165,9 @@ class _Element:
                 finished, working = wait(working, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in finished:
                     with suppress(Stopped):
-                        yield future.result()
+                        with _on_this_node():
+                            outcome = future.result()
+                        yield outcome
         except BaseException:
             self._stop.set()  # the others end at once; this error is the one to tell
             raise
@@ -143,6 +176,7 @@ class _Element:
 
     def _take(self, outcome: Outcome) -> None:
         clip = outcome.clip
+        self._ended = time.monotonic()
         self._deadline.note(outcome.seconds)
         for attempt, failed in outcome.failures:
             record = FailureRecord(
@@ -208,10 +242,19 @@ class _Element:
             self._failures.close()
 
 
-class EngineBrokenError(VmafarmError):
+class EngineBrokenError(NodeBrokenError):
     """The engine fails on this machine whatever the clip (exit status 3)."""
 
-    exit_code = 3
+
+@contextmanager
+def _on_this_node() -> Iterator[None]:
+    """What is not to be had in here is this node's fault: scratch space, clips, the engine, its GPU."""
+    try:
+        yield
+    except NodeBrokenError:
+        raise
+    except UnavailableError as error:
+        raise NodeBrokenError(error.message, error.hint) from error
 
 
 def worker_count(workers: str | int, threads: int) -> int:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from jobs.process import Stop
@@ -40,6 +40,18 @@ def watch(launcher: int, stop: Stop) -> None:
     threading.Thread(target=watch, daemon=True, name="launcher-watch").start()
 
 
+STARTED = "VMAFARM_STARTED"
+"""Variable with the time at which the job began (seconds since 1970), set by what starts elements."""
+
+
+def elapsed_seconds(environment: Mapping[str, str]) -> float:
+    """Seconds since the job began: until here an image was copied and a container started."""
+    try:
+        return max(0.0, time.time() - float(environment.get(STARTED, "")))
+    except ValueError:
+        return 0.0
+
+
 class Deadline:
     """When an element must end, and whether another clip fits in before that.
 
@@ -47,13 +59,15 @@ class Deadline:
     ----------
     minutes
         Time limit that was asked of SLURM, which tells no job when it ends; 0: none.
+    elapsed
+        Seconds of it that are gone already.
     """
 
     RESERVE_SECONDS = 120.0
     """For ending in order; of a very short limit a quarter."""
 
-    def __init__(self, minutes: float) -> None:
-        seconds = minutes * 60 - min(self.RESERVE_SECONDS, minutes * 15)
+    def __init__(self, minutes: float, elapsed: float = 0.0) -> None:
+        seconds = minutes * 60 - min(self.RESERVE_SECONDS, minutes * 15) - elapsed
         self._ends_at = time.monotonic() + seconds if minutes else math.inf
         self._longest = 0.0
         self.refused = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,21 @@ from jobs.config import Config
 from jobs.durable import make_folder
 from jobs.element import run_element
 from jobs.errors import UsageError, VmafarmError, show
-from jobs.submission import Submission
 from jobs.work import ElementSpec
 
 
 class Queue:
-    """submitit's executor with this run's folder and Python."""
+    """submitit's executor with this run's folder.
 
-    def __init__(self, config: Config, submission: Submission, command: str) -> None:
+    Parameters
+    ----------
+    config
+        As elements are to have it.
+    element_command, merge_command
+        What starts Python for an element and for the merge, each quoted for a shell.
+    """
+
+    def __init__(self, config: Config, element_command: str, merge_command: str) -> None:
         logs = config.folder.logs.absolute()
         for character, what in (("%", "percent sign"), ("\\", "backslash"), ("\n", "line break")):
             if character in str(logs):
@@ -28,39 +36,36 @@ class Queue:
                     f"the run folder's path contains a {what}, which sbatch cannot take: {show(str(logs))}",
                     "choose another run.root",
                 )
-        self._config = config
-        self._submission = submission
+        self._document = absolute(config).model_dump()
+        self._minutes = config.slurm.time
         self._logs = logs
-        self._command = command
+        self._element_command = element_command
+        self._merge_command = merge_command
 
     def script(self, parameters: dict[str, Any], count: int) -> str:
         """Text that sbatch would get."""
-        executor = self._executor(parameters)
+        executor = self._executor(parameters, self._element_command)
         if count > 1:  # a single job is no array
             executor.parameters["map_count"] = count
         text: str = executor._make_submission_file_text(executor._submitit_command_str, "0")
         return text
 
-    def array(self, parameters: dict[str, Any], offset: int, count: int) -> str:
-        """Queue one array; returns its job id."""
-        document = absolute(self._config).model_dump()
-        specs = [
-            ElementSpec(document, (number,), minutes=self._config.slurm.time)
-            for number in self._submission.slices[offset : offset + count]
-        ]
+    def array(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
+        """Queue one array, an element for each of these lists of slices; returns its job id."""
+        specs = [ElementSpec(self._document, slices, minutes=self._minutes, **more) for slices in elements]
         self._make_logs()
         with redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
-            jobs = self._executor(parameters).map_array(run_element, specs)
+            jobs = self._executor(parameters, self._element_command).map_array(run_element, specs)
         return str(jobs[0].job_id).partition("_")[0]
 
     def merge(self, parameters: dict[str, Any]) -> str:
         """Queue the merge; returns its job id."""
         with redirect_stderr(io.StringIO()):
-            job = self._executor(parameters).submit(merge_on_node, absolute(self._config).model_dump())
+            job = self._executor(parameters, self._merge_command).submit(merge_on_node, self._document)
         return str(job.job_id)
 
-    def _executor(self, parameters: dict[str, Any]) -> Any:
-        executor = submitit.SlurmExecutor(folder=self._logs, python=self._command)
+    def _executor(self, parameters: dict[str, Any], command: str) -> Any:
+        executor = submitit.SlurmExecutor(folder=self._logs, python=command)
         executor.update_parameters(**parameters)
         return executor
 

@@ -60,6 +60,16 @@ class RunFolder:
         return self.path / "failures"
 
     @property
+    def elements(self) -> Path:
+        """One JSON Lines file a writer: when and where an element began, and how it ended."""
+        return self.path / "elements"
+
+    @property
+    def broken_nodes(self) -> Path:
+        """One file a node that cannot do this run's work, named after it; remove one to trust it again."""
+        return self.path / "broken_nodes"
+
+    @property
     def recovered(self) -> Path:
         """Rows that the last merge found in journals only, so that its queries can show them."""
         return self.path / "recovered.parquet"

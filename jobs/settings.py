@@ -125,7 +125,23 @@ class SlurmSection(_Section):
     environment: dict[str, str] = Field({}, description="environment variables of the element")
     binds: list[str] = Field([], description="more folders for the image, as apptainer --bind takes them")
     parallelism: int = Field(64, ge=1, description="elements that run at the same time")
-    rounds: int = Field(2, ge=1, le=10, description="arrays queued up front, one behind the other")
+    rounds: int = Field(
+        2, ge=1, le=10, description="arrays queued up front, each doing what the one before it left"
+    )
+    minutes: float = Field(
+        30.0, gt=0, description="work of an element, as slices together; from measured clips (--canary)"
+    )
+    max_jobs: int = Field(
+        0, ge=0, description="jobs that may be in the queue at once, elements counted; 0: ask the cluster"
+    )
+    stage: Literal["auto", "yes", "no"] = Field(
+        "auto", description="copy the image to each node's disk; auto: if over 8 elements fit a node"
+    )
+    stage_folder: str = Field(
+        "/tmp",  # noqa: S108 - only a folder of this user's own in it is used
+        pattern="^/",
+        description="where on the nodes",
+    )
     merge: SlurmMergeSection = SlurmMergeSection()
 
 

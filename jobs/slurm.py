@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import UnavailableError
@@ -33,12 +33,18 @@ class Partition:
         Longest time limit; None: no limit.
     gres
         Generic resources of its nodes, as SLURM prints them ("" for none).
+    cpus
+        Processors of its largest node.
+    nodes
+        How many it has.
     """
 
     name: str
     is_default: bool
     minutes: int | None
     gres: str
+    cpus: int = 1
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,10 @@ def explain(said: str) -> str:
     if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
         return "slurmctld is not to be reached: is this a login node, and is the cluster up? (scontrol ping)"
     if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax|accounting/QOS policy", said, re.IGNORECASE):
-        return "a limit of your account or QOS: fewer or larger slices (slices.clips_per_slice), or wait"
+        return (
+            "a limit of your account or QOS: slurm.max_jobs makes slices share elements, so that it is kept; "
+            "or wait until other jobs have ended"
+        )
     return "what SLURM refuses is set in [slurm]: vmafarm config shows it"
 
 
@@ -134,13 +143,54 @@ class Slurm:
     def partitions(self) -> dict[str, Partition]:
         """All partitions by name."""
         found: dict[str, Partition] = {}
-        for line in self._run(["sinfo", "--noheader", "--format=%R|%P|%l|%G"]).splitlines():
-            name, marked, limit, gres = line.split("|", 3)
-            gres = "" if gres == "(null)" else gres
-            if name in found:  # one line for each kind of node
-                gres = ",".join(filter(None, (found[name].gres, gres)))
-            found[name] = Partition(name, marked.endswith("*"), parse_minutes(limit), gres)
+        for line in self._run(["sinfo", "--noheader", "--format=%R|%P|%l|%c|%D|%G"]).splitlines():
+            name, marked, limit, cpus, nodes, gres = line.split("|", 5)
+            kind = Partition(
+                name, marked.endswith("*"), parse_minutes(limit), "" if gres == "(null)" else gres,
+                _number(cpus), _number(nodes),
+            )  # fmt: skip
+            if (before := found.get(name)) is not None:  # one line for each kind of node
+                kind = replace(
+                    kind,
+                    gres=",".join(filter(None, (before.gres, kind.gres))),
+                    cpus=max(before.cpus, kind.cpus),
+                    nodes=before.nodes + kind.nodes,
+                )
+            found[name] = kind
         return found
+
+    def jobs_left(self, account: str, qos: str) -> int | None:
+        """Jobs that this user may still submit, array elements counted; None: no limit is known.
+
+        Parameters
+        ----------
+        account, qos
+            As they are asked for; "": the user's defaults.
+        """
+        user = getpass.getuser()
+        ask = ["sacctmgr", "--noheader", "--parsable2", "show"]
+        try:
+            default, *_ = self._run([*ask, "user", user, "format=DefaultAccount"]).split() or [""]
+            limits = [
+                self._run([*ask, "assoc", f"users={user}", f"accounts={account or default}",
+                           "format=MaxSubmitJobs,DefaultQOS"]),
+                self._run([*ask, "qos", "format=Name,MaxSubmitJobsPerUser"]),
+            ]  # fmt: skip
+        except UnavailableError:  # no accounts here, or none of this user
+            return None
+        found, names = [], {qos} if qos else {"normal"}
+        for line in limits[0].splitlines():
+            limit, _, default_qos = line.partition("|")
+            found += [int(limit)] if limit.isdigit() else []
+            names |= {default_qos} if default_qos and not qos else set()
+        for line in limits[1].splitlines():
+            name, _, limit = line.partition("|")
+            found += [int(limit)] if limit.isdigit() and name in names else []
+        if not found:
+            return None
+        options = ["--noheader", "--array", "--user", user, *(["--account", account] if account else [])]
+        queued = len(self._run(["squeue", *options, "--format=%i"]).splitlines())
+        return max(0, min(found) - queued)
 
     def queue(self, job_name: str) -> list[Task]:
         """Jobs of this name and of this user that wait or run."""
@@ -206,6 +256,12 @@ def parse_accounting(text: str) -> list[Task]:
         node = "" if node == "None assigned" else node
         tasks.append(Task(array, int(index) if index else None, state, "", node))
     return tasks
+
+
+def _number(text: str) -> int:
+    """A count as sinfo prints it; ``64+`` where nodes differ."""
+    found = re.match(r"\d+", text.strip())
+    return int(found[0]) if found else 1
 
 
 def parse_minutes(limit: str) -> int | None:

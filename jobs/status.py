@@ -167,11 +167,11 @@ def _ask(
 
 
 def _slices_in(tasks: Sequence[Task], submissions: Sequence[Submission], states: set[str]) -> set[int]:
-    found = set()
+    found: set[int] = set()
     for task in tasks:
         if task.state in states:
-            numbers = (submission.slice_of(task.job, task.index) for submission in submissions)
-            found |= {number for number in numbers if number is not None}
+            for submission in submissions:
+                found.update(submission.slices_of(task.job, task.index))
     return found
 
 

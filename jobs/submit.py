@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from jobs.apptainer import ask, find_apptainer
-from jobs.config import Config, flat
-from jobs.errors import UnavailableError, UsageError, VmafarmError, show
-from jobs.manifest import Manifest, load_manifest
-from jobs.queue import Queue
-from jobs.sif import check_sif, read_digest
+from jobs.canary import run_canary
+from jobs.config import Config
+from jobs.element_log import read_elements
+from jobs.errors import UnavailableError, UsageError
+from jobs.estimate import Estimate, estimate, measure
+from jobs.layout import group, lay_out, split
+from jobs.manifest import load_manifest
+from jobs.prepare import Prepared, prepare, refused
+from jobs.sbatch import depend_on, merge_parameters, sbatch_parameters
 from jobs.slices import format_indices
-from jobs.slurm import Slurm, explain
+from jobs.slurm import Slurm
 from jobs.submission import (
     Array,
     Submission,
-    check_request,
-    container_python,
-    depend_on,
-    merge_parameters,
-    new_submission,
     note_job,
     read_submissions,
     run_job_name,
-    sbatch_parameters,
-    split,
 )
-from jobs.toolkit import version
 from jobs.work import find_todo
-
-_SIF_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -50,30 +42,45 @@ class Submitted:
     script
         The sbatch script of the first array.
     command
-        What starts Python in an element.
-    chunks
-        Arrays of one round, each with its offset and count.
+        What starts Python in an element, in the container.
+    rounds
+        Arrays of each round, as numbers of elements.
+    estimate
+        What it will take; None: nothing was measured.
     """
 
     submission: Submission
     script: str
     command: str
-    chunks: list[tuple[int, int]]
+    rounds: list[list[int]]
+    estimate: Estimate | None
+
+    def plan(self) -> str:
+        """What would be queued."""
+        rounds = "; ".join(
+            f"round {number}: " + " + ".join(f"{count:,}" for count in counts)
+            for number, counts in enumerate(self.rounds, 1)
+        )
+        return f"elements of each array: {rounds}\nnothing queued (--dry-run)"
 
     def lines(self) -> list[str]:
         """What happened, for a terminal."""
         submission = self.submission
-        arrays = len([array for array in submission.arrays if array.round == 0])
+        slices, elements = len(submission.slices), len(submission.elements)
+        within = f" in {elements:,} elements" if elements < slices else ""
         lines = [
-            f"submitted {len(submission.slices):,} slices: {format_indices(submission.slices)}",
+            f"submitted {slices:,} slices{within}: {format_indices(submission.slices)}",
             f"jobs {', '.join(submission.jobs())} called {submission.job_name}",
         ]
-        if arrays > 1:
-            lines.append(f"{arrays} arrays a round: the cluster's MaxArraySize allows no larger ones")
+        if len(self.rounds[0]) > 1:
+            lines.append(f"{len(self.rounds[0])} arrays: the cluster's MaxArraySize allows no larger ones")
         return lines
 
 
-def submit(config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool = False) -> Submitted:
+def submit(
+    config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool = False, canary: int = 0,
+    say: Callable[[str], None] = print,
+) -> Submitted:  # fmt: skip
     """Queue what is missing of a planned run.
 
     Parameters
@@ -87,6 +94,10 @@ def submit(config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool =
         refused.
     dry_run
         Queue and write nothing.
+    canary
+        Before all else, score so many clips in a first small job and wait for it.
+    say
+        Told what the canary does, and the estimate before the arrays go out.
 
     Returns
     -------
@@ -98,58 +109,103 @@ def submit(config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool =
         Nothing is missing, the run is in the queue already, or the cluster has not what is asked for.
     UnavailableError
         No SLURM, no answer, a limit, or no usable image.
+    IncompleteError
+        The canary failed.
     """
-    folder, section = config.folder, config.slurm
-    manifest = load_manifest(folder)
-    slurm.check()
-    check_request(section, slurm.partitions())
-    chunk_size = slurm.max_array_size()
-    name = run_job_name(folder, manifest.digest)
-    slices = _missing(config, manifest, slurm, name, again)
-    digest = check_image(section.image) if section.image else ""
-    earlier = read_submissions(folder)
-    submission = Submission(
-        max((s.number for s in earlier), default=0) + 1, name, slices, version(),
-        section.image, digest, _changing(config),
-    )  # fmt: skip
-    chunks = split(len(slices), chunk_size)
-    python = container_python(
-        section, folder, Path(config.corpus.clips), config.extract.scratch, shlex.quote(sys.executable)
-    )
-    command = shlex.join(python) if section.image else python[0]
-    queue = Queue(config, submission, command)
-    parallelism = max(1, section.parallelism // len(chunks))
-    script = queue.script(sbatch_parameters(section, name, parallelism), chunks[0][1])
+    prepared = prepare(config, slurm)
+    weights = _missing(prepared, slurm, again)
+    few = weights.total() // 2  # something must be left for the arrays
+    if canary and few and not dry_run:
+        job = run_canary(prepared, slurm, sorted(weights), min(canary, few), say)
+        weights = _missing(prepared, slurm, again, ended=job)
+    request = _request(prepared, slurm, weights)
+    for line in request.estimate.lines() if request.estimate else []:
+        say(line)
     if dry_run:
-        return Submitted(submission, script, command, chunks)
-    new_submission(folder, submission)
+        return request
+    return _queue(prepared, request)
+
+
+def _request(prepared: Prepared, slurm: Slurm, weights: Counter[int]) -> Submitted:
+    """What is to be submitted: elements, rounds, script."""
+    section = prepared.config.slurm
+    folder = prepared.config.folder
+    submissions = read_submissions(folder)
+    cost = measure(read_elements(folder), submissions)
+    minutes = cost.seconds * weights.total() / 60 if cost else None
+    left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
+    layout = lay_out(len(weights), minutes, section, prepared.max_array_size, left)
+    elements = group(weights, layout.first)
+    submission = Submission(
+        number=max((s.number for s in submissions), default=0) + 1,
+        job_name=prepared.job_name,
+        elements=elements,
+        version=prepared.version,
+        image=section.image,
+        image_digest=prepared.image_digest,
+        engine=prepared.config.engine.kind,
+        settings=prepared.settings,
+        done=len(prepared.manifest.names) - weights.total(),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    chunks = [count for _, count in split(len(elements), prepared.max_array_size)]
+    rounds = [chunks, *([layout.later] for _ in range(section.rounds - 1))]
+    parameters = sbatch_parameters(section, prepared.job_name, _at_once(prepared, chunks))
+    clips = [sum(weights[number] for number in element) for element in elements]
+    return Submitted(
+        submission=submission,
+        script=prepared.queue(submission.number).script(parameters, chunks[0]),
+        command=shlex.join(prepared.python),
+        rounds=rounds,
+        estimate=estimate(cost, clips, section) if cost else None,
+    )
+
+
+def _queue(prepared: Prepared, request: Submitted) -> Submitted:
+    """Queue it: the first round, those behind it, and the merge behind all."""
+    folder, section, name = prepared.config.folder, prepared.config.slurm, prepared.job_name
+    submission = prepared.begin(request.submission)
+    queue = prepared.queue(submission.number)
     arrays: list[Array] = []
     try:
-        for number in range(section.rounds):
+        for number, counts in enumerate(request.rounds):
             before = [array.job for array in arrays if array.round == number - 1]
-            for offset, count in chunks:
-                parameters = sbatch_parameters(section, name, parallelism)
-                if before:
-                    parameters["dependency"] = depend_on(before)
-                arrays.append(Array(queue.array(parameters, offset, count), number, offset, count))
+            parameters = sbatch_parameters(section, name, _at_once(prepared, counts))
+            if before:
+                parameters["dependency"] = depend_on(before)
+            for i, count in enumerate(counts):
+                array = Array("", number, sum(counts[:i]), count)
+                elements = [submission.slices_in(array, index) for index in range(count)]
+                arrays.append(replace(array, job=queue.array(parameters, elements)))
                 note_job(folder, submission.number, vars(arrays[-1]))
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
         note_job(folder, submission.number, {"merge_job": merge_job})
     except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
-        raise _refused(error, [array.job for array in arrays]) from None
-    return Submitted(read_submissions(folder)[-1], script, command, chunks)
+        raise refused(error, [array.job for array in arrays]) from None
+    return replace(request, submission=read_submissions(folder)[-1])
 
 
-def _missing(config: Config, manifest: Manifest, slurm: Slurm, name: str, again: bool) -> tuple[int, ...]:
+def _at_once(prepared: Prepared, counts: list[int]) -> int:
+    """Elements of each array of a round that run at the same time."""
+    return max(1, prepared.config.slurm.parallelism // len(counts))
+
+
+def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> Counter[int]:
+    """Slices that nobody works on, each with its number of missing clips.
+
+    A job of which it is known that it has ended does not count, in whatever state squeue still has it.
+    """
+    config, manifest = prepared.config, prepared.manifest
     folder = config.folder
     every = tuple(range(manifest.slice_count))
-    todo = sorted({clip.slice for clip in find_todo(folder, config, manifest, every)})
+    todo = Counter(clip.slice for clip in find_todo(folder, config, manifest, every))
     if not todo:
         raise UsageError(
             f'nothing is missing: every clip of "{folder.name}" has a row or was set aside',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
-    busy, strangers = _look_in_queue(config, slurm, name)
+    busy, strangers = _look_in_queue(config, slurm, prepared.job_name, ended)
+    busy &= todo.keys()
     if strangers:
         raise UsageError(
             f'jobs of "{folder.name}" are in the queue that no submission has noted: {", ".join(strangers)}',
@@ -160,22 +216,27 @@ def _missing(config: Config, manifest: Manifest, slurm: Slurm, name: str, again:
             f'the run "{folder.name}" is in the queue already: slices {format_indices(busy)}',
             "look: vmafarm status; submit only what nobody works on: vmafarm retry; or: vmafarm cancel",
         )
-    left = tuple(number for number in todo if number not in busy)
+    left = Counter({number: count for number, count in todo.items() if number not in busy})
     if not left:
         raise UsageError(
-            f"everything that is missing waits or runs: slices {format_indices(busy)}", "look: vmafarm status"
+            f"everything that is missing waits or runs: slices {format_indices(busy)}",
+            "look: vmafarm status",
         )
     return left
 
 
-def _look_in_queue(config: Config, slurm: Slurm, name: str) -> tuple[set[int], list[str]]:
+def _look_in_queue(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[set[int], list[str]]:
     """Slices whose elements wait or run, and jobs of this name that stand in no record."""
     submissions = read_submissions(config.folder)
     noted = {job for submission in submissions for job in submission.jobs()}
-    tasks = slurm.queue(name)
-    found = (submission.slice_of(task.job, task.index) for task in tasks for submission in submissions)
-    strangers = sorted({task.job for task in tasks} - noted, key=int)
-    return {number for number in found if number is not None}, strangers
+    tasks = [task for task in slurm.queue(name) if task.job != ended]
+    busy = {
+        number
+        for task in tasks
+        for submission in submissions
+        for number in submission.slices_of(task.job, task.index)
+    }
+    return busy, sorted({task.job for task in tasks} - noted, key=int)
 
 
 def cancel(config: Config, slurm: Slurm) -> list[str]:
@@ -191,43 +252,3 @@ def cancel(config: Config, slurm: Slurm) -> list[str]:
     jobs = sorted({task.job for task in slurm.queue(run_job_name(config.folder, manifest.digest))}, key=int)
     slurm.cancel(jobs)
     return jobs
-
-
-def check_image(image: str) -> str:
-    """SHA-256 of a SIF whose toolkit is this version.
-
-    Raises
-    ------
-    UsageError
-        No such file, not a SIF, or of another version.
-    UnavailableError
-        Apptainer is not there or does not start the image.
-    """
-    path = Path(image).absolute()
-    check_sif(path)
-    python = ["exec", "--no-home", "--pwd", "/", "--env", "PYTHONPATH=", str(path), "/opt/venv/bin/python"]
-    inside = ask([str(find_apptainer()), *python, "-c", "from jobs import toolkit; print(toolkit.version())"])
-    if inside.strip() != version():
-        raise UsageError(
-            f"{show(image)} holds vmafarm {show(inside.strip())}, this is {version()}",
-            "build the image again (vmafarm image), or use the version that it was built from",
-        )
-    return read_digest(path)
-
-
-def _changing(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in flat(config).items() if not key.startswith("corpus.")}
-
-
-def _refused(error: Exception, queued: Sequence[str]) -> VmafarmError:
-    if isinstance(error, VmafarmError):
-        message, hint = error.message, error.hint
-    elif isinstance(error, OSError):
-        message, hint = f"cannot write what the jobs need: {error}", "free space, or make the folder writable"
-    else:
-        said = [show(line.strip()) for line in str(error).splitlines() if line.strip()] or ["no message"]
-        message = f"sbatch refuses: {said[0 if isinstance(error, FailedSubmissionError) else -1]}"
-        hint = explain(str(error))
-    if queued:
-        hint += f"\nqueued before that: {', '.join(queued)}; vmafarm cancel removes them"
-    return UnavailableError(message, hint)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.clip import Clip
 from jobs.config import Config
+from jobs.errors import show
 from jobs.failures import read_failures, set_aside
 from jobs.manifest import Manifest
+from jobs.nodes import NodeBrokenError
 from jobs.run_folder import RunFolder
 from jobs.shard import read_done
+from jobs.slices import sample
+
+_LOOKED_AT = 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,10 @@ class ElementSpec:
         Variables to set, or to remove where None: submitit's local executor hides the GPUs.
     minutes
         Time limit that was asked for, or 0: none.
+    limit
+        At most so many clips, a reproducible sample of what is missing; 0: all.
+    canary
+        The first small job of a submission: everything is tried before the first clip.
     """
 
     config: dict[str, Any]
@@ -44,6 +54,8 @@ class ElementSpec:
     launcher: int = 0
     environment: Mapping[str, str | None] = field(default_factory=dict)
     minutes: float = 0.0
+    limit: int = 0
+    canary: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,34 @@ def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tup
             if name not in done and name not in aside:
                 todo.append(Clip(name, clips / name, float(manifest.mos[i]), slice_id))
     return sorted(todo, key=lambda clip: clip.name in failed_before)
+
+
+def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
+    """At most `limit` of these clips, the same ones on every machine."""
+    return [todo[at] for at in sample([clip.name for clip in todo], limit)]
+
+
+def check_visible(todo: Sequence[Clip], folder: str) -> None:
+    """Raise NodeBrokenError where none of the clips is to be seen: a folder that is not mounted here."""
+    if todo and not any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
+        raise NodeBrokenError(
+            f"the clips are not to be seen on this node: {show(folder)} "
+            + ("holds none of them" if Path(folder).is_dir() else "is not there"),
+            "it must be there under the same path on every node: is it mounted? (slurm.exclude, slurm.binds)",
+        )
+
+
+def task_of(environment: Mapping[str, str], otherwise: str) -> tuple[str, int | None]:
+    """SLURM's job (of an array the array's own) and index, or `otherwise` and None outside of SLURM."""
+    job = environment.get("SLURM_ARRAY_JOB_ID") or environment.get("SLURM_JOB_ID")
+    index = environment.get("SLURM_ARRAY_TASK_ID")
+    return (job, int(index) if index else None) if job else (otherwise, None)
+
+
+def node_name(environment: Mapping[str, str]) -> str:
+    """Name of this node as SLURM knows it, else of this host."""
+    # Nodes of a test cluster share a host name.
+    return environment.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def writer_name(job: str, host: str) -> str:

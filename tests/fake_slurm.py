@@ -15,7 +15,7 @@ from jobs.manifest import load_manifest
 from jobs.settings import SlurmSection
 from jobs.submission import run_job_name
 
-PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scontrol", "scancel", "sinfo")
+PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "sacctmgr", "scontrol", "scancel", "sinfo")
 
 _PROGRAM = """#!/bin/sh
 state={state}
@@ -45,6 +45,12 @@ case $program in
       if [ "$owner" = "$name" ]; then printf '%s\\n' "$line"; fi
     done < "$state/queue" ;;
   sacct) cat "$state/accounting" ;;
+  sacctmgr)
+    case "$*" in
+      *" user "*) echo tests ;;
+      *" assoc "*) cat "$state/associations" ;;
+      *" qos "*) cat "$state/qos" ;;
+    esac ;;
   scontrol) echo "Configuration data"; cat "$state/config" ;;
   sinfo) cat "$state/partitions" ;;
 esac
@@ -72,11 +78,15 @@ class FakeSlurm:
         (self._state / "scripts").mkdir(parents=True)
         for name in PROGRAMS:
             self.add_program(name, _PROGRAM.format(state=shlex.quote(str(self._state))))
-        for name in ("calls", "queue", "accounting"):
+        for name in ("calls", "queue", "accounting", "associations", "qos"):
             (self._state / name).touch()
         (self._state / "next").write_text("11\n")
         self.set_max_array_size(1001)
-        self.set_partitions("cpu|cpu*|infinite|(null)", "gpu|gpu|2-00:00:00|gpu:a100:4", "short|short|5:00|")
+        self.set_partitions(
+            "cpu|cpu*|infinite|32|8|(null)",
+            "gpu|gpu|2-00:00:00|64|4|gpu:a100:4",
+            "short|short|5:00|4|2|",
+        )
 
     @property
     def path(self) -> str:
@@ -88,16 +98,26 @@ class FakeSlurm:
         (self.programs / name).write_text(script)
         (self.programs / name).chmod(0o755)
 
-    def add_apptainer(self, says: str, status: int = 0) -> None:
-        """An ``apptainer`` that starts any image and prints this, with failure to its error output."""
+    def add_apptainer(self, says: str, status: int = 0, engine: str = "ffmpeg") -> None:
+        """An ``apptainer`` that starts any image and prints this, with failure to its error output.
+
+        Asked for the engine in the image, it prints that.
+        """
         stream = 2 if status else 1
-        self.add_program("apptainer", f"#!/bin/sh\necho {shlex.quote(says)} >&{stream}\nexit {status}\n")
+        script = f"""#!/bin/sh
+case "$*" in
+  *shutil*) echo {engine} ;;
+  *) echo {shlex.quote(says)} >&{stream} ;;
+esac
+exit {status}
+"""
+        self.add_program("apptainer", script)
 
     def set_max_array_size(self, size: int) -> None:
         (self._state / "config").write_text(f"MaxArraySize            = {size}\nMaxJobCount = 10000\n")
 
     def set_partitions(self, *lines: str) -> None:
-        """Lines as ``sinfo --format=%R|%P|%l|%G`` prints them."""
+        """Lines as ``sinfo --format=%R|%P|%l|%c|%D|%G`` prints them."""
         (self._state / "partitions").write_text("".join(f"{line}\n" for line in lines))
 
     def fail(self, program: str, message: str) -> None:
@@ -114,6 +134,11 @@ class FakeSlurm:
     def set_accounting(self, *lines: str) -> None:
         """Lines of sacct's ``JobID|State|NodeList``."""
         (self._state / "accounting").write_text("".join(f"{line}\n" for line in lines))
+
+    def set_limits(self, *, associations: str = "|normal", qos: str = "normal|") -> None:
+        """Answers of sacctmgr: ``MaxSubmitJobs|DefaultQOS`` and ``Name|MaxSubmitJobsPerUser``."""
+        (self._state / "associations").write_text(f"{associations}\n")
+        (self._state / "qos").write_text(f"{qos}\n")
 
     @property
     def calls(self) -> list[str]:

@@ -21,7 +21,7 @@ from jobs import doctor, slurm
 from jobs.config import Config
 from jobs.doctor import Finding, Machine, finding
 from jobs.doctor import folders as doctor_folders
-from jobs.doctor.cluster import examine_slurm
+from jobs.doctor.cluster import check_arrays, check_elements, check_gpus, examine_slurm
 from jobs.doctor.engine import check_address_space, check_driver, check_engine, check_ffmpeg, read_driver
 from jobs.doctor.finding import attempt, in_time
 from jobs.doctor.folders import (
@@ -107,10 +107,11 @@ def test_one_check_that_fails_does_not_stop_the_others_and_its_error_is_kept(tmp
     findings = doctor.examine(config, Slurm(), machine)
     assert states(findings) == {
         "vmafarm": "ok", "plan": "skipped", "run folder": "ok", "clips": "failed", "scratch": "failed",
-        "ffmpeg": "failed", "engine": "failed", "driver": "skipped", "memory": "ok", "space": "ok",
+        "ffmpeg": "failed", "engine": "skipped", "driver": "skipped", "memory": "ok", "space": "ok",
         "scores": "skipped", "SLURM": "skipped",
     }  # fmt: skip
     found = by_name(findings)
+    assert found["engine"].message == "would fail, as told above"  # it decodes with the same ffmpeg
     assert found["ffmpeg"].message == "the program 'no-such-ffmpeg' (engine.ffmpeg) is not there"
     assert found["ffmpeg"].hint == "set engine.ffmpeg"
     assert (found["clips"].exit_status, found["ffmpeg"].exit_status) == (2, 3)
@@ -495,7 +496,7 @@ def test_what_a_plan_has_frozen_counts(cluster, tmp_path, machine):
     assert found["plan"].message == 'the run "demo" has 5 clips in 5 slices'
     assert found["clips"].message.startswith(f"{tmp_path}/gone: no such folder")
     assert found["arrays"].message == (
-        "MaxArraySize is 4: up to 3 elements an array, 2 for the 5 slices of the run"
+        "MaxArraySize is 4, no limit of submitted jobs: 5 slices are 5 elements, arrays a round: 2"
     )
     run.folder.manifest.write_bytes(b"PAR1 no more")
     assert by_name(doctor.examine(elsewhere, Slurm(), machine))["plan"].exit_status == 2
@@ -511,9 +512,9 @@ def ask_slurm(config, machine, slices=0):
 def test_a_cluster_that_has_what_is_asked_for_is_fine_and_gets_no_job(cluster, tmp_path, machine):
     section = {"partition": "gpu", "gpus": 2, "account": "vision", "qos": "long", "time": 90}
     config = configure(tmp_path, slurm=section | {"merge": {"partition": "cpu"}}, engine={"backend": "cuda"})
-    found = ask_slurm(config, machine, 12)
+    found = ask_slurm(config, machine)
     assert set(states(found.values()).values()) == {"ok"}
-    assert found["partition"].message == "gpu (one of 3), up to 2,880 minutes; 90 are asked for"
+    assert found["partition"].message == "gpu (up to 2,880 minutes, nodes: 4); 90 minutes are asked for"
     assert found["GPUs"].message == "slurm.gpus = 2"
     assert not cluster.scripts
     tested = [call for call in cluster.calls if call.startswith("sbatch")]
@@ -530,8 +531,7 @@ def test_the_script_that_is_judged_is_the_elements_own(cluster, tmp_path, machin
     cluster.fail("test-only", "allocation failure: Invalid qos specification")
     section = {"partition": "gpu", "gpus": 2, "account": "vision", "qos": "long", "merge": {"cpus": 7}}
     config = configure(tmp_path, slurm=section, engine={"backend": "cuda"})
-    found = doctor.cluster.check_elements
-    assert attempt("elements", lambda: found(config, Slurm(), 12)).state == "failed"
+    assert attempt("elements", lambda: check_elements(config, Slurm(), 12)).state == "failed"
     for option in ("partition=gpu", "gpus-per-node=2", "account=vision", "qos=long", "array=0-11%12"):
         assert f"#SBATCH --{option}\n" in cluster.tested
 
@@ -569,8 +569,31 @@ def test_a_request_that_no_partition_meets_is_wrong_configuration(cluster, tmp_p
         assert found["accounting"].state == "ok"
 
 
+def test_a_planned_run_is_prepared_as_a_submission_does_it(cluster, tmp_path, machine):
+    run = planned(tmp_path / "runs", 5)
+    found = ask_slurm(run.config, machine, 5)
+    assert found["submission"].message.startswith("can be submitted, as jobs called vmafarm-demo-")
+    assert not run.folder.submissions.exists()
+    other = run.config.model_copy(update={"engine": run.config.engine.model_copy(update={"kind": "vmaf"})})
+    found = ask_slurm(other, machine, 5)["submission"]
+    assert (found.state, found.exit_status) == ("failed", 2)
+    assert "was begun with the engine ffmpeg" in found.message
+
+
+def test_limits_of_submitted_jobs_are_told_and_too_few_fail(cluster, tmp_path, machine):
+    cluster.set_limits(associations="7|normal")
+    config = configure(tmp_path)
+    found = attempt("arrays", lambda: check_arrays(config, Slurm(), 50))
+    assert found.message == (
+        "MaxArraySize is 1,001, 7 more jobs may be submitted: 50 slices are 3 elements, arrays a round: 1"
+    )
+    cluster.set_limits(associations="2|normal")
+    found = attempt("arrays", lambda: check_arrays(config, Slurm(), 50))
+    assert (found.state, found.exit_status) == ("failed", 2)
+
+
 def test_gpus_are_asked_for_where_they_are_used(tmp_path):
-    check = doctor.cluster.check_gpus
+    check = check_gpus
     cuda = {"backend": "cuda"}
     assert check(configure(tmp_path, engine=cuda, slurm={"gres": "gpu:a100:1"})).state == "ok"
     assert check(configure(tmp_path, engine=cuda, slurm={"extra": {"gpus": "1"}})).state == "warning"

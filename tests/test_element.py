@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import threading
 import time
@@ -20,8 +21,11 @@ from standin.vmaf import read_calls, write_standin
 from jobs import durable
 from jobs.config import Config, load
 from jobs.element import ElementResult, ElementSpec, find_todo, run_element, worker_count, writer_name
+from jobs.element_log import read_elements
 from jobs.failures import read_failures
+from jobs.lifetime import STARTED
 from jobs.manifest import load_manifest
+from jobs.nodes import read_broken
 from jobs.plan import plan, with_frozen
 from jobs.shard import CLIP_LOG_SCHEMA, read_done
 
@@ -112,7 +116,7 @@ def _quiet(element: Any, config: Config) -> ElementResult:
     stop = element.Stop()
     work = element._Element(ElementSpec(config.model_dump(), (0,)), stop)
     work.run()
-    result: ElementResult = work.result(0)
+    result: ElementResult = work.end()
     return result
 
 
@@ -149,21 +153,26 @@ def test_clips_that_failed_before_come_last(prepare: Any) -> None:
     assert len(todo) == 4
 
 
-def test_full_disk_ends_the_element_and_the_next_one_goes_on(
-    prepare: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = prepare("extract.workers=1")
+def _full_disk() -> Callable[[int, Any], int]:
+    """A write that finds no space for journals after the first few records."""
     real = os.write
     written = []
 
     def write(descriptor: int, data: Any) -> int:
-        if len(written) > 2 and Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".journal":
+        if len(written) > 3 and Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".journal":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written.append(data)
         return real(descriptor, data)
 
+    return write
+
+
+def test_full_disk_ends_the_element_and_the_next_one_goes_on(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepare("extract.workers=1")
     with monkeypatch.context() as full:
-        full.setattr(durable.os, "write", write)
+        full.setattr(durable.os, "write", _full_disk())
         result = _run(config)
     assert result.exit_code == 3
     assert "no space left" in result.message
@@ -274,3 +283,105 @@ def test_manifest_of_the_element_is_the_plan(prepare: Any) -> None:
     assert [clip.slice for clip in todo] == [1, 1, 0, 0]
     assert all(clip.path.is_file() for clip in todo)
     assert np.isfinite([clip.mos for clip in todo]).all()
+
+
+def _on_node(monkeypatch: pytest.MonkeyPatch, name: str = "node7") -> None:
+    for key, value in (("SLURM_JOB_ID", "99"), ("SLURM_ARRAY_JOB_ID", "90"), ("SLURM_ARRAY_TASK_ID", "4")):
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("SLURMD_NODENAME", name)
+
+
+def test_an_element_says_on_disk_when_it_began_and_how_it_ended(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepare(others=("empty.mp4",))
+    _on_node(monkeypatch)
+    _run(config)
+    (record,) = read_elements(config.folder)
+    assert (record.job, record.index, record.node, record.clips) == ("90", 4, "node7", 5)
+    assert (record.done, record.failed, record.exit_code) == (4, {"decode_error": 1}, 0)
+    assert 0 < record.seconds < 60
+    _run(config)
+    assert len(read_elements(config.folder)) == 1  # nothing was left
+
+
+def test_where_nothing_is_left_an_element_ends_at_once_and_leaves_no_file(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepare()
+    _run(config)
+    before = sorted(config.folder.path.rglob("*"))
+    monkeypatch.setattr("jobs.element.make_engine", lambda _: pytest.fail("an engine was made"))
+    assert _run(config) == ElementResult()
+    assert sorted(config.folder.path.rglob("*")) == before
+
+
+def test_a_canary_takes_a_sample(prepare: Any) -> None:
+    config = prepare(count=6)
+    assert _run(config, limit=2).done == 2
+    assert _run(config, limit=2).done == 2
+    assert _run(config).done == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("gone", "the clips are not to be seen on this node: .* is not there"),
+        ("empty", "the clips are not to be seen on this node: .* holds none of them"),
+        ("scratch", "the scratch folder .* cannot be used"),
+        ("engine", "the program 'no-such-program' .engine.vmaf. is not there"),
+    ],
+)
+def test_a_node_that_cannot_do_the_work_is_on_record_and_no_clip_is_charged(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, message: str
+) -> None:
+    config = prepare()
+    _on_node(monkeypatch)
+    if how in ("gone", "empty"):
+        (tmp_path / "clips").rename(tmp_path / "elsewhere")
+    if how == "empty":
+        (tmp_path / "clips").mkdir()
+    if how == "scratch":
+        extract = config.extract.model_copy(update={"scratch": str(tmp_path / "missing")})
+        config = config.model_copy(update={"extract": extract})
+    if how == "engine":
+        engine = config.engine.model_copy(update={"kind": "vmaf", "vmaf": "no-such-program"})
+        config = config.model_copy(update={"engine": engine})
+    result = _run(config)
+    assert result.exit_code == 3
+    assert re.search(message, result.message)
+    (broken,) = read_broken(config.folder)
+    assert (broken.node, broken.message) == ("node7", result.message)
+    assert read_failures(config.folder.failures) == []
+    (record,) = read_elements(config.folder)
+    assert (record.exit_code, record.message) == (3, result.message)
+
+
+def test_a_run_folder_that_is_full_is_not_the_nodes_fault(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepare()
+    _on_node(monkeypatch)
+    monkeypatch.setattr(durable.os, "write", _full_disk())
+    result = _run(config)
+    assert result.exit_code == 3
+    assert "no space left" in result.message
+    assert read_broken(config.folder) == []
+
+
+def test_on_this_machine_no_node_is_marked(prepare: Any, tmp_path: Path) -> None:
+    config = prepare()
+    (tmp_path / "clips").rename(tmp_path / "elsewhere")
+    assert _run(config).exit_code == 3
+    assert read_broken(config.folder) == []
+
+
+def test_an_element_takes_no_clip_that_would_not_end_in_time(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepare()
+    monkeypatch.setenv(STARTED, str(time.time() - 3600))  # the image took its time
+    result = _run(config, minutes=30)
+    assert (result.done, result.exit_code) == (0, 1)
+    assert result.message == "too little time was left for another clip"
+    assert _run(config, minutes=90).done == 4

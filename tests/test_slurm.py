@@ -117,11 +117,13 @@ def test_cancel_names_the_jobs(cluster):
 
 def test_partitions_of_several_kinds_of_nodes_have_all_their_resources(cluster):
     cluster.set_partitions(
-        "cpu|cpu*|infinite|(null)", "gpu|gpu|1-00:00:00|gpu:a100:4", "gpu|gpu|1-00:00:00|gpu:v100:2"
+        "cpu|cpu*|infinite|32+|8|(null)",
+        "gpu|gpu|1-00:00:00|64|4|gpu:a100:4",
+        "gpu|gpu|1-00:00:00|96|2|gpu:v100:2",
     )
     assert Slurm().partitions() == {
-        "cpu": Partition("cpu", True, None, ""),
-        "gpu": Partition("gpu", False, 1440, "gpu:a100:4,gpu:v100:2"),
+        "cpu": Partition("cpu", True, None, "", 32, 8),
+        "gpu": Partition("gpu", False, 1440, "gpu:a100:4,gpu:v100:2", 96, 6),
     }
 
 
@@ -170,3 +172,27 @@ def test_a_program_that_may_not_be_started_counts_as_none(cluster, monkeypatch):
 def test_answers_that_are_not_utf8_are_read(cluster):
     cluster.add_program("squeue", "#!/bin/sh\nprintf '20|20|0|RUNNING|caf\\351|node1\\n'\n")
     assert [task.index for task in Slurm().queue("x")] == [0]
+
+
+def test_of_all_limits_of_submitted_jobs_the_tightest_counts(cluster):
+    slurm = Slurm()
+    assert slurm.jobs_left("", "") is None  # none is set
+    cluster.set_limits(associations="20|normal", qos="normal|9\nlong|3")
+    assert slurm.jobs_left("", "") == 9
+    assert slurm.jobs_left("", "long") == 3
+    cluster.set_limits(associations="4|long", qos="normal|9\nlong|")
+    assert slurm.jobs_left("", "") == 4
+    assert any("accounts=tests" in call for call in cluster.calls)
+    slurm.jobs_left("vision", "")
+    assert any("accounts=vision" in call for call in cluster.calls)
+
+
+def test_what_is_in_the_queue_already_counts_against_the_limit(cluster):
+    cluster.set_limits(associations="20|normal", qos="normal|")
+    cluster.add_program("squeue", "#!/bin/sh\necho 1\necho 2\necho 3_1\n")
+    assert Slurm().jobs_left("", "") == 17
+
+
+def test_without_accounting_there_is_no_limit(cluster):
+    cluster.fail("sacctmgr", "You are not running a supported accounting_storage plugin")
+    assert Slurm().jobs_left("", "") is None

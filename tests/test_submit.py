@@ -15,11 +15,15 @@ from submitit.core.utils import DelayedSubmission
 from jobs import apptainer
 from jobs import submit as submit_module
 from jobs.config import Config
+from jobs.container import containers_folder
 from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.nodes import mark_broken
+from jobs.prepare import check_image
+from jobs.provenance import freeze
 from jobs.queue import merge_on_node
 from jobs.slurm import Slurm
 from jobs.submission import Array, read_submissions
-from jobs.submit import cancel, check_image, submit
+from jobs.submit import cancel, submit
 from jobs.toolkit import version
 from jobs.work import ElementSpec
 
@@ -65,8 +69,10 @@ def test_each_round_waits_for_the_one_before_and_the_merge_for_all(cluster, runs
     run = planned(runs, parallelism=3, rounds=3)
     submitted = submit(run.config, Slurm())
     assert list(cluster.scripts) == ["11", "12", "13", "14"]
-    for job in ("11", "12", "13"):
-        assert "\n#SBATCH --array=0-4%3\n" in cluster.scripts[job]
+    assert "\n#SBATCH --array=0-4%3\n" in cluster.scripts["11"]
+    for job in ("12", "13"):  # no more elements than run at the same time
+        assert "\n#SBATCH --array=0-2%3\n" in cluster.scripts[job]
+    assert slices_of(run, "12", 3) == slices_of(run, "13", 3) == [0, 3, 1, 4, 2]
     assert "dependency" not in cluster.options("11")
     assert "\n#SBATCH --dependency=afterany:11\n" in cluster.scripts["12"]
     assert "\n#SBATCH --dependency=afterany:12\n" in cluster.scripts["13"]
@@ -147,19 +153,19 @@ def test_1523_slices_are_cut_into_arrays_that_the_cluster_takes(cluster, runs):
     assert slices_of(run, "11", 761) + slices_of(run, "12", 762) == list(range(1523))
     assert cluster.options("13")["dependency"] == "afterany:11:12"
     assert submitted.submission.arrays == (Array("11", 0, 0, 761), Array("12", 0, 761, 762))
-    assert submitted.submission.slice_of("12", 0) == 761
-    assert submitted.lines()[-1].startswith("2 arrays a round: the cluster's MaxArraySize")
+    assert submitted.submission.slices_of("12", 0) == (761,)
+    assert submitted.lines()[-1].startswith("2 arrays: the cluster's MaxArraySize")
 
 
-def test_each_array_of_the_second_round_waits_for_all_of_the_first(cluster, runs):
+def test_a_later_round_waits_for_all_arrays_of_the_one_before(cluster, runs):
     cluster.set_max_array_size(3)
     run = planned(runs)
     submit(run.config, Slurm())
     assert [cluster.options(job).get("dependency") for job in cluster.scripts] == [
-        None, None, None, "afterany:11:12:13", "afterany:11:12:13", "afterany:11:12:13",
-        "afterany:11:12:13:14:15:16",
+        None, None, None, "afterany:11:12:13", "afterany:11:12:13:14",
     ]  # fmt: skip
-    assert slices_of(run, "14", 1) + slices_of(run, "15", 2) + slices_of(run, "16", 2) == list(range(5))
+    assert slices_of(run, "11", 1) + slices_of(run, "12", 2) + slices_of(run, "13", 2) == list(range(5))
+    assert slices_of(run, "14", 2) == [0, 2, 4, 1, 3]
 
 
 def test_a_pickle_holds_what_an_element_needs_wherever_it_starts(cluster, runs, monkeypatch):
@@ -185,7 +191,7 @@ def test_one_slice_is_a_single_job_whose_element_has_no_index(cluster, runs):
     assert "--array" not in cluster.scripts["11"] + submitted.script
     loaded = DelayedSubmission.load(run.folder.logs / "11_submitted.pkl")
     assert loaded.args[0].slices == (3,)
-    assert submitted.submission.slice_of("11", None) == 3
+    assert submitted.submission.slices_of("11", None) == (3,)
     cluster.set_queue((name_of(run), "11|11|N/A|RUNNING|None|node1"))
     error = refusal(UsageError, submit, run.config, Slurm(), again=True)
     assert error.message == "everything that is missing waits or runs: slices 3"
@@ -297,7 +303,7 @@ def test_an_sbatch_that_fails_leaves_the_jobs_before_it_noted(cluster, runs, cap
     assert error.message == (
         "sbatch refuses: sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
     )
-    assert error.hint.startswith("a limit of your account or QOS: fewer or larger slices")
+    assert error.hint.startswith("a limit of your account or QOS: slurm.max_jobs makes slices share")
     stated = f"\nqueued before that: {before}; vmafarm cancel removes them"
     assert error.hint.endswith(stated) if before else "queued" not in error.hint
     (record,) = read_submissions(run.folder)
@@ -403,6 +409,106 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
     assert submitted.command in start
 
 
+def test_auto_is_the_engine_of_the_image_and_the_elements_get_its_name(cluster, tmp_path, runs):
+    image = write_sif(tmp_path / "x.sif")
+    cluster.add_apptainer(version(), engine="vmaf")
+    run = planned(runs, image=str(image))
+    run.folder.provenance.unlink(missing_ok=True)
+    submitted = submit(run.config, Slurm())
+    assert submitted.submission.engine == "vmaf"
+    assert submitted.submission.settings["engine.kind"] == "vmaf"
+    (spec,) = DelayedSubmission.load(run.folder.logs / "11_0_submitted.pkl").args
+    assert spec.config["engine"]["kind"] == "vmaf"
+
+
+def test_an_image_with_another_engine_than_the_runs_is_refused(cluster, tmp_path, runs):
+    image = write_sif(tmp_path / "x.sif")
+    cluster.add_apptainer(version(), engine="vmaf")
+    run = planned(runs, image=str(image))
+    freeze(run.folder.provenance, run.provenance)
+    error = refusal(UsageError, submit, run.config, Slurm())
+    assert error.message == (
+        f'"demo" was begun with the engine ffmpeg; {image} has vmaf, whose rows cannot be mixed with those'
+    )
+    assert not cluster.scripts
+
+
+def test_an_image_that_does_not_say_its_engine_is_refused(cluster, tmp_path, runs):
+    image = write_sif(tmp_path / "x.sif")
+    cluster.add_apptainer(version(), engine="INFO: welcome")
+    run = planned(runs, image=str(image))
+    assert (
+        "which engine it has: INFO: welcome" in refusal(UnavailableError, submit, run.config, Slurm()).message
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "staged"),
+    [
+        ({}, True),  # 32 processors, one each
+        ({"cpus": 4}, False),
+        ({"cpus": 4, "stage": "yes"}, True),
+        ({"stage": "no"}, False),
+        ({"parallelism": 8}, False),
+        ({"partition": "gpu", "gpus": 1}, False),  # four GPUs a node
+    ],
+)
+def test_the_image_is_copied_to_nodes_on_which_many_elements_start(cluster, tmp_path, runs, keys, staged):
+    cluster.add_apptainer(version())
+    image = write_sif(tmp_path / "x.sif")
+    run = planned(runs, image=str(image), **{"cpus": 1, **keys})
+    submitted = submit(run.config, Slurm())
+    script = cluster.scripts["11"]
+    assert ("--stage /tmp" in script) is staged
+    assert (submitted.submission.image_digest.removeprefix("sha256:") in script) is staged
+
+
+def test_nodes_that_failed_are_excluded_from_then_on(cluster, runs):
+    run = planned(runs, exclude="node[1-2]")
+    mark_broken(run.folder, "node7", "no driver")
+    mark_broken(run.folder, "node5", "a full disk")
+    submit(run.config, Slurm())
+    assert cluster.options("11")["exclude"] == "node[1-2],node5,node7"
+    assert "--max-broken 2 --exclude 'node[1-2],node5,node7'" in cluster.scripts["11"]
+
+
+def test_where_many_nodes_fail_the_nodes_are_not_to_blame(cluster, runs):
+    run = planned(runs)
+    for node in ("node1", "node2", "node3"):  # of eight
+        mark_broken(run.folder, node, "no such model")
+    error = refusal(UsageError, submit, run.config, Slurm())
+    assert error.message.startswith(
+        "3 nodes have failed, more than 2: probably not the nodes are to blame; no"
+    )
+    assert "no such model" in error.message
+    assert str(run.folder.broken_nodes) in error.hint
+    assert not cluster.scripts
+
+
+def test_a_limit_of_submitted_jobs_is_kept(cluster, runs):
+    cluster.set_limits(associations="20|normal", qos="normal|9\nlong|3")
+    cluster.set_queue((name_of(planned(runs, 12)), "7|7|N/A|RUNNING|None|node1"))
+    run = planned(runs.parent / "others", 12)
+    submitted = submit(run.config, Slurm())
+    # Nine, and all of the user's jobs count: here squeue shows none, for it is asked for no name.
+    assert [len(submitted.submission.elements), cluster.options("12")["array"]] == [4, "0-3%4"]
+    assert slices_of(run, "11", 4) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+    tight = refusal(UsageError, submit, planned(runs.parent / "more", 12, max_jobs=2).config, Slurm())
+    assert tight.message.startswith("2 more jobs may be in the queue, but 3 are needed")
+
+
+def test_the_starter_is_the_submissions_own_copy(cluster, runs):
+    run = planned(runs)
+    submit(run.config, Slurm())
+    starter = run.folder.submissions / "00001.sh"
+    assert starter.read_text() == (containers_folder() / "element.sh").read_text()
+    words = shlex.split(next(line for line in cluster.scripts["11"].splitlines() if line.startswith("srun ")))
+    assert words[words.index("sh") + 1] == str(starter.absolute())
+    merge = next(line for line in cluster.scripts["13"].splitlines() if line.startswith("srun "))
+    assert "element.sh" not in merge
+    assert str(starter) not in merge
+
+
 def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):
     cluster.add_apptainer(version())
     (tmp_path / "text.sif").write_text("x" * 100)
@@ -451,7 +557,7 @@ def test_the_command_submits_asks_and_cancels(cluster, tmp_path):
     assert command.vmafarm("cancel", cwd=tmp_path).stdout == "no jobs of this run wait or run\n"
     dry = command.vmafarm("retry", "--dry-run", cwd=tmp_path).stdout
     assert "#SBATCH --array=0-2%3" in dry
-    assert dry.endswith("arrays a round: 1; nothing queued (--dry-run)\n")
+    assert dry.endswith("elements of each array: round 1: 3; round 2: 3\nnothing queued (--dry-run)\n")
     cluster.fail("sbatch", "sbatch: error: Batch job submission failed: Access denied")
     failed = command.vmafarm("retry", cwd=tmp_path, status=3)
     assert failed.stderr.startswith("error: sbatch refuses: sbatch: error: Batch job submission failed: Acc")

@@ -53,7 +53,7 @@ def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> lis
         findings += examine_image(config)
     else:
         findings += [*_here(config, machine), _space(config, slices), _scores(config)]
-    return findings + examine_slurm(config, slurm, machine, slices)
+    return _once([*findings, *examine_slurm(config, slurm, machine, slices)])
 
 
 def examine_here(config: Config, machine: Machine | None = None) -> list[Finding]:
@@ -72,6 +72,17 @@ def examine_here(config: Config, machine: Machine | None = None) -> list[Finding
         No check stops another one.
     """
     return [attempt("vmafarm", check_toolkit), *_here(config, machine or Machine())]
+
+
+def _once(findings: Sequence[Finding]) -> list[Finding]:
+    """The same, but what fails for a reason that was told already says no more than that."""
+    told: set[str] = set()
+    kept = []
+    for finding in findings:
+        again = finding.state == "failed" and finding.message in told
+        kept.append(Finding(finding.name, "skipped", "would fail, as told above") if again else finding)
+        told.add(finding.message)
+    return kept
 
 
 def as_json(findings: Sequence[Finding]) -> str:

@@ -12,20 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import Config
+from jobs.container import container_python
 from jobs.doctor.finding import Finding, Machine, attempt
 from jobs.errors import UnavailableError, UsageError
+from jobs.layout import lay_out, split
+from jobs.prepare import prepare
 from jobs.queue import Queue
+from jobs.sbatch import check_request, chosen, merge_parameters, sbatch_parameters
 from jobs.slurm import Slurm
-from jobs.submission import (
-    Submission,
-    check_request,
-    container_python,
-    merge_parameters,
-    sbatch_parameters,
-    split,
-)
-from jobs.toolkit import version
 
+_JOB_NAME = "vmafarm-doctor"
 _WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)
 """Why a job could not start this minute; sbatch would queue it all the same."""
 
@@ -55,15 +51,18 @@ def examine_slurm(config: Config, slurm: Slurm, machine: Machine, slices: int) -
     first = attempt(name, lambda: _check_answers(config, slurm))
     if first.state == "failed":  # the others would wait, one after the other, and say the same
         return [first]
-    return [
+    findings = [
         first,
-        attempt("arrays", lambda: check_arrays(slurm, slices)),
+        attempt("arrays", lambda: check_arrays(config, slurm, slices)),
         attempt("partition", lambda: check_partition(config, slurm)),
         attempt("GPUs", lambda: check_gpus(config)),
         attempt("accounting", lambda: check_accounting(slurm)),
         attempt("elements", lambda: check_elements(config, slurm, slices)),
         attempt("merge job", lambda: check_merge_job(config, slurm)),
     ]
+    if slices:
+        findings.append(attempt("submission", lambda: check_submission(config, slurm)))
+    return findings
 
 
 def _check_answers(config: Config, slurm: Slurm) -> Finding:
@@ -77,12 +76,23 @@ def _check_answers(config: Config, slurm: Slurm) -> Finding:
     return Finding("SLURM", "ok", "the controller answers")
 
 
-def check_arrays(slurm: Slurm, slices: int) -> Finding:
-    """Tell into how many arrays the run's slices are cut."""
+def check_arrays(config: Config, slurm: Slurm, slices: int) -> Finding:
+    """Compare the slices of the run with MaxArraySize, and with the jobs that may still be submitted.
+
+    Raises
+    ------
+    UsageError
+        See `jobs.layout.lay_out`: too few jobs are left.
+    """
+    section = config.slurm
     largest = slurm.max_array_size()
-    message = f"MaxArraySize is {largest:,}: up to {max(1, largest - 1):,} elements an array"
+    left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
+    layout = lay_out(max(1, slices), None, section, largest, left)
+    limit = "no limit of submitted jobs" if left is None else f"{left:,} more jobs may be submitted"
+    message = f"MaxArraySize is {largest:,}, {limit}"
     if slices:
-        message += f", {len(split(slices, largest)):,} for the {slices:,} slices of the run"
+        arrays = len(split(layout.first, largest))
+        message += f": {slices:,} slices are {layout.first:,} elements, arrays a round: {arrays:,}"
     return Finding("arrays", "ok", message)
 
 
@@ -92,21 +102,34 @@ def check_partition(config: Config, slurm: Slurm) -> Finding:
     Raises
     ------
     UsageError
-        See `jobs.submission.check_request`.
+        See `jobs.sbatch.check_request`.
     """
     partitions = slurm.partitions()
     check_request(config.slurm, partitions)
-    default = next((found.name for found in partitions.values() if found.is_default), "")
-    name = config.slurm.partition or default
-    chosen = partitions[name].minutes if name else None
-    limit = "no time limit" if chosen is None else f"up to {chosen:,} minutes"
-    which = "the default" if name == default else f"one of {len(partitions)}"
-    if not name:
+    found = chosen(config.slurm.partition, partitions)
+    if not found:
         return Finding(
             "partition", "warning", "slurm.partition is empty, and the cluster has no default",
             "it has: " + ", ".join(partitions),
         )  # fmt: skip
-    return Finding("partition", "ok", f"{name} ({which}), {limit}; {config.slurm.time} are asked for")
+    limits = (
+        f"{one.name} ({'no time limit' if one.minutes is None else f'up to {one.minutes:,} minutes'}, "
+        f"nodes: {one.nodes:,})"
+        for one in found
+    )
+    return Finding("partition", "ok", f"{', '.join(limits)}; {config.slurm.time:,} minutes are asked for")
+
+
+def check_submission(config: Config, slurm: Slurm) -> Finding:
+    """Prepare the planned run as a submission does, up to where it would queue.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        See `jobs.prepare.prepare`; the engine is another one than the run was begun with, for example.
+    """
+    prepared = prepare(config, slurm)
+    return Finding("submission", "ok", f"can be submitted, as jobs called {prepared.job_name}")
 
 
 def check_gpus(config: Config) -> Finding:
@@ -147,9 +170,10 @@ def check_elements(config: Config, slurm: Slurm, slices: int) -> Finding:
     UnavailableError, UsageError
         It would be refused.
     """
-    count = split(max(1, slices), slurm.max_array_size())[0][1]
-    parallelism = max(1, config.slurm.parallelism)
-    parameters = sbatch_parameters(config.slurm, "vmafarm-doctor", parallelism)
+    section = config.slurm
+    layout = lay_out(max(1, slices), None, section, slurm.max_array_size(), section.max_jobs or None)
+    count = split(layout.first, slurm.max_array_size())[0][1]
+    parameters = sbatch_parameters(section, _JOB_NAME, section.parallelism)
     return _try("elements", config, slurm, parameters, count)
 
 
@@ -161,19 +185,16 @@ def check_merge_job(config: Config, slurm: Slurm) -> Finding:
     UnavailableError, UsageError
         It would be refused.
     """
-    parameters = merge_parameters(config.slurm, "vmafarm-doctor", [])
+    parameters = merge_parameters(config.slurm, _JOB_NAME, [])
     parameters.pop("dependency")  # on jobs that there are not
     return _try("merge job", config, slurm, parameters, 1)
 
 
 def _try(name: str, config: Config, slurm: Slurm, parameters: Mapping[str, Any], count: int) -> Finding:
     clips = Path(config.corpus.clips).absolute() if config.corpus.clips else None
-    python = container_python(
-        config.slurm, config.folder, clips, config.extract.scratch, shlex.quote(sys.executable)
-    )
-    command = shlex.join(python) if config.slurm.image else python[0]
-    nothing = Submission(0, "vmafarm-doctor", (), version(), config.slurm.image, "", {})
-    text = Queue(config, nothing, command).script(dict(parameters), count)
+    python = container_python(config.slurm, config.folder, clips, config.extract.scratch, sys.executable)
+    command = shlex.join(python)
+    text = Queue(config, command, command).script(dict(parameters), count)
     with tempfile.TemporaryDirectory(prefix="vmafarm-doctor-") as folder:
         script = Path(folder) / "script.sh"
         script.write_text(text, encoding="utf-8")

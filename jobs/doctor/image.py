@@ -7,13 +7,13 @@ from pathlib import Path
 
 from jobs.apptainer import ask
 from jobs.config import Config, as_override, flat
+from jobs.container import container_python
 from jobs.doctor.finding import Finding, attempt, in_time
 from jobs.doctor.folders import existing
 from jobs.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
+from jobs.prepare import check_image
 from jobs.run_folder import RunFolder
 from jobs.sif import check_sif, read_labels
-from jobs.submission import container_python
-from jobs.submit import check_image
 
 INSIDE_SECONDS = 900.0
 """The engine's probe has its own deadlines, which end it before this one does."""

@@ -1,0 +1,140 @@
+#!/bin/sh
+# usage: element.sh --run FOLDER --name JOB_NAME [--exclude NODES] [--max-broken N] [--hold SECONDS]
+#                   [--image SIF --digest SHA256 --stage FOLDER] -- COMMAND ...
+# Starts an element on a compute node, outside of the image: this part needs what no image has.
+#
+#   --run         the run's folder
+#   --name        name of the run's jobs
+#   --exclude     nodes that the run was not to use from the start
+#   --max-broken  of more broken nodes than that, not the nodes are to blame: they are not excluded
+#   --hold        where SLURM cannot be told to keep away from a broken node: stay on it so long
+#   --image       word of COMMAND that is replaced by a copy of it below --stage, on the node's own disk
+#   --digest      of the image, in hexadecimal digits
+set -u
+
+run="" name="" exclude="" max_broken=1 hold=600 image="" digest="" stage=""
+while [ $# -gt 0 ]; do
+    case $1 in
+        --run) run=$2 ;;
+        --name) name=$2 ;;
+        --exclude) exclude=$2 ;;
+        --max-broken) max_broken=$2 ;;
+        --hold) hold=$2 ;;
+        --image) image=$2 ;;
+        --digest) digest=$2 ;;
+        --stage) stage=$2 ;;
+        --) shift && break ;;
+        *) echo "element.sh: unknown option $1" >&2 && exit 2 ;;
+    esac
+    shift 2
+done
+node=${SLURMD_NODENAME:-$(hostname)}
+VMAFARM_STARTED=$(date +%s)
+export VMAFARM_STARTED
+cd / # a working folder that the node does not have would end the container
+
+say() { echo "element.sh: $*" >&2; }
+
+is_broken() { [ -e "$run/broken_nodes/$node" ]; }
+
+count_broken() {
+    set -- "$run"/broken_nodes/[A-Za-z0-9]*
+    if [ -e "$1" ]; then echo $#; else echo 0; fi
+}
+
+mark_broken() {
+    say "$1"
+    mkdir -p "$run/broken_nodes" || return 0
+    printf '{"message": "%s", "at": "%s"}\n' "$1" "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" \
+        > "$run/broken_nodes/.$node.$$" && mv "$run/broken_nodes/.$node.$$" "$run/broken_nodes/$node"
+}
+
+# Of the run's waiting jobs none shall start on a broken node any more. Fails where SLURM cannot be told.
+keep_away() {
+    nodes=$(cd "$run/broken_nodes" && printf '%s,' [A-Za-z0-9]*)$exclude
+    jobs=$(timeout 60 squeue --noheader --user "$(id -un)" --name "$name" --states PENDING --format %F) || return 1
+    for job in $(printf '%s\n' "$jobs" | sort -u); do
+        # Of an array it fails for those elements that run already, and says so line by line.
+        if ! answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=${nodes%,}" 2>&1) &&
+            { [ -z "$answer" ] || echo "$answer" | grep -qv -e 'no longer pending' -e 'No error'; }; then
+            say "scontrol: $answer"
+            return 1
+        fi
+        say "job $job keeps away from ${nodes%,}"
+    done
+}
+
+# Prints the path of a checked copy of the image on the node's own disk.
+staged() {
+    [ "$(stat -f -c %T "$stage")" != tmpfs ] || { say "$stage lies in memory: no copy there"; return 1; }
+    folder=$stage/vmafarm-$(id -u)
+    mkdir -m 700 "$folder" 2>/dev/null
+    if [ -L "$folder" ] || [ "$(stat -c %u:%a "$folder")" != "$(id -u):700" ]; then
+        say "$folder is not this user's alone: no copy there"
+        return 1
+    fi
+    copy=$folder/$digest.sif
+    exec 9> "$folder/lock"
+    flock -w 600 9 || { say "another element has not copied the image within 600 s"; return 1; }
+    # Copies that nothing has used for a week; what still runs from one has it open.
+    find "$folder" -name '*.sif' -mtime +7 -exec rm -f {} +
+    if is_sound "$copy"; then
+        touch "$copy"
+    else
+        sleep $(($(od -An -N1 -tu1 /dev/urandom) % 5)) # nodes start together, the image's disk is one
+        size=$(($(stat -c %s "$image") / 1024))
+        [ "$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')" -gt $((2 * size)) ] ||
+            { say "too little space in $folder for a copy of the image"; return 1; }
+        if ! { cp "$image" "$copy.$$" && is_sound "$copy.$$" && mv "$copy.$$" "$copy"; }; then
+            rm -f "$copy.$$"
+            say "the copy of the image in $folder is not sound"
+            return 1
+        fi
+        say "copied the image to $copy"
+    fi
+    exec 9>&-
+    echo "$copy"
+}
+
+is_sound() { [ -f "$1" ] && echo "$digest  $1" | sha256sum --check --status; }
+
+# Signals of SLURM reach the element as well, which then ends in order; this shell only waits for it.
+trap : USR2 TERM INT CONT
+
+if is_broken; then
+    say "node $node cannot do this run's work (see $run/broken_nodes): left to other nodes"
+    if [ "$(count_broken)" -le "$max_broken" ] && ! keep_away; then
+        # Ending at once would draw one element of the array after the other to this node.
+        say "SLURM could not be told to keep away: staying for $hold s"
+        sleep "$hold" &
+        wait $!
+    fi
+    exit 3
+fi
+
+if [ -n "$stage" ]; then
+    if copy=$(staged); then
+        for word; do
+            shift
+            [ "$word" != "$image" ] || word=$copy
+            set -- "$@" "$word"
+        done
+    else
+        say "starting the image from where it lies: $image"
+    fi
+fi
+
+"$@"
+status=$?
+case $status in
+    126 | 127 | 255)
+        # The program or the container did not start, and nothing in it could say so.
+        set -- "$run/elements/${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-none}}-${SLURM_ARRAY_TASK_ID:-0}-"*
+        [ -e "$1" ] || mark_broken "the element did not start there: exit status $status; its log tells why"
+        ;;
+esac
+if is_broken; then
+    if [ "$(count_broken)" -le "$max_broken" ]; then keep_away; fi
+    exit 3
+fi
+exit "$status"

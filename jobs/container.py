@@ -1,0 +1,106 @@
+"""Command lines that start Python on a compute node: in the image, and around it containers/element.sh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.errors import UsageError, show
+from jobs.run_folder import RunFolder
+from jobs.settings import SlurmSection
+
+STARTER = "element.sh"
+PYTHON = "/opt/venv/bin/python"
+"""In an image."""
+
+
+def containers_folder() -> Path:
+    """The folder containers/: package data of an installed wheel, or in a checkout beside jobs/."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / "containers"
+    return installed if installed.is_dir() else package.parent / "containers"
+
+
+def container_python(
+    section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str, python: str
+) -> list[str]:
+    """Command that starts Python for an element: in the image, or this one where there is none.
+
+    Parameters
+    ----------
+    section
+        ``[slurm]``.
+    folder
+        The run; its root is bound writable, at its own path.
+    clips
+        Folder of the clips; bound read-only, at its own path. None: there is none to bind.
+    scratch
+        Folder for temporary files on the node, or "".
+    python
+        This interpreter.
+
+    Raises
+    ------
+    UsageError
+        A path cannot be bound: Apptainer splits at colons and commas.
+    """
+    if not section.image:
+        return [python]
+    binds = [f"{_bindable(folder.root.absolute())}"]
+    if clips is not None:
+        binds.append(f"{_bindable(clips)}:{clips}:ro")
+    if scratch:
+        binds.append(str(_bindable(Path(scratch).absolute())))
+    command = ["apptainer", "exec", "--no-home", "--pwd", "/"]
+    if section.gpus or section.gres:
+        command.append("--nv")
+    for bind in (*binds, *section.binds):
+        command += ["--bind", bind]
+    # The image's own packages alone: what the user has in the home folder or PYTHONPATH is another's.
+    command += ["--env", "PYTHONPATH=,PYTHONNOUSERSITE=1"]
+    return [*command, str(Path(section.image).absolute()), PYTHON]
+
+
+def _bindable(path: Path) -> Path:
+    if any(character in str(path) for character in ":,\n"):
+        raise UsageError(
+            f"{show(str(path))}: Apptainer cannot bind a path with a colon, a comma or a line break",
+            "rename the folder, or reach it through a link with another name",
+        )
+    return path
+
+
+def start_command(
+    starter: Path,
+    section: SlurmSection,
+    folder: RunFolder,
+    job_name: str,
+    python: Sequence[str],
+    *,
+    max_broken: int,
+    staged_digest: str = "",
+) -> list[str]:
+    """Command that starts Python for an element with all that is done outside of the image.
+
+    Parameters
+    ----------
+    starter
+        This submission's copy of containers/element.sh, which every node sees.
+    section, folder, job_name
+        Of the run.
+    python
+        As `container_python` gives it.
+    max_broken
+        Of more broken nodes than that, not the nodes are to blame.
+    staged_digest
+        ``sha256:...`` of the image, to have it copied to each node's own disk; "": not copied.
+    """
+    command = ["sh", str(starter), "--run", str(folder.path.absolute()), "--name", job_name]
+    command += ["--max-broken", str(max_broken)]
+    if section.exclude:
+        command += ["--exclude", section.exclude]
+    if staged_digest:
+        image = str(Path(section.image).absolute())
+        command += ["--image", image, "--digest", staged_digest.removeprefix("sha256:")]
+        command += ["--stage", section.stage_folder]
+    return [*command, "--", *python]

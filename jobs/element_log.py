@@ -1,0 +1,108 @@
+"""What elements say of themselves: when and where one began, and how it ended.
+
+The queue forgets jobs within minutes and many clusters keep no accounts; these files stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.durable import Appender, json_line, make_folder, read_json_lines
+from jobs.run_folder import RunFolder
+from jobs.work import ElementResult
+
+
+@dataclass(frozen=True)
+class ElementRecord:
+    """One element, as it said itself.
+
+    Attributes
+    ----------
+    writer
+        Unique; its shards and failures have this name.
+    job, index
+        SLURM's job (of an array the array's own) and index; ``local`` and None outside of SLURM.
+    node
+        Where it ran.
+    slices
+        Slices it was to do.
+    clips
+        Clips that had no row when it began.
+    started_at
+        When it began (ISO 8601, UTC).
+    ended_at
+        When it ended; "": it still runs or was killed.
+    done, failed
+        Rows written, and clips that failed by class.
+    seconds
+        Wall time between its first clip and its last, without starting up.
+    stopped
+        It was asked to stop before its work was done.
+    exit_code, message, hint
+        Of the error that ended it, or 0 and "".
+    """
+
+    writer: str
+    job: str
+    index: int | None
+    node: str
+    slices: tuple[int, ...]
+    clips: int
+    started_at: str
+    ended_at: str = ""
+    done: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    stopped: bool = False
+    exit_code: int = 0
+    message: str = ""
+    hint: str = ""
+
+
+class ElementLog:
+    """Writes the record of one element: a line when it begins, another when it ends.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    writer, job, index, node, slices, clips
+        See `ElementRecord`.
+    """
+
+    def __init__(
+        self, folder: RunFolder, writer: str, job: str, index: int | None, node: str,
+        slices: Iterable[int], clips: int,
+    ) -> None:  # fmt: skip
+        make_folder(folder.elements)
+        self._appender = Appender(folder.elements / f"{writer}.jsonl")
+        began = {
+            "writer": writer, "job": job, "index": index, "node": node, "slices": list(slices),
+            "clips": clips, "started_at": _now(),
+        }  # fmt: skip
+        self._appender.append(json_line(began))
+
+    def end(self, result: ElementResult, seconds: float) -> None:
+        """Write down how it ended."""
+        self._appender.append(json_line({"ended_at": _now(), "seconds": seconds, **asdict(result)}))
+        self._appender.close()
+
+
+def read_elements(folder: RunFolder) -> list[ElementRecord]:
+    """All elements of a run that began, in the order of their beginning."""
+    found = []
+    for path in folder.elements.glob("*.jsonl"):
+        document: dict[str, Any] = {}
+        for line in read_json_lines(path):
+            document |= line
+        if "started_at" in document:
+            document["slices"] = tuple(document["slices"])
+            found.append(ElementRecord(**document))
+    return sorted(found, key=lambda record: (record.started_at, record.writer))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

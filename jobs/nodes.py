@@ -1,0 +1,64 @@
+"""Nodes that cannot do a run's work: a broken driver, a full disk, clips that are not to be seen there.
+
+Such a node fails clip after clip in no time and would draw all work of a run to itself. The element
+that notices writes a file named after the node and ends; what starts elements (containers/element.sh)
+has SLURM keep the run's waiting jobs away from it, and the next submission excludes it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from jobs.durable import make_folder, replace_text
+from jobs.errors import UnavailableError
+from jobs.run_folder import RunFolder
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
+
+
+class NodeBrokenError(UnavailableError):
+    """A node cannot do the work; another one may (exit status 3)."""
+
+
+@dataclass(frozen=True)
+class BrokenNode:
+    """A node that is kept out of a run.
+
+    Attributes
+    ----------
+    node
+        Its name in SLURM.
+    message
+        What happened there.
+    at
+        When (ISO 8601, UTC).
+    """
+
+    node: str
+    message: str
+    at: str
+
+
+def mark_broken(folder: RunFolder, node: str, message: str) -> None:
+    """Write down that a node cannot do this run's work; the first message stays."""
+    path = folder.broken_nodes / node
+    if _NAME.fullmatch(node) is None or path.exists():
+        return
+    make_folder(folder.broken_nodes)
+    facts = {"message": message, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    replace_text(path, json.dumps(facts) + "\n")
+
+
+def read_broken(folder: RunFolder) -> list[BrokenNode]:
+    """Nodes that are kept out of a run, by name; those too that no Python could say anything of."""
+    found = []
+    for path in sorted(folder.broken_nodes.glob("[A-Za-z0-9]*")):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            found.append(BrokenNode(path.name, str(facts["message"]), str(facts["at"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            found.append(BrokenNode(path.name, "no reason is given", ""))
+    return found

@@ -1,0 +1,165 @@
+"""The canary: a first small job that is waited for, measured, and whose rows count."""
+
+from __future__ import annotations
+
+import pytest
+from fake_slurm import FakeSlurm, finish, name_of, planned
+from submitit.core.utils import DelayedSubmission
+
+from jobs import canary
+from jobs.element_log import ElementLog
+from jobs.errors import IncompleteError, UnavailableError
+from jobs.slurm import Slurm
+from jobs.submission import read_submissions
+from jobs.submit import submit
+from jobs.work import ElementResult
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    cluster = FakeSlurm(tmp_path / "cluster")
+    monkeypatch.setenv("PATH", cluster.path)
+    return cluster
+
+
+@pytest.fixture
+def run(tmp_path):
+    return planned(tmp_path / "runs", 12, parallelism=3, minutes=1, time=45)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """What happens in the pauses between two looks, one after the other; then the wait must be over."""
+    steps = []
+
+    def pause(_seconds):
+        assert steps, "it still waits"
+        steps.pop(0)()
+
+    monkeypatch.setattr(canary, "sleep", pause)
+    return steps
+
+
+def state(cluster, run, *states):
+    return lambda: cluster.set_queue(*((name_of(run), f"11|11|N/A|{one}") for one in states))
+
+
+def end(run, result, seconds=6.0, node="node1"):
+    log = ElementLog(run.folder, f"11-0-0-{node}", "11", None, node, range(12), 3)
+    log.end(result, seconds)
+
+
+def work(run, *slices):
+    def do():
+        finish(run, *slices)
+        end(run, ElementResult(done=len(slices)))
+
+    return do
+
+
+def test_its_rows_count_and_the_rest_is_laid_out_from_what_it_measured(cluster, run, meanwhile):
+    meanwhile += [
+        state(cluster, run, "PENDING|Priority|"),
+        state(cluster, run, "RUNNING|None|node1"),
+        work(run, 4, 5, 6),
+    ]
+    said = []
+    submitted = submit(run.config, Slurm(), canary=3, say=said.append)
+    assert said == [
+        "canary: job 11 scores 3 clips on a compute node first",
+        "canary: pending (Priority)",
+        "canary: running",
+        "canary: 3 clips on node1",
+        "measured on 3 clips: 2.00 s of an element for a clip",
+        "estimate for 9 clips: 0.010 core hours,",
+        "  6s once elements run, the longest takes 6s",
+    ]
+    assert submitted.submission.slices == (0, 1, 2, 3, 7, 8, 9, 10, 11)
+    assert len(submitted.submission.elements) == 3
+    assert submitted.lines()[0] == "submitted 9 slices in 3 elements: 0-3,7-11"
+    assert cluster.options("12")["array"] == "0-2%3"
+
+
+def test_its_job_asks_for_what_elements_ask_for_and_takes_a_sample_of_all_slices(cluster, run, meanwhile):
+    meanwhile += [work(run, 4, 5, 6)]
+    submit(run.config, Slurm(), canary=3, say=lambda _: None)
+    assert "array" not in cluster.options("11")
+    assert cluster.options("11")["time"] == "45"
+    (spec,) = DelayedSubmission.load(run.folder.logs / "11_submitted.pkl").args
+    assert (spec.limit, spec.canary, spec.slices) == (3, True, tuple(range(12)))
+    first, second = read_submissions(run.folder)
+    assert (first.canary, first.jobs(), second.canary, second.done) == (True, ["11"], False, 3)
+
+
+def test_while_it_still_completes_its_slices_are_not_busy(cluster, run, meanwhile):
+    meanwhile += [work(run, 0), state(cluster, run, "COMPLETING|None|node1")]
+    meanwhile.reverse()
+    assert submit(run.config, Slurm(), canary=1, say=lambda _: None).submission.slices == tuple(range(1, 12))
+
+
+def test_half_of_what_is_missing_is_left_to_the_arrays(cluster, run, meanwhile):
+    meanwhile += [work(run, *range(6))]
+    said = []
+    submit(run.config, Slurm(), canary=1000, say=said.append)
+    assert said[0] == "canary: job 11 scores 6 clips on a compute node first"
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (ElementResult(exit_code=3, message="no driver", hint="another node"), "no driver"),
+        (ElementResult(failed={"timeout": 2, "bad_log": 1}), "no clip was scored: bad_log 1, timeout 2"),
+        (ElementResult(exit_code=1, stopped=True), "it was killed"),
+    ],
+)
+def test_where_it_fails_nothing_more_is_queued(cluster, run, meanwhile, result, message):
+    meanwhile += [lambda: end(run, result)]
+    with pytest.raises(IncompleteError) as caught:
+        submit(run.config, Slurm(), canary=3, say=lambda _: None)
+    assert caught.value.message == f"the canary failed on node1: {message}"
+    assert caught.value.hint.splitlines()[-1] == f"its log: {run.folder.logs}/11_0_log.err, and .out"
+    assert list(cluster.scripts) == ["11"]
+
+
+def test_a_job_that_is_gone_without_a_word_is_told(cluster, run, meanwhile):
+    meanwhile += [state(cluster, run, "PENDING|None|"), *[state(cluster, run)] * 3]
+    with pytest.raises(IncompleteError, match="job 11, ended before it began to work"):
+        submit(run.config, Slurm(), canary=3, say=lambda _: None)
+
+
+def test_a_slurmctld_that_does_not_answer_for_a_while_ends_nothing(cluster, run, meanwhile, monkeypatch):
+    asked = Slurm.queue
+
+    def deaf():
+        def fail(*_):
+            raise UnavailableError("no answer")
+
+        monkeypatch.setattr(Slurm, "queue", fail)
+
+    meanwhile += [
+        state(cluster, run, "RUNNING|None|node1"),
+        deaf,
+        *[lambda: None] * 5,
+        lambda: monkeypatch.setattr(Slurm, "queue", asked),
+        work(run, 4),
+    ]
+    assert submit(run.config, Slurm(), canary=3, say=lambda _: None)
+
+
+def test_an_interrupt_cancels_it(cluster, run, meanwhile):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    meanwhile += [interrupt]
+    with pytest.raises(KeyboardInterrupt):
+        submit(run.config, Slurm(), canary=3, say=lambda _: None)
+    assert cluster.calls[-1] == "scancel 11"
+    assert list(cluster.scripts) == ["11"]
+
+
+def test_a_dry_run_starts_none_but_estimates_from_what_was_measured(cluster, run):
+    finish(run, 0, 1)
+    seen = submit(run.config, Slurm(), canary=3, dry_run=True, say=lambda _: None)
+    assert not cluster.scripts
+    assert seen.estimate is None
+    assert seen.plan().endswith("nothing queued (--dry-run)")

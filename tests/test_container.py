@@ -1,0 +1,89 @@
+"""Command lines that start Python on a compute node."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from jobs.container import container_python, containers_folder, start_command
+from jobs.errors import UsageError
+from jobs.run_folder import RunFolder
+from jobs.settings import SlurmSection
+
+FOLDER = RunFolder(Path("/data/runs"), "demo")
+
+
+def refusal(call, *arguments, **options):
+    with pytest.raises(UsageError) as caught:
+        call(*arguments, **options)
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def test_without_an_image_elements_run_with_this_python():
+    assert container_python(SlurmSection(), FOLDER, Path("/clips"), "", "/usr/bin/python3") == [
+        "/usr/bin/python3"
+    ]
+
+
+def test_the_image_sees_the_clips_read_only_the_run_and_nothing_of_the_home_folder():
+    section = SlurmSection(image="/images/vmafarm.sif", binds=["/opt/licence:/licence:ro"])
+    command = container_python(section, FOLDER, Path("/clips"), "/local/tmp", "python")
+    assert command == [
+        "apptainer", "exec", "--no-home", "--pwd", "/",
+        "--bind", "/data/runs", "--bind", "/clips:/clips:ro", "--bind", "/local/tmp",
+        "--bind", "/opt/licence:/licence:ro",
+        "--env", "PYTHONPATH=,PYTHONNOUSERSITE=1",
+        "/images/vmafarm.sif", "/opt/venv/bin/python",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"), [({}, False), ({"gpus": 1}, True), ({"gres": "gpu:a100:1"}, True)]
+)
+def test_the_image_gets_the_driver_only_where_there_are_gpus(keys, expected):
+    section = SlurmSection(image="/x.sif", **keys)
+    assert ("--nv" in container_python(section, FOLDER, Path("/clips"), "", "python")) is expected
+
+
+def test_paths_with_spaces_and_quotes_stay_whole_in_the_command():
+    section = SlurmSection(image="/my images/x's.sif")
+    folder = RunFolder(Path("/my runs"), "demo")
+    command = container_python(section, folder, Path("/the clips/it's"), "", "python")
+    assert shlex.split(shlex.join(command)) == command
+    assert {"/my runs", "/the clips/it's:/the clips/it's:ro", "/my images/x's.sif"} <= set(command)
+
+
+@pytest.mark.parametrize("name", ["a:b", "a,b", "a\nb"])
+def test_paths_that_cannot_be_bound_are_refused(name):
+    section = SlurmSection(image="/x.sif")
+    shown = name.replace("\n", "\\n")
+    for folder, clips, scratch in (
+        (RunFolder(Path("/") / name, "demo"), Path("/clips"), ""),
+        (FOLDER, Path("/") / name, ""),
+        (FOLDER, Path("/clips"), f"/{name}"),
+    ):
+        error = refusal(container_python, section, folder, clips, scratch, "python")
+        assert error.message.startswith(f"/{shown}: Apptainer cannot bind a path with a colon, a comma")
+        assert "link" in error.hint
+    # No container, no binding.
+    assert container_python(SlurmSection(), FOLDER, Path("/") / name, "", "python") == ["python"]
+
+
+def test_around_the_container_stands_what_needs_the_host():
+    section = SlurmSection(image="/images/x.sif", exclude="node[1-2]", stage_folder="/local")
+    command = start_command(
+        Path("/data/runs/demo/submissions/00001.sh"), section, FOLDER, "name", ["apptainer", "/images/x.sif"],
+        max_broken=3, staged_digest="sha256:0a1b",
+    )  # fmt: skip
+    assert command == [
+        "sh", "/data/runs/demo/submissions/00001.sh", "--run", "/data/runs/demo", "--name", "name",
+        "--max-broken", "3", "--exclude", "node[1-2]",
+        "--image", "/images/x.sif", "--digest", "0a1b", "--stage", "/local",
+        "--", "apptainer", "/images/x.sif",
+    ]  # fmt: skip
+    bare = start_command(Path("/x.sh"), SlurmSection(), FOLDER, "name", ["python"], max_broken=1)
+    assert bare[2:] == ["--run", "/data/runs/demo", "--name", "name", "--max-broken", "1", "--", "python"]
+    assert (containers_folder() / "element.sh").is_file()

@@ -1,0 +1,29 @@
+"""What elements say of themselves on disk."""
+
+from __future__ import annotations
+
+from jobs.element_log import ElementLog, read_elements
+from jobs.run_folder import RunFolder
+from jobs.work import ElementResult
+
+
+def test_an_element_is_on_record_from_its_beginning_and_with_its_end(tmp_path):
+    folder = RunFolder(tmp_path, "demo")
+    log = ElementLog(folder, "11-3-0-node1", "11", 3, "node1", (3, 7), 20)
+    (began,) = read_elements(folder)
+    assert (began.job, began.index, began.node, began.slices, began.clips) == ("11", 3, "node1", (3, 7), 20)
+    assert began.started_at
+    assert not began.ended_at
+    log.end(ElementResult(18, {"timeout": 2}, True, 1, "too little time", "retry"), 12.5)
+    (ended,) = read_elements(folder)
+    assert ended.ended_at > ended.started_at
+    assert (ended.done, ended.failed, ended.seconds, ended.stopped) == (18, {"timeout": 2}, 12.5, True)
+    assert (ended.exit_code, ended.message, ended.hint) == (1, "too little time", "retry")
+
+
+def test_records_come_in_the_order_of_their_beginning_and_torn_ones_are_left_out(tmp_path):
+    folder = RunFolder(tmp_path, "demo")
+    ElementLog(folder, "z", "11", None, "node1", (0,), 1)
+    ElementLog(folder, "a", "12", 0, "node2", (1,), 1)
+    (folder.elements / "torn.jsonl").write_text('{"writer": "torn", "job"')
+    assert [record.writer for record in read_elements(folder)] == ["z", "a"]

@@ -1,0 +1,88 @@
+"""How the work of a submission becomes array elements."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import UsageError
+from jobs.layout import Layout, group, lay_out, split
+from jobs.settings import SlurmSection
+
+
+@given(st.integers(0, 5000), st.integers(0, 1200))
+def test_arrays_cover_all_slices_once_and_fit_the_cluster(count, max_array_size):
+    chunks = split(count, max_array_size)
+    assert [i for offset, length in chunks for i in range(offset, offset + length)] == list(range(count))
+    lengths = [length for _, length in chunks]
+    assert all(0 < length <= max(1, max_array_size - 1) for length in lengths)
+    assert not lengths or max(lengths) - min(lengths) <= 1
+
+
+def test_the_corpus_of_1523_slices_takes_two_arrays_where_1001_is_the_limit():
+    assert split(1523, 1001) == [(0, 761), (761, 762)]
+    assert split(1000, 1001) == [(0, 1000)]
+
+
+def test_without_a_measurement_each_slice_is_an_element_of_its_own():
+    assert lay_out(1523, None, SlurmSection(), 1001, None) == Layout(first=1523, later=64)
+    assert group({3: 2.0, 1: 5.0, 2: 1.0}, 3) == ((1,), (2,), (3,))
+
+
+def test_elements_have_the_minutes_asked_for_but_use_all_that_may_run_at_once():
+    # 1,523 slices of three minutes: 153 elements of half an hour.
+    assert lay_out(1523, 1523 * 3.0, SlurmSection(minutes=30), 1001, None) == Layout(153, 64)
+    # Ten minutes of work are no reason to leave elements out that may run at the same time.
+    assert lay_out(12, 10.0, SlurmSection(parallelism=3), 1001, None) == Layout(3, 3)
+    assert lay_out(2, 10.0, SlurmSection(parallelism=3), 1001, None) == Layout(2, 2)
+
+
+def test_a_later_round_is_one_array_that_the_cluster_takes():
+    assert lay_out(50, None, SlurmSection(parallelism=20), 11, None) == Layout(50, 10)
+    assert lay_out(50, None, SlurmSection(), 1, None) == Layout(50, 1)
+
+
+@pytest.mark.parametrize(
+    ("left", "rounds", "layout"),
+    [
+        (3, 2, Layout(1, 1)),
+        (10, 2, Layout(5, 4)),
+        (10, 1, Layout(9, 9)),
+        (1000, 2, Layout(100, 64)),
+        (150, 2, Layout(85, 64)),
+    ],
+)
+def test_a_limit_of_submitted_jobs_is_kept_and_slices_share_elements(left, rounds, layout):
+    section = SlurmSection(rounds=rounds)
+    assert lay_out(100, None, section, 1001, left) == layout
+    assert layout.first + (rounds - 1) * layout.later + 1 <= left
+
+
+@given(st.integers(1, 3000), st.integers(1, 10), st.integers(1, 200), st.integers(0, 4000))
+def test_no_layout_takes_more_jobs_than_are_left(slices, rounds, parallelism, left):
+    section = SlurmSection(rounds=rounds, parallelism=parallelism)
+    if left < rounds + 1:
+        with pytest.raises(UsageError, match=rf"{left} more jobs .* but {rounds + 1} are needed"):
+            lay_out(slices, None, section, 1001, left)
+        return
+    layout = lay_out(slices, None, section, 1001, left)
+    assert 1 <= layout.first <= slices
+    assert 1 <= layout.later <= min(slices, parallelism)
+    assert layout.first + (rounds - 1) * layout.later + 1 <= left
+
+
+@given(st.dictionaries(st.integers(0, 500), st.floats(0, 100), min_size=1), st.integers(1, 60))
+def test_each_slice_is_in_one_element_and_no_element_is_empty(weights, count):
+    elements = group(weights, count)
+    assert sorted(number for element in elements for number in element) == sorted(weights)
+    assert all(elements)
+    assert len(elements) <= max(count, 1)
+    assert [element[0] for element in elements] == sorted(element[0] for element in elements)
+
+
+def test_slices_that_share_elements_are_spread_evenly():
+    elements = group(dict.fromkeys(range(100), 7.0), 8)
+    assert {len(element) for element in elements} == {12, 13}
+    weighted = group({0: 10, 1: 1, 2: 1, 3: 1, 4: 1}, 2)
+    assert weighted == ((0,), (1, 2, 3, 4))

@@ -1,0 +1,255 @@
+"""containers/element.sh: what surrounds an element on a compute node, outside of the image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from jobs.container import STARTER, containers_folder
+from jobs.lifetime import STARTED
+
+SCRIPT = containers_folder() / STARTER
+
+
+class Node:
+    """A compute node with fakes of SLURM's programs, and a run's folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.run = folder / "it's a run"
+        self.programs = folder / "programs"
+        self.programs.mkdir()
+        self.run.mkdir()
+        self.answer("squeue", "echo 12; echo 12; echo 13")
+        self.answer("scontrol", "exit 0")
+
+    def answer(self, program, script):
+        path = self.programs / program
+        path.write_text(f'#!/bin/sh\necho "{program} $*" >> "{self.folder}/calls"\n{script}\n')
+        path.chmod(0o755)
+
+    @property
+    def calls(self):
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def mark(self, *nodes):
+        (self.run / "broken_nodes").mkdir(exist_ok=True)
+        for node in nodes:
+            (self.run / "broken_nodes" / node).write_text('{"message": "no driver", "at": ""}')
+
+    @property
+    def broken(self):
+        folder = self.run / "broken_nodes"
+        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+    def command(self, *words, options=()):
+        given = ["--run", str(self.run), "--name", "vmafarm-x", *options]
+        return ["sh", str(SCRIPT), *given, "--", *words]
+
+    def environment(self, node="node1"):
+        path = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
+        slurm = {"SLURMD_NODENAME": node, "SLURM_ARRAY_JOB_ID": "11", "SLURM_ARRAY_TASK_ID": "3"}
+        return {**os.environ, "PATH": path, **slurm}
+
+    def start(self, *words, options=(), node="node1"):
+        return subprocess.run(
+            self.command(*words, options=options), env=self.environment(node), capture_output=True, text=True,
+            timeout=30, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path)
+
+
+def test_the_command_gets_its_words_as_they_are_and_its_status_is_the_status(node):
+    words = ["a b", "it's", '"$HOME"', "*", "", "line\nbreak"]
+    ended = node.start("sh", "-c", 'printf "%s|" "$@"; exit 7', "-", *words)
+    assert ended.stdout == "|".join(words) + "|"
+    assert ended.returncode == 7
+    assert node.broken == node.calls == []
+
+
+def test_the_element_learns_when_its_job_began_and_starts_in_a_folder_that_every_node_has(node):
+    before = int(time.time())
+    ended = node.start("sh", "-c", f"pwd; echo ${STARTED}")
+    folder, started = ended.stdout.split()
+    assert folder == "/"
+    assert before <= int(started) <= time.time()
+
+
+def test_a_container_that_does_not_start_breaks_the_node_and_slurm_keeps_away(node):
+    ended = node.start("sh", "-c", "exit 255", options=("--exclude", "node9"))
+    assert ended.returncode == 3
+    assert node.broken == ["node1"]
+    facts = json.loads((node.run / "broken_nodes" / "node1").read_text())
+    assert facts["message"].startswith("the element did not start there: exit status 255")
+    assert node.calls[1:] == [
+        "scontrol update JobId=12 ExcNodeList=node1,node9",
+        "scontrol update JobId=13 ExcNodeList=node1,node9",
+    ]
+    assert "--name vmafarm-x --states PENDING" in node.calls[0]
+
+
+@pytest.mark.parametrize("how", ["exit 127", "nosuchprogram"])
+def test_a_program_that_is_not_there_breaks_the_node(node, how):
+    assert node.start("sh", "-c", how).returncode == 3
+    assert node.broken == ["node1"]
+
+
+def test_an_element_that_did_start_is_not_held_against_the_node(node):
+    (node.run / "elements").mkdir()
+    (node.run / "elements" / "11-3-0-node1-77-ab.jsonl").touch()
+    assert node.start("sh", "-c", "exit 255").returncode == 255
+    assert node.start("sh", "-c", "kill -9 $$").returncode == 137
+    assert node.start("sh", "-c", "exit 1").returncode == 1
+    assert node.broken == []
+
+
+def test_on_a_broken_node_nothing_starts_and_slurm_is_told_again(node):
+    node.mark("node1", "node2")
+    ended = node.start("echo", "started", options=("--max-broken", "2"))
+    assert (ended.stdout, ended.returncode) == ("", 3)
+    assert node.calls[1] == "scontrol update JobId=12 ExcNodeList=node1,node2"
+    assert node.start("echo", "started", node="node3").stdout == "started\n"
+
+
+def test_elements_of_an_array_that_run_already_are_no_refusal(node):
+    node.answer(
+        "scontrol", "echo '12_0: Job is no longer pending execution'; echo '12_1-9: No error'; exit 1"
+    )
+    node.mark("node1")
+    started = time.monotonic()
+    ended = node.start("true", options=("--hold", "20"))
+    assert time.monotonic() - started < 10
+    assert "job 13 keeps away from node1" in ended.stderr
+
+
+def test_where_slurm_cannot_be_told_the_element_stays_so_that_the_node_draws_no_others(node):
+    node.answer("squeue", "exit 1")
+    node.mark("node1")
+    started = time.monotonic()
+    ended = node.start("echo", "started", options=("--hold", "1"))
+    assert time.monotonic() - started >= 1
+    assert (ended.stdout, ended.returncode) == ("", 3)
+    assert "staying for 1 s" in ended.stderr
+
+
+def test_of_too_many_broken_nodes_none_is_excluded_and_elements_end_at_once(node):
+    node.mark("node1", "node2", "node3")
+    ended = node.start("echo", "started", options=("--max-broken", "2", "--hold", "20"))
+    assert (ended.returncode, node.calls) == (3, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_signals_are_left_to_the_element(node, number):
+    script = 'trap "echo ended in order; exit 5" USR2 TERM; echo ready; while :; do sleep 0.05; done'
+    process = subprocess.Popen(
+        node.command("bash", "-c", script), env=node.environment(), stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, number)
+    assert process.stdout.read() == "ended in order\n"
+    assert process.wait(10) == 5
+    process.stdout.close()
+
+
+def staging(image, folder, digest=None):
+    digest = digest or hashlib.sha256(image.read_bytes()).hexdigest()
+    return ("--image", str(image), "--digest", digest, "--stage", str(folder))
+
+
+@pytest.fixture
+def image(node):
+    image = node.folder / "my image.sif"
+    image.write_bytes(os.urandom(100_000))
+    (node.folder / "disk").mkdir()
+    return image
+
+
+def test_many_elements_of_a_node_copy_the_image_once_and_start_the_copy(node, image):
+    options = staging(image, node.folder / "disk")
+    started = [
+        subprocess.Popen(
+            node.command("echo", "run", str(image), options=options), env=node.environment(),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(6)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=30) for process in started]
+    copy = node.folder / "disk" / f"vmafarm-{os.getuid()}" / f"{options[3]}.sif"
+    assert [out for out, _ in said] == [f"run {copy}\n"] * 6
+    assert sum("copied the image" in error for _, error in said) == 1
+    assert copy.read_bytes() == image.read_bytes()
+    assert copy.parent.stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in copy.parent.iterdir()) == sorted([copy.name, "lock"])
+
+
+def test_a_copy_that_was_changed_is_made_again(node, image):
+    options = staging(image, node.folder / "disk")
+    copy = node.folder / "disk" / f"vmafarm-{os.getuid()}" / f"{options[3]}.sif"
+    copy.parent.mkdir(mode=0o700)
+    copy.write_bytes(b"cut")
+    assert node.start("echo", str(image), options=options).stdout == f"{copy}\n"
+    assert copy.read_bytes() == image.read_bytes()
+
+
+def test_what_is_not_the_image_of_the_submission_is_not_used_as_a_copy(node, image):
+    ended = node.start("echo", str(image), options=staging(image, node.folder / "disk", "0" * 64))
+    assert ended.stdout == f"{image}\n"
+    assert "is not sound" in ended.stderr
+    assert [path.name for path in (node.folder / "disk").rglob("*.sif*")] == []
+
+
+def test_a_folder_of_somebody_else_is_not_trusted_and_the_shared_image_serves(node, image):
+    folder = node.folder / "disk" / f"vmafarm-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    ended = node.start("echo", str(image), options=staging(image, node.folder / "disk"))
+    assert ended.stdout == f"{image}\n"
+    assert "is not this user's alone" in ended.stderr
+    folder.rmdir()
+    folder.symlink_to(node.folder)
+    assert node.start("echo", str(image), options=staging(image, node.folder / "disk")).stdout == f"{image}\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "answer", "said"),
+    [
+        ("df", "echo; echo a b c 10", "too little space"),
+        ("stat", "echo tmpfs", "lies in memory"),
+        ("flock", "exit 1", "has not copied the image"),
+        ("cp", "echo No space left >&2; exit 1", "is not sound"),
+    ],
+)
+def test_where_no_copy_can_be_made_the_shared_image_serves(node, image, program, answer, said):
+    node.answer(program, answer if program != "stat" else 'case "$*" in *-f*) echo tmpfs ;; esac')
+    ended = node.start("echo", str(image), options=staging(image, node.folder / "disk"))
+    assert ended.stdout == f"{image}\n"
+    assert said in ended.stderr
+    assert "starting the image from where it lies" in ended.stderr
+
+
+def test_copies_that_nothing_has_used_for_a_week_go(node, image):
+    old = node.folder / "disk" / f"vmafarm-{os.getuid()}" / "old.sif"
+    old.parent.mkdir(mode=0o700)
+    old.touch()
+    os.utime(old, (time.time() - 9 * 86400,) * 2)
+    node.start("echo", options=staging(image, node.folder / "disk"))
+    assert not old.exists()
+
+
+def test_an_option_that_it_does_not_know_is_refused(node):
+    ended = node.start("echo", options=("--nothing", "x"))
+    assert ended.returncode == 2
+    assert "unknown option --nothing" in ended.stderr
