@@ -16,7 +16,7 @@ from jobs.doctor.engine import (
     check_ffmpeg,
     check_toolkit,
 )
-from jobs.doctor.finding import Finding, Machine, attempt, exit_status, in_time, lines
+from jobs.doctor.finding import Finding, Machine, attempt, counted, exit_status, in_time, lines
 from jobs.doctor.folders import check_clips, check_run_root, check_scores, check_scratch, check_space
 from jobs.doctor.image import examine_image
 from jobs.errors import VmafarmError
@@ -134,7 +134,8 @@ def _with_plan(config: Config) -> tuple[Config, int, Finding]:
         if not config.folder.manifest.exists():
             return config, 0, Finding("plan", "skipped", f'the run "{name}" is not planned yet')
         manifest = load_manifest(config.folder)
-        found = f'the run "{name}" has {len(manifest.names):,} clips in {manifest.slice_count:,} slices'
+        clips, slices = counted(len(manifest.names), "clip"), counted(manifest.slice_count, "slice")
+        found = f'the run "{name}" has {clips} in {slices}'
         return with_frozen(config), manifest.slice_count, Finding("plan", "ok", found)
 
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs.config import Config
 from jobs.container import container_python
-from jobs.doctor.finding import Finding, Machine, attempt
+from jobs.doctor.finding import Finding, Machine, attempt, counted
 from jobs.errors import UnavailableError, UsageError
 from jobs.layout import lay_out, split
 from jobs.prepare import prepare
@@ -92,7 +92,8 @@ def check_arrays(config: Config, slurm: Slurm, slices: int) -> Finding:
     message = f"MaxArraySize is {largest:,}, {limit}"
     if slices:
         arrays = len(split(layout.first, largest))
-        message += f": {slices:,} slices are {layout.first:,} elements, arrays a round: {arrays:,}"
+        message += f": {counted(slices, 'slice')} in {counted(layout.first, 'element')}, "
+        message += f"{counted(arrays, 'array')} a round"
     return Finding("arrays", "ok", message)
 
 

@@ -141,6 +141,11 @@ def in_time(what: str, call: Callable[[], Result], seconds: float | None = None)
     return results[0]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural unless it is one."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def exit_status(findings: Sequence[Finding]) -> int:
     """Exit status of the command: the worst of what failed."""
     return max((finding.exit_status for finding in findings), default=0)
@@ -160,7 +165,7 @@ def lines(findings: Sequence[Finding]) -> list[str]:
     for finding in findings:
         counts[finding.state] += 1
     listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    return [*found, f"{len(findings)} checks: {listed}"]
+    return [*found, f"{counted(len(findings), 'check')}: {listed}"]
 
 
 def _wrap(text: str, first: str, indent: str) -> list[str]:

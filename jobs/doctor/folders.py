@@ -18,7 +18,7 @@ from jobs import durable
 from jobs.clip import ClipFailedError
 from jobs.config import Config
 from jobs.corpus import VIDEO_EXTENSIONS, list_clips
-from jobs.doctor.finding import Finding, Machine
+from jobs.doctor.finding import Finding, Machine, counted
 from jobs.element import worker_count
 from jobs.engines.files import check_readable
 from jobs.errors import UnavailableError, UsageError, show
@@ -255,7 +255,7 @@ def check_scores(config: Config) -> Finding:
         Path(corpus.scores), name_column=corpus.name_column, mos_column=corpus.mos_column,
         mos_min=corpus.mos_min, mos_max=corpus.mos_max,
     )  # fmt: skip
-    return Finding("scores", "ok", f"{len(scores.names):,} scores in {show(corpus.scores)}")
+    return Finding("scores", "ok", f"{counted(len(scores.names), 'score')} in {show(corpus.scores)}")
 
 
 def _free(folder: Path) -> tuple[int, int | None]:
