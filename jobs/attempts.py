@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,9 @@ class Attempts:
         Seconds for each child process; 0: from the clip's size.
     probe
         Raises UnavailableError if the engine does not even score a built-in clip.
+    gpus
+        GPUs over which the clips that are scored at once are spread, as CUDA_VISIBLE_DEVICES names
+        them; the engine's program takes one only. Empty: whatever the environment says.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Attempts:
         tries: int,
         timeout: float,
         probe: Callable[[Path], object],
+        gpus: Sequence[str] = (),
     ) -> None:
         self.at_once = workers if engine.reads_clips else workers + 1
         self._engine = engine
@@ -83,7 +88,10 @@ class Attempts:
         self._probe = probe
         self._numbers = itertools.count()
         self._slots = workers
-        self._permits = threading.Semaphore(workers)
+        # One permit for each clip that may be scored: the GPU to do it on.
+        self._permits: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for _, gpu in zip(range(workers), itertools.cycle(gpus or [""]), strict=False):
+            self._permits.put(gpu)
         self._lock = threading.Lock()
 
     def run(self, clip: Clip) -> Outcome:
@@ -114,9 +122,12 @@ class Attempts:
         return Outcome(clip, None, failures, time.monotonic() - started)
 
     @contextmanager
-    def _scoring(self) -> Iterator[None]:
-        with self._permits:
-            yield
+    def _scoring(self) -> Iterator[Mapping[str, str]]:
+        gpu = self._permits.get()
+        try:
+            yield {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
+        finally:
+            self._permits.put(gpu)
 
     def _look_after(self, failed: ClipFailedError) -> None:
         if failed.failure == "out_of_memory":
@@ -131,4 +142,4 @@ class Attempts:
             if self._slots == 1:
                 return
             self._slots -= 1
-        self._permits.acquire()  # for good
+        self._permits.get()  # for good

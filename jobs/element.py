@@ -36,6 +36,7 @@ from jobs.work import (
     node_name,
     take_sample,
     task_of,
+    visible_gpus,
     writer_name,
 )
 
@@ -132,8 +133,9 @@ class _Element:
             freeze(self._folder.provenance, self._provenance)
             workers = worker_count(extract.workers, self._config.engine.threads)
             attempts = Attempts(
-                engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again
-            )
+                engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again,
+                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (),
+            )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
             self._began = self._ended = time.monotonic()
             try:

@@ -58,7 +58,7 @@ def extract(
     *,
     timeout: float = 0.0,
     stop: Stop | None = None,
-    scoring: AbstractContextManager[Any] | None = None,
+    scoring: AbstractContextManager[Mapping[str, str]] | None = None,
 ) -> Extracted:
     """Score one clip as an identity pair.
 
@@ -77,7 +77,8 @@ def extract(
     stop
         Ends the work early.
     scoring
-        Held while the engine scores, not while a clip is decoded for it.
+        Held while the engine scores, not while a clip is decoded for it; gives variables for the
+        engine's environment.
 
     Returns
     -------
@@ -99,8 +100,8 @@ def extract(
         source = _Source(clip.path)
         if isinstance(engine, VmafEngine):
             source = _decode(clip, engine, scratch, f"{name}.y4m", deadline, cut, stop)
-        with scoring or nullcontext():
-            scored = _score(source, engine, scratch, name, deadline, cut, stop)
+        with scoring or nullcontext({}) as environment:
+            scored = _score(source, engine, scratch, name, deadline, cut, stop, environment)
     except ClipFailedError as failed:
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path)
@@ -114,10 +115,11 @@ def extract(
 
 
 def _start(
-    commands: list[list[str]], source: Path, scratch: Path, deadline: float, stop: Stop | None
-) -> list[Finished]:
+    commands: list[list[str]], source: Path, scratch: Path, deadline: float, stop: Stop | None,
+    environment: Mapping[str, str] | None = None,
+) -> list[Finished]:  # fmt: skip
     try:
-        finished = run(commands, folder=scratch, deadline=deadline, stop=stop)
+        finished = run(commands, folder=scratch, deadline=deadline, stop=stop, environment=environment)
     except OSError as error:
         raise UnavailableError(
             f"cannot run {commands[0][0]}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
@@ -164,13 +166,14 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _score(
-    source: _Source, engine: Engine, scratch: Path, name: str, deadline: float, cut: str, stop: Stop | None
-) -> _Scored:
+    source: _Source, engine: Engine, scratch: Path, name: str, deadline: float, cut: str, stop: Stop | None,
+    environment: Mapping[str, str],
+) -> _Scored:  # fmt: skip
     refused: set[str] = set()
     seconds = 0.0
     while True:
         passes = engine.passes(source.path, name, refused)
-        finished = _run_passes(passes, source.path, engine, scratch, deadline, stop)
+        finished = _run_passes(passes, source.path, engine, scratch, deadline, stop, environment)
         seconds += max(one.seconds for one in finished)
         try:
             source = _check_passes(source, engine, finished, cut)
@@ -205,15 +208,16 @@ def _refusing(extractors: Collection[str | None], source: _Source) -> set[str]:
 
 
 def _run_passes(
-    passes: list[Pass], source: Path, engine: Engine, scratch: Path, deadline: float, stop: Stop | None
-) -> list[Finished]:
+    passes: list[Pass], source: Path, engine: Engine, scratch: Path, deadline: float, stop: Stop | None,
+    environment: Mapping[str, str],
+) -> list[Finished]:  # fmt: skip
     """Run them side by side; once more those that failed at start, which may pass by itself."""
     finished: list[Finished] = []
     again = list(range(len(passes)))
     for _ in range(2):
         for i in again:
             (scratch / passes[i].log).unlink(missing_ok=True)
-        ended = _start([passes[i].arguments for i in again], source, scratch, deadline, stop)
+        ended = _start([passes[i].arguments for i in again], source, scratch, deadline, stop, environment)
         finished = finished or ended
         for i, one in zip(again, ended, strict=True):
             finished[i] = one

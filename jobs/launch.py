@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from jobs.config import Config
 from jobs.durable import make_folder
 from jobs.element import ElementResult, ElementSpec, run_element
 from jobs.errors import UnavailableError, show
+from jobs.work import visible_gpus
 
 _POLL_SECONDS = 0.2
 _END_SECONDS = 60.0
@@ -65,15 +66,6 @@ def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) 
         raise
     watch()
     return _together([_result(job) for job in jobs])
-
-
-def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """GPUs that this process may use: by CUDA_VISIBLE_DEVICES, else all NVIDIA devices."""
-    listed = environment.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return [gpu for gpu in listed.split(",") if gpu.strip()]
-    devices = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-    return sorted((name for name in devices if name.isdigit()), key=int)
 
 
 def _groups(config: Config, slices: Sequence[int]) -> list[ElementSpec]:

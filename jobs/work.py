@@ -140,6 +140,15 @@ def node_name(environment: Mapping[str, str]) -> str:
     return environment.get("SLURMD_NODENAME") or socket.gethostname()
 
 
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """GPUs that this process may use: by CUDA_VISIBLE_DEVICES, else all NVIDIA devices."""
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [gpu for gpu in listed.split(",") if gpu.strip()]
+    devices = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    return sorted((name for name in devices if name.isdigit()), key=int)
+
+
 def writer_name(job: str, host: str) -> str:
     """A name that no other writer has, of characters that are safe in any file name."""
     name = f"{job}-{host[:40]}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -230,3 +230,20 @@ def test_one_probe_runs_at_a_time(clip: Clip, tmp_path: Path, stop: Stop) -> Non
 
     attempts = make(vmaf_engine(program), tmp_path, stop, workers=3, tries=1, probe=probe)
     assert all(outcome.extracted is None for outcome in run_all(attempts, clip, 4))
+
+
+def test_clips_that_are_scored_at_once_are_spread_over_the_gpus(
+    clip: Clip, tmp_path: Path, stop: Stop
+) -> None:
+    program = write_standin(tmp_path / "standin", misbehave="slow", seconds=0.3)
+    attempts = make(vmaf_engine(program), tmp_path, stop, workers=4, gpus=["5", "7"])
+    run_all(attempts, clip, 4)
+    used = [call["cuda_visible_devices"] for call in read_calls(program)]
+    assert sorted(used) == ["5", "5", "7", "7"]
+
+
+def test_a_permit_that_came_back_keeps_its_gpu(clip: Clip, tmp_path: Path, stop: Stop) -> None:
+    program = write_standin(tmp_path / "standin")
+    attempts = make(vmaf_engine(program), tmp_path, stop, workers=1, gpus=["3"])
+    run_all(attempts, clip, 3)
+    assert {call["cuda_visible_devices"] for call in read_calls(program)} == {"3"}
