@@ -14,7 +14,7 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan image submit retry status cancel merge config demo test test-full test-cluster coverage lint types lock clean
+.PHONY: help setup run plan doctor image submit retry status cancel merge config demo test test-full test-cluster coverage lint types lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ run: $(VENV)/.setup ## the main job on this machine; without CLIPS and SCORES on
 
 plan: $(VENV)/.setup ## join clips and scores, cut them into slices
 	@$(BIN)/vmafarm plan $(OPTIONS) $(CORPUS) $(ARGS)
+
+doctor: $(VENV)/.setup ## what can go wrong later, tried now
+	@$(BIN)/vmafarm doctor $(OPTIONS) $(CORPUS) $(ARGS)
 
 merge: $(VENV)/.setup ## the final table, or the reasons why not
 	@$(BIN)/vmafarm merge $(OPTIONS) $(ARGS)

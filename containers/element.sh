@@ -100,8 +100,11 @@ staged() {
 
 is_sound() { [ -f "$1" ] && echo "$digest  $1" | sha256sum --check --status; }
 
-# Signals of SLURM reach the element as well, which then ends in order; this shell only waits for it.
-trap : USR2 TERM INT CONT
+# SIGTERM reaches the element as well, which then ends in order; this shell only waits for it.
+trap : TERM INT CONT
+# Comes ahead of the time limit, up to a minute too early, and would end what has not yet said that it
+# does not care: the container and Python while they start.
+trap '' USR2
 
 if [ -n "$clips" ] && [ ! -e "$clips" ]; then
     mark_broken "the clips are not to be seen on this node: $clips is not there"

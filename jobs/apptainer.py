@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from jobs.errors import IncompleteError, UnavailableError, show
@@ -70,28 +70,47 @@ def find_apptainer() -> Path:
     return Path(found).absolute()
 
 
-def ask(command: list[str]) -> str:
-    """Standard output of a command that answers quickly.
+def ask(command: list[str], *, seconds: float | None = None, statuses: Collection[int] = (0,)) -> str:
+    """Standard output of a command that answers quickly; nothing of it is left running.
+
+    Parameters
+    ----------
+    command
+        The command line.
+    seconds
+        Until it is ended; None: two minutes.
+    statuses
+        Exit statuses with which it has answered.
 
     Raises
     ------
     UnavailableError
         It fails, or does not end.
     """
+    seconds = _ASK_SECONDS if seconds is None else seconds
+    shown = " ".join(command[:2])
     try:
-        finished = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ASK_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(
-            f"{' '.join(command[:2])} gave no answer within {_ASK_SECONDS:.0f} s"
-        ) from None
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
     except OSError as error:
         raise UnavailableError(f"cannot run {show(command[0])}: {error.strerror}") from None
-    if finished.returncode != 0:
-        last = finished.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
-        raise UnavailableError(f"{' '.join(command[:2])} failed: " + "\n".join(map(show, last)))
-    return finished.stdout.decode("utf-8", "replace")
+    try:
+        said, complaints = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{shown} gave no answer within {seconds:.0f} s") from None
+    finally:
+        # What runs in the image is a child of its own; nobody else would end it.
+        _kill(process.pid)
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+    if process.returncode not in statuses:
+        last = complaints.decode("utf-8", "replace").strip().splitlines()[-3:]
+        raise UnavailableError(f"{shown} failed: " + "\n".join(map(show, last)))
+    return said.decode("utf-8", "replace")
 
 
 def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> None:

@@ -147,3 +147,28 @@ def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Na
 
     cancelled = cancel_run(with_frozen(load_config(config_file, overrides, name=name)), Slurm())
     typer.echo(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
+
+
+@app.command()
+def doctor(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    clips: Clips = None,
+    scores: Scores = None,
+    name: Name = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Only what this machine, or this image, needs to score clips.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Try now what can go wrong later: engine, image, folders, SLURM. Leaves nothing behind.
+
+    Example: vmafarm doctor --config vmafarm.toml
+    """
+    from jobs import doctor as checks
+    from jobs.slurm import Slurm
+
+    config = load_config(config_file, overrides, clips, scores, name)
+    findings = checks.examine_here(config) if here else checks.examine(config, Slurm())
+    typer.echo(checks.as_json(findings) if as_json else "\n".join(checks.lines(findings)))
+    raise typer.Exit(checks.exit_status(findings))

@@ -16,7 +16,7 @@ import pydantic
 from jobs.errors import UsageError, show
 from jobs.settings import Config, flat, flatten, frozen, keys
 
-__all__ = ["Config", "flat", "frozen", "keys", "load", "template", "to_toml"]
+__all__ = ["Config", "as_override", "flat", "frozen", "keys", "load", "template", "to_toml"]
 
 
 def load(
@@ -91,6 +91,11 @@ def to_toml(values: Mapping[str, Any], origins: Mapping[str, str] | None = None)
             key = f"{section}.{line.split(' = ')[0]}"
             lines[i] = f"{line}  # {show(origins[key])}"
     return "\n".join(lines)
+
+
+def as_override(key: str, value: Any) -> str:
+    """A key and its value as ``load`` takes them in `overrides`."""
+    return f"{key}={_toml_value(value)}"
 
 
 def template() -> str:

@@ -23,7 +23,7 @@ def containers_folder() -> Path:
 
 
 def container_python(
-    section: SlurmSection, folder: RunFolder, clips: Path, scratch: str, python: str
+    section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str, python: str
 ) -> list[str]:
     """Command that starts Python for an element: in the image, or this one where there is none.
 
@@ -35,7 +35,7 @@ def container_python(
         The run; its root is bound writable, at its own path.
     clips
         Folder of the clips, bound read-only at its own path; or an image of it, whose content is bound
-        at `jobs.squashfs.CONTAINER_CLIPS`.
+        at `jobs.squashfs.CONTAINER_CLIPS`. None: there is none to bind.
     scratch
         Folder for temporary files on the node, or "".
     python
@@ -48,8 +48,10 @@ def container_python(
     """
     if not section.image:
         return [python]
-    bind = image_bind(_bindable(clips)) if is_squashfs(clips) else f"{_bindable(clips)}:{clips}:ro"
-    binds = [str(_bindable(folder.root.absolute())), bind]
+    binds = [str(_bindable(folder.root.absolute()))]
+    if clips is not None:
+        bound = _bindable(clips)
+        binds.append(image_bind(bound) if is_squashfs(bound) else f"{bound}:{bound}:ro")
     if scratch:
         binds.append(str(_bindable(Path(scratch).absolute())))
     command = ["apptainer", "exec", "--no-home", "--pwd", "/"]

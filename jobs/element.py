@@ -21,7 +21,7 @@ from jobs.element_log import ElementLog
 from jobs.engines import make_engine
 from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError
 from jobs.failures import ENGINE_FAULTS, FailureRecord
-from jobs.lifetime import Deadline, elapsed_seconds, signals_set, watch
+from jobs.lifetime import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
 from jobs.manifest import load_manifest
 from jobs.nodes import NodeBrokenError, mark_broken
 from jobs.process import Stop, Stopped, die_with
@@ -62,6 +62,8 @@ def run_element(spec: ElementSpec) -> ElementResult:
         if value is not None:
             os.environ[name] = value
     stop = Stop()
+    if not spec.launcher:
+        ignore_early_notice()
     with signals_set(stop):
         if spec.launcher:
             die_with(os.getppid())
@@ -124,6 +126,8 @@ class _Element:
         )
         with ExitStack() as stack:
             with _on_this_node():
+                if self._spec.canary:
+                    self._examine()
                 # Mounted by the element itself: the clips are there for as long as it lives.
                 place = Path(self._config.corpus.clips)
                 clips = stack.enter_context(mounted(place, extract.scratch, lost=self._stop.set))
@@ -153,6 +157,17 @@ class _Element:
                             self._close(outcome.clip.slice)
             finally:
                 self._close_all()
+
+    def _examine(self) -> None:
+        """Try everything on this node and print it into the log; raise what failed."""
+        from jobs.doctor import examine_here, lines
+
+        findings = examine_here(self._config)
+        print("\n".join(lines(findings)), flush=True)
+        failed = [finding for finding in findings if finding.state == "failed"]
+        if failed:
+            told = "; ".join(f"{finding.name}: {finding.message}" for finding in failed)
+            raise NodeBrokenError(f"doctor found: {told}", failed[0].hint)
 
     def _probe_again(self, scratch: Path) -> None:
         # A second engine: the first one is in use by other threads.

@@ -13,10 +13,20 @@ from contextlib import contextmanager
 from jobs.process import Stop
 
 
+def ignore_early_notice() -> None:
+    """Have this process do nothing at SIGUSR2, from now on.
+
+    submitit has SLURM send it ahead of the time limit, and would then requeue the job with a program
+    that no image holds. It comes up to a minute too early (sbatch, --signal), and sometimes twice. An
+    element knows its own deadline; a job that is pre-empted or cancelled gets SIGTERM as well.
+    """
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
 @contextmanager
 def signals_set(stop: Stop) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGUSR2 set `stop` while this lasts."""
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+    """SIGTERM and SIGINT set `stop` while this lasts."""
+    signals = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in signals}
     try:
         yield

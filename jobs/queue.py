@@ -14,6 +14,7 @@ from jobs.config import Config
 from jobs.durable import make_folder
 from jobs.element import run_element
 from jobs.errors import UsageError, VmafarmError, show
+from jobs.lifetime import ignore_early_notice
 from jobs.work import ElementSpec
 
 
@@ -90,6 +91,7 @@ def merge_on_node(document: dict[str, Any]) -> list[str]:
     """
     from jobs.merge import merge, summarise
 
+    ignore_early_notice()
     config = Config.model_validate(document)
     try:
         lines = summarise(merge(config.folder, config))

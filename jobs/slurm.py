@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from jobs.errors import UnavailableError
 
@@ -211,6 +212,16 @@ class Slurm:
         """Cancel jobs, arrays with all their elements."""
         if jobs:
             self._run(["scancel", *jobs])
+
+    def test_script(self, script: Path) -> None:
+        """Have a job script judged without queueing it: account, QOS, partition, resources.
+
+        Raises
+        ------
+        UnavailableError
+            It would be refused, or could not start on the nodes as they are.
+        """
+        self._run(["sbatch", "--test-only", str(script)])
 
 
 def parse_queue(text: str) -> list[Task]:

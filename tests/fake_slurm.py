@@ -26,6 +26,12 @@ if [ -e "$state/fail-$program" ]; then cat "$state/fail-$program" >&2; exit 1; f
 case $program in
   sbatch)
     read -r job < "$state/next"
+    if [ "$1" = --test-only ]; then
+      cp "$2" "$state/tested"
+      if [ -e "$state/fail-test-only" ]; then cat "$state/fail-test-only" >&2; exit 1; fi
+      echo "sbatch: Job $job to start at 2025-03-01T12:00:00 using 2 processors on nodes node1" >&2
+      exit 0
+    fi
     if [ -e "$state/fail-sbatch-$job" ]; then cat "$state/fail-sbatch-$job" >&2; exit 1; fi
     cp "$1" "$state/scripts/$job.sh"
     echo $((job + 1)) > "$state/next"
@@ -115,7 +121,7 @@ exit {status}
         (self._state / "partitions").write_text("".join(f"{line}\n" for line in lines))
 
     def fail(self, program: str, message: str) -> None:
-        """Have a program fail from now on; ``sbatch-12``: only when job 12 is submitted."""
+        """Have a program fail from now on; ``sbatch-12``: only when job 12 is submitted; ``test-only``."""
         (self._state / f"fail-{program}").write_text(f"{message}\n")
 
     def answer_late(self, program: str) -> None:
@@ -144,6 +150,11 @@ exit {status}
         """Text of every submitted script by job id, in the order of submission."""
         paths = sorted((self._state / "scripts").glob("*.sh"), key=lambda path: int(path.stem))
         return {path.stem: path.read_text() for path in paths}
+
+    @property
+    def tested(self) -> str:
+        """Text of the script that was judged last (``sbatch --test-only``)."""
+        return (self._state / "tested").read_text()
 
     def options(self, job: str) -> dict[str, str]:
         """Options of a submitted script: name to value, unquoted; "" for a flag."""

@@ -385,3 +385,19 @@ def test_an_element_takes_no_clip_that_would_not_end_in_time(
     assert (result.done, result.exit_code) == (0, 1)
     assert result.message == "too little time was left for another clip"
     assert _run(config, minutes=90).done == 4
+
+
+def test_a_canary_tries_everything_on_its_node_before_the_first_clip(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = prepare()
+    _on_node(monkeypatch)
+    assert _run(config, limit=2, canary=True).done == 2
+    said = capfd.readouterr().out
+    for name in ("engine", "scratch", "clips"):
+        assert re.search(rf"^ok +{name}", said, re.MULTILINE), said
+    engine = config.engine.model_copy(update={"kind": "vmaf", "vmaf": "no-such-program"})
+    result = _run(config.model_copy(update={"engine": engine}), limit=2, canary=True)
+    assert (result.done, result.exit_code) == (0, 3)
+    assert "doctor found: engine: the program 'no-such-program' (engine.vmaf) is not there" in result.message
+    assert [broken.node for broken in read_broken(config.folder)] == ["node7"]

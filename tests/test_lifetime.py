@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from jobs import lifetime
-from jobs.lifetime import Deadline, signals_set, watch
+from jobs.lifetime import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
 from jobs.process import Stop
 
 CHECKOUT = Path(__file__).parents[1]
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2]
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def is_set(stop, seconds=5.0):
 def test_a_signal_sets_the_stop_and_nothing_else(stop, number):
     with signals_set(stop):
         os.kill(os.getpid(), number)
-        os.kill(os.getpid(), number)  # SIGUSR2 may come twice
+        os.kill(os.getpid(), number)
         assert is_set(stop)
 
 
@@ -172,3 +172,23 @@ def test_a_refusal_is_remembered(clock):
     clock.now -= 100
     assert deadline.allows_another()
     assert deadline.refused
+
+
+def test_an_early_notice_ends_nothing_also_where_submitit_would_act_on_it(stop):
+    before = signal.signal(signal.SIGUSR2, lambda *_: stop.set())  # submitit's
+    try:
+        ignore_early_notice()
+        with signals_set(stop):
+            os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert not is_set(stop, 0.2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_seconds_since_the_job_began_count_against_its_limit():
+    assert elapsed_seconds({}) == elapsed_seconds({"VMAFARM_STARTED": "soon"}) == 0
+    assert 59 <= elapsed_seconds({"VMAFARM_STARTED": str(int(time.time()) - 60)}) <= 62
+    assert elapsed_seconds({"VMAFARM_STARTED": str(int(time.time()) + 60)}) == 0
+    assert Deadline(30, elapsed=25 * 60).allows_another()
+    assert not Deadline(30, elapsed=29 * 60).allows_another()

@@ -17,7 +17,8 @@ from command import QUICK, start, table, vmafarm
 from images import make_image, no_mounts_here, servers_of, write_header
 
 from jobs.config import load
-from jobs.errors import UnavailableError, UsageError
+from jobs.doctor import examine_here
+from jobs.errors import UnavailableError, UsageError, show
 from jobs.mounts import mounts_below
 from jobs.plan import plan, read_frozen
 from jobs.scratch import scratch_folder
@@ -309,3 +310,12 @@ def _wait(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < ends_at
         time.sleep(0.01)
+
+
+@mounting
+def test_doctor_reads_a_clip_of_an_image_and_names_the_image(folder: Path, image: Path) -> None:
+    config, _ = load(corpus__clips=str(image), extract__scratch=str(place(folder)))
+    found = {finding.name: finding for finding in examine_here(config)}["clips"]
+    assert found.state == "ok", found
+    assert found.message == f"{show(str(image))}: %d.mp4 can be read"
+    assert mounts_below(place(folder)) == []
