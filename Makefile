@@ -34,7 +34,7 @@ $(VENV)/.setup: requirements.lock pyproject.toml
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 
 run: $(VENV)/.setup ## the main job on this machine; without CLIPS and SCORES on a demo corpus
