@@ -29,7 +29,7 @@ $(VENV)/.setup: requirements.lock pyproject.toml
 	  { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment"; \
 	    echo "  install its venv module (Debian, Ubuntu: python3-venv)"; exit 3; }
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -20,9 +20,9 @@ echo "installing the toolkit and its locked dependencies"
 python3 -m venv /opt/venv
 pip() { /opt/venv/bin/python -I -m pip --quiet --disable-pip-version-check --no-cache-dir "$@"; }
 if ls "$source"/wheelhouse/*.whl >/dev/null 2>&1; then
-    pip install --require-hashes --no-index --find-links "$source/wheelhouse" -r "$source/requirements.lock"
+    pip install --require-hashes --no-deps --no-index --find-links "$source/wheelhouse" -r "$source/requirements.lock"
 else
-    pip install --require-hashes --only-binary :all: -r "$source/requirements.lock"
+    pip install --require-hashes --no-deps --only-binary :all: -r "$source/requirements.lock"
 fi
 pip install --no-index --no-deps "$source"/wheel/*.whl
 
