@@ -1,20 +1,14 @@
-"""The images that tests/cluster/images has built, and their %test, on a real Apptainer.
-
-VMAFARM_IMAGES names the folder of the images. As root, Apptainer runs as VMAFARM_CLUSTER_USER (farm).
-"""
+"""The images that tests/cluster/images has built, and their %test, on a real Apptainer."""
 
 from __future__ import annotations
 
 import json
-import os
-import pwd
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from real_slurm import CHECKOUT, IMAGES, as_user
 
 sys.path.insert(0, str(Path(__file__).parent / "standin_repo"))
 from make import make_fork, write_settings
@@ -22,53 +16,16 @@ from make import make_fork, write_settings
 from jobs import __version__
 from jobs.schema import EXTRACTORS, MODEL
 
-ROOT = Path(__file__).parent.parent.parent
-IMAGES = Path(os.environ.get("VMAFARM_IMAGES", "/nowhere"))
-USER = os.environ.get("VMAFARM_CLUSTER_USER", "farm")
 SHARE = "/opt/vmaf/share/vmaf-standin/settings.json"
-
-pytestmark = pytest.mark.skipif(
-    "VMAFARM_IMAGES" not in os.environ,
-    reason="needs a real Apptainer: VMAFARM_IMAGES, made by tests/cluster/images",
-)
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """A new folder that the ordinary user can read and write."""
-    folder = IMAGES / f"test-{os.getpid()}"
-    folder.mkdir()
-    if os.geteuid() == 0:
-        user = pwd.getpwnam(USER)
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def as_user(
-    *command: str | Path, cwd: Path = IMAGES, seconds: float = 600
-) -> subprocess.CompletedProcess[str]:
-    """Run a command as the ordinary user, to its end."""
-    words = [str(word) for word in command]
-    if os.geteuid() == 0:
-        words = ["runuser", "-u", USER, "--", "env", f"HOME={pwd.getpwnam(USER).pw_dir}", *words]
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def build_gpu(folder: Path, fork: Path, commit: str) -> subprocess.CompletedProcess[str]:
     """Build apptainer.def with this fork."""
     given = [line for line in (IMAGES / "arguments").read_text().split() if not line.startswith("VMAF_")]
-    given += [f"VMAF_REPO={fork}", f"VMAF_REF={commit}"]
-    program = f"""
-import json, sys
-from pathlib import Path
-from jobs.image import build_image
-build_image(Path({str(ROOT / "apptainer.def")!r}), Path("x.sif"), arguments=json.loads(sys.argv[1]),
-            wheelhouse=Path({str(IMAGES / "wheels")!r}))
-"""
-    environment = ["env", f"PYTHONPATH={ROOT}", "PYTHONDONTWRITEBYTECODE=1"]
-    python = IMAGES / "venv" / "bin" / "python"
-    return as_user(*environment, python, "-P", "-c", program, json.dumps(given), cwd=folder)
+    options = ["--wheelhouse", IMAGES / "wheels", "--output", folder / "x.sif"]
+    for argument in (*given, f"VMAF_REPO={fork}", f"VMAF_REF={commit}"):
+        options += ["--build-arg", argument]
+    return as_user(CHECKOUT / ".venv/bin/vmafarm", "image", "apptainer.def", *options, cwd=CHECKOUT)
 
 
 def test_gpu_image_says_how_it_was_built() -> None:

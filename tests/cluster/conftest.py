@@ -1,0 +1,126 @@
+"""Which tests run on the cluster that is up, and what they share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import media
+import pytest
+from real_slurm import (
+    CHECKOUT,
+    IMAGES,
+    SLURM_CONF,
+    Daemons,
+    Facts,
+    Site,
+    as_user,
+    ask_facts,
+    give_to_user,
+)
+
+from jobs import toolkit
+
+HERE = Path(__file__).parent
+HAVE_IMAGES = "VMAFARM_IMAGES" in os.environ
+HAVE_CLUSTER = HAVE_IMAGES and bool(SLURM_CONF)
+USUAL = {"gpus": True, "small_arrays": False}
+"""Where a test runs that asks for nothing else."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped is a test that failed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "cluster(accounting, gpus, small_arrays): the kind of cluster that this test is for"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.skipped and item.config.getoption("no_skips"):
+        report.outcome = "failed"
+        report.longrepr = f"this was skipped, and here nothing may be: {report.longrepr[2]}"
+    return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for another kind of cluster than the one that is up."""
+    own = [item for item in items if item.path.is_relative_to(HERE)]
+    if HAVE_IMAGES and own:
+        _check_images()
+    if not HAVE_CLUSTER or not own:
+        return
+    facts = vars(ask_facts())
+    left_out = [
+        item for item in own
+        if any(facts[name] != value for name, value in (USUAL | _wanted(item)).items())
+    ]  # fmt: skip
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _wanted(item: pytest.Item) -> dict[str, bool]:
+    mark = item.get_closest_marker("cluster")
+    return dict(mark.kwargs) if mark else {}
+
+
+def _check_images() -> None:
+    said = as_user(CHECKOUT / ".venv/bin/python", "-c", "from jobs.toolkit import version; print(version())")
+    if said.stdout.strip() != toolkit.version():
+        raise pytest.UsageError(
+            f"{IMAGES} holds images of {said.stdout.strip() or said.stderr}, this is {toolkit.version()}: "
+            "run tests/cluster/images again"
+        )
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A new folder that the ordinary user can read and write."""
+    folder = IMAGES / f"test-{os.getpid()}"
+    folder.mkdir()
+    give_to_user(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def facts() -> Facts:
+    """What the cluster that is up has."""
+    return ask_facts()
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A working folder with a small corpus; on disk for as long as the tests take."""
+    if not HAVE_CLUSTER:
+        pytest.skip(
+            "needs a real SLURM and Apptainer: SLURM_CONF, VMAFARM_IMAGES; see tests/cluster/README.md"
+        )
+    folder = IMAGES / f"site-{os.getpid()}"
+    folder.mkdir()
+    clip = media.make_clip(folder / "clip.mp4", size="320x180", frames=10)
+    yield Site(folder, clip)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def expected(site: Site) -> bytes:
+    """The table of the same clips from this machine, without SLURM and without an image."""
+    site.vmafarm("run", "here")
+    return site.table("here").read_bytes()
+
+
+@pytest.fixture
+def daemons(site: Site) -> Iterator[Daemons]:
+    """Power over the cluster's nodes; all of them serve again afterwards."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it ends nodes and daemons of the cluster, and starts them again")
+    there = Daemons()
+    yield there
+    there.restore()
