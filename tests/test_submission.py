@@ -50,6 +50,14 @@ def test_runs_of_one_name_in_two_folders_have_jobs_of_two_names(tmp_path, monkey
     assert run_job_name(here, "sha256:1").startswith("vmafarm-demo-")
 
 
+def test_a_run_has_one_name_by_whatever_path_it_is_reached(tmp_path):
+    """Else a status or a retry from elsewhere would not find its jobs."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "link").symlink_to("runs")
+    paths = ("runs", "link", "runs/../link")
+    assert len({run_job_name(RunFolder(tmp_path / path, "demo"), "sha256:1") for path in paths}) == 1
+
+
 @given(st.integers(0, 5000), st.integers(0, 1200))
 def test_arrays_cover_all_slices_once_and_fit_the_cluster(count, max_array_size):
     chunks = split(count, max_array_size)
