@@ -155,10 +155,11 @@ def logs(
     """
     from jobs.logs import slice_logs
     from jobs.plan import with_frozen
+    from jobs.status_table import text_width
 
     config = with_frozen(load_config(config_file, overrides, name=name))
-    for line in slice_logs(config, _slurm_if_any(), slice_id, lines).lines(lines):
-        typer.echo(line)
+    found = slice_logs(config, _slurm_if_any(), slice_id, lines)
+    typer.echo("\n".join(found.lines(lines, text_width(make_console()))))
 
 
 def _slurm_if_any() -> Slurm | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,10 +53,14 @@ class TaskSeen:
         """As SLURM writes it: ``12_3``."""
         return self.job if self.index is None else f"{self.job}_{self.index}"
 
-    def line(self) -> str:
+    def lines(self, width: int) -> list[str]:
         """The task for a terminal."""
-        when = _time(self.at) + (f" to {_time(self.ended_at)}" if self.ended_at else "")
-        return f"  {self.name:<10} {self.state:<11} {self.node or '-':<10} {when}"
+        when = self.at[5:16].replace("T", " ")
+        if self.ended_at:
+            same_day = self.ended_at[:10] == self.at[:10]
+            when += " to " + self.ended_at[11 if same_day else 5 : 16].replace("T", " ")
+        line = f"  {self.name:<10} {self.state:<13} {self.node or '-':<10} {when}"
+        return [line, *_indent(self.note, width)]
 
 
 @dataclass(frozen=True)
@@ -86,25 +91,24 @@ class SliceLogs:
     failures: tuple[FailureRecord, ...]
     notes: tuple[str, ...]
 
-    def lines(self, count: int) -> list[str]:
-        """For a terminal; of the failures the latest `count`."""
-        lines = [f"slice {self.slice_id}: {self.clips:,} clips, {self.missing:,} of them without a row"]
-        lines += [f"note: {note}" for note in self.notes]
+    def lines(self, count: int, width: int = 80) -> list[str]:
+        """For a terminal; of the failures the latest `count`. Lines of logs stay as they are."""
+        lines = [f"slice {self.slice_id}: {_count(self.clips, 'clip')}, {self.missing:,} without a row"]
+        lines += [line for note in self.notes for line in textwrap.wrap(f"note: {note}", width)]
         lines.append("tasks, the newest first (UTC):")
         for task in self.tasks:
-            lines += [task.line(), *([f"    {task.note}"] if task.note else [])]
+            lines += task.lines(width)
         for path, end in self.logs.items():
             lines += ["", f"{path}:", *(f"  {line}" for line in end or ["(empty)"])]
         if self.failures:
             shown = self.failures[-count:]
-            hidden = len(self.failures) - len(shown)
-            lines += [
-                "",
-                f"failed tries of its clips{f', {hidden:,} earlier ones left out' if hidden else ''}:",
-            ]
+            of_all = (
+                f" (the latest {count:,} of {len(self.failures):,})" if len(self.failures) > count else ""
+            )
+            lines += ["", f"failed tries of its clips{of_all}:"]
             for failure in shown:
                 lines.append(f"  {show(failure.clip_name)}  {failure.failure}, on {failure.host}")
-                lines.append(f"    {one_line(failure.message)}")
+                lines += _indent(one_line(failure.message), width)
         return lines
 
 
@@ -134,9 +138,9 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
             f'the run "{folder.name}" has no slice {slice_id}, only 0 to {manifest.slice_count - 1}',
             "vmafarm status tells which slices failed",
         )
-    submissions = [s for s in read_submissions(folder) if slice_id in s.slices]
-    observer = Observer(slurm, run_job_name(folder, manifest.digest))
-    view = observer.look(submissions, submissions)
+    every = read_submissions(folder)
+    submissions = [submission for submission in every if slice_id in submission.slices]
+    view = Observer(slurm, run_job_name(folder, manifest.digest)).look(every, submissions)
     records = read_elements(folder)
     tasks = _tasks(slice_id, submissions, records, view)
     logs = _newest_log(folder, tasks, count)
@@ -146,6 +150,9 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
             f"slice {slice_id} has no log yet: {where or 'no task has had it'}",
             f"logs lie in {show(str(folder.logs))}; vmafarm status tells what waits and runs",
         )
+    notes = view.notes
+    if not logs:  # submitit's local executor numbers them by its own process
+        notes += (f"no log has the name of one of these tasks: look into {show(str(folder.logs))}",)
     clips = [manifest.names[at] for at in manifest.positions(slice_id)]
     done = read_done(folder, [slice_id])
     own = set(clips)
@@ -156,7 +163,7 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
         tasks=tuple(tasks),
         logs=logs,
         failures=tuple(record for record in read_failures(folder.failures) if record.clip_name in own),
-        notes=view.notes,
+        notes=notes,
     )
 
 
@@ -189,7 +196,7 @@ def _of_record(record: ElementRecord, view: SlurmView, is_latest: bool) -> TaskS
         state = "running" if state in RUNNING else state
     else:
         state = KILLED  # the same task began once more
-    notes = [f"{record.done:,} rows written"] if record.ended_at else []
+    notes = [f"{_count(record.done, 'row')} written"] if record.ended_at else []
     if record.exit_code:
         notes.append(one_line(record.message) or "stopped before its work was done")
     return TaskSeen(
@@ -210,5 +217,9 @@ def _plain(state: str) -> str:
     return state.lower().replace("_", " ") or "not known"
 
 
-def _time(at: str) -> str:
-    return at[5:16].replace("T", " ")
+def _indent(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=" " * 4, subsequent_indent=" " * 4)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.live import Live
@@ -18,6 +18,7 @@ from jobs.tasks import one_line
 WIDTH = 80
 _LABEL = 11
 _SHOWN_INDICES = 36
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def table(status: Status, width: int = WIDTH) -> list[str]:
@@ -31,7 +32,6 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
         Of the terminal; no line is wider.
     """
     share = status.done / status.clips if status.clips else 1.0
-    slices = ", ".join(f"{status.slices[s]:,} {s}" for s in SLICE_STATES if status.slices[s])
     rows = [
         ("run", f"{status.run}, {status.at[:19].replace('T', ' ')} UTC"),
         (
@@ -39,13 +39,13 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
             f"{status.done:,} of {status.clips:,} done ({_percent(share)}), {status.missing:,} missing, "
             f"{status.failed_for_good:,} failed for good",
         ),
-        ("slices", slices),
+        ("slices", _counts({state: status.slices[state] for state in SLICE_STATES})),
     ]
     if status.clips_per_second and status.seconds_left is not None:
         left = f", {format_seconds(status.seconds_left)} left" if status.missing else ""
-        rows.append(("rate", f"{status.clips_per_second:,.2f} clips a second{left}"))
+        rows.append(("rate", f"{_rate(status.clips_per_second)}{left}"))
     if status.elements:
-        rows.append(("elements", ", ".join(f"{count:,} {state}" for state, count in status.elements.items())))
+        rows.append(("elements", _counts(status.elements)))
     rows += [("", _cut(f"{count:,} ended early: {message}", width)) for count, message in status.messages]
     rows += [
         ("node", _cut(f"{broken.node} is kept out: {one_line(broken.message)}", width))
@@ -63,6 +63,11 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
     return [line for label, text in rows for line in _wrap(label, text, width)]
 
 
+def text_width(console: Console) -> int:
+    """Columns to use: 80, or fewer where the terminal has fewer."""
+    return min(WIDTH, console.width) if console.is_terminal else WIDTH
+
+
 def as_json(status: Status) -> str:
     """A status as one line of JSON."""
     return json.dumps(status.as_dict())
@@ -70,8 +75,7 @@ def as_json(status: Status) -> str:
 
 def show_once(status: Status, console: Console, show_json: bool = False) -> None:
     """Print a status, as a table or for machines."""
-    width = min(WIDTH, console.width) if console.is_terminal else WIDTH
-    print(as_json(status) if show_json else "\n".join(table(status, width)), flush=True)
+    print(as_json(status) if show_json else "\n".join(table(status, text_width(console))), flush=True)
 
 
 def watch(look: Callable[[], Status], console: Console, seconds: float, show_json: bool = False) -> None:
@@ -99,7 +103,7 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
         return
     with Live(console=console, auto_refresh=False) as live:
         for status in _looks(look, seconds):
-            live.update(Text("\n".join(table(status, min(WIDTH, console.width)))), refresh=True)
+            live.update(Text("\n".join(table(status, text_width(console)))), refresh=True)
 
 
 def _looks(look: Callable[[], Status], seconds: float) -> Iterator[Status]:
@@ -110,6 +114,18 @@ def _looks(look: Callable[[], Status], seconds: float) -> Iterator[Status]:
         if status.working is False or (status.working is None and not status.missing):
             return
         time.sleep(seconds)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    # No line break between a number and what it counts.
+    return ", ".join(f"{count:,}{_NO_BREAK}{what}" for what, count in counts.items() if count)
+
+
+def _rate(clips_per_second: float) -> str:
+    for unit, seconds in (("second", 1), ("minute", 60)):
+        if clips_per_second * seconds >= 1:
+            return f"{clips_per_second * seconds:,.1f} clips a {unit}"
+    return f"{clips_per_second * 3600:,.1f} clips an hour"
 
 
 def _merge_text(merge: MergeJob) -> str:
@@ -137,10 +153,8 @@ def _cut(text: str, width: int) -> str:
 
 
 def _wrap(label: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=f"{label:<{_LABEL}}",
-        subsequent_indent=" " * _LABEL,
+    lines = textwrap.wrap(
+        text, width, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL,
         break_on_hyphens=False,
-    )
+    )  # fmt: skip
+    return [line.replace(_NO_BREAK, " ") for line in lines]
