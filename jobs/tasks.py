@@ -160,7 +160,7 @@ def element_states(
             key = array.job, index
             task = queue.get(key)
             if task is not None:
-                state = "" if array.round and task.reason.startswith("Dependency") else task.state
+                state = "" if array.round and task.reason == "Dependency" else task.state
             else:
                 state = view.ended(key) or _by_record(latest.get(key), array.round, view)
             if state:
