@@ -1,20 +1,21 @@
 # Each target calls one verb of the command vmafarm.
 #   CONFIG=file.toml       the configuration
 #   CLIPS=dir SCORES=file  the corpus
+#   SLICE=12               a slice, for logs
 #   ARGS="..."             passed on to the verb
 #   PYTHON=python3.12      the interpreter of the virtual environment
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export CONFIG CLIPS SCORES
+export CONFIG CLIPS SCORES SLICE
 
 # Values reach the verbs through the environment: names may hold spaces and quotes.
 OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan doctor image submit retry status cancel merge config demo test test-full test-cluster coverage lint types lock clean
+.PHONY: help setup run plan doctor image submit retry status logs cancel merge config demo test test-full test-cluster coverage lint types lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -58,8 +59,11 @@ submit: $(VENV)/.setup ## SLURM array jobs, the merge behind them
 retry: $(VENV)/.setup ## a new array with exactly what is missing
 	@$(BIN)/vmafarm retry $(OPTIONS) $(ARGS)
 
-status: $(VENV)/.setup ## how far a run is
+status: $(VENV)/.setup ## how far a run is; ARGS="--watch" keeps looking
 	@$(BIN)/vmafarm status $(OPTIONS) $(ARGS)
+
+logs: $(VENV)/.setup ## who worked on a slice and what they said: SLICE=12
+	@$(BIN)/vmafarm logs $(OPTIONS) $(ARGS) -- "$$SLICE"
 
 cancel: $(VENV)/.setup ## cancel a run's jobs
 	@$(BIN)/vmafarm cancel $(OPTIONS) $(ARGS)

@@ -6,8 +6,12 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 from jobs.errors import INCOMPLETE, VmafarmError
+
+_INTERRUPTED = 130
+"""Exit status that typer makes of a KeyboardInterrupt, saying nothing."""
 
 
 def main() -> None:
@@ -24,12 +28,20 @@ def main() -> None:
             print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(INCOMPLETE)
+        _stopped()
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            _stopped()
+        raise
     except BrokenPipeError:
         # The reader has gone (| head); nothing can be said to it any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(INCOMPLETE)
+
+
+def _stopped() -> NoReturn:
+    print("stopped", file=sys.stderr)
+    sys.exit(INCOMPLETE)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli import Clips, ConfigFile, Limit, Name, Overrides, Scores, app, load_config
+from jobs.cli import Clips, ConfigFile, Limit, Name, Overrides, Scores, app, load_config, make_console
 
 if TYPE_CHECKING:
     from jobs.config import Config
+    from jobs.slurm import Slurm
 
 
 Canary = Annotated[
@@ -117,22 +118,56 @@ def status(
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     name: Name = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Again and again, until nothing of the run waits or runs.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks of --watch.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines; a line a look.")] = False,
 ) -> None:
     """Tell how far a run is: from disk, and from SLURM where there is one.
 
-    Example: vmafarm status --run k150k
+    Example: vmafarm status --run k150k --watch
     """
-    import json
-    import shutil
-
     from jobs.plan import with_frozen
-    from jobs.slurm import Slurm
-    from jobs.status import look
+    from jobs.status import Watcher
+    from jobs.status_table import show_once
+    from jobs.status_table import watch as keep_watching
 
     config = with_frozen(load_config(config_file, overrides, name=name))
-    seen = look(config, Slurm() if shutil.which("squeue") else None)
-    typer.echo(json.dumps(seen.as_dict()) if as_json else "\n".join(seen.lines()))
+    watcher = Watcher(config, _slurm_if_any())
+    if watch:
+        keep_watching(watcher.look, make_console(), every, as_json)
+    else:
+        show_once(watcher.look(), make_console(), as_json)
+
+
+@app.command()
+def logs(
+    slice_id: Annotated[int, typer.Argument(metavar="SLICE", help="Number of the slice.")],
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    lines: Annotated[int, typer.Option(min=1, help="Lines of each log, and failed tries.")] = 20,
+) -> None:
+    """Show which tasks had a slice, the ends of the newest one's logs, and its clips' failures.
+
+    Example: vmafarm logs 12 --run k150k
+    """
+    from jobs.logs import slice_logs
+    from jobs.plan import with_frozen
+    from jobs.status_table import text_width
+
+    config = with_frozen(load_config(config_file, overrides, name=name))
+    found = slice_logs(config, _slurm_if_any(), slice_id, lines)
+    typer.echo("\n".join(found.lines(lines, text_width(make_console()))))
+
+
+def _slurm_if_any() -> Slurm | None:
+    import shutil
+
+    from jobs.slurm import Slurm
+
+    return Slurm() if shutil.which("squeue") else None
 
 
 @app.command()

@@ -9,7 +9,7 @@ other; readers take the union of all journals and Parquet files.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -171,22 +171,52 @@ def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
         A shard that cannot be read counts as empty: its clips are done again, and the merge names
         the file.
     """
-    done: set[str] = set()
-    for slice_id in slices:
-        shards = folder.shard_folder(slice_id)
-        # The journals first: a writer removes its own only when its Parquet file has all the rows.
-        for path in sorted(shards.glob("*.journal")):
-            with suppress(FileNotFoundError):
-                records, _ = read_checked(path)
-                done.update(record["row"]["clip_name"] for record in records if "row" in record)
-        for path in sorted(shards.glob("*.parquet")):
-            done.update(_names_in(path))
-    return done
+    return DoneReader().read(folder, slices)
+
+
+class DoneReader:
+    """`read_done` for those who look again and again: a file that has not changed is read once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[tuple[int, int, int], list[str]]] = {}
+
+    def read(self, folder: RunFolder, slices: Iterable[int]) -> set[str]:
+        """Names as `read_done` returns them."""
+        done: set[str] = set()
+        for slice_id in slices:
+            shards = folder.shard_folder(slice_id)
+            # The journals first: a writer removes its own only when its Parquet file has all the rows.
+            for path in sorted(shards.glob("*.journal")):
+                done.update(self._names(path, _names_in_journal))
+            for path in sorted(shards.glob("*.parquet")):
+                done.update(self._names(path, _names_in))
+        return done
+
+    def _names(self, path: Path, read: Callable[[Path], list[str]]) -> list[str]:
+        try:
+            found = path.stat()
+        except OSError:  # a journal that its writer has removed; whatever cannot be read is empty
+            return []
+        # Taken before the content: what is appended meanwhile makes the file another one next time.
+        state = (found.st_mtime_ns, found.st_size, found.st_ino)
+        seen = self._seen.get(path)
+        if seen is None or seen[0] != state:
+            self._seen[path] = seen = (state, read(path))
+        return seen[1]
+
+
+def _names_in_journal(path: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        records, _ = read_checked(path)
+        return [record["row"]["clip_name"] for record in records if "row" in record]
+    return []
 
 
 def _names_in(path: Path) -> list[str]:
     try:
-        names = pq.ParquetFile(path).read(columns=["clip_name"]).column("clip_name").to_pylist()
+        # One column of a small file: threads and read-ahead cost more than they save.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            names = file.read(columns=["clip_name"], use_threads=False).column("clip_name").to_pylist()
     except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError):
         return []
     return [name for name in names if isinstance(name, str)]

@@ -198,15 +198,23 @@ class Slurm:
         return parse_queue(self._run(["squeue", *options, "--format=%A|%F|%K|%T|%r|%N"]))
 
     def accounting(self, jobs: Iterable[str]) -> list[Task] | None:
-        """What became of jobs, or None where the cluster keeps no accounts."""
+        """What became of jobs, or None where the cluster keeps no accounts.
+
+        Raises
+        ------
+        UnavailableError
+            There are accounts, but no answer.
+        """
         listed = ",".join(jobs)
         if not listed:
             return []
         options = ["--noheader", "--parsable2", "--jobs", listed]
         try:
             return parse_accounting(self._run(["sacct", *options, "--format=JobID,State,NodeList"]))
-        except UnavailableError:
-            return None
+        except UnavailableError as error:
+            if re.search(r"storage is disabled|no program sacct", error.message):
+                return None
+            raise
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Cancel jobs, arrays with all their elements."""

@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from jobs.config import Config
-from jobs.errors import UnavailableError, show
+from jobs.element_log import ElementRecord, read_elements
+from jobs.errors import show
 from jobs.failures import FailureRecord, read_failures, set_aside
 from jobs.manifest import load_manifest
-from jobs.shard import read_done
+from jobs.nodes import BrokenNode, read_broken
+from jobs.run_folder import RunFolder
+from jobs.shard import DoneReader
 from jobs.slices import format_indices
-from jobs.slurm import Slurm, Task
+from jobs.slurm import Slurm
 from jobs.submission import Submission, read_submissions, run_job_name
+from jobs.task_log import log_path, printed
+from jobs.tasks import (
+    ACTIVE,
+    RUNNING,
+    Observer,
+    SlurmView,
+    element_states,
+    latest_records,
+    summarise_messages,
+)
+
+SLICE_STATES = ("done", "running", "pending", "failed", "new", "unknown")
+
+
+@dataclass(frozen=True)
+class MergeJob:
+    """The merge that waits behind the last submission.
+
+    Attributes
+    ----------
+    job
+        Its id.
+    state
+        As SLURM names it; ``ENDED`` where only its log tells; "": not known.
+    published
+        Whether the table is there.
+    said
+        Where it ended without the table: what its log says of that.
+    """
+
+    job: str
+    state: str
+    published: bool
+    said: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -28,63 +66,66 @@ class Status:
     ----------
     run
         Its name.
+    at
+        When (ISO 8601, UTC).
     clips, done, failed_for_good, missing
         Clips of the manifest; those with a row; those set aside; the rest.
     slices
-        Slices by ``done``, ``running``, ``pending`` and ``missing`` (nobody works on them).
+        Slices by state: ``done``; ``running`` (an element that has them works); ``pending`` (one
+        waits, of a later round too); ``failed`` (were submitted, and nobody works or waits for them any
+        more); ``new`` (were never submitted); ``unknown`` (were submitted, and the queue is not known).
     missing_slices
-        Slices that a retry would submit, as ``3,7-9``; "" too where the queue is not known.
+        Slices that a retry would submit, as ``3,7-9``; "" where nothing was submitted and where the
+        queue is not known.
+    working
+        Whether anything of the run waits or runs; None: not known.
+    clips_per_second, seconds_left
+        Since the first element of the last submission began; None unless something runs.
     failures
         Tries that failed, by class: count and first message.
     elements
-        Elements of the last submission by state, as SLURM names them.
+        Elements of the last submission by state, as SLURM names them; see `tasks.element_states`.
+    messages
+        Why elements of the last submission ended before their work was done: count and first
+        message of each kind.
+    broken_nodes
+        Nodes that are kept out.
     merge
-        State of the merge job, or "".
+        The merge of the last submission; None: it has none.
     notes
         What could not be asked.
     """
 
     run: str
+    at: str
     clips: int
     done: int
     failed_for_good: int
     missing: int
     slices: Mapping[str, int]
     missing_slices: str
+    working: bool | None
+    clips_per_second: float | None
+    seconds_left: float | None
     failures: Mapping[str, tuple[int, str]]
     elements: Mapping[str, int]
-    merge: str
+    messages: tuple[tuple[int, str], ...]
+    broken_nodes: tuple[BrokenNode, ...]
+    merge: MergeJob | None
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it."""
         return asdict(self)
 
-    def lines(self) -> list[str]:
-        """The same for a terminal of 80 columns."""
-        share = self.done / self.clips if self.clips else 1.0
-        slices = ", ".join(f"{count:,} {state}" for state, count in self.slices.items() if count)
-        lines = [
-            f"run {self.run}",
-            f"clips      {self.done:,} of {self.clips:,} done ({share:.1%}), {self.missing:,} missing, "
-            f"{self.failed_for_good:,} set aside",
-            f"slices     {slices}",
-        ]
-        if self.elements:
-            listed = ", ".join(f"{count:,} {state}" for state, count in sorted(self.elements.items()))
-            lines.append(f"elements   {listed}")
-        if self.merge:
-            lines.append(f"merge      {self.merge}")
-        for failure, (count, message) in self.failures.items():
-            lines.append(f"failed     {failure} {count:,}: {message}"[:80])
-        if self.missing_slices:
-            lines.append(f"nobody works on slices {_shorten(self.missing_slices)}: vmafarm retry")
-        lines += [f"note       {note}" for note in self.notes]
-        return [part for line in lines for part in _wrap(line)]
-
 
 def look(config: Config, slurm: Slurm | None) -> Status:
-    """See how far a run is.
+    """See once how far a run is; see `Watcher`."""
+    return Watcher(config, slurm).look()
+
+
+class Watcher:
+    """Sees how far a run is, again and again; what cannot have changed is not read twice.
 
     Parameters
     ----------
@@ -98,100 +139,127 @@ def look(config: Config, slurm: Slurm | None) -> Status:
     UsageError
         The run is not planned.
     """
-    folder = config.folder
-    manifest = load_manifest(folder)
-    records = read_failures(folder.failures)
-    aside = set_aside(records, config.extract.retries + 1, {r.host for r in records})
-    done = read_done(folder, range(manifest.slice_count))
-    finished = np.fromiter((n in done or n in aside for n in manifest.names), bool, len(manifest.names))
-    rows = sum(name in done for name in manifest.names)
-    left = sorted({int(number) for number in manifest.slices[~finished]})
-    submissions = read_submissions(folder)
-    tasks, notes, known = _ask(slurm, run_job_name(folder, manifest.digest), submissions)
-    running = _slices_in(tasks, submissions, {"RUNNING", "COMPLETING"})
-    waiting = _slices_in(tasks, submissions, {"PENDING", "REQUEUED", "SUSPENDED", "CONFIGURING"}) - running
-    nobody = [number for number in left if number not in running | waiting]
-    return Status(
-        run=folder.name,
-        clips=len(manifest.names),
-        done=rows,
-        failed_for_good=sum(name in aside and name not in done for name in manifest.names),
-        missing=int((~finished).sum()),
-        slices={
-            "done": manifest.slice_count - len(left),
-            "running": len([number for number in left if number in running]),
-            "pending": len([number for number in left if number in waiting]),
-            "missing": len(nobody),
-        },
-        missing_slices=format_indices(nobody) if submissions and known else "",
-        failures=_by_class(records),
-        elements=_states(tasks, submissions),
-        merge=_merge_state(tasks, submissions),
-        notes=tuple(notes),
-    )
 
+    def __init__(self, config: Config, slurm: Slurm | None) -> None:
+        self._folder = config.folder
+        self._tries = config.extract.retries + 1
+        self._manifest = load_manifest(self._folder)
+        self._done = DoneReader()
+        self._observer = Observer(slurm, run_job_name(self._folder, self._manifest.digest))
 
-def _ask(
-    slurm: Slurm | None, name: str, submissions: Sequence[Submission]
-) -> tuple[list[Task], list[str], bool]:
-    """One call of squeue and one of sacct; what cannot be asked becomes a note.
-
-    Returns
-    -------
-    tasks, notes
-    known
-        Whether the queue is known.
-    """
-    if not submissions:
-        return [], [], True
-    if slurm is None:
-        return [], ["this machine has no SLURM (squeue): what waits or runs is not known here"], False
-    notes = []
-    queued: list[Task] = []
-    known = True
-    try:
-        queued = slurm.queue(name)
-    except UnavailableError as error:
-        notes.append(f"the queue is not known: {error.message}")
-        known = False
-    noted = {job for submission in submissions for job in submission.jobs()}
-    strangers = sorted({task.job for task in queued} - noted, key=int)
-    if strangers:
-        notes.append(f"jobs that no submission has noted: {', '.join(strangers)}; vmafarm cancel ends them")
-    accounts = slurm.accounting(submissions[-1].jobs())
-    if accounts is None:
-        notes.append("no accounting (sacct): what ended, and how, is known from disk alone")
-    waiting = {(task.job, task.index) for task in queued}
-    tasks = queued + [task for task in accounts or [] if (task.job, task.index) not in waiting]
-    return tasks, notes, known
-
-
-def _slices_in(tasks: Sequence[Task], submissions: Sequence[Submission], states: set[str]) -> set[int]:
-    found: set[int] = set()
-    for task in tasks:
-        if task.state in states:
-            for submission in submissions:
-                found.update(submission.slices_of(task.job, task.index))
-    return found
-
-
-def _states(tasks: Sequence[Task], submissions: Sequence[Submission]) -> dict[str, int]:
-    """States of the elements of the last submission, later rounds that wait for it left out."""
-    if not submissions:
-        return {}
-    arrays = {array.job: array.round for array in submissions[-1].arrays}
-    return dict(
-        Counter(
-            task.state
-            for task in tasks
-            if task.job in arrays and not (arrays[task.job] and task.state == "PENDING")
+    def look(self) -> Status:
+        """See how far it is now."""
+        folder, manifest = self._folder, self._manifest
+        done = self._done.read(folder, range(manifest.slice_count))
+        failures = read_failures(folder.failures)
+        aside = set_aside(failures, self._tries, {record.host for record in failures})
+        with_row = np.fromiter((name in done for name in manifest.names), bool, len(manifest.names))
+        failed = (
+            np.fromiter((name in aside for name in manifest.names), bool, len(manifest.names)) & ~with_row
         )
+        left = sorted(set(manifest.slices[~(with_row | failed)].tolist()))
+        missing = int((~(with_row | failed)).sum())
+
+        submissions = read_submissions(folder)
+        view = self._observer.look(submissions, submissions[-1:])
+        slices = _slice_states(left, submissions, view)
+        retried = [number for number in left if slices[number] in ("failed", "new")]
+        counts = Counter(slices.values())
+        records = read_elements(folder)
+        last = submissions[-1] if submissions else None
+        of_last = _records_of(last, records)
+        now = datetime.now(UTC)
+        rate = None
+        if last is not None and _anything_runs(submissions, view):
+            rate = _rate(last, of_last, len(manifest.names) - missing, now)
+        states = element_states(last, view, of_last) if last else {}
+        return Status(
+            run=folder.name,
+            at=now.isoformat(timespec="seconds"),
+            clips=len(manifest.names),
+            done=int(with_row.sum()),
+            failed_for_good=int(failed.sum()),
+            missing=missing,
+            slices={"done": manifest.slice_count - len(left)} | {s: counts[s] for s in SLICE_STATES[1:]},
+            missing_slices=format_indices(retried) if submissions and view.queue is not None else "",
+            working=None if view.queue is None else bool(view.queue),
+            clips_per_second=rate,
+            seconds_left=missing / rate if rate else None,
+            failures=_by_class(failures),
+            elements=dict(sorted(Counter(states.values()).items())),
+            messages=tuple(summarise_messages(latest_records(of_last).values())),
+            broken_nodes=tuple(read_broken(folder)),
+            merge=_merge_job(folder, last, view) if last else None,
+            notes=view.notes,
+        )
+
+
+def _slice_states(left: Sequence[int], submissions: Sequence[Submission], view: SlurmView) -> dict[int, str]:
+    """State of each slice that has something missing."""
+    running: set[int] = set()
+    waiting: set[int] = set()
+    for task in view.queue or ():
+        for submission in submissions:
+            # A canary takes a few clips of all slices; behind it the arrays are still to come.
+            works = task.state in RUNNING and not submission.canary
+            (running if works else waiting).update(submission.slices_of(task.job, task.index))
+    submitted = {number for s in submissions if not s.canary for number in s.slices}
+    gone = "unknown" if view.queue is None else "failed"
+
+    def state(number: int) -> str:
+        if number in running:
+            return "running"
+        if number in waiting:
+            return "pending"
+        return gone if number in submitted else "new"
+
+    return {number: state(number) for number in left}
+
+
+def _anything_runs(submissions: Sequence[Submission], view: SlurmView) -> bool:
+    merges = {submission.merge_job for submission in submissions}
+    return any(task.state in RUNNING and task.job not in merges for task in view.queue or ())
+
+
+def _records_of(submission: Submission | None, records: Sequence[ElementRecord]) -> list[ElementRecord]:
+    jobs = {array.job for array in submission.arrays} if submission else set()
+    return [record for record in records if record.job in jobs]
+
+
+def _rate(
+    submission: Submission, records: Sequence[ElementRecord], finished: int, now: datetime
+) -> float | None:
+    """Clips a second that were finished since the submission's first element began."""
+    if submission.canary or not records:  # what was done before a canary is not on record
+        return None
+    seconds = (now - datetime.fromisoformat(records[0].started_at)).total_seconds()
+    since = finished - submission.done
+    return since / seconds if since > 0 and seconds > 0 else None
+
+
+def _merge_job(folder: RunFolder, submission: Submission, view: SlurmView) -> MergeJob | None:
+    job = submission.merge_job
+    if not job:
+        return None
+    state = view.state((job, 0))
+    log = log_path(folder, job, None, "out")
+    if not state and view.queue is not None and log.exists():
+        state = "ENDED"
+    if state in ACTIVE or not state:
+        return MergeJob(job, state, False, ())
+    said = printed(log)
+    # The table may also have been published by hand since then.
+    published = folder.table.exists() and (
+        any(line.startswith("table  ") for line in said)
+        or (log.exists() and folder.table.stat().st_mtime >= log.stat().st_mtime)
     )
+    return MergeJob(job, state, published, () if published else _reasons(folder, job, said))
 
 
-def _merge_state(tasks: Sequence[Task], submissions: Sequence[Submission]) -> str:
-    job = submissions[-1].merge_job if submissions else ""
-    return next((task.state for task in tasks if job and task.job == job), "")
+def _reasons(folder: RunFolder, job: str, said: Sequence[str]) -> tuple[str, ...]:
+    """Why there is no table: the numbered reasons of the merge, else the last lines that there are."""
+    reasons = [line for line in said if re.match(r"\d+\. \[", line)]
+    return tuple(reasons or said[-2:] or printed(log_path(folder, job, None, "err"))[-2:])
 
 
 def _by_class(records: Sequence[FailureRecord]) -> dict[str, tuple[int, str]]:
@@ -200,14 +268,3 @@ def _by_class(records: Sequence[FailureRecord]) -> dict[str, tuple[int, str]]:
         count, first = found.get(record.failure, (0, show(f"{record.clip_name}: {record.message}")))
         found[record.failure] = count + 1, first
     return found
-
-
-def _shorten(indices: str) -> str:
-    """Numbers for one line; all of them are in the JSON."""
-    if len(indices) <= 36:
-        return indices
-    return indices[:36].rpartition(",")[0] + ",..."
-
-
-def _wrap(line: str) -> list[str]:
-    return textwrap.wrap(line, 80, subsequent_indent=" " * 11, break_on_hyphens=False)

@@ -105,7 +105,8 @@ class Submission:
 
 def run_job_name(folder: RunFolder, manifest_digest: str) -> str:
     """Name of all jobs of a run: its own name, and a digest of where it lies and what it is."""
-    digest = hashlib.sha256(f"{folder.path.absolute()}\0{manifest_digest}".encode()).hexdigest()
+    # Resolved: ../runs/x and a link to it are the same run, whose jobs must be found from everywhere.
+    digest = hashlib.sha256(f"{folder.path.resolve()}\0{manifest_digest}".encode()).hexdigest()
     return f"vmafarm-{folder.name}-{digest[:10]}"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,30 @@ def finish(run: Run, *slices: int) -> None:
 def name_of(run: Run) -> str:
     """Name of the run's jobs."""
     return run_job_name(run.folder, load_manifest(run.folder).digest)
+
+
+def write_record(
+    run: Run, job: str, index: int | None, slices: Sequence[int], *, minutes: float = 10,
+    ended: bool = True, node: str = "node1", **result: Any,
+) -> str:  # fmt: skip
+    """What an element says of itself that began so many minutes ago; returns when that was."""
+    at = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
+    writer = f"{job}-{index or 0}-{node}-{minutes}"
+    lines: list[dict[str, Any]] = [
+        {"writer": writer, "job": job, "index": index, "node": node, "slices": list(slices), "clips": 1,
+         "started_at": at},
+    ]  # fmt: skip
+    if ended:
+        lines.append({"ended_at": at, "seconds": 1.0, "done": 1, "exit_code": 0, "message": "", **result})
+    run.folder.elements.mkdir(exist_ok=True)
+    path = run.folder.elements / f"{writer}.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return at
+
+
+def write_log(run: Run, task: str, stream: str, text: str | bytes) -> Path:
+    """Log of a task such as ``11_3``."""
+    run.folder.logs.mkdir(exist_ok=True)
+    path = run.folder.logs / f"{task}_0_log.{stream}"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path

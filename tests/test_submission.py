@@ -33,6 +33,14 @@ def test_runs_of_one_name_in_two_folders_have_jobs_of_two_names(tmp_path, monkey
     assert run_job_name(here, "sha256:1").startswith("vmafarm-demo-")
 
 
+def test_a_run_has_one_name_by_whatever_path_it_is_reached(tmp_path):
+    """Else a status or a retry from elsewhere would not find its jobs."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "link").symlink_to("runs")
+    paths = ("runs", "link", "runs/../link")
+    assert len({run_job_name(RunFolder(tmp_path / path, "demo"), "sha256:1") for path in paths}) == 1
+
+
 def test_an_index_leads_to_its_slices_in_the_first_round_and_to_a_share_later():
     arrays = (Array("11", 0, 0, 2), Array("12", 0, 2, 1), Array("14", 1, 0, 2))
     submission = Submission(
