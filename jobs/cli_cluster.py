@@ -101,10 +101,14 @@ def retry(
 
 
 def _submit(config: Config, *, again: bool, dry_run: bool, canary: int) -> None:
+    from jobs.doctor.preflight import preflight
     from jobs.slurm import Slurm
     from jobs.submit import submit as submit_run
 
-    submitted = submit_run(config, Slurm(), again=again, dry_run=dry_run, canary=canary, say=typer.echo)
+    submitted = submit_run(
+        config, Slurm(), again=again, dry_run=dry_run, canary=canary, say=typer.echo,
+        preflight=lambda: preflight(config, typer.echo),
+    )  # fmt: skip
     if dry_run:
         typer.echo(f"each element starts:\n{submitted.command}\n\n{submitted.script}")
         typer.echo(submitted.plan())

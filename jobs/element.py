@@ -161,13 +161,11 @@ class _Element:
     def _examine(self) -> None:
         """Try everything on this node and print it into the log; raise what failed."""
         from jobs.doctor import examine_here, lines
+        from jobs.doctor.preflight import check_findings
 
         findings = examine_here(self._config)
         print("\n".join(lines(findings)), flush=True)
-        failed = [finding for finding in findings if finding.state == "failed"]
-        if failed:
-            told = "; ".join(f"{finding.name}: {finding.message}" for finding in failed)
-            raise NodeBrokenError(f"doctor found: {told}", failed[0].hint)
+        check_findings(findings, NodeBrokenError)
 
     def _probe_again(self, scratch: Path) -> None:
         # A second engine: the first one is in use by other threads.

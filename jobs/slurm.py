@@ -104,6 +104,11 @@ def explain(said: str) -> str:
     """What to do about something that one of SLURM's programs said."""
     if re.search(r"munge|authentication", said, re.IGNORECASE):
         return "authentication of the cluster (munge) does not work on this machine: tell its administrators"
+    if re.search(r"configuration source|slurm\.conf", said, re.IGNORECASE):
+        return (
+            "SLURM's programs are here, but belong to no cluster (no slurm.conf): do it on a login node, or "
+            "set SLURM_CONF"
+        )
     if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
         return "slurmctld is not to be reached: is this a login node, and is the cluster up? (scontrol ping)"
     if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax|accounting/QOS policy", said, re.IGNORECASE):

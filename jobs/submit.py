@@ -79,7 +79,7 @@ class Submitted:
 
 def submit(
     config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool = False, canary: int = 0,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = print, preflight: Callable[[], None] | None = None,
 ) -> Submitted:  # fmt: skip
     """Queue what is missing of a planned run.
 
@@ -98,6 +98,8 @@ def submit(
         Before all else, score so many clips in a first small job and wait for it.
     say
         Told what the canary does, and the estimate before the arrays go out.
+    preflight
+        Called when all else is right, before the first job is queued; an error of it ends the call.
 
     Returns
     -------
@@ -114,6 +116,8 @@ def submit(
     """
     prepared = prepare(config, slurm)
     weights = _missing(prepared, slurm, again)
+    if preflight is not None and not dry_run:
+        preflight()
     few = weights.total() // 2  # something must be left for the arrays
     if canary and few and not dry_run:
         job = run_canary(prepared, slurm, sorted(weights), min(canary, few), say)

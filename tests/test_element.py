@@ -399,5 +399,5 @@ def test_a_canary_tries_everything_on_its_node_before_the_first_clip(
     engine = config.engine.model_copy(update={"kind": "vmaf", "vmaf": "no-such-program"})
     result = _run(config.model_copy(update={"engine": engine}), limit=2, canary=True)
     assert (result.done, result.exit_code) == (0, 3)
-    assert "doctor found: engine: the program 'no-such-program' (engine.vmaf) is not there" in result.message
+    assert "doctor: engine: the program 'no-such-program' (engine.vmaf) is not there" in result.message
     assert [broken.node for broken in read_broken(config.folder)] == ["node7"]
