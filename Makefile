@@ -63,6 +63,7 @@ status: $(VENV)/.setup ## how far a run is; ARGS="--watch" keeps looking
 	@$(BIN)/vmafarm status $(OPTIONS) $(ARGS)
 
 logs: $(VENV)/.setup ## who worked on a slice and what they said: SLICE=12
+	@test -n "$$SLICE" || { echo "error: make logs wants a slice: make logs SLICE=12"; exit 2; }
 	@$(BIN)/vmafarm logs $(OPTIONS) $(ARGS) -- "$$SLICE"
 
 cancel: $(VENV)/.setup ## cancel a run's jobs
