@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from real_slurm import CLIPS, SLICES, Facts, Site, wait_until
+from real_site import CLIPS, Site
+from real_slurm import SLICES, Facts, wait_until
 
 
 def test_make_submit_on_four_nodes_gives_the_bytes_of_a_run_here(site: Site, expected: bytes) -> None:
