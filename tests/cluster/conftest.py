@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cluster(accounting, gpus, small_arrays): the kind of cluster that this test is for"
     )
+    config.addinivalue_line("markers", "alone: no other test may use the cluster at the same time")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -62,7 +64,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if any(facts[name] != value for name, value in (USUAL | _wanted(item)).items())
     ]  # fmt: skip
     items[:] = [item for item in items if item not in left_out]
+    items.sort(key=_is_alone)  # those come last, so that the others need not wait for them
     config.hook.pytest_deselected(items=left_out)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return "daemons" in getattr(item, "fixturenames", ()) or item.get_closest_marker("alone") is not None
 
 
 def _wanted(item: pytest.Item) -> dict[str, bool]:
@@ -77,6 +84,17 @@ def _check_images() -> None:
             f"{IMAGES} holds images of {said.stdout.strip() or said.stderr}, this is {toolkit.version()}: "
             "run tests/cluster/images again"
         )
+
+
+@pytest.fixture(autouse=True)
+def _turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of several pytest processes, one that ends daemons or needs all nodes has the cluster for itself."""
+    if not HAVE_IMAGES:
+        yield
+        return
+    with (IMAGES / ".turn").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if _is_alone(request.node) else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture
@@ -118,7 +136,7 @@ def expected(site: Site) -> bytes:
 
 
 @pytest.fixture
-def daemons(site: Site) -> Iterator[Daemons]:
+def daemons(site: Site, _turn: None) -> Iterator[Daemons]:
     """Power over the cluster's nodes; all of them serve again afterwards."""
     if os.geteuid() != 0:
         pytest.skip("needs root: it ends nodes and daemons of the cluster, and starts them again")

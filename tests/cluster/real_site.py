@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def make_corpus(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         pieces = [
             piece
-            for source, count in FOOTAGE.items()
-            for piece in media.cut(media.real_clip(source), Path(name), count)
+            for source, many in FOOTAGE.items()
+            for piece in media.cut(media.real_clip(source), Path(name), many)
         ]
         for number, clip in enumerate(NAMES):
             pieces[number * 17 % CLIPS].rename(folder / clip)
@@ -147,27 +148,27 @@ class Site:
         rows = [line.split("|") for line in said.splitlines()]
         return [Queued(*row[:3]) for row in rows if row[3].startswith(f"vmafarm-{run}-")]
 
-    def running(self, run: str, count: int = 1) -> list[Queued]:
+    def running(self, run: str, many: int = 1) -> list[Queued]:
         """So many elements that run, or more, once there are."""
         found: list[Queued] = []
 
         def are_enough() -> bool:
             found[:] = [queued for queued in self.queued(run) if queued.runs]
-            return len(found) >= count
+            return len(found) >= many
 
-        wait_until(are_enough, 120, f"{count} elements of {run} run")
+        wait_until(are_enough, 120, f"{many} elements of {run} run")
         return found
 
-    def at_work(self, run: str, count: int = 1, *, rows: int = 0) -> list[Queued]:
+    def at_work(self, run: str, many: int = 1, *, rows: int = 0) -> list[Queued]:
         """So many elements that run, have noted that they began, and have written so many rows each."""
         found: list[Queued] = []
 
         def are_enough() -> bool:
             began = {f"{one.job}_{one.index}" for one in self.elements(run) if self._rows(run, one) >= rows}
             found[:] = [queued for queued in self.queued(run) if queued.runs and queued.job in began]
-            return len(found) >= count
+            return len(found) >= many
 
-        wait_until(are_enough, 120, f"{count} elements of {run} work")
+        wait_until(are_enough, 120, f"{many} elements of {run} work")
         return found
 
     def _rows(self, run: str, element: ElementRecord) -> int:
@@ -192,7 +193,14 @@ class Site:
 
     def wait_for_table(self, run: str, seconds: float = 300) -> bytes:
         """The product, once no job of the run is left; the status is true all the time."""
-        wait_until(lambda: self.look(run) and not self.queued(run), seconds, f"the queue of {run} is empty")
+        looks = count()
+
+        def is_over() -> bool:
+            if next(looks) % 5 == 0:
+                self.look(run)
+            return not self.queued(run)
+
+        wait_until(is_over, seconds, f"the queue of {run} is empty")
         assert self.table(run).exists(), self.vmafarm("status", run)
         status = self.look(run)
         assert (status["done"], status["missing"], status["slices"]["done"]) == (CLIPS, 0, SLICES), status

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +50,42 @@ def give_to_user(folder: Path) -> None:
 
 
 def wait_until(reached: Callable[[], object], seconds: float, what: str) -> None:
-    """Ask twice a second until the answer is true, and fail if that takes longer."""
+    """Ask again and again until the answer is true, and fail if that takes longer."""
     deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not reached():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
+        # What asks is to leave the two cores to what is waited for.
+        time.sleep(max(0.5, 2 * (time.monotonic() - began)))
+        began = time.monotonic()
+
+
+def processes_of(job: str, index: int) -> dict[int, str]:
+    """Processes of an array's element, on whatever node: id to name."""
+    wanted = {f"SLURM_ARRAY_JOB_ID={job}".encode(), f"SLURM_ARRAY_TASK_ID={index}".encode()}
+    parents, names, found = {}, {}, set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile, or another user's
+            name, _, numbers = (folder / "stat").read_text().partition(" (")[2].rpartition(") ")
+            process = int(folder.name)
+            names[process], parents[process] = name, int(numbers.split()[1])
+            if wanted <= set((folder / "environ").read_bytes().split(b"\0")):
+                found.add(process)
+    # Apptainer writes something else in the place of its environment.
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {process: names[process] for process in found}
+
+
+def signal_element(job: str, index: int, number: signal.Signals, names: str) -> list[str]:
+    """Send a signal to those processes of an element whose names match; returns their names."""
+    told = []
+    for process, name in processes_of(job, index).items():
+        if re.search(names, name):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+                told.append(name)
+    return told
 
 
 @dataclass(frozen=True)
@@ -102,6 +133,15 @@ class Daemons:
         for node, state in (line.split() for line in listed.stdout.splitlines()):
             if state not in ("idle", "mixed", "allocated", "completing"):
                 self.up("--node", node)
+
+    @contextmanager
+    def hidden(self, folder: Path, node: str) -> Iterator[None]:
+        """With a node that finds a folder empty, and without space for anything, while this lasts."""
+        self.up("--node", node, "--hide", str(folder))
+        try:
+            yield
+        finally:
+            self.up("--node", node)
 
     @contextmanager
     def gone(self, daemon: str) -> Iterator[None]:
