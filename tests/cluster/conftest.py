@@ -27,6 +27,7 @@ from jobs import toolkit
 HERE = Path(__file__).parent
 HAVE_IMAGES = "VMAFARM_IMAGES" in os.environ
 HAVE_CLUSTER = HAVE_IMAGES and bool(SLURM_CONF)
+FACTS = pytest.StashKey[Facts]()
 USUAL = {"gpus": True, "small_arrays": False}
 """Where a test runs that asks for nothing else."""
 
@@ -39,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cluster(accounting, gpus, small_arrays): the kind of cluster that this test is for"
     )
+    config.addinivalue_line("markers", "disturbed: also worth it on a cluster that keeps no accounts")
     config.addinivalue_line("markers", "alone: no other test may use the cluster at the same time")
 
 
@@ -58,7 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _check_images()
     if not HAVE_CLUSTER or not own:
         return
-    facts = vars(ask_facts())
+    config.stash[FACTS] = ask_facts()  # now, while no test ends any daemon
+    facts = vars(config.stash[FACTS])
     left_out = [
         item for item in own
         if any(facts[name] != value for name, value in (USUAL | _wanted(item)).items())
@@ -108,9 +111,9 @@ def shared() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def facts() -> Facts:
+def facts(site: Site, pytestconfig: pytest.Config) -> Facts:
     """What the cluster that is up has."""
-    return ask_facts()
+    return pytestconfig.stash[FACTS]
 
 
 @pytest.fixture(scope="session")
@@ -122,8 +125,10 @@ def site() -> Iterator[Site]:
         )
     folder = IMAGES / f"site-{os.getpid()}"
     folder.mkdir()
-    yield Site(folder)
-    shutil.rmtree(folder)
+    made = Site(folder)
+    yield made
+    made.cancel_all()
+    shutil.rmtree(folder, ignore_errors=True)  # behind a broken network an element may live on
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from real_slurm import CHECKOUT, IMAGES, SLICES, as_user, give_to_user, wait_unt
 
 from jobs.element_log import ElementRecord, read_elements
 from jobs.run_folder import RunFolder
+from jobs.submission import read_submissions
 
 FOOTAGE = {"bikes": 30, "bigbuckbunny": 15, "carphone": 15}
 """Clips that are cut from each; 8 frames a clip."""
@@ -91,6 +92,10 @@ def setting(key: str, value: object) -> tuple[str, str]:
     return "--set", f"{key}={json.dumps(value)}"
 
 
+THREE_ELEMENTS = setting("slurm.max_jobs", 7)
+"""Of four slices each; as many in the next round, and the merge."""
+
+
 class Site:
     """A working folder of the ordinary user, with a corpus, a configuration, and the verbs run there."""
 
@@ -148,28 +153,33 @@ class Site:
         rows = [line.split("|") for line in said.splitlines()]
         return [Queued(*row[:3]) for row in rows if row[3].startswith(f"vmafarm-{run}-")]
 
-    def running(self, run: str, many: int = 1) -> list[Queued]:
-        """So many elements that run, or more, once there are."""
+    def cancel_all(self) -> None:
+        """End what tests that failed have left in the queue."""
+        folders = [RunFolder(self.folder / "runs", path.name) for path in self.folder.glob("runs/*/")]
+        names = {one.job_name for folder in folders for one in read_submissions(folder)}
+        if names:
+            self.command("scancel", f"--name={','.join(names)}")
+
+    def running(self, run: str) -> Queued:
+        """An element that runs, once there is one."""
         found: list[Queued] = []
+        wait_until(
+            lambda: found.extend(one for one in self.queued(run) if one.runs) or found, 120, f"{run} runs"
+        )
+        return found[0]
 
-        def are_enough() -> bool:
-            found[:] = [queued for queued in self.queued(run) if queued.runs]
-            return len(found) >= many
-
-        wait_until(are_enough, 120, f"{many} elements of {run} run")
-        return found
-
-    def at_work(self, run: str, many: int = 1, *, rows: int = 0) -> list[Queued]:
-        """So many elements that run, have noted that they began, and have written so many rows each."""
+    def at_work(self, run: str, *, rows: int = 0) -> Queued:
+        """An element that runs, has noted that it began, and has written so many rows, once there is one."""
         found: list[Queued] = []
+        wait_until(
+            lambda: found.extend(self.now_at_work(run, rows=rows)) or found, 120, f"an element of {run} works"
+        )
+        return found[0]
 
-        def are_enough() -> bool:
-            began = {f"{one.job}_{one.index}" for one in self.elements(run) if self._rows(run, one) >= rows}
-            found[:] = [queued for queued in self.queued(run) if queued.runs and queued.job in began]
-            return len(found) >= many
-
-        wait_until(are_enough, 120, f"{many} elements of {run} work")
-        return found
+    def now_at_work(self, run: str, *, rows: int = 0) -> list[Queued]:
+        """Elements that run, have noted that they began, and have written so many rows each."""
+        began = {f"{one.job}_{one.index}" for one in self.elements(run) if self._rows(run, one) >= rows}
+        return [one for one in self.queued(run) if one.runs and one.job in began]
 
     def _rows(self, run: str, element: ElementRecord) -> int:
         done = self.run_folder(run).shards.glob(f"*/{element.writer}*.done")
