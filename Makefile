@@ -85,7 +85,7 @@ test-cluster: $(VENV)/.setup-dev ## against a real SLURM and Apptainer; see test
 	@test -n "$$SLURM_CONF" && test -n "$$VMAFARM_IMAGES" || \
 	  { echo "error: no cluster and no images to test against (SLURM_CONF, VMAFARM_IMAGES)"; \
 	    echo "  tests/cluster/README.md tells how to make them"; exit 3; }
-	@$(PYTEST) tests/cluster --no-skips $(ARGS)
+	@$(PYTEST) tests/cluster -n 3 --maxschedchunk 1 --no-skips $(ARGS)
 
 coverage: $(VENV)/.setup-dev ## the tests, with the line coverage of jobs/
 	@$(PYTEST) -n 2 --dist loadfile -m "not full" --cov --cov-report=term $(ARGS)

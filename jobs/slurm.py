@@ -12,8 +12,9 @@ from pathlib import Path
 
 from jobs.errors import UnavailableError
 
-ANSWER_SECONDS = 60.0
-"""A busy slurmctld answers late; one that never does must not hang us."""
+ANSWER_SECONDS = 120.0
+"""A busy slurmctld answers late; one that never does must not hang us. Without munge, SLURM's own programs
+try on for 50 to 60 seconds before they say so."""
 _NO_SLURM_HINT = (
     "do it on a login node of the cluster; on this machine, `vmafarm run` (make run) does the work"
 )

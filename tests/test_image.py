@@ -425,26 +425,5 @@ def test_recipe_keeps_what_the_fork_needs() -> None:
     assert "-march" not in re.sub(r"#.*", "", text)
 
 
-def test_all_shell_passes_shellcheck(tmp_path: Path) -> None:
-    scripts = sorted((ROOT / "containers").glob("*.sh"))
-    recipes = [GPU, CPU, *(ROOT / "tests" / "cluster").glob("*.def")]
-    for recipe in recipes:
-        for number, (name, script) in enumerate(shell_sections(recipe.read_text())):
-            path = tmp_path / f"{recipe.stem}-{number}-{name}.sh"
-            path.write_text("#!/bin/sh\nset -e\n" + script)
-            scripts.append(path)
-    assert len(scripts) > 8
-    finished = subprocess.run(
-        [Path(sys.executable).parent / "shellcheck", *scripts], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stdout
-
-
-def shell_sections(recipe: str) -> list[tuple[str, str]]:
-    """Name and text of every section of a recipe that a shell runs."""
-    sections = re.findall(r"(?ms)^%(\w+)[^\n]*\n(.*?)(?=^%|^Bootstrap:|\Z)", recipe)
-    return [(name, text) for name, text in sections if name in ("post", "environment", "test", "runscript")]
-
-
 def _text(name: str) -> str:
     return (ROOT / name).read_text()
