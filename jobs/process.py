@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from jobs.ceiling import NO_CEILING, Ceiling, resident_bytes
+
 _PR_SET_PDEATHSIG = 1
 _PRCTL = ctypes.PyDLL(None).prctl
 _PRCTL.argtypes = (ctypes.c_int, ctypes.c_ulong)
@@ -25,6 +27,8 @@ HANG_UP_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
 _POLL_SECONDS = 0.1
+_LOOK_SECONDS = 0.2
+"""Between two looks at how much memory children have."""
 
 
 class Stop:
@@ -72,12 +76,15 @@ class Finished:
         It was killed at its deadline.
     seconds
         Wall time.
+    grown_to
+        Bytes of memory with which it was killed, being above its ceiling; 0: it was not.
     """
 
     returncode: int
     stderr: str
     timed_out: bool
     seconds: float
+    grown_to: int = 0
 
     def last_lines(self, count: int = 8) -> list[str]:
         """Last non-empty lines of the error output, each cut at 300 characters."""
@@ -101,6 +108,7 @@ def run(
     deadline: float,
     stop: Stop | None = None,
     environment: Mapping[str, str] | None = None,
+    ceiling: Ceiling = NO_CEILING,
 ) -> list[Finished]:
     """Run programs side by side and wait for all of them.
 
@@ -119,6 +127,8 @@ def run(
         Ends the wait early.
     environment
         Added to this process's own.
+    ceiling
+        What each of them may take.
 
     Returns
     -------
@@ -137,7 +147,8 @@ def run(
     children: list[_Child] = []
     try:
         for command in commands:  # one by one: those already started must be known if the next fails
-            children.append(_Child(command, folder, env))  # noqa: PERF401
+            children.append(_Child(command, folder, env, ceiling))  # noqa: PERF401
+        look_at = 0.0
         while any(not child.ended() for child in children):
             if stop is not None and stop.is_set():
                 raise Stopped
@@ -146,6 +157,10 @@ def run(
                 for child in children:
                     child.time_out()
                 break
+            if ceiling.resident and (now := time.monotonic()) >= look_at:
+                look_at = now + _LOOK_SECONDS
+                for child in children:
+                    child.look(ceiling.resident)
             _wait(children, stop, min(left, _POLL_SECONDS))
         return [child.finish() for child in children]
     finally:
@@ -171,7 +186,9 @@ def _wait(children: Sequence[_Child], stop: Stop | None, seconds: float) -> None
 
 
 class _Child:
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], folder: Path, env: Mapping[str, str], ceiling: Ceiling
+    ) -> None:
         self._started = time.monotonic()
         self._process = subprocess.Popen(
             command,
@@ -183,12 +200,14 @@ class _Child:
             start_new_session=True,
             preexec_fn=_DIE_WITH_PARENT,
         )
+        ceiling.put_on(self._process.pid)
         assert self._process.stderr is not None
         self._pipe = self._process.stderr
         os.set_blocking(self._pipe.fileno(), False)
         self._head = b""
         self._tail = b""
         self._timed_out = False
+        self._grown_to = 0
         self._seconds = 0.0
         self.readable = True
 
@@ -219,17 +238,25 @@ class _Child:
         if not self.ended():
             self._timed_out = True
 
+    def look(self, most: int) -> None:
+        """Kill it if it has more memory than this."""
+        if not self.ended() and not self._grown_to and (size := resident_bytes(self._process.pid)) > most:
+            self._grown_to = size
+            self._kill_group()
+
     def kill(self) -> None:
-        # The group may hold grandchildren although its leader is gone.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._kill_group()
         self._process.wait()
         self._pipe.close()
 
+    def _kill_group(self) -> None:
+        # The group may hold grandchildren although its leader is gone.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def finish(self) -> Finished:
         if self._timed_out:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_group()
             self._process.wait()
         # What is in the pipe now, and no more: a grandchild may keep it open and go on writing.
         for _ in range(64):
@@ -243,6 +270,7 @@ class _Child:
             text.decode("utf-8", "replace"),
             self._timed_out,
             self._seconds or time.monotonic() - self._started,
+            self._grown_to,
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import UnavailableError
+from jobs.limits import DEFAULT_LIMITS, Limits, show_bytes
 from jobs.process import Finished, Stop, run
 from jobs.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 
@@ -82,14 +83,19 @@ class Engine(ABC):
         ``cpu`` or ``cuda``.
     threads
         Of one engine process.
+    limits
+        What a clip may take.
     """
 
     kind: str
     reads_clips: bool
     """Whether it takes the encoded clip; otherwise it wants a .y4m file."""
 
-    def __init__(self, ffmpeg: Path, plan: str, backend: str, threads: int) -> None:
+    def __init__(
+        self, ffmpeg: Path, plan: str, backend: str, threads: int, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self.ffmpeg = ffmpeg
+        self.limits = limits
         self.plan = plan
         self.backend = backend
         self.threads = threads
@@ -175,20 +181,31 @@ def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
     UnavailableError
         The scratch folder is full: a fault of this machine, not of a clip.
     """
-    complaints = _QUOTED.sub("", finished.stderr)
-    if "No space left on device" in complaints:
+    if "No space left on device" in _complaints(finished):
         raise UnavailableError(
             "no space left in the scratch folder",
             "free space there, or choose another one: extract.scratch",
         )
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
-    lowered = complaints.lower()
-    if finished.returncode != 0 and ("cannot allocate memory" in lowered or "enomem" in lowered):
+    if finished.grown_to:
+        grown = show_bytes(finished.grown_to)
+        return "out_of_memory", f"killed with {grown} of memory: more than extract.engine_memory"
+    if finished.returncode != 0 and complains_of_memory(finished):
         return "out_of_memory", "the engine could not allocate memory"
     if finished.returncode == -9:
         return "out_of_memory", "killed by SIGKILL from outside, as the kernel does when memory runs out"
     return None
+
+
+def complains_of_memory(finished: Finished) -> bool:
+    """Whether a program says that it did not get the memory that it asked for."""
+    lowered = _complaints(finished).lower()
+    return "cannot allocate memory" in lowered or "enomem" in lowered
+
+
+def _complaints(finished: Finished) -> str:
+    return _QUOTED.sub("", finished.stderr)
 
 
 def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop | None) -> Finished:
