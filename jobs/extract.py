@@ -157,7 +157,7 @@ def _run_passes(
 ) -> list[Finished]:
     """Run them side by side; once more those that failed at start, which may pass by itself."""
     frames = engine.limits.max_frames + 1 if engine.reads_clips else source.frames
-    ceiling = engine.limits.for_engine(frames, decodes=engine.reads_clips)
+    ceiling = engine.limits.for_engine(frames)
     finished: list[Finished] = []
     again = list(range(len(passes)))
     for _ in range(2):

@@ -10,7 +10,7 @@ from pathlib import Path
 from jobs.ceiling import Ceiling
 from jobs.clip import ClipFailedError
 from jobs.engines.base import Engine, common_diagnosis, complains_of_memory
-from jobs.engines.decode import Report, count_arguments, judge, read_report
+from jobs.engines.decode import Report, count_arguments, judge, read_count, read_report
 from jobs.engines.files import read_y4m
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError
@@ -108,11 +108,24 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut:
     UnavailableError
         The scratch folder is full, or there is no ffmpeg.
     """
+    try:
+        return _decode(clip, engine, programs, target, cut, by_address_space=True)
+    except ClipFailedError as failed:
+        if failed.failure not in ("decode_error", "incomplete_decode", "no_frames", "out_of_memory"):
+            raise
+        # It may be the limit's fault, and a fault of the clip can be final.
+        return _decode(clip, engine, programs, target, cut, by_address_space=False)
+
+
+def _decode(
+    clip: Path, engine: VmafEngine, programs: Programs, target: str, cut: str, *, by_address_space: bool
+) -> Source:
     limits = engine.limits
-    (finished,) = programs.run([engine.decode_arguments(clip, target)], clip, limits.for_decoder())
+    ceiling = limits.for_decoder(by_address_space=by_address_space)
+    (finished,) = programs.run([engine.decode_arguments(clip, target)], clip, ceiling)
     report = read_report(finished.stderr)
-    if (problem := common_diagnosis(finished)) is not None:
-        raise ClipFailedError(*problem, finished)
+    if (problem := common_diagnosis(finished, "decoder_memory")) is not None:
+        raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.grown_to else "")
     if finished.returncode == -signal.SIGXFSZ:
         most = show_bytes(limits.max_scratch)
         message = f"its frames take more space than extract.max_scratch = {most}"
@@ -159,7 +172,7 @@ def check_count(clip: Path, engine: Engine, programs: Programs) -> None:
     limits = engine.limits
     command = count_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1)
     (finished,) = programs.run([command], clip, limits.for_decoder())
-    if read_report(finished.stderr).packets > limits.max_frames:
+    if read_count(finished.stderr) > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)
 
 

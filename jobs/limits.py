@@ -24,7 +24,8 @@ class Limits:
     1 thread 0.08 (0.7) GB at 960x540, 0.2 (0.7) at 1920x1080, 0.6 (1.2) at 3840x2160; full plan with 1
     thread 0.1 (0.6), 0.3 (0.8), 1.1 (1.6) GB; full plan with 8 threads 0.3 (1.5), 1.2 (2.3), 4.7 (6.0)
     GB; at 8192x4320 identity plan with 1 thread 2.7 (3.2) GB. Decoding alone with 8 threads takes 0.2
-    (1.1) GB at 3840x2160, 0.6 (1.4) at 8192x4320.
+    (1.1) GB at 3840x2160, 0.6 (1.4) at 8192x4320. With 10 bit and 8 threads at 8192x4320 the identity
+    plan takes 11.5 (12.5) GB: such a corpus needs another engine_memory, or fewer threads.
 
     Attributes
     ----------
@@ -35,7 +36,8 @@ class Limits:
     max_scratch
         Bytes of one clip's decoded frames on disk.
     decoder_memory
-        Address space in bytes of a program that only decodes.
+        Address space in bytes of a program that only decodes. Where it does not suffice, the clip is
+        decoded once more and its resident memory counts.
     engine_memory
         Resident memory in bytes of a program that scores, with its children. Address space would be no
         measure: CUDA reserves far more of it than there is memory.
@@ -59,18 +61,19 @@ class Limits:
         """Each limit by its key in the section ``[extract]``."""
         return asdict(self)
 
-    def for_decoder(self) -> Ceiling:
-        """Ceiling of a program that writes decoded frames."""
-        return Ceiling(address_space=self.decoder_memory, file_size=self.max_scratch)
+    def for_decoder(self, *, by_address_space: bool = True) -> Ceiling:
+        """Ceiling of a program that writes decoded frames; its memory by address space, or by what it has.
 
-    def for_engine(self, frames: int, *, decodes: bool) -> Ceiling:
-        """Ceiling of a program that scores so many frames, or decodes and scores them in one."""
-        return Ceiling(
-            # Only what is between two looks at the resident memory; 1.3 to 8 times that was measured.
-            address_space=2 * self.engine_memory if decodes else 0,
-            resident=self.engine_memory,
-            file_size=max(log_bytes(frames), _FILE_AT_LEAST),
-        )
+        The first stops an allocation before it is made, but to the user of a decoder that looks like a
+        damaged clip ("get_buffer() failed"; h264, ffmpeg 9); the second is beyond doubt.
+        """
+        if by_address_space:
+            return Ceiling(address_space=self.decoder_memory, file_size=self.max_scratch)
+        return Ceiling(resident=self.decoder_memory, file_size=self.max_scratch)
+
+    def for_engine(self, frames: int) -> Ceiling:
+        """Ceiling of a program that scores so many frames."""
+        return Ceiling(resident=self.engine_memory, file_size=max(log_bytes(frames), _FILE_AT_LEAST))
 
 
 DEFAULT_LIMITS = Limits()

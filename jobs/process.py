@@ -28,7 +28,7 @@ _HEAD = 256 * 1024
 _TAIL = 64 * 1024
 _POLL_SECONDS = 0.1
 _LOOK_SECONDS = 0.2
-"""Between two looks at how much memory children have."""
+"""Between two looks at how much memory children have, once they run for as long."""
 
 
 class Stop:
@@ -148,7 +148,7 @@ def run(
     try:
         for command in commands:  # one by one: those already started must be known if the next fails
             children.append(_Child(command, folder, env, ceiling))  # noqa: PERF401
-        look_at = 0.0
+        pause, look_at = 0.01, 0.0
         while any(not child.ended() for child in children):
             if stop is not None and stop.is_set():
                 raise Stopped
@@ -158,10 +158,10 @@ def run(
                     child.time_out()
                 break
             if ceiling.resident and (now := time.monotonic()) >= look_at:
-                look_at = now + _LOOK_SECONDS
+                look_at, pause = now + pause, min(2 * pause, _LOOK_SECONDS)
                 for child in children:
                     child.look(ceiling.resident)
-            _wait(children, stop, min(left, _POLL_SECONDS))
+            _wait(children, stop, min(left, pause, _POLL_SECONDS))
         return [child.finish() for child in children]
     finally:
         for child in children:

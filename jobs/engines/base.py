@@ -14,6 +14,7 @@ from jobs.process import Finished, Stop, run
 from jobs.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 
 PROBE_SIDE = 240
+PROBE_FRAMES = 2
 PROBE_SECONDS = 120.0
 """Start-up of a GPU driver on a busy node can take a minute."""
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
@@ -173,8 +174,15 @@ class Engine(ABC):
             )
 
 
-def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
-    """Ends that mean the same for every engine: time, memory, signals.
+def common_diagnosis(finished: Finished, memory: str = "engine_memory") -> tuple[str, str] | None:
+    """Ends that mean the same for every program: time, memory, signals.
+
+    Parameters
+    ----------
+    finished
+        The program.
+    memory
+        Key of the limit that it was killed by if it had too much.
 
     Raises
     ------
@@ -189,8 +197,7 @@ def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
     if finished.grown_to:
-        grown = show_bytes(finished.grown_to)
-        return "out_of_memory", f"killed with {grown} of memory: more than extract.engine_memory"
+        return "out_of_memory", f"killed with {show_bytes(finished.grown_to)}: more than extract.{memory}"
     if finished.returncode != 0 and complains_of_memory(finished):
         return "out_of_memory", "the engine could not allocate memory"
     if finished.returncode == -9:
@@ -217,7 +224,10 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
         It cannot be started or does not end.
     """
     try:
-        finished = run([arguments], folder=folder, deadline=PROBE_SECONDS, stop=stop)[0]
+        (finished,) = run(
+            [arguments], folder=folder, deadline=PROBE_SECONDS, stop=stop,
+            ceiling=DEFAULT_LIMITS.for_engine(PROBE_FRAMES),
+        )  # fmt: skip
     except OSError as error:
         raise UnavailableError(
             f"cannot run {program}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"

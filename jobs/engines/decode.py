@@ -90,6 +90,8 @@ class Report:
 _LINE = re.compile(r"^((?:\[[^\]]* @ 0x[0-9a-f]+\] )*)\[(\w+)\]\s*(.*)$")
 _CUT = re.compile(r"partial file|ended prematurely|Error during demuxing|Truncat", re.IGNORECASE)
 _GIANT = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
+_IMPOSSIBLE = re.compile(r"Picture size ([1-9]\d*x[1-9]\d*) is invalid")
+"""ffmpeg itself takes none of 16384x16384 and more, whatever the limit."""
 _GRAPH = re.compile(r"^w:(\d+) h:(\d+) pixfmt:(\S+) tb:\S+ fr:(\d+)/(\d+)")
 _FED = re.compile(r"Video: .*?\b(yuv420p(?:10le)?)\b.*?, (\d+)x(\d+)")
 _DURATION = re.compile(r"^Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -97,6 +99,7 @@ _READ = re.compile(
     r"^Input stream #0:\d+ \(video\): (\d+) packets read .*?; (\d+) frames decoded(?:; (\d+) dec)?"
 )
 _WRITTEN = re.compile(r"^Output stream #0:0 \(video\): (\d+) frames encoded")
+_COPIED = re.compile(r"\bOutput stream #0:0 \(video\): (\d+) packets muxed")
 _OLD_DECODE_ERROR = re.compile(r"^Error while decoding stream #0:")
 
 
@@ -185,6 +188,8 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
         return "no_video", "the file has no video stream"
     if found := next(filter(None, map(_GIANT.search, report.errors)), None):
         return "too_large", f"frames of {found[1]}: more than extract.max_pixels = {found[2]}"
+    if found := next(filter(None, map(_IMPOSSIBLE.search, report.errors)), None):
+        return "too_large", f"frames of {found[1]}: ffmpeg takes no such size"
     if report.changes:
         return "decode_error", "the frame size or the pixel format changes within the clip"
     if report.frames == 0 and (report.cut or report.decode_errors):
@@ -202,11 +207,17 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
 
 
 def count_arguments(ffmpeg: Path, clip: Path, max_pixels: int, most: int) -> list[str]:
-    """Command that reads so many frames and decodes none of them; `Report.packets` has their number."""
+    """Command that reads so many frames and decodes none of them, for `read_count`."""
     return [
         *input_arguments(ffmpeg, clip, 1, max_pixels),
         *("-map", "0:V:0", "-c", "copy", "-frames:v", str(most), "-f", "null", "-"),
     ]
+
+
+def read_count(stderr: str) -> int:
+    """Frames that a run with `count_arguments` found."""
+    found = _COPIED.search(stderr)
+    return int(found[1]) if found else 0
 
 
 def notes(report: Report) -> list[str]:
