@@ -148,7 +148,7 @@ def run(
     try:
         for command in commands:  # one by one: those already started must be known if the next fails
             children.append(_Child(command, folder, env, ceiling))  # noqa: PERF401
-        pause, look_at = 0.01, 0.0
+        pause, look_at = 0.01 if ceiling.resident else _POLL_SECONDS, 0.0
         while any(not child.ended() for child in children):
             if stop is not None and stop.is_set():
                 raise Stopped
