@@ -7,10 +7,8 @@ import os
 import shlex
 import signal
 import socket
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,31 +87,6 @@ def broken(folder: Path, how: str, **settings: Any) -> VmafEngine:
     return vmaf_engine(write_standin(folder / "standin", misbehave=how, spares_probe=True, **settings))
 
 
-def write_bomb(path: Path, side: int) -> Path:
-    """Three frames of a kilobyte that say that they are square and have this side."""
-    media.run_ffmpeg(
-        *("-f", "lavfi", "-i", "color=s=64x64", "-frames:v", "3", "-pix_fmt", "gray", "-c:v", "png", path)
-    )
-    header = b"IHDR" + struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0)
-    other = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    data = path.read_bytes()
-    assert data.count(header) == 3
-    one, another = (part + struct.pack(">I", zlib.crc32(part)) for part in (header, other))
-    path.write_bytes(data.replace(one, another))
-    return path
-
-
-def write_many_frames(path: Path, frames: int) -> Path:
-    """An MP4 whose index names the same few frames again and again."""
-    media.make_clip(path, size="64x64", frames=10, options=("-bf", "0", "-g", "1"))
-    data = bytearray(path.read_bytes())
-    at = data.index(b"stsz") + 12
-    assert struct.unpack_from(">I", data, at) == (10,)
-    struct.pack_into(">I", data, at, frames)
-    path.write_bytes(data)
-    return path
-
-
 # Pixels, frames, disk
 
 
@@ -126,14 +99,14 @@ def write_many_frames(path: Path, frames: int) -> Path:
     ],
 )
 def test_bomb_of_giant_frames_is_too_large(tmp_path: Path, engine: Engine, side: int, words: str) -> None:
-    bomb = write_bomb(tmp_path / "bomb.mkv", side)
+    bomb = media.giant_frames(tmp_path / "bomb.mkv", side)
     assert bomb.stat().st_size < 2000
     error = failure(engine, bomb, tmp_path)
     assert (error.failure, error.message, error.limit) == ("too_large", words, "max_pixels")
 
 
 def test_giant_frames_are_refused_before_they_take_memory(tmp_path: Path, engine: Engine) -> None:
-    bomb = write_bomb(tmp_path / "bomb.mkv", 9000)  # 81 MB a frame
+    bomb = media.giant_frames(tmp_path / "bomb.mkv", 9000)  # 81 MB a frame
     assert failure(limited(engine, engine_memory=70 * MB), bomb, tmp_path).failure == "too_large"
 
 
@@ -152,7 +125,7 @@ def test_more_frames_than_the_limit_are_too_large_and_the_limit_itself_is_not(
 
 
 def test_ten_million_frames_of_an_index_are_too_large_at_once(tmp_path: Path, engine: Engine) -> None:
-    bomb = write_many_frames(tmp_path / "bomb.mp4", 10_000_000)
+    bomb = media.many_frames(tmp_path / "bomb.mp4", 10_000_000)
     assert bomb.stat().st_size < 20_000
     programs = tmp_path / "not-there"
     engine.ffmpeg = programs  # nothing is started for it
