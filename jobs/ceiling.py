@@ -23,11 +23,28 @@ class Ceiling:
         It is killed when it and its children have more than this.
     file_size
         Of any file that it writes; beyond it is killed (SIGXFSZ), or gets an error if it wants one.
+    log, log_size
+        File that is looked at while it runs: it is killed when that has more than this.
     """
 
     address_space: int = 0
     resident: int = 0
     file_size: int = 0
+    log: Path = Path()
+    log_size: int = 0
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody must look, because the kernel does not."""
+        return bool(self.resident or self.log_size)
+
+    def broken_by(self, pid: int) -> str:
+        """What a running process has too much of, and how much: ``memory: 5.0 GB``, ``log: 70 MB``; or ""."""
+        if self.resident and (size := resident_bytes(pid)) > self.resident:
+            return f"memory: {show_bytes(size)}"
+        if self.log_size and (size := _size(self.log)) > self.log_size:
+            return f"log: {show_bytes(size)}"
+        return ""
 
     def put_on(self, pid: int) -> None:
         """Hold a process that has just started to what the kernel counts; it leaves no core file either.
@@ -49,6 +66,18 @@ class Ceiling:
 
 
 NO_CEILING = Ceiling()
+
+
+def show_bytes(size: int) -> str:
+    """A size for a message: ``512 MB``, ``4.0 GB``."""
+    return f"{size / (1 << 30):.1f} GB" if size >= 1 << 30 else f"{-(-size // (1 << 20))} MB"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def resident_bytes(pid: int) -> int:

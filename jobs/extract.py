@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def extract(
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
         if failed.failure in CLIP_FAULTS:
-            read_through(clip.path)
+            read_through(clip.path, stop)
             check_unchanged(clip.path, stamp)
         elif failed.failure == "timeout" and engine.reads_clips:
             check_count(clip.path, engine, programs)
@@ -157,13 +156,18 @@ def _run_passes(
 ) -> list[Finished]:
     """Run them side by side; once more those that failed at start, which may pass by itself."""
     frames = engine.limits.max_frames + 1 if engine.reads_clips else source.frames
-    ceiling = engine.limits.for_engine(frames)
+    ceilings = [
+        engine.limits.for_engine(frames, programs.scratch / one.log, cuda=engine.backend == "cuda")
+        for one in passes
+    ]
     finished: list[Finished] = []
     again = list(range(len(passes)))
     for _ in range(2):
         for i in again:
             (programs.scratch / passes[i].log).unlink(missing_ok=True)
-        ended = programs.run([passes[i].arguments for i in again], source.path, ceiling, environment)
+        ended = programs.run(
+            [passes[i].arguments for i in again], source.path, [ceilings[i] for i in again], environment
+        )
         finished = finished or ended
         for i, one in zip(again, ended, strict=True):
             finished[i] = one
@@ -177,9 +181,9 @@ def _check_passes(source: Source, engine: Engine, finished: list[Finished], cut:
     """Judge how the passes ended; fills in what only a pass of the embedded engine knows."""
     for one in finished:
         if (problem := common_diagnosis(one)) is not None:
-            raise ClipFailedError(*problem, one, limit="engine_memory" if one.grown_to else "")
-        if one.returncode == -signal.SIGXFSZ:
-            raise ClipFailedError("bad_log", "killed because its log grew without end", one)
+            raise ClipFailedError(
+                *problem, one, limit="engine_memory" if one.broke.startswith("memory") else ""
+            )
     if engine.reads_clips:
         report = read_report(finished[0].stderr)
         check_side(report.width, report.height)

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.ceiling import Ceiling
+from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import ClipFailedError
 from jobs.engines.base import Engine, common_diagnosis, complains_of_memory
 from jobs.engines.decode import Report, count_arguments, judge, read_count, read_report
 from jobs.engines.files import read_y4m
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError
-from jobs.limits import Limits, show_bytes
+from jobs.limits import Limits
 from jobs.process import Finished, Stop, run
 from jobs.schema import MIN_SIDE
 
@@ -51,7 +51,7 @@ class Programs:
     stop: Stop | None
 
     def run(
-        self, commands: Sequence[list[str]], source: Path, ceiling: Ceiling,
+        self, commands: Sequence[list[str]], source: Path, ceilings: Sequence[Ceiling],
         environment: Mapping[str, str] | None = None,
     ) -> list[Finished]:  # fmt: skip
         """Run them side by side.
@@ -62,7 +62,7 @@ class Programs:
             Argument lists.
         source
             What they read; its name is taken out of their messages.
-        ceiling
+        ceilings
             What each may take.
         environment
             Added to this process's own.
@@ -75,7 +75,7 @@ class Programs:
         try:
             finished = run(
                 commands, folder=self.scratch, deadline=self.deadline, stop=self.stop,
-                environment=environment, ceiling=ceiling,
+                environment=environment, ceilings=ceilings,
             )  # fmt: skip
         except OSError as error:
             raise UnavailableError(
@@ -122,14 +122,14 @@ def _decode(
 ) -> Source:
     limits = engine.limits
     ceiling = limits.for_decoder(by_address_space=by_address_space)
-    (finished,) = programs.run([engine.decode_arguments(clip, target)], clip, ceiling)
+    (finished,) = programs.run([engine.decode_arguments(clip, target)], clip, [ceiling])
     report = read_report(finished.stderr)
-    if (problem := common_diagnosis(finished, "decoder_memory")) is not None:
-        raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.grown_to else "")
     if finished.returncode == -signal.SIGXFSZ:
         most = show_bytes(limits.max_scratch)
         message = f"its frames take more space than extract.max_scratch = {most}"
         raise ClipFailedError("too_large", message, limit="max_scratch")
+    if (problem := common_diagnosis(finished, "decoder_memory")) is not None:
+        raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.broke else "")
     judge_clip(report, finished, cut, limits)
     try:
         raw = read_y4m(programs.scratch / target)
@@ -171,7 +171,7 @@ def check_count(clip: Path, engine: Engine, programs: Programs) -> None:
     """Raise ClipFailedError if the clip has too many frames, by its packets: none is decoded."""
     limits = engine.limits
     command = count_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1)
-    (finished,) = programs.run([command], clip, limits.for_decoder())
+    (finished,) = programs.run([command], clip, [limits.for_decoder()])
     if read_count(finished.stderr) > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from jobs.ceiling import Ceiling
 from jobs.settings import ExtractSection
@@ -13,7 +14,7 @@ _LOG_HEAD = 1 << 20
 _LOG_FRAME = 16 << 10
 """A frame takes 2.4 KB in a log with all features at full precision (measured)."""
 _FILE_AT_LEAST = 64 << 20
-"""Programs write more than their log: CUDA keeps a cache of compiled kernels."""
+"""Programs write more than their log."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,16 @@ class Limits:
             return Ceiling(address_space=self.decoder_memory, file_size=self.max_scratch)
         return Ceiling(resident=self.decoder_memory, file_size=self.max_scratch)
 
-    def for_engine(self, frames: int) -> Ceiling:
-        """Ceiling of a program that scores so many frames."""
-        return Ceiling(resident=self.engine_memory, file_size=max(log_bytes(frames), _FILE_AT_LEAST))
+    def for_engine(self, frames: int, log: Path, *, cuda: bool = False) -> Ceiling:
+        """Ceiling of a program that scores so many frames and writes this log.
+
+        The kernel's limit on files holds for shared memory too, of which CUDA may need more than we know;
+        there the log is looked at instead.
+        """
+        most = max(log_bytes(frames), _FILE_AT_LEAST)
+        if cuda:
+            return Ceiling(resident=self.engine_memory, log=log, log_size=most)
+        return Ceiling(resident=self.engine_memory, file_size=most)
 
 
 DEFAULT_LIMITS = Limits()
@@ -89,8 +97,3 @@ def parse_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B", text)
     assert found is not None  # the configuration has been checked
     return int(float(found[1]) * _UNITS[found[2]])
-
-
-def show_bytes(size: int) -> str:
-    """A size for a message: ``512 MB``, ``4.0 GB``."""
-    return f"{size / (1 << 30):.1f} GB" if size >= 1 << 30 else f"{-(-size // (1 << 20))} MB"

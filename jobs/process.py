@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from jobs.ceiling import NO_CEILING, Ceiling, resident_bytes
+from jobs.ceiling import NO_CEILING, Ceiling
 
 _PR_SET_PDEATHSIG = 1
 _PRCTL = ctypes.PyDLL(None).prctl
@@ -76,15 +76,15 @@ class Finished:
         It was killed at its deadline.
     seconds
         Wall time.
-    grown_to
-        Bytes of memory with which it was killed, being above its ceiling; 0: it was not.
+    broke
+        What it had too much of when it was killed for that, as `Ceiling.broken_by` gives it; "": it was not.
     """
 
     returncode: int
     stderr: str
     timed_out: bool
     seconds: float
-    grown_to: int = 0
+    broke: str = ""
 
     def last_lines(self, count: int = 8) -> list[str]:
         """Last non-empty lines of the error output, each cut at 300 characters."""
@@ -108,7 +108,7 @@ def run(
     deadline: float,
     stop: Stop | None = None,
     environment: Mapping[str, str] | None = None,
-    ceiling: Ceiling = NO_CEILING,
+    ceilings: Sequence[Ceiling] = (),
 ) -> list[Finished]:
     """Run programs side by side and wait for all of them.
 
@@ -127,8 +127,8 @@ def run(
         Ends the wait early.
     environment
         Added to this process's own.
-    ceiling
-        What each of them may take.
+    ceilings
+        What each of them may take; empty: as much as it wants.
 
     Returns
     -------
@@ -146,9 +146,11 @@ def run(
     ends_at = time.monotonic() + deadline
     children: list[_Child] = []
     try:
-        for command in commands:  # one by one: those already started must be known if the next fails
-            children.append(_Child(command, folder, env, ceiling))  # noqa: PERF401
-        pause, look_at = 0.01 if ceiling.resident else _POLL_SECONDS, 0.0
+        for command, ceiling in zip(commands, ceilings or [NO_CEILING] * len(commands), strict=True):
+            # One by one: those already started must be known if the next fails.
+            children.append(_Child(command, folder, env, ceiling))
+        watched = any(ceiling.is_watched for ceiling in ceilings)
+        pause, look_at = 0.01 if watched else _POLL_SECONDS, 0.0
         while any(not child.ended() for child in children):
             if stop is not None and stop.is_set():
                 raise Stopped
@@ -157,10 +159,10 @@ def run(
                 for child in children:
                     child.time_out()
                 break
-            if ceiling.resident and (now := time.monotonic()) >= look_at:
+            if watched and (now := time.monotonic()) >= look_at:
                 look_at, pause = now + pause, min(2 * pause, _LOOK_SECONDS)
                 for child in children:
-                    child.look(ceiling.resident)
+                    child.look()
             _wait(children, stop, min(left, pause, _POLL_SECONDS))
         return [child.finish() for child in children]
     finally:
@@ -207,7 +209,8 @@ class _Child:
         self._head = b""
         self._tail = b""
         self._timed_out = False
-        self._grown_to = 0
+        self._ceiling = ceiling
+        self._broke = ""
         self._seconds = 0.0
         self.readable = True
 
@@ -238,11 +241,12 @@ class _Child:
         if not self.ended():
             self._timed_out = True
 
-    def look(self, most: int) -> None:
-        """Kill it if it has more memory than this."""
-        if not self.ended() and not self._grown_to and (size := resident_bytes(self._process.pid)) > most:
-            self._grown_to = size
-            self._kill_group()
+    def look(self) -> None:
+        """Kill it if it is above its ceiling."""
+        if not self.ended() and not self._broke:
+            self._broke = self._ceiling.broken_by(self._process.pid)
+            if self._broke:
+                self._kill_group()
 
     def kill(self) -> None:
         self._kill_group()
@@ -270,7 +274,7 @@ class _Child:
             text.decode("utf-8", "replace"),
             self._timed_out,
             self._seconds or time.monotonic() - self._started,
-            self._grown_to,
+            self._broke,
         )
 
 

@@ -7,6 +7,8 @@ import os
 import shlex
 import signal
 import socket
+import struct
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,15 +18,18 @@ from typing import Any
 import media
 import pytest
 from engine_helpers import FFMPEG, failure, ffmpeg_engine, score, vmaf_engine, write_program
+from hypothesis import given
+from hypothesis import strategies as st
 from standin.vmaf import read_calls, write_standin
 
+from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import Clip, ClipFailedError
 from jobs.engines import Engine, VmafEngine
 from jobs.engines.decode import count_arguments, read_count, read_report
 from jobs.engines.files import declared_cut, declared_frames, read_through
 from jobs.extract import extract
-from jobs.limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes, show_bytes
-from jobs.process import run
+from jobs.limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
+from jobs.process import Stop, Stopped, run
 from jobs.settings import ExtractSection
 
 Clips = Callable[[str], Path]
@@ -174,6 +179,24 @@ def test_index_of_an_mp4_tells_its_frames(clips: Clips, name: str, frames: int) 
     assert declared_frames(clips(name)) == frames
 
 
+BOXES = st.deferred(lambda: st.lists(BOX, max_size=3).map(b"".join))
+BOX = st.builds(
+    lambda kind, size, content: struct.pack(">I4s", len(content) + 8 + size, kind) + content,
+    st.sampled_from([b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz", b"hdlr", b"ftyp"]),
+    st.sampled_from([0, 0, 0, 0, 1, -1, -8, 2**31]),
+    st.one_of(BOXES, st.binary(max_size=30), st.just(b"\0" * 8 + b"vide")),
+)
+
+
+@given(BOXES)
+def test_index_that_lies_is_read_without_trust(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"\0\0\0\x08ftyp" + data)
+        file.flush()
+        assert 0 <= declared_frames(Path(file.name)) < 1 << 32
+        declared_cut(Path(file.name))
+
+
 def test_decoded_frames_never_take_more_disk_than_allowed(clip: Path, tmp_path: Path, standin: Path) -> None:
     frame = 160 * 240 * 3 // 2
     engine = limited(vmaf_engine(standin), max_scratch=3 * frame)
@@ -194,8 +217,8 @@ def test_engine_that_eats_memory_is_killed_and_no_other_clip_pays_for_it(clip: P
         error = failure(engine, clip, tmp_path)
         assert time.monotonic() - started < 30
         assert (error.failure, error.limit) == ("out_of_memory", "engine_memory")
-        assert error.message.startswith("killed with ")
-        assert error.message.endswith(" MB: more than extract.engine_memory") or " GB: " in error.message
+        assert error.message.startswith("killed with memory: ")
+        assert error.message.endswith("B, more than extract.engine_memory")
 
 
 def test_engine_with_less_memory_than_allowed_is_left_alone(clip: Path, tmp_path: Path) -> None:
@@ -215,11 +238,11 @@ def test_decoder_without_enough_address_space_is_not_the_clips_fault(tmp_path: P
     none = limited(vmaf_engine(standin), decoder_memory=20 * MB)
     error = failure(none, large, tmp_path)
     assert (error.failure, error.limit) == ("out_of_memory", "decoder_memory")
-    assert error.message.endswith(": more than extract.decoder_memory")
+    assert error.message.endswith("B, more than extract.decoder_memory")
     little = limited(vmaf_engine(Path("/bin/false")), decoder_memory=400 * MB)
     command = little.decode_arguments(large, "frames.y4m")  # type: ignore[attr-defined]
     tight = dataclasses.replace(little.limits.for_decoder(), address_space=150 * MB)
-    (finished,) = run([command], folder=tmp_path, deadline=60, ceiling=tight)
+    (finished,) = run([command], folder=tmp_path, deadline=60, ceilings=[tight])
     assert finished.returncode != 0 or read_report(finished.stderr).frames < 8
     assert failure(little, large, tmp_path).failure == "engine_error"  # it was decoded, /bin/false "scored"
 
@@ -256,6 +279,41 @@ def test_log_without_end_is_stopped_and_never_read(clip: Path, tmp_path: Path) -
     watcher.join()
     assert (error.failure, error.message) == ("bad_log", "killed because its log grew without end")
     assert max(sizes, default=0) <= 64 * MB
+
+
+@pytest.mark.parametrize("only_with", ["cuda", "cambi"])
+def test_log_without_end_is_stopped_on_cuda_too_where_files_have_no_limit(
+    clip: Path, tmp_path: Path, only_with: str
+) -> None:
+    program = write_standin(
+        tmp_path / "standin", misbehave="log_without_end", megabytes=1 << 20, only_with=only_with
+    )
+    error = failure(vmaf_engine(program, backend="cuda"), clip, tmp_path)
+    assert (error.failure, error.message) == ("bad_log", "killed because its log grew without end")
+    assert error.limit == ""
+
+
+def test_each_of_several_children_has_its_own_ceiling(tmp_path: Path) -> None:
+    one, other, third = (["sh", "-c", f"head -c 3000000 /dev/zero > {name}; sleep 0.5"] for name in "abc")
+    ceilings = [Ceiling(), Ceiling(log=tmp_path / "b", log_size=MB), Ceiling(file_size=MB)]
+    finished = run([one, other, third], folder=tmp_path, deadline=30, ceilings=ceilings)
+    assert [(child.returncode, child.broke) for child in finished] == [(0, ""), (-9, "log: 3 MB"), (0, "")]
+    assert [(tmp_path / name).stat().st_size for name in "ac"] == [3_000_000, MB]
+
+
+def test_stop_ends_the_reading_of_a_file_with_holes(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    with clip.open("wb") as file:
+        file.truncate(1 << 42)
+    stop = Stop()
+    timer = threading.Timer(1.0, stop.set)
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        score(ffmpeg_engine(), clip, tmp_path, stop=stop)
+    assert time.monotonic() - started < 10
+    timer.join()
+    stop.close()
 
 
 def test_log_that_is_too_long_for_its_frames_is_never_read(clip: Path, tmp_path: Path) -> None:

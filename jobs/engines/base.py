@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import UnavailableError
-from jobs.limits import DEFAULT_LIMITS, Limits, show_bytes
+from jobs.limits import DEFAULT_LIMITS, Limits
 from jobs.process import Finished, Stop, run
 from jobs.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 
@@ -196,13 +197,20 @@ def common_diagnosis(finished: Finished, memory: str = "engine_memory") -> tuple
         )
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
-    if finished.grown_to:
-        return "out_of_memory", f"killed with {show_bytes(finished.grown_to)}: more than extract.{memory}"
+    if too_much_memory(finished):
+        return "out_of_memory", f"killed with {finished.broke}, more than extract.{memory}"
+    if finished.broke or finished.returncode == -signal.SIGXFSZ:
+        return "bad_log", "killed because its log grew without end"
     if finished.returncode != 0 and complains_of_memory(finished):
         return "out_of_memory", "the engine could not allocate memory"
     if finished.returncode == -9:
         return "out_of_memory", "killed by SIGKILL from outside, as the kernel does when memory runs out"
     return None
+
+
+def too_much_memory(finished: Finished) -> bool:
+    """Whether a program was killed because it had more memory than it may have."""
+    return finished.broke.startswith("memory")
 
 
 def complains_of_memory(finished: Finished) -> bool:
@@ -226,7 +234,7 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
     try:
         (finished,) = run(
             [arguments], folder=folder, deadline=PROBE_SECONDS, stop=stop,
-            ceiling=DEFAULT_LIMITS.for_engine(PROBE_FRAMES),
+            ceilings=[DEFAULT_LIMITS.for_engine(PROBE_FRAMES, folder / "probe.json", cuda=True)],
         )  # fmt: skip
     except OSError as error:
         raise UnavailableError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jobs.clip import ClipFailedError
+from jobs.process import Stop, Stopped
 
 _FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Kinds of box with which MP4 and MOV files begin."""
@@ -90,18 +91,28 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def read_through(path: Path) -> None:
+def read_through(path: Path, stop: Stop | None = None) -> None:
     """Read a clip to its end: to ffmpeg a failing disk looks like a damaged clip.
+
+    Parameters
+    ----------
+    path
+        Of the clip.
+    stop
+        Ends the reading early: a file with holes can be of any size.
 
     Raises
     ------
     ClipFailedError
         ``unreadable``.
+    Stopped
+        `stop` was set.
     """
     try:
         with open_regular(path) as file:
             while file.read(1 << 20):
-                pass
+                if stop is not None and stop.is_set():
+                    raise Stopped
     except OSError as error:
         raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
 
@@ -200,7 +211,7 @@ def _inside(file: BinaryIO, within: tuple[int, int], *path: bytes) -> Iterator[t
 
 def _boxes(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, begin and end of the content of each box; broken ones end it, and many do not hold us up."""
-    for _ in range(10_000):
+    for _ in range(1_000):
         header = _read(file, position, 16) if position + 8 <= end else b""
         size, kind, content = int.from_bytes(header[:4], "big"), header[4:8], position + 8
         if size == 1:
