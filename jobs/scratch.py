@@ -17,6 +17,7 @@ from jobs.mounts import unmount_below
 _PREFIX = "vmafarm-"
 _LOCK = ".lock"
 _YOUNG_SECONDS = 60.0
+_HINT = "choose another one: extract.scratch, or TMPDIR"
 
 
 @contextlib.contextmanager
@@ -37,15 +38,13 @@ def scratch_folder(parent: str) -> Iterator[Path]:
     UnavailableError
         Nothing can be written there.
     """
-    # Absolute: child processes run in the folder and get its paths.
-    place = Path(parent or tempfile.gettempdir()).absolute()
+    place = scratch_place(parent)
     try:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise UnavailableError(
-            f"the scratch folder {show(str(place))} cannot be used: {error.strerror}",
-            "choose another one: extract.scratch, or TMPDIR",
+            f"the scratch folder {show(str(place))} cannot be used: {error.strerror}", _HINT
         ) from None
     try:
         with contextlib.suppress(OSError):  # a file system without locks: nobody will sweep there
@@ -55,6 +54,25 @@ def scratch_folder(parent: str) -> Iterator[Path]:
     finally:
         _remove(folder)
         os.close(lock)
+
+
+def scratch_place(parent: str) -> Path:
+    """Where scratch folders are made; absolute, since child processes run in them and get their paths.
+
+    Parameters
+    ----------
+    parent
+        As configured; empty: ``$TMPDIR``, ``/tmp``, or what Python finds in their place.
+
+    Raises
+    ------
+    UnavailableError
+        None of these can be written, for example because the disk is full.
+    """
+    try:
+        return Path(parent or tempfile.gettempdir()).absolute()
+    except FileNotFoundError as error:
+        raise UnavailableError(f"no scratch folder can be used: {error.strerror}", _HINT) from None
 
 
 def _sweep(place: Path, own: Path) -> None:

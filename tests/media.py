@@ -76,6 +76,18 @@ def first_frames(source: Path, path: Path, frames: int) -> Path:
     return path
 
 
+def cut(source: Path, folder: Path, count: int, *, frames: int = 8, width: int = 320) -> list[Path]:
+    """Cut footage into so many clips of so many frames, one after the other, none of them wider than that."""
+    edges = ",".join(str(frames * number) for number in range(1, count))
+    run_ffmpeg(
+        *("-i", source, "-map", "0:v:0", "-vf", f"scale='min({width},iw)':-2", "-pix_fmt", "yuv420p"),
+        *("-frames:v", str(frames * count), *_MPEG4, "-bf", "0", "-g", str(frames), "-sc_threshold", "0"),
+        *("-f", "segment", "-segment_frames", edges, "-reset_timestamps", "1"),
+        folder / f"{source.stem}-%03d.mp4",
+    )
+    return sorted(folder.glob(f"{source.stem}-*.mp4"))
+
+
 def decode(path: Path, pix_fmt: str = "yuv420p") -> bytes:
     """All frames, raw."""
     command = [

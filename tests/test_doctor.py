@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -406,6 +407,13 @@ def test_little_space_and_few_inodes_are_warned_about(
     assert ("files" in found.message) == bool(total_files)
     if slices:
         assert "room for 60,000 files" in found.hint
+
+
+def test_a_node_without_any_scratch_folder_is_found(tmp_path, machine, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "gone")])
+    with pytest.raises(UnavailableError, match="no scratch folder can be used"):
+        check_scratch(configure(tmp_path), node(machine))
 
 
 def test_scratch_is_used_and_left_empty(tmp_path, machine):

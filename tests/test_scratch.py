@@ -53,6 +53,13 @@ def test_the_folder_is_private_and_gone_afterwards(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_machine_where_nothing_can_be_written_is_told_as_such(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "gone")])
+    with pytest.raises(UnavailableError, match="no scratch folder can be used: No usable temporary dir"):
+        scratch_folder("").__enter__()
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_the_folder_is_gone_after_an_error_too(tmp_path, error):
     before = len(os.listdir("/proc/self/fd"))

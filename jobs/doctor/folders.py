@@ -9,7 +9,6 @@ import pwd
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,7 @@ from jobs.element import worker_count
 from jobs.engines.files import check_readable
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.scores import read_scores
-from jobs.scratch import scratch_folder
+from jobs.scratch import scratch_folder, scratch_place
 
 LOW_BYTES = 1_000_000_000
 """A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes a row (48 columns), in the
@@ -137,8 +136,8 @@ def check_scratch(config: Config, machine: Machine) -> Finding:
         It cannot be written on a machine that scores clips.
     """
     name = "scratch"
-    place = Path(config.extract.scratch or tempfile.gettempdir()).absolute()
     try:
+        place = scratch_place(config.extract.scratch)
         with scratch_folder(config.extract.scratch) as folder:
             durable.replace_text(folder / "probe", "x" * 4096)
             free, _ = _free(folder)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import media
 import pytest
+from command import table
+from real_site import CLIPS, Site
 from real_slurm import (
     CHECKOUT,
     IMAGES,
     SLURM_CONF,
     Daemons,
     Facts,
-    Site,
     as_user,
     ask_facts,
     give_to_user,
@@ -26,6 +27,7 @@ from jobs import toolkit
 HERE = Path(__file__).parent
 HAVE_IMAGES = "VMAFARM_IMAGES" in os.environ
 HAVE_CLUSTER = HAVE_IMAGES and bool(SLURM_CONF)
+FACTS = pytest.StashKey[Facts]()
 USUAL = {"gpus": True, "small_arrays": False}
 """Where a test runs that asks for nothing else."""
 
@@ -38,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cluster(accounting, gpus, small_arrays): the kind of cluster that this test is for"
     )
+    config.addinivalue_line("markers", "disturbed: also worth it on a cluster that keeps no accounts")
+    config.addinivalue_line("markers", "alone: no other test may use the cluster at the same time")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,13 +60,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _check_images()
     if not HAVE_CLUSTER or not own:
         return
-    facts = vars(ask_facts())
+    config.stash[FACTS] = ask_facts()  # now, while no test ends any daemon
+    facts = vars(config.stash[FACTS])
     left_out = [
         item for item in own
         if any(facts[name] != value for name, value in (USUAL | _wanted(item)).items())
     ]  # fmt: skip
     items[:] = [item for item in items if item not in left_out]
+    items.sort(key=_is_alone)  # those come last, so that the others need not wait for them
     config.hook.pytest_deselected(items=left_out)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return "daemons" in getattr(item, "fixturenames", ()) or item.get_closest_marker("alone") is not None
 
 
 def _wanted(item: pytest.Item) -> dict[str, bool]:
@@ -79,6 +89,17 @@ def _check_images() -> None:
         )
 
 
+@pytest.fixture(autouse=True)
+def _turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of several pytest processes, one that ends daemons or needs all nodes has the cluster for itself."""
+    if not HAVE_IMAGES:
+        yield
+        return
+    with (IMAGES / ".turn").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if _is_alone(request.node) else fcntl.LOCK_SH)
+        yield
+
+
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A new folder that the ordinary user can read and write."""
@@ -90,34 +111,37 @@ def shared() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def facts() -> Facts:
+def facts(site: Site, pytestconfig: pytest.Config) -> Facts:
     """What the cluster that is up has."""
-    return ask_facts()
+    return pytestconfig.stash[FACTS]
 
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    """A working folder with a small corpus; on disk for as long as the tests take."""
+    """A working folder with a corpus; on disk for as long as the tests take."""
     if not HAVE_CLUSTER:
         pytest.skip(
             "needs a real SLURM and Apptainer: SLURM_CONF, VMAFARM_IMAGES; see tests/cluster/README.md"
         )
     folder = IMAGES / f"site-{os.getpid()}"
     folder.mkdir()
-    clip = media.make_clip(folder / "clip.mp4", size="320x180", frames=10)
-    yield Site(folder, clip)
-    shutil.rmtree(folder)
+    made = Site(folder)
+    yield made
+    made.cancel_all()
+    shutil.rmtree(folder, ignore_errors=True)  # behind a broken network an element may live on
 
 
 @pytest.fixture(scope="session")
 def expected(site: Site) -> bytes:
     """The table of the same clips from this machine, without SLURM and without an image."""
     site.vmafarm("run", "here")
+    rows = {repr(list(row.values())[1:]) for row in table(site.table("here")).drop_columns("mos").to_pylist()}
+    assert len(rows) == CLIPS, "two clips have the same features: swapping them would not show"
     return site.table("here").read_bytes()
 
 
 @pytest.fixture
-def daemons(site: Site) -> Iterator[Daemons]:
+def daemons(site: Site, _turn: None) -> Iterator[Daemons]:
     """Power over the cluster's nodes; all of them serve again afterwards."""
     if os.geteuid() != 0:
         pytest.skip("needs root: it ends nodes and daemons of the cluster, and starts them again")

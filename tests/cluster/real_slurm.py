@@ -1,30 +1,25 @@
-"""The cluster that is up, the images, and an ordinary user who runs vmafarm on them."""
+"""The cluster that is up: what it has, and an ordinary user's and root's power over it."""
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from command import write_scores
 
 ROOT = Path(__file__).parent.parent.parent
 IMAGES = Path(os.environ.get("VMAFARM_IMAGES", "/nowhere"))
 CHECKOUT = IMAGES / "checkout"
 USER = os.environ.get("VMAFARM_CLUSTER_USER", "farm")
 SLURM_CONF = os.environ.get("SLURM_CONF", "")
-CLIPS = 24
-SLICES = 6
+SLICES = 12
+"""Of every run."""
 
 
 def as_user(
@@ -55,11 +50,42 @@ def give_to_user(folder: Path) -> None:
 
 
 def wait_until(reached: Callable[[], object], seconds: float, what: str) -> None:
-    """Ask twice a second until the answer is true, and fail if that takes longer."""
+    """Ask again and again until the answer is true, and fail if that takes longer."""
     deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not reached():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
+        # What asks is to leave the two cores to what is waited for.
+        time.sleep(max(0.5, 2 * (time.monotonic() - began)))
+        began = time.monotonic()
+
+
+def processes_of(job: str, index: int) -> dict[int, str]:
+    """Processes of an array's element, on whatever node: id to name."""
+    wanted = {f"SLURM_ARRAY_JOB_ID={job}".encode(), f"SLURM_ARRAY_TASK_ID={index}".encode()}
+    parents, names, found = {}, {}, set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile, or another user's
+            name, _, numbers = (folder / "stat").read_text().partition(" (")[2].rpartition(") ")
+            process = int(folder.name)
+            names[process], parents[process] = name, int(numbers.split()[1])
+            if wanted <= set((folder / "environ").read_bytes().split(b"\0")):
+                found.add(process)
+    # Apptainer writes something else in the place of its environment.
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {process: names[process] for process in found}
+
+
+def signal_element(job: str, index: int, number: signal.Signals, names: str) -> list[str]:
+    """Send a signal to those processes of an element whose names match; returns their names."""
+    told = []
+    for process, name in processes_of(job, index).items():
+        if re.search(names, name):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+                told.append(name)
+    return told
 
 
 @dataclass(frozen=True)
@@ -109,6 +135,15 @@ class Daemons:
                 self.up("--node", node)
 
     @contextmanager
+    def hidden(self, folder: Path, node: str) -> Iterator[None]:
+        """With a node that finds a folder empty, and without space for anything, while this lasts."""
+        self.up("--node", node, "--hide", str(folder))
+        try:
+            yield
+        finally:
+            self.up("--node", node)
+
+    @contextmanager
     def gone(self, daemon: str) -> Iterator[None]:
         """Without a daemon while this lasts."""
         self.down("--daemon", daemon)
@@ -151,110 +186,3 @@ class Queued:
     def runs(self) -> bool:
         """An element of an array that runs; the merge is none."""
         return "_" in self.job and self.state == "RUNNING"
-
-
-_CONFIG = """\
-[run]
-root = "{folder}/runs"
-[corpus]
-clips = "{folder}/clips"
-scores = "{folder}/scores.csv"
-[engine]
-kind = "ffmpeg"
-plan = "identity"
-[extract]
-workers = 1
-[slices]
-count = {slices}
-[slurm]
-image = "{image}"
-parallelism = 3
-time = 10
-mem = "1GB"
-cpus = 1
-[slurm.merge]
-time = 10
-mem = "2GB"
-cpus = 1
-"""
-
-
-class Site:
-    """A working folder of the ordinary user, with a corpus, a configuration, and the verbs run there."""
-
-    def __init__(self, folder: Path, clip: Path) -> None:
-        self.folder = folder
-        self.config = folder / "vmafarm.toml"
-        (folder / "clips").mkdir()
-        names = [f"orig_{i}_540_5s.mp4" for i in range(CLIPS)]
-        for name in names:
-            shutil.copy(clip, folder / "clips" / name)
-        write_scores(folder / "scores.csv", names)
-        self.config.write_text(_CONFIG.format(folder=folder, image=IMAGES / "cpu.sif", slices=SLICES))
-        give_to_user(folder)
-
-    def slowly(self, seconds: float) -> tuple[str, ...]:
-        """Options with which each clip takes so long, with the same values."""
-        program = self.folder / f"ffmpeg-{seconds}"
-        program.write_text(
-            f'#!/bin/sh\ncase "$*" in *{self.folder}/clips*) sleep {seconds} ;; esac\nexec ffmpeg "$@"\n'
-        )
-        program.chmod(0o755)
-        return "--set", f"engine.ffmpeg={program}", "--set", f'slurm.binds=["{self.folder}"]'
-
-    def command(self, *words: str | Path, status: int | None = 0) -> str:
-        """What a command says, run in the working folder."""
-        finished = as_user(*words, cwd=self.folder)
-        said = finished.stdout + finished.stderr
-        assert "Traceback" not in said, said
-        assert status is None or finished.returncode == status, said
-        return said
-
-    def vmafarm(self, verb: str, run: str, *more: str | Path, status: int | None = 0) -> str:
-        """What a verb says."""
-        program = CHECKOUT / ".venv" / "bin" / "vmafarm"
-        return self.command(program, verb, "--config", self.config, "--run", run, *more, status=status)
-
-    def make(self, target: str, run: str) -> str:
-        """What a target of the Makefile says, in the checkout."""
-        make = ["make", "--no-print-directory", "-C", CHECKOUT, target, f"CONFIG={self.config}"]
-        return self.command(*make, f"ARGS=--run {run}")
-
-    def look(self, run: str) -> dict[str, Any]:
-        """The run's status; its numbers fit together at any time."""
-        status: dict[str, Any] = json.loads(self.vmafarm("status", run, "--json"))
-        assert status["done"] + status["missing"] + status["failed_for_good"] == status["clips"] == CLIPS
-        assert sum(status["slices"].values()) == SLICES, status
-        return status
-
-    def queued(self, run: str) -> list[Queued]:
-        """Elements and the merge of a run in SLURM's queue."""
-        said = self.command("squeue", "--noheader", "--array", "--format=%i|%T|%N|%j")
-        rows = [line.split("|") for line in said.splitlines()]
-        return [Queued(*row[:3]) for row in rows if row[3].startswith(f"vmafarm-{run}-")]
-
-    def running(self, run: str, count: int = 1) -> list[Queued]:
-        """So many elements that run, or more, once there are."""
-        found: list[Queued] = []
-
-        def are_enough() -> bool:
-            found[:] = [queued for queued in self.queued(run) if queued.runs]
-            return len(found) >= count
-
-        wait_until(are_enough, 90, f"{count} elements of {run} run")
-        return found
-
-    def wait_for(self, run: str, reached: Callable[[dict[str, Any]], object], seconds: float = 120) -> None:
-        """Wait until the run's status is such."""
-        wait_until(lambda: reached(self.look(run)), seconds, f"status of {run}: {self.look(run)}")
-
-    def table(self, run: str) -> Path:
-        """The product."""
-        return self.folder / f"runs/full_features_{run}.parquet"
-
-    def wait_for_table(self, run: str, seconds: float = 300) -> bytes:
-        """The product, once no job of the run is left; the status is true all the time."""
-        wait_until(lambda: self.look(run) and not self.queued(run), seconds, f"the queue of {run} is empty")
-        assert self.table(run).exists(), self.vmafarm("status", run)
-        assert self.look(run)["done"] == CLIPS
-        return self.table(run).read_bytes()

@@ -1,11 +1,23 @@
-"""Whole runs on a real SLURM, each element inside the real image, disturbed as users and schedulers do."""
+"""Whole runs on a real SLURM, each element inside the real image."""
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
-from real_slurm import CLIPS, SLICES, Facts, Site, wait_until
+from command import write_scores
+from real_site import CLIPS, THREE_ELEMENTS, Site, setting
+from real_slurm import CHECKOUT, SLICES, as_user, give_to_user, wait_until
 
 
+def logs_of(site: Site, run: str) -> str:
+    """What elements and what starts them say."""
+    return "".join(path.read_text() for path in site.run_folder(run).logs.glob("*.err"))
+
+
+@pytest.mark.disturbed
 def test_make_submit_on_four_nodes_gives_the_bytes_of_a_run_here(site: Site, expected: bytes) -> None:
     said = site.make("submit", "plain")
     assert f"submitted {SLICES} slices" in said
@@ -23,54 +35,103 @@ def test_make_submit_on_four_nodes_gives_the_bytes_of_a_run_here(site: Site, exp
     assert f"{CLIPS} of {CLIPS} done (100.0%), 0 missing" in site.make("status", "plain")
 
 
-@pytest.mark.parametrize("how", ["requeue", "scancel", "kill"])
-def test_a_disturbed_element_changes_no_byte(site: Site, expected: bytes, how: str) -> None:
-    site.vmafarm("submit", how, *site.slowly(2))
-    element = site.running(how)[0].job
-    site.wait_for(how, lambda status: status["done"])
-    words = {
-        "requeue": ("scontrol", "requeue"),
-        "scancel": ("scancel",),
-        "kill": ("scancel", "--signal=KILL"),
-    }[how]
-    site.command(*words, element)
-    assert site.wait_for_table(how) == expected
+def test_the_canary_runs_first_and_its_measure_lays_out_the_rest(site: Site, expected: bytes) -> None:
+    said = site.vmafarm("submit", "canary", "--canary", "6")
+    assert re.search(r"canary: 6 clips on node\d", said)
+    assert "measured on 6 clips" in said
+    assert f"estimate for {CLIPS - 6} clips" in said
+    assert f"submitted {SLICES} slices in 3 elements" in said
+    assert site.look("canary")["done"] >= 6
+    assert site.wait_for_table("canary") == expected
+    canary = site.elements("canary")[0]
+    assert (canary.done, canary.exit_code) == (6, 0)
+    log = (site.run_folder("canary").logs / f"{canary.job}_0_log.out").read_text()
+    assert "scratch" in log, "doctor has looked at the node"
 
 
-def test_two_runs_at_once_do_not_touch_each_other(site: Site, expected: bytes) -> None:
-    site.vmafarm("submit", "one", *site.slowly(2))
-    site.vmafarm("submit", "two")
-    site.running("one")
-    assert "cancelled" in site.vmafarm("cancel", "one")
-    wait_until(lambda: not site.queued("one"), 60, "nothing of the cancelled run is left in the queue")
-    assert not site.table("one").exists()
-    site.vmafarm("retry", "one")
-    assert site.wait_for_table("two") == expected
-    assert site.wait_for_table("one") == expected
+def test_a_canary_that_fails_says_so_and_nothing_else_goes_out(site: Site) -> None:
+    broken = site.engine("exit 1", always=True)
+    said = site.vmafarm("submit", "sick", "--canary", "2", *broken, status=1)
+    assert "the canary failed on node" in said
+    assert "its log: " in said
+    assert site.look("sick")["done"] == 0
+    wait_until(lambda: not site.queued("sick"), 30, "nothing of it is in the queue")
 
 
-def test_a_time_limit_that_is_too_short_is_continued_by_the_next_rounds(
-    site: Site, expected: bytes, facts: Facts
+@pytest.mark.parametrize("usable", [True, False], ids=["usable", "unwritable"])
+def test_the_image_is_copied_to_a_node_once_or_used_where_it_lies(
+    site: Site, expected: bytes, shared: Path, usable: bool
 ) -> None:
-    limits = ("--set", "slurm.time=1", "--set", "slurm.rounds=3", "--set", f"slurm.parallelism={SLICES}")
-    site.vmafarm("submit", "short", *limits, *site.slowly(10))
-    site.wait_for("short", lambda status: status["done"] >= SLICES)
-    first = site.running("short")[0].job.partition("_")[0]
-    wait_until(
-        lambda: all(not one.job.startswith(first) for one in site.queued("short")), 90, "round 1 is over"
+    shared.chmod(0o755 if usable else 0o555)
+    run = f"stage-{usable}"
+    stage = (*setting("slurm.stage", "yes"), *setting("slurm.stage_folder", str(shared)))
+    site.vmafarm("submit", run, *stage, *THREE_ELEMENTS)
+    assert site.wait_for_table(run) == expected
+    said = logs_of(site, run)
+    assert said.count("copied the image to") == (1 if usable else 0)
+    assert ("starting the image from where it lies" in said) == (not usable)
+    assert len(list(shared.glob("vmafarm-*/*.sif"))) == (1 if usable else 0)
+
+
+def test_a_corpus_in_a_squashfs_image_gives_the_same_bytes(site: Site, expected: bytes) -> None:
+    image = site.folder / "corpus.sqsh"
+    subprocess.run(["mksquashfs", site.folder / "clips", image, "-quiet", "-no-progress"], check=True)
+    site.vmafarm("submit", "squashfs", "--clips", str(image), *THREE_ELEMENTS)
+    assert site.wait_for_table("squashfs") == expected
+
+
+def test_jobs_that_no_submission_has_noted_are_told_and_can_be_cancelled(
+    site: Site, expected: bytes, shared: Path
+) -> None:
+    sbatch = shared / "sbatch"
+    sbatch.write_text('#!/bin/sh\n/usr/bin/sbatch "$@"\nkill -9 $PPID\n')
+    sbatch.chmod(0o755)
+    vmafarm = [CHECKOUT / ".venv/bin/vmafarm", "submit", "--config", site.config, "--run", "orphan"]
+    died = as_user(*vmafarm, cwd=site.folder, environment={"PATH": f"{shared}:/usr/bin:/bin"})
+    assert died.returncode in (137, -9), died.stderr  # runuser's, or its own
+    orphan = {one.job.partition("_")[0] for one in site.queued("orphan")}
+    assert len(orphan) == 1
+    assert f"jobs that no submission has noted: {orphan.pop()}; vmafarm cancel" in " ".join(
+        site.vmafarm("status", "orphan").split()
     )
-    status = site.look("short")
-    assert 0 < status["done"] < CLIPS
-    assert status["slices"]["missing"] == 0, "later rounds are there for them"
-    assert site.wait_for_table("short") == expected
+    assert "in the queue that no submission has noted" in site.vmafarm("submit", "orphan", status=2)
+    assert "cancelled" in site.vmafarm("cancel", "orphan")
+    wait_until(lambda: not site.queued("orphan"), 60, "it has gone from the queue")
+    assert site.look("orphan")["done"] == 0
+    site.vmafarm("retry", "orphan", *THREE_ELEMENTS)
+    assert site.wait_for_table("orphan") == expected
 
 
-def test_an_element_that_hangs_is_ended_by_its_time_limit_and_done_by_the_next_round(
-    site: Site, expected: bytes, facts: Facts
+@pytest.mark.cluster(accounting=True)
+def test_a_limit_of_three_submitted_jobs_is_kept_by_elements_that_share_slices(
+    site: Site, expected: bytes
 ) -> None:
-    hang = f"if mkdir {site.folder}/hung; then sleep 600; fi"  # one element of the first round
-    site.vmafarm("submit", "hangs", "--set", "slurm.time=1", "--set", f"slurm.setup=[{hang!r}]")
-    site.wait_for("hangs", lambda status: status["slices"]["done"] == SLICES - 1)
-    assert site.wait_for_table("hangs") == expected
-    if facts.accounting:
-        assert "TIMEOUT" in site.look("hangs")["elements"]
+    few = setting("slurm.account", "few")
+    said = site.vmafarm("submit", "few", *few, *setting("slurm.rounds", 3), status=2)
+    assert "3 more jobs may be in the queue, but 4 are needed" in said
+    said = site.vmafarm("submit", "few", *few)
+    assert f"submitted {SLICES} slices in 1 elements" in said
+    assert site.wait_for_table("few") == expected
+
+
+def test_1523_slices_are_two_arrays_where_an_array_may_have_1000_elements(site: Site, shared: Path) -> None:
+    names = [f"orig_{number}_540_5s.mp4" for number in range(1523)]
+    (shared / "clips").mkdir()
+    for name in names:
+        (shared / "clips" / name).write_bytes(b"x")
+    write_scores(shared / "scores.csv", names)
+    give_to_user(shared)
+    corpus = ("--clips", str(shared / "clips"), "--scores", str(shared / "scores.csv"))
+    said = site.vmafarm("submit", "large", "--dry-run", *corpus, *setting("slices.count", len(names)))
+    assert "elements of each array: round 1: 761 + 762; round 2: 3" in said
+    assert "#SBATCH --array=0-760%1" in said, "three at a time, in two arrays"
+    assert not site.queued("large")
+
+
+@pytest.mark.cluster(small_arrays=True, gpus=False)
+def test_more_slices_than_an_array_may_have_become_several_arrays(site: Site, expected: bytes) -> None:
+    said = site.vmafarm("submit", "arrays")
+    assert "3 arrays: the cluster's MaxArraySize allows no larger ones" in said
+    assert {one.array for one in site.queued("arrays")} >= set(re.findall(r"\d+", said.split("jobs ")[1])[:3])
+    assert site.wait_for_table("arrays") == expected
+    assert {one.slices for one in site.elements("arrays")} == {(number,) for number in range(SLICES)}
