@@ -130,7 +130,7 @@ class Attempts:
             self._permits.put(gpu)
 
     def _look_after(self, failed: ClipFailedError) -> None:
-        if failed.failure == "out_of_memory":
+        if failed.failure == "out_of_memory" and not failed.limit:  # its own limit is the same for fewer
             self._score_fewer()
         elif failed.failure in ENGINE_FAULTS:
             # A clip is charged only if the engine still works without it.

@@ -26,12 +26,15 @@ class Clip:
         Mean opinion score, NaN where the run allows that.
     slice
         The slice that it belongs to.
+    bytes
+        Size in the manifest; None: not known.
     """
 
     name: str
     path: Path
     mos: float
     slice: int
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,18 @@ class ClipFailedError(Exception):
         One line.
     stderr
         Last lines of the child's error output.
+    limit
+        Key of the limit that was exceeded (see `jobs.limits.Limits`), or "".
     """
 
-    def __init__(self, failure: str, message: str, finished: Finished | None = None) -> None:
+    def __init__(
+        self, failure: str, message: str, finished: Finished | None = None, *, limit: str = ""
+    ) -> None:
         super().__init__(message)
         self.failure = failure
         self.message = message
         self.stderr = _telling(finished) if finished else []
+        self.limit = limit
 
 
 def _telling(finished: Finished) -> list[str]:

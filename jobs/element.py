@@ -22,6 +22,7 @@ from jobs.engines import make_engine
 from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError
 from jobs.failures import ENGINE_FAULTS, FailureRecord
 from jobs.lifetime import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
+from jobs.limits import Limits
 from jobs.manifest import load_manifest
 from jobs.nodes import NodeBrokenError, mark_broken
 from jobs.process import Stop, Stopped, die_with
@@ -86,6 +87,7 @@ class _Element:
         self._folder = self._config.folder
         self._host = node_name(os.environ)
         self._writer = writer_name(job_label(os.environ, spec.job), self._host)
+        self._limits = Limits.of(self._config.extract)
         self._deadline = Deadline(spec.minutes, elapsed_seconds(os.environ))
         self._log: ElementLog | None = None
         self._began = self._ended = 0.0
@@ -133,7 +135,7 @@ class _Element:
                 clips = stack.enter_context(mounted(place, extract.scratch, lost=self._stop.set))
                 todo = [replace(clip, path=clips / clip.name) for clip in todo]
                 check_visible(todo, clips)
-                engine = make_engine(self._config.engine)
+                engine = make_engine(self._config.engine, self._limits)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
                 info = engine.probe(scratch, self._stop)
             self._provenance = Provenance(
@@ -203,6 +205,7 @@ class _Element:
             record = FailureRecord(
                 clip.name, failed.failure, failed.message, failed.stderr, attempt,
                 clip.slice, self._host, self._writer, datetime.now(UTC).isoformat(),
+                failed.limit, self._limits.as_dict().get(failed.limit, 0),
             )  # fmt: skip
             if self._failures is None:
                 make_folder(self._folder.failures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from jobs.clip import Clip, ClipFailedError, Extracted
 from jobs.engines.base import Engine, Pass, common_diagnosis
-from jobs.engines.decode import Report, judge, notes, read_report
-from jobs.engines.files import check_readable, declared_cut, read_through, read_y4m
+from jobs.engines.decode import notes, read_report
+from jobs.engines.files import check_readable, check_unchanged, declared_cut, declared_frames, read_through
 from jobs.engines.logs import Log, LogError, read_log
 from jobs.engines.vmaf import VmafEngine
-from jobs.errors import UnavailableError
 from jobs.failures import CLIP_FAULTS
-from jobs.process import Finished, Stop, run
-from jobs.schema import EXTRACTORS, FEATURE_NAMES, MIN_SIDE, extractor_accepts, features_of, identity_value
+from jobs.frames import Programs, Source, check_count, check_side, decode, judge_clip, too_many_frames
+from jobs.limits import log_bytes
+from jobs.process import Finished, Stop
+from jobs.schema import EXTRACTORS, FEATURE_NAMES, extractor_accepts, features_of, identity_value
 
 _SECONDS_AT_LEAST = 600.0
 _SECONDS_PER_BYTE = 300e-6
@@ -30,21 +31,8 @@ margin for slow and crowded nodes."""
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What the engine reads, and what is known of its frames."""
-
-    path: Path
-    report: Report | None = None
-    width: int = 0
-    height: int = 0
-    bit_depth: int = 8
-    frames: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
 class _Scored:
-    source: _Source
+    source: Source
     values: Mapping[str, NDArray[np.float64]]
     refused: frozenset[str]
     seconds: float
@@ -93,18 +81,25 @@ def extract(
     UnavailableError
         This machine cannot go on (scratch full, program gone).
     """
-    size = check_readable(clip.path)
-    deadline = timeout or _SECONDS_AT_LEAST + size * _SECONDS_PER_BYTE
+    stamp = check_readable(clip.path, clip.bytes)
+    deadline = timeout or _SECONDS_AT_LEAST + stamp.bytes * _SECONDS_PER_BYTE
+    programs = Programs(scratch, deadline, stop)
     try:
         cut = declared_cut(clip.path)
-        source = _Source(clip.path)
+        if (declared := declared_frames(clip.path)) > engine.limits.max_frames:
+            raise too_many_frames(f"{declared:,}", engine.limits)
+        source = Source(clip.path)
         if isinstance(engine, VmafEngine):
-            source = _decode(clip, engine, scratch, f"{name}.y4m", deadline, cut, stop)
+            source = decode(clip.path, engine, programs, f"{name}.y4m", cut)
         with scoring or nullcontext({}) as environment:
-            scored = _score(source, engine, scratch, name, deadline, cut, stop, environment)
+            scored = _score(source, engine, programs, name, cut, environment)
+        check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
         if failed.failure in CLIP_FAULTS:
-            read_through(clip.path)
+            read_through(clip.path, stop)
+            check_unchanged(clip.path, stamp)
+        elif failed.failure == "timeout" and engine.reads_clips:
+            check_count(clip.path, engine, programs)
         raise
     except OSError as error:
         raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
@@ -114,66 +109,14 @@ def extract(
     return _finish(clip, engine, scored)
 
 
-def _start(
-    commands: list[list[str]], source: Path, scratch: Path, deadline: float, stop: Stop | None,
-    environment: Mapping[str, str] | None = None,
-) -> list[Finished]:  # fmt: skip
-    try:
-        finished = run(commands, folder=scratch, deadline=deadline, stop=stop, environment=environment)
-    except OSError as error:
-        raise UnavailableError(
-            f"cannot run {commands[0][0]}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
-        ) from None
-    # What a clip is called must not be taken for a message.
-    return [replace(one, stderr=one.stderr.replace(str(source), "CLIP")) for one in finished]
-
-
-def _decode(
-    clip: Clip, engine: VmafEngine, scratch: Path, target: str, deadline: float, cut: str, stop: Stop | None
-) -> _Source:
-    arguments = engine.decode_arguments(clip.path, target)
-    (finished,) = _start([arguments], clip.path, scratch, deadline, stop)
-    report = read_report(finished.stderr)
-    if (problem := common_diagnosis(finished) or _judge(report, finished, cut)) is not None:
-        raise ClipFailedError(*problem, finished)
-    try:
-        raw = read_y4m(scratch / target)
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        raise ClipFailedError("decode_error", f"decoding gave no usable frames: {error}", finished) from None
-    if finished.returncode != 0:
-        raise ClipFailedError("decode_error", f"ffmpeg: {finished.ending()}", finished)
-    if raw.frames != report.frames:
-        found = f"the scratch file holds {raw.frames} frames, ffmpeg wrote {report.frames}"
-        raise ClipFailedError("unreadable", found, finished)
-    if raw.frames == 0:
-        raise ClipFailedError("no_frames", "the video stream has no frames", finished)
-    _check_size(raw.width, raw.height)
-    return _Source(
-        scratch / target, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds
-    )
-
-
-def _judge(report: Report, finished: Finished, cut: str) -> tuple[str, str] | None:
-    problem = judge(report, finished.returncode)
-    if problem is None and cut:
-        return "incomplete_decode", f"the file is cut: {cut}"
-    return problem
-
-
-def _check_size(width: int, height: int) -> None:
-    if 0 < min(width, height) < MIN_SIDE:
-        raise ClipFailedError("too_small", f"{width}x{height}: libvmaf takes {MIN_SIDE} pixels and more")
-
-
 def _score(
-    source: _Source, engine: Engine, scratch: Path, name: str, deadline: float, cut: str, stop: Stop | None,
-    environment: Mapping[str, str],
+    source: Source, engine: Engine, programs: Programs, name: str, cut: str, environment: Mapping[str, str]
 ) -> _Scored:  # fmt: skip
     refused: set[str] = set()
     seconds = 0.0
     while True:
         passes = engine.passes(source.path, name, refused)
-        finished = _run_passes(passes, source.path, engine, scratch, deadline, stop, environment)
+        finished = _run_passes(passes, source, engine, programs, environment)
         seconds += max(one.seconds for one in finished)
         try:
             source = _check_passes(source, engine, finished, cut)
@@ -185,7 +128,8 @@ def _score(
             refused |= new
             continue
         logs = [
-            _read_pass(source, engine, one, done, scratch) for one, done in zip(passes, finished, strict=True)
+            _read_pass(source, engine, one, done, programs.scratch)
+            for one, done in zip(passes, finished, strict=True)
         ]
         values = {name: array for log in logs for name, array in log.values.items()}
         missing = {f for one in passes for f in one.features} - set(values)
@@ -203,21 +147,27 @@ def _score(
             )
 
 
-def _refusing(extractors: Collection[str | None], source: _Source) -> set[str]:
+def _refusing(extractors: Collection[str | None], source: Source) -> set[str]:
     return {e for e in extractors if e is not None and not extractor_accepts(e, source.width, source.height)}
 
 
 def _run_passes(
-    passes: list[Pass], source: Path, engine: Engine, scratch: Path, deadline: float, stop: Stop | None,
-    environment: Mapping[str, str],
-) -> list[Finished]:  # fmt: skip
+    passes: list[Pass], source: Source, engine: Engine, programs: Programs, environment: Mapping[str, str]
+) -> list[Finished]:
     """Run them side by side; once more those that failed at start, which may pass by itself."""
+    frames = engine.limits.max_frames + 1 if engine.reads_clips else source.frames
+    ceilings = [
+        engine.limits.for_engine(frames, programs.scratch / one.log, cuda=engine.backend == "cuda")
+        for one in passes
+    ]
     finished: list[Finished] = []
     again = list(range(len(passes)))
     for _ in range(2):
         for i in again:
-            (scratch / passes[i].log).unlink(missing_ok=True)
-        ended = _start([passes[i].arguments for i in again], source, scratch, deadline, stop, environment)
+            (programs.scratch / passes[i].log).unlink(missing_ok=True)
+        ended = programs.run(
+            [passes[i].arguments for i in again], source.path, [ceilings[i] for i in again], environment
+        )
         finished = finished or ended
         for i, one in zip(again, ended, strict=True):
             finished[i] = one
@@ -227,26 +177,28 @@ def _run_passes(
     return finished
 
 
-def _check_passes(source: _Source, engine: Engine, finished: list[Finished], cut: str) -> _Source:
+def _check_passes(source: Source, engine: Engine, finished: list[Finished], cut: str) -> Source:
     """Judge how the passes ended; fills in what only a pass of the embedded engine knows."""
     for one in finished:
         if (problem := common_diagnosis(one)) is not None:
-            raise ClipFailedError(*problem, one)
+            raise ClipFailedError(
+                *problem, one, limit="engine_memory" if one.broke.startswith("memory") else ""
+            )
     if engine.reads_clips:
         report = read_report(finished[0].stderr)
-        _check_size(report.width, report.height)
-        if not engine.blames_itself(finished[0]) and (problem := _judge(report, finished[0], cut)):
-            raise ClipFailedError(*problem, finished[0])
-        source = _Source(source.path, report, report.width, report.height, report.bit_depth, report.frames)
+        check_side(report.width, report.height)
+        if not engine.blames_itself(finished[0]):
+            judge_clip(report, finished[0], cut, engine.limits)
+        source = Source(source.path, report, report.width, report.height, report.bit_depth, report.frames)
     for one in finished:
         if (problem := engine.diagnose(one)) is not None:
             raise ClipFailedError(*problem, one)
     return source
 
 
-def _read_pass(source: _Source, engine: Engine, one: Pass, finished: Finished, scratch: Path) -> Log:
+def _read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scratch: Path) -> Log:
     try:
-        log = read_log(scratch / one.log, one.features)
+        log = read_log(scratch / one.log, one.features, log_bytes(source.frames))
     except LogError as error:
         raise ClipFailedError(error.failure, str(error), finished) from None
     if (wrong := engine.wrong_backend(one, log.backend)) is not None:

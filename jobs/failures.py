@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from jobs.durable import read_json_lines
 
-CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small")
+CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small", "too_large")
 """Faults of the clip itself: the same on every try and every host, so they can be final."""
 
 ENGINE_FAULTS = ("engine_error", "missing_feature", "bad_log")
 """Faults of the engine: several in a row mean that the engine is broken, not the clips."""
 
-FAILURE_CLASSES = (*CLIP_FAULTS, *ENGINE_FAULTS, "timeout", "out_of_memory", "unreadable")
+FAILURE_CLASSES = (*CLIP_FAULTS, *ENGINE_FAULTS, "timeout", "out_of_memory", "unreadable", "changed")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class FailureRecord:
         Number of this try within its element, from 1.
     slice, host, writer, at
         Where and when (ISO 8601, UTC).
+    limit, limit_was
+        Key of the limit that was exceeded (see `jobs.limits.Limits`) and its value then; "": none was.
     """
 
     clip_name: str
@@ -47,6 +50,8 @@ class FailureRecord:
     host: str
     writer: str
     at: str
+    limit: str = ""
+    limit_was: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """The record as it stands in the failures file."""
@@ -62,7 +67,10 @@ def read_failures(folder: Path) -> list[FailureRecord]:
 
 
 def set_aside(
-    records: Iterable[FailureRecord], tries: int, hosts: Collection[str]
+    records: Iterable[FailureRecord],
+    tries: int,
+    hosts: Collection[str],
+    limits: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, FailureRecord]:
     """Clips that have failed for good, each with its last record.
 
@@ -74,6 +82,8 @@ def set_aside(
         Tries that a clip gets; that many faults of the clip itself are needed.
     hosts
         Hosts that took part in the run; where there are two, two must have seen the fault.
+    limits
+        Limits as they are now: a fault that exceeded a lower one counts no more.
 
     Returns
     -------
@@ -82,7 +92,7 @@ def set_aside(
     """
     faults: dict[str, list[FailureRecord]] = defaultdict(list)
     for record in records:
-        if record.failure in CLIP_FAULTS:
+        if record.failure in CLIP_FAULTS and limits.get(record.limit, 0) <= record.limit_was:
             faults[record.clip_name].append(record)
     needed = min(2, len(set(hosts))) or 1
     return {

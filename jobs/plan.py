@@ -75,6 +75,12 @@ class Plan:
         ]
         if manifest.slice_count > 1:
             lines.append(f"the heaviest slice is {over:.1f}% heavier than the mean")
+        if outside := self.counts.outside.count:
+            lines += [
+                f"{_count(outside, 'clip')} {'lead' if outside > 1 else 'leads'} out of the clips folder: "
+                "a container sees them only",
+                "if slurm.binds has the folders that they lead to",
+            ]
         if not self.new:
             lines.append("already planned with the same inputs: nothing to do")
             if self.asked_slices != manifest.slice_count:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from jobs.ceiling import NO_CEILING, Ceiling
+
 _PR_SET_PDEATHSIG = 1
 _PRCTL = ctypes.PyDLL(None).prctl
 _PRCTL.argtypes = (ctypes.c_int, ctypes.c_ulong)
@@ -25,6 +27,8 @@ HANG_UP_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
 _POLL_SECONDS = 0.1
+_LOOK_SECONDS = 0.2
+"""Between two looks at how much memory children have, once they run for as long."""
 
 
 class Stop:
@@ -72,12 +76,15 @@ class Finished:
         It was killed at its deadline.
     seconds
         Wall time.
+    broke
+        What it had too much of when it was killed for that, as `Ceiling.broken_by` gives it; "": it was not.
     """
 
     returncode: int
     stderr: str
     timed_out: bool
     seconds: float
+    broke: str = ""
 
     def last_lines(self, count: int = 8) -> list[str]:
         """Last non-empty lines of the error output, each cut at 300 characters."""
@@ -101,6 +108,7 @@ def run(
     deadline: float,
     stop: Stop | None = None,
     environment: Mapping[str, str] | None = None,
+    ceilings: Sequence[Ceiling] = (),
 ) -> list[Finished]:
     """Run programs side by side and wait for all of them.
 
@@ -119,6 +127,8 @@ def run(
         Ends the wait early.
     environment
         Added to this process's own.
+    ceilings
+        What each of them may take; empty: as much as it wants.
 
     Returns
     -------
@@ -136,8 +146,11 @@ def run(
     ends_at = time.monotonic() + deadline
     children: list[_Child] = []
     try:
-        for command in commands:  # one by one: those already started must be known if the next fails
-            children.append(_Child(command, folder, env))  # noqa: PERF401
+        for command, ceiling in zip(commands, ceilings or [NO_CEILING] * len(commands), strict=True):
+            # One by one: those already started must be known if the next fails.
+            children.append(_Child(command, folder, env, ceiling))
+        watched = any(ceiling.is_watched for ceiling in ceilings)
+        pause, look_at = 0.01 if watched else _POLL_SECONDS, 0.0
         while any(not child.ended() for child in children):
             if stop is not None and stop.is_set():
                 raise Stopped
@@ -146,7 +159,11 @@ def run(
                 for child in children:
                     child.time_out()
                 break
-            _wait(children, stop, min(left, _POLL_SECONDS))
+            if watched and (now := time.monotonic()) >= look_at:
+                look_at, pause = now + pause, min(2 * pause, _LOOK_SECONDS)
+                for child in children:
+                    child.look()
+            _wait(children, stop, min(left, pause, _POLL_SECONDS))
         return [child.finish() for child in children]
     finally:
         for child in children:
@@ -171,7 +188,9 @@ def _wait(children: Sequence[_Child], stop: Stop | None, seconds: float) -> None
 
 
 class _Child:
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], folder: Path, env: Mapping[str, str], ceiling: Ceiling
+    ) -> None:
         self._started = time.monotonic()
         self._process = subprocess.Popen(
             command,
@@ -183,12 +202,15 @@ class _Child:
             start_new_session=True,
             preexec_fn=_DIE_WITH_PARENT,
         )
+        ceiling.put_on(self._process.pid)
         assert self._process.stderr is not None
         self._pipe = self._process.stderr
         os.set_blocking(self._pipe.fileno(), False)
         self._head = b""
         self._tail = b""
         self._timed_out = False
+        self._ceiling = ceiling
+        self._broke = ""
         self._seconds = 0.0
         self.readable = True
 
@@ -219,17 +241,26 @@ class _Child:
         if not self.ended():
             self._timed_out = True
 
+    def look(self) -> None:
+        """Kill it if it is above its ceiling."""
+        if not self.ended() and not self._broke:
+            self._broke = self._ceiling.broken_by(self._process.pid)
+            if self._broke:
+                self._kill_group()
+
     def kill(self) -> None:
-        # The group may hold grandchildren although its leader is gone.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._kill_group()
         self._process.wait()
         self._pipe.close()
 
+    def _kill_group(self) -> None:
+        # The group may hold grandchildren although its leader is gone.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def finish(self) -> Finished:
         if self._timed_out:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_group()
             self._process.wait()
         # What is in the pipe now, and no more: a grandchild may keep it open and go on writing.
         for _ in range(64):
@@ -243,6 +274,7 @@ class _Child:
             text.decode("utf-8", "replace"),
             self._timed_out,
             self._seconds or time.monotonic() - self._started,
+            self._broke,
         )
 
 

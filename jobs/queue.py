@@ -31,7 +31,9 @@ class Queue:
 
     def __init__(self, config: Config, element_command: str, merge_command: str) -> None:
         logs = config.folder.logs.absolute()
-        for character, what in (("%", "percent sign"), ("\\", "backslash"), ("\n", "line break")):
+        for character, what in (
+            ("%", "percent sign"), ("\\", "backslash"), ("\n", "line break"), ("\r", "carriage return"),
+        ):  # fmt: skip
             if character in str(logs):
                 raise UsageError(
                     f"the run folder's path contains a {what}, which sbatch cannot take: {show(str(logs))}",

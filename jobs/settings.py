@@ -75,6 +75,21 @@ class ExtractSection(_Section):
     timeout: float = Field(
         0.0, ge=0, description="seconds a clip may take; 0: from its size, at least 10 minutes"
     )
+    max_pixels: int = Field(
+        8192 * 4352, ge=1, description="pixels that a frame may have; a clip with larger ones is set aside"
+    )
+    max_frames: int = Field(
+        20_000, ge=1, le=1_000_000, description="frames that a clip may have; one with more is set aside"
+    )
+    max_scratch: str = Field(
+        "20GB", pattern=_MEMORY, description="decoded frames of one clip on disk; one with more is set aside"
+    )
+    decoder_memory: str = Field(
+        "4GB", pattern=_MEMORY, description="address space of a program that decodes a clip"
+    )
+    engine_memory: str = Field(
+        "8GB", pattern=_MEMORY, description="resident memory of a program that scores a clip"
+    )
     max_engine_failures: int = Field(
         5, ge=1, description="engine failures in a row after which an element gives up"
     )

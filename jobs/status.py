@@ -15,6 +15,7 @@ from jobs.config import Config
 from jobs.element_log import ElementRecord, read_elements
 from jobs.errors import show
 from jobs.failures import FailureRecord, read_failures, set_aside
+from jobs.limits import Limits
 from jobs.manifest import load_manifest
 from jobs.nodes import BrokenNode, read_broken
 from jobs.run_folder import RunFolder
@@ -143,6 +144,7 @@ class Watcher:
     def __init__(self, config: Config, slurm: Slurm | None) -> None:
         self._folder = config.folder
         self._tries = config.extract.retries + 1
+        self._limits = Limits.of(config.extract).as_dict()
         self._manifest = load_manifest(self._folder)
         self._done = DoneReader()
         self._observer = Observer(slurm, run_job_name(self._folder, self._manifest.digest))
@@ -152,7 +154,7 @@ class Watcher:
         folder, manifest = self._folder, self._manifest
         done = self._done.read(folder, range(manifest.slice_count))
         failures = read_failures(folder.failures)
-        aside = set_aside(failures, self._tries, {record.host for record in failures})
+        aside = set_aside(failures, self._tries, {record.host for record in failures}, self._limits)
         with_row = np.fromiter((name in done for name in manifest.names), bool, len(manifest.names))
         failed = (
             np.fromiter((name in aside for name in manifest.names), bool, len(manifest.names)) & ~with_row

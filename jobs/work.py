@@ -15,6 +15,7 @@ from jobs.clip import Clip
 from jobs.config import Config
 from jobs.errors import show
 from jobs.failures import read_failures, set_aside
+from jobs.limits import Limits
 from jobs.manifest import Manifest
 from jobs.nodes import NodeBrokenError
 from jobs.run_folder import RunFolder
@@ -100,7 +101,8 @@ def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tup
     """
     done = read_done(folder, slices)
     records = read_failures(folder.failures)
-    aside = set_aside(records, config.extract.retries + 1, {r.host for r in records})
+    limits = Limits.of(config.extract).as_dict()
+    aside = set_aside(records, config.extract.retries + 1, {r.host for r in records}, limits)
     failed_before = {record.clip_name for record in records}
     clips = Path(config.corpus.clips)
     todo = []
@@ -108,7 +110,9 @@ def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tup
         for i in manifest.positions(slice_id):
             name = manifest.names[i]
             if name not in done and name not in aside:
-                todo.append(Clip(name, clips / name, float(manifest.mos[i]), slice_id))
+                todo.append(
+                    Clip(name, clips / name, float(manifest.mos[i]), slice_id, int(manifest.bytes[i]))
+                )
     return sorted(todo, key=lambda clip: clip.name in failed_before)
 
 

@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import subprocess
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -223,6 +224,31 @@ def _resized(path: Path) -> Path:
     return path
 
 
+def giant_frames(path: Path, side: int) -> Path:
+    """Three frames of a kilobyte that say that they are square and have this side."""
+    run_ffmpeg(
+        *("-f", "lavfi", "-i", "color=s=64x64", "-frames:v", "3", "-pix_fmt", "gray", "-c:v", "png", path)
+    )
+    header = b"IHDR" + struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0)
+    other = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    data = path.read_bytes()
+    assert data.count(header) == 3
+    one, another = (part + struct.pack(">I", zlib.crc32(part)) for part in (header, other))
+    path.write_bytes(data.replace(one, another))
+    return path
+
+
+def many_frames(path: Path, frames: int) -> Path:
+    """An MP4 whose index names the same few frames again and again."""
+    make_clip(path, size="64x64", frames=10, options=("-bf", "0", "-g", "1"))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stsz") + 12
+    assert struct.unpack_from(">I", data, at) == (10,)
+    struct.pack_into(">I", data, at, frames)
+    path.write_bytes(data)
+    return path
+
+
 def _write(data: bytes) -> Callable[[Path], Path]:
     def write(path: Path) -> Path:
         path.write_bytes(data)
@@ -287,6 +313,8 @@ CLIPS: dict[str, Callable[[Path], Path]] = {
     "cut_before_index.mp4": lambda path: _derive(path, _plain, _cut(0.5)),
     "cut.mkv": lambda path: _derive(path, _plain, _cut(0.5)),
     "corrupt.mp4": lambda path: _derive(path, _faststart, _corrupt),
+    "giant.mkv": lambda path: giant_frames(path, 16384),
+    "many_frames.mp4": lambda path: many_frames(path, 10_000_000),
     "resized.mp4": _resized,
     "resized.mkv": _resized,
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,19 @@ def test_one_clip_is_scored_at_a_time_even_if_memory_never_suffices(
     for outcome in run_all(attempts, clip, 6):
         assert outcome.extracted is None
         assert summary(outcome) == [(n, "out_of_memory") for n in (1, 2, 3)]
+
+
+def test_engine_above_its_own_limit_of_memory_makes_nobody_wait(
+    clip: Clip, tmp_path: Path, stop: Stop
+) -> None:
+    # Fewer at once would not help it, and the others have done nothing.
+    engine = vmaf_engine(broken(tmp_path, "eats_memory", megabytes=100_000))
+    engine.limits = dataclasses.replace(engine.limits, engine_memory=200 << 20)
+    attempts = make(engine, tmp_path, stop, workers=3, tries=2)
+    assert summary(attempts.run(clip)) == [(1, "out_of_memory"), (2, "out_of_memory")]
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(attempts._scoring())
 
 
 @pytest.mark.parametrize("how", ["hangs", "ignores_sigterm"])

@@ -204,6 +204,8 @@ CLIPS = {
     "a clip with sound only": ("audio_only.mp4", "no_video"),
     "a clip without frames": ("no_frames.mp4", "no_frames"),
     "a clip of 16x16": ("16x16.mkv", "too_small"),
+    "a clip of 16384x16384": ("giant.mkv", "too_large"),
+    "a clip of ten million frames": ("many_frames.mp4", "too_large"),
 }
 
 
@@ -228,20 +230,45 @@ def test_clip_that_cannot_be_read_is_not_held_against_it(folder: Path) -> None:
     target = (folder / "clips/b.mp4").rename(folder / "elsewhere.mp4")
     (folder / "clips/b.mp4").symlink_to(target)
     vmafarm("plan", *RUN[1:], cwd=folder)
-    element = (
-        "from jobs.config import load; from jobs.plan import with_frozen; from jobs.element import *;"
-        "config = with_frozen(load(None, ['run.name=r', 'extract.retries=0'])[0]);"
-        "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
-    )
-    hidden = target.rename(folder / "hidden.mp4")
-    said = subprocess.run(
-        [sys.executable, "-c", element], cwd=folder, capture_output=True, text=True, check=True
-    )
+    hidden = folder / "hidden.mp4"
+    said = _element(folder, "mv elsewhere.mp4 hidden.mp4")
     assert said.stdout.strip() == "{'unreadable': 1}"
     _check(vmafarm("merge", "--run", "r", cwd=folder, status=1).stderr, row, "unreadable")
     hidden.rename(target)
     vmafarm(*RUN, cwd=folder)
     assert table(folder / "runs/full_features_r.parquet").num_rows == 2
+
+
+REPLACED = {
+    "a pipe in the place of a clip": ("rm clips/b.mp4; mkfifo clips/b.mp4", "unreadable"),
+    "a clip that changed since the plan": ("echo more >> clips/b.mp4", "changed"),
+}
+
+
+@pytest.mark.parametrize("row", REPLACED)
+def test_clip_that_is_not_the_planned_one_is_not_scored_and_not_to_blame(folder: Path, row: str) -> None:
+    change, failure = REPLACED[row]
+    whole = (folder / "clips/b.mp4").read_bytes()
+    vmafarm("plan", *RUN[1:], cwd=folder)
+    said = _element(folder, change)
+    assert said.stdout.strip() == f"{{'{failure}': 1}}"
+    _check(vmafarm("merge", "--run", "r", cwd=folder, status=1).stderr, row, failure)
+    (folder / "clips/b.mp4").unlink()
+    (folder / "clips/b.mp4").write_bytes(whole)
+    vmafarm(*RUN, cwd=folder)
+    assert table(folder / "runs/full_features_r.parquet").num_rows == 2
+
+
+def _element(folder: Path, before: str) -> subprocess.CompletedProcess[str]:
+    """Change something with a shell, then run an element; it prints what failed, by class."""
+    element = (
+        "from jobs.config import load; from jobs.plan import with_frozen; from jobs.element import *;"
+        "config = with_frozen(load(None, ['run.name=r', 'extract.retries=0'])[0]);"
+        "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
+    )
+    subprocess.run(["sh", "-c", before], cwd=folder, check=True)
+    command = [sys.executable, "-c", element]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
 
 
 def test_run_folder_of_another_configuration_is_refused(folder: Path) -> None:

@@ -22,9 +22,11 @@ from jobs import durable
 from jobs.config import Config, load
 from jobs.element import ElementResult, ElementSpec, find_todo, run_element, worker_count, writer_name
 from jobs.element_log import read_elements
+from jobs.errors import IncompleteError
 from jobs.failures import read_failures
 from jobs.lifetime import STARTED
 from jobs.manifest import load_manifest
+from jobs.merge import merge
 from jobs.nodes import read_broken
 from jobs.plan import plan, with_frozen
 from jobs.shard import CLIP_LOG_SCHEMA, read_done
@@ -401,3 +403,40 @@ def test_a_canary_tries_everything_on_its_node_before_the_first_clip(
     assert (result.done, result.exit_code) == (0, 3)
     assert "doctor: engine: the program 'no-such-program' (engine.vmaf) is not there" in result.message
     assert [broken.node for broken in read_broken(config.folder)] == ["node7"]
+
+
+def test_clip_that_was_too_large_is_done_once_the_limit_is_raised(prepare: Any) -> None:
+    config = prepare("extract.max_frames=20", "extract.retries=0", count=2, others=("two_frames.mp4",))
+    assert dict(_run(config).failed) == {"too_large": 2}
+    (record, _) = read_failures(config.folder.failures)
+    assert (record.limit, record.limit_was) == ("max_frames", 20)
+    manifest = load_manifest(config.folder)
+    assert find_todo(config.folder, config, manifest, (0,)) == []
+    with pytest.raises(IncompleteError, match="too_large 2"):
+        merge(config.folder, config)
+    raised = config.model_copy(update={"extract": config.extract.model_copy(update={"max_frames": 25})})
+    assert len(find_todo(config.folder, raised, manifest, (0,))) == 2
+    assert _run(raised) == ElementResult(done=2)
+    assert merge(raised.folder, raised).counts["rows"] == 3
+
+
+def test_clip_that_vanished_or_changed_since_the_plan_is_missing_and_back_with_its_file(
+    prepare: Any, tmp_path: Path
+) -> None:
+    config = prepare("extract.retries=0", count=4)
+    gone, longer, shorter = (tmp_path / "clips" / f"c{i}.mp4" for i in range(3))
+    whole = gone.read_bytes()
+    gone.unlink()
+    longer.write_bytes(whole + b"x")
+    shorter.write_bytes(whole[:-1])
+    result = _run(config)
+    assert (result.done, dict(result.failed)) == (1, {"unreadable": 1, "changed": 2})
+    said = {record.clip_name: record.message for record in read_failures(config.folder.failures)}
+    size = f"{len(whole):,} bytes, found with"
+    assert said["c0.mp4"] == "cannot be read: No such file or directory"
+    assert said["c1.mp4"].startswith(f"planned with {size} {len(whole) + 1:,}: ")
+    assert said["c2.mp4"].startswith(f"planned with {size} {len(whole) - 1:,}: ")
+    for path in (gone, longer, shorter):
+        path.write_bytes(whole)
+    assert _run(config) == ElementResult(done=3)
+    assert _rows(config) == ["c0.mp4", "c1.mp4", "c2.mp4", "c3.mp4"]

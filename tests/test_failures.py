@@ -36,6 +36,23 @@ def test_each_fault_of_the_clip_counts_and_they_add_up(failure):
     assert set_aside(records, 2, {"node1"})["a.mp4"].failure == failure
 
 
+def test_clip_that_was_too_large_for_a_lower_limit_counts_no_more():
+    record = dataclasses.replace(failed(failure="too_large"), limit="max_frames", limit_was=100)
+    for limit, aside in ((50, True), (100, True), (101, False)):
+        found = set_aside([record] * 2, 2, {"node1"}, {"max_frames": limit, "max_pixels": 10**9})
+        assert ("a.mp4" in found) is aside
+    assert "a.mp4" in set_aside([record] * 2, 2, {"node1"})
+    other = failed(failure="decode_error")
+    assert "a.mp4" in set_aside([record, other, other], 2, {"node1"}, {"max_frames": 101})
+
+
+def test_records_of_earlier_versions_have_no_limit(tmp_path):
+    document = failed().as_dict()
+    del document["limit"], document["limit_was"]
+    (tmp_path / "w.jsonl").write_bytes(json_line(document))
+    assert read_failures(tmp_path) == [failed()]
+
+
 def test_where_there_are_two_hosts_two_must_have_seen_the_fault():
     here, there = failed(host="node1"), failed(host="node2")
     assert set_aside([here] * 9, 2, {"node1", "node2"}) == {}

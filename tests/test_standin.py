@@ -13,9 +13,11 @@ from typing import Any
 
 import media
 import pytest
+from engine_helpers import write_program
 from standin.misbehaviour import MISBEHAVIOURS
 from standin.vmaf import read_calls, write_standin
 
+from jobs.ceiling import resident_bytes
 from jobs.schema import BY_NAME, EXTRACTORS, FEATURES
 
 Clips = Callable[[str], Path]
@@ -44,7 +46,7 @@ def run(program: Path, clip: Path, *arguments: str) -> tuple[int, str, Any]:
     _, errors = process.communicate(timeout=60)
     try:
         content = json.loads(log.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         content = None
     return process.returncode, errors.decode(), content
 
@@ -440,6 +442,26 @@ def test_flood_on_stderr_does_not_keep_it_from_scoring(tmp_path: Path, small_y4m
     status, errors, log = run(write_standin(tmp_path, misbehave="floods_stderr", megabytes=3), small_y4m)
     assert (status, len(log["frames"])) == (0, 6)
     assert 3_000_000 < len(errors) < 3_500_000
+
+
+def test_log_without_end_is_as_long_as_told_and_dies_of_a_limit(tmp_path: Path, small_y4m: Path) -> None:
+    program = write_standin(tmp_path, misbehave="log_without_end", megabytes=3)
+    assert run(program, small_y4m, *CPU)[0] == 0
+    assert (tmp_path / "log.json").stat().st_size > 3 << 20
+    limited = write_program(tmp_path / "limited", f'ulimit -f 1024\nexec {program} "$@"\n')
+    assert run(limited, small_y4m, *CPU)[0] == -signal.SIGXFSZ
+
+
+@pytest.mark.parametrize("how", ["eats_memory", "child_eats_memory"])
+def test_eaten_memory_is_kept(tmp_path: Path, small_y4m: Path, how: str) -> None:
+    program = write_standin(tmp_path, misbehave=how, megabytes=200, seconds=60)
+    process = start(program, small_y4m, *CPU, log=tmp_path / "log.json", start_new_session=True)
+    until = time.monotonic() + 30
+    while resident_bytes(process.pid) < 200 << 20:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def test_killing_it_kills_the_ffmpeg_it_started(standin: Path, clips: Clips, tmp_path: Path) -> None:

@@ -360,7 +360,8 @@ def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(
 
 
 @pytest.mark.parametrize(
-    ("character", "what"), [("%", "percent sign"), ("\\", "backslash"), ("\n", "line break")]
+    ("character", "what"),
+    [("%", "percent sign"), ("\\", "backslash"), ("\n", "line break"), ("\r", "carriage return")],
 )
 def test_a_run_folder_that_sbatch_cannot_take_is_refused(cluster, tmp_path, character, what):
     run = planned(tmp_path / f"my{character}jobs")

@@ -9,18 +9,21 @@ from jobs.engines.base import Engine, EngineInfo, Pass
 from jobs.engines.ffmpeg import FfmpegEngine
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError, UsageError
+from jobs.limits import DEFAULT_LIMITS, Limits
 from jobs.settings import EngineSection
 
 __all__ = ["Engine", "EngineInfo", "FfmpegEngine", "Pass", "VmafEngine", "find_ffmpeg", "make_engine"]
 
 
-def make_engine(section: EngineSection) -> Engine:
+def make_engine(section: EngineSection, limits: Limits = DEFAULT_LIMITS) -> Engine:
     """The engine that the configuration asks for.
 
     Parameters
     ----------
     section
         ``[engine]``; ``kind = "auto"`` is ``vmaf`` where that program is found, else ``ffmpeg``.
+    limits
+        What a clip may take.
 
     Raises
     ------
@@ -40,14 +43,16 @@ def make_engine(section: EngineSection) -> Engine:
                 f"the program {section.vmaf!r} (engine.vmaf) is not there",
                 "set engine.vmaf to its path, or engine.kind to ffmpeg",
             )
-        return VmafEngine(Path(vmaf).absolute(), ffmpeg, section.plan, section.backend, section.threads)
+        return VmafEngine(
+            Path(vmaf).absolute(), ffmpeg, section.plan, section.backend, section.threads, limits
+        )
     if section.backend == "cuda":
         raise UsageError(
             'engine.backend = "cuda", but the embedded engine (ffmpeg) computes on the CPU'
             + ("" if section.kind == "ffmpeg" else f"; the program {section.vmaf!r} was not found"),
             'set engine.backend = "cpu", or engine.kind = "vmaf" and engine.vmaf',
         )
-    return FfmpegEngine(ffmpeg, section.plan, "cpu", section.threads)
+    return FfmpegEngine(ffmpeg, section.plan, "cpu", section.threads, limits)
 
 
 def find_ffmpeg(name: str) -> Path:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import UnavailableError
+from jobs.limits import DEFAULT_LIMITS, Limits
 from jobs.process import Finished, Stop, run
 from jobs.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 
 PROBE_SIDE = 240
+PROBE_FRAMES = 2
 PROBE_SECONDS = 120.0
 """Start-up of a GPU driver on a busy node can take a minute."""
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
@@ -82,14 +85,19 @@ class Engine(ABC):
         ``cpu`` or ``cuda``.
     threads
         Of one engine process.
+    limits
+        What a clip may take.
     """
 
     kind: str
     reads_clips: bool
     """Whether it takes the encoded clip; otherwise it wants a .y4m file."""
 
-    def __init__(self, ffmpeg: Path, plan: str, backend: str, threads: int) -> None:
+    def __init__(
+        self, ffmpeg: Path, plan: str, backend: str, threads: int, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self.ffmpeg = ffmpeg
+        self.limits = limits
         self.plan = plan
         self.backend = backend
         self.threads = threads
@@ -167,28 +175,52 @@ class Engine(ABC):
             )
 
 
-def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
-    """Ends that mean the same for every engine: time, memory, signals.
+def common_diagnosis(finished: Finished, memory: str = "engine_memory") -> tuple[str, str] | None:
+    """Ends that mean the same for every program: time, memory, signals.
+
+    Parameters
+    ----------
+    finished
+        The program.
+    memory
+        Key of the limit that it was killed by if it had too much.
 
     Raises
     ------
     UnavailableError
         The scratch folder is full: a fault of this machine, not of a clip.
     """
-    complaints = _QUOTED.sub("", finished.stderr)
-    if "No space left on device" in complaints:
+    if "No space left on device" in _complaints(finished):
         raise UnavailableError(
             "no space left in the scratch folder",
             "free space there, or choose another one: extract.scratch",
         )
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
-    lowered = complaints.lower()
-    if finished.returncode != 0 and ("cannot allocate memory" in lowered or "enomem" in lowered):
+    if too_much_memory(finished):
+        return "out_of_memory", f"killed with {finished.broke}, more than extract.{memory}"
+    if finished.broke or finished.returncode == -signal.SIGXFSZ:
+        return "bad_log", "killed because its log grew without end"
+    if finished.returncode != 0 and complains_of_memory(finished):
         return "out_of_memory", "the engine could not allocate memory"
     if finished.returncode == -9:
         return "out_of_memory", "killed by SIGKILL from outside, as the kernel does when memory runs out"
     return None
+
+
+def too_much_memory(finished: Finished) -> bool:
+    """Whether a program was killed because it had more memory than it may have."""
+    return finished.broke.startswith("memory")
+
+
+def complains_of_memory(finished: Finished) -> bool:
+    """Whether a program says that it did not get the memory that it asked for."""
+    lowered = _complaints(finished).lower()
+    return "cannot allocate memory" in lowered or "enomem" in lowered
+
+
+def _complaints(finished: Finished) -> str:
+    return _QUOTED.sub("", finished.stderr)
 
 
 def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop | None) -> Finished:
@@ -200,7 +232,10 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
         It cannot be started or does not end.
     """
     try:
-        finished = run([arguments], folder=folder, deadline=PROBE_SECONDS, stop=stop)[0]
+        (finished,) = run(
+            [arguments], folder=folder, deadline=PROBE_SECONDS, stop=stop,
+            ceilings=[DEFAULT_LIMITS.for_engine(PROBE_FRAMES, folder / "probe.json", cuda=True)],
+        )  # fmt: skip
     except OSError as error:
         raise UnavailableError(
             f"cannot run {program}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"

@@ -13,15 +13,12 @@ FORMATS = (
 """Containers that hold their own frames. Playlists and scripts (concat, hls, dash), which name
 other files, are not among them."""
 
-MAX_PIXELS = 1 << 26
-"""Of one frame: twice 7680x4320. A larger one is refused before it is decoded, and takes no memory."""
-
 PREPARE = "format=pix_fmts=yuv420p|yuv420p10le"
 """Filter in front of libvmaf. ffmpeg takes the nearer format: more than 8 bit a sample stays at 10,
 all else becomes 8."""
 
 
-def input_arguments(ffmpeg: Path, clip: Path, threads: int) -> list[str]:
+def input_arguments(ffmpeg: Path, clip: Path, threads: int, max_pixels: int) -> list[str]:
     """Open one clip and nothing else, and report in a form that `read_report` reads.
 
     Parameters
@@ -33,12 +30,14 @@ def input_arguments(ffmpeg: Path, clip: Path, threads: int) -> list[str]:
         protocols.
     threads
         Decoder threads.
+    max_pixels
+        Of one frame: a larger one is refused before it is decoded, and takes no memory.
     """
     return [
         str(ffmpeg),
         *("-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "level+verbose"),
         *("-protocol_whitelist", "file", "-format_whitelist", FORMATS),
-        *("-max_pixels", str(MAX_PIXELS), "-threads", str(threads), "-i", f"file:{clip}"),
+        *("-max_pixels", str(max_pixels), "-threads", str(threads), "-i", f"file:{clip}"),
     ]
 
 
@@ -90,7 +89,9 @@ class Report:
 
 _LINE = re.compile(r"^((?:\[[^\]]* @ 0x[0-9a-f]+\] )*)\[(\w+)\]\s*(.*)$")
 _CUT = re.compile(r"partial file|ended prematurely|Error during demuxing|Truncat", re.IGNORECASE)
-_GIANT = "exceeds specified max pixel count"
+_GIANT = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
+_IMPOSSIBLE = re.compile(r"Picture size ([1-9]\d*x[1-9]\d*) is invalid")
+"""ffmpeg itself takes none of 16384x16384 and more, whatever the limit."""
 _GRAPH = re.compile(r"^w:(\d+) h:(\d+) pixfmt:(\S+) tb:\S+ fr:(\d+)/(\d+)")
 _FED = re.compile(r"Video: .*?\b(yuv420p(?:10le)?)\b.*?, (\d+)x(\d+)")
 _DURATION = re.compile(r"^Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -98,6 +99,7 @@ _READ = re.compile(
     r"^Input stream #0:\d+ \(video\): (\d+) packets read .*?; (\d+) frames decoded(?:; (\d+) dec)?"
 )
 _WRITTEN = re.compile(r"^Output stream #0:0 \(video\): (\d+) frames encoded")
+_COPIED = re.compile(r"\bOutput stream #0:0 \(video\): (\d+) packets muxed")
 _OLD_DECODE_ERROR = re.compile(r"^Error while decoding stream #0:")
 
 
@@ -184,8 +186,10 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
         return "decode_error", f"not a video file that ffmpeg can open: {first}"
     if not report.has_video:
         return "no_video", "the file has no video stream"
-    if (giant := next((error for error in report.errors if _GIANT in error), "")) and not report.frames:
-        return "decode_error", f"the frames are too large: {giant.partition(',')[0]}"
+    if found := next(filter(None, map(_GIANT.search, report.errors)), None):
+        return "too_large", f"frames of {found[1]}: more than extract.max_pixels = {found[2]}"
+    if found := next(filter(None, map(_IMPOSSIBLE.search, report.errors)), None):
+        return "too_large", f"frames of {found[1]}: ffmpeg takes no such size"
     if report.changes:
         return "decode_error", "the frame size or the pixel format changes within the clip"
     if report.frames == 0 and (report.cut or report.decode_errors):
@@ -200,6 +204,20 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
             f"{report.frames} frames decoded, {report.decode_errors} packets could not be: {first}",
         )
     return None
+
+
+def count_arguments(ffmpeg: Path, clip: Path, max_pixels: int, most: int) -> list[str]:
+    """Command that reads so many frames and decodes none of them, for `read_count`."""
+    return [
+        *input_arguments(ffmpeg, clip, 1, max_pixels),
+        *("-map", "0:V:0", "-c", "copy", "-frames:v", str(most), "-f", "null", "-"),
+    ]
+
+
+def read_count(stderr: str) -> int:
+    """Frames that a run with `count_arguments` found."""
+    found = _COPIED.search(stderr)
+    return int(found[1]) if found else 0
 
 
 def notes(report: Report) -> list[str]:

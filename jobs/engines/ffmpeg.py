@@ -76,8 +76,9 @@ class FfmpegEngine(Engine):
             f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
         )
         arguments = [
-            *input_arguments(self.ffmpeg, source, self.threads),
-            *("-lavfi", graph, "-map", "[scored]", "-fps_mode", "passthrough", "-f", "null", "-"),
+            *input_arguments(self.ffmpeg, source, self.threads, self.limits.max_pixels),
+            *("-lavfi", graph, "-map", "[scored]", "-fps_mode", "passthrough"),
+            *("-frames:v", str(self.limits.max_frames + 1), "-f", "null", "-"),
         ]
         return [Pass(arguments, log, (*(e for e in _IN_THE_MODEL), *named, None))]
 

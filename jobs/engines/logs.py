@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from jobs.schema import BY_NAME
 
-MAX_LOG_BYTES = 1 << 30
-
 
 class LogError(Exception):
     """A log that cannot be trusted.
@@ -53,7 +51,7 @@ class Log:
     values: dict[str, NDArray[np.float64]]
 
 
-def read_log(path: Path, features: Iterable[str]) -> Log:
+def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> Log:
     """Read those features from a log.
 
     Parameters
@@ -62,6 +60,8 @@ def read_log(path: Path, features: Iterable[str]) -> Log:
         JSON file that libvmaf wrote.
     features
         Names of the table.
+    max_bytes
+        Of the file; a larger one is not read. The default is plenty for a probe's two frames.
 
     Raises
     ------
@@ -70,8 +70,8 @@ def read_log(path: Path, features: Iterable[str]) -> Log:
     """
     try:
         size = path.stat().st_size
-        if size > MAX_LOG_BYTES:
-            raise LogError("bad_log", f"the log has {size} bytes, expected at most {MAX_LOG_BYTES}")
+        if size > max_bytes:
+            raise LogError("bad_log", f"the log has {size:,} bytes, expected at most {max_bytes:,}")
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise LogError("bad_log", "the engine wrote no log") from None

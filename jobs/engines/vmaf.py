@@ -13,6 +13,7 @@ from jobs.engines.decode import PREPARE, input_arguments
 from jobs.engines.ffmpeg import read_ffmpeg_version
 from jobs.engines.logs import LogError, read_log
 from jobs.errors import UnavailableError
+from jobs.limits import DEFAULT_LIMITS, Limits
 from jobs.process import Finished, Stop
 from jobs.schema import BY_NAME, EXTRACTORS, MODEL
 
@@ -40,15 +41,17 @@ class VmafEngine(Engine):
     ----------
     vmaf
         The program.
-    ffmpeg, plan, backend, threads
+    ffmpeg, plan, backend, threads, limits
         See `Engine`.
     """
 
     kind = "vmaf"
     reads_clips = False
 
-    def __init__(self, vmaf: Path, ffmpeg: Path, plan: str, backend: str, threads: int) -> None:
-        super().__init__(ffmpeg, plan, backend, threads)
+    def __init__(
+        self, vmaf: Path, ffmpeg: Path, plan: str, backend: str, threads: int, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        super().__init__(ffmpeg, plan, backend, threads, limits)
         self.vmaf = vmaf
         self._dialect = _Dialect()
         self._on_cpu = set(_ON_CPU)
@@ -56,8 +59,9 @@ class VmafEngine(Engine):
     def decode_arguments(self, clip: Path, target: str) -> list[str]:
         """Command that decodes a clip to a .y4m file in the working folder."""
         return [
-            *input_arguments(self.ffmpeg, clip, self.threads),
+            *input_arguments(self.ffmpeg, clip, self.threads, self.limits.max_pixels),
             *("-lavfi", f"[0:V:0]{PREPARE}[frames]", "-map", "[frames]", "-fps_mode", "passthrough"),
+            *("-frames:v", str(self.limits.max_frames + 1)),
             # .y4m of more than 8 bit is an extension that ffmpeg wants to be asked for twice.
             *("-strict", "-1", "-f", "yuv4mpegpipe", target),
         ]

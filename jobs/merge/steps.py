@@ -14,6 +14,7 @@ from jobs import durable, sql
 from jobs.config import Config
 from jobs.errors import UnavailableError, show
 from jobs.failures import FailureRecord, read_failures, set_aside
+from jobs.limits import Limits
 from jobs.manifest import load_manifest
 from jobs.merge.checks import FLOATS, build_checks, judge
 from jobs.merge.complete import count_classes, find_gaps, judge_gaps
@@ -208,7 +209,8 @@ class Merge:
             hosts |= seen
             self._find("clip_log", "warn", "clip logs that cannot be read; their hosts do not count",
                        unreadable_logs)  # fmt: skip
-        final = set_aside(records, self.config.extract.retries + 1, hosts)
+        limits = Limits.of(self.config.extract).as_dict()
+        final = set_aside(records, self.config.extract.retries + 1, hosts, limits)
         gaps = find_gaps(self._connection, total, records, final)
         self.counts.update(missing=gaps.missing, failed_for_good=len(gaps.failed))
         self.failed, self.failed_classes = dict(gaps.failed), count_classes(gaps.failed)

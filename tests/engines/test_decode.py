@@ -13,7 +13,6 @@ from engine_helpers import FFMPEG, block_positions, broken_time_stamps, keyframe
 
 from jobs.engines.decode import (
     FORMATS,
-    MAX_PIXELS,
     PREPARE,
     Report,
     input_arguments,
@@ -22,6 +21,7 @@ from jobs.engines.decode import (
     read_report,
 )
 from jobs.engines.files import read_y4m
+from jobs.limits import DEFAULT_LIMITS
 
 Clips = Callable[[str], Path]
 SOUND = Report(True, True, 480, 270, "yuv420p", 8, 25.0, 1.0, 25, 25, 0, 0, "", ())
@@ -31,7 +31,7 @@ def decode(clip: Path, target: str = "null") -> tuple[Report, int, str]:
     """Decode as both engines do; the report, the exit status and the messages."""
     to = ("-f", "null", "-") if target == "null" else ("-strict", "-1", "-f", "yuv4mpegpipe", target)
     command = [
-        *input_arguments(FFMPEG, clip, 1),
+        *input_arguments(FFMPEG, clip, 1, DEFAULT_LIMITS.max_pixels),
         *("-lavfi", f"[0:V:0]{PREPARE}[frames]", "-map", "[frames]", "-fps_mode", "passthrough", *to),
     ]
     finished = subprocess.run(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
@@ -163,8 +163,8 @@ def test_frame_larger_than_the_limit_is_refused_before_it_is_decoded(tmp_path: P
     )
     assert clip.stat().st_size < 200_000
     assert verdict(clip) == (
-        "decode_error",
-        f"the frames are too large: Picture size 9000x9000 exceeds specified max pixel count {MAX_PIXELS}",
+        "too_large",
+        f"frames of 9000x9000: more than extract.max_pixels = {DEFAULT_LIMITS.max_pixels}",
     )
 
 
@@ -196,7 +196,7 @@ def test_protocols_alone_would_let_a_script_through(clips: Clips, tmp_path: Path
     # Why the containers are listed too: this is what the list is for.
     media.concat_script(tmp_path / "x.mp4", Path(clips("100x100.mkv").name))
     (tmp_path / "100x100.mkv").symlink_to(clips("100x100.mkv"))
-    ours = input_arguments(FFMPEG, tmp_path / "x.mp4", 1)
+    ours = input_arguments(FFMPEG, tmp_path / "x.mp4", 1, 1 << 20)
     at = ours.index("-format_whitelist")
     for arguments, opened in ((ours[:at] + ours[at + 2 :], True), (ours, False)):
         finished = subprocess.run([*arguments, "-f", "null", "-"], stderr=subprocess.PIPE)
@@ -206,7 +206,7 @@ def test_protocols_alone_would_let_a_script_through(clips: Clips, tmp_path: Path
 
 
 def test_only_files_may_be_opened(clips: Clips, tmp_path: Path) -> None:
-    arguments = input_arguments(FFMPEG, clips("plain.mp4"), 1)
+    arguments = input_arguments(FFMPEG, clips("plain.mp4"), 1, 1 << 20)
     assert arguments[arguments.index("-protocol_whitelist") + 1] == "file"
     arguments[-1] = f"concat:{clips('plain.mp4')}"
     finished = subprocess.run([*arguments, "-f", "null", "-"], stderr=subprocess.PIPE)

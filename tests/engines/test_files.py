@@ -109,7 +109,7 @@ def test_anything_but_420_y4m_is_refused(tmp_path: Path, data: bytes, message: s
 
 
 def test_readable_clip_has_a_size(tmp_path: Path) -> None:
-    assert check_readable(wrote(tmp_path, b"12345")) == 5
+    assert check_readable(wrote(tmp_path, b"12345")).bytes == 5
 
 
 def _fifo(path: Path) -> None:

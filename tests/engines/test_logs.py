@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.engines import logs
 from jobs.engines.logs import LogError, read_log
 from jobs.schema import FEATURE_NAMES
 
@@ -115,9 +114,13 @@ def test_cut_log_is_refused(tmp_path: Path, share: float) -> None:
     assert str(error).startswith("the log is cut or not JSON: ")
 
 
-def test_log_that_is_too_large_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "MAX_LOG_BYTES", 10)
-    assert "expected at most 10" in str(refusal(wrote(tmp_path, document({"vmaf": 1.0}))))
+def test_log_that_is_too_large_is_not_loaded(tmp_path: Path) -> None:
+    path = wrote(tmp_path, document({"vmaf": 1.0}))
+    with path.open("ab") as file:
+        file.truncate(4 << 30)
+    with pytest.raises(LogError, match=r"the log has 4,294,967,296 bytes, expected at most 1,000") as caught:
+        read_log(path, ["vmaf"], 1_000)
+    assert caught.value.failure == "bad_log"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ MISBEHAVIOURS = {
     "slow": "waits, then scores",
     "forks_child_keeping_pipe": "ends, but a child of it keeps stdout and stderr open",
     "floods_stderr": "writes megabytes to stderr, then scores",
+    "log_without_end": "writes megabytes into its log where scores should be",
+    "eats_memory": "takes megabytes of memory and keeps them",
+    "child_eats_memory": "ends never; a child of it takes megabytes of memory and keeps them",
     "usage_error": "older build: does not know --backend, exit 1",
     "no_no_prediction": "older build: does not know --no_prediction, exit 1",
 }
@@ -131,9 +134,32 @@ def before_scoring(how: str, settings: dict[str, Any], backend: str) -> str:
         line = b"libvmaf WARNING something is not quite as it should be, and this line says so at length\n"
         for _ in range(settings["megabytes"] * 1024 * 1024 // len(line) + 1):
             sys.stderr.buffer.write(line)
+    if how == "eats_memory":
+        _eat(settings["megabytes"], seconds)
+    if how == "child_eats_memory":
+        if not os.fork():
+            _eat(settings["megabytes"], seconds)
+        time.sleep(seconds)
+        fail(255)
     if how == "forks_child_keeping_pipe":
         subprocess.Popen(["sleep", str(seconds)])
     return backend
+
+
+def _eat(megabytes: int, seconds: float) -> NoReturn:
+    eaten = [b"x" * (1 << 20) for _ in range(megabytes)]
+    time.sleep(seconds)
+    fail(255, f"had {len(eaten)} MB")
+
+
+def write_without_end(path: str, megabytes: int) -> NoReturn:
+    """Write that much into the log; as in a program written in C, a limit of file sizes is deadly."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    with open(path, "wb") as file:
+        file.write(b'{"frames": [')
+        for _ in range(megabytes):
+            file.write(b"[" * (1 << 20))
+    fail(0)
 
 
 def change_frames(how: str, frames: list[dict[str, Any]]) -> list[dict[str, Any]]:

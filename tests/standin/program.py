@@ -217,6 +217,8 @@ def _write(
         fail(0)
     if how == "log_not_written":
         fail(0, f"could not open file: {options['output']}")
+    if how == "log_without_end":
+        misbehaviour.write_without_end(options["output"], settings["megabytes"])
     frames = misbehaviour.change_frames(how, frames)
     if options["json"]:
         text = _as_json(frames, settings, backend, options["precision"] in ("max", "full"))

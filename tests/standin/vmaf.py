@@ -75,9 +75,9 @@ def write_standin(
     times
         Misbehave so many times, then no more; 0: always (``fails_first_time``: once).
     seconds
-        How long "hangs" and "ignores_sigterm" last, "slow" waits and a forked child lives.
+        How long "hangs" and "ignores_sigterm" last, "slow" waits, a forked child lives and memory is kept.
     megabytes
-        How much "floods_stderr" writes.
+        How much "floods_stderr" and "log_without_end" write, and the eaters of memory take.
     most_processes
         More of them at once on CUDA run out of memory (-ENOMEM); 0: no limit.
     version
