@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.durable import replace_text
+from jobs.durable import create_text, sync_folder
 from jobs.errors import UsageError, show
 from jobs.schema import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
 
@@ -126,8 +127,12 @@ def freeze(path: Path, provenance: Provenance) -> None:
     """
     frozen = read_frozen(path)
     if frozen is None:
-        replace_text(path, provenance.as_json() + "\n")
-        frozen = read_frozen(path)  # another element may have been faster, with another engine
+        with suppress(FileExistsError):  # another element was faster, perhaps with another engine
+            create_text(path, provenance.as_json() + "\n")
+        frozen = read_frozen(path)
+    else:
+        # Rows are built on what is found, and who wrote it may have been killed before it was durable.
+        sync_folder(path.parent)
     if frozen != provenance:
         assert frozen is not None
         raise UsageError(

@@ -115,10 +115,13 @@ def _stopped(done: int, total: int) -> IncompleteError:
 
 
 def _is_merged(config: Config) -> bool:
-    """Whether the table is younger than all that it is made of."""
+    """Whether the table is younger than all that it is made of, and its report is there."""
     folder = config.folder
     try:
         merged_at = folder.table.stat().st_mtime_ns
+        # A merge that was killed between the two has left the report of an earlier one, or none.
+        if folder.merge_report.stat().st_mtime_ns < merged_at:
+            return False
     except FileNotFoundError:
         return False
     parts = [folder.manifest, *folder.shards.glob("*/*"), *folder.failures.glob("*")]
