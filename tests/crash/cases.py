@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +30,14 @@ ERRORS = {
 }
 """Each ends the run with an error of the project's own, or is overcome."""
 
-KILLS = ("kill", "torn write", "power loss", "power loss, names kept", "power loss, in part", "kill, then power loss")
+KILLS = (
+    "kill",
+    "torn write",
+    "power loss",
+    "power loss, names kept",
+    "power loss, in part",
+    "kill, then power loss",
+)
 """Each ends the run's processes at the boundary."""
 
 KINDS = (*KILLS, *ERRORS)
@@ -83,8 +91,8 @@ class Result:
         Rows too many.
     differing
         What else is not as it would be undisturbed: the table's bytes, a run that could not go on.
-    reached
-        Whether the fault was met.
+    kills
+        Times that its processes were killed.
     """
 
     case: str
@@ -92,7 +100,7 @@ class Result:
     lost: list[str] = field(default_factory=list)
     doubled: int = 0
     differing: list[str] = field(default_factory=list)
-    reached: bool = True
+    kills: int = 0
 
     @property
     def good(self) -> bool:
@@ -118,7 +126,7 @@ def run_case(case: Case, expected: bytes, work: Callable[[Place], None] = full_r
         if case.first >= 0:
             run_child(place, work, Faults(faults.state, faults.root, case.first))
         ended = run_child(place, work, faults)
-        result.reached = case.at < 0 or case.at < boundaries(place.state)
+        result.kills = int(ended.status == -signal.SIGKILL)
         _judge_end(case, ended, result)
         if case.kind == "kill, then power loss":
             # All goes well the second time, but for what the first one had not made durable.
@@ -188,32 +196,52 @@ class temporary_place:  # noqa: N801 - used as a context manager
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def undisturbed() -> tuple[bytes, int, dict[int, str]]:
-    """The table of a run that nobody disturbs.
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody disturbs.
 
-    Returns
-    -------
-    table : bytes
-    boundaries : int
-    calls : dict
+    Attributes
+    ----------
+    table
+        Its product.
+    total
+        Boundaries that it passes.
+    calls
         Number of each call to what it is; of an fsync to its site.
+    names
+        Numbers of the fsyncs that make a new name durable.
     """
+
+    table: bytes
+    total: int
+    calls: dict[int, str]
+    names: list[int]
+
+
+def undisturbed() -> Undisturbed:
+    """Run without faults."""
     with temporary_place() as place:
         ended = run_child(place, full_run, Faults(str(place.state), str(place.folder / "runs")))
         assert ended.status == 0, ended.said
-        calls = {
-            note["number"]: note.get("site", note["call"]) for note in power.calls(place.state) if "number" in note
-        }
+        notes = [note for note in power.calls(place.state) if "number" in note]
+        calls = {note["number"]: note.get("site", note["call"]) for note in notes}
+        names, changed = [], set()
+        for note in notes:
+            if note["call"] in ("create", "link", "replace", "mkdir"):
+                changed.add(os.path.dirname(note["path"]))
+            elif note.get("folder") and note["path"] in changed:
+                changed.remove(note["path"])
+                names.append(note["number"])
         assert sorted(names_in(place.table)) == sorted(GOOD)
-        return place.table.read_bytes(), boundaries(place.state), calls
+        return Undisturbed(place.table.read_bytes(), boundaries(place.state), calls, names)
 
 
-def every_case(total: int, calls: dict[int, str], seed: int) -> dict[str, list[Case]]:
+def every_case(found: Undisturbed, seed: int) -> dict[str, list[Case]]:
     """All cases of each kind."""
-    writes = [number for number, call in calls.items() if call == "write"]
-    places: dict[str, Sequence[int]] = {kind: range(total) for kind in KILLS}
+    writes = [number for number, call in found.calls.items() if call == "write"]
+    places: dict[str, Sequence[int]] = {kind: range(found.total) for kind in KILLS}
     places["torn write"] = [2 * number for number in writes]
-    places |= {kind: range(0, total, 2) for kind in ERRORS}
+    places |= {kind: range(0, found.total, 2) for kind in ERRORS}
     return {kind: [Case(kind, at, seed + at) for at in places[kind]] for kind in KINDS}
 
 

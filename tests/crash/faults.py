@@ -227,7 +227,9 @@ class FaultySystem(System):
         if self._dead:
             raise CrashError
 
-    def _before(self, call: str, descriptor: int = -1, data: bytes | memoryview = b"", **known: object) -> int:
+    def _before(
+        self, call: str, descriptor: int = -1, data: bytes | memoryview = b"", **known: object
+    ) -> int:
         """Count the call, note what it is about to do, and have it fail if it is to."""
         self._check_alive()
         with self._lock:
@@ -280,9 +282,15 @@ class FaultySystem(System):
         os.killpg(os.getpgrp(), signal.SIGKILL)
         signal.pause()
 
+    def expect(self, at: int) -> None:
+        """Have it happen at another boundary (tests within one process)."""
+        self._at = at
+
     def die(self) -> None:
         """Do nothing any more: the process of this system is dead (tests within one process)."""
         self._dead = True
+        os.close(self._calls)
+        os.close(self._notes)
 
     def _pin(self, path: Path) -> None:
         """Keep an inode for undoing what happens to its names; its number is not given to another file."""
@@ -298,14 +306,18 @@ class FaultySystem(System):
 def site() -> str:
     """Where in the package the running fsync was asked for: ``file:function:line``."""
     frame = sys._getframe(1)
-    while frame.f_code.co_name in ("fsync", "sync_folder", "_sync_names") or frame.f_code.co_filename == __file__:
+    while (
+        frame.f_code.co_name in ("fsync", "sync_folder", "_sync_names")
+        or frame.f_code.co_filename == __file__
+    ):
         assert frame.f_back is not None
         frame = frame.f_back
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_code.co_name}:{frame.f_lineno}"
 
 
 def _real(path: Path) -> str:
-    return os.path.join(os.path.realpath(os.path.dirname(os.path.abspath(path))), os.path.basename(path))
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _inode(path: Path) -> int | None:

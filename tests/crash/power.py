@@ -39,7 +39,7 @@ def lose_power(state: Path, *, keep_names: bool = False, chance: random.Random |
         pending = pending[chance.randint(0, len(pending)) :]
     for change in reversed(pending):
         _undo(change, state)
-    for pin in (state / "pins").iterdir():
+    for pin in (state / "pins").glob("*"):
         _cut(pin, synced.get(int(pin.name)), chance)
     forget(state)
 

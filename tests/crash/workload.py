@@ -188,11 +188,14 @@ def broken_promises(place: Place) -> list[str]:
     for kind, value in dict.fromkeys((kind, json.dumps(value)) for kind, value in place.promises()):
         given = json.loads(value)
         holds = {
-            "planned": lambda given=given: load_manifest(folder).digest == given
-            and read_config(folder)["plan.manifest"] == given,
-            "settled": lambda given=given: given in rows
-            if given != BAD
-            else len([r for r in read_failures(folder.failures) if r.clip_name == BAD]) >= 2,
+            "planned": lambda given=given: (
+                load_manifest(folder).digest == given and read_config(folder)["plan.manifest"] == given
+            ),
+            "settled": lambda given=given: (
+                given in rows
+                if given != BAD
+                else len([r for r in read_failures(folder.failures) if r.clip_name == BAD]) >= 2
+            ),
             "frozen": lambda: read_frozen(folder.provenance) is not None,
             "ended": lambda: any(record.ended_at for record in read_elements(folder)),
             "queued": lambda given=given: any(
@@ -203,7 +206,9 @@ def broken_promises(place: Place) -> list[str]:
             ),
             "broken": lambda given=given: given in [broken.node for broken in read_broken(folder)],
             "image": lambda given=given: (folder.root / given).read_bytes()[:7] == b"written",
-            "merged": lambda: json.loads(folder.merge_report.read_text())["published"] and place.table.exists(),
+            "merged": lambda: (
+                json.loads(folder.merge_report.read_text())["published"] and place.table.exists()
+            ),
         }[kind]
         check(f"{kind} {given}", holds)
     return lost
