@@ -8,20 +8,31 @@ folder the file may have lost its name.
 from __future__ import annotations
 
 import errno
+import glob
+import io
 import json
 import os
 import secrets
+import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from jobs.errors import UnavailableError, show
+from jobs.system import System
+
+system = System()
+"""What all calls below go through."""
+
+ABANDONED_SECONDS = 3600.0
+"""A draft that is still at work is written to, or checked and put in place, well within that."""
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Tell an error of the system as one of ours that names the file and says what to do."""
     try:
         yield
     except OSError as error:
@@ -42,26 +53,138 @@ def _explained(path: Path) -> Iterator[None]:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with explained(folder):
+        _sync_names(folder)
+
+
+def _sync_names(folder: Path) -> None:
+    descriptor = system.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        system.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder with its parents, each name durable."""
-    with _explained(folder):
+    """Create a folder with its parents, each name durable; also the name of one that was there."""
+    with explained(folder):
         missing = []
         while not folder.is_dir():
             missing.append(folder)
             folder = folder.parent
+        # Whoever made this one may have been killed before its name was durable. Those above it
+        # were made by the same rule: each was durable before the next one was made in it.
+        if _may_be_ours(folder):
+            _sync_names(folder.absolute().parent)
         for path in reversed(missing):
-            path.mkdir(exist_ok=True)
-            sync_folder(path.parent)
+            with suppress(FileExistsError):  # another process was faster
+                system.mkdir(path)
+            if not path.is_dir():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            _sync_names(path.parent)
 
 
-def replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def _may_be_ours(folder: Path) -> bool:
+    parent = folder.absolute().parent
+    # The name of a mount stands in no folder, and some file systems cannot sync one (SquashFS).
+    return folder.stat().st_dev == parent.stat().st_dev and os.access(parent, os.R_OK | os.W_OK)
+
+
+class Draft(io.RawIOBase):
+    """A file that is written beside its destination, and takes its place whole or never.
+
+    Attributes
+    ----------
+    path
+        Where it is being written.
+    """
+
+    _AT_ONCE = 1 << 20
+
+    def __init__(self, destination: Path) -> None:
+        super().__init__()
+        self._destination = destination
+        self.path = destination.with_name(
+            f".{destination.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+        )
+        self._waiting = bytearray()
+        self._synced = self._published = False
+        with explained(destination):
+            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Take some bytes; in the file after `sync`."""
+        self._waiting += data
+        self._synced = False
+        if len(self._waiting) >= self._AT_ONCE:
+            self._write_out()
+        return memoryview(data).nbytes
+
+    def _write_out(self) -> None:
+        with explained(self._destination):
+            _write_all(self._descriptor, self._waiting)
+        self._waiting = bytearray()
+
+    def sync(self) -> None:
+        """Have all bytes on disk, so that others may read them under `path`."""
+        if self._synced:
+            return
+        self._write_out()
+        with explained(self._destination):
+            system.fsync(self._descriptor)
+        self._synced = True
+
+    def publish(self) -> None:
+        """Put the file in place, with all bytes that were written."""
+        self.sync()
+        with explained(self._destination):
+            system.replace(self.path, self._destination)
+            self._published = True
+            _sync_names(self._destination.parent)
+
+    def publish_first(self) -> None:
+        """Put the file in place unless there is one; raises FileExistsError then."""
+        self.sync()
+        with explained(self._destination):
+            try:
+                system.link(self.path, self._destination)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                # A file system without links: of two at the very same time the second one wins.
+                if self._destination.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+                system.replace(self.path, self._destination)
+                self._published = True
+            finally:
+                # Also what another process has just put there is to be built upon.
+                _sync_names(self._destination.parent)
+
+    def close(self) -> None:
+        """Close the file, and remove it unless it was published; safe to call twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            if not self._published:
+                with suppress(OSError):  # left behind at worst; the error that led here is told
+                    system.unlink(self.path)
+        super().close()
+
+
+def sweep(path: Path) -> None:
+    """Remove drafts of a file that killed processes left behind: nothing was written to them for long."""
+    for left in path.parent.glob(f".{glob.escape(path.name[:200])}.*.tmp"):
+        # The same draft may be removed by two at once, and one that cannot be removed harms nobody.
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                system.unlink(left)
+
+
+def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Put a file in place whole, or leave what was there untouched.
 
     Parameters
@@ -76,52 +199,52 @@ def replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
     UnavailableError
         No space, no permission or an I/O error; the destination is as it was.
     """
-    temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    with _explained(path):
-        try:
-            with temporary.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+    with Draft(path) as draft:
+        write(cast(BinaryIO, draft))
+        draft.publish()
 
 
 def replace_text(path: Path, text: str) -> None:
     """`replace` with UTF-8 text."""
-    replace(path, lambda file: _write_all(file, text.encode()))
+    replace(path, lambda file: file.write(text.encode()))
 
 
-def create(path: Path) -> None:
-    """Create an empty file; raises FileExistsError where there is one."""
-    with _explained(path):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        sync_folder(path.parent)
+def create_text(path: Path, text: str) -> None:
+    """Put a whole file of UTF-8 text in place; raises FileExistsError where there is one."""
+    with Draft(path) as draft:
+        draft.write(text.encode())
+        draft.publish_first()
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
+def reserve(path: Path) -> None:
+    """Create an empty file; raises FileExistsError where there is one.
+
+    Of two processes one gets the name. It is not yet durable: nothing depends on it before a file
+    beside it is written, which makes both names durable.
+    """
+    with explained(path):
+        os.close(system.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
 
 def publish(temporary: Path, path: Path) -> None:
     """Rename a finished file, written by somebody else beside `path`, into place durably."""
-    with _explained(path):
-        descriptor = os.open(temporary, os.O_RDONLY)
+    with explained(path):
+        descriptor = system.open(temporary, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            system.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
-        sync_folder(path.parent)
+        system.replace(temporary, path)
+        _sync_names(path.parent)
 
 
 def remove(path: Path) -> None:
-    """Remove a file of this process's own whose content stands durably elsewhere."""
-    with _explained(path):
-        path.unlink(missing_ok=True)
+    """Remove a file of this process's own whose content stands durably elsewhere.
+
+    A power loss may bring it back.
+    """
+    with explained(path), suppress(FileNotFoundError):
+        system.unlink(path)
 
 
 class Appender:
@@ -134,31 +257,44 @@ class Appender:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
         self._durable = durable
-        with _explained(path):
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._stump = False
+        with explained(path):
+            self._file = system.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            self._length = os.fstat(self._file).st_size
             if durable:
-                sync_folder(path.parent)
-        self._length = os.fstat(self._file).st_size
+                _sync_names(path.parent)
 
     def append(self, record: bytes) -> None:
         """Append one record (with its line end)."""
-        with _explained(self.path):
+        with explained(self.path):
+            if self._stump:
+                self._cut()
             try:
-                view = memoryview(record)
-                while view:
-                    view = view[os.write(self._file, view) :]
+                _write_all(self._file, record)
                 if self._durable:
-                    os.fsync(self._file)
+                    system.fsync(self._file)
             except OSError:
-                os.ftruncate(self._file, self._length)
+                self._stump = True
+                with suppress(OSError):  # tried again before the next record; the first error is told
+                    self._cut()
                 raise
         self._length += len(record)
+
+    def _cut(self) -> None:
+        system.truncate(self._file, self._length)
+        self._stump = False
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _write_all(descriptor: int, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[system.write(descriptor, view) :]
 
 
 def json_line(value: Any) -> bytes:

@@ -137,6 +137,9 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
     if planned:
         existing = load_manifest(folder)
         _refuse_other_corpus(folder, existing, manifest)
+        if not dry_run:
+            # Rows are built on what is found, and who planned it may have been killed just before.
+            durable.sync_folder(folder.path)
         return Plan(folder, existing, joined.counts, limit, new=False, asked_slices=count)
     if not dry_run:
         _write(folder, values | {_DIGEST: manifest.digest}, manifest)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.durable import replace_text
+from jobs.durable import create_text
 from jobs.errors import UsageError, show
 from jobs.schema import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
 
@@ -119,6 +120,9 @@ def read_frozen(path: Path) -> Provenance | None:
 def freeze(path: Path, provenance: Provenance) -> None:
     """Write down what determines the values of a run, or check that it is still the same.
 
+    What another element has just written is durable before a row is built on it: the folder beside
+    it, in which rows lie, is made by `jobs.durable.make_folder`, which syncs their common folder.
+
     Raises
     ------
     UsageError
@@ -126,8 +130,9 @@ def freeze(path: Path, provenance: Provenance) -> None:
     """
     frozen = read_frozen(path)
     if frozen is None:
-        replace_text(path, provenance.as_json() + "\n")
-        frozen = read_frozen(path)  # another element may have been faster, with another engine
+        with suppress(FileExistsError):  # another element was faster, perhaps with another engine
+            create_text(path, provenance.as_json() + "\n")
+        frozen = read_frozen(path)
     if frozen != provenance:
         assert frozen is not None
         raise UsageError(

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jobs.config import Config
 from jobs.demo import make_demo
+from jobs.durable import sync_folder
 from jobs.element import ElementResult, find_todo
 from jobs.engines import find_ffmpeg
 from jobs.errors import IncompleteError, VmafarmError
@@ -46,6 +47,8 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
     config = with_frozen(config)
     extracted = _extract(config, planned.manifest, console)
     if not extracted and _is_merged(config):
+        # The merge that was killed after its last step had not made its names durable.
+        sync_folder(config.folder.root)
         _say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
         return
     say_merged(merge(config.folder, config, allow_missing=allow_missing), console)
@@ -115,10 +118,13 @@ def _stopped(done: int, total: int) -> IncompleteError:
 
 
 def _is_merged(config: Config) -> bool:
-    """Whether the table is younger than all that it is made of."""
+    """Whether the table is younger than all that it is made of, and its report is there."""
     folder = config.folder
     try:
         merged_at = folder.table.stat().st_mtime_ns
+        # A merge that was killed between the two has left the report of an earlier one, or none.
+        if folder.merge_report.stat().st_mtime_ns < merged_at:
+            return False
     except FileNotFoundError:
         return False
     parts = [folder.manifest, *folder.shards.glob("*/*"), *folder.failures.glob("*")]

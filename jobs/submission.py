@@ -117,7 +117,7 @@ def next_number(folder: RunFolder) -> int:
     while True:
         number += 1
         with suppress(FileExistsError):
-            durable.create(_path(folder, number, "jobs"))
+            durable.reserve(_path(folder, number, "jobs"))
             return number
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from jobs.durable import (
     Appender,
     checked_line,
+    create_text,
     json_line,
     make_folder,
     publish,
@@ -24,6 +26,7 @@ from jobs.durable import (
     remove,
     replace,
     replace_text,
+    sweep,
     sync_folder,
 )
 from jobs.errors import UnavailableError
@@ -73,7 +76,12 @@ def failing(number):
 def test_a_file_is_synced_before_it_gets_its_name_and_the_folder_after(tmp_path, calls):
     replace_text(tmp_path / "a.txt", "twelve bytes")
     temporary = calls[0][1]
-    assert calls == [("fsync", temporary, 12), ("rename", "a.txt", 12), ("fsync", tmp_path.name, 0)]
+    assert calls == [
+        ("write", temporary, 12),
+        ("fsync", temporary, 12),
+        ("rename", "a.txt", 12),
+        ("fsync", tmp_path.name, 0),
+    ]
     assert temporary != "a.txt"
 
 
@@ -102,11 +110,15 @@ def test_a_hint_is_written_and_not_synced(tmp_path, calls):
 
 
 def test_every_new_folder_on_the_way_is_made_and_its_name_synced(tmp_path, calls):
+    above = ("fsync", tmp_path.parent.name, 0)
     make_folder(tmp_path / "a" / "b" / "c")
-    assert calls == [("fsync", tmp_path.name, 0), ("fsync", "a", 0), ("fsync", "b", 0)]
-    calls.clear()
-    make_folder(tmp_path / "a" / "b" / "c")
-    assert calls == []
+    assert calls == [above, ("fsync", tmp_path.name, 0), ("fsync", "a", 0), ("fsync", "b", 0)]
+
+
+def test_the_name_of_a_folder_that_is_there_is_synced_who_made_it_may_have_been_killed(tmp_path, calls):
+    (tmp_path / "a").mkdir()
+    make_folder(tmp_path / "a")
+    assert calls == [("fsync", tmp_path.name, 0)]
 
 
 def test_a_relative_folder_can_be_made(tmp_path, monkeypatch):
@@ -234,6 +246,42 @@ def test_a_record_that_could_not_be_synced_is_not_there(tmp_path, monkeypatch):
     appender.append(b"third\n")
     appender.close()
     assert (tmp_path / "j").read_bytes() == b"first\nthird\n"
+
+
+def test_a_stump_that_cannot_be_cut_off_is_cut_off_before_the_next_record(tmp_path, monkeypatch):
+    appender = Appender(tmp_path / "j")
+    appender.append(b"first\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(errno.ENOSPC))
+        patch.setattr(os, "ftruncate", failing(errno.EIO))
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                appender.append(b"second\n")
+    assert (tmp_path / "j").read_bytes() == b"first\nsecond\n"
+    appender.append(b"third\n")
+    appender.close()
+    assert (tmp_path / "j").read_bytes() == b"first\nthird\n"
+
+
+def test_of_two_that_create_a_file_the_first_one_has_its_text(tmp_path):
+    create_text(tmp_path / "a", "first")
+    with pytest.raises(FileExistsError):
+        create_text(tmp_path / "a", "second")
+    assert (tmp_path / "a").read_text() == "first"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_drafts_that_were_left_behind_go_once_nobody_can_be_writing_them(tmp_path):
+    for name, age in (
+        (".t.parquet.1.ab.tmp", 3700),
+        (".t.parquet.2.ab.tmp", 60),
+        (".u.parquet.1.ab.tmp", 3700),
+    ):
+        (tmp_path / name).touch()
+        at = time.time() - age
+        os.utime(tmp_path / name, (at, at))
+    sweep(tmp_path / "t.parquet")
+    assert sorted(os.listdir(tmp_path)) == [".t.parquet.2.ab.tmp", ".u.parquet.1.ab.tmp"]
 
 
 def test_a_record_that_the_system_takes_in_parts_is_whole(tmp_path, monkeypatch):

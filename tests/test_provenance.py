@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs import durable
 from jobs.errors import UsageError
 from jobs.provenance import Provenance, differences, freeze, read_frozen
 from jobs.schema import FEATURE_NAMES, KNOWN
+from jobs.system import System
 
 OURS = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
 
@@ -102,16 +105,34 @@ def test_another_engine_is_refused_with_what_differs(tmp_path, change, said):
     assert path.read_bytes() == content
 
 
-def test_who_freezes_at_the_same_time_with_another_engine_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("links", [True, False])
+def test_who_freezes_at_the_same_time_with_another_engine_is_refused(tmp_path, monkeypatch, links):
     path = tmp_path / "provenance.json"
     other = dataclasses.replace(OURS, engine_version="10")
 
-    def overtaken(path, text):
-        path.write_text(other.as_json())
+    class Overtaken(System):
+        def link(self, source, destination):
+            path.write_text(other.as_json())
+            if not links:
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            super().link(source, destination)
 
-    monkeypatch.setattr("jobs.provenance.replace_text", overtaken)
+    monkeypatch.setattr(durable, "system", Overtaken())
     with pytest.raises(UsageError, match="engine_version"):
         freeze(path, OURS)
+    assert read_frozen(path) == other  # whoever was first goes on with what it has frozen
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_it_is_frozen_where_the_file_system_has_no_links(tmp_path, monkeypatch):
+    class NoLinks(System):
+        def link(self, source, destination):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(durable, "system", NoLinks())
+    freeze(tmp_path / "provenance.json", OURS)
+    assert read_frozen(tmp_path / "provenance.json") == OURS
+    assert os.listdir(tmp_path) == ["provenance.json"]
 
 
 DAMAGED = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -30,7 +30,7 @@ from jobs.merge.inputs import (
 )
 from jobs.merge.journals import Recovered, read_hosts, recover
 from jobs.merge.listing import judge_listing, list_shards
-from jobs.merge.table import NullFoundError, temporary_beside, write_table
+from jobs.merge.table import NullFoundError, write_table
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
 
@@ -239,11 +239,13 @@ class Merge:
             self.metadata["conflicts"] = {"clips": self.counts["conflicts"], "taken": "latest"}
         shards, bound = self._shards(self._files)
         repeated = bool(self.counts["duplicate_rows"] or self.counts["conflicts"])
-        with temporary_beside(self.folder.table) as temporary:
+        durable.sweep(self.folder.table)
+        with durable.Draft(self.folder.table) as draft:
             try:
                 rows = write_table(
-                    self._connection, temporary, shards, bound, repeated=repeated, metadata=self.metadata
-                )
+                    self._connection, cast(BinaryIO, draft), shards, bound,
+                    repeated=repeated, metadata=self.metadata,
+                )  # fmt: skip
             except NullFoundError:
                 self._check_columns(provenance, self._files)
                 return
@@ -254,10 +256,11 @@ class Merge:
                 )
                 self._find("changed", "error", message, 1)
                 return
+            draft.sync()
             # The file itself is checked, so that what is published is what was found to be right.
-            self._check_columns(provenance, [sql.exact(temporary)])
+            self._check_columns(provenance, [sql.exact(draft.path)])
             if not self._blocked:
-                durable.publish(temporary, self.folder.table)
+                draft.publish()
                 self.published = True
 
     def _explain(self, error: Exception) -> None:

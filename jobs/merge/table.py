@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -27,19 +24,9 @@ class NullFoundError(Exception):
     """A row holds a null: there is no table of it."""
 
 
-@contextmanager
-def temporary_beside(path: Path) -> Iterator[Path]:
-    """A name beside `path` for a file that is to take its place; removed unless it was renamed."""
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_table(
     connection: duckdb.DuckDBPyConnection,
-    path: Path,
+    file: BinaryIO,
     shards: sql.Sql,
     bound: Mapping[str, Any],
     *,
@@ -55,8 +42,8 @@ def write_table(
     ----------
     connection
         Holds the table ``chosen`` where clips have several rows.
-    path
-        File to write; not yet durable.
+    file
+        Where to write it.
     shards, bound
         Where the rows are, and the values bound in it.
     repeated
@@ -82,7 +69,7 @@ def write_table(
     last: str | None = None
     # Without dictionaries: nearly every score is different, and constants compress well anyway.
     with pq.ParquetWriter(
-        path, ARROW_SCHEMA, compression="zstd", compression_level=3, use_dictionary=False,
+        file, ARROW_SCHEMA, compression="zstd", compression_level=3, use_dictionary=False,
         write_statistics=["clip_name"],
     ) as writer:  # fmt: skip
         writer.add_key_value_metadata(

@@ -1,0 +1,46 @@
+"""The calls of the system that durable I/O consists of: one seam, in which a test can make them fail.
+
+Nothing else in the package writes what has to survive. Whoever replaces `jobs.durable.system` sees,
+in order, every call that decides what stands on disk after a kill or a power loss.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class System:
+    """Passes each call on to the system."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Open or create a file, or open a folder; returns a descriptor."""
+        return os.open(path, flags, 0o666)
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        """Write a part of `data` at the end; returns how much."""
+        return os.write(descriptor, data)
+
+    def fsync(self, descriptor: int) -> None:
+        """Make a file's content, or the names in a folder, durable."""
+        os.fsync(descriptor)
+
+    def truncate(self, descriptor: int, length: int) -> None:
+        """Cut a file."""
+        os.ftruncate(descriptor, length)
+
+    def replace(self, source: Path, destination: Path) -> None:
+        """Give a file another name; what had that name loses it."""
+        os.replace(source, destination)  # noqa: PTH105 - as plain as the other calls here
+
+    def link(self, source: Path, destination: Path) -> None:
+        """Give a file a second name; raises FileExistsError where that is taken."""
+        os.link(source, destination)
+
+    def unlink(self, path: Path) -> None:
+        """Take a name away."""
+        os.unlink(path)  # noqa: PTH108
+
+    def mkdir(self, path: Path) -> None:
+        """Make a folder."""
+        os.mkdir(path)  # noqa: PTH102
