@@ -18,7 +18,10 @@ from jobs.merge.inputs import Finding, examples, short
 from jobs.provenance import METADATA_KEY, Provenance, differences
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
-from jobs.shard import entry_from_json, row_from_json
+from jobs.sealed import DamagedError, read_columns
+from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json, row_from_json
+
+_LOG_TYPES = {field.name: field.type for field in CLIP_LOG_SCHEMA}
 
 
 @dataclass
@@ -124,8 +127,8 @@ def _names(shard: Path) -> set[str]:
     if not shard.exists():
         return set()
     try:
-        return set(_read_columns(shard, "clip_name")["clip_name"].to_pylist())
-    except (OSError, pa.ArrowException):
+        return set(read_columns(shard, {"clip_name": pa.string()})["clip_name"].to_pylist())
+    except (OSError, DamagedError):
         return set()  # the check of the footers names the shard
 
 
@@ -165,8 +168,8 @@ def read_finished(
 
 def _read_log(path: Path) -> dict[str, datetime]:
     try:
-        log = _read_columns(path, "clip_name", "finished_at")
-    except (OSError, KeyError, pa.ArrowException):
+        log = read_columns(path, {name: _LOG_TYPES[name] for name in ("clip_name", "finished_at")})
+    except (OSError, DamagedError):
         return {}
     return dict(zip(log["clip_name"].to_pylist(), log["finished_at"].to_pylist(), strict=True))
 
@@ -184,12 +187,7 @@ def read_hosts(folder: RunFolder) -> tuple[set[str], int]:
     bad = 0
     for path in sorted(folder.clip_logs.glob("*/*.parquet")):
         try:
-            hosts |= set(_read_columns(path, "host")["host"].unique().to_pylist())
-        except (OSError, KeyError, pa.ArrowException):
+            hosts |= set(read_columns(path, {"host": pa.string()})["host"].unique().to_pylist())
+        except (OSError, DamagedError):
             bad += 1
     return {host for host in hosts if host}, bad
-
-
-def _read_columns(path: Path, *names: str) -> pa.Table:
-    with pq.ParquetFile(path) as file:
-        return file.read(columns=list(names))

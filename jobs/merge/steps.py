@@ -266,7 +266,7 @@ class Merge:
                 f"{show(str(self._scratch.parent))}: {show(str(error).partition(chr(10))[0])}",
                 "raise merge.memory, or choose a larger extract.scratch; nothing was published",
             ) from error
-        if findings := check_data(self._paths, self.folder.shards):
+        if findings := check_data(self._paths[: self.counts["shards"]], self.folder.shards):
             self.findings += findings
             return
         load_manifest(self.folder)  # raises if it is the manifest that is damaged
