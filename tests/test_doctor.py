@@ -354,7 +354,7 @@ def test_a_file_in_the_run_roots_place_is_wrong_configuration(tmp_path):
     [(0o755, "ok"), (0o700, "ok"), (0o2770, "warning"), (0o777, "failed"), (0o1777, "warning")],
 )
 def test_who_else_may_write_the_run_root_is_judged(tmp_path, monkeypatch, mode, state):
-    monkeypatch.setattr(doctor_folders, "_shared_group", lambda _: "vision")
+    monkeypatch.setattr(doctor_folders, "shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
     root = tmp_path / "runs"
     root.mkdir()
     root.chmod(mode)
