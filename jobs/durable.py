@@ -196,7 +196,7 @@ def read_checked(path: Path) -> tuple[list[Any], int]:
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:
-    """Read JSON Lines; a last line that was cut in the middle is left out."""
+    """Read JSON Lines; a line that is none, as the last one of a killed writer, is left out."""
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:
             yield json.loads(line)

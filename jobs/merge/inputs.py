@@ -101,6 +101,26 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> lis
         Errors: ``unreadable_shard``, ``schema``, ``provenance``. Whether the file declares its
         columns nullable makes no difference, a null in them does (found by the scan).
     """
+    _, bad = sort_shards(shards, provenance)
+    return [_finding(name, files, root) for name, files in bad.items() if files]
+
+
+def sort_shards(
+    shards: list[Path], provenance: Provenance
+) -> tuple[list[Path], dict[str, list[tuple[Path, str]]]]:
+    """Tell shards that can be read from those that cannot.
+
+    Parameters
+    ----------
+    shards, provenance
+        As for `check_footers`.
+
+    Returns
+    -------
+    good : list of Path
+    bad : dict
+        Rule to the files that break it, each with how.
+    """
     text, document = provenance.as_json().encode(), provenance.as_dict()
 
     def check(path: Path) -> tuple[str, str] | None:
@@ -128,7 +148,7 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> lis
         name: [(path, problem[1]) for path, problem in checked if problem and problem[0] == name]
         for name in _FOOTER_RULES
     }
-    return [_finding(name, files, root) for name, files in bad.items() if files]
+    return [path for path, problem in checked if problem is None], bad
 
 
 _FOOTER_RULES = {

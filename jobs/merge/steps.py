@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jobs import durable, sql
 from jobs.config import Config
 from jobs.errors import UnavailableError, show
-from jobs.failures import FailureRecord, read_failures, set_aside
+from jobs.failures import FailureRecord, load_failures, set_aside
 from jobs.manifest import load_manifest
 from jobs.merge.checks import FLOATS, build_checks, judge
 from jobs.merge.complete import count_classes, find_gaps, judge_gaps
@@ -196,12 +196,9 @@ class Merge:
         total = self.counts["clips"]
         if self.counts["rows"] == total:
             return
-        try:
-            records = read_failures(self.folder.failures)
-        except (TypeError, OSError) as error:
-            message = f"{show(str(self.folder.failures))}: records that cannot be read, none counts: {error}"
-            self._find("failures", "warn", message, 1)
-            records = []
+        records, damaged = load_failures(self.folder.failures)
+        message = f"{show(str(self.folder.failures))}: records of failures that cannot be read do not count"
+        self._find("failures", "warn", message, damaged)
         hosts = {record.host for record in records} | self._recovered.hosts
         if records:
             seen, unreadable_logs = read_hosts(self.folder)
