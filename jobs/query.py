@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -62,9 +63,9 @@ def run_query(
         check_statement(query)
     with _interruptible(), open_run(config, say, unsafe=unsafe) as connection:
         try:
-            result = connection.execute(query)
+            result = _call(connection, connection.execute, query)
             names = _unique([column[0] for column in result.description or ()])
-            write(names, _batches(result) if names else iter(()))
+            write(names, _batches(connection) if names else iter(()))
         except duckdb.InterruptException:
             raise KeyboardInterrupt from None
         except duckdb.Error as error:
@@ -76,7 +77,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C
+        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C while the run is copied
             raise KeyboardInterrupt from None
         raise
 
@@ -89,10 +90,23 @@ def _unique(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _batches(result: duckdb.DuckDBPyConnection) -> Iterator[list[Row]]:
+def _call(connection: duckdb.DuckDBPyConnection, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Let DuckDB work in a thread, and this one hear Ctrl-C: DuckDB looks for signals now and then only."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work, *arguments)
+        try:
+            return future.result()
+        except BaseException:
+            while not future.done():  # an interrupt before the query has begun is forgotten
+                connection.interrupt()
+                wait([future], timeout=0.1)
+            raise
+
+
+def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Row]]:
     while True:
         try:
-            rows = result.fetchmany(_BATCH)
+            rows = _call(connection, connection.fetchmany, _BATCH)
         except (ValueError, OverflowError) as error:  # a date that Python does not have
             raise UsageError(f"a value cannot be shown: {show(str(error))}", "cast it: x::VARCHAR") from None
         if not rows:

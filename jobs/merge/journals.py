@@ -85,7 +85,7 @@ def recover(journals: list[Path], spill: Path, provenance: Provenance, root: Pat
                 _write(list(rows.values()), target, provenance)
                 recovered.files[target] = shard
                 recovered.rows += len(rows)
-        except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, pa.ArrowException) as error:
             problems.append((path, str(error)))
     if problems:
         files = [sql.exact(path) for path, _ in problems[:1]]
@@ -107,19 +107,25 @@ def _read_records(
     records: list[Any], shard: Path, provenance: Provenance, recovered: Recovered
 ) -> dict[str, dict[str, Any]]:
     rows = {}
+    stated = False
     for record in records:
         if not isinstance(record, dict):
             raise TypeError(f"a record is {type(record).__name__}, expected an object")
         if "provenance" in record:
             if different := differences(record["provenance"], provenance.as_dict()):
                 raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
+            stated = True
             continue
         if odd := set(record["row"]) ^ set(COLUMNS):
             raise ValueError(f"a row with columns too many or too few: {show(', '.join(sorted(odd)))}")
         row, entry = row_from_json(record["row"]), entry_from_json(record["log"])
+        if not isinstance(row["clip_name"], str):
+            raise TypeError("a row's name is no text")
         rows[row["clip_name"]] = row
         recovered.hosts.add(entry["host"])
         recovered.finished[row["clip_name"], shard] = entry["finished_at"]
+    if rows and not stated:  # it is the first line; nobody knows what these rows were made with
+        raise ValueError("the line with its provenance is damaged")
     return rows
 
 
