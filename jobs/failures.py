@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
 from jobs.durable import read_json_lines
 
@@ -92,10 +93,7 @@ def _is_record(found: object) -> bool:
     )
 
 
-_TYPES: dict[str, type] = {
-    "clip_name": str, "failure": str, "message": str, "stderr": list, "attempt": int, "slice": int,
-    "host": str, "writer": str, "at": str,
-}  # fmt: skip
+_TYPES = {name: get_origin(kind) or kind for name, kind in get_type_hints(FailureRecord).items()}
 
 
 def set_aside(
