@@ -491,7 +491,8 @@ def test_what_a_plan_has_frozen_counts(cluster, tmp_path, machine):
     elsewhere = run.config.model_copy(
         update={"corpus": run.config.corpus.model_copy(update={"clips": "/elsewhere"})}
     )
-    run.folder.config.write_text(f'[corpus]\nclips = "{tmp_path}/gone"\nscores = ""\n')
+    frozen = f'[corpus]\nclips = "{tmp_path}/gone"\nscores = ""\n[plan]\nlimit = 0\nmanifest = ""\n'
+    run.folder.config.write_text(frozen)
     found = by_name(doctor.examine(elsewhere, Slurm(), machine))
     assert found["plan"].message == 'the run "demo" has 5 clips in 5 slices'
     assert found["clips"].message.startswith(f"{tmp_path}/gone: no such folder")
