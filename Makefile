@@ -3,20 +3,21 @@
 #   CLIPS=dir SCORES=file  the corpus
 #   SLICE=12               a slice, for logs
 #   N=1000 WRITERS=200     kills and runs with two writers, for crash; SEED=1, CASE=... repeat
+#   Q="SELECT ..."         a query, for sql
 #   ARGS="..."             passed on to the verb
 #   PYTHON=python3.12      the interpreter of the virtual environment
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export CONFIG CLIPS SCORES SLICE CASE
+export CONFIG CLIPS SCORES SLICE CASE Q
 
 # Values reach the verbs through the environment: names may hold spaces and quotes.
 OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan doctor image submit retry status logs cancel merge config demo test test-full crash test-cluster coverage lint types lock clean
+.PHONY: help setup run plan doctor image submit retry status logs cancel merge sql config demo test fuzz test-full crash test-cluster coverage lint types lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -51,6 +52,10 @@ doctor: $(VENV)/.setup ## what can go wrong later, tried now
 merge: $(VENV)/.setup ## the final table, or the reasons why not
 	@$(BIN)/vmafarm merge $(OPTIONS) $(ARGS)
 
+sql: $(VENV)/.setup ## a query over features, clips, failures and manifest: Q="SELECT ..."
+	@test -n "$$Q" || { echo 'error: make sql wants a query: make sql Q="SELECT count(*) FROM features"'; exit 2; }
+	@$(BIN)/vmafarm sql $(OPTIONS) $(ARGS) -- "$$Q"
+
 image: $(VENV)/.setup ## the Apptainer image; IMAGE_DEF=containers/cpu.def without a GPU
 	@$(BIN)/vmafarm image $(or $(IMAGE_DEF),apptainer.def) $(ARGS)
 
@@ -78,6 +83,9 @@ demo: $(VENV)/.setup ## a small corpus in demo-corpus/
 
 test: $(VENV)/.setup-dev ## the tests
 	@$(PYTEST) -n 2 --dist loadfile -m "not full" $(ARGS)
+
+fuzz: $(VENV)/.setup-dev ## what is read from disk, damaged at random: N=10000 examples a test
+	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz $(ARGS)
 
 test-full: $(VENV)/.setup-dev ## the slow rest: whole clips, all extractors
 	@$(PYTEST) -n 2 --dist loadfile -m full $(ARGS)

@@ -120,6 +120,15 @@ if is_broken; then
     exit 3
 fi
 
+# What starts next reads a pickle from there, and a pickle runs whatever its writer wanted.
+case $(stat -c %u:%a "$run/logs" 2>/dev/null) in
+    "" | "$(id -u):700" | "$(id -u):2700") ;;
+    *)
+        say "$run/logs is not this user's alone (0700): nothing that lies there is run"
+        exit 3
+        ;;
+esac
+
 if [ -n "$stage" ]; then
     if copy=$(staged); then
         for word; do

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import os
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+_SETRLIMIT = ctypes.PyDLL(None).setrlimit
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class _Limit(ctypes.Structure):
+    """struct rlimit."""
+
+    _fields_ = (("soft", ctypes.c_ulong), ("hard", ctypes.c_ulong))
 
 
 @dataclass(frozen=True)
@@ -46,23 +55,24 @@ class Ceiling:
             return f"log: {show_bytes(size)}"
         return ""
 
-    def put_on(self, pid: int) -> None:
-        """Hold a process that has just started to what the kernel counts; it leaves no core file either.
+    def calls(self) -> list[Callable[[], object]]:
+        """What a child calls between fork and exec to be held to it; it leaves no core file either.
 
-        From outside, because nothing but C may run in a child between fork and exec.
+        C alone, see `jobs.process`. The address space comes last: from then on allocations may fail.
         """
         wanted = {resource.RLIMIT_CORE: 0}
-        if self.address_space:
-            wanted[resource.RLIMIT_AS] = self.address_space
         if self.file_size:
             wanted[resource.RLIMIT_FSIZE] = self.file_size
-        # It has ended already, or has become another user's, whom only the system limits.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            for kind, most in wanted.items():
-                _, hard = resource.prlimit(pid, kind)
-                if hard != resource.RLIM_INFINITY:
-                    most = min(most, hard)
-                resource.prlimit(pid, kind, (most, hard))
+        if self.address_space:
+            wanted[resource.RLIMIT_AS] = self.address_space
+        calls: list[Callable[[], object]] = []
+        for kind, most in wanted.items():
+            _, hard = resource.getrlimit(kind)
+            if hard != resource.RLIM_INFINITY:
+                most = min(most, hard)
+            limit = _Limit(most, ctypes.c_ulong(hard).value)
+            calls.append(partial(_SETRLIMIT, kind, ctypes.pointer(limit)))
+        return calls
 
 
 NO_CEILING = Ceiling()

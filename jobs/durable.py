@@ -322,17 +322,19 @@ def read_checked(path: Path) -> tuple[list[Any], int]:
     torn = 0
     for line in path.read_bytes().splitlines(keepends=True):
         crc, body = line[:8], line[9:]
-        if line.endswith(b"\n") and line[8:9] == b" " and crc == f"{zlib.crc32(body):08x}".encode():
+        try:
+            if not line.endswith(b"\n") or line[8:9] != b" " or crc != f"{zlib.crc32(body):08x}".encode():
+                raise ValueError
             records.append(json.loads(body))
-        else:
+        except (ValueError, RecursionError):  # a sum that is right over what is no JSON: nobody's record
             torn += 1
     return records, torn
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:
-    """Read JSON Lines; a last line that was cut in the middle is left out."""
+    """Read JSON Lines; a line that is none, as the last one of a killed writer, is left out."""
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:
             yield json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue

@@ -6,9 +6,12 @@ The queue forgets jobs within minutes and many clusters keep no accounts; these 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import pydantic
 
 from jobs.durable import Appender, json_line, make_folder, read_json_lines
 from jobs.run_folder import RunFolder
@@ -62,6 +65,9 @@ class ElementRecord:
     hint: str = ""
 
 
+_RECORD = pydantic.TypeAdapter(ElementRecord)
+
+
 class ElementLog:
     """Writes the record of one element: a line when it begins, another when it ends.
 
@@ -92,16 +98,29 @@ class ElementLog:
 
 
 def read_elements(folder: RunFolder) -> list[ElementRecord]:
-    """All elements of a run that began, in the order of their beginning."""
+    """All elements of a run that began, in the order of their beginning; damaged records are left out."""
     found = []
     for path in folder.elements.glob("*.jsonl"):
         document: dict[str, Any] = {}
-        for line in read_json_lines(path):
-            document |= line
-        if "started_at" in document:
-            document["slices"] = tuple(document["slices"])
-            found.append(ElementRecord(**document))
+        with suppress(OSError):
+            for line in read_json_lines(path):
+                document |= line if isinstance(line, dict) else {}
+        record = _as_record(document)
+        if record is not None:
+            found.append(record)
     return sorted(found, key=lambda record: (record.started_at, record.writer))
+
+
+def _as_record(document: dict[str, Any]) -> ElementRecord | None:
+    """What the lines of one file say; None: not when the element began, or nothing that one would say."""
+    try:
+        record = _RECORD.validate_python(document, strict=False)
+        for at in (record.started_at, record.ended_at or record.started_at):
+            if datetime.fromisoformat(at).tzinfo is None:
+                return None
+    except ValueError:  # pydantic's too
+        return None
+    return record
 
 
 def _now() -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_origin, get_type_hints
 
 from jobs.durable import read_json_lines
 
@@ -59,11 +60,47 @@ class FailureRecord:
 
 
 def read_failures(folder: Path) -> list[FailureRecord]:
-    """All records of a run, ordered by time; those of dead writers too."""
-    records = [
-        FailureRecord(**record) for path in sorted(folder.glob("*.jsonl")) for record in read_json_lines(path)
-    ]
-    return sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt))
+    """All records of a run, ordered by time; those of dead writers too, damaged ones not."""
+    return load_failures(folder)[0]
+
+
+def load_failures(folder: Path) -> tuple[list[FailureRecord], int]:
+    """Read all records of a run.
+
+    Returns
+    -------
+    records : list of FailureRecord
+        Ordered by time.
+    damaged : int
+        Lines that are no such records, and files that cannot be read. What a writer did not finish
+        is none of them. Fewer records set fewer clips aside: these are done again.
+    """
+    records: list[FailureRecord] = []
+    damaged = 0
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            lines = path.read_bytes().count(b"\n")
+            whole = [record for record in read_json_lines(path) if _is_record(record)]
+        except OSError:
+            damaged += 1
+            continue
+        damaged += max(0, lines - len(whole))  # there may be more by now
+        records += [FailureRecord(**record) for record in whole]
+    return sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt)), damaged
+
+
+def _is_record(found: object) -> bool:
+    return (
+        isinstance(found, dict)
+        and _NEEDED <= found.keys() <= _TYPES.keys()
+        and all(type(value) is _TYPES[name] for name, value in found.items())
+        and all(isinstance(line, str) for line in found["stderr"])
+    )
+
+
+_TYPES = {name: get_origin(kind) or kind for name, kind in get_type_hints(FailureRecord).items()}
+_NEEDED = {field.name for field in fields(FailureRecord) if field.default is MISSING}
+"""Earlier versions wrote no others."""
 
 
 def set_aside(

@@ -13,9 +13,10 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
-from jobs.durable import explained, make_folder
+from jobs.durable import explained
 from jobs.element import ElementResult, ElementSpec, run_element
 from jobs.errors import UnavailableError, show
+from jobs.trust import secure_logs
 from jobs.work import visible_gpus
 
 _POLL_SECONDS = 0.2
@@ -46,13 +47,13 @@ def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) 
 
     Raises
     ------
+    UsageError
+        Somebody else could write what is run here.
     UnavailableError
         An element ended without a result.
     """
     logs = config.folder.logs
-    make_folder(logs)
-    with explained(logs):
-        logs.chmod(0o700)  # submitit's pickles lie here
+    secure_logs(config.folder)
     groups = _groups(config, slices)
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
@@ -66,6 +67,7 @@ def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) 
         _end(jobs)
         raise
     watch()
+    secure_logs(config.folder)  # results are pickles too
     return _together([_result(job) for job in jobs])
 
 

@@ -6,11 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs import durable
@@ -18,6 +17,7 @@ from jobs.counts import examples, tally
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.provenance import METADATA_KEY
 from jobs.run_folder import RunFolder
+from jobs.sealed import DamagedError, open_sealed, write_sealed
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -105,11 +105,7 @@ def write_manifest(folder: RunFolder, manifest: Manifest) -> None:
         schema=MANIFEST_SCHEMA.with_metadata(metadata),
     )
 
-    def write(file: BinaryIO) -> None:
-        # No statistics on floats: DuckDB takes them as proof that there is no NaN.
-        pq.write_table(table, file, compression="zstd", write_statistics=["clip_name"])
-
-    durable.replace(folder.manifest, write)
+    durable.replace(folder.manifest, partial(write_sealed, table))
 
 
 def load_manifest(folder: RunFolder) -> Manifest:
@@ -125,15 +121,14 @@ def load_manifest(folder: RunFolder) -> Manifest:
     path = show(str(folder.manifest))
     hint = "restore it from a copy, or plan again under another run.name"
     try:
-        # Not read_table: that takes a folder called key=value for another column.
-        with pq.ParquetFile(folder.manifest) as file:
+        with open_sealed(folder.manifest) as file:
             table = file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f'{path}: not there, so the run "{folder.name}" is not planned',
             "plan it first: vmafarm plan (or make plan); or choose the run with run.name and run.root",
         ) from None
-    except pa.ArrowInvalid as error:
+    except DamagedError as error:
         raise UsageError(f"{path}: not a manifest, or cut: {show(str(error))}", hint) from None
     except OSError as error:
         raise UnavailableError(f"cannot read {path}: {error.strerror or show(str(error))}", hint) from None

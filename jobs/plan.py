@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from jobs import durable
 from jobs.config import Config, frozen, keys, to_toml
@@ -166,14 +167,17 @@ def read_frozen(folder: RunFolder) -> dict[str, Any]:
         document = tomllib.loads(folder.config.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", hint) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not the frozen configuration: {show(str(error))}", hint) from None
-    return {
+    found = {
         f"{section}.{key}": value
         for section, table in document.items()
         if isinstance(table, dict)
         for key, value in table.items()
     }
+    if not {"plan.limit", "plan.manifest"} <= found.keys():  # the last ones that a plan writes
+        raise UsageError(f"{path}: not the frozen configuration, or cut: [plan] is not whole", hint)
+    return found
 
 
 def with_frozen(config: Config) -> Config:
@@ -190,7 +194,14 @@ def with_frozen(config: Config) -> Config:
         section, _, name = key.partition(".")
         if name in sections.get(section, {}):
             sections[section][name] = value
-    return Config.model_validate(sections)
+    try:
+        return Config.model_validate(sections)
+    except pydantic.ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UsageError(
+            f"{show(str(config.folder.config))}: not the frozen configuration: {show(key)} has a wrong type",
+            "restore it from a copy, or plan again under another run.name",
+        ) from None
 
 
 def _freeze(config: Config, limit: int | None) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import select
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import call
 from pathlib import Path
 
 from jobs.ceiling import NO_CEILING, Ceiling
@@ -200,9 +202,9 @@ class _Child:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_DIE_WITH_PARENT,
+            # Consumes the calls without a line of Python.
+            preexec_fn=partial(deque, map(call, (_DIE_WITH_PARENT, *ceiling.calls())), 0),  # type: ignore[arg-type]
         )
-        ceiling.put_on(self._process.pid)
         assert self._process.stderr is not None
         self._pipe = self._process.stderr
         os.set_blocking(self._pipe.fileno(), False)

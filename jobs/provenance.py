@@ -80,8 +80,18 @@ class Provenance:
         features = fields.pop("features")
         if set(features) != set(FEATURE_NAMES):
             raise ValueError("its features are not the 22 of this schema")
+        if odd := set(features.values()) - {"constant", "measured"}:
+            raise ValueError(f"a feature is {sorted(odd, key=repr)[0]!r}, expected measured or constant")
         constant = tuple(name for name in FEATURE_NAMES if features[name] == "constant")
-        return cls(constant=constant, **fields)
+        provenance = cls(constant=constant, **fields)
+        for name, value in fields.items():
+            if type(value) is not type(getattr(_PLAIN, name)):
+                raise TypeError(f"{name} is {value!r}")
+        return provenance
+
+
+_PLAIN = Provenance("", "", "", "", "", "", (), "")
+"""Of the right types."""
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
@@ -107,10 +117,10 @@ def read_frozen(path: Path) -> Provenance | None:
         The file is damaged.
     """
     try:
-        return Provenance.from_dict(json.loads(path.read_text()))
+        return Provenance.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{show(str(path))} is damaged: {error!r}",
             "remove it, and the next extraction writes it anew; the merge compares it with every shard",

@@ -11,10 +11,10 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
-from jobs.durable import make_folder
 from jobs.element import run_element
 from jobs.errors import UsageError, VmafarmError, show
 from jobs.lifetime import ignore_early_notice
+from jobs.trust import secure_logs
 from jobs.work import ElementSpec
 
 
@@ -41,6 +41,7 @@ class Queue:
                 )
         self._document = absolute(config).model_dump()
         self._minutes = config.slurm.time
+        self._folder = config.folder
         self._logs = logs
         self._element_command = element_command
         self._merge_command = merge_command
@@ -56,13 +57,14 @@ class Queue:
     def array(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
         """Queue one array, an element for each of these lists of slices; returns its job id."""
         specs = [ElementSpec(self._document, slices, minutes=self._minutes, **more) for slices in elements]
-        self._make_logs()
+        secure_logs(self._folder)
         with redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
             jobs = self._executor(parameters, self._element_command).map_array(run_element, specs)
         return str(jobs[0].job_id).partition("_")[0]
 
     def merge(self, parameters: dict[str, Any]) -> str:
         """Queue the merge; returns its job id."""
+        secure_logs(self._folder)
         with redirect_stderr(io.StringIO()):
             job = self._executor(parameters, self._merge_command).submit(merge_on_node, self._document)
         return str(job.job_id)
@@ -71,10 +73,6 @@ class Queue:
         executor = submitit.SlurmExecutor(folder=self._logs, python=command)
         executor.update_parameters(**parameters)
         return executor
-
-    def _make_logs(self) -> None:
-        make_folder(self._logs)
-        self._logs.chmod(0o700)  # pickles lie here
 
 
 def absolute(config: Config) -> Config:

@@ -19,6 +19,7 @@ from jobs.manifest import Manifest
 from jobs.merge import MergeResult, merge, summarise
 from jobs.plan import plan, with_frozen
 from jobs.progress import format_seconds, watch_progress
+from jobs.trust import check_run_folders
 
 _DEMO_FOLDER = Path("demo-corpus")
 
@@ -45,6 +46,7 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
     planned = plan(config, limit=limit)
     _say(console, planned.lines())
     config = with_frozen(config)
+    _say(console, check_run_folders(config.folder))
     extracted = _extract(config, planned.manifest, console)
     if not extracted and _is_merged(config):
         # The merge that was killed after its last step had not made its names durable.

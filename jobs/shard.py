@@ -14,10 +14,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.durable import (
     Appender,
@@ -31,6 +30,7 @@ from jobs.durable import (
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from jobs.sealed import DamagedError, read_columns, write_sealed
 
 CLIP_LOG_SCHEMA = pa.schema(
     [
@@ -114,9 +114,9 @@ class ShardWriter:
         if self._flushed == len(self._rows):
             return
         entries = pa.Table.from_pylist(self._entries, schema=CLIP_LOG_SCHEMA)
-        replace(self._clip_log, partial(_write_table, entries, floats=CLIP_LOG_SCHEMA))
+        replace(self._clip_log, partial(write_sealed, entries))
         rows = pa.Table.from_pylist(self._rows, schema=ARROW_SCHEMA.with_metadata(self._metadata))
-        replace(self._shard, partial(_write_table, rows, floats=ARROW_SCHEMA))
+        replace(self._shard, partial(write_sealed, rows))
         self._flushed = len(self._rows)
 
     def close(self) -> None:
@@ -125,12 +125,6 @@ class ShardWriter:
         self._journal.close()
         self._done.close()
         remove(self._journal.path)
-
-
-def _write_table(table: pa.Table, file: BinaryIO, *, floats: pa.Schema) -> None:
-    # Row-group minima and maxima of floats leave NaN out, and readers that trust them lose it.
-    counted = [field.name for field in floats if not pa.types.is_floating(field.type)]
-    pq.write_table(table, file, compression="zstd", write_statistics=counted)
 
 
 def _to_json(value: Any) -> Any:
@@ -208,15 +202,15 @@ class DoneReader:
 def _names_in_journal(path: Path) -> list[str]:
     with suppress(FileNotFoundError):
         records, _ = read_checked(path)
-        return [record["row"]["clip_name"] for record in records if "row" in record]
+        rows = [record.get("row") for record in records if isinstance(record, dict)]
+        names = [row.get("clip_name") for row in rows if isinstance(row, dict)]
+        return [name for name in names if isinstance(name, str)]
     return []
 
 
 def _names_in(path: Path) -> list[str]:
     try:
-        # One column of a small file: threads and read-ahead cost more than they save.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            names = file.read(columns=["clip_name"], use_threads=False).column("clip_name").to_pylist()
-    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError):
+        names = read_columns(path, {"clip_name": pa.string()}).column("clip_name").to_pylist()
+    except (OSError, DamagedError):
         return []
     return [name for name in names if isinstance(name, str)]

@@ -180,9 +180,10 @@ def _escape(text: str) -> str:
 
 @contextmanager
 def connect(
-    spill: Path, *, memory: str = "2GB", threads: int | None = None, keep_order: bool = True
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open DuckDB in memory, bounded, without a way to the network.
+    spill: Path, *, memory: str = "2GB", threads: int | None = None, keep_order: bool = True,
+    database: Path | None = None, read_only: bool = False, locked: bool = True,
+) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
+    """Open DuckDB, bounded, without a way to the network.
 
     Parameters
     ----------
@@ -194,15 +195,25 @@ def connect(
         None: the processors that this process may use.
     keep_order
         Whether results without ORDER BY keep the order of the files; costs memory.
+    database
+        File to open; None: in memory.
+    read_only
+        For statements that are not ours: nothing in the database can be changed, no file but it can be
+        read or written, and no variable of Python can be named.
+    locked
+        Whether settings can no longer be changed.
 
     Yields
     ------
     duckdb.DuckDBPyConnection
-        Closed on the way out. It installs and loads no extension, and its settings are locked.
+        Closed on the way out. It installs and loads no extension.
     """
     connection = duckdb.connect(
-        ":memory:",
+        ":memory:" if database is None else str(database),
+        read_only=read_only,
         config={
+            "enable_external_access": not read_only,
+            "python_enable_replacements": not read_only,
             "memory_limit": memory,
             "temp_directory": str(spill),
             "threads": threads or len(os.sched_getaffinity(0)),
@@ -214,7 +225,8 @@ def connect(
     )
     try:
         connection.execute("SET enable_progress_bar = false")
-        connection.execute("SET lock_configuration = true")
+        if locked:
+            connection.execute("SET lock_configuration = true")
         yield connection
     finally:
         connection.close()

@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from jobs import durable
 from jobs.durable import read_json_lines
+from jobs.errors import UsageError, show
 from jobs.run_folder import RunFolder
 
 
@@ -99,8 +102,12 @@ class Submission:
     def slices_in(self, array: Array, index: int) -> tuple[int, ...]:
         """Slices of an element of one of its arrays."""
         if array.round == 0:
-            return self.elements[array.offset + index]
+            at = array.offset + index
+            return self.elements[at] if at < len(self.elements) else ()
         return self.slices[index :: array.count]
+
+
+_SUBMISSION = pydantic.TypeAdapter(Submission)
 
 
 def run_job_name(folder: RunFolder, manifest_digest: str) -> str:
@@ -145,16 +152,33 @@ def note_job(folder: RunFolder, number: int, record: Mapping[str, Any]) -> None:
 
 
 def read_submissions(folder: RunFolder) -> list[Submission]:
-    """All submissions of a run, the oldest first."""
+    """All submissions of a run, the oldest first.
+
+    Raises
+    ------
+    UsageError
+        A record is damaged. None is passed over: its jobs would be taken for nobody's.
+    """
     found = []
     for path in sorted(folder.submissions.glob("*.json")):
-        document = json.loads(path.read_text())
         jobs = path.with_suffix(".jobs")
-        records = list(read_json_lines(jobs)) if jobs.exists() else []
-        arrays = tuple(Array(**r) for r in records if "count" in r)
-        merges = [r["merge_job"] for r in records if "merge_job" in r]
-        document["elements"] = tuple(tuple(element) for element in document["elements"])
-        found.append(Submission(**document, arrays=arrays, merge_job=merges[-1] if merges else ""))
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            records = list(read_json_lines(jobs)) if jobs.exists() else []
+            merges = [record["merge_job"] for record in records if "merge_job" in record]
+            document["arrays"] = [record for record in records if "count" in record]
+            document["merge_job"] = merges[-1] if merges else ""
+            submission = _SUBMISSION.validate_python(document)
+            if any(array.count < 1 or array.offset < 0 for array in submission.arrays):
+                raise ValueError("an array without elements")
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            why = str(error).partition("\n")[0]
+            raise UsageError(
+                f"{show(str(path))}, or .jobs beside it, is damaged: {show(why)}",
+                "restore it from a copy; or, when none of its jobs waits or runs any more (squeue), "
+                "move both away",
+            ) from None
+        found.append(submission)
     return found
 
 

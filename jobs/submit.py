@@ -28,6 +28,7 @@ from jobs.submission import (
     read_submissions,
     run_job_name,
 )
+from jobs.trust import check_run_folders, secure_logs
 from jobs.work import find_todo
 
 
@@ -108,13 +109,18 @@ def submit(
     Raises
     ------
     UsageError
-        Nothing is missing, the run is in the queue already, or the cluster has not what is asked for.
+        Nothing is missing, the run is in the queue already, the cluster has not what is asked for, or
+        somebody else could write what the jobs run.
     UnavailableError
         No SLURM, no answer, a limit, or no usable image.
     IncompleteError
         The canary failed.
     """
     prepared = prepare(config, slurm)
+    for line in check_run_folders(config.folder):
+        say(line)
+    if not dry_run:
+        secure_logs(config.folder)
     weights = _missing(prepared, slurm, again)
     if preflight is not None and not dry_run:
         preflight()

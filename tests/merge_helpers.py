@@ -19,6 +19,7 @@ from jobs.manifest import Manifest, manifest_digest, write_manifest
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, FEATURES, KNOWN, identity_value
+from jobs.sealed import write_sealed
 from jobs.settings import Config, CorpusSection, ExtractSection, RunSection
 
 NAN = math.nan
@@ -58,9 +59,9 @@ class Run:
         provenance = options.pop("provenance", self.provenance)
         schema = options.pop("schema", ARROW_SCHEMA)
         metadata = {METADATA_KEY: provenance.as_json().encode()} if provenance else {}
-        options = {"write_statistics": ["clip_name"], "compression": "zstd"} | options
         table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata(metadata))
-        pq.write_table(table, path, **options)
+        with path.open("wb") as file:
+            write_sealed(table, file, **options)
         return path
 
     def journal(self, rows: Iterable[dict], slice_id: int = 0, writer: str = "w", torn: bytes = b"") -> Path:
@@ -78,16 +79,15 @@ class Run:
         path = self.folder.clip_log_folder(slice_id) / f"{writer}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         at = NOW + timedelta(minutes=minutes)
-        pq.write_table(
-            pa.table(
-                {
-                    "clip_name": list(clips),
-                    "host": [host for _ in clips],
-                    "finished_at": pa.array([at for _ in clips], pa.timestamp("us", tz="UTC")),
-                }
-            ),
-            path,
+        log = pa.table(
+            {
+                "clip_name": pa.array(list(clips), pa.string()),
+                "host": pa.array([host for _ in clips], pa.string()),
+                "finished_at": pa.array([at for _ in clips], pa.timestamp("us", tz="UTC")),
+            }
         )
+        with path.open("wb") as file:
+            write_sealed(log, file)
         return path
 
     def fail(self, clip: str, failure: str = "decode_error", tries: int = 2, host: str = "h1") -> None:

@@ -297,6 +297,37 @@ def test_shard_that_someone_cut_is_named_and_its_clips_can_be_done_again(folder:
     assert (folder / "runs/full_features_r.parquet").read_bytes() == expected
 
 
+def test_shard_with_a_flipped_bit_is_named(folder: Path) -> None:
+    row = "a shard with a flipped bit"
+    vmafarm(*RUN, cwd=folder)
+    (shard,) = folder.glob("runs/r/shards/*/*.parquet")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 4
+    shard.write_bytes(content)
+    refused = vmafarm("merge", "--run", "r", cwd=folder, status=1)
+    _check(refused.stderr, row, shard.name)
+
+
+def test_folders_that_others_could_fill_start_nothing(folder: Path) -> None:
+    vmafarm("plan", *RUN[1:], cwd=folder)
+    run = folder / "runs/r"
+    mode = run.stat().st_mode
+    run.chmod(0o777)
+    refused = vmafarm(*RUN, cwd=folder, status=2)
+    _check(refused.stderr, "a run folder that everybody may write", "everybody on this machine may write")
+    run.chmod(mode)
+    (run / "logs").symlink_to(folder)
+    refused = vmafarm(*RUN, cwd=folder, status=2)
+    _check(refused.stderr, "a logs folder that is a link", "expected a folder of your own")
+    assert not list(run.glob("shards/*"))
+
+
+def test_query_that_writes_is_refused(folder: Path) -> None:
+    vmafarm("plan", *RUN[1:], cwd=folder)
+    refused = vmafarm("sql", "DROP TABLE features", "--run", "r", cwd=folder, status=2)
+    _check(refused.stderr, "a query that does more than read", "does not only read: DROP")
+
+
 def test_missing_program_is_named(folder: Path) -> None:
     row = "an engine that is not there"
     options = ["--set", "engine.kind=vmaf", "--set", "engine.vmaf=no-such-vmaf"]

@@ -99,8 +99,8 @@ def test_each_link_leads_to_a_file_that_is_there(document: Path) -> None:
         assert target.startswith("https://") or (document.parent / target).exists(), target
 
 
-def test_each_test_that_a_document_names_is_there() -> None:
-    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", (ROOT / "docs/reliability.md").read_text())
-    assert named
+def test_each_test_that_the_document_on_reliability_names_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
+    assert len(named) > 30
     for file, test in named:
-        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), (file, test)

@@ -355,7 +355,7 @@ def test_a_file_in_the_run_roots_place_is_wrong_configuration(tmp_path):
     [(0o755, "ok"), (0o700, "ok"), (0o2770, "warning"), (0o777, "failed"), (0o1777, "warning")],
 )
 def test_who_else_may_write_the_run_root_is_judged(tmp_path, monkeypatch, mode, state):
-    monkeypatch.setattr(doctor_folders, "_shared_group", lambda _: "vision")
+    monkeypatch.setattr(doctor_folders, "shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
     root = tmp_path / "runs"
     root.mkdir()
     root.chmod(mode)
@@ -499,7 +499,8 @@ def test_what_a_plan_has_frozen_counts(cluster, tmp_path, machine):
     elsewhere = run.config.model_copy(
         update={"corpus": run.config.corpus.model_copy(update={"clips": "/elsewhere"})}
     )
-    run.folder.config.write_text(f'[corpus]\nclips = "{tmp_path}/gone"\nscores = ""\n')
+    frozen = f'[corpus]\nclips = "{tmp_path}/gone"\nscores = ""\n[plan]\nlimit = 0\nmanifest = ""\n'
+    run.folder.config.write_text(frozen)
     found = by_name(doctor.examine(elsewhere, Slurm(), machine))
     assert found["plan"].message == 'the run "demo" has 5 clips in 5 slices'
     assert found["clips"].message.startswith(f"{tmp_path}/gone: no such folder")

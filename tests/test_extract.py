@@ -6,7 +6,9 @@ import math
 import os
 import random
 import shlex
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -248,6 +250,54 @@ def test_script_under_a_videos_name_fails_and_reaches_no_other_file(
     error = failure(engine, script, tmp_path)
     assert error.failure == "decode_error"
     assert error.message.startswith("not a video file")
+
+
+def playlists(address: str) -> dict[str, bytes]:
+    """Files that name others, which a player would fetch."""
+    return {
+        "ffconcat": f"ffconcat version 1.0\nfile '{address}'\n".encode(),
+        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{address}\n#EXT-X-ENDLIST\n".encode(),
+        "dash": (
+            '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period>'
+            f"<AdaptationSet><Representation id='1' bandwidth='1'><BaseURL>{address}</BaseURL>"
+            "</Representation></AdaptationSet></Period></MPD>"
+        ).encode(),
+        "sdp": (
+            b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+            b"m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+        ),
+        "asx": f'<asx version="3.0"><entry><ref href="{address}"/></entry></asx>'.encode(),
+        "m3u": f"{address}\n".encode(),
+    }
+
+
+@pytest.mark.parametrize("kind", playlists("x"))
+@pytest.mark.parametrize("remote", [True, False])
+def test_playlist_under_a_videos_name_reaches_no_file_and_no_network(
+    clips: Clips, tmp_path: Path, engine: Engine, kind: str, remote: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        here = f"http://127.0.0.1:{server.getsockname()[1]}/x.mp4"
+        address = here if remote else f"file:{clips('100x100.mkv')}"
+        (tmp_path / "x.mp4").write_bytes(playlists(address)[kind])
+        error = failure(engine, tmp_path / "x.mp4", tmp_path)
+        with pytest.raises(TimeoutError):  # nobody has called
+            server.accept()
+    assert error.failure == "decode_error"
+    assert "100x100" not in error.message
+
+
+@pytest.mark.parametrize("name", ["x%d.mp4", "x%03d.mp4", "x*.mp4", "x[12].mp4", "x{1,2}.mp4"])
+def test_name_like_a_pattern_means_one_file_and_no_sequence(
+    clips: Clips, tmp_path: Path, engine: Engine, name: str
+) -> None:
+    for other in ("x1.mp4", "x001.mp4", "x2.mp4"):
+        shutil.copy(clips("100x100.mkv"), tmp_path / other)
+    media.run_ffmpeg("-i", clips("100x100.mkv"), "-frames:v", "1", "-f", "image2", "-c:v", "png",
+                     "-update", "1", tmp_path / "picture.png")  # fmt: skip
+    (tmp_path / "picture.png").rename(tmp_path / name)
+    assert failure(engine, tmp_path / name, tmp_path).failure == "decode_error"
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "missing", "dangling"])

@@ -24,6 +24,7 @@ from jobs.merge.table import cut, require_increasing
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.settings import ExtractSection
+from jobs.shard import read_done
 
 CLIPS = [f"clip_{i:02}.mp4" for i in range(10)]
 EVIL = [
@@ -673,8 +674,124 @@ def test_unreadable_clip_log_and_failures_are_told(run):
     run.clip_log(CLIPS, 1).write_bytes(b"PAR1")
     run.fail(CLIPS[9])
     assert find(finish(run, max_failed_share=1), "clip_log")
-    (run.folder.failures / "z.jsonl").write_text('{"clip": 1}\n')
+    (run.folder.failures / "z.jsonl").write_text('{"clip": 1}\nno JSON\n{"cut": ')
+    (finding,) = find(finish(run, max_failed_share=1), "failures")
+    assert (finding.severity, finding.count) == ("warn", 2)
+    (run.folder.failures / "h1.jsonl").write_text("[]\n" * 9)
     refuse(run, "missing", max_failed_share=1)
+
+
+# What gets between the writers and the merge
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"manifest": "sha256:other"}, "manifest: found 'sha256:other', expected 'sha256:"),
+        ({"plan": "full"}, "plan: found 'full', expected 'identity'"),
+        ({"engine": "vmaf"}, "engine: found 'vmaf', expected 'ffmpeg'"),
+        ({"engine_version": "8"}, "engine_version: found '8', expected '9'"),
+        ({"backend": "cuda"}, "backend: found 'cuda', expected 'cpu'"),
+        ({"schema_version": 2}, "schema_version: found 2, expected 1"),
+    ],
+)
+def test_shard_of_another_run_plan_or_engine_is_named_with_what_differs(run, changed, told):
+    run.shard([make_row(clip) for clip in CLIPS])
+    run.shard([make_row(CLIPS[0])], writer="v", provenance=Provenance(**(vars(run.provenance) | changed)))
+    (error,) = refuse(run, "provenance")
+    assert f"slice-00000/v.parquet: {told}" in error["message"]
+
+
+@pytest.mark.parametrize("of", ["shards", "slice"])
+def test_folder_called_like_a_shard_is_told_and_its_rows_are_not_taken(run, of):
+    run.shard([make_row(clip) for clip in CLIPS[1:]])
+    inner = run.shard([make_row(CLIPS[0])], writer="inner")
+    where = run.folder.shards if of == "shards" else run.folder.shard_folder(0)
+    (where / "slice-00003.parquet").mkdir()
+    inner.rename(where / "slice-00003.parquet" / "w.parquet")
+    (error,) = refuse(run, "misplaced")
+    assert "slice-00003.parquet: " in error["message"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.float32(), pa.large_string(), pa.decimal128(9, 3), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_column_of_a_type_that_a_cast_would_hide_is_refused(run, kind):
+    column = "vmaf_mean" if kind in (pa.float32(), pa.decimal128(9, 3)) else "clip_name"
+    run.shard([make_row(clip) for clip in CLIPS])
+    run.shard([], writer="v", schema=retyped(column, kind))
+    (error,) = refuse(run, "schema")
+    assert f"slice-00000/v.parquet: column {column} is {kind}" in error["message"]
+
+
+def test_column_of_nulls_alone_is_refused_also_with_rows(run):
+    run.shard([make_row(clip) for clip in CLIPS[1:]])
+    rows = [make_row(CLIPS[0]) | {"cambi_mean": None}]
+    run.shard(rows, writer="v", schema=retyped("cambi_mean", pa.null()))
+    (error,) = refuse(run, "schema")
+    assert "column cambi_mean is null, expected double" in error["message"]
+
+
+def test_shard_that_was_rewritten_by_another_program_is_refused(run):
+    path = run.shard([make_row(clip) for clip in CLIPS])
+    metadata = {METADATA_KEY: run.provenance.as_json().encode()}
+    pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata(metadata), path)
+    (error,) = refuse(run, "unreadable_shard")
+    assert "not written by vmafarm, or changed since" in error["message"]
+
+
+def test_flipped_bit_is_named_and_the_clips_are_done_again(run):
+    path = run.shard([make_row(clip) for clip in CLIPS])
+    finish(run)
+    before = run.folder.table.read_bytes()
+    content = path.read_bytes()
+    for at in random.Random(1).sample(range(len(content)), 12):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
+        (error,) = refuse(run, "unreadable_shard")
+        assert "slice-00000/w.parquet: " in error["message"]
+        assert read_done(run.folder, [0]) == set()
+    path.rename(run.folder.root / "away")
+    run.shard([make_row(clip) for clip in CLIPS], writer="again")
+    finish(run)
+    assert run.folder.table.read_bytes() == before
+
+
+def test_same_row_twice_in_one_shard_collapses_to_the_same_bytes(tmp_path):
+    plain, double = plan_run(tmp_path / "a", CLIPS), plan_run(tmp_path / "b", CLIPS)
+    rows = [make_row(clip) for clip in CLIPS]
+    plain.shard(rows)
+    double.shard([*rows, rows[3], rows[3]])
+    finish(plain)
+    assert finish(double).counts["duplicate_rows"] == 2
+    assert double.folder.table.read_bytes() == plain.folder.table.read_bytes()
+
+
+def test_two_different_rows_of_a_clip_in_one_shard_are_a_conflict(run):
+    run.shard([*(make_row(clip) for clip in CLIPS), make_row(CLIPS[3], vmaf_mean=1.0)])
+    run.clip_log(CLIPS, 1)
+    (error,) = refuse(run, "conflict")
+    assert CLIPS[3] in error["message"]
+    finish(run, on_conflict="latest")
+    assert run.table()["vmaf_mean"].to_pylist()[3] == 1.0  # time does not decide: the smaller one
+
+
+def test_null_is_not_taken_for_the_nan_of_another_writer(run):
+    nullable = pa.schema([pa.field(field.name, field.type) for field in ARROW_SCHEMA])
+    rows = [make_row(clip, cambi_mean=NAN, cambi_std=NAN) for clip in CLIPS[:1]]
+    run.shard([*rows, *(make_row(clip) for clip in CLIPS[1:])])
+    run.shard([row | {"cambi_mean": None, "cambi_std": None} for row in rows], writer="v", schema=nullable)
+    with pytest.raises(IncompleteError) as caught:
+        finish(run)
+    assert "cambi_mean" in caught.value.message
+    assert not run.folder.table.exists()
+
+
+def test_journal_whose_provenance_is_damaged_is_refused(run):
+    run.shard([make_row(clip) for clip in CLIPS[1:]])
+    path = run.journal([make_row(CLIPS[0])], writer="v")
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    errors = {error["name"]: error["message"] for error in refuse(run, "journal")}
+    assert "slice-00000/v.journal: the line with its provenance is damaged" in errors["journal"]
 
 
 # Columns

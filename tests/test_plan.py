@@ -16,6 +16,7 @@ from jobs.errors import UnavailableError, UsageError
 from jobs.manifest import MANIFEST_SCHEMA
 from jobs.plan import load_manifest, manifest_digest, plan, read_frozen, with_frozen
 from jobs.run_folder import RunFolder
+from jobs.sealed import write_sealed
 
 
 @pytest.fixture
@@ -277,6 +278,11 @@ def test_missing_manifest_is_refused_with_what_to_do(tmp_path):
         load_manifest(RunFolder(tmp_path, "x"))
 
 
+def seal(table: pa.Table, path: Path) -> None:
+    with path.open("wb") as file:
+        write_sealed(table, file)
+
+
 def damage_cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -286,17 +292,17 @@ def damage_empty(path: Path) -> None:
 
 
 def damage_columns(path: Path) -> None:
-    pq.write_table(pa.table({"clip_name": ["a"], "mos": [3]}), path)
+    seal(pa.table({"clip_name": ["a"], "mos": [3]}), path)
 
 
 def damage_score(path: Path) -> None:
     table = pq.read_table(path)
     mos = pa.array([5.0, *table["mos"].to_pylist()[1:]])
-    pq.write_table(table.set_column(1, MANIFEST_SCHEMA.field("mos"), mos), path)
+    seal(table.set_column(1, MANIFEST_SCHEMA.field("mos"), mos), path)
 
 
 def damage_metadata(path: Path) -> None:
-    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    seal(pq.read_table(path).replace_schema_metadata(None), path)
 
 
 @pytest.mark.parametrize(

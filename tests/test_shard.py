@@ -29,6 +29,7 @@ from jobs.errors import UnavailableError
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from jobs.sealed import write_sealed
 from jobs.shard import CLIP_LOG_SCHEMA, ShardWriter, entry_from_json, read_done, row_from_json
 
 PROVENANCE = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
@@ -363,7 +364,7 @@ def test_a_shard_that_somebody_cut_is_read_as_not_done_and_the_others_are_read(f
     assert read_done(folder, [SLICE]) == {"c0"}
 
 
-def test_a_shard_whose_bytes_were_flipped_ends_nothing(folder):
+def test_a_shard_with_a_flipped_bit_is_read_as_not_done(folder):
     made = Writer(folder)
     made.add(*(f"clip é {i}.mp4" for i in range(20)))
     made.close()
@@ -375,7 +376,7 @@ def test_a_shard_whose_bytes_were_flipped_ends_nothing(folder):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
-        read_done(folder, [SLICE])
+        assert read_done(folder, [SLICE]) == set()
 
 
 @pytest.mark.parametrize(
@@ -389,7 +390,16 @@ def test_a_shard_whose_bytes_were_flipped_ends_nothing(folder):
 )
 def test_a_shard_of_another_shape_is_read_as_not_done(folder, table):
     folder.shard_folder(SLICE).mkdir(parents=True)
-    pq.write_table(table, path_of(folder, "parquet"))
+    with path_of(folder, "parquet").open("wb") as file:
+        write_sealed(table, file)
+    assert read_done(folder, [SLICE]) == set()
+
+
+def test_rows_that_no_writer_has_sealed_are_read_as_not_done(folder):
+    made = Writer(folder)
+    made.add("c0")
+    made.close()
+    pq.write_table(pq.read_table(path_of(folder, "parquet")), path_of(folder, "parquet"))
     assert read_done(folder, [SLICE]) == set()
 
 

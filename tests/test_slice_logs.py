@@ -160,7 +160,8 @@ def test_of_a_log_with_two_starts_the_last_one_counts(run):
 
 
 def test_the_command_shows_the_slice(cluster, run, tmp_path):
-    run.folder.config.write_text(to_toml(flat(run.config)))
+    plan = {"plan.limit": 0, "plan.manifest": run.provenance.manifest}
+    run.folder.config.write_text(to_toml(flat(run.config) | plan))
     write_record(run, "11", 2, [2], exit_code=3, message="the GPU is gone", done=0)
     write_log(run, "11_2", "err", "".join(f"line {i}\n" for i in range(30)))
     options = ("--set", f"run.root={run.folder.root}", "--run", "demo")

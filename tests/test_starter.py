@@ -268,3 +268,21 @@ def test_a_node_that_does_not_have_the_clips_is_broken_and_starts_nothing(node):
     assert "keeps away from node1" in ended.stderr
     clips.mkdir()
     assert node.start("echo", "started", options=("--clips", str(clips)), node="node2").stdout == "started\n"
+
+
+def test_nothing_is_started_where_others_could_put_a_pickle(node):
+    logs = node.run / "logs"
+    logs.mkdir(mode=0o700)
+    assert node.start("echo", "started").stdout == "started\n"
+    logs.chmod(0o2700)
+    assert node.start("echo", "started").stdout == "started\n"
+    for mode in (0o770, 0o701, 0o777):
+        logs.chmod(mode)
+        refused = node.start("echo", "started")
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert "is not this user's alone" in refused.stderr
+    logs.rename(node.run / "elsewhere")
+    (node.run / "elsewhere").chmod(0o700)
+    logs.symlink_to("elsewhere")
+    assert node.start("echo", "started").returncode == 3
+    assert node.broken == []  # the node is not to blame

@@ -72,7 +72,8 @@ def run(tmp_path, monkeypatch):
     run = planned(tmp_path / "runs", 3)
     submit(run.config, Slurm())
     cluster.set_queue((name_of(run), "11|11|1|RUNNING|None|node1"))
-    run.folder.config.write_text(to_toml(flat(run.config)))
+    plan = {"plan.limit": 0, "plan.manifest": run.provenance.manifest}
+    run.folder.config.write_text(to_toml(flat(run.config) | plan))
     run.cluster = cluster
     return run
 

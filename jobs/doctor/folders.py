@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
-import pwd
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,6 +20,7 @@ from jobs.engines.files import check_readable
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.scores import read_scores
 from jobs.scratch import scratch_folder, scratch_place
+from jobs.trust import require_not_for_all, shared_group
 
 LOW_BYTES = 1_000_000_000
 """A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes a row (48 columns), in the
@@ -61,19 +59,15 @@ def check_run_root(root: Path) -> Finding:
     Raises
     ------
     UnavailableError
-        It cannot be written, or everybody can write it.
+        It cannot be written.
     UsageError
-        It is a file.
+        It is a file, or everybody can write it.
     """
     name = "run folder"
     folder = existing(root)
     shown = show(str(folder))
     status = folder.stat()
-    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        raise UnavailableError(
-            f"everybody on this machine may write {shown}: anybody could change rows, and what elements run",
-            f"chmod o-w {shown}, or another run.root",
-        )
+    require_not_for_all(folder, status)
     probe = folder / f".vmafarm-doctor-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         durable.replace_text(probe, "a probe of vmafarm doctor\n")
@@ -83,23 +77,12 @@ def check_run_root(root: Path) -> Finding:
         raise
     durable.remove(probe)
     there = "" if folder == root.absolute() else f"; {show(str(root))} is not there yet, a plan makes it"
-    group = _shared_group(status) if status.st_mode & stat.S_IWGRP else ""
-    if group:
+    if group := shared_group(status):
         return Finding(
             name, "warning", f"{shown} can be written, by everybody in the group {show(group)} too{there}",
             "as project folders often are; its members could change rows, and what elements run",
         )  # fmt: skip
     return Finding(name, "ok", f"{shown} can be written{there}")
-
-
-def _shared_group(status: os.stat_result) -> str:
-    """Name of a folder's group, or "" if it is its owner's alone."""
-    try:
-        group = grp.getgrgid(status.st_gid)
-        owner = pwd.getpwuid(status.st_uid).pw_name
-    except KeyError:
-        return str(status.st_gid)
-    return "" if group.gr_name == owner and not set(group.gr_mem) - {owner} else group.gr_name
 
 
 def check_space(root: Path, slices: int) -> Finding:

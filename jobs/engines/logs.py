@@ -7,11 +7,16 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.errors import show
 from jobs.schema import BY_NAME
+
+LARGEST = 1e100
+"""No score comes near; the squares of larger numbers, in the standard deviation, are not finite."""
 
 
 class LogError(Exception):
@@ -72,9 +77,11 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
         size = path.stat().st_size
         if size > max_bytes:
             raise LogError("bad_log", f"the log has {size:,} bytes, expected at most {max_bytes:,}")
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes(), object_pairs_hook=_unique)
     except FileNotFoundError:
         raise LogError("bad_log", "the engine wrote no log") from None
+    except OSError as error:
+        raise LogError("bad_log", f"the log cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         what = "the log is empty" if size == 0 else f"the log is cut or not JSON: {error}"
         raise LogError("bad_log", what) from None
@@ -82,11 +89,11 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
         frames = document["frames"]
         metrics = [frame["metrics"] for frame in frames]
         numbers = [frame["frameNum"] for frame in frames]
-        version, backend = str(document.get("version", "")), str(document.get("backend_used", ""))
+        version, backend = (show(str(document.get(key, ""))) for key in ("version", "backend_used"))
         keys = [set(metric) for metric in metrics]
     except (KeyError, TypeError, AttributeError) as error:
         raise LogError("bad_log", f"the log has not the layout of libvmaf's: {error!r}") from None
-    if numbers != list(range(len(numbers))):
+    if numbers != list(range(len(numbers))) or any(type(number) is not int for number in numbers):
         raise LogError("bad_log", "the log's frames are not numbered 0, 1, 2, ...")
     values = {}
     anywhere = set().union(*keys)
@@ -101,11 +108,24 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
     return Log(version, backend, len(metrics), values)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values under one key neither can be trusted."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {show(twice)} is there twice")
+    return found
+
+
 def _as_array(name: str, column: list[object]) -> NDArray[np.float64]:
     for value in column:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise LogError("bad_log", f"{name} is {value!r}, expected a number or null")
     try:
-        return np.array([math.nan if v is None else v for v in column], dtype=np.float64)
+        values = np.array([math.nan if v is None else v for v in column], dtype=np.float64)
     except OverflowError:
         raise LogError("bad_log", f"{name} holds a number beyond float64") from None
+    if np.any(np.isfinite(values) & (np.abs(values) > LARGEST)):
+        raise LogError("bad_log", f"{name} holds a number beyond {LARGEST:g}")
+    return values

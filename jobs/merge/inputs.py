@@ -19,6 +19,7 @@ from jobs.manifest import MANIFEST_SCHEMA, load_manifest
 from jobs.provenance import METADATA_KEY, Provenance, differences
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
+from jobs.sealed import DamagedError, describe_unsealed, explained, is_sealed, open_sealed
 
 SHOWN = 5
 """So many examples stand in one message."""
@@ -71,24 +72,24 @@ def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
         There is none, or it is damaged.
     """
     try:
-        with pq.ParquetFile(folder.manifest) as file:
+        with open_sealed(folder.manifest) as file:
             stated = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])["manifest"]
             if file.schema_arrow.equals(MANIFEST_SCHEMA) and file.metadata.num_rows:
                 slices = file.read(columns=["slice"])["slice"].unique().to_pylist()
                 return file.metadata.num_rows, set(slices), str(stated)
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+    except (OSError, DamagedError, ValueError, KeyError, TypeError):
         pass
     manifest = load_manifest(folder)  # says what is wrong with it
     return len(manifest.names), set(manifest.slices.tolist()), manifest.digest
 
 
 def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> list[Finding]:
-    """Compare schema and provenance of every shard with what they must be.
+    """Check the seal of every shard, and compare schema and provenance with what they must be.
 
     Parameters
     ----------
     shards
-        Files to look at; their footers alone are read.
+        Files to look at; each is read whole, since its seal is over all of its bytes.
     provenance
         The run's.
     root
@@ -100,33 +101,58 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> lis
         Errors: ``unreadable_shard``, ``schema``, ``provenance``. Whether the file declares its
         columns nullable makes no difference, a null in them does (found by the scan).
     """
+    _, bad = sort_shards(shards, provenance)
+    return [_finding(name, files, root) for name, files in bad.items() if files]
+
+
+def sort_shards(
+    shards: list[Path], provenance: Provenance
+) -> tuple[list[Path], dict[str, list[tuple[Path, str]]]]:
+    """Tell shards that can be read from those that cannot.
+
+    Parameters
+    ----------
+    shards, provenance
+        As for `check_footers`.
+
+    Returns
+    -------
+    good : list of Path
+    bad : dict
+        Rule to the files that break it, each with how.
+    """
     text, document = provenance.as_json().encode(), provenance.as_dict()
 
     def check(path: Path) -> tuple[str, str] | None:
         try:
-            with pa.OSFile(str(path)) as handle, pq.ParquetFile(handle) as file:
+            content = path.read_bytes()
+            sealed = is_sealed(content)
+            # What has no seal is looked at to say what it is; none of its rows is ever taken.
+            with explained(content), pq.ParquetFile(pa.BufferReader(content)) as file:
                 problem = schema_differences(file.schema_arrow)
-                metadata = file.metadata
-        except (OSError, pa.ArrowException) as error:
-            return "unreadable_shard", _reason(error, path)
+                metadata = file.metadata.metadata
+        except (OSError, DamagedError) as error:
+            return "unreadable_shard", _reason(error)
         if problem:
             return "schema", "; ".join(problem)
-        found = (metadata.metadata or {}).get(METADATA_KEY)
+        found = (metadata or {}).get(METADATA_KEY)
         problem = [] if found == text else _provenance_differences(found, document)
-        return ("provenance", "; ".join(problem)) if problem else None
+        if problem:
+            return "provenance", "; ".join(problem)
+        return None if sealed else ("unreadable_shard", describe_unsealed(content))
 
-    # On a shared file system each footer waits for the network; threads wait side by side.
+    # On a shared file system each file waits for the network; threads wait side by side.
     with ThreadPoolExecutor(4) as pool:
         checked = list(zip(shards, pool.map(check, shards), strict=True))
     bad = {
         name: [(path, problem[1]) for path, problem in checked if problem and problem[0] == name]
         for name in _FOOTER_RULES
     }
-    return [_finding(name, files, root) for name, files in bad.items() if files]
+    return [path for path, problem in checked if problem is None], bad
 
 
 _FOOTER_RULES = {
-    "unreadable_shard": ("size", "shards that cannot be read as Parquet"),
+    "unreadable_shard": ("size", "shards that are not as their writers left them"),
     "schema": ("columns", "shards whose columns are not the 48 of the schema"),
     "provenance": ("metadata", "shards of another engine, plan or manifest than this run's"),
 }
@@ -157,7 +183,7 @@ def _provenance_differences(found: bytes | None, expected: dict[str, Any]) -> li
         return ["no provenance in its metadata"]
     try:
         document = json.loads(found)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         return ["the provenance in its metadata is not a JSON object"]
@@ -165,7 +191,7 @@ def _provenance_differences(found: bytes | None, expected: dict[str, Any]) -> li
 
 
 def check_data(shards: Iterable[Path], root: Path) -> list[Finding]:
-    """Find the shards whose data are damaged behind a whole footer: reads them all.
+    """Find the shards that have been damaged since `check_footers` looked at them.
 
     Parameters
     ----------
@@ -175,10 +201,10 @@ def check_data(shards: Iterable[Path], root: Path) -> list[Finding]:
     bad = {}
     for path in shards:
         try:
-            with pq.ParquetFile(path) as file:
+            with open_sealed(path) as file:
                 file.read()
-        except (OSError, pa.ArrowException) as error:
-            bad[path] = _reason(error, path)
+        except (OSError, DamagedError) as error:
+            bad[path] = _reason(error)
     return [_finding("unreadable_shard", list(bad.items()), root)] if bad else []
 
 
@@ -189,15 +215,8 @@ def _finding(name: str, bad: list[tuple[Path, str]], root: Path) -> Finding:
     return Finding(name, "error", f"{what}: {told}. {MOVE_AWAY}", len(bad), query)
 
 
-def _reason(error: Exception, path: Path) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    try:
-        size = path.stat().st_size
-    except OSError:
-        size = -1
-    why = show(str(error).strip().partition("\n")[0])
-    return "empty (0 bytes)" if size == 0 else f"cut or damaged ({size:,} bytes): {why}"
+def _reason(error: Exception) -> str:
+    return show((isinstance(error, OSError) and error.strerror) or str(error))
 
 
 def short(path: Path, root: Path) -> str:

@@ -18,7 +18,10 @@ from jobs.merge.inputs import Finding, examples, short
 from jobs.provenance import METADATA_KEY, Provenance, differences
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
-from jobs.shard import entry_from_json, row_from_json
+from jobs.sealed import DamagedError, read_columns
+from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json, row_from_json
+
+_LOG_TYPES = {field.name: field.type for field in CLIP_LOG_SCHEMA}
 
 
 @dataclass
@@ -82,7 +85,7 @@ def recover(journals: list[Path], spill: Path, provenance: Provenance, root: Pat
                 _write(list(rows.values()), target, provenance)
                 recovered.files[target] = shard
                 recovered.rows += len(rows)
-        except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, pa.ArrowException) as error:
             problems.append((path, str(error)))
     if problems:
         files = [sql.exact(path) for path, _ in problems[:1]]
@@ -104,19 +107,25 @@ def _read_records(
     records: list[Any], shard: Path, provenance: Provenance, recovered: Recovered
 ) -> dict[str, dict[str, Any]]:
     rows = {}
+    stated = False
     for record in records:
         if not isinstance(record, dict):
             raise TypeError(f"a record is {type(record).__name__}, expected an object")
         if "provenance" in record:
             if different := differences(record["provenance"], provenance.as_dict()):
                 raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
+            stated = True
             continue
         if odd := set(record["row"]) ^ set(COLUMNS):
             raise ValueError(f"a row with columns too many or too few: {show(', '.join(sorted(odd)))}")
         row, entry = row_from_json(record["row"]), entry_from_json(record["log"])
+        if not isinstance(row["clip_name"], str):
+            raise TypeError("a row's name is no text")
         rows[row["clip_name"]] = row
         recovered.hosts.add(entry["host"])
         recovered.finished[row["clip_name"], shard] = entry["finished_at"]
+    if rows and not stated:  # it is the first line; nobody knows what these rows were made with
+        raise ValueError("the line with its provenance is damaged")
     return rows
 
 
@@ -124,8 +133,8 @@ def _names(shard: Path) -> set[str]:
     if not shard.exists():
         return set()
     try:
-        return set(_read_columns(shard, "clip_name")["clip_name"].to_pylist())
-    except (OSError, pa.ArrowException):
+        return set(read_columns(shard, {"clip_name": pa.string()})["clip_name"].to_pylist())
+    except (OSError, DamagedError):
         return set()  # the check of the footers names the shard
 
 
@@ -165,8 +174,8 @@ def read_finished(
 
 def _read_log(path: Path) -> dict[str, datetime]:
     try:
-        log = _read_columns(path, "clip_name", "finished_at")
-    except (OSError, KeyError, pa.ArrowException):
+        log = read_columns(path, {name: _LOG_TYPES[name] for name in ("clip_name", "finished_at")})
+    except (OSError, DamagedError):
         return {}
     return dict(zip(log["clip_name"].to_pylist(), log["finished_at"].to_pylist(), strict=True))
 
@@ -184,12 +193,7 @@ def read_hosts(folder: RunFolder) -> tuple[set[str], int]:
     bad = 0
     for path in sorted(folder.clip_logs.glob("*/*.parquet")):
         try:
-            hosts |= set(_read_columns(path, "host")["host"].unique().to_pylist())
-        except (OSError, KeyError, pa.ArrowException):
+            hosts |= set(read_columns(path, {"host": pa.string()})["host"].unique().to_pylist())
+        except (OSError, DamagedError):
             bad += 1
     return {host for host in hosts if host}, bad
-
-
-def _read_columns(path: Path, *names: str) -> pa.Table:
-    with pq.ParquetFile(path) as file:
-        return file.read(columns=list(names))

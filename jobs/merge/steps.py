@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jobs import durable, sql
 from jobs.config import Config
 from jobs.errors import UnavailableError, show
-from jobs.failures import FailureRecord, read_failures, set_aside
+from jobs.failures import FailureRecord, load_failures, set_aside
 from jobs.limits import Limits
 from jobs.manifest import load_manifest
 from jobs.merge.checks import FLOATS, build_checks, judge
@@ -197,12 +197,9 @@ class Merge:
         total = self.counts["clips"]
         if self.counts["rows"] == total:
             return
-        try:
-            records = read_failures(self.folder.failures)
-        except (TypeError, OSError) as error:
-            message = f"{show(str(self.folder.failures))}: records that cannot be read, none counts: {error}"
-            self._find("failures", "warn", message, 1)
-            records = []
+        records, damaged = load_failures(self.folder.failures)
+        message = f"{show(str(self.folder.failures))}: records of failures that cannot be read do not count"
+        self._find("failures", "warn", message, damaged)
         hosts = {record.host for record in records} | self._recovered.hosts
         if records:
             seen, unreadable_logs = read_hosts(self.folder)
@@ -271,7 +268,7 @@ class Merge:
                 f"{show(str(self._scratch.parent))}: {show(str(error).partition(chr(10))[0])}",
                 "raise merge.memory, or choose a larger extract.scratch; nothing was published",
             ) from error
-        if findings := check_data(self._paths, self.folder.shards):
+        if findings := check_data(self._paths[: self.counts["shards"]], self.folder.shards):
             self.findings += findings
             return
         load_manifest(self.folder)  # raises if it is the manifest that is damaged

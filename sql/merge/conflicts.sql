@@ -1,6 +1,6 @@
 {#- Clips whose rows disagree, and in which columns. Equal NaN agree; NaN and a number do not: DuckDB
-    takes NaN as the greatest number, so that their difference is above any tolerance. Score and size
-    must be the same exactly. #}
+    takes NaN as the greatest number, so that their difference is above any tolerance. NULL, which max and
+    min pass over, agrees with nothing. Score and size must be the same exactly. #}
 SELECT
     clip_name,
     any_value(copies) AS copies,
@@ -11,7 +11,8 @@ FROM (
         clip_name,
         count(*) AS copies,
         list(filename ORDER BY filename) AS files,
-        CASE WHEN max(COLUMNS(* EXCLUDE (clip_name, filename))) = min(COLUMNS(* EXCLUDE (clip_name, filename)))
+        CASE WHEN count(COLUMNS(* EXCLUDE (clip_name, filename))) <> count(*) THEN 'infinity'::DOUBLE
+            WHEN max(COLUMNS(* EXCLUDE (clip_name, filename))) = min(COLUMNS(* EXCLUDE (clip_name, filename)))
             THEN 0
             ELSE max(COLUMNS(* EXCLUDE (clip_name, filename))) - min(COLUMNS(* EXCLUDE (clip_name, filename)))
         END AS '\0'

@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 HAVE_IMAGES = "VMAFARM_IMAGES" in os.environ
 HAVE_CLUSTER = HAVE_IMAGES and bool(SLURM_CONF)
 FACTS = pytest.StashKey[Facts]()
+NEEDED = "needs a real SLURM and Apptainer: SLURM_CONF, VMAFARM_IMAGES; see tests/cluster/README.md"
 USUAL = {"gpus": True, "small_arrays": False}
 """Where a test runs that asks for nothing else."""
 
@@ -58,6 +59,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     own = [item for item in items if item.path.is_relative_to(HERE)]
     if HAVE_IMAGES and own:
         _check_images()
+    if not HAVE_CLUSTER:
+        for item in own:
+            item.add_marker(pytest.mark.skip(reason=NEEDED))
     if not HAVE_CLUSTER or not own:
         return
     config.stash[FACTS] = ask_facts()  # now, while no test ends any daemon

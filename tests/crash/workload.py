@@ -148,7 +148,7 @@ def replaced(
     before = jobs.attempts.extract, jobs.element.make_engine, jobs.run.run_local, jobs.element.freeze
     jobs.attempts.extract, jobs.run.run_local = score, run_here
     jobs.element.freeze = freeze_here
-    jobs.element.make_engine = lambda _: _Engine()  # type: ignore[assignment,return-value]
+    jobs.element.make_engine = lambda *_: _Engine()  # type: ignore[assignment,return-value]
     try:
         yield
     finally:

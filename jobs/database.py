@@ -1,0 +1,214 @@
+"""A run as a database file with the tables features, clips, failures and manifest, for queries of any kind.
+
+Why a file with tables: views on Parquet need access to files, and whoever may read those with
+DuckDB may also write them. A file that is opened read-only, with access to files off and the
+settings locked, holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from jobs import sql
+from jobs.config import Config
+from jobs.durable import read_checked
+from jobs.errors import UnavailableError, UsageError, show
+from jobs.failures import load_failures
+from jobs.manifest import load_manifest
+from jobs.merge.inputs import examples, short, sort_shards
+from jobs.merge.journals import recover
+from jobs.merge.listing import list_shards
+from jobs.provenance import read_frozen
+from jobs.run_folder import RunFolder
+from jobs.schema import ARROW_SCHEMA, COLUMNS
+from jobs.scratch import scratch_folder
+from jobs.sealed import DamagedError, read_columns
+from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json
+
+_FAILURES = pa.schema(
+    [
+        ("clip_name", pa.string()),
+        ("failure", pa.string()),
+        ("message", pa.string()),
+        ("stderr", pa.list_(pa.string())),
+        ("attempt", pa.int64()),
+        ("slice", pa.int64()),
+        ("host", pa.string()),
+        ("writer", pa.string()),
+        ("at", pa.string()),
+    ]
+)
+
+
+@contextmanager
+def open_run(
+    config: Config, say: Callable[[str], None], *, unsafe: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Copy a run into a database of its own, and open that for queries.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    say
+        Told where the rows come from, and what was left out.
+    unsafe
+        Open it so that queries can write it, and read and write files. It is a copy all the same.
+
+    Yields
+    ------
+    duckdb.DuckDBPyConnection
+        Closed, and the copy removed, on the way out.
+
+    Raises
+    ------
+    UsageError
+        The run is not planned, or something of it is damaged.
+    UnavailableError
+        No memory or space.
+    """
+    folder, memory = config.folder, config.merge.memory
+    load_manifest(folder)  # says what is wrong with it
+    with scratch_folder(config.extract.scratch) as scratch:
+        file, spill = scratch / "run.duckdb", scratch / "spill"
+        try:
+            with sql.connect(spill, memory=memory, database=file) as connection:
+                _fill(connection, folder, scratch, say)
+        except duckdb.Error as error:
+            raise UnavailableError(
+                f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
+                "raise merge.memory, or choose another extract.scratch",
+            ) from None
+        with sql.connect(
+            spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
+        ) as connection:
+            yield connection
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection, folder: RunFolder, scratch: Path, say: Callable[[str], None]
+) -> None:
+    manifest = {"files": [sql.exact(folder.manifest)]}
+    files = sql.Parameter("files")
+    connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
+    slices = {number for (number,) in connection.execute("SELECT DISTINCT slice FROM manifest").fetchall()}
+    records, damaged = load_failures(folder.failures)
+    if damaged:
+        say(f"failures: {damaged:,} records that cannot be read are left out")
+    rows = [record.as_dict() for record in records]
+    _add(connection, "failures", pa.Table.from_pylist(rows, schema=_FAILURES))
+    if folder.table.exists():
+        table = {"files": [sql.exact(folder.table)]}
+        connection.execute(sql.render("query/parquet", name="features", files=files), table)
+        say(f"features: the final table, {show(str(folder.table))}")
+    else:
+        _add_shards(connection, folder, slices, scratch, say)
+    _add(connection, "clips", _read_clips(folder, slices, say))
+
+
+def _add(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    connection.register("source", rows)
+    connection.execute(sql.render("query/arrow", name=name))
+    connection.unregister("source")
+
+
+def _add_shards(
+    connection: duckdb.DuckDBPyConnection,
+    folder: RunFolder,
+    slices: set[int],
+    scratch: Path,
+    say: Callable[[str], None],
+) -> None:
+    listing, provenance = list_shards(folder, slices), read_frozen(folder.provenance)
+    if provenance is None:
+        if listing.shards or listing.journals:
+            say(f"features: {show(str(folder.provenance))} is not there, so no shard is read")
+        _add(connection, "features", ARROW_SCHEMA.empty_table())
+        return
+    recovered = recover(listing.journals, scratch, provenance, folder.shards)
+    if listing.journals:  # a writer that has ended meanwhile
+        listing = list_shards(folder, slices)
+    good, bad = sort_shards(listing.shards, provenance)
+    left_out = [f"{short(path, folder.shards)}: {why}" for files in bad.values() for path, why in files]
+    left_out += [finding.message for finding in recovered.findings] + listing.wrong
+    if left_out:
+        say(f"features: left out: {examples(left_out)}")
+    files = [sql.exact(path) for path in (*good, *recovered.files)]
+    if not files:
+        _add(connection, "features", ARROW_SCHEMA.empty_table())
+        return
+    shards, bound = sql.render("merge/shards", files=sql.Parameter("files")), {"files": files}
+    extra = sql.one_row(connection, sql.render("query/repeated", shards=shards), bound)["extra"]
+    features = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=bool(extra))
+    connection.execute(features, bound)
+    more = f"; of clips with several rows one is taken, {extra:,} are left out" if extra else ""
+    say(f"features: {len(good):,} shards, not merged yet{more}")
+
+
+def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:
+    """How each clip was scored: the clip logs, and what stands in journals alone."""
+    types = {field.name: field.type for field in CLIP_LOG_SCHEMA}
+    tables, left_out = [CLIP_LOG_SCHEMA.empty_table()], []
+    for path in sorted(folder.clip_logs.glob("*/*.parquet")):
+        try:
+            tables.append(read_columns(path, types).cast(CLIP_LOG_SCHEMA))
+        except (OSError, DamagedError, ValueError) as error:
+            left_out.append(f"{short(path, folder.clip_logs)}: {show(str(error))}")
+    logged = pa.concat_tables(tables)
+    seen = set(zip(logged["writer"].to_pylist(), logged["clip_name"].to_pylist(), strict=True))
+    entries = []
+    for path in list_shards(folder, slices).journals:
+        try:
+            records, _ = read_checked(path)
+            found = [entry_from_json(record["log"]) for record in records if "log" in record]
+            found = [entry for entry in found if (entry["writer"], entry["clip_name"]) not in seen]
+            entries.append(pa.Table.from_pylist(found, schema=CLIP_LOG_SCHEMA))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+            left_out.append(f"{short(path, folder.shards)}: {show(repr(error))}")
+    if left_out:
+        say(f"clips: left out: {examples(left_out)}")
+    clips = pa.concat_tables([logged, *entries])
+    # Without the time zone, which is UTC: DuckDB shows Python none without a package for them.
+    at = clips.schema.get_field_index("finished_at")
+    return clips.set_column(at, "finished_at", clips["finished_at"].cast(pa.timestamp("us")))
+
+
+def check_statement(query: str) -> None:
+    """Make sure that a query is one statement that only reads.
+
+    The database refuses what would write; this says so before, and in one way for all kinds.
+
+    Raises
+    ------
+    UsageError
+        It is none, several, of another kind, or no SQL.
+    """
+    only = "one SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN; --unsafe takes everything"
+    try:
+        statements = duckdb.extract_statements(query)
+    except duckdb.Error as error:
+        raise explain(error) from None
+    if len(statements) != 1:
+        raise UsageError(f"{len(statements)} statements, expected one that reads", only)
+    kind = statements[0].type
+    if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+        raise UsageError(f"a statement that does not only read: {kind.name}", only)
+
+
+def explain(error: duckdb.Error) -> UsageError | UnavailableError:
+    """What DuckDB says, as one of our errors."""
+    if "pytz" in str(error):
+        return UsageError("a time with a time zone cannot be shown", "cast it: x::TIMESTAMP")
+    lines = [show(line) for line in str(error).splitlines() if line.strip()][:8]
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return UnavailableError(lines[0], "raise merge.memory, or choose a larger extract.scratch")
+    if isinstance(error, duckdb.PermissionException):
+        return UsageError(lines[0], "a query reads the run alone; --unsafe lets it read and write files")
+    return UsageError("\n".join(lines) or type(error).__name__, "tables: features, clips, failures, manifest")

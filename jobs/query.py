@@ -1,0 +1,203 @@
+"""Ad-hoc queries over a run, and their answers as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import duckdb
+from rich.cells import cell_len, set_cell_size
+
+from jobs.config import Config
+from jobs.database import check_statement, explain, open_run
+from jobs.errors import UsageError, show
+
+Row = tuple[Any, ...]
+
+_BATCH = 1_000
+_SHOWN_ROWS = 1_000
+_WIDEST_CELL = 48
+_GAP = "  "
+
+
+def run_query(
+    config: Config,
+    query: str,
+    write: Callable[[Sequence[str], Iterator[list[Row]]], None],
+    say: Callable[[str], None],
+    *,
+    unsafe: bool = False,
+) -> None:
+    """Run a query over the tables features, clips, failures and manifest of a run.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    query
+        DuckDB SQL.
+    write
+        Told the names of the columns, and gets the rows in batches.
+    say
+        Told where the rows come from, and what was left out.
+    unsafe
+        Whether the query may write, and read and write files.
+
+    Raises
+    ------
+    UsageError
+        The query is wrong, or does what it may not.
+    UnavailableError
+        It needs more memory than ``merge.memory`` and the scratch folder give.
+    """
+    try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the query is not UTF-8: {show(query)}") from None
+    if not unsafe:
+        check_statement(query)
+    with _interruptible(), open_run(config, say, unsafe=unsafe) as connection:
+        try:
+            result = _call(connection, connection.execute, query)
+            names = _unique([column[0] for column in result.description or ()])
+            write(names, _batches(connection) if names else iter(()))
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except duckdb.Error as error:
+            raise explain(error) from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C while the run is copied
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        number = names[: len(found)].count(name)
+        found.append(f"{name}_{number}" if number else name)
+    return found
+
+
+def _call(connection: duckdb.DuckDBPyConnection, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Let DuckDB work in a thread, and this one hear Ctrl-C: DuckDB looks for signals now and then only."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work, *arguments)
+        try:
+            return future.result()
+        except BaseException:
+            while not future.done():  # an interrupt before the query has begun is forgotten
+                connection.interrupt()
+                wait([future], timeout=0.1)
+            raise
+
+
+def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Row]]:
+    while True:
+        try:
+            rows = _call(connection, connection.fetchmany, _BATCH)
+        except (ValueError, OverflowError) as error:  # a date that Python does not have
+            raise UsageError(f"a value cannot be shown: {show(str(error))}", "cast it: x::VARCHAR") from None
+        if not rows:
+            return
+        yield rows
+
+
+def write_csv(file: TextIO, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
+    """Write all rows as CSV: NaN as ``nan``, NULL as nothing."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    for rows in batches:
+        writer.writerows(rows)
+
+
+def write_json(file: TextIO, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
+    """Write all rows as a list of objects, one a line; NaN, infinity and NULL are null."""
+    separator = "[\n"
+    for rows in batches:
+        for row in rows:
+            record = {name: _plain(value) for name, value in zip(names, row, strict=True)}
+            file.write(separator + json.dumps(record, ensure_ascii=False, allow_nan=False, default=str))
+            separator = ",\n"
+    file.write("[]\n" if separator.startswith("[") else "\n]\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    return value
+
+
+def write_table(file: TextIO, width: int, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
+    """Write the first rows aligned, as many columns as fit.
+
+    Parameters
+    ----------
+    file
+        Where to write.
+    width
+        Of the terminal, in columns.
+    names, batches
+        As `run_query` gives them.
+    """
+    if not names:
+        return
+    if names == ["explain_key", "explain_value"]:
+        for rows in batches:
+            file.writelines(show(line) + "\n" for _, plan in rows for line in plan.splitlines())
+        return
+    rows, more = _first(batches)
+    texts = [[show(name) for name in names], *([_text(value) for value in row] for row in rows)]
+    sizes = [min(_WIDEST_CELL, max(map(cell_len, column))) for column in zip(*texts, strict=True)]
+    sizes[0] = min(sizes[0], width)
+    shown, used = 0, -len(_GAP)
+    while shown < len(sizes) and used + len(_GAP) + sizes[shown] <= width:
+        used += len(_GAP) + sizes[shown]
+        shown += 1
+    numbers = [any(isinstance(row[i], int | float) for row in rows) for i in range(shown)]
+    for line in texts:
+        cells = [_fit(text, size, right) for text, size, right in zip(line, sizes, numbers, strict=False)]
+        file.write(_GAP.join(cells).rstrip() + "\n")
+    left = [f"{shown} of {len(names)} columns"] if shown < len(names) else []
+    left += [f"the first {len(rows):,} rows"] if more else []
+    count = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
+    file.write(f"({', '.join(left)}: --csv and --json have all)\n" if left else f"({count})\n")
+
+
+def _first(batches: Iterator[list[Row]]) -> tuple[list[Row], bool]:
+    rows: list[Row] = []
+    for batch in batches:
+        if len(rows) == _SHOWN_ROWS:
+            return rows, True
+        rows += batch
+    return rows, False
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else f"{value:.10g}"
+    return show(str(value))
+
+
+def _fit(text: str, size: int, right: bool) -> str:
+    length = cell_len(text)
+    if length > size:
+        return set_cell_size(text, size - 1) + "…"
+    return " " * (size - length) + text if right else set_cell_size(text, size)

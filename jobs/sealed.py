@@ -1,0 +1,150 @@
+"""Parquet files that state the digest of their own bytes: a bit that flips anywhere is found.
+
+Parquet's page checksums leave the footer out, and DuckDB does not verify them: of random bit flips
+in a shard about half came out as other rows. So the footer of each file has 64 digits under
+`SEAL_KEY`, the SHA-256 of the whole file with zeros in their place. Other readers see one more key
+in the metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import show
+
+SEAL_KEY = b"vmafarm.sha256"
+_DIGITS = 64
+_BLANK = b"0" * _DIGITS
+_MARK = SEAL_KEY + b"\x18" + bytes([_DIGITS])
+"""As the footer (Thrift, compact protocol) has it: the key, then a string of 64 bytes."""
+
+
+class DamagedError(Exception):
+    """A file is not as its writer left it; the message says how that shows."""
+
+
+def write_sealed(table: pa.Table, file: BinaryIO, **options: Any) -> None:
+    """Write a table as Parquet with its seal, and without statistics on floats.
+
+    Parameters
+    ----------
+    table
+        What to write; it is held in memory twice.
+    file
+        Open for writing, empty.
+    **options
+        Of pyarrow's writer, before ours.
+    """
+    # Row-group minima and maxima of floats leave NaN out, and readers that trust them lose it.
+    counted = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+    sink = pa.BufferOutputStream()
+    metadata = {key: text for key, text in (table.schema.metadata or {}).items() if key != SEAL_KEY}
+    table = table.replace_schema_metadata(metadata)  # without the seal of the file it was read from
+    options = {"compression": "zstd", "write_statistics": counted} | options
+    with pq.ParquetWriter(sink, table.schema, **options) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({SEAL_KEY: _BLANK})
+    content = bytearray(sink.getvalue())
+    at = _find(content)
+    content[at : at + _DIGITS] = _digest(content, at)
+    file.write(content)
+
+
+def is_sealed(content: bytes) -> bool:
+    """Whether these bytes state a digest at all.
+
+    Raises
+    ------
+    DamagedError
+        They state another one than their own.
+    """
+    at = _find(content)
+    if at < 0:
+        return False
+    if content[at : at + _DIGITS] != _digest(content, at):
+        raise DamagedError(f"cut or damaged ({len(content):,} bytes): not the bytes that its writer sealed")
+    return True
+
+
+@contextmanager
+def open_sealed(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file whose bytes are those that its writer sealed; nothing else is even parsed.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    DamagedError
+        It is cut, changed, or was written by something else.
+    """
+    content = path.read_bytes()
+    if not is_sealed(content):
+        raise DamagedError(describe_unsealed(content))
+    with explained(content), pq.ParquetFile(pa.BufferReader(content)) as file:
+        yield file
+
+
+@contextmanager
+def explained(content: bytes) -> Iterator[None]:
+    """Turn whatever pyarrow raises on these bytes into a DamagedError."""
+    if not content:
+        raise DamagedError("empty (0 bytes)")
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = show(str(error).strip().partition("\n")[0])
+        raise DamagedError(f"cut or damaged ({len(content):,} bytes): {why}") from None
+
+
+def describe_unsealed(content: bytes) -> str:
+    """Say what is wrong with bytes that state no digest."""
+    if not content:
+        return "empty (0 bytes)"
+    if content[:4] != b"PAR1" or content[-4:] != b"PAR1":
+        return f"cut or damaged ({len(content):,} bytes): a Parquet file begins and ends with PAR1"
+    return f"no digest of its {len(content):,} bytes in its footer: not written by vmafarm, or changed since"
+
+
+def read_columns(path: Path, schema: Mapping[str, pa.DataType]) -> pa.Table:
+    """Read columns of a sealed file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    schema
+        Names of the columns, and the type that each must have.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    DamagedError
+        It is not as its writer left it, or a column is not there or of another type.
+    """
+    with open_sealed(path) as file:
+        found = file.schema_arrow
+        for name, kind in schema.items():
+            if found.names.count(name) != 1 or found.field(name).type != kind:
+                raise DamagedError(f"no column {name} of type {kind}")
+        return file.read(columns=list(schema), use_threads=False)
+
+
+def _find(content: bytes | bytearray) -> int:
+    at = content.rfind(_MARK)
+    return -1 if at < 0 or at + len(_MARK) + _DIGITS > len(content) else at + len(_MARK)
+
+
+def _digest(content: bytes | bytearray, at: int) -> bytes:
+    view = memoryview(content)
+    digest = hashlib.sha256(view[:at])
+    digest.update(_BLANK)
+    digest.update(view[at + _DIGITS :])
+    return digest.hexdigest().encode()

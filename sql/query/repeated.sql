@@ -1,0 +1,3 @@
+{#- Rows beyond the first of their clips. #}
+SELECT count(*) - count(DISTINCT clip_name) AS extra
+FROM {{ shards }}

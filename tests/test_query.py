@@ -1,0 +1,375 @@
+"""vmafarm sql: any query over a run, none that writes, reaches a file or hangs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import duckdb
+import pytest
+from command import vmafarm
+from merge_helpers import NAN, Run, make_row, plan_run
+
+from jobs import sql
+from jobs.config import frozen, to_toml
+from jobs.database import open_run
+from jobs.errors import UnavailableError, UsageError
+from jobs.merge import merge
+from jobs.query import run_query, write_csv, write_json, write_table
+from jobs.shard import ShardWriter
+
+CLIPS = ["a.mp4", "b'; DROP TABLE features; --.mp4", "c\n\x1b[31m{{ 7*7 }}.mp4", "d.mp4"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Four clips: two with rows, one of them NaN in one column, one that failed."""
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    run.shard([make_row(CLIPS[0]), make_row(CLIPS[2], cambi_mean=NAN, cambi_std=NAN)])
+    run.fail(CLIPS[1])
+    return run
+
+
+def ask(run: Run, query: str, **options) -> tuple[list[tuple], list[str]]:
+    """Rows, and what was said of where they come from."""
+    found: list[tuple] = []
+    said: list[str] = []
+    run_query(run.config, query, lambda _, batches: found.extend(chain(*batches)), said.append, **options)
+    return found, said
+
+
+def refuse(run: Run, query: str, kind: type[Exception] = UsageError) -> str:
+    with pytest.raises(kind) as caught:
+        ask(run, query)
+    return str(caught.value)
+
+
+# What it reads
+
+
+def test_a_run_that_is_not_merged_is_read_from_its_shards(run):
+    found, said = ask(run, "SELECT clip_name, isnan(cambi_mean) FROM features ORDER BY ALL")
+    assert found == [(CLIPS[0], False), (CLIPS[2], True)]
+    assert said == ["features: 1 shards, not merged yet"]
+
+
+def test_nan_is_found_among_numbers_whatever_the_statistics_say(run):
+    run.shard([make_row(CLIPS[3], cambi_mean=NAN, cambi_std=NAN), make_row(CLIPS[1])],
+              writer="v", write_statistics=True)  # fmt: skip
+    assert ask(run, "SELECT count(*) FROM features WHERE isnan(cambi_mean)")[0] == [(2,)]
+
+
+def test_a_merged_run_is_read_from_its_table(run):
+    run.shard([make_row(CLIPS[1]), make_row(CLIPS[3])], writer="v")
+    merge(run.folder, run.config)
+    for path in run.folder.shards.glob("*/*"):
+        path.unlink()
+    found, said = ask(run, "SELECT clip_name FROM features")
+    assert [name for (name,) in found] == sorted(CLIPS, key=str.encode)
+    assert said == [f"features: the final table, {run.folder.table}"]
+
+
+def test_the_tables_have_the_columns_that_their_files_have(run):
+    counts = {
+        name: len(ask(run, f"DESCRIBE {name}")[0]) for name in ("features", "clips", "failures", "manifest")
+    }
+    assert counts == {"features": 48, "clips": 14, "failures": 9, "manifest": 4}
+    assert ask(run, "SELECT DISTINCT clip_name, failure FROM failures")[0] == [(CLIPS[1], "decode_error")]
+    assert ask(run, "SELECT count(*) FROM manifest ANTI JOIN features USING (clip_name)")[0] == [(2,)]
+
+
+def test_rows_of_journals_count_and_so_do_their_entries_of_the_clip_log(run):
+    from test_shard import make_entry
+
+    done = ShardWriter(run.folder, 0, "whole", run.provenance, 100)
+    done.append(make_row(CLIPS[1]), make_entry(CLIPS[1]) | {"writer": "whole"})
+    done.close()
+    killed = ShardWriter(run.folder, 0, "killed", run.provenance, 100)
+    killed.append(make_row(CLIPS[3]), make_entry(CLIPS[3]) | {"writer": "killed"})
+    assert ask(run, "SELECT count(*) FROM features")[0] == [(4,)]
+    found, _ = ask(run, "SELECT clip_name, writer FROM clips ORDER BY ALL")
+    assert found == [(CLIPS[1], "whole"), (CLIPS[3], "killed")]
+    assert ask(run, "SELECT DISTINCT finished_at FROM clips")[0] == [
+        (make_entry("x")["finished_at"].replace(tzinfo=None),)
+    ]
+
+
+def test_damaged_files_are_left_out_and_told(run):
+    path = run.shard([make_row(CLIPS[3])], writer="v")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    run.clip_log(CLIPS[:1], 1).write_bytes(b"PAR1")
+    (run.folder.failures / "z.jsonl").write_text('{"clip": 1}\n')
+    found, said = ask(run, "SELECT count(*) FROM features")
+    assert found == [(2,)]
+    text = "\n".join(said)
+    for part in ("left out: slice-00000/v.parquet: cut or damaged", "clips: left out", "failures: 1 records"):
+        assert part in text
+
+
+def test_a_clip_with_several_rows_is_there_once_and_that_is_told(run):
+    run.shard([make_row(CLIPS[0], vmaf_mean=1.0)], writer="v")
+    found, said = ask(run, "SELECT count(*) FROM features WHERE clip_name = 'a.mp4'")
+    assert found == [(1,)]
+    assert "of clips with several rows one is taken, 1 are left out" in said[0]
+
+
+def test_a_run_without_rows_has_empty_tables(tmp_path):
+    run = plan_run(tmp_path / "runs", CLIPS)
+    run.folder.provenance.unlink()
+    for name in ("features", "clips", "failures"):
+        assert ask(run, f"FROM {name}")[0] == []
+
+
+def test_a_run_that_is_not_planned_is_wrong_use(run):
+    run.folder.manifest.unlink()
+    assert "is not planned" in refuse(run, "SELECT 1")
+
+
+# What it refuses
+
+READS = ["read_csv", "read_parquet", "read_text", "read_blob", "glob", "read_json", "parquet_schema"]
+
+
+def forbidden(folder: Path) -> dict[str, str]:
+    """Statements that a query must not be, each by its kind."""
+    return {
+        "COPY": f"COPY features TO '{folder}/out.csv'",
+        "EXPORT": f"EXPORT DATABASE '{folder}/out'",
+        "ATTACH": f"ATTACH '{folder}/out.duckdb' AS other",
+        "LOAD": "INSTALL httpfs",
+        "SET": "SET memory_limit = '900GB'",
+        "PRAGMA": "PRAGMA enable_profiling",
+        "INSERT": "INSERT INTO features SELECT * FROM features",
+        "CREATE": "CREATE TABLE other AS SELECT 1",
+        "UPDATE": "UPDATE features SET mos = 5",
+        "DELETE": "DELETE FROM features",
+        "DROP": "DROP TABLE features",
+        "ALTER": "ALTER TABLE features DROP COLUMN mos",
+        "CALL": "CHECKPOINT",
+        "DETACH": "DETACH other",
+        "TRANSACTION": "BEGIN",
+    }
+
+
+@pytest.mark.parametrize("kind", forbidden(Path("x")))
+def test_a_statement_that_does_more_than_read_is_one_clear_message(run, tmp_path, kind):
+    before = sorted(tmp_path.rglob("*"))
+    said = refuse(run, forbidden(tmp_path)[kind])
+    assert said.startswith(f"a statement that does not only read: {kind}\n")
+    assert "--unsafe" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", sorted(forbidden(Path("x")).keys() - {"CALL", "TRANSACTION"}))
+def test_the_database_itself_refuses_it_too(run, tmp_path, kind):
+    with open_run(run.config, lambda _: None) as connection:
+        with pytest.raises(duckdb.Error):
+            connection.execute(forbidden(tmp_path)[kind])
+        connection.execute("SELECT * FROM features").fetchall()
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("reader", READS)
+def test_no_other_file_is_read(run, tmp_path, reader):
+    (tmp_path / "secret").write_text("a,b\n1,2\n")
+    for query in (
+        f"FROM {reader}('{tmp_path}/secret')",
+        f"EXPLAIN ANALYZE FROM {reader}('{tmp_path}/secret')",
+    ):
+        said = refuse(run, query)
+        assert "Permission Error" in said
+        assert "a query reads the run alone; --unsafe" in said
+    refuse(run, f"FROM '{tmp_path}/secret'")
+    refuse(run, f"FROM query('FROM read_text(''{tmp_path}/secret'')')")
+    refuse(run, f"EXPLAIN ANALYZE COPY features TO '{tmp_path}/out'")
+
+
+def test_no_variable_of_python_is_named(run):
+    config = [1]  # noqa: F841 - what a query must not see
+    assert "does not exist" in refuse(run, "FROM config")
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", "0 statements"),
+        ("-- nothing", "0 statements"),
+        ("SELECT 1; SELECT 2", "2 statements"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT nothing FROM features", "nothing"),
+        ("FROM \x1b[31m", ""),
+        (os.fsdecode(b"SELECT '\xff'"), r"SELECT '\xff'"),
+        ("SELECT INTERVAL '9000000 years'", "cast it: x::VARCHAR"),
+        ("SELECT now()", "cast it: x::TIMESTAMP"),
+        ("SELECT error('told')", "told"),
+    ],
+)
+def test_a_wrong_query_is_one_message(run, query, told):
+    said = refuse(run, query)
+    assert told in said
+    assert all(line.isprintable() for line in said.splitlines())
+
+
+def test_a_query_that_needs_too_much_memory_is_told(run):
+    merge_section = run.config.merge.model_copy(update={"memory": "60MB"})
+    config = run.config.model_copy(update={"merge": merge_section})
+    with pytest.raises(UnavailableError, match="memory"):
+        run_query(config, "SELECT list(range) FROM range(100000000)", lambda _, b: list(b), lambda _: None)
+
+
+def test_what_does_not_fit_into_memory_spills_although_no_file_can_be_used(run):
+    merge_section = run.config.merge.model_copy(update={"memory": "60MB"})
+    config = run.config.model_copy(update={"merge": merge_section})
+    query = "SELECT count(*) FROM (SELECT hash(i) h, md5(i::VARCHAR) FROM range(1000000) t(i) ORDER BY h)"
+    found: list = []
+    run_query(config, query, lambda _, batches: found.extend(batches), lambda _: None)
+    assert found == [[(1_000_000,)]]
+
+
+def test_unsafe_may_write_into_the_copy_and_use_files(run, tmp_path):
+    query = f"CREATE TABLE mine AS SELECT clip_name FROM features; COPY mine TO '{tmp_path}/out.csv'"
+    ask(run, query, unsafe=True)
+    assert (tmp_path / "out.csv").read_text().startswith("clip_name\n")
+    ask(run, "DELETE FROM features", unsafe=True)
+    assert ask(run, "SELECT count(*) FROM features")[0] == [(2,)]
+
+
+def test_nothing_of_a_query_stays_behind(run, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    ask(run, "FROM features")
+    refuse(run, "FROM nothing")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# Answers
+
+
+def written(write, names: list[str], *rows: tuple, **options) -> str:
+    file = io.StringIO()
+    write(file, *options.values(), names, iter([list(rows)] if rows else []))
+    return file.getvalue()
+
+
+def test_a_table_is_aligned_cut_to_the_terminal_and_shows_names_escaped():
+    text = written(write_table, ["name", "vmaf", "n"], (CLIPS[2], 97.5, 3), ("映像.mp4", NAN, None), width=44)
+    lines = [
+        ["name".ljust(24), "vmaf", "   n"],
+        [r"c\n\x1b[31m{{ 7*7 }}.mp4".ljust(24), "97.5", "   3"],
+        ["映像.mp4" + " " * 16, " NaN", "NULL"],  # these two are two columns wide
+    ]
+    assert text == "".join("  ".join(line) + "\n" for line in lines) + "(2 rows)\n"
+
+
+def test_columns_that_do_not_fit_are_counted():
+    names = [f"column_{i}" for i in range(10)]
+    text = written(write_table, names, tuple(range(10)), width=40)
+    assert all(len(line) <= 60 for line in text.splitlines())
+    assert all(len(line) <= 40 for line in text.splitlines()[:-1])
+    assert text.endswith("(4 of 10 columns: --csv and --json have all)\n")
+
+
+def test_a_long_answer_is_cut_and_says_so():
+    def batches() -> Iterator[list[tuple]]:
+        while True:
+            yield [(i,) for i in range(1000)]
+
+    file = io.StringIO()
+    write_table(file, 80, ["i"], batches())
+    assert file.getvalue().endswith("999\n(the first 1,000 rows: --csv and --json have all)\n")
+
+
+def test_json_and_csv_have_every_value_and_the_names_as_they_are(run):
+    query = "SELECT clip_name, cambi_mean, NULL AS gone, [1.5, 'nan'::DOUBLE] AS list, 1 a, 2 a FROM features"
+    files = {}
+    for write in (write_json, write_csv):
+        file = io.StringIO()
+        run_query(run.config, query, lambda names, rows, w=write, f=file: w(f, names, rows), lambda _: None)
+        files[write] = file.getvalue()
+    first, second = sorted(json.loads(files[write_json]), key=lambda row: row["clip_name"])
+    assert first["cambi_mean"] == make_row(CLIPS[0])["cambi_mean"]
+    assert second == {
+        "clip_name": CLIPS[2], "cambi_mean": None, "gone": None, "list": [1.5, None], "a": 1, "a_1": 2
+    }  # fmt: skip
+    header, *rows = csv.reader(io.StringIO(files[write_csv]))
+    assert header == ["clip_name", "cambi_mean", "gone", "list", "a", "a_1"]
+    assert {row[0]: (row[1], row[2]) for row in rows} == {
+        CLIPS[0]: (repr(make_row(CLIPS[0])["cambi_mean"]), ""), CLIPS[2]: ("nan", ""),
+    }  # fmt: skip
+
+
+def test_an_empty_answer_is_an_empty_list():
+    assert json.loads(written(write_json, ["a"])) == []
+    assert written(write_csv, ["a"]) == "a\n"
+    assert written(write_table, ["a"], width=80) == "a\n(0 rows)\n"
+
+
+def test_a_plan_of_a_query_is_shown_as_it_is(run):
+    file = io.StringIO()
+    run_query(run.config, "EXPLAIN FROM features", lambda names, rows: write_table(file, 80, names, rows),
+              lambda _: None)  # fmt: skip
+    assert len(file.getvalue().splitlines()) > 3
+    assert "features" in file.getvalue()
+
+
+# The command
+
+
+def freeze(run: Run) -> None:
+    values = frozen(run.config) | {"plan.limit": 0, "plan.manifest": run.provenance.manifest}
+    run.folder.config.write_text(to_toml(values))
+
+
+def command(run: Run, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    root = run.folder.root
+    freeze(run)
+    return vmafarm(
+        "sql", "--run", "demo", "--set", f"run.root={root}", *words, cwd=root.parent, status=status
+    )
+
+
+def test_the_command_prints_the_answer_and_says_on_stderr_where_it_comes_from(run):
+    done = command(run, "SELECT clip_name FROM features WHERE clip_name < 'b'", "--csv")
+    assert done.stdout == "clip_name\na.mp4\n"
+    assert done.stderr == "features: 1 shards, not merged yet\n"
+    refused = command(run, "DROP TABLE features", status=2)
+    assert refused.stderr.startswith("error: a statement that does not only read: DROP\n  ")
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        "SELECT count(*) FROM range(100000000000) a, range(100000) b",
+        "SELECT a.range FROM range(100000000000) a, range(100000) b WHERE a.range + b.range < 0",
+    ],
+)
+def test_a_query_that_never_ends_ends_with_ctrl_c(run, tmp_path, endless):
+    freeze(run)
+    words = [sys.executable, "-m", "jobs", "sql", "--run", "demo", "--set", f"run.root={run.folder.root}"]
+    with subprocess.Popen([*words, endless], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "not merged yet" in process.stderr.readline()
+        time.sleep(1)  # else it is not DuckDB that is interrupted
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (1, "stopped\n")
+    assert not list(tmp_path.glob("vmafarm-*"))
+
+
+def test_every_template_for_queries_is_used():
+    used = re.findall(r'"query/(\w+)"', (Path(sql.__file__).parent / "database.py").read_text())
+    assert set(used) == {path.stem for path in (sql.sql_folder() / "query").glob("*.sql")}
