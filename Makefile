@@ -2,20 +2,21 @@
 #   CONFIG=file.toml       the configuration
 #   CLIPS=dir SCORES=file  the corpus
 #   SLICE=12               a slice, for logs
+#   N=1000 WRITERS=200     kills and runs with two writers, for crash; SEED=1, CASE=... repeat
 #   ARGS="..."             passed on to the verb
 #   PYTHON=python3.12      the interpreter of the virtual environment
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export CONFIG CLIPS SCORES SLICE
+export CONFIG CLIPS SCORES SLICE CASE
 
 # Values reach the verbs through the environment: names may hold spaces and quotes.
 OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan doctor image submit retry status logs cancel merge config demo test test-full test-cluster coverage lint types lock clean
+.PHONY: help setup run plan doctor image submit retry status logs cancel merge config demo test test-full crash test-cluster coverage lint types lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -80,6 +81,11 @@ test: $(VENV)/.setup-dev ## the tests
 
 test-full: $(VENV)/.setup-dev ## the slow rest: whole clips, all extractors
 	@$(PYTEST) -n 2 --dist loadfile -m full $(ARGS)
+
+# N: kills, and a quarter as many failing calls; WRITERS: runs with two writers; CASE: one again, as printed.
+crash: $(VENV)/.setup-dev ## kill runs N times, WRITERS times with two writers; nothing may be lost
+	@cd tests && "$(CURDIR)/$(BIN)/python" -m crash --kills $(or $(N),0) --writers $(or $(WRITERS),0) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
 
 test-cluster: $(VENV)/.setup-dev ## against a real SLURM and Apptainer; see tests/cluster/README.md
 	@test -n "$$SLURM_CONF" && test -n "$$VMAFARM_IMAGES" || \

@@ -52,6 +52,11 @@ def _explained(path: Path) -> Iterator[None]:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
+    with _explained(folder):
+        _sync_names(folder)
+
+
+def _sync_names(folder: Path) -> None:
     descriptor = system.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         system.fsync(descriptor)
@@ -69,13 +74,13 @@ def make_folder(folder: Path) -> None:
         # Whoever made this one may have been killed before its name was durable. Those above it
         # were made by the same rule: each was durable before the next one was made in it.
         if _may_be_ours(folder):
-            sync_folder(folder.absolute().parent)
+            _sync_names(folder.absolute().parent)
         for path in reversed(missing):
             with suppress(FileExistsError):  # another process was faster
                 system.mkdir(path)
             if not path.is_dir():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-            sync_folder(path.parent)
+            _sync_names(path.parent)
 
 
 def _may_be_ours(folder: Path) -> bool:
@@ -102,7 +107,7 @@ class Draft(io.RawIOBase):
             f".{destination.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
         )
         self._waiting = bytearray()
-        self._published = False
+        self._synced = self._published = False
         with _explained(destination):
             self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
@@ -113,6 +118,7 @@ class Draft(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Take some bytes; in the file after `sync`."""
         self._waiting += data
+        self._synced = False
         if len(self._waiting) >= self._AT_ONCE:
             self._write_out()
         return memoryview(data).nbytes
@@ -124,9 +130,12 @@ class Draft(io.RawIOBase):
 
     def sync(self) -> None:
         """Have all bytes on disk, so that others may read them under `path`."""
+        if self._synced:
+            return
         self._write_out()
         with _explained(self._destination):
             system.fsync(self._descriptor)
+        self._synced = True
 
     def publish(self) -> None:
         """Put the file in place, with all bytes that were written."""
@@ -134,7 +143,7 @@ class Draft(io.RawIOBase):
         with _explained(self._destination):
             system.replace(self.path, self._destination)
             self._published = True
-            sync_folder(self._destination.parent)
+            _sync_names(self._destination.parent)
 
     def publish_first(self) -> None:
         """Put the file in place unless there is one; raises FileExistsError then."""
@@ -152,7 +161,7 @@ class Draft(io.RawIOBase):
                 self._published = True
             finally:
                 # Also what another process has just put there is to be built upon.
-                sync_folder(self._destination.parent)
+                _sync_names(self._destination.parent)
 
     def close(self) -> None:
         """Close the file, and remove it unless it was published; safe to call twice."""
@@ -225,7 +234,7 @@ def publish(temporary: Path, path: Path) -> None:
         finally:
             os.close(descriptor)
         system.replace(temporary, path)
-        sync_folder(path.parent)
+        _sync_names(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -252,7 +261,7 @@ class Appender:
             self._file = system.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             self._length = os.fstat(self._file).st_size
             if durable:
-                sync_folder(path.parent)
+                _sync_names(path.parent)
 
     def append(self, record: bytes) -> None:
         """Append one record (with its line end)."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.durable import create_text, sync_folder
+from jobs.durable import create_text
 from jobs.errors import UsageError, show
 from jobs.schema import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
 
@@ -120,6 +120,9 @@ def read_frozen(path: Path) -> Provenance | None:
 def freeze(path: Path, provenance: Provenance) -> None:
     """Write down what determines the values of a run, or check that it is still the same.
 
+    What another element has just written is durable before a row is built on it: the folder beside
+    it, in which rows lie, is made by `jobs.durable.make_folder`, which syncs their common folder.
+
     Raises
     ------
     UsageError
@@ -130,9 +133,6 @@ def freeze(path: Path, provenance: Provenance) -> None:
         with suppress(FileExistsError):  # another element was faster, perhaps with another engine
             create_text(path, provenance.as_json() + "\n")
         frozen = read_frozen(path)
-    else:
-        # Rows are built on what is found, and who wrote it may have been killed before it was durable.
-        sync_folder(path.parent)
     if frozen != provenance:
         assert frozen is not None
         raise UsageError(

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jobs.config import Config
 from jobs.demo import make_demo
+from jobs.durable import sync_folder
 from jobs.element import ElementResult, find_todo
 from jobs.engines import find_ffmpeg
 from jobs.errors import IncompleteError, VmafarmError
@@ -46,6 +47,8 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
     config = with_frozen(config)
     extracted = _extract(config, planned.manifest, console)
     if not extracted and _is_merged(config):
+        # The merge that was killed after its last step had not made its names durable.
+        sync_folder(config.folder.root)
         _say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
         return
     say_merged(merge(config.folder, config, allow_missing=allow_missing), console)
