@@ -31,7 +31,8 @@ ABANDONED_SECONDS = 3600.0
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Tell an error of the system as one of ours that names the file and says what to do."""
     try:
         yield
     except OSError as error:
@@ -52,7 +53,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
-    with _explained(folder):
+    with explained(folder):
         _sync_names(folder)
 
 
@@ -66,7 +67,7 @@ def _sync_names(folder: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """Create a folder with its parents, each name durable; also the name of one that was there."""
-    with _explained(folder):
+    with explained(folder):
         missing = []
         while not folder.is_dir():
             missing.append(folder)
@@ -108,7 +109,7 @@ class Draft(io.RawIOBase):
         )
         self._waiting = bytearray()
         self._synced = self._published = False
-        with _explained(destination):
+        with explained(destination):
             self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
     def writable(self) -> bool:
@@ -124,7 +125,7 @@ class Draft(io.RawIOBase):
         return memoryview(data).nbytes
 
     def _write_out(self) -> None:
-        with _explained(self._destination):
+        with explained(self._destination):
             _write_all(self._descriptor, self._waiting)
         self._waiting = bytearray()
 
@@ -133,14 +134,14 @@ class Draft(io.RawIOBase):
         if self._synced:
             return
         self._write_out()
-        with _explained(self._destination):
+        with explained(self._destination):
             system.fsync(self._descriptor)
         self._synced = True
 
     def publish(self) -> None:
         """Put the file in place, with all bytes that were written."""
         self.sync()
-        with _explained(self._destination):
+        with explained(self._destination):
             system.replace(self.path, self._destination)
             self._published = True
             _sync_names(self._destination.parent)
@@ -148,7 +149,7 @@ class Draft(io.RawIOBase):
     def publish_first(self) -> None:
         """Put the file in place unless there is one; raises FileExistsError then."""
         self.sync()
-        with _explained(self._destination):
+        with explained(self._destination):
             try:
                 system.link(self.path, self._destination)
             except OSError as error:
@@ -221,13 +222,13 @@ def reserve(path: Path) -> None:
     Of two processes one gets the name. It is not yet durable: nothing depends on it before a file
     beside it is written, which makes both names durable.
     """
-    with _explained(path):
+    with explained(path):
         os.close(system.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
 
 def publish(temporary: Path, path: Path) -> None:
     """Rename a finished file, written by somebody else beside `path`, into place durably."""
-    with _explained(path):
+    with explained(path):
         descriptor = system.open(temporary, os.O_RDONLY)
         try:
             system.fsync(descriptor)
@@ -242,7 +243,7 @@ def remove(path: Path) -> None:
 
     A power loss may bring it back.
     """
-    with _explained(path), suppress(FileNotFoundError):
+    with explained(path), suppress(FileNotFoundError):
         system.unlink(path)
 
 
@@ -257,7 +258,7 @@ class Appender:
         self.path = path
         self._durable = durable
         self._stump = False
-        with _explained(path):
+        with explained(path):
             self._file = system.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             self._length = os.fstat(self._file).st_size
             if durable:
@@ -265,7 +266,7 @@ class Appender:
 
     def append(self, record: bytes) -> None:
         """Append one record (with its line end)."""
-        with _explained(self.path):
+        with explained(self.path):
             if self._stump:
                 self._cut()
             try:

@@ -13,7 +13,7 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
-from jobs.durable import make_folder
+from jobs.durable import explained, make_folder
 from jobs.element import ElementResult, ElementSpec, run_element
 from jobs.errors import UnavailableError, show
 from jobs.work import visible_gpus
@@ -51,11 +51,12 @@ def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) 
     """
     logs = config.folder.logs
     make_folder(logs)
-    logs.chmod(0o700)  # submitit's pickles lie here
+    with explained(logs):
+        logs.chmod(0o700)  # submitit's pickles lie here
     groups = _groups(config, slices)
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
-    with _interrupts_ignored():
+    with explained(logs), _interrupts_ignored():
         jobs = [executor.submit(run_element, spec) for spec in groups]
     try:
         while not all(job.done() for job in jobs):

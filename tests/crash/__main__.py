@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from crash import cases, mutants, tree, two_writers
-from crash.cases import ERRORS, KINDS, Case, Result, run_all, run_case
+from crash.cases import KINDS, Case, Result, run_all, run_case
 
 KILLS_IN_A_TREE = 4
 SHARE_OF_TREES = 0.2

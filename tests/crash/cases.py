@@ -6,6 +6,7 @@ A case is written ``kind:boundary:seed``; the same text is the same case again.
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -254,7 +255,7 @@ def choose(cases: dict[str, list[Case]], kills: int, errors: int, seed: int) -> 
         for pool, share in zip(pools, _shares([len(pool) for pool in pools], count), strict=True):
             # One from each of `share` stretches of equal length.
             edges = [len(pool) * i // share for i in range(share + 1)] if share else []
-            chosen += [pool[generator.randrange(a, b)] for a, b in zip(edges, edges[1:], strict=False)]
+            chosen += [pool[generator.randrange(a, b)] for a, b in itertools.pairwise(edges)]
     return chosen
 
 

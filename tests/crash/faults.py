@@ -138,8 +138,7 @@ class FaultySystem(System):
             return super().write(descriptor, data)
         number = self._before("write", descriptor=descriptor, data=data, path=path)
         with self._noted(number):
-            written = super().write(descriptor, data)
-        return written
+            return super().write(descriptor, data)
 
     def fsync(self, descriptor: int) -> None:
         path = self._path(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -94,10 +95,8 @@ def run_tree(template: Template, seed: int, kills: int = 4) -> Result:
             at = chance.choice([-1, boundaries(work / "state") + chance.randrange(template.total // 2)])
             process = start(work, _faults(work, at))
             moment = chance.uniform(0, template.seconds)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(moment if at < 0 else 60)
-            except subprocess.TimeoutExpired:
-                pass
             _end(process)
             result.kills += process.returncode == -signal.SIGKILL
             if "Traceback" in said(work):

@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -264,8 +264,6 @@ def fork(work: Callable[[], object], place: Place, faults: Faults | None = None)
 def wait(pid: int, place: Place) -> Ended:
     """Wait for a child of `fork`; no process of its group is left then."""
     _, status = os.waitpid(pid, 0)
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return Ended(os.waitstatus_to_exitcode(status), (place.folder / "said").read_text(errors="replace"))

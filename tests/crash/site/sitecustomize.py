@@ -1,4 +1,4 @@
-"""Read by every Python process that finds this folder in PYTHONPATH: installs the faults that are asked for."""
+"""Read by every Python process that finds this folder in PYTHONPATH: installs the faults asked for."""
 
 import os
 
