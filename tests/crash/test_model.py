@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import merge_helpers
+import pytest
 from crash import power
 from crash.faults import CrashError, Faults, FaultySystem, boundaries
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from jobs import durable
 from jobs.merge import merge
-from jobs.merge.journals import recover
 from jobs.shard import ShardWriter, read_done
 from jobs.system import System
 
 CLIPS = [f"c{i}" for i in range(12)]
-WRITERS = st.integers(0, 2)
+ROWS = {clip: merge_helpers.make_row(clip) for clip in CLIPS}
+CRASH = st.none() | st.none() | st.integers(0, 30)
 
 
 class Shards(RuleBasedStateMachine):
@@ -42,7 +43,7 @@ class Shards(RuleBasedStateMachine):
         self.tried: set[str] = set()
         self.writers: dict[int, ShardWriter] = {}
         self.systems: dict[int, FaultySystem] = {}
-        self.names = 0
+        self.names = self.asked = 0
 
     def teardown(self) -> None:
         durable.system = System()
@@ -52,11 +53,10 @@ class Shards(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     @precondition(lambda self: len(self.writers) < 3)
-    @rule(number=WRITERS, flush_every=st.integers(1, 4), crash=st.none() | st.integers(0, 12))
-    def resume(self, number: int, flush_every: int, crash: int | None) -> None:
+    @rule(flush_every=st.integers(1, 4), crash=CRASH)
+    def resume(self, flush_every: int, crash: int | None) -> None:
         """A writer begins, the first one of the slice or one more."""
-        if number in self.writers:
-            return
+        number = min({0, 1, 2} - self.writers.keys())
         self.names += 1
 
         def begin() -> None:
@@ -66,12 +66,17 @@ class Shards(RuleBasedStateMachine):
 
         self._do(number, begin, crash)
 
-    @rule(number=WRITERS, clip=st.sampled_from(CLIPS), crash=st.none() | st.integers(0, 30))
-    def append(self, number: int, clip: str, crash: int | None) -> None:
-        """A clip is done, perhaps for the second time."""
-        if number not in self.writers:
-            return
-        row = merge_helpers.make_row(clip)
+    @precondition(lambda self: self.writers)
+    @rule(data=st.data(), clips=st.lists(st.sampled_from(CLIPS), min_size=1, max_size=4), crash=CRASH)
+    def append(self, data: Any, clips: list[str], crash: int | None) -> None:
+        """Clips are done, some perhaps for the second time."""
+        number = self._one(data)
+        for clip in clips[:-1]:
+            self._append(number, clip, None)
+        self._append(number, clips[-1], crash)
+
+    def _append(self, number: int, clip: str, crash: int | None) -> None:
+        row = ROWS[clip]
         entry = {
             "clip_name": clip, "frames": 1, "fps": 1.0, "pixel_format": "", "bit_depth": 8,
             "seconds_decoding": 0.0, "seconds_scoring": 0.0, "attempts": 1, "notes": "", "host": "h",
@@ -81,23 +86,27 @@ class Shards(RuleBasedStateMachine):
         if self._do(number, lambda: self.writers[number].append(row, entry), crash):
             self.model[clip] = row
 
-    @rule(number=WRITERS, crash=st.none() | st.integers(0, 24))
-    def flush(self, number: int, crash: int | None) -> None:
-        if number in self.writers:
-            self._do(number, lambda: self.writers[number].flush(), crash)
+    @precondition(lambda self: self.writers)
+    @rule(data=st.data(), crash=CRASH)
+    def flush(self, data: Any, crash: int | None) -> None:
+        number = self._one(data)
+        self._do(number, lambda: self.writers[number].flush(), crash)
 
-    @rule(number=WRITERS, crash=st.none() | st.integers(0, 26))
-    def close(self, number: int, crash: int | None) -> None:
+    @precondition(lambda self: self.writers)
+    @rule(data=st.data(), crash=CRASH)
+    def close(self, data: Any, crash: int | None) -> None:
         """A writer ends in order, or dies over it."""
-        if number in self.writers:
-            self._do(number, lambda: self.writers[number].close(), crash)
-            if number in self.writers:
-                del self.writers[number]
+        number = self._one(data)
+        self._do(number, lambda: self.writers[number].close(), crash)
+        self.writers.pop(number, None)
+        self.systems.pop(number, None)
 
-    @rule(number=WRITERS)
-    def kill(self, number: int) -> None:
-        self._die(number)
+    @precondition(lambda self: self.writers)
+    @rule(data=st.data())
+    def kill(self, data: Any) -> None:
+        self._die(self._one(data))
 
+    @precondition(lambda self: self.writers)
     @rule(seed=st.none() | st.integers(0, 999), keep_names=st.booleans())
     def lose_power(self, seed: int | None, keep_names: bool) -> None:
         """All writers die, and what was not synced with them."""
@@ -108,10 +117,11 @@ class Shards(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.model)
-    @rule(dice=st.integers(0, 9))
-    def merge(self, dice: int) -> None:
+    @rule()
+    def merge(self) -> None:
         """The merge finds exactly the rows of the model, but for clips that were at work in a crash."""
-        if dice:  # the whole merge costs a hundred times what its reading of rows costs
+        self.asked += 1
+        if self.asked % 4:  # it costs as much as a hundred of the other steps
             return
         durable.system = System()
         result = merge(self.run.folder, self.run.config, allow_missing=True)
@@ -120,7 +130,7 @@ class Shards(RuleBasedStateMachine):
         assert len(rows) == result.counts["rows"]
         assert set(self.model) <= set(rows) <= self.tried
         for clip, row in rows.items():
-            assert repr(row) == repr(merge_helpers.make_row(clip))
+            assert repr(row) == repr(ROWS[clip])
 
     @invariant()
     def every_promised_row_is_there(self) -> None:
@@ -128,11 +138,9 @@ class Shards(RuleBasedStateMachine):
             return
         assert set(self.model) <= read_done(self.run.folder, [0]) <= self.tried
 
-    @invariant()
-    def every_journal_can_be_used(self) -> None:
-        if hasattr(self, "run"):
-            journals = sorted(self.run.folder.shards.glob("*/*.journal"))
-            assert recover(journals, self.folder, self.run.provenance, self.run.folder.shards).findings == []
+    def _one(self, data: Any) -> int:
+        number: int = data.draw(st.sampled_from(sorted(self.writers)))
+        return number
 
     def _do(self, number: int, work: Any, crash: int | None) -> bool:
         """Do it as this writer's process; `crash` boundaries further it dies. Says whether it was done."""
@@ -167,8 +175,20 @@ def _close(writer: ShardWriter) -> None:
     writer._done.close()
 
 
+def _steps(examples: int) -> settings:
+    return settings(
+        max_examples=examples, stateful_step_count=50, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],  # a failure tells its steps; making them fewer takes minutes
+    )  # fmt: skip
+
+
 TestShards = Shards.TestCase
-TestShards.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck),
-    derandomize=True, database=None,
-)  # fmt: skip
+TestShards.settings = _steps(50)
+
+
+@pytest.mark.full
+class TestShardsForLong(Shards.TestCase):
+    """The same for some ten thousand steps."""
+
+    settings = _steps(400)
