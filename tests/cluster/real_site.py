@@ -158,7 +158,7 @@ class Site:
         folders = [RunFolder(self.folder / "runs", path.name) for path in self.folder.glob("runs/*/")]
         names = {one.job_name for folder in folders for one in read_submissions(folder)}
         if names:
-            self.command("scancel", f"--name={','.join(names)}")
+            self.command("scancel", f"--name={','.join(names)}", status=None)
 
     def running(self, run: str) -> Queued:
         """An element that runs, once there is one."""
@@ -193,7 +193,7 @@ class Site:
         """Where the run's files are."""
         return RunFolder(self.folder / "runs", run)
 
-    def wait_for(self, run: str, reached: Callable[[dict[str, Any]], object], seconds: float = 180) -> None:
+    def wait_for(self, run: str, reached: Callable[[dict[str, Any]], object], seconds: float = 400) -> None:
         """Wait until the run's status is such."""
         wait_until(lambda: reached(self.look(run)), seconds, f"status of {run}")
 
@@ -201,7 +201,7 @@ class Site:
         """The product."""
         return self.run_folder(run).table
 
-    def wait_for_table(self, run: str, seconds: float = 300) -> bytes:
+    def wait_for_table(self, run: str, seconds: float = 600) -> bytes:
         """The product, once no job of the run is left; the status is true all the time."""
         looks = count()
 

@@ -122,9 +122,11 @@ def test_clips_that_no_node_sees_are_told_once_and_not_tried_on_and_on(site: Sit
     (site.folder / "clips").rename(clips)
     try:
         site.vmafarm("plan", "moved", *corpus)
-        site.vmafarm("submit", "moved", *corpus, *setting("slurm.parallelism", 8))
+        wait = f"until [ -e {site.folder}/go ]; do sleep 0.2; done"
+        site.vmafarm("submit", "moved", *corpus, *setting("slurm.setup", [wait]))
         clips.rename(site.folder / "clips")
-        wait_until(lambda: not site.queued("moved"), 120, "nothing is left in the queue")
+        (site.folder / "go").touch()
+        wait_until(lambda: not site.queued("moved"), 300, "nothing is left in the queue")
         status = site.look("moved")
         assert (status["done"], status["missing"]) == (0, CLIPS)
         said = site.vmafarm("retry", "moved", status=2)
