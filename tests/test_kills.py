@@ -40,7 +40,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -
     return (folder / TABLE).read_bytes(), time.monotonic() - started
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 5))])
 def test_four_kills_at_random_moments_change_no_byte(
     seed: int, tmp_path: Path, corpus_folder: Path, undisturbed: tuple[bytes, float]
 ) -> None:
@@ -56,6 +56,7 @@ def test_four_kills_at_random_moments_change_no_byte(
     assert (folder / TABLE).read_bytes() == expected
 
 
+@pytest.mark.full
 def test_kills_change_no_byte_with_the_fork_on_cuda_either(tmp_path: Path, corpus_folder: Path) -> None:
     program = write_standin(tmp_path / "bin")
     engine = ("engine.kind=vmaf", f"engine.vmaf={program}", "engine.backend=cuda", "engine.plan=identity")
