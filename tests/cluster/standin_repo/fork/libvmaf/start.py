@@ -1,5 +1,6 @@
 """Starts the stand-in of the tests inside an image, whose own folders cannot be written."""
 
+import hashlib
 import json
 import os
 import sys
@@ -9,7 +10,6 @@ import types
 import imageio_ffmpeg
 
 SHARE = os.path.dirname(os.path.abspath(__file__))
-FOLDER = os.path.join(tempfile.gettempdir(), f"vmaf-standin-{os.getuid()}")
 
 
 def compute_ssimulacra2(first, second):
@@ -21,9 +21,13 @@ def compute_ssimulacra2(first, second):
 
 sys.path.insert(0, SHARE)
 sys.modules["ssimulacra2"] = types.SimpleNamespace(compute_ssimulacra2=compute_ssimulacra2)
-os.makedirs(FOLDER, mode=0o700, exist_ok=True)
 with open(os.path.join(SHARE, "settings.json")) as file:
-    settings = json.load(file)
+    text = file.read()
+# Containers share the host's /tmp, and tests that run at the same time give them other settings.
+digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+FOLDER = os.path.join(tempfile.gettempdir(), f"vmaf-standin-{os.getuid()}-{digest}")
+os.makedirs(FOLDER, mode=0o700, exist_ok=True)
+settings = json.loads(text)
 settings["ffmpeg"] = imageio_ffmpeg.get_ffmpeg_exe()
 own = os.path.join(FOLDER, f"settings.{os.getpid()}")
 with open(own, "w") as file:
