@@ -89,7 +89,7 @@ def test_a_node_with_a_full_scratch_disk_ends_no_run(site: Site, expected: bytes
 def test_a_node_where_the_engine_fails_at_once_ends_no_run_and_is_excluded_afterwards(
     site: Site, expected: bytes, daemons: Daemons
 ) -> None:
-    fails = f"[ $SLURMD_NODENAME != node2 ] || [ -e {site.folder}/mended ] || exit 1\nsleep 1"
+    fails = f'[ "$SLURMD_NODENAME" != node2 ] || [ -e {site.folder}/mended ] || exit 1\nsleep 1'
     site.vmafarm("submit", "driver", *WHOLE_NODES, *site.engine(fails, always=True))
     wait_until(lambda: broken_nodes(site, "driver"), 120, "the node is known to be broken")
     wait_until(lambda: excluded(site, "driver") == {"node2"}, 30, "jobs that wait keep away from it")
