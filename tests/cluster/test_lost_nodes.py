@@ -19,8 +19,11 @@ WHOLE_NODES = setting("slurm.cpus", 2)
 def test_what_ran_on_lost_nodes_is_done_elsewhere_and_nothing_is_there_twice(
     site: Site, expected: bytes, daemons: Daemons, facts: Facts
 ) -> None:
-    first = '[ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || '
-    slow = first + "case $SLURM_ARRAY_TASK_ID in 0) sleep 4 ;; 1) sleep 2 ;; esac"
+    # Those that are started again take long enough to be seen at work.
+    slow = (
+        'if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then sleep 0.7; '
+        "else case $SLURM_ARRAY_TASK_ID in 0) sleep 4 ;; 1) sleep 2 ;; esac; fi"
+    )
     site.vmafarm("submit", "lost", *WHOLE_NODES, *THREE_ELEMENTS, *site.engine(slow))
     working: dict[int, Queued] = {}
 
