@@ -107,11 +107,16 @@ class _Element:
         if error is not None:
             exit_code, message, hint = error.exit_code, error.message, error.hint
         result = ElementResult(self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint)
-        with suppress(VmafarmError):  # a full disk has been told already
+        try:
             if self._log is not None:
                 self._log.end(result, self._ended - self._began)
             if isinstance(error, NodeBrokenError) and "SLURM_JOB_ID" in os.environ:
                 mark_broken(self._folder, self._host, message)
+        except VmafarmError as unwritten:
+            if error is None:  # else a full disk, say, has been told already
+                result = replace(
+                    result, exit_code=unwritten.exit_code, message=unwritten.message, hint=unwritten.hint
+                )
         return result
 
     def run(self) -> None:

@@ -22,7 +22,7 @@ from jobs import durable
 from jobs.config import Config, load
 from jobs.element import ElementResult, ElementSpec, find_todo, run_element, worker_count, writer_name
 from jobs.element_log import read_elements
-from jobs.errors import IncompleteError
+from jobs.errors import IncompleteError, UnavailableError
 from jobs.failures import read_failures
 from jobs.lifetime import STARTED
 from jobs.manifest import load_manifest
@@ -440,3 +440,15 @@ def test_clip_that_vanished_or_changed_since_the_plan_is_missing_and_back_with_i
         path.write_bytes(whole)
     assert _run(config) == ElementResult(done=3)
     assert _rows(config) == ["c0.mp4", "c1.mp4", "c2.mp4", "c3.mp4"]
+
+
+def test_an_end_that_cannot_be_written_down_is_told(prepare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = prepare(count=2)
+
+    def refuse(*_: Any) -> None:
+        raise UnavailableError("cannot write: Read-only file system", "make it writable")
+
+    monkeypatch.setattr("jobs.element_log.ElementLog.end", refuse)
+    result = _run(config)
+    assert (result.done, result.exit_code, result.message) == (2, 3, "cannot write: Read-only file system")
+    assert _rows(config) == ["c0.mp4", "c1.mp4"]
