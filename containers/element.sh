@@ -1,6 +1,6 @@
 #!/bin/sh
 # usage: element.sh --run FOLDER --name JOB_NAME [--clips PATH] [--exclude NODES] [--max-broken N]
-#                   [--hold SECONDS] [--image SIF --digest SHA256 --stage FOLDER] -- COMMAND ...
+#                   [--hold SECONDS] [--ask SECONDS] [--image SIF --digest SHA256 --stage FOLDER] -- COMMAND ...
 # Starts an element on a compute node, outside of the image: this part needs what no image has.
 #
 #   --run         the run's folder
@@ -9,11 +9,12 @@
 #   --exclude     nodes that the run was not to use from the start
 #   --max-broken  of more broken nodes than that, not the nodes are to blame: they are not excluded
 #   --hold        where SLURM cannot be told to keep away from a broken node: stay on it so long
+#   --ask         seconds from one try to tell it to the next
 #   --image       word of COMMAND that is replaced by a copy of it below --stage, on the node's own disk
 #   --digest      of the image, in hexadecimal digits
 set -u
 
-run="" name="" clips="" exclude="" max_broken=1 hold=600 image="" digest="" stage=""
+run="" name="" clips="" exclude="" max_broken=1 hold=600 ask=20 image="" digest="" stage=""
 while [ $# -gt 0 ]; do
     case $1 in
         --run) run=$2 ;;
@@ -22,6 +23,7 @@ while [ $# -gt 0 ]; do
         --exclude) exclude=$2 ;;
         --max-broken) max_broken=$2 ;;
         --hold) hold=$2 ;;
+        --ask) ask=$2 ;;
         --image) image=$2 ;;
         --digest) digest=$2 ;;
         --stage) stage=$2 ;;
@@ -56,9 +58,10 @@ keep_away() {
     nodes=$(cd "$run/broken_nodes" && printf '%s,' [A-Za-z0-9]*)$exclude
     jobs=$(timeout 60 squeue --noheader --user "$(id -un)" --name "$name" --states PENDING --format %F) || return 1
     for job in $(printf '%s\n' "$jobs" | sort -u); do
-        # Of an array it fails for those elements that run already, and says so line by line.
+        # Of an array it fails for those elements that run already or have ended, and says so line by line.
         if ! answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=${nodes%,}" 2>&1) &&
-            { [ -z "$answer" ] || echo "$answer" | grep -qv -e 'no longer pending' -e 'No error'; }; then
+            { [ -z "$answer" ] || echo "$answer" | grep -qv -e 'no longer pending' -e 'already finished' \
+                -e 'Invalid job id' -e 'No error'; }; then
             say "scontrol: $answer"
             return 1
         fi
@@ -101,7 +104,9 @@ staged() {
 is_sound() { [ -f "$1" ] && echo "$digest  $1" | sha256sum --check --status; }
 
 # SIGTERM reaches the element as well, which then ends in order; this shell only waits for it.
-trap : TERM INT CONT
+ended=""
+trap 'ended=yes' TERM INT
+trap : CONT
 # Comes ahead of the time limit, up to a minute too early, and would end what has not yet said that it
 # does not care: the container and Python while they start.
 trap '' USR2
@@ -111,12 +116,15 @@ if [ -n "$clips" ] && [ ! -e "$clips" ]; then
 fi
 if is_broken; then
     say "node $node cannot do this run's work (see $run/broken_nodes): left to other nodes"
-    if [ "$(count_broken)" -le "$max_broken" ] && ! keep_away; then
+    stay=$(($(date +%s) + hold))
+    until [ "$(count_broken)" -gt "$max_broken" ] || keep_away || [ "$(date +%s)" -ge "$stay" ] ||
+        [ -n "$ended" ]; do
         # Ending at once would draw one element of the array after the other to this node.
-        say "SLURM could not be told to keep away: staying for $hold s"
-        sleep "$hold" &
+        say "SLURM could not be told to keep away: asking again, until $hold s have passed"
+        sleep "$ask" &
         wait $!
-    fi
+        kill -KILL $! 2>/dev/null # still there after a signal
+    done
     exit 3
 fi
 

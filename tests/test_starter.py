@@ -124,25 +124,51 @@ def test_on_a_broken_node_nothing_starts_and_slurm_is_told_again(node):
     assert node.start("echo", "started", node="node3").stdout == "started\n"
 
 
-def test_elements_of_an_array_that_run_already_are_no_refusal(node):
-    node.answer(
-        "scontrol", "echo '12_0: Job is no longer pending execution'; echo '12_1-9: No error'; exit 1"
-    )
+def test_elements_of_an_array_that_run_already_or_have_ended_are_no_refusal(node):
+    # SLURM 22.05's words, and its status.
+    answer = "12_0-2: Job has already finished\n12_3-5: Job is no longer pending execution\n12_6-9: No error"
+    gone = "Invalid job id specified for job 13"
+    node.answer("scontrol", f"case $* in *12*) echo '{answer}' ;; *) echo '{gone}' >&2 ;; esac; exit 1")
     node.mark("node1")
-    started = time.monotonic()
     ended = node.start("true", options=("--hold", "20"))
-    assert time.monotonic() - started < 10
-    assert "job 13 keeps away from node1" in ended.stderr
+    assert "asking again" not in ended.stderr
+    assert "job 12 keeps away from node1" in ended.stderr
 
 
 def test_where_slurm_cannot_be_told_the_element_stays_so_that_the_node_draws_no_others(node):
     node.answer("squeue", "exit 1")
     node.mark("node1")
     started = time.monotonic()
-    ended = node.start("echo", "started", options=("--hold", "1"))
+    ended = node.start("echo", "started", options=("--hold", "2", "--ask", "1"))
     assert time.monotonic() - started >= 1
     assert (ended.stdout, ended.returncode) == ("", 3)
-    assert "staying for 1 s" in ended.stderr
+    assert len(node.calls) >= 2
+    assert "asking again, until 2 s have passed" in ended.stderr
+
+
+def test_an_element_that_stays_ends_as_soon_as_slurm_can_be_told_or_nothing_waits_any_more(node):
+    waits = node.folder / "waits"
+    waits.touch()
+    node.answer("squeue", f"if [ -e {waits} ]; then echo 12; fi")
+    node.answer("scontrol", f"rm {waits}; echo 'Unable to contact slurm controller'; exit 1")
+    node.mark("node1")
+    ended = node.start("true", options=("--hold", "600", "--ask", "1"))  # it is given 30 s
+    assert ended.returncode == 3
+    assert ended.stderr.count("asking again") == 1
+
+
+def test_an_element_that_stays_ends_on_sigterm(node):
+    node.answer("squeue", "exit 1")
+    node.mark("node1")
+    with subprocess.Popen(
+        node.command("true", options=("--hold", "600", "--ask", "1")), env=node.environment(),
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        while "asking again" not in process.stderr.readline():
+            pass
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(10) == 3
 
 
 def test_of_too_many_broken_nodes_none_is_excluded_and_elements_end_at_once(node):
