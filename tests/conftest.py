@@ -10,6 +10,7 @@ from pathlib import Path
 
 import media
 import pytest
+from fake_slurm import FakeSlurm
 from standin.vmaf import write_standin
 
 _MARK = f"VMAFARM_TESTS_{os.getpid()}"
@@ -35,6 +36,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def standin(tmp_path: Path) -> Path:
     """A stand-in for the ``vmaf`` program that behaves."""
     return write_standin(tmp_path / "standin")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """A cluster of which the programs on the PATH tell."""
+    cluster = FakeSlurm(tmp_path / "cluster")
+    monkeypatch.setenv("PATH", cluster.path)
+    return cluster
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_slurm import FakeSlurm, finish, name_of, planned
+from fake_slurm import finish, name_of, planned
 from submitit.core.utils import DelayedSubmission
 
 from jobs import canary
@@ -13,13 +13,6 @@ from jobs.slurm import Slurm
 from jobs.submission import read_submissions
 from jobs.submit import submit
 from jobs.work import ElementResult
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    cluster = FakeSlurm(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", cluster.path)
-    return cluster
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import command
 import pytest
 from engine_helpers import write_program
-from fake_slurm import FakeSlurm, planned
+from fake_slurm import planned
 from standin.vmaf import read_calls, write_standin
 
 from jobs import doctor, slurm
@@ -43,13 +43,6 @@ CLOSED = (
 )
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build  (dvs-builder@U22-I3)\n"
 LABELS = {"vmafarm.version": "0.1.0", "vmafarm.engine": "vmaf", "vmafarm.cuda": "13.0"}
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    cluster = FakeSlurm(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", cluster.path)
-    return cluster
 
 
 @pytest.fixture

@@ -258,13 +258,6 @@ FOLDERS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    cluster = FakeSlurm(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", cluster.path)
-    return cluster
-
-
 def run_script(cluster: FakeSlurm, folder: Path, text: str) -> list[str]:
     """Run a script as a job does, with an srun that notes its arguments; returns these."""
     folder.mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import command
 import pytest
-from fake_slurm import FakeSlurm, finish, name_of, planned, write_log, write_record
+from fake_slurm import finish, name_of, planned, write_log, write_record
 
 from jobs.config import flat, to_toml
 from jobs.errors import UsageError
@@ -12,13 +12,6 @@ from jobs.logs import slice_logs
 from jobs.slurm import Slurm
 from jobs.submit import submit
 from jobs.task_log import printed, tail
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    cluster = FakeSlurm(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", cluster.path)
-    return cluster
 
 
 @pytest.fixture

@@ -5,18 +5,10 @@ from __future__ import annotations
 import getpass
 
 import pytest
-from fake_slurm import FakeSlurm
 
 from jobs import slurm
 from jobs.errors import UnavailableError
 from jobs.slurm import Partition, Slurm, Task, parse_accounting, parse_minutes, parse_queue
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    cluster = FakeSlurm(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", cluster.path)
-    return cluster
 
 
 def refusal(call, *arguments):

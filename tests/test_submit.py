@@ -9,7 +9,7 @@ import sys
 
 import command
 import pytest
-from fake_slurm import FakeSlurm, finish, name_of, planned
+from fake_slurm import finish, name_of, planned
 from submitit.core.utils import DelayedSubmission
 
 from jobs import apptainer
@@ -26,13 +26,6 @@ from jobs.submission import Array, read_submissions
 from jobs.submit import cancel, submit
 from jobs.toolkit import version
 from jobs.work import ElementSpec
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    cluster = FakeSlurm(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", cluster.path)
-    return cluster
 
 
 @pytest.fixture

@@ -123,10 +123,6 @@ def facts(site: Site, pytestconfig: pytest.Config) -> Facts:
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """A working folder with a corpus; on disk for as long as the tests take."""
-    if not HAVE_CLUSTER:
-        pytest.skip(
-            "needs a real SLURM and Apptainer: SLURM_CONF, VMAFARM_IMAGES; see tests/cluster/README.md"
-        )
     folder = IMAGES / f"site-{os.getpid()}"
     folder.mkdir()
     made = Site(folder)
