@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from jobs import sql
 from jobs.config import Config
-from jobs.durable import read_checked
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.failures import load_failures
 from jobs.manifest import load_manifest
@@ -24,6 +23,7 @@ from jobs.merge.inputs import examples, short, sort_shards
 from jobs.merge.journals import recover
 from jobs.merge.listing import list_shards
 from jobs.provenance import read_frozen
+from jobs.records import read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.scratch import scratch_folder

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.attempts import Attempts, Outcome
 from jobs.clip import Clip
 from jobs.config import Config
-from jobs.durable import Appender, json_line, make_folder
+from jobs.durable import Appender, make_folder
 from jobs.element_log import ElementLog
 from jobs.engines import make_engine
 from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError
@@ -27,6 +27,7 @@ from jobs.manifest import load_manifest
 from jobs.nodes import NodeBrokenError, mark_broken
 from jobs.process import Stop, Stopped, die_with
 from jobs.provenance import Provenance, freeze
+from jobs.records import json_line
 from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
 from jobs.squashfs import mounted

@@ -13,7 +13,8 @@ from typing import Any
 
 import pydantic
 
-from jobs.durable import Appender, json_line, make_folder, read_json_lines
+from jobs.durable import Appender, make_folder
+from jobs.records import json_line, read_json_lines
 from jobs.run_folder import RunFolder
 from jobs.work import ElementResult
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import get_origin, get_type_hints
 
-from jobs.durable import read_json_lines
+from jobs.records import read_json_lines
 
 CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small", "too_large")
 """Faults of the clip itself: the same on every try and every host, so they can be final."""

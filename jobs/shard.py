@@ -18,16 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.durable import (
-    Appender,
-    checked_line,
-    json_line,
-    make_folder,
-    read_checked,
-    remove,
-    replace,
-)
+from jobs.durable import Appender, make_folder, remove, replace
 from jobs.provenance import METADATA_KEY, Provenance
+from jobs.records import checked_line, json_line, read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.sealed import DamagedError, read_columns, write_sealed

@@ -13,8 +13,8 @@ from typing import Any
 import pydantic
 
 from jobs import durable
-from jobs.durable import read_json_lines
 from jobs.errors import UsageError, show
+from jobs.records import json_line, read_json_lines
 from jobs.run_folder import RunFolder
 
 
@@ -146,7 +146,7 @@ def note_job(folder: RunFolder, number: int, record: Mapping[str, Any]) -> None:
     """Write down a job as soon as it is queued."""
     appender = durable.Appender(_path(folder, number, "jobs"))
     try:
-        appender.append(durable.json_line(record))
+        appender.append(json_line(record))
     finally:
         appender.close()
 

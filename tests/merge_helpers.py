@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.durable import checked_line, json_line
 from jobs.failures import FailureRecord
 from jobs.manifest import Manifest, manifest_digest, write_manifest
 from jobs.provenance import METADATA_KEY, Provenance
+from jobs.records import checked_line, json_line
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, FEATURES, KNOWN, identity_value
 from jobs.sealed import write_sealed

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.durable import json_line
 from jobs.failures import CLIP_FAULTS, FAILURE_CLASSES, FailureRecord, read_failures, set_aside
+from jobs.records import json_line
 
 
 def failed(clip="a.mp4", failure="decode_error", host="node1", attempt=1, at="2026-01-01T00:00:00+00:00"):

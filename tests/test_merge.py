@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from merge_helpers import NAN, Run, make_row, plan_run, rows_of
 
-from jobs.durable import checked_line
 from jobs.errors import IncompleteError, UnavailableError, UsageError
 from jobs.merge import MergeResult, merge, summarise
 from jobs.merge.journals import recover
 from jobs.merge.steps import Merge
 from jobs.merge.table import cut, require_increasing
 from jobs.provenance import METADATA_KEY, Provenance
+from jobs.records import checked_line
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.settings import ExtractSection
 from jobs.shard import read_done

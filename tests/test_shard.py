@@ -24,9 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import shard
-from jobs.durable import json_line, read_checked, read_json_lines
 from jobs.errors import UnavailableError
 from jobs.provenance import METADATA_KEY, Provenance
+from jobs.records import json_line, read_checked, read_json_lines
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.sealed import write_sealed

@@ -8,26 +8,19 @@ import time
 
 import command
 import pytest
-from fake_slurm import FakeSlurm, finish, name_of, planned, write_log, write_record
+from fake_slurm import finish, name_of, planned, write_log, write_record
 from merge_helpers import make_row
 
 from jobs import shard, slurm
-from jobs.durable import json_line
 from jobs.errors import UsageError
 from jobs.nodes import mark_broken
+from jobs.records import json_line
 from jobs.slurm import Slurm
 from jobs.status import SLICE_STATES, Watcher, look
 from jobs.submission import Array, Submission, new_submission, note_job, read_submissions
 from jobs.submit import submit
 
 NO_ACCOUNTS = "no accounting (sacct): what ended, and how, is known from disk alone"
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    cluster = FakeSlurm(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", cluster.path)
-    return cluster
 
 
 @pytest.fixture

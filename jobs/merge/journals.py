@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import sql
-from jobs.durable import read_checked
 from jobs.errors import show
 from jobs.merge.inputs import Finding, examples, short
 from jobs.provenance import METADATA_KEY, Provenance, differences
+from jobs.records import read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.sealed import DamagedError, read_columns

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from merge_helpers import NAN, NOW, Run, make_row, plan_run
 
 from jobs.database import open_run
-from jobs.durable import checked_line
 from jobs.errors import IncompleteError, UsageError, VmafarmError
 from jobs.manifest import load_manifest
 from jobs.merge import merge
 from jobs.merge.inputs import read_outline, sort_shards
 from jobs.merge.journals import read_hosts, recover
+from jobs.records import checked_line
 from jobs.sealed import DamagedError, describe_unsealed, is_sealed, open_sealed
 from jobs.shard import ShardWriter, read_done
 
