@@ -19,7 +19,7 @@ from jobs.errors import IncompleteError, UnavailableError, UsageError
 from jobs.merge import MergeResult, merge, summarise
 from jobs.merge.journals import recover
 from jobs.merge.steps import Merge
-from jobs.merge.table import cut, require_increasing
+from jobs.merge.table import RepeatedError, cut, require_increasing
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.records import checked_line
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
@@ -165,9 +165,9 @@ def test_cut_makes_tables_of_the_same_size_whatever_the_batches():
 
 @pytest.mark.parametrize("names", [["a", "a"], ["b", "a"], ["é", "z"]])
 def test_names_that_do_not_go_up_are_never_published(names):
-    with pytest.raises(IncompleteError, match="twice"):
+    with pytest.raises(RepeatedError):
         require_increasing(None, pa.array(names))
-    with pytest.raises(IncompleteError, match="twice"):
+    with pytest.raises(RepeatedError):
         require_increasing(names[0], pa.array(names[1:]))
     assert require_increasing("A", pa.array(["a", "é"])) == "é"
 
@@ -961,13 +961,39 @@ def test_journal_beside_a_cut_shard_of_its_writer_does_not_hide_the_shard(run):
     refuse(run, "unreadable_shard")
 
 
-def test_shards_that_change_during_the_merge_are_not_published(run, monkeypatch):
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_shard_that_grows_during_the_merge_is_merged_again(run, monkeypatch, before):
     run.shard([make_row(clip) for clip in CLIPS])
+    finish(run)
+    expected = run.folder.table.read_bytes()
+    run.folder.table.unlink()
+    run.shard([make_row(clip) for clip in CLIPS[:before]], writer="late")
     publish = Merge._publish
+    attempts = []
 
     def publish_late(self: Merge, provenance: Provenance) -> None:
-        run.shard([make_row(clip) for clip in CLIPS[:9]])
+        attempts.append(self)
+        if len(attempts) == 1:
+            run.shard([make_row(clip) for clip in CLIPS[: before + 1]], writer="late")
+        publish(self, provenance)
+
+    monkeypatch.setattr(Merge, "_publish", publish_late)
+    finish(run)
+    assert len(attempts) == 2
+    assert run.folder.table.read_bytes() == expected
+
+
+def test_shards_that_change_all_the_time_are_not_published(run, monkeypatch):
+    run.shard([make_row(clip) for clip in CLIPS])
+    run.shard([], writer="late")
+    publish = Merge._publish
+    attempts = []
+
+    def publish_late(self: Merge, provenance: Provenance) -> None:
+        attempts.append(self)
+        run.shard([make_row(clip) for clip in CLIPS[: len(attempts)]], writer="late")
         publish(self, provenance)
 
     monkeypatch.setattr(Merge, "_publish", publish_late)
     refuse(run, "changed")
+    assert len(attempts) == 3

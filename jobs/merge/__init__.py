@@ -21,6 +21,10 @@ from jobs.scratch import scratch_folder
 _LISTED = 1_000
 """So many names of clips that failed for good stand in the report."""
 
+_ATTEMPTS = 3
+"""An element that is still at work may add to its shard between two scans of it, which is then
+noticed; it does so every `extract.flush_every` clips, so that the next attempt nearly always has time."""
+
 
 @dataclass(frozen=True)
 class MergeResult:
@@ -122,12 +126,15 @@ def merge(
         on_conflict=on_conflict or config.merge.on_conflict,
     )
     _check(options)
-    with (
-        scratch_folder(config.extract.scratch) as scratch,
-        sql.connect(scratch / "spill", memory=config.merge.memory, threads=threads) as connection,
-    ):
-        state = Merge(folder, config, options, connection, scratch)
-        state.run()
+    for _ in range(_ATTEMPTS):
+        with (
+            scratch_folder(config.extract.scratch) as scratch,
+            sql.connect(scratch / "spill", memory=config.merge.memory, threads=threads) as connection,
+        ):
+            state = Merge(folder, config, options, connection, scratch)
+            state.run()
+        if not state.changed:
+            break
     result = _result(state)
     durable.replace_text(
         folder.merge_report, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n"

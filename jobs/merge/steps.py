@@ -30,7 +30,7 @@ from jobs.merge.inputs import (
 )
 from jobs.merge.journals import Recovered, read_hosts, recover
 from jobs.merge.listing import judge_listing, list_shards
-from jobs.merge.table import NullFoundError, write_table
+from jobs.merge.table import NullFoundError, RepeatedError, write_table
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
 
@@ -67,6 +67,7 @@ class Merge:
     ) -> None:
         self.folder, self.config, self.options = folder, config, options
         self.published = False
+        self.changed = False
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.slices: dict[str, int] = {}
         self.nan: dict[str, int] = {}
@@ -246,12 +247,11 @@ class Merge:
             except NullFoundError:
                 self._check_columns(provenance, self._files)
                 return
+            except RepeatedError:
+                self._find_changed("a clip stands twice in the sorted rows, although no duplicate was found")
+                return
             if rows != self.counts["rows"]:
-                message = (
-                    f"{rows:,} rows were written, expected {self.counts['rows']:,}: the shards have changed "
-                    "meanwhile. Merge again when all elements have ended"
-                )
-                self._find("changed", "error", message, 1)
+                self._find_changed(f"{rows:,} rows were written, expected {self.counts['rows']:,}")
                 return
             draft.sync()
             # The file itself is checked, so that what is published is what was found to be right.
@@ -259,6 +259,11 @@ class Merge:
             if not self._blocked:
                 draft.publish()
                 self.published = True
+
+    def _find_changed(self, found: str) -> None:
+        self.changed = True
+        message = f"{found}: the shards have changed meanwhile. Merge again when all elements have ended"
+        self._find("changed", "error", message, 1)
 
     def _explain(self, error: Exception) -> None:
         """Find out why a scan or the writing of the table failed, or raise what it is."""

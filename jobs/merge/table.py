@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs import sql
-from jobs.errors import IncompleteError
 from jobs.provenance import METADATA_KEY
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 
@@ -22,6 +21,10 @@ ROW_GROUP = 16_384
 
 class NullFoundError(Exception):
     """A row holds a null: there is no table of it."""
+
+
+class RepeatedError(Exception):
+    """A clip stands twice in the sorted rows, although no duplicate was found before."""
 
 
 def write_table(
@@ -60,7 +63,7 @@ def write_table(
     ------
     NullFoundError
         A row holds a null.
-    IncompleteError
+    RepeatedError
         Two rows have the same name.
     """
     query = sql.render("merge/rows", columns=COLUMNS, shards=shards, repeated=repeated)
@@ -105,13 +108,10 @@ def require_increasing(last: str | None, names: pa.Array) -> str:
 
     Raises
     ------
-    IncompleteError
+    RepeatedError
         They do not.
     """
     ordered = pc.all(pc.less(names[:-1], names[1:])).as_py() is not False
     if not ordered or (last is not None and last.encode() >= names[0].as_py().encode()):
-        raise IncompleteError(
-            "a clip stands twice in the sorted rows, although no duplicate was found; nothing was published",
-            "were shards written while they were merged? Merge again when all elements have ended",
-        )
+        raise RepeatedError
     return str(names[-1])
