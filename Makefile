@@ -84,8 +84,8 @@ demo: $(VENV)/.setup ## a small corpus in demo-corpus/
 test: $(VENV)/.setup-dev ## the tests
 	@$(PYTEST) -n 2 --dist loadfile -m "not full" $(ARGS)
 
-fuzz: $(VENV)/.setup-dev ## what is read from disk, damaged at random: N=10000 examples a test
-	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz $(ARGS)
+fuzz: $(VENV)/.setup-dev ## what is read from disk, damaged at random, and any names: N=10000 examples a test
+	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz tests/test_names.py $(ARGS)
 
 test-full: $(VENV)/.setup-dev ## the slow rest: whole clips, all extractors
 	@$(PYTEST) -n 2 --dist loadfile -m full $(ARGS)
@@ -99,7 +99,7 @@ test-cluster: $(VENV)/.setup-dev ## against a real SLURM and Apptainer; see test
 	@test -n "$$SLURM_CONF" && test -n "$$VMAFARM_IMAGES" || \
 	  { echo "error: no cluster and no images to test against (SLURM_CONF, VMAFARM_IMAGES)"; \
 	    echo "  tests/cluster/README.md tells how to make them"; exit 3; }
-	@$(PYTEST) tests/cluster -n 3 --maxschedchunk 1 --no-skips $(ARGS)
+	@$(PYTEST) tests/cluster -n 3 --maxschedchunk 1 --timeout 1200 --no-skips $(ARGS)
 
 coverage: $(VENV)/.setup-dev ## the tests, with the line coverage of jobs/
 	@$(PYTEST) -n 2 --dist loadfile -m "not full" --cov --cov-report=term $(ARGS)

@@ -99,7 +99,10 @@ class ElementLog:
 
 
 def read_elements(folder: RunFolder) -> list[ElementRecord]:
-    """All elements of a run that began, in the order of their beginning; damaged records are left out."""
+    """All elements of a run that began; damaged records are left out.
+
+    They come in the order of their beginning, those of the same millisecond in that of their names.
+    """
     found = []
     for path in folder.elements.glob("*.jsonl"):
         document: dict[str, Any] = {}

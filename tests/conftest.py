@@ -18,6 +18,19 @@ os.environ[_MARK] = "1"  # every process that a test starts inherits it, also on
 _STAYS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped is a test that failed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.skipped and item.config.getoption("no_skips"):
+        report.outcome = "failed"
+        report.longrepr = f"this was skipped, and here nothing may be: {report.longrepr[2]}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def ffmpeg() -> Path:
     """The embedded ffmpeg."""

@@ -1,6 +1,5 @@
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -17,9 +16,7 @@ FFMPEG = Path(imageio_ffmpeg.get_ffmpeg_exe())
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "it's a demo: {{ x }}"
-    start = time.perf_counter()
     assert make_demo(folder, FFMPEG).new
-    assert time.perf_counter() - start < 30
     return folder
 
 

@@ -21,9 +21,11 @@ def test_an_element_is_on_record_from_its_beginning_and_with_its_end(tmp_path):
     assert (ended.exit_code, ended.message, ended.hint) == (1, "too little time", "retry")
 
 
-def test_records_come_in_the_order_of_their_beginning_and_torn_ones_are_left_out(tmp_path):
+def test_records_come_in_the_order_of_their_beginning_and_torn_ones_are_left_out(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path, "demo")
-    ElementLog(folder, "z", "11", None, "node1", (0,), 1)
-    ElementLog(folder, "a", "12", 0, "node2", (1,), 1)
+    times = {"z": "08:00:00.001", "c": "08:00:00.002", "b": "08:00:00.002", "a": "08:00:00.003"}
+    for writer, time in times.items():
+        monkeypatch.setattr("jobs.element_log._now", lambda time=time: f"2026-03-01T{time}+00:00")
+        ElementLog(folder, writer, "11", None, "node1", (0,), 1)
     (folder.elements / "torn.jsonl").write_text('{"writer": "torn", "job"')
-    assert [record.writer for record in read_elements(folder)] == ["z", "a"]
+    assert [record.writer for record in read_elements(folder)] == ["z", "b", "c", "a"]

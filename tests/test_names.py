@@ -14,8 +14,9 @@ from pathlib import Path
 import media
 import pytest
 from command import command, table, vmafarm
+from damage import fuzz
 from fake_slurm import FakeSlurm, planned, write_log, write_record
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from merge_helpers import NOW, Run, make_row
 from standin.vmaf import write_standin
@@ -107,7 +108,7 @@ def printable(lines: Iterable[str]) -> bool:
     return all(line.isprintable() for line in lines)
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(fuzz, max_examples=max(12, fuzz.max_examples // 20))
 @given(st.sets(NAMES, min_size=2, max_size=6))
 def test_any_name_comes_back_from_plan_shards_failures_merge_status_and_logs(names: set[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:

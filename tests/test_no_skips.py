@@ -1,4 +1,4 @@
-"""The option --no-skips of the cluster's tests: what is skipped has failed."""
+"""The option --no-skips: what is skipped has failed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,9 @@ def test_by_call():
 
 
 def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """A new pytest with the cluster tests' conftest.py, without a cluster and images."""
+    """A new pytest with our conftest.py."""
     (folder / "test_some.py").write_text(TESTS)
-    environment = {
-        name: os.environ[name] for name in os.environ if name not in ("VMAFARM_IMAGES", "SLURM_CONF")
-    }
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT / "tests" / "cluster", ROOT / "tests", ROOT)))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "tests", ROOT)))}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", folder,
          *options, folder],

@@ -291,7 +291,7 @@ def test_a_deadline_is_charged_to_those_alone_that_still_run():
     commands = [["sh", "-c", "echo done >&2; exit 5"], ["sleep", LONG]]
     done, late = process.run(commands, folder=Path("/"), deadline=1)
     assert (done.returncode, done.stderr, done.timed_out) == (5, "done\n", False)
-    assert done.seconds < 1
+    assert done.seconds < late.seconds
     assert late.timed_out
     assert late.returncode == -signal.SIGKILL
 

@@ -33,25 +33,12 @@ USUAL = {"gpus": True, "small_arrays": False}
 """Where a test runs that asks for nothing else."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--no-skips", action="store_true", help="a test that is skipped is a test that failed")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cluster(accounting, gpus, small_arrays): the kind of cluster that this test is for"
     )
     config.addinivalue_line("markers", "disturbed: also worth it on a cluster that keeps no accounts")
     config.addinivalue_line("markers", "alone: no other test may use the cluster at the same time")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report = yield
-    if report.skipped and item.config.getoption("no_skips"):
-        report.outcome = "failed"
-        report.longrepr = f"this was skipped, and here nothing may be: {report.longrepr[2]}"
-    return report
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
