@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import load
-from jobs.corpus import join, list_clips
+from jobs.corpus import list_clips
+from jobs.join import join
 from jobs.manifest import Manifest, load_manifest, manifest_digest, write_manifest
 from jobs.plan import plan
 from jobs.run_folder import RunFolder

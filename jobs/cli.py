@@ -135,8 +135,8 @@ def merge(
 
     Example: vmafarm merge --run k150k
     """
+    from jobs.frozen import with_frozen
     from jobs.merge import merge as merge_shards
-    from jobs.plan import with_frozen
     from jobs.run import say_merged
 
     config = with_frozen(
@@ -170,7 +170,7 @@ def query_run(
     import sys
     from functools import partial
 
-    from jobs.plan import with_frozen
+    from jobs.frozen import with_frozen
     from jobs.query import run_query, write_csv, write_json, write_table
 
     if as_csv:

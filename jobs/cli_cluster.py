@@ -72,8 +72,8 @@ def submit(
 
     Example: vmafarm submit --config vmafarm.toml
     """
+    from jobs.frozen import with_frozen
     from jobs.plan import plan as make_plan
-    from jobs.plan import with_frozen
 
     config = load_config(config_file, overrides, clips, scores, name)
     planned = make_plan(config, limit=limit)
@@ -94,7 +94,7 @@ def retry(
 
     Example: vmafarm retry --run k150k
     """
-    from jobs.plan import with_frozen
+    from jobs.frozen import with_frozen
 
     config = with_frozen(load_config(config_file, overrides, name=name))
     _submit(config, again=True, dry_run=dry_run, canary=canary)
@@ -132,7 +132,7 @@ def status(
 
     Example: vmafarm status --run k150k --watch
     """
-    from jobs.plan import with_frozen
+    from jobs.frozen import with_frozen
     from jobs.status import Watcher
     from jobs.status_table import show_once
     from jobs.status_table import watch as keep_watching
@@ -157,8 +157,8 @@ def logs(
 
     Example: vmafarm logs 12 --run k150k
     """
+    from jobs.frozen import with_frozen
     from jobs.logs import slice_logs
-    from jobs.plan import with_frozen
     from jobs.status_table import text_width
 
     config = with_frozen(load_config(config_file, overrides, name=name))
@@ -180,7 +180,7 @@ def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Na
 
     Example: vmafarm cancel --run k150k
     """
-    from jobs.plan import with_frozen
+    from jobs.frozen import with_frozen
     from jobs.slurm import Slurm
     from jobs.submit import cancel as cancel_run
 

@@ -6,18 +6,15 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.counts import Counts, Tally, examples, tally
+from jobs.counts import Counts, Tally, tally
 from jobs.errors import UnavailableError, UsageError, show
-from jobs.scores import Scores
 
 VIDEO_EXTENSIONS = frozenset(
     (
@@ -44,26 +41,6 @@ class Clips:
     """
 
     names: list[str]
-    bytes: NDArray[np.int64]
-    counts: Counts
-
-
-@dataclass(frozen=True, eq=False)
-class Joined:
-    """Clips with their scores.
-
-    Attributes
-    ----------
-    names, bytes
-        As in `Clips`.
-    mos
-        float64, shape (names,); NaN for a clip without a score.
-    counts
-        Of the whole corpus.
-    """
-
-    names: list[str]
-    mos: NDArray[np.float64]
     bytes: NDArray[np.int64]
     counts: Counts
 
@@ -117,7 +94,7 @@ def list_clips(folder: Path, image: Path | None = None) -> Clips:
         scan.counts(),
         clips=Tally(len(names)),
         empty=tally([names[at] for at in np.flatnonzero(sizes == 0)]),
-        same_stem=tally(_sharing(names, list(map(_stem, names)))),
+        same_stem=tally(_sharing(names, list(map(stem, names)))),
     )
     return Clips(names, sizes, counts)
 
@@ -197,12 +174,9 @@ def _is_clip(name: str) -> bool:
     return bool(dot) and extension.lower() in VIDEO_EXTENSIONS
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """Return a clip's name without its extension; any other name as it is."""
     return name.rpartition(".")[0] if _is_clip(name) else name
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 def _sharing(names: Sequence[str], keys: Sequence[str]) -> list[str]:
@@ -211,93 +185,3 @@ def _sharing(names: Sequence[str], keys: Sequence[str]) -> list[str]:
         return []
     times = Counter(keys)
     return [name for name, key in zip(names, keys, strict=True) if times[key] > 1]
-
-
-_Key = Callable[[str], str]
-_RULES: tuple[tuple[_Key, _Key], ...] = (
-    (str, str),
-    (_base, str),
-    (str, _base),
-    (_stem, _stem),
-    (lambda name: _base(_stem(name)), _stem),
-    (_stem, lambda name: _base(_stem(name))),
-)
-"""What must be equal for a clip (first) and a score (second), strictest first: the whole path, then
-the base name of one side, then the same without extension. Two different paths never match."""
-
-
-def join(clips: Clips, scores: Scores) -> Joined:
-    """Give each clip its score, where it is beyond doubt which one that is.
-
-    Each rule is tried on what the stricter ones have left. It joins a clip and a score only if no
-    other clip and no other score of the corpus has the same key: a missing score is reported, a
-    wrong one would go unnoticed.
-
-    Parameters
-    ----------
-    clips, scores
-        Names are unique on either side.
-
-    Returns
-    -------
-    Joined
-        All clips; no score is given to two of them.
-    """
-    score_of = np.full(len(clips.names), -1, dtype=np.int64)
-    used = np.zeros(len(scores.names), dtype=bool)
-    for clip_key, score_key in _RULES:
-        if used.all() or (score_of >= 0).all():
-            break
-        score_at = _unique(map(score_key, scores.names))
-        clip_at = _unique(map(clip_key, clips.names))
-        for key, score in score_at.items():
-            clip = clip_at.get(key, -1)
-            if score >= 0 and clip >= 0 and not used[score] and score_of[clip] < 0:
-                score_of[clip] = score
-                used[score] = True
-    mos = np.full(len(clips.names), np.nan)
-    found = score_of >= 0
-    mos[found] = scores.mos[score_of[found]]
-    counts = replace(
-        clips.counts,
-        scores=Tally(len(scores.names)),
-        joined=Tally(int(found.sum())),
-        without_score=tally(list(compress(clips.names, ~found))),
-        without_clip=tally(list(compress(scores.names, ~used))),
-        duplicate_scores=tally(scores.duplicates),
-    )
-    return Joined(clips.names, mos, clips.bytes, counts)
-
-
-def _unique(keys: Iterable[str]) -> dict[str, int]:
-    """Key to its position; -1 where it occurs more than once."""
-    at: dict[str, int] = {}
-    for position, key in enumerate(keys):
-        at[key] = -1 if key in at else position
-    return at
-
-
-def settle_missing(joined: Joined, missing_mos: Literal["error", "skip", "nan"]) -> Joined:
-    """Apply ``corpus.missing_mos`` to the clips without a score.
-
-    Raises
-    ------
-    UsageError
-        There are some and the rule is ``error``, or none is left under ``skip``.
-    """
-    missing = joined.counts.without_score
-    if not missing.count or missing_mos == "nan":
-        return joined
-    if missing_mos == "skip" and missing.count < joined.counts.clips.count:
-        keep = ~np.isnan(joined.mos)
-        names = list(compress(joined.names, keep))
-        return Joined(names, joined.mos[keep], joined.bytes[keep], joined.counts)
-    lines = [f"{missing.count:,} of {joined.counts.clips.count:,} clips have no score:", examples(missing)]
-    if joined.counts.without_clip.count:
-        lines += ["scores without a clip:", examples(joined.counts.without_clip)]
-    raise UsageError(
-        "\n".join(lines),
-        "add their scores to corpus.scores, or\n"
-        'set corpus.missing_mos = "skip" to leave these clips out, or\n'
-        'set corpus.missing_mos = "nan" to keep them with mos = NaN',
-    )

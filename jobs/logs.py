@@ -17,6 +17,7 @@ from jobs.slurm import Slurm
 from jobs.submission import Submission, read_submissions, run_job_name
 from jobs.task_log import log_path, tail
 from jobs.tasks import KILLED, NOT_STARTED, RUNNING, Observer, SlurmView, key_of, one_line
+from jobs.words import counted
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class SliceLogs:
 
     def lines(self, count: int, width: int = 80) -> list[str]:
         """For a terminal; of the failures the latest `count`. Lines of logs stay as they are."""
-        lines = [f"slice {self.slice_id}: {_count(self.clips, 'clip')}, {self.missing:,} without a row"]
+        lines = [f"slice {self.slice_id}: {counted(self.clips, 'clip')}, {self.missing:,} without a row"]
         lines += [line for note in self.notes for line in textwrap.wrap(f"note: {note}", width)]
         lines.append("tasks, the newest first (UTC):")
         for task in self.tasks:
@@ -196,7 +197,7 @@ def _of_record(record: ElementRecord, view: SlurmView, is_latest: bool) -> TaskS
         state = "running" if state in RUNNING else state
     else:
         state = KILLED  # the same task began once more
-    notes = [f"{_count(record.done, 'row')} written"] if record.ended_at else []
+    notes = [f"{counted(record.done, 'row')} written"] if record.ended_at else []
     if record.exit_code:
         notes.append(one_line(record.message) or "stopped before its work was done")
     return TaskSeen(
@@ -219,7 +220,3 @@ def _plain(state: str) -> str:
 
 def _indent(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=" " * 4, subsequent_indent=" " * 4)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

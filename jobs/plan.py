@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic
 
 from jobs import durable
-from jobs.config import Config, frozen, keys, to_toml
-from jobs.corpus import Joined, join, list_clips, settle_missing
+from jobs.config import Config, keys, to_toml
+from jobs.corpus import list_clips
 from jobs.counts import Counts
 from jobs.errors import UsageError, show
+from jobs.frozen import DIGEST, LIMIT, freeze, read_frozen
+from jobs.join import Joined, join, settle_missing
 from jobs.manifest import (
     Manifest,
     corpus_differences,
@@ -28,11 +27,7 @@ from jobs.run_folder import RunFolder
 from jobs.scores import read_scores
 from jobs.slices import balance, sample, slice_count
 from jobs.squashfs import mounted
-
-__all__ = ["Manifest", "Plan", "load_manifest", "manifest_digest", "plan", "read_frozen", "with_frozen"]
-
-_LIMIT = "plan.limit"
-_DIGEST = "plan.manifest"
+from jobs.words import counted, size
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +66,14 @@ class Plan:
         of = f" (a sample, limit {self.limit:,})" if self.limit is not None else ""
         lines = [
             *self.counts.lines(),
-            f"run {self.folder.name}: {_count(len(manifest.names), 'clip')}{of}, "
-            f"{_size(int(manifest.bytes.sum()))}, {_count(manifest.slice_count, 'slice')}",
+            f"run {self.folder.name}: {counted(len(manifest.names), 'clip')}{of}, "
+            f"{size(int(manifest.bytes.sum()))}, {counted(manifest.slice_count, 'slice')}",
         ]
         if manifest.slice_count > 1:
             lines.append(f"the heaviest slice is {over:.1f}% heavier than the mean")
         if outside := self.counts.outside.count:
             lines += [
-                f"{_count(outside, 'clip')} {'lead' if outside > 1 else 'leads'} out of the clips folder: "
+                f"{counted(outside, 'clip')} {'lead' if outside > 1 else 'leads'} out of the clips folder: "
                 "a container sees them only",
                 "if slurm.binds has the folders that they lead to",
             ]
@@ -86,7 +81,7 @@ class Plan:
             lines.append("already planned with the same inputs: nothing to do")
             if self.asked_slices != manifest.slice_count:
                 lines.append(
-                    f"the cut into {_count(manifest.slice_count, 'slice')} is kept, "
+                    f"the cut into {counted(manifest.slice_count, 'slice')} is kept, "
                     f"not changed to {self.asked_slices:,}: a plan is final"
                 )
         return lines
@@ -120,19 +115,19 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
     if limit is not None and limit < 1:
         raise UsageError(f"limit = {limit}: expected a number of clips, at least 1")
     folder = config.folder
-    values = _freeze(config, limit)
+    values = freeze(config, limit)
     planned = folder.manifest.exists()
     if planned:
         _refuse_other_keys(folder, read_frozen(folder), values)
     joined = _read_corpus(config, values)
     if limit is not None:
         joined = _sample(joined, limit)
-    count = slice_count(len(joined.names), config.slices.count, config.slices.clips_per_slice)
+    cut = slice_count(len(joined.names), config.slices.count, config.slices.clips_per_slice)
     manifest = Manifest(
         joined.names,
         joined.mos,
         joined.bytes,
-        balance(joined.bytes, count),
+        balance(joined.bytes, cut),
         manifest_digest(joined.names, joined.mos, joined.bytes),
     )
     if planned:
@@ -141,85 +136,10 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
         if not dry_run:
             # Rows are built on what is found, and who planned it may have been killed just before.
             durable.sync_folder(folder.path)
-        return Plan(folder, existing, joined.counts, limit, new=False, asked_slices=count)
+        return Plan(folder, existing, joined.counts, limit, new=False, asked_slices=cut)
     if not dry_run:
-        _write(folder, values | {_DIGEST: manifest.digest}, manifest)
-    return Plan(folder, manifest, joined.counts, limit, new=True, asked_slices=count)
-
-
-def read_frozen(folder: RunFolder) -> dict[str, Any]:
-    """Read the frozen configuration of a planned run.
-
-    Returns
-    -------
-    dict
-        ``section.key`` to value: what `jobs.config.frozen` gives, clips and scores as absolute
-        paths; ``plan.limit`` (0: all clips) and ``plan.manifest`` (its digest).
-
-    Raises
-    ------
-    UsageError
-        The file is missing or is not what `plan` wrote.
-    """
-    hint = "restore it from a copy, or plan again under another run.name"
-    path = show(str(folder.config))
-    try:
-        document = tomllib.loads(folder.config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", hint) from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not the frozen configuration: {show(str(error))}", hint) from None
-    found = {
-        f"{section}.{key}": value
-        for section, table in document.items()
-        if isinstance(table, dict)
-        for key, value in table.items()
-    }
-    if not {"plan.limit", "plan.manifest"} <= found.keys():  # the last ones that a plan writes
-        raise UsageError(f"{path}: not the frozen configuration, or cut: [plan] is not whole", hint)
-    return found
-
-
-def with_frozen(config: Config) -> Config:
-    """Take what a planned run has frozen in place of what the configuration says now.
-
-    Raises
-    ------
-    UsageError
-        The run is not planned, or its frozen configuration is damaged.
-    """
-    load_manifest(config.folder)
-    sections: dict[str, dict[str, Any]] = config.model_dump()
-    for key, value in read_frozen(config.folder).items():
-        section, _, name = key.partition(".")
-        if name in sections.get(section, {}):
-            sections[section][name] = value
-    try:
-        return Config.model_validate(sections)
-    except pydantic.ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UsageError(
-            f"{show(str(config.folder.config))}: not the frozen configuration: {show(key)} has a wrong type",
-            "restore it from a copy, or plan again under another run.name",
-        ) from None
-
-
-def _freeze(config: Config, limit: int | None) -> dict[str, Any]:
-    values = frozen(config)
-    for key, what, option in (
-        ("corpus.clips", "the folder of the clips, or an image of it", "--clips DIR, CLIPS=DIR with make"),
-        ("corpus.scores", "the CSV file of scores", "--scores FILE, SCORES=FILE with make"),
-    ):
-        path = str(values[key])
-        if not path:
-            raise UsageError(f"{key} is not set, expected {what}", f"give it: {option}, or {key} in the file")
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{key} = {show(path)}: expected a path in UTF-8", "rename it") from None
-        # Without ".." but as the user names it: resolving links would tie the run to today's targets.
-        values[key] = os.path.abspath(path)  # noqa: PTH100
-    return values | {_LIMIT: limit or 0}
+        _write(folder, values | {DIGEST: manifest.digest}, manifest)
+    return Plan(folder, manifest, joined.counts, limit, new=True, asked_slices=cut)
 
 
 def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:
@@ -256,7 +176,7 @@ def _refuse_other_keys(folder: RunFolder, before: Mapping[str, Any], now: Mappin
 
 
 def _refuse_other_corpus(folder: RunFolder, existing: Manifest, new: Manifest) -> None:
-    stated = read_frozen(folder).get(_DIGEST)
+    stated = read_frozen(folder).get(DIGEST)
     if stated != existing.digest:
         raise UsageError(
             f"{show(str(folder.manifest))} does not belong to {folder.config.name} beside it: "
@@ -275,7 +195,7 @@ def _refuse(folder: RunFolder, lines: list[str]) -> None:
 
 
 def _value(key: str, value: object) -> str:
-    if key == _LIMIT and value == 0:
+    if key == LIMIT and value == 0:
         return "all clips"
     return show(repr(value))
 
@@ -291,17 +211,3 @@ def _write(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> 
     durable.replace_text(folder.config, to_toml(values))
     # Last: where there is a manifest, the plan is finished.
     write_manifest(folder, manifest)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _size(number: int) -> str:
-    """Bytes with a decimal unit."""
-    size = float(number)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"

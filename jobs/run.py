@@ -14,10 +14,11 @@ from jobs.durable import sync_folder
 from jobs.element import ElementResult, find_todo
 from jobs.engines import find_ffmpeg
 from jobs.errors import IncompleteError, VmafarmError
+from jobs.frozen import with_frozen
 from jobs.launch import run_local
 from jobs.manifest import Manifest
 from jobs.merge import MergeResult, merge, summarise
-from jobs.plan import plan, with_frozen
+from jobs.plan import plan
 from jobs.progress import format_seconds, watch_progress
 from jobs.trust import check_run_folders
 

@@ -262,7 +262,7 @@ def test_clip_that_is_not_the_planned_one_is_not_scored_and_not_to_blame(folder:
 def _element(folder: Path, before: str) -> subprocess.CompletedProcess[str]:
     """Change something with a shell, then run an element; it prints what failed, by class."""
     element = (
-        "from jobs.config import load; from jobs.plan import with_frozen; from jobs.element import *;"
+        "from jobs.config import load; from jobs.frozen import with_frozen; from jobs.element import *;"
         "config = with_frozen(load(None, ['run.name=r', 'extract.retries=0'])[0]);"
         "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
     )
@@ -357,7 +357,7 @@ def test_full_run_folder_keeps_what_is_done(folder: Path) -> None:
         "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
         "    return real(descriptor, data)\n"
         "os.write = full\n"
-        "from jobs.config import load; from jobs.plan import with_frozen; from jobs.element import *\n"
+        "from jobs.config import load; from jobs.frozen import with_frozen; from jobs.element import *\n"
         "config = with_frozen(load(None, ['run.name=r'])[0])\n"
         "result = run_element(ElementSpec(config.model_dump(), (0,)))\n"
         "print(f'error: {result.message}\\n  {result.hint}', file=sys.stderr); sys.exit(result.exit_code)\n"

@@ -5,9 +5,10 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from jobs.corpus import join, list_clips
+from jobs.corpus import list_clips
 from jobs.demo import DEMO_CLIPS, FRAMES, make_demo
 from jobs.errors import UnavailableError, UsageError
+from jobs.join import join
 from jobs.scores import read_scores
 
 FFMPEG = Path(imageio_ffmpeg.get_ffmpeg_exe())

@@ -24,11 +24,12 @@ from jobs.element import ElementResult, ElementSpec, find_todo, run_element, wor
 from jobs.element_log import read_elements
 from jobs.errors import IncompleteError, UnavailableError
 from jobs.failures import read_failures
+from jobs.frozen import with_frozen
 from jobs.lifetime import STARTED
 from jobs.manifest import load_manifest
 from jobs.merge import merge
 from jobs.nodes import read_broken
-from jobs.plan import plan, with_frozen
+from jobs.plan import plan
 from jobs.shard import CLIP_LOG_SCHEMA, read_done
 
 

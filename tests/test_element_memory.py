@@ -17,7 +17,8 @@ from standin.vmaf import write_standin
 
 from jobs.config import load
 from jobs.engines.base import write_probe_clip
-from jobs.plan import plan, with_frozen
+from jobs.frozen import with_frozen
+from jobs.plan import plan
 from jobs.process import run
 
 ELEMENT = """
@@ -25,7 +26,7 @@ import sys
 from pathlib import Path
 from jobs.config import load
 from jobs.element import ElementSpec, run_element
-from jobs.plan import with_frozen
+from jobs.frozen import with_frozen
 
 config = with_frozen(load(None, sys.argv[2:])[0])
 result = run_element(ElementSpec(config.model_dump(), (0,), limit=int(sys.argv[1])))

@@ -25,10 +25,11 @@ from test_submit import write_sif
 from jobs import status_table
 from jobs.config import Config, load
 from jobs.errors import IncompleteError, UsageError
+from jobs.frozen import with_frozen
 from jobs.logs import slice_logs
 from jobs.manifest import load_manifest
 from jobs.merge import merge, summarise
-from jobs.plan import plan, with_frozen
+from jobs.plan import plan
 from jobs.provenance import Provenance, freeze
 from jobs.shard import ShardWriter, read_done
 from jobs.slurm import Slurm

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from jobs import durable
 from jobs.config import Config, load
 from jobs.errors import UnavailableError, UsageError
-from jobs.manifest import MANIFEST_SCHEMA
-from jobs.plan import load_manifest, manifest_digest, plan, read_frozen, with_frozen
+from jobs.frozen import read_frozen, with_frozen
+from jobs.manifest import MANIFEST_SCHEMA, load_manifest, manifest_digest
+from jobs.plan import plan
 from jobs.run_folder import RunFolder
 from jobs.sealed import write_sealed
 

@@ -19,8 +19,9 @@ from images import make_image, no_mounts_here, servers_of, write_header
 from jobs.config import load
 from jobs.doctor import examine_here
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.frozen import read_frozen
 from jobs.mounts import mounts_below
-from jobs.plan import plan, read_frozen
+from jobs.plan import plan
 from jobs.scratch import scratch_folder
 from jobs.squashfs import CONTAINER_CLIPS, image_bind, inside, is_squashfs, mounted
 

@@ -16,15 +16,16 @@ from jobs.doctor.engine import (
     check_ffmpeg,
     check_toolkit,
 )
-from jobs.doctor.finding import Finding, Machine, attempt, counted, exit_status, in_time, lines
+from jobs.doctor.finding import Finding, Machine, attempt, exit_status, in_time, lines
 from jobs.doctor.folders import check_clips, check_run_root, check_scores, check_scratch, check_space
 from jobs.doctor.image import examine_image
 from jobs.errors import VmafarmError, show
+from jobs.frozen import with_frozen
 from jobs.manifest import load_manifest
-from jobs.plan import with_frozen
 from jobs.slurm import Slurm
 from jobs.squashfs import is_squashfs, mounted
 from jobs.toolkit import version
+from jobs.words import counted
 
 __all__ = ["Finding", "Machine", "as_json", "examine", "examine_here", "exit_status", "lines"]
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from jobs.config import Config
 from jobs.container import container_python
-from jobs.doctor.finding import Finding, Machine, attempt, counted
+from jobs.doctor.finding import Finding, Machine, attempt
 from jobs.errors import UnavailableError, UsageError
 from jobs.layout import lay_out, split
 from jobs.prepare import prepare
 from jobs.queue import Queue
 from jobs.sbatch import check_request, chosen, merge_parameters, sbatch_parameters
 from jobs.slurm import Slurm
+from jobs.words import counted
 
 _JOB_NAME = "vmafarm-doctor"
 _WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from jobs.config import Config
 from jobs.errors import UNAVAILABLE, UnavailableError, VmafarmError, show
 from jobs.image_inside import BUILD, read_build
+from jobs.words import counted
 
 State = Literal["ok", "warning", "failed", "skipped"]
 Result = TypeVar("Result")
@@ -139,11 +140,6 @@ def in_time(what: str, call: Callable[[], Result], seconds: float | None = None)
             "is its file system mounted, and does its server answer?",
         )
     return results[0]
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural unless it is one."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def exit_status(findings: Sequence[Finding]) -> int:

@@ -17,6 +17,7 @@ from jobs.merge.steps import Merge, Options
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
 from jobs.scratch import scratch_folder
+from jobs.words import counted
 
 _LISTED = 1_000
 """So many names of clips that failed for good stand in the report."""
@@ -175,7 +176,7 @@ def _result(state: Merge) -> MergeResult:
 def explain(result: MergeResult) -> str:
     """Say why nothing was published: every reason, with the query that shows its rows."""
     reasons = result.of("error")
-    lines = [f'merge of "{result.run}": nothing published, {_count(len(reasons), "reason")}:']
+    lines = [f'merge of "{result.run}": nothing published, {counted(len(reasons), "reason")}:']
     for number, reason in enumerate(reasons, 1):
         lines.append(f"{number}. [{reason.name}] {reason.message}")
         if reason.query:
@@ -196,17 +197,17 @@ def summarise(result: MergeResult) -> list[str]:
     counts = result.counts
     facts = [("rows", f"{counts['rows']:,} of {counts['clips']:,} clips, {len(COLUMNS)} columns")]
     if counts["duplicate_rows"]:
-        facts.append(("duplicates", f"{_count(counts['duplicate_rows'], 'equal row')} collapsed"))
+        facts.append(("duplicates", f"{counted(counts['duplicate_rows'], 'equal row')} collapsed"))
     if counts["conflicts"]:
-        facts.append(("conflicts", f"{_count(counts['conflicts'], 'clip')}: the latest row taken"))
+        facts.append(("conflicts", f"{counted(counts['conflicts'], 'clip')}: the latest row taken"))
     if counts["recovered_rows"]:
-        rows = _count(counts["recovered_rows"], "row")
+        rows = counted(counts["recovered_rows"], "row")
         facts.append(("recovered", f"{rows} from journals of writers that did not end"))
     if counts["missing"]:
-        facts.append(("missing", f"{_count(counts['missing'], 'clip')}, published without"))
+        facts.append(("missing", f"{counted(counts['missing'], 'clip')}, published without"))
     if result.failed_classes:
         classes = ", ".join(f"{name} {count:,}" for name, count in result.failed_classes.items())
-        facts.append(("failed for good", f"{_count(counts['failed_for_good'], 'clip')}: {classes}"))
+        facts.append(("failed for good", f"{counted(counts['failed_for_good'], 'clip')}: {classes}"))
     constant = [name for name, how in result.metadata["features"].items() if how == "constant"]
     if constant:
         facts.append(("constant", f"known on an identity pair, filled in: {', '.join(constant)}"))
@@ -224,7 +225,3 @@ def _lines(label: str, text: str) -> list[str]:
     if label in ("report", "table"):
         return [f"{label:<17}{text}"]
     return textwrap.wrap(text, 80, initial_indent=f"{label:<17}", subsequent_indent=" " * 17)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

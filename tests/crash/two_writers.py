@@ -23,8 +23,9 @@ from crash.workload import Ended, Place, fork, wait
 from jobs.config import Config, load
 from jobs.element import ElementSpec, run_element
 from jobs.errors import VmafarmError
+from jobs.frozen import with_frozen
 from jobs.merge import merge
-from jobs.plan import plan, with_frozen
+from jobs.plan import plan
 
 ALL_CALLS = 60
 """Calls of the system that an element makes on this corpus, roughly."""

@@ -34,9 +34,9 @@ from jobs.element_log import read_elements
 from jobs.engines.base import EngineInfo
 from jobs.errors import VmafarmError
 from jobs.failures import read_failures
+from jobs.frozen import read_frozen as read_config
 from jobs.manifest import load_manifest
 from jobs.nodes import mark_broken, read_broken
-from jobs.plan import read_frozen as read_config
 from jobs.provenance import Provenance, freeze, read_frozen
 from jobs.schema import KNOWN
 from jobs.shard import read_done

@@ -19,7 +19,7 @@ from jobs.engines.logs import LARGEST, LogError, read_log
 from jobs.errors import UsageError, VmafarmError
 from jobs.extract import aggregate
 from jobs.failures import FailureRecord, load_failures, set_aside
-from jobs.plan import with_frozen
+from jobs.frozen import with_frozen
 from jobs.provenance import Provenance, read_frozen
 from jobs.schema import FEATURE_NAMES
 from jobs.scores import read_scores
