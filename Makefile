@@ -88,7 +88,7 @@ fuzz: $(VENV)/.setup-dev ## what is read from disk, damaged at random, and any n
 	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz tests/test_names.py $(ARGS)
 
 test-full: $(VENV)/.setup-dev ## the slow rest: whole clips, all extractors
-	@$(PYTEST) -n 2 --dist loadfile -m full $(ARGS)
+	@$(PYTEST) -n 2 --dist loadfile -m full --timeout 1800 $(ARGS)
 
 # N: kills, and a quarter as many failing calls; WRITERS: runs with two writers; CASE: one again, as printed.
 crash: $(VENV)/.setup-dev ## kill runs N times, WRITERS times with two writers; nothing may be lost
