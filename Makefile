@@ -17,7 +17,7 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan doctor image submit retry status logs cancel merge sql config demo test fuzz test-full crash test-cluster coverage lint types lock clean
+.PHONY: help setup run plan doctor image submit retry status logs cancel merge sql config demo test fuzz test-full crash bench test-cluster coverage lint types lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -100,6 +100,9 @@ test-cluster: $(VENV)/.setup-dev ## against a real SLURM and Apptainer; see test
 	  { echo "error: no cluster and no images to test against (SLURM_CONF, VMAFARM_IMAGES)"; \
 	    echo "  tests/cluster/README.md tells how to make them"; exit 3; }
 	@$(PYTEST) tests/cluster -n 3 --maxschedchunk 1 --timeout 1200 --no-skips $(ARGS)
+
+bench: $(VENV)/.setup-dev ## the figures of docs/performance.md; BENCH="overhead merge" for some
+	@$(BIN)/python -m benchmarks --out bench $(BENCH) $(ARGS)
 
 coverage: $(VENV)/.setup-dev ## the tests, with the line coverage of jobs/
 	@$(PYTEST) -n 2 --dist loadfile -m "not full" --cov --cov-report=term $(ARGS)

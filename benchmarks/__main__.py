@@ -1,0 +1,43 @@
+"""All benchmarks, or those named: python -m benchmarks [--out FOLDER] [NAME ...]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.measure import Figure, as_json, as_markdown, describe_machine, say
+
+NAMES = ()
+"""Modules here with a function ``measure(folder) -> list[Figure]``, in the order of the table."""
+
+
+def main() -> int:
+    """Measure; the table goes to stdout, and with --out as bench.md and bench.json into a folder."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; none: all")
+    parser.add_argument("--out", type=Path, help="folder for bench.md and bench.json")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.names) - set(NAMES):
+        parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(NAMES)}")
+    machine = describe_machine()
+    figures: list[Figure] = []
+    for name in chosen.names or NAMES:
+        started = time.monotonic()
+        say(f"{name} ...")
+        with tempfile.TemporaryDirectory(prefix=f"vmafarm-bench-{name}-") as folder:
+            figures += import_module(f"benchmarks.{name}").measure(Path(folder))
+        say(f"{name}: {time.monotonic() - started:.0f} s")
+        if chosen.out:  # after each, so that a long run that is ended leaves what it has
+            chosen.out.mkdir(parents=True, exist_ok=True)
+            (chosen.out / "bench.md").write_text(as_markdown(figures, machine))
+            (chosen.out / "bench.json").write_text(as_json(figures, machine))
+    sys.stdout.write(as_markdown(figures, machine))
+    return int(any(figure.met is False for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
