@@ -95,7 +95,8 @@ def with_frozen(config: Config) -> Config:
     UsageError
         The run is not planned, or its frozen configuration is damaged.
     """
-    load_manifest(config.folder)
+    if not os.path.exists(config.folder.manifest):  # noqa: PTH110 - no permission is no manifest, too
+        load_manifest(config.folder)  # says why; else whoever needs the manifest reads it
     sections: dict[str, dict[str, Any]] = config.model_dump()
     for key, value in read_frozen(config.folder).items():
         section, _, name = key.partition(".")

@@ -17,7 +17,7 @@ from jobs.counts import examples, tally
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.provenance import METADATA_KEY
 from jobs.run_folder import RunFolder
-from jobs.sealed import DamagedError, open_sealed, write_sealed
+from jobs.sealed import DamagedError, numbers, open_sealed, write_sealed
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -137,7 +137,7 @@ def load_manifest(folder: RunFolder) -> Manifest:
         expected = ", ".join(f"{name} {kind}" for name, kind in _columns(MANIFEST_SCHEMA))
         raise UsageError(f"{path}: not a manifest: columns {found}; expected {expected}", hint)
     names: list[str] = table["clip_name"].to_pylist()
-    mos, sizes, slices = (table[column].to_numpy() for column in ("mos", "bytes", "slice"))
+    mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
     digest = manifest_digest(names, mos, sizes)
     if _stated_digest(table.schema) != digest or not names or slices.min() < 0:
         raise UsageError(f"{path}: its content does not have the digest that it states", hint)

@@ -432,13 +432,13 @@ def test_rows_are_seen_while_their_writer_ends(folder, monkeypatch, listing):
     writer.add("c0")
     listings = []
 
-    def glob(path, pattern, real=Path.glob):
-        listings.append(pattern)
+    def iterdir(path, real=Path.iterdir):
+        listings.append(path)
         if len(listings) == listing:
             writer.close()
-        return list(real(path, pattern))
+        return list(real(path))
 
-    monkeypatch.setattr(Path, "glob", glob)
+    monkeypatch.setattr(Path, "iterdir", iterdir)
     assert read_done(folder, [SLICE]) == {"c0"}
     assert len(listings) == 2
 

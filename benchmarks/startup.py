@@ -1,0 +1,66 @@
+"""How long it takes until the first useful thing happens."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.measure import ROOT, Figure, run_measured, side_by_side
+from benchmarks.synthetic import CORPUS_CLIPS, CORPUS_SLICES, make_run
+
+REPETITIONS = 9
+
+_NOTHING = """
+import sys
+from jobs.config import load
+from jobs.element import ElementSpec, run_element
+from jobs.frozen import with_frozen
+config = with_frozen(load(None, sys.argv[1:])[0])
+result = run_element(ElementSpec(config.model_dump(mode="json"), (0,)))
+assert not result.exit_code and not result.done
+"""
+
+
+def measure(folder: Path) -> list[Figure]:
+    """Each in a process of its own, beside the imports that nothing can do without."""
+    small = make_run(folder / "small", 100, 1)
+    large = make_run(folder / "large", CORPUS_CLIPS, CORPUS_SLICES)
+    python = [sys.executable, "-c"]
+    command = [sys.executable, "-m", "jobs"]
+
+    def options(settings: Sequence[str]) -> list[str]:
+        return [word for setting in settings for word in ("--set", setting)]
+
+    candidates = {
+        "import pyarrow, duckdb": [*python, "import pyarrow, duckdb"],
+        "import of what an element needs": [*python, "import jobs.element"],
+        "an element with nothing to do": [*python, _NOTHING, *small],
+        "vmafarm --help": [*command, "--help"],
+        f"vmafarm status, {CORPUS_CLIPS:,} clips in {CORPUS_SLICES:,} slices": [
+            *command, "status", *options(large)
+        ],
+    }  # fmt: skip
+    targets = dict(zip(list(candidates)[1:], ("< 0.4", "", "< 0.3", "< 1"), strict=True))
+    environment = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    found = side_by_side(
+        {name: partial(run_measured, words, environment=environment) for name, words in candidates.items()},
+        REPETITIONS,
+    )
+    walls = {name: [usage.wall for usage in usages] for name, usages in found.items()}
+    base, *others = walls
+    figures = [
+        Figure("start-up", base, statistics.median(walls[base]), "s", note="nothing can do without")
+    ]  # fmt: skip
+    for name in others:
+        times = statistics.median(a / b for a, b in zip(walls[name], walls[base], strict=True))
+        figures.append(
+            Figure(
+                "start-up", name, statistics.median(walls[name]), "s", targets[name], {name: walls[name]},
+                f"{times:.2f} x the import of pyarrow and duckdb; {REPETITIONS} repetitions in turns",
+            )
+        )  # fmt: skip
+    return figures

@@ -1,0 +1,98 @@
+"""Runs whose clips all have rows, with the files that their elements would have left; no clip is scored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.config import load, to_toml
+from jobs.durable import replace_text
+from jobs.frozen import DIGEST, freeze
+from jobs.manifest import Manifest, manifest_digest, write_manifest
+from jobs.provenance import METADATA_KEY, Provenance
+from jobs.schema import ARROW_SCHEMA, FEATURES
+from jobs.sealed import write_sealed
+from jobs.shard import CLIP_LOG_SCHEMA
+
+CORPUS_CLIPS = 152_265
+CORPUS_SLICES = 1_523
+_HOSTS = 20
+
+
+def make_run(folder: Path, clips: int, slices: int) -> list[str]:
+    """Write the run and all its shards; returns its settings.
+
+    Parameters
+    ----------
+    folder
+        New or empty.
+    clips, slices
+        How many.
+    """
+    settings = [
+        f"run.root={folder / 'runs'}", "run.name=synthetic", f"corpus.clips={folder / 'clips'}",
+        f"corpus.scores={folder / 'scores.csv'}", "engine.plan=identity", "engine.kind=ffmpeg",
+    ]  # fmt: skip
+    config, _ = load(None, settings)
+    run = config.folder
+    run.path.mkdir(parents=True)
+    draw = np.random.default_rng(1)
+    names = [f"orig_{number:08d}_540_5s.mp4" for number in range(clips)]
+    mos = np.round(draw.uniform(1, 5, clips), 4)
+    sizes = draw.lognormal(14, 0.6, clips).astype(np.int64)
+    cut = (np.arange(clips) % slices).astype(np.int32)
+    digest = manifest_digest(names, mos, sizes)
+    replace_text(run.config, to_toml(freeze(config, None) | {DIGEST: digest}))
+    write_manifest(run, Manifest(names, mos, sizes, cut, digest))
+    constant = tuple(feature.name for feature in FEATURES if feature.identity is not None)
+    provenance = Provenance("ffmpeg", "9", "3", "9", "identity", "cpu", constant, digest)
+    replace_text(run.provenance, provenance.as_json() + "\n")
+    metadata = {METADATA_KEY: provenance.as_json().encode()}
+    listed = np.asarray(names)
+    for number in range(slices):
+        mine = np.arange(number, clips, slices)
+        writer = f"job-{number}"
+        rows = _rows(listed[mine], mos[mine], draw, metadata)
+        shards, logs = run.shard_folder(number), run.clip_log_folder(number)
+        shards.mkdir(parents=True)
+        logs.mkdir(parents=True)
+        with (shards / f"{writer}.parquet").open("wb") as file:
+            write_sealed(rows, file)
+        with (logs / f"{writer}.parquet").open("wb") as file:
+            write_sealed(_entries(listed[mine], number, writer), file)
+        (shards / f"{writer}.done").write_text("".join(f'"{name}"\n' for name in listed[mine]))
+    return settings
+
+
+def _rows(
+    names: np.ndarray, mos: np.ndarray, draw: np.random.Generator, metadata: dict[bytes, bytes]
+) -> pa.Table:
+    count = len(names)
+    columns: list[object] = [names, mos, np.full(count, 960, np.int32), np.full(count, 540, np.int32)]
+    for feature in FEATURES:
+        if feature.identity is None:
+            columns += [draw.uniform(0, 100, count), draw.uniform(0, 1, count)]
+        else:
+            value = feature.identity[8]
+            columns += [np.full(count, value), np.full(count, value * 0)]
+    schema = ARROW_SCHEMA.with_metadata(metadata)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _entries(names: np.ndarray, number: int, writer: str) -> pa.Table:
+    began = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=number)
+    values = {
+        "frames": 150, "fps": 30.0, "pixel_format": "yuv420p", "bit_depth": 8, "seconds_decoding": 0.2,
+        "seconds_scoring": 4.0, "attempts": 1, "notes": "", "host": f"node{number % _HOSTS}",
+        "engine": "ffmpeg", "writer": writer, "slice": number, "finished_at": began, "audited": False,
+        "seconds_other_plan": float("nan"),
+    }  # fmt: skip
+    arrays = [
+        pa.array(names if field.name == "clip_name" else [values[field.name]] * len(names), field.type)
+        for field in CLIP_LOG_SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=CLIP_LOG_SCHEMA)
