@@ -19,8 +19,8 @@ from jobs.limits import Limits
 from jobs.manifest import Manifest
 from jobs.nodes import NodeBrokenError
 from jobs.run_folder import RunFolder
+from jobs.sampling import stratified
 from jobs.shard import read_done
-from jobs.slices import sample
 
 _LOOKED_AT = 20
 
@@ -44,7 +44,7 @@ class ElementSpec:
     minutes
         Time limit that was asked for, or 0: none.
     limit
-        At most so many clips, a reproducible sample of what is missing; 0: all.
+        At most so many clips, a reproducible sample of all sizes of what is missing; 0: all.
     canary
         The first small job of a submission: everything is tried before the first clip.
     """
@@ -117,8 +117,9 @@ def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tup
 
 
 def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
-    """At most `limit` of these clips, the same ones on every machine."""
-    return [todo[at] for at in sample([clip.name for clip in todo], limit)]
+    """At most `limit` of these clips, of all sizes, the same ones on every machine."""
+    sizes = [clip.bytes or 0 for clip in todo]
+    return [todo[at] for at in stratified([clip.name for clip in todo], sizes, limit)]
 
 
 def check_visible(todo: Sequence[Clip], folder: Path) -> None:

@@ -1,12 +1,14 @@
-"""Names of elements: what SLURM tells a job about itself becomes part of its writer's name."""
+"""What elements are called, and which clips they take under a limit."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from jobs.work import job_label, writer_name
+from jobs.clip import Clip
+from jobs.work import job_label, take_sample, writer_name
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,11 @@ def test_two_writers_of_one_element_have_two_names_of_safe_characters():
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) for name in names)
     assert all(len(name) < 100 for name in names)
     assert all(name.startswith("12-3-1-a_host_with_odd") for name in names)
+
+
+def test_a_sample_of_what_is_to_do_has_clips_of_all_sizes_in_the_order_given():
+    todo = [Clip(f"{i}.mp4", Path(f"{i}.mp4"), 3.0, 0, 1000 if i < 90 else 10**6) for i in range(100)]
+    chosen = take_sample(todo[::-1], 10)
+    assert [clip.bytes for clip in chosen].count(10**6) == 1
+    assert chosen == [clip for clip in todo[::-1] if clip in chosen]
+    assert take_sample(todo[::-1], 1000) == todo[::-1]
