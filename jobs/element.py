@@ -155,6 +155,7 @@ class _Element:
                 visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (),
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
+            self._log.work_begins(attempts.at_once, self._config.engine.threads)
             self._began = self._ended = time.monotonic()
             try:
                 with closing(self._outcomes(attempts, iter(todo))) as outcomes:

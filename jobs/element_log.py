@@ -5,6 +5,7 @@ The queue forgets jobs within minutes and many clusters keep no accounts; these 
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -43,6 +44,10 @@ class ElementRecord:
         Rows written, and clips that failed by class.
     seconds
         Wall time between its first clip and its last, without starting up.
+    cpu_seconds
+        Time of all processors that it had from its first clip on, with its programs; 0: not measured.
+    at_once, threads
+        Clips that it worked on at once, and threads of each program.
     stopped
         It was asked to stop before its work was done.
     exit_code, message, hint
@@ -60,6 +65,9 @@ class ElementRecord:
     done: int = 0
     failed: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    at_once: int = 1
+    threads: int = 1
     stopped: bool = False
     exit_code: int = 0
     message: str = ""
@@ -91,10 +99,19 @@ class ElementLog:
             "clips": clips, "started_at": _now(),
         }  # fmt: skip
         self._appender.append(json_line(began))
+        self._way: dict[str, Any] = {}
+        self._cpu_before: float | None = None
+
+    def work_begins(self, at_once: int, threads: int) -> None:
+        """Note how it is going to work, for its end; from here on its processors' time counts."""
+        self._way = {"at_once": at_once, "threads": threads}
+        self._cpu_before = _cpu_seconds()
 
     def end(self, result: ElementResult, seconds: float) -> None:
         """Write down how it ended."""
-        self._appender.append(json_line({"ended_at": _now(), "seconds": seconds, **asdict(result)}))
+        cpu = 0.0 if self._cpu_before is None else _cpu_seconds() - self._cpu_before
+        took = {"seconds": seconds, "cpu_seconds": round(cpu, 3), **self._way}
+        self._appender.append(json_line({"ended_at": _now(), **took, **asdict(result)}))
         self._appender.close()
 
 
@@ -125,6 +142,12 @@ def _as_record(document: dict[str, Any]) -> ElementRecord | None:
     except ValueError:  # pydantic's too
         return None
     return record
+
+
+def _cpu_seconds() -> float:
+    """What this process and its ended children have had so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _now() -> str:

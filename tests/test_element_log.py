@@ -21,6 +21,17 @@ def test_an_element_is_on_record_from_its_beginning_and_with_its_end(tmp_path):
     assert (ended.exit_code, ended.message, ended.hint) == (1, "too little time", "retry")
 
 
+def test_how_it_worked_and_the_time_of_its_processors_are_on_record(tmp_path):
+    folder = RunFolder(tmp_path, "demo")
+    log = ElementLog(folder, "w", "11", 3, "node1", (3, 7), 20)
+    log.work_begins(3, 2)
+    sum(range(3_000_000))
+    log.end(ElementResult(18), 12.5)
+    (ended,) = read_elements(folder)
+    assert (ended.at_once, ended.threads) == (3, 2)
+    assert 0.01 < ended.cpu_seconds < 10
+
+
 def test_records_come_in_the_order_of_their_beginning_and_torn_ones_are_left_out(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path, "demo")
     times = {"z": "08:00:00.001", "c": "08:00:00.002", "b": "08:00:00.002", "a": "08:00:00.003"}
