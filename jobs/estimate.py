@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.element_log import ElementRecord
+from jobs.measured import Measured, measure
 from jobs.progress import format_seconds
+from jobs.run_folder import RunFolder
+from jobs.sampling import AT_LEAST
 from jobs.settings import SlurmSection
 from jobs.submission import Submission
 
@@ -19,13 +22,16 @@ class Cost:
     Attributes
     ----------
     seconds
-        Of an element, with all its workers: its wall time by the clips that it did.
+        Of an element, with all its workers, on average of the clips that are missing.
     clips
         How many it was measured on.
+    error
+        Half the width of the 95% interval of `seconds`; None: too few were measured.
     """
 
     seconds: float
     clips: int
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,36 +61,64 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """For a terminal of 80 columns."""
-        hours = f"{_hours(self.core_hours)} core hours"
+        hours = f"{hours_text(self.core_hours)} core hours"
         if self.gpu_hours:
-            hours += f", {_hours(self.gpu_hours)} GPU hours"
+            hours += f", {hours_text(self.gpu_hours)} GPU hours"
         return [
             f"measured on {self.cost.clips:,} clips: {self.cost.seconds:.2f} s of an element for a clip",
             f"estimate for {self.clips:,} clips: {hours},",
             f"  {format_seconds(self.wall_seconds)} once elements run, the longest takes "
             f"{format_seconds(self.element_seconds)}",
+            f"  {self._interval()}",
         ]
 
+    def _interval(self) -> str:
+        error = self.cost.error
+        if error is None or not self.cost.seconds:
+            return f"too few clips for an interval, which takes {AT_LEAST}"
+        low, high = (max(0.0, 1 + sign * error / self.cost.seconds) for sign in (-1, 1))
+        ends = f"{hours_text(self.core_hours * low)} to {hours_text(self.core_hours * high)} core hours"
+        if self.gpu_hours:
+            ends += f", {hours_text(self.gpu_hours * low)} to {hours_text(self.gpu_hours * high)} GPU hours"
+        return f"95% interval: {ends}"
 
-def measure(records: Iterable[ElementRecord], submissions: Sequence[Submission]) -> Cost | None:
-    """Cost of a clip in the latest submission that has any to show.
+
+def measure_latest(
+    folder: RunFolder, records: Iterable[ElementRecord], submissions: Sequence[Submission]
+) -> Measured | None:
+    """What clips took in the latest submission that has any to show.
 
     Workers, processors and GPUs may change from one submission to the next, so older ones do not
-    count. An element that was killed says nothing.
+    count.
 
     Returns
     -------
-    Cost or None
+    Measured or None
         None: nothing was measured.
     """
-    ended = [record for record in records if record.ended_at and record.done and record.seconds > 0]
+    known = list(records)
     for submission in reversed(submissions):
         jobs = {array.job for array in submission.arrays}
-        of_it = [record for record in ended if record.job in jobs]
-        if of_it:
-            clips = sum(record.done for record in of_it)
-            return Cost(sum(record.seconds for record in of_it) / clips, clips)
+        measured = measure(folder, [record for record in known if record.job in jobs])
+        if measured is not None:
+            return measured
     return None
+
+
+def cost_of(measured: Measured, missing: Collection[str], sizes: Mapping[str, int]) -> Cost:
+    """What each of these clips will take of an element, from those of all sizes that were measured.
+
+    Parameters
+    ----------
+    measured
+        Of clips of the same run.
+    missing
+        Names of the clips to be done, at least one.
+    sizes
+        Bytes of every clip.
+    """
+    mean = measured.predict(missing, sizes).times(measured.element_share / len(missing))
+    return Cost(mean.value, len(measured.seconds), mean.error)
 
 
 def estimate(cost: Cost, elements: Sequence[int], section: SlurmSection) -> Estimate:
@@ -120,5 +154,7 @@ def gpus_of(section: SlurmSection) -> int:
     return sum(int(found[1]) if (found := re.search(r":(\d+)$", part)) else 1 for part in parts)
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.3f}"
+def hours_text(hours: float) -> str:
+    """Hours with as many digits as mean something."""
+    digits = 0 if hours >= 100 else 1 if hours >= 1 else 3 if hours >= 0.01 else 5
+    return f"{hours:,.{digits}f}"

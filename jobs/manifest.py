@@ -59,6 +59,10 @@ class Manifest:
         """Number of slices."""
         return int(self.slices.max()) + 1
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each clip by its name."""
+        return dict(zip(self.names, self.bytes.tolist(), strict=True))
+
     def positions(self, slice_id: int) -> NDArray[np.int64]:
         """Ascending positions of the clips of one slice."""
         return np.flatnonzero(self.slices == slice_id).astype(np.int64)

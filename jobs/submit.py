@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from jobs.canary import run_canary
+from jobs.clip import Clip
 from jobs.config import Config
 from jobs.element_log import read_elements
 from jobs.errors import UnavailableError, UsageError
-from jobs.estimate import Estimate, estimate, measure
+from jobs.estimate import Estimate, cost_of, estimate, measure_latest
 from jobs.layout import group, lay_out, split
 from jobs.manifest import load_manifest
 from jobs.prepare import Prepared, prepare, refused
@@ -121,14 +122,15 @@ def submit(
         say(line)
     if not dry_run:
         secure_logs(config.folder)
-    weights = _missing(prepared, slurm, again)
+    todo = _missing(prepared, slurm, again)
     if preflight is not None and not dry_run:
         preflight()
-    few = weights.total() // 2  # something must be left for the arrays
+    few = len(todo) // 2  # something must be left for the arrays
     if canary and few and not dry_run:
-        job = run_canary(prepared, slurm, sorted(weights), min(canary, few), say)
-        weights = _missing(prepared, slurm, again, ended=job)
-    request = _request(prepared, slurm, weights)
+        slices = sorted({clip.slice for clip in todo})
+        job = run_canary(prepared, slurm, slices, min(canary, few), say)
+        todo = _missing(prepared, slurm, again, ended=job)
+    request = _request(prepared, slurm, todo)
     for line in request.estimate.lines() if request.estimate else []:
         say(line)
     if dry_run:
@@ -136,13 +138,15 @@ def submit(
     return _queue(prepared, request)
 
 
-def _request(prepared: Prepared, slurm: Slurm, weights: Counter[int]) -> Submitted:
+def _request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Submitted:
     """What is to be submitted: elements, rounds, script."""
     section = prepared.config.slurm
     folder = prepared.config.folder
     submissions = read_submissions(folder)
-    cost = measure(read_elements(folder), submissions)
-    minutes = cost.seconds * weights.total() / 60 if cost else None
+    weights = Counter(clip.slice for clip in todo)
+    measured = measure_latest(folder, read_elements(folder), submissions)
+    cost = measured and cost_of(measured, [clip.name for clip in todo], prepared.manifest.sizes())
+    minutes = cost.seconds * len(todo) / 60 if cost else None
     left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
     layout = lay_out(len(weights), minutes, section, prepared.max_array_size, left)
     elements = group(weights, layout.first)
@@ -155,7 +159,7 @@ def _request(prepared: Prepared, slurm: Slurm, weights: Counter[int]) -> Submitt
         image_digest=prepared.image_digest,
         engine=prepared.config.engine.kind,
         settings=prepared.settings,
-        done=len(prepared.manifest.names) - weights.total(),
+        done=len(prepared.manifest.names) - len(todo),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     chunks = [count for _, count in split(len(elements), prepared.max_array_size)]
@@ -200,22 +204,22 @@ def _at_once(prepared: Prepared, counts: list[int]) -> int:
     return max(1, prepared.config.slurm.parallelism // len(counts))
 
 
-def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> Counter[int]:
-    """Slices that nobody works on, each with its number of missing clips.
+def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> list[Clip]:
+    """Missing clips of the slices that nobody works on.
 
     A job of which it is known that it has ended does not count, in whatever state squeue still has it.
     """
     config, manifest = prepared.config, prepared.manifest
     folder = config.folder
     every = tuple(range(manifest.slice_count))
-    todo = Counter(clip.slice for clip in find_todo(folder, config, manifest, every))
+    todo = find_todo(folder, config, manifest, every)
     if not todo:
         raise UsageError(
             f'nothing is missing: every clip of "{folder.name}" has a row or was set aside',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
     busy, strangers = _look_in_queue(config, slurm, prepared.job_name, ended)
-    busy &= todo.keys()
+    busy &= {clip.slice for clip in todo}
     if strangers:
         raise UsageError(
             f'jobs of "{folder.name}" are in the queue that no submission has noted: {", ".join(strangers)}',
@@ -226,7 +230,7 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
             f'the run "{folder.name}" is in the queue already: slices {format_indices(busy)}',
             "look: vmafarm status; submit only what nobody works on: vmafarm retry; or: vmafarm cancel",
         )
-    left = Counter({number: count for number, count in todo.items() if number not in busy})
+    left = [clip for clip in todo if clip.slice not in busy]
     if not left:
         raise UsageError(
             f"everything that is missing waits or runs: slices {format_indices(busy)}",

@@ -173,10 +173,12 @@ def planned(root: Path, count: int = 5, **slurm: Any) -> Run:
     return run
 
 
-def finish(run: Run, *slices: int) -> None:
-    """Put the rows of these slices of a `planned` run in place."""
+def finish(run: Run, *slices: int, writer: str = "w", seconds: float = 2.0) -> None:
+    """Put the rows of these slices of a `planned` run in place, each of so many seconds."""
     for number in slices:
-        run.shard([make_row(f"c{number:04d}.mp4")], number)
+        name = f"c{number:04d}.mp4"
+        run.shard([make_row(name)], number, writer)
+        run.log_clips({name: seconds}, number, writer)
 
 
 def name_of(run: Run) -> str:

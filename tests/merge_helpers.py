@@ -21,6 +21,7 @@ from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, FEATURES, KNOWN, identity_value
 from jobs.sealed import write_sealed
 from jobs.settings import Config, CorpusSection, ExtractSection, RunSection
+from jobs.shard import CLIP_LOG_SCHEMA
 
 NAN = math.nan
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -88,6 +89,25 @@ class Run:
         )
         with path.open("wb") as file:
             write_sealed(log, file)
+        return path
+
+    def log_clips(self, seconds: dict[str, float], slice_id: int = 0, writer: str = "w", **columns) -> Path:
+        """The whole clip log of a writer that did one clip after the other, each in so many seconds."""
+        path = self.folder.clip_log_folder(slice_id) / f"{writer}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        at, entries = NOW, []
+        for clip, wall in seconds.items():
+            at += timedelta(seconds=wall)
+            entries.append(
+                {
+                    "clip_name": clip, "frames": 120, "fps": 25.0, "pixel_format": "yuv420p", "bit_depth": 8,
+                    "seconds_decoding": 0.25 * wall, "seconds_scoring": 0.75 * wall, "attempts": 1,
+                    "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id,
+                    "finished_at": at, **columns,
+                }
+            )  # fmt: skip
+        with path.open("wb") as file:
+            write_sealed(pa.Table.from_pylist(entries, schema=CLIP_LOG_SCHEMA), file)
         return path
 
     def fail(self, clip: str, failure: str = "decode_error", tries: int = 2, host: str = "h1") -> None:

@@ -44,7 +44,7 @@ def end(run, result, seconds=6.0, node="node1"):
 
 def work(run, *slices):
     def do():
-        finish(run, *slices)
+        finish(run, *slices, writer="11-0-0-node1", seconds=6 / len(slices))
         end(run, ElementResult(done=len(slices)))
 
     return do
@@ -66,11 +66,30 @@ def test_its_rows_count_and_the_rest_is_laid_out_from_what_it_measured(cluster, 
         "measured on 3 clips: 2.00 s of an element for a clip",
         "estimate for 9 clips: 0.010 core hours,",
         "  6s once elements run, the longest takes 6s",
+        "  too few clips for an interval, which takes 4",
     ]
     assert submitted.submission.slices == (0, 1, 2, 3, 7, 8, 9, 10, 11)
     assert len(submitted.submission.elements) == 3
     assert submitted.lines()[0] == "submitted 9 slices in 3 elements: 0-3,7-11"
     assert cluster.options("12")["array"] == "0-2%3"
+
+
+def test_from_a_few_clips_on_the_estimate_has_an_interval(cluster, run, meanwhile):
+    def work_unevenly():
+        for number, seconds in enumerate([1.0, 2.0, 3.0, 2.0]):
+            finish(run, number, writer="11-0-0-node1", seconds=seconds)
+        end(run, ElementResult(done=4), seconds=8.0)
+
+    meanwhile += [work_unevenly]
+    said = []
+    submit(run.config, Slurm(), canary=4, say=said.append)
+    # 8 clips of 2 s on 2 processors; t is 3.182, s^2 is 2/3, the variance of the sum 8^2 s^2 (1/4 + 1/8).
+    assert said[2:] == [
+        "measured on 4 clips: 2.00 s of an element for a clip",
+        "estimate for 8 clips: 0.00889 core hours,",
+        "  6s once elements run, the longest takes 6s",
+        "  95% interval: 0.00182 to 0.016 core hours",
+    ]
 
 
 def test_its_job_asks_for_what_elements_ask_for_and_takes_a_sample_of_all_slices(cluster, run, meanwhile):
