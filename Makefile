@@ -17,7 +17,7 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan doctor image submit retry status logs cancel merge sql config demo test fuzz test-full crash bench test-cluster coverage lint types lock clean
+.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge sql config demo test fuzz test-full crash bench test-cluster coverage lint types lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ run: $(VENV)/.setup ## the main job on this machine; without CLIPS and SCORES on
 
 plan: $(VENV)/.setup ## join clips and scores, cut them into slices
 	@$(BIN)/vmafarm plan $(OPTIONS) $(CORPUS) $(ARGS)
+
+estimate: $(VENV)/.setup ## what a run will take, from a few clips scored here; ARGS="--sample 40"
+	@$(BIN)/vmafarm estimate $(OPTIONS) $(CORPUS) $(ARGS)
 
 doctor: $(VENV)/.setup ## what can go wrong later, tried now
 	@$(BIN)/vmafarm doctor $(OPTIONS) $(CORPUS) $(ARGS)

@@ -40,6 +40,11 @@ class Outcome:
     seconds: float = 0.0
 
 
+def clips_at_once(workers: int, *, reads_clips: bool) -> int:
+    """Clips that are worked on at once: where frames are decoded first, one more than are scored."""
+    return workers if reads_clips else workers + 1
+
+
 class Attempts:
     """Runs the tries of clips; `run` is called from many threads.
 
@@ -79,7 +84,7 @@ class Attempts:
         probe: Callable[[Path], object],
         gpus: Sequence[str] = (),
     ) -> None:
-        self.at_once = workers if engine.reads_clips else workers + 1
+        self.at_once = clips_at_once(workers, reads_clips=engine.reads_clips)
         self._engine = engine
         self._scratch = scratch
         self._stop = stop

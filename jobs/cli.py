@@ -119,6 +119,36 @@ def plan(
 
 
 @app.command()
+def estimate(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    clips: Clips = None,
+    scores: Scores = None,
+    name: Name = None,
+    limit: Limit = None,
+    sample: Annotated[
+        int, typer.Option(min=1, help="Clips to measure; those measured here before count.")
+    ] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Tell what a run will take: score a few clips of all sizes here. Their rows count as done.
+
+    Hours of processors and GPUs, time on this machine and in SLURM, with 95% intervals; space on disk.
+
+    Example: vmafarm estimate --clips k150ka --scores k150ka_scores.csv
+    """
+    import json
+
+    from jobs.forecast import estimate_run
+    from jobs.run import with_demo
+
+    console = make_console(stderr=as_json)
+    config = with_demo(load_config(config_file, overrides, clips, scores, name), console)
+    found = estimate_run(config, console, sample, limit)
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
+
+
+@app.command()
 def merge(
     config_file: ConfigFile = None,
     overrides: Overrides = None,
@@ -231,8 +261,8 @@ def load_config(
     return config
 
 
-def make_console() -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     """Where verbs print."""
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=stderr)

@@ -25,7 +25,9 @@ _YEAR_MINUTES = 60 * 24 * 365
 """submitit's local executor kills a job after two minutes unless told otherwise."""
 
 
-def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) -> ElementResult:
+def run_local(
+    config: Config, slices: Sequence[int], watch: Callable[[], None], limit: int = 0
+) -> ElementResult:
     """Score slices on this machine and wait until that is done.
 
     submitit's local executor starts all jobs at once, so there is one element for each group of
@@ -39,6 +41,8 @@ def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) 
         Slices with something left to do.
     watch
         Called a few times a second while the elements run.
+    limit
+        At most so many clips, a reproducible sample of all sizes of what is missing; 0: all.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) 
     """
     logs = config.folder.logs
     secure_logs(config.folder)
-    groups = _groups(config, slices)
+    groups = _groups(config, slices, limit)
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
     with explained(logs), _interrupts_ignored():
@@ -71,19 +75,27 @@ def run_local(config: Config, slices: Sequence[int], watch: Callable[[], None]) 
     return _together([_result(job) for job in jobs])
 
 
-def _groups(config: Config, slices: Sequence[int]) -> list[ElementSpec]:
-    document = config.model_dump()
+def gpus_here(config: Config) -> list[str | None]:
+    """Value of CUDA_VISIBLE_DEVICES for each element on this machine: one a GPU, and one on the CPU."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus: Sequence[str | None] = [given]
     if config.engine.backend == "cuda":
-        gpus = visible_gpus(os.environ) or [given]
+        return [*visible_gpus(os.environ)] or [given]
+    return [given]
+
+
+def _groups(config: Config, slices: Sequence[int], limit: int) -> list[ElementSpec]:
+    document = config.model_dump()
+    gpus = gpus_here(config)
+    count = min(len(gpus), len(slices))
+    shares = [limit * (i + 1) // count - limit * i // count for i in range(count)]
     return [
         ElementSpec(
-            document, tuple(slices[i :: len(gpus)]), "local", os.getpid(), {"CUDA_VISIBLE_DEVICES": gpu}
+            document, tuple(slices[i :: len(gpus)]), "local", os.getpid(),
+            {"CUDA_VISIBLE_DEVICES": gpus[i]}, limit=share,
         )
-        for i, gpu in enumerate(gpus)
-        if slices[i :: len(gpus)]
-    ]
+        for i, share in enumerate(shares)
+        if share or not limit
+    ]  # fmt: skip
 
 
 def _plain(folder: Path) -> str:

@@ -45,14 +45,14 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
         See `plan`, `run_local` and `merge`.
     """
     planned = plan(config, limit=limit)
-    _say(console, planned.lines())
+    say(console, planned.lines())
     config = with_frozen(config)
-    _say(console, check_run_folders(config.folder))
-    extracted = _extract(config, planned.manifest, console)
+    say(console, check_run_folders(config.folder))
+    extracted = extract_missing(config, planned.manifest, console)
     if not extracted and _is_merged(config):
         # The merge that was killed after its last step had not made its names durable.
         sync_folder(config.folder.root)
-        _say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
+        say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
         return
     say_merged(merge(config.folder, config, allow_missing=allow_missing), console)
 
@@ -63,7 +63,7 @@ def with_demo(config: Config, console: Console) -> Config:
         return config
     demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
     verb = "made" if demo.new else "using"
-    _say(console, [f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}"])
+    say(console, [f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}"])
     return config.model_copy(
         update={
             "run": config.run.model_copy(update={"name": "demo"}),
@@ -74,24 +74,47 @@ def with_demo(config: Config, console: Console) -> Config:
 
 def say_merged(result: MergeResult, console: Console) -> None:
     """Tell what the merge did."""
-    _say(console, summarise(result))
+    say(console, summarise(result))
 
 
-def _extract(config: Config, manifest: Manifest, console: Console) -> bool:
-    """Score what has no row; returns whether there was anything."""
+def extract_missing(config: Config, manifest: Manifest, console: Console, limit: int = 0) -> bool:
+    """Score what has no row, with progress on the console.
+
+    Parameters
+    ----------
+    config, manifest
+        A planned run.
+    console
+        Where to tell what is done.
+    limit
+        At most so many clips, a reproducible sample of all sizes; 0: all.
+
+    Returns
+    -------
+    bool
+        Whether there was anything.
+
+    Raises
+    ------
+    IncompleteError
+        It was stopped.
+    VmafarmError
+        See `run_local`; also what ended an element.
+    """
     slices = tuple(int(i) for i in np.unique(manifest.slices))
     todo = find_todo(config.folder, config, manifest, slices)
     total = len(manifest.names)
     if not todo:
-        _say(console, [f"scored already: all of {total:,} clips but those set aside"])
+        say(console, [f"scored already: all of {total:,} clips but those set aside"])
         return False
     if len(todo) < total:
-        _say(console, [f"going on: {total - len(todo):,} of {total:,} clips are done"])
+        say(console, [f"going on: {total - len(todo):,} of {total:,} clips are done"])
     started = time.monotonic()
     wanted = sorted({clip.slice for clip in todo})
     try:
-        with watch_progress(config.folder, len(todo), console) as watcher:
-            result = run_local(config, wanted, watcher)
+        count = min(len(todo), limit or len(todo))
+        with watch_progress(config.folder, count, console) as watcher:
+            result = run_local(config, wanted, watcher, limit)
     except KeyboardInterrupt:
         left = len(find_todo(config.folder, config, manifest, slices))
         raise _stopped(total - left, total) from None
@@ -111,7 +134,7 @@ def _say_extracted(result: ElementResult, seconds: float, console: Console, fail
     if result.failed:
         classes = ", ".join(f"{name} {count}" for name, count in sorted(result.failed.items()))
         lines += [f"failed: {classes}", f"  what happened stands in {failures}"]
-    _say(console, lines)
+    say(console, lines)
 
 
 def _stopped(done: int, total: int) -> IncompleteError:
@@ -134,6 +157,7 @@ def _is_merged(config: Config) -> bool:
     return all(part.stat().st_mtime_ns < merged_at for part in parts)
 
 
-def _say(console: Console, lines: list[str]) -> None:
+def say(console: Console, lines: list[str]) -> None:
+    """Print lines as they are."""
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
