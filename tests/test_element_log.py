@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 from jobs.element_log import ElementLog, read_elements
 from jobs.run_folder import RunFolder
 from jobs.work import ElementResult
@@ -25,11 +27,13 @@ def test_how_it_worked_and_the_time_of_its_processors_are_on_record(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     log = ElementLog(folder, "w", "11", 3, "node1", (3, 7), 20)
     log.work_begins(3, 2)
-    sum(range(3_000_000))
+    before = process_time()
+    while process_time() - before < 0.05:
+        pass
     log.end(ElementResult(18), 12.5)
     (ended,) = read_elements(folder)
     assert (ended.at_once, ended.threads) == (3, 2)
-    assert 0.01 < ended.cpu_seconds < 10
+    assert ended.cpu_seconds >= 0.04
 
 
 def test_records_come_in_the_order_of_their_beginning_and_torn_ones_are_left_out(tmp_path, monkeypatch):
