@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,9 @@ from jobs.schema import BY_NAME
 
 LARGEST = 1e100
 """No score comes near; the squares of larger numbers, in the standard deviation, are not finite."""
+
+_NUMBERS = frozenset((int, float, type(None)))
+"""What a score may be, by its very type: to Python True is a number too."""
 
 
 class LogError(Exception):
@@ -90,21 +92,22 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
         metrics = [frame["metrics"] for frame in frames]
         numbers = [frame["frameNum"] for frame in frames]
         version, backend = (show(str(document.get(key, ""))) for key in ("version", "backend_used"))
-        keys = [set(metric) for metric in metrics]
+        anywhere = set().union(*map(dict.keys, metrics))
     except (KeyError, TypeError, AttributeError) as error:
         raise LogError("bad_log", f"the log has not the layout of libvmaf's: {error!r}") from None
     if numbers != list(range(len(numbers))) or any(type(number) is not int for number in numbers):
         raise LogError("bad_log", "the log's frames are not numbered 0, 1, 2, ...")
     values = {}
-    anywhere = set().union(*keys)
     for name in features:
         key = next((key for key in BY_NAME[name].keys if key in anywhere), None)
         if key is None:
             continue
-        lacking = next((i for i, have in enumerate(keys) if key not in have), None)
-        if lacking is not None:
-            raise LogError("missing_feature", f"frame {lacking} of {len(keys)} has no {name}")
-        values[name] = _as_array(name, [metric[key] for metric in metrics])
+        try:
+            column = [metric[key] for metric in metrics]
+        except KeyError:
+            lacking = next(i for i, metric in enumerate(metrics) if key not in metric)
+            raise LogError("missing_feature", f"frame {lacking} of {len(metrics)} has no {name}") from None
+        values[name] = _as_array(name, column)
     return Log(version, backend, len(metrics), values)
 
 
@@ -119,11 +122,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _as_array(name: str, column: list[object]) -> NDArray[np.float64]:
-    for value in column:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise LogError("bad_log", f"{name} is {value!r}, expected a number or null")
+    if not _NUMBERS.issuperset(map(type, column)):
+        value = next(value for value in column if type(value) not in _NUMBERS)
+        raise LogError("bad_log", f"{name} is {value!r}, expected a number or null")
     try:
-        values = np.array([math.nan if v is None else v for v in column], dtype=np.float64)
+        values = np.array(column, dtype=np.float64)  # None becomes NaN
     except OverflowError:
         raise LogError("bad_log", f"{name} holds a number beyond float64") from None
     if np.any(np.isfinite(values) & (np.abs(values) > LARGEST)):

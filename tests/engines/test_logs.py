@@ -144,6 +144,7 @@ def test_log_that_is_too_large_is_not_loaded(tmp_path: Path) -> None:
         {"frames": [{"frameNum": 1, "metrics": {"vmaf": 1}}]},
         {"frames": [{"frameNum": n, "metrics": {"vmaf": 1}} for n in (0, 2, 1)]},
         {"frames": [{"frameNum": n, "metrics": {"vmaf": 1}} for n in (0, 0)]},
+        {"frames": [{"frameNum": 0, "metrics": ["vmaf"]}]},
     ],
     ids=lambda content: json.dumps(content)[:40],
 )  # fmt: skip
