@@ -28,7 +28,8 @@ HANG_UP_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
 """The same for a child that has something to clean up."""
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.2
+"""Between two looks at whether a child has ended whose pipe another holds open; else that is seen at once."""
 _LOOK_SECONDS = 0.2
 """Between two looks at how much memory children have, once they run for as long."""
 
