@@ -1,22 +1,18 @@
-"""How long planning takes and how much memory: python benchmarks/plan.py [CLIPS [SLICES]].
-
-Makes a tree of sparse files of varied sizes in a temporary folder, 5,000 to a folder, with their
-scores, and plans it in a process of its own, so that the peak memory is that of the plan alone.
-"""
+"""How long planning takes and how much memory, from the scan to the written manifest."""
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
 import random
-import resource
+import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import ROOT, Figure, own_peak
 from jobs.config import load
 from jobs.corpus import list_clips
 from jobs.join import join
@@ -26,13 +22,35 @@ from jobs.run_folder import RunFolder
 from jobs.scores import read_scores
 from jobs.slices import balance
 
+_CORPORA = {152_265: "", 1_000_000: "< 20"}
+"""Clips, and the target in seconds; the first is KoNViD-150k-A."""
 _IN_A_FOLDER = 5_000
+_IN_A_SLICE = 100
+_SCORE_OPTIONS: dict[str, Any] = {"name_column": "", "mos_column": "", "mos_min": 1.0, "mos_max": 5.0}
+
+
+def measure(folder: Path) -> list[Figure]:
+    """Plan a tree of sparse files; each in a process of its own, so that the peak is that of the plan."""
+    figures = []
+    for clips, target in _CORPORA.items():
+        corpus = folder / str(clips)
+        make_corpus(corpus, clips)
+        steps, whole = (_in_a_process(kind, corpus, clips // _IN_A_SLICE) for kind in ("steps", "whole"))
+        spent = {name: [seconds] for name, seconds in steps.items()}
+        parts = ", ".join(f"{name} {seconds[0]:.1f}" for name, seconds in spent.items())
+        what = f"{clips:,} clips"
+        figures += [
+            Figure("plan", what, whole["plan"], "s", target, spent, f"sparse files; seconds: {parts}"),
+            Figure("plan", f"{what}, planned already", whole["plan again"], "s"),
+            Figure("plan", f"{what}, peak", whole["peak"], "MB", note="resident memory of the process"),
+        ]
+    return figures
 
 
 def make_corpus(folder: Path, clips: int) -> None:
-    """Write `clips` sparse files (log-normal sizes around 1.2 MB) and their scores."""
+    """Write `clips` sparse files (log-normal sizes around 1.2 MB), 5,000 to a folder, and their scores."""
     draw = random.Random(1)
-    (folder / "clips").mkdir()
+    (folder / "clips").mkdir(parents=True)
     with (folder / "scores.csv").open("w") as scores:
         scores.write("video_name,video_score\n")
         for first in range(0, clips, _IN_A_FOLDER):
@@ -46,17 +64,23 @@ def make_corpus(folder: Path, clips: int) -> None:
                 scores.write(f"{name},{draw.uniform(1, 5):.4f}\n")
 
 
-def measure_steps(folder: Path, slices: int) -> None:
-    """Time each step, then print the peak memory."""
-    total = time.perf_counter()
+def _in_a_process(kind: str, folder: Path, slices: int) -> dict[str, float]:
+    """Seconds by name, and the peak in MB."""
+    command = [sys.executable, "-m", "benchmarks.plan", kind, str(folder), str(slices)]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(ended.stdout))
+
+
+def _steps(folder: Path, slices: int) -> dict[str, float]:
+    spent: dict[str, float] = {}
 
     def timed(label: str, step: Callable[[], Any]) -> Any:
         start = time.perf_counter()
         result = step()
-        _print(label, start)
+        spent[label] = time.perf_counter() - start
         return result
 
-    scores = timed("read scores", lambda: read_scores(folder / "scores.csv", **_SCORE_OPTIONS))
+    scores = timed("scores", lambda: read_scores(folder / "scores.csv", **_SCORE_OPTIONS))
     clips = timed("scan", lambda: list_clips(folder / "clips"))
     joined = timed("join", lambda: join(clips, scores))
     digest = timed("digest", lambda: manifest_digest(joined.names, joined.mos, joined.bytes))
@@ -66,48 +90,26 @@ def measure_steps(folder: Path, slices: int) -> None:
     manifest = Manifest(joined.names, joined.mos, joined.bytes, cut, digest)
     timed("write", lambda: write_manifest(run, manifest))
     timed("load", lambda: load_manifest(run))
-    _print("all steps", total)
+    return spent
 
 
-def measure_plan(folder: Path, slices: int) -> None:
-    """Time the plan as a whole, and planning again."""
+def _whole(folder: Path, slices: int) -> dict[str, float]:
     config, _ = load(
         run__root=str(folder / "runs"),
         corpus__clips=str(folder / "clips"),
         corpus__scores=str(folder / "scores.csv"),
         slices__count=slices,
     )
+    spent = {}
     for label in ("plan", "plan again"):
         start = time.perf_counter()
-        result = plan(config)
-        _print(label, start)
-    print(result.lines()[-2])
-
-
-_SCORE_OPTIONS: dict[str, Any] = {"name_column": "", "mos_column": "", "mos_min": 1.0, "mos_max": 5.0}
-
-
-def _print(label: str, start: float) -> None:
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{label:<14}{seconds:8.2f} s   peak {peak:7.0f} MiB", flush=True)
-
-
-def main() -> None:
-    """Make the corpus, measure, clean up."""
-    clips = int(sys.argv[1]) if len(sys.argv) > 1 else 152_265
-    slices = int(sys.argv[2]) if len(sys.argv) > 2 else max(1, clips // 100)
-    with tempfile.TemporaryDirectory(prefix="vmafarm-plan-") as name:
-        start = time.perf_counter()
-        make_corpus(Path(name), clips)
-        print(f"{clips:,} clips, {slices:,} slices, made in {time.perf_counter() - start:.0f} s", flush=True)
-        for step in (measure_steps, measure_plan):
-            process = multiprocessing.get_context("spawn").Process(target=step, args=(Path(name), slices))
-            process.start()
-            process.join()
-            if process.exitcode:
-                sys.exit(process.exitcode)
+        plan(config)
+        spent[label] = time.perf_counter() - start
+        spent.setdefault("peak", own_peak())
+    return spent
 
 
 if __name__ == "__main__":
-    main()
+    _kind, _folder, _slices = sys.argv[1:]
+    _found = (_steps if _kind == "steps" else _whole)(Path(_folder), int(_slices))
+    print(json.dumps(_found))

@@ -122,9 +122,11 @@ class _Scan:
                     for entry in entries:
                         name = prefix + entry.name
                         kind = self._classify(entry, name)
-                        if kind:
+                        if kind == "clip":
+                            continue
+                        if kind != "folder":
                             self.others.setdefault(kind, []).append(name)
-                        if entry.is_dir(follow_symlinks=False) and kind in ("", "clip_folders"):
+                        if kind in ("folder", "clip_folders"):
                             folders.append(name + "/")
             except OSError as error:
                 found, where = str(error.filename or path), "the clips folder"
@@ -137,14 +139,14 @@ class _Scan:
                 ) from None
 
     def _classify(self, entry: os.DirEntry[str], name: str) -> str:
-        """Note the size of a clip, or return the kind of anything else ("" for a plain folder)."""
+        """Note the size of a clip ("clip"), or return the kind of anything else ("folder": a plain one)."""
         if entry.name.startswith("."):
             return "hidden"
         if not _is_utf8(entry.name):
             return "invalid"
         linked = entry.is_symlink()
         if entry.is_dir(follow_symlinks=False):
-            return "clip_folders" if _is_clip(name) else ""
+            return "clip_folders" if _is_clip(name) else "folder"
         if linked:
             try:
                 status = entry.stat()
@@ -161,7 +163,7 @@ class _Scan:
             return "not_regular"
         self.sizes[name] = status.st_size
         inside = not linked or os.path.realpath(entry.path).startswith(self.real)
-        return "" if inside else "outside"
+        return "clip" if inside else "outside"
 
 
 def _is_utf8(name: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import compress, count, repeat
 from typing import Literal
 
 import numpy as np
@@ -75,13 +76,16 @@ def join(clips: Clips, scores: Scores) -> Joined:
     for clip_key, score_key in _RULES:
         if used.all() or (score_of >= 0).all():
             break
-        score_at = _unique(map(score_key, scores.names))
-        clip_at = _unique(map(clip_key, clips.names))
-        for key, score in score_at.items():
-            clip = clip_at.get(key, -1)
-            if score >= 0 and clip >= 0 and not used[score] and score_of[clip] < 0:
-                score_of[clip] = score
-                used[score] = True
+        score_at = _unique(list(map(score_key, scores.names)))
+        clip_at = _unique(list(map(clip_key, clips.names)))
+        # A key's positions are its own, so none is written to twice.
+        score = np.fromiter(score_at.values(), np.int64, len(score_at))
+        clip = np.fromiter(map(clip_at.get, score_at, repeat(-1)), np.int64, len(score_at))
+        both = (score >= 0) & (clip >= 0)
+        score, clip = score[both], clip[both]
+        free = ~used[score] & (score_of[clip] < 0)
+        score_of[clip[free]] = score[free]
+        used[score[free]] = True
     mos = np.full(len(clips.names), np.nan)
     found = score_of >= 0
     mos[found] = scores.mos[score_of[found]]
@@ -96,11 +100,11 @@ def join(clips: Clips, scores: Scores) -> Joined:
     return Joined(clips.names, mos, clips.bytes, counts)
 
 
-def _unique(keys: Iterable[str]) -> dict[str, int]:
+def _unique(keys: list[str]) -> dict[str, int]:
     """Key to its position; -1 where it occurs more than once."""
-    at: dict[str, int] = {}
-    for position, key in enumerate(keys):
-        at[key] = -1 if key in at else position
+    at = dict(zip(keys, count(), strict=False))
+    if len(at) < len(keys):
+        at.update((key, -1) for key, times in Counter(keys).items() if times > 1)
     return at
 
 

@@ -59,15 +59,20 @@ def balance(sizes: NDArray[np.int64], count: int) -> NDArray[np.int32]:
     (R. L. Graham, Bounds on multiprocessing timing anomalies, 1969); where no clip is large
     against a slice it is a fraction of a percent.
     """
-    order = np.argsort(-sizes, kind="stable").tolist()
-    weights = sizes.tolist()
-    slices = [0] * len(order)
-    heap = [(0, 0, number) for number in range(count)]  # weight, clips, number: already a heap
-    for clip in order:
-        weight, clips, number = heap[0]
-        slices[clip] = number
-        heapq.heapreplace(heap, (weight + weights[clip], clips + 1, number))
-    return np.array(slices, dtype=np.int32)
+    order = np.argsort(-sizes, kind="stable")
+    # Weight, clips and number of a slice in one integer, which compares faster than a tuple.
+    digits = count.bit_length()
+    shift = digits + len(sizes).bit_length()
+    number = (1 << digits) - 1
+    heap = list(range(count))  # already a heap
+    chosen = []
+    for size in sizes[order].tolist():
+        lightest = heap[0]
+        chosen.append(lightest & number)
+        heapq.heapreplace(heap, lightest + (size << shift) + number + 1)
+    slices = np.empty(len(sizes), dtype=np.int32)
+    slices[order] = chosen
+    return slices
 
 
 def missing_by_slice(

@@ -50,6 +50,18 @@ def test_no_slice_of_a_realistic_corpus_is_two_percent_heavier_than_the_mean():
     assert max(weights) <= 1.02 * np.mean(weights)
 
 
+@given(sizes_and_count)
+def test_each_clip_goes_to_the_lightest_slice_then_that_with_the_fewest_clips_then_the_first(case):
+    sizes, count = case
+    slices = [(0, 0, number) for number in range(count)]
+    expected = [0] * len(sizes)
+    for clip in sorted(range(len(sizes)), key=lambda clip: -sizes[clip]):
+        weight, clips, number = min(slices)
+        slices[slices.index((weight, clips, number))] = (weight + sizes[clip], clips + 1, number)
+        expected[clip] = number
+    assert balance(np.array(sizes, dtype=np.int64), count).tolist() == expected
+
+
 def test_largest_clip_goes_first_and_ties_go_by_the_order_of_names():
     assert balance(np.array([3, 7, 3, 3, 7]), 2).tolist() == [0, 0, 1, 0, 1]
 
