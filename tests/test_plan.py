@@ -98,6 +98,9 @@ def test_manifest_reads_back_as_it_was_planned(corpus):
     assert read.digest == made.manifest.digest
     assert read.slice_count == 2
     assert read.positions(0).tolist() == [1, 2, 5]
+    everything = range(len(read.names))
+    assert read.positions(1).tolist() == [at for at in everything if at not in (1, 2, 5)]
+    assert read.positions(2).tolist() == read.positions(-1).tolist() == []
     for column in ("mos", "bytes", "slices"):
         mine, theirs = getattr(made.manifest, column), getattr(read, column)
         assert mine.dtype == theirs.dtype
