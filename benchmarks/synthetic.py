@@ -88,7 +88,7 @@ def _entries(names: np.ndarray, number: int, writer: str) -> pa.Table:
     values = {
         "frames": 150, "fps": 30.0, "pixel_format": "yuv420p", "bit_depth": 8, "seconds_decoding": 0.2,
         "seconds_scoring": 4.0, "attempts": 1, "notes": "", "host": f"node{number % _HOSTS}",
-        "engine": "ffmpeg", "writer": writer, "slice": number, "finished_at": began, "audited": False,
+        "engine": "ffmpeg", "writer": writer, "slice": number, "finished_at": began, "audit": "",
         "seconds_other_plan": float("nan"),
     }  # fmt: skip
     arrays = [

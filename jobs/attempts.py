@@ -14,7 +14,7 @@ from pathlib import Path
 from jobs.clip import Clip, ClipFailedError, Extracted
 from jobs.engines import Engine
 from jobs.extract import extract
-from jobs.failures import ENGINE_FAULTS
+from jobs.failures import ENGINE_FAULTS, WRONG_CONSTANT
 from jobs.process import Stop
 
 
@@ -71,6 +71,8 @@ class Attempts:
     gpus
         GPUs over which the clips that are scored at once are spread, as CUDA_VISIBLE_DEVICES names
         them; the engine's program takes one only. Empty: whatever the environment says.
+    auditor
+        The engine with the other plan, for the clips that are audited.
     """
 
     def __init__(
@@ -83,9 +85,10 @@ class Attempts:
         timeout: float,
         probe: Callable[[Path], object],
         gpus: Sequence[str] = (),
+        auditor: Engine | None = None,
     ) -> None:
         self.at_once = clips_at_once(workers, reads_clips=engine.reads_clips)
-        self._engine = engine
+        self._engine, self._auditor = engine, auditor
         self._scratch = scratch
         self._stop = stop
         self._tries = tries
@@ -118,10 +121,13 @@ class Attempts:
                 extracted = extract(
                     clip, self._engine, self._scratch, name,
                     timeout=self._timeout, stop=self._stop, scoring=self._scoring(),
+                    auditor=self._auditor if clip.audited else None,
                 )  # fmt: skip
             except ClipFailedError as failed:
                 self._look_after(failed)
                 failures.append((attempt, failed))
+                if failed.failure == WRONG_CONSTANT:  # nothing that another try could mend
+                    break
             else:
                 return Outcome(clip, extracted, failures, time.monotonic() - started)
         return Outcome(clip, None, failures, time.monotonic() - started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class Clip:
         The slice that it belongs to.
     bytes
         Size in the manifest; None: not known.
+    audited
+        Whether it is scored by the other plan as well (see `jobs.audit`).
     """
 
     name: str
@@ -35,6 +38,7 @@ class Clip:
     mos: float
     slice: int
     bytes: int | None = None
+    audited: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class Extracted:
         Wall time; the embedded engine decodes and scores in one, which counts as scoring.
     notes
         What is worth knowing, for example an extractor that refused the frame size.
+    audit
+        What came of its audit, one of `jobs.audit.OUTCOMES`.
+    seconds_other_plan
+        What `seconds_scoring` is by the other plan; NaN: not audited.
     """
 
     row: dict[str, Any]
@@ -63,6 +71,8 @@ class Extracted:
     seconds_decoding: float
     seconds_scoring: float
     notes: tuple[str, ...]
+    audit: str = ""
+    seconds_other_plan: float = math.nan
 
 
 class ClipFailedError(Exception):

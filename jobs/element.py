@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Generator, Iterator
+from collections import Counter, deque
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 from jobs.attempts import Attempts, Outcome
+from jobs.audit import make_auditor
 from jobs.clip import Clip
 from jobs.config import Config
 from jobs.durable import Appender, make_folder
 from jobs.element_log import ElementLog
 from jobs.engines import make_engine
-from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError
-from jobs.failures import ENGINE_FAULTS, FailureRecord
+from jobs.errors import INCOMPLETE, IncompleteError, VmafarmError, show
+from jobs.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
 from jobs.lifetime import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
 from jobs.limits import Limits
 from jobs.manifest import load_manifest
-from jobs.nodes import NodeBrokenError, mark_broken
+from jobs.nodes import NodeBrokenError, mark_broken, on_this_node
 from jobs.process import Stop, Stopped, die_with
 from jobs.provenance import Provenance, freeze
 from jobs.records import json_line
@@ -133,7 +133,7 @@ class _Element:
             self._folder, self._writer, job, index, self._host, self._spec.slices, len(todo)
         )
         with ExitStack() as stack:
-            with _on_this_node():
+            with on_this_node():
                 if self._spec.canary:
                     self._examine()
                 # Mounted by the element itself: the clips are there for as long as it lives.
@@ -144,6 +144,9 @@ class _Element:
                 engine = make_engine(self._config.engine, self._limits)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
                 info = engine.probe(scratch, self._stop)
+                auditor = None
+                if any(clip.audited for clip in todo):
+                    auditor = make_auditor(self._config.engine, self._limits, scratch, self._stop)
             self._provenance = Provenance(
                 info.kind, info.version, info.libvmaf_version, info.decoder_version,
                 info.plan, info.backend, info.constant, manifest.digest,
@@ -152,13 +155,13 @@ class _Element:
             workers = worker_count(extract.workers, self._config.engine.threads)
             attempts = Attempts(
                 engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again,
-                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (),
+                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (), auditor,
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
             self._log.work_begins(attempts.at_once, self._config.engine.threads)
             self._began = self._ended = time.monotonic()
             try:
-                with closing(self._outcomes(attempts, iter(todo))) as outcomes:
+                with closing(self._outcomes(attempts, deque(todo))) as outcomes:
                     for outcome in outcomes:
                         self._take(outcome)
                         self._remaining[outcome.clip.slice] -= 1
@@ -180,22 +183,21 @@ class _Element:
         # A second engine: the first one is in use by other threads.
         make_engine(self._config.engine).probe(scratch, self._stop)
 
-    def _outcomes(self, attempts: Attempts, todo: Iterator[Clip]) -> Generator[Outcome, None, None]:
+    def _outcomes(self, attempts: Attempts, todo: deque[Clip]) -> Generator[Outcome, None, None]:
         """Work on a few clips at once; on the way out no clip is in work any more."""
         pool = ThreadPoolExecutor(attempts.at_once, thread_name_prefix="clip")
         working: set[Future[Outcome]] = set()
         try:
             while True:
-                if not self._stop.is_set() and self._deadline.allows_another():
-                    for clip in islice(todo, attempts.at_once - len(working)):
-                        working.add(pool.submit(attempts.run, clip))
+                while len(working) < attempts.at_once and self._takes_another(todo):
+                    working.add(pool.submit(attempts.run, todo.popleft()))
                 if not working:
                     return
                 # A timeout, because a signal's handler runs only between two waits.
                 finished, working = wait(working, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in finished:
                     with suppress(Stopped):
-                        with _on_this_node():
+                        with on_this_node():
                             outcome = future.result()
                         yield outcome
         except BaseException:
@@ -204,10 +206,13 @@ class _Element:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def _takes_another(self, todo: deque[Clip]) -> bool:
+        return bool(todo) and not self._stop.is_set() and self._deadline.allows_another(todo[0].audited)
+
     def _take(self, outcome: Outcome) -> None:
         clip = outcome.clip
         self._ended = time.monotonic()
-        self._deadline.note(outcome.seconds)
+        self._deadline.note(outcome.seconds, clip.audited)
         for attempt, failed in outcome.failures:
             record = FailureRecord(
                 clip.name, failed.failure, failed.message, failed.stderr, attempt,
@@ -231,6 +236,8 @@ class _Element:
             "bit_depth": extracted.bit_depth,
             "seconds_decoding": extracted.seconds_decoding,
             "seconds_scoring": extracted.seconds_scoring,
+            "audit": extracted.audit,
+            "seconds_other_plan": extracted.seconds_other_plan,
             "attempts": len(outcome.failures) + 1,
             "notes": "; ".join(extracted.notes),
             "host": self._host,
@@ -245,6 +252,13 @@ class _Element:
     def _count_failure(self, outcome: Outcome) -> None:
         failed = outcome.failures[-1][1]
         self._failed[failed.failure] += 1
+        if failed.failure == WRONG_CONSTANT:
+            # No NodeBrokenError: another node has the same engine, and would fill in the same values.
+            raise IncompleteError(
+                "a value that the plan identity fills in is another one: "
+                f"{show(outcome.clip.name)}: {failed.message}",
+                'measure all features: plan another run with engine.plan = "full"',
+            )
         self._in_a_row = self._in_a_row + 1 if failed.failure in ENGINE_FAULTS else 0
         if self._in_a_row >= self._config.extract.max_engine_failures:
             raise EngineBrokenError(
@@ -275,17 +289,6 @@ class _Element:
 
 class EngineBrokenError(NodeBrokenError):
     """The engine fails on this machine whatever the clip (exit status 3)."""
-
-
-@contextmanager
-def _on_this_node() -> Iterator[None]:
-    """What is not to be had in here is this node's fault: scratch space, clips, the engine, its GPU."""
-    try:
-        yield
-    except NodeBrokenError:
-        raise
-    except UnavailableError as error:
-        raise NodeBrokenError(error.message, error.hint) from error
 
 
 def worker_count(workers: str | int, threads: int) -> int:

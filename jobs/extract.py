@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.audit import Audit, differences, wrong_constants
 from jobs.clip import Clip, ClipFailedError, Extracted
 from jobs.engines.base import Engine, Pass, common_diagnosis
 from jobs.engines.decode import notes, read_report
 from jobs.engines.files import check_readable, check_unchanged, declared_cut, declared_frames, read_through
 from jobs.engines.logs import Log, LogError, read_log
 from jobs.engines.vmaf import VmafEngine
-from jobs.failures import CLIP_FAULTS
+from jobs.failures import CLIP_FAULTS, WRONG_CONSTANT
 from jobs.frames import Programs, Source, check_count, check_side, decode, judge_clip, too_many_frames
 from jobs.limits import log_bytes
 from jobs.process import Finished, Stop
@@ -47,6 +48,7 @@ def extract(
     timeout: float = 0.0,
     stop: Stop | None = None,
     scoring: AbstractContextManager[Mapping[str, str]] | None = None,
+    auditor: Engine | None = None,
 ) -> Extracted:
     """Score one clip as an identity pair.
 
@@ -67,6 +69,9 @@ def extract(
     scoring
         Held while the engine scores, not while a clip is decoded for it; gives variables for the
         engine's environment.
+    auditor
+        The engine with the other plan: scores the clip once more, for comparison. The row is that of
+        `engine` alone.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def extract(
     Raises
     ------
     ClipFailedError
-        The clip gave no row.
+        The clip gave no row; ``wrong_constant``: a value that the plan fills in is another one.
     jobs.process.Stopped
         `stop` was set.
     UnavailableError
@@ -93,6 +98,9 @@ def extract(
             source = decode(clip.path, engine, programs, f"{name}.y4m", cut)
         with scoring or nullcontext({}) as environment:
             scored = _score(source, engine, programs, name, cut, environment)
+            again: _Scored | Audit = Audit()
+            if auditor is not None:
+                again = _score_again(source, auditor, programs, f"{name}-audit", cut, environment)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
         if failed.failure in CLIP_FAULTS:
@@ -106,7 +114,29 @@ def extract(
     finally:
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
-    return _finish(clip, engine, scored)
+    return _finish(clip, engine, scored, again if isinstance(again, Audit) else _audit(engine, scored, again))
+
+
+def _score_again(
+    source: Source, auditor: Engine, programs: Programs, name: str, cut: str, environment: Mapping[str, str]
+) -> _Scored | Audit:
+    """By the other plan; that it does not work there costs no row."""
+    try:
+        return _score(source, auditor, programs, name, cut, environment)
+    except ClipFailedError as failed:
+        return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
+
+
+def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
+    source = again.source
+    if source.frames != scored.source.frames:
+        return Audit("failed", note=f"audit: {source.frames} frames, {scored.source.frames} before")
+    measured = {**again.values, **scored.values}
+    wrong = wrong_constants(measured, source.bit_depth, source.width, source.height)
+    if wrong and engine.plan == "identity":
+        raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
+    told = wrong + differences(scored.values, again.values)
+    return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
 
 
 def _score(
@@ -210,7 +240,7 @@ def _read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, sc
     return log
 
 
-def _finish(clip: Clip, engine: Engine, scored: _Scored) -> Extracted:
+def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extracted:
     source = scored.source
     assert source.report is not None
     row: dict[str, Any] = {
@@ -226,9 +256,10 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored) -> Extracted:
             mean = std = math.nan
         row[f"{name}_mean"], row[f"{name}_std"] = mean, std
     remarks = [f"{e} refuses {source.width}x{source.height}" for e in sorted(scored.refused)]
+    remarks += [audit.note] if audit.note else []
     return Extracted(
         row, source.frames, source.report.fps, source.report.pixel_format, source.bit_depth,
-        source.seconds, scored.seconds, (*remarks, *notes(source.report)),
+        source.seconds, scored.seconds, (*remarks, *notes(source.report)), audit.outcome, audit.seconds,
     )  # fmt: skip
 
 

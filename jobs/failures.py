@@ -17,7 +17,13 @@ CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "to
 ENGINE_FAULTS = ("engine_error", "missing_feature", "bad_log")
 """Faults of the engine: several in a row mean that the engine is broken, not the clips."""
 
-FAILURE_CLASSES = (*CLIP_FAULTS, *ENGINE_FAULTS, "timeout", "out_of_memory", "unreadable", "changed")
+WRONG_CONSTANT = "wrong_constant"
+"""An audit measured another value than the constant that the plan fills in: no value of this engine that
+was filled in can be trusted, whatever the clip."""
+
+FAILURE_CLASSES = (
+    *CLIP_FAULTS, *ENGINE_FAULTS, WRONG_CONSTANT, "timeout", "out_of_memory", "unreadable", "changed"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -79,16 +79,17 @@ class Deadline:
     def __init__(self, minutes: float, elapsed: float = 0.0) -> None:
         seconds = minutes * 60 - min(self.RESERVE_SECONDS, minutes * 15) - elapsed
         self._ends_at = time.monotonic() + seconds if minutes else math.inf
-        self._longest = 0.0
+        self._longest = {False: 0.0, True: 0.0}
         self.refused = False
 
-    def note(self, seconds: float) -> None:
-        """Remember how long a clip took."""
-        self._longest = max(self._longest, seconds)
+    def note(self, seconds: float, audited: bool = False) -> None:
+        """Remember how long a clip took; an audited one may take twenty times as long as the others."""
+        self._longest[audited] = max(self._longest[audited], seconds)
 
-    def allows_another(self) -> bool:
-        """Whether one more clip, half as long again as the longest so far, ends in time."""
-        if time.monotonic() + 1.5 * self._longest < self._ends_at:
+    def allows_another(self, audited: bool = False) -> bool:
+        """Whether one more clip, half as long again as the longest of its kind so far, ends in time."""
+        longest = max(self._longest[False], self._longest[audited])
+        if time.monotonic() + 1.5 * longest < self._ends_at:
             return True
         self.refused = True
         return False

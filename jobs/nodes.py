@@ -8,6 +8,8 @@ has SLURM keep the run's waiting jobs away from it, and the next submission excl
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
 class NodeBrokenError(UnavailableError):
     """A node cannot do the work; another one may (exit status 3)."""
+
+
+@contextmanager
+def on_this_node() -> Iterator[None]:
+    """What is not to be had in here is this node's fault: scratch space, clips, the engine, its GPU."""
+    try:
+        yield
+    except NodeBrokenError:
+        raise
+    except UnavailableError as error:
+        raise NodeBrokenError(error.message, error.hint) from error
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ class EngineSection(_Section):
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="threads of one engine process; does not change values"
     )
+    audit_every: int = Field(
+        200,
+        ge=0,
+        description="one clip in so many, at least one, is scored by both plans and compared; 0: none; "
+        "does not change values",
+    )
 
 
 class ExtractSection(_Section):
@@ -181,7 +187,7 @@ class Config(_Section):
 
 FROZEN = ("corpus", "engine")
 """Sections frozen at plan."""
-NOT_FROZEN = {"engine.threads"}
+NOT_FROZEN = {"engine.threads", "engine.audit_every"}
 """Keys of those sections that do not determine values."""
 
 

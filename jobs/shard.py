@@ -36,6 +36,8 @@ CLIP_LOG_SCHEMA = pa.schema(
         pa.field("bit_depth", pa.int32(), nullable=False),
         pa.field("seconds_decoding", pa.float64(), nullable=False),
         pa.field("seconds_scoring", pa.float64(), nullable=False),
+        pa.field("audit", pa.string(), nullable=False),
+        pa.field("seconds_other_plan", pa.float64(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
         pa.field("notes", pa.string(), nullable=False),
         pa.field("host", pa.string(), nullable=False),
@@ -45,7 +47,8 @@ CLIP_LOG_SCHEMA = pa.schema(
         pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-"""How each clip was scored, beside the rows."""
+"""How each clip was scored, beside the rows. ``audit`` is one of `jobs.audit.OUTCOMES`; where a clip was
+not audited, ``seconds_other_plan`` is NaN."""
 
 
 class ShardWriter:
@@ -94,7 +97,8 @@ class ShardWriter:
         """
         record = {
             "row": {name: _to_json(row[name]) for name in COLUMNS},
-            "log": {**entry, "finished_at": entry["finished_at"].isoformat()},
+            "log": {name: _to_json(value) for name, value in entry.items()}
+            | {"finished_at": entry["finished_at"].isoformat()},
         }
         self._journal.append(checked_line(record))
         # Before .done: should that fail, `close` removes the journal, and the row must stand elsewhere.
@@ -141,7 +145,10 @@ def row_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def entry_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
     """A journal's clip log entry as it was appended."""
-    return {**record, "finished_at": datetime.fromisoformat(record["finished_at"]).astimezone(UTC)}
+    entry = {"audit": "", "seconds_other_plan": None, **record}  # a writer of an earlier version: no audits
+    if entry["seconds_other_plan"] is None:
+        entry["seconds_other_plan"] = math.nan
+    return {**entry, "finished_at": datetime.fromisoformat(record["finished_at"]).astimezone(UTC)}
 
 
 def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:

@@ -130,6 +130,11 @@ def parse_indices(text: str) -> list[int]:
     return sorted(indices)
 
 
+def name_digest(name: str) -> bytes:
+    """BLAKE2b digest of a clip's name, 16 bytes: a choice by it is the same on every machine."""
+    return blake2b(name.encode(), digest_size=16).digest()
+
+
 def sample(names: Sequence[str], limit: int) -> NDArray[np.int64]:
     """Choose clips for a smoke test, the same ones on every machine.
 
@@ -147,6 +152,6 @@ def sample(names: Sequence[str], limit: int) -> NDArray[np.int64]:
         digest is smallest. The choice depends on the names alone, not on their order, and a
         larger sample contains the smaller ones.
     """
-    digests = [blake2b(name.encode(), digest_size=16).digest() for name in names]
+    digests = [name_digest(name) for name in names]
     chosen = heapq.nsmallest(limit, range(len(digests)), key=digests.__getitem__)
     return np.array(sorted(chosen), dtype=np.int64)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.audit import audited_clips
 from jobs.clip import Clip
 from jobs.config import Config
 from jobs.errors import show
@@ -97,7 +98,8 @@ def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tup
     -------
     list of Clip
         Clips that failed before come last: should the engine fail on them again and end the element,
-        the others are done.
+        the others are done. Of each slice the audited ones come first: a wrong constant shows before
+        many rows have it, and there is time for them.
     """
     done = read_done(folder, slices)
     records = read_failures(folder.failures)
@@ -105,19 +107,24 @@ def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tup
     aside = set_aside(records, config.extract.retries + 1, {r.host for r in records}, limits)
     failed_before = {record.clip_name for record in records}
     clips = Path(config.corpus.clips)
+    audited = audited_clips(manifest.names, config.engine.audit_every)
     todo = []
     for slice_id in slices:
-        for i in manifest.positions(slice_id):
+        for i in sorted(manifest.positions(slice_id), key=lambda i: manifest.names[i] not in audited):
             name = manifest.names[i]
             if name not in done and name not in aside:
-                todo.append(
-                    Clip(name, clips / name, float(manifest.mos[i]), slice_id, int(manifest.bytes[i]))
-                )
+                mos, size = float(manifest.mos[i]), int(manifest.bytes[i])
+                todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited))
     return sorted(todo, key=lambda clip: clip.name in failed_before)
 
 
 def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
-    """At most `limit` of these clips, of all sizes, the same ones on every machine."""
+    """At most `limit` of these clips, of all sizes, the same ones on every machine.
+
+    Audited ones only where there are too few others: what all clips will take is estimated from these.
+    """
+    ordinary = [clip for clip in todo if not clip.audited]
+    todo = ordinary if len(ordinary) >= limit else todo
     sizes = [clip.bytes or 0 for clip in todo]
     return [todo[at] for at in stratified([clip.name for clip in todo], sizes, limit)]
 

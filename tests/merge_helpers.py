@@ -101,7 +101,8 @@ class Run:
             entries.append(
                 {
                     "clip_name": clip, "frames": 120, "fps": 25.0, "pixel_format": "yuv420p", "bit_depth": 8,
-                    "seconds_decoding": 0.25 * wall, "seconds_scoring": 0.75 * wall, "attempts": 1,
+                    "seconds_decoding": 0.25 * wall, "seconds_scoring": 0.75 * wall,
+                    "audit": "", "seconds_other_plan": NAN, "attempts": 1,
                     "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id,
                     "finished_at": at, **columns,
                 }

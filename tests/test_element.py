@@ -48,7 +48,8 @@ def prepare(tmp_path: Path, clips: Callable[[str], Path], monkeypatch: pytest.Mo
         for name in others:
             shutil.copy(clips(name), folder / name)
         write_scores(tmp_path / "scores.csv", [*names, *others])
-        given = ["engine.plan=identity", "engine.kind=ffmpeg", "run.name=r", "corpus.clips=clips"]
+        given = ["engine.plan=identity", "engine.audit_every=0", "engine.kind=ffmpeg"]
+        given += ["run.name=r", "corpus.clips=clips"]
         given += ["corpus.scores=scores.csv", f"extract.scratch={tmp_path / 'scratch'}", *settings]
         config, _ = load(None, given)
         plan(config)

@@ -12,6 +12,7 @@ from typing import Any
 from jobs import durable, sql
 from jobs.config import Config
 from jobs.errors import IncompleteError, UsageError, show
+from jobs.merge.audits import tell_audits
 from jobs.merge.inputs import Finding
 from jobs.merge.steps import Merge, Options
 from jobs.run_folder import RunFolder
@@ -45,6 +46,9 @@ class MergeResult:
         Rows a slice, in summary.
     nan
         Column to the number of its rows that are NaN.
+    audits
+        Clips scored by both plans, and what either took; see `jobs.merge.audits.count_audits`. Empty where
+        the merge did not come so far.
     failed_classes
         Clips failed for good, by class of failure.
     failed_for_good
@@ -64,6 +68,7 @@ class MergeResult:
     counts: Mapping[str, int]
     slices: Mapping[str, int]
     nan: Mapping[str, int]
+    audits: Mapping[str, Any]
     failed_classes: Mapping[str, int]
     failed_for_good: Mapping[str, str]
     options: Mapping[str, Any]
@@ -165,6 +170,7 @@ def _result(state: Merge) -> MergeResult:
         counts=state.counts,
         slices=state.slices,
         nan=state.nan,
+        audits=state.audits,
         failed_classes=state.failed_classes,
         failed_for_good={name: record.failure for name, record in failed},
         options=asdict(state.options),
@@ -211,6 +217,7 @@ def summarise(result: MergeResult) -> list[str]:
     constant = [name for name, how in result.metadata["features"].items() if how == "constant"]
     if constant:
         facts.append(("constant", f"known on an identity pair, filled in: {', '.join(constant)}"))
+    facts += tell_audits(result.audits, result.metadata["plan"])
     expected = [f.message.partition(" ")[0] for f in result.of("info") if f.name == "all_nan"]
     if expected:
         facts.append(("as expected", f"NaN in all rows: {', '.join(expected)}"))

@@ -36,6 +36,8 @@ class Recovered:
         Rows in `files`; lines that were cut when their writer died.
     finished
         (clip name, shard of the writer) to the time of the journal's log entry.
+    scored
+        Clip name, audit and seconds of the log entry of each row.
     hosts
         Hosts that wrote journals.
     findings
@@ -46,6 +48,7 @@ class Recovered:
     rows: int = 0
     torn: int = 0
     finished: dict[tuple[str, Path], datetime] = field(default_factory=dict)
+    scored: list[dict[str, Any]] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
@@ -123,6 +126,8 @@ def _read_records(
             raise TypeError("a row's name is no text")
         rows[row["clip_name"]] = row
         recovered.hosts.add(entry["host"])
+        seconds = {name: float(entry.get(name, 0.0)) for name in ("seconds_scoring", "seconds_other_plan")}
+        recovered.scored.append({"clip_name": row["clip_name"], "audit": str(entry["audit"]), **seconds})
         recovered.finished[row["clip_name"], shard] = entry["finished_at"]
     if rows and not stated:  # it is the first line; nobody knows what these rows were made with
         raise ValueError("the line with its provenance is damaged")

@@ -16,6 +16,7 @@ from jobs.errors import UnavailableError, show
 from jobs.failures import FailureRecord, load_failures, set_aside
 from jobs.limits import Limits
 from jobs.manifest import load_manifest
+from jobs.merge.audits import count_audits, judge_audits, judge_constants
 from jobs.merge.checks import FLOATS, build_checks, judge
 from jobs.merge.complete import count_classes, find_gaps, judge_gaps
 from jobs.merge.copies import settle_copies
@@ -66,11 +67,11 @@ class Merge:
         scratch: Path,
     ) -> None:
         self.folder, self.config, self.options = folder, config, options
-        self.published = False
-        self.changed = False
+        self.published = self.changed = False
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.slices: dict[str, int] = {}
         self.nan: dict[str, int] = {}
+        self.audits: dict[str, Any] = {}
         self.failed: dict[str, FailureRecord] = {}
         self.failed_classes: dict[str, int] = {}
         self.metadata: dict[str, Any] = {}
@@ -94,6 +95,8 @@ class Merge:
             self._check_clips()
             self._check_copies()
             self._check_gaps()
+            self.audits = count_audits(self._connection, self.folder, self._recovered, provenance.plan)
+            self.findings += judge_audits(self.audits, self.folder)
             if not self.counts["rows"]:
                 self._find("no_rows", "error", "no clip has a row: run the extraction first", 1)
             elif self._blocked:
@@ -195,10 +198,11 @@ class Merge:
         self.findings += findings
 
     def _check_gaps(self) -> None:
+        records, damaged = load_failures(self.folder.failures)
+        self.findings += judge_constants(records, self.folder)
         total = self.counts["clips"]
         if self.counts["rows"] == total:
             return
-        records, damaged = load_failures(self.folder.failures)
         message = f"{show(str(self.folder.failures))}: records of failures that cannot be read do not count"
         self._find("failures", "warn", message, damaged)
         hosts = {record.host for record in records} | self._recovered.hosts

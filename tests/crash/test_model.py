@@ -7,6 +7,7 @@ were promised.
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import tempfile
@@ -79,7 +80,8 @@ class Shards(RuleBasedStateMachine):
         row = ROWS[clip]
         entry = {
             "clip_name": clip, "frames": 1, "fps": 1.0, "pixel_format": "", "bit_depth": 8,
-            "seconds_decoding": 0.0, "seconds_scoring": 0.0, "attempts": 1, "notes": "", "host": "h",
+            "seconds_decoding": 0.0, "seconds_scoring": 0.0, "audit": "", "seconds_other_plan": math.nan,
+            "attempts": 1, "notes": "", "host": "h",
             "engine": "ffmpeg", "writer": "w", "slice": 0, "finished_at": merge_helpers.NOW,
         }  # fmt: skip
         self.tried.add(clip)

@@ -121,6 +121,7 @@ def _config(work: Path) -> Config:
         "engine.plan=identity", "engine.kind=ffmpeg", "run.name=r", f"run.root={work / 'runs'}",
         f"corpus.clips={work / 'clips'}", f"corpus.scores={work / 'scores.csv'}", "slices.count=1",
         f"extract.scratch={work / 'scratch'}", "extract.workers=1", "extract.flush_every=2",
+        "engine.audit_every=0",
     ]  # fmt: skip
     config, _ = load(None, given)
     return config

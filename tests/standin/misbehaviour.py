@@ -24,6 +24,7 @@ MISBEHAVIOURS = {
     "log_short": "exit 0, the last frame is not in the log",
     "log_missing_key": "exit 0, the last key that counts is missing in the middle frame",
     "nan_everywhere": "exit 0, every score is null",
+    "wrong_constant": "exit 0, in the last frame psnr_y, ciede2000 and float_ssim are those of other frames",
     "fails_first_time": "CUDA does not start, exit 255; the next run succeeds",
     "enomem": "out of memory (-ENOMEM), exit 244",
     "hangs": "never ends",
@@ -169,6 +170,10 @@ def change_frames(how: str, frames: list[dict[str, Any]]) -> list[dict[str, Any]
     if how == "log_missing_key" and frames:
         metrics = frames[len(frames) // 2]["metrics"]
         metrics.pop([key for key in metrics if "_v2_" not in key][-1])  # motion_v2's feed no column
+    if how == "wrong_constant" and frames:
+        other = {"psnr_y": 41.5, "ciede2000": 33.25, "float_ssim": 0.875}
+        metrics = frames[-1]["metrics"]
+        metrics.update({key: value for key, value in other.items() if key in metrics})
     if how == "nan_everywhere":
         for frame in frames:
             frame["metrics"] = dict.fromkeys(frame["metrics"], float("nan"))

@@ -1,0 +1,152 @@
+"""What the audits of a run have found: whether constants are right, and what either plan costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from jobs import sql
+from jobs.audit import OUTCOMES
+from jobs.errors import show
+from jobs.failures import WRONG_CONSTANT, FailureRecord
+from jobs.merge.inputs import Finding, examples
+from jobs.merge.journals import Recovered
+from jobs.progress import format_seconds
+from jobs.run_folder import RunFolder
+from jobs.sealed import DamagedError, is_sealed, read_columns
+from jobs.shard import CLIP_LOG_SCHEMA
+from jobs.words import counted
+
+_SCHEMA = pa.schema(
+    [
+        CLIP_LOG_SCHEMA.field(name).with_nullable(True)
+        for name in ("clip_name", "audit", "seconds_scoring", "seconds_other_plan")
+    ]
+)
+
+
+def count_audits(
+    connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered, plan: str
+) -> dict[str, Any]:
+    """Count the audited clips that have a row, and add up what their scoring took.
+
+    Parameters
+    ----------
+    connection
+        Holds the table ``problems``.
+    folder
+        The run; clip logs that cannot be read, or are an earlier version's, do not count.
+    recovered
+        What the journals held.
+    plan
+        The run's.
+
+    Returns
+    -------
+    dict
+        ``clips``: scored by both plans; ``differ``: those of them with different values; ``failed``:
+        clips that the other plan could not score; ``seconds_full``, ``seconds_identity``: wall time of
+        scoring the audited clips by either plan; ``seconds_scoring``: of all clips by the run's own.
+    """
+    if recovered.scored:
+        connection.register("recovered_entries", pa.Table.from_pylist(recovered.scored, schema=_SCHEMA))
+    logs = [path for path in sorted(folder.clip_logs.glob("*/*.parquet")) if _is_whole(path)]
+    try:
+        found = _add_up(connection, logs, recovered)
+    except duckdb.Error:  # logs of an earlier version are among them, without these columns
+        found = _add_up(connection, [path for path in logs if _has_columns(path)], recovered)
+    own, other = found.pop("seconds_own"), found.pop("seconds_other")
+    full, identity = (other, own) if plan == "identity" else (own, other)
+    return {**found, "seconds_full": full, "seconds_identity": identity}
+
+
+def _add_up(
+    connection: duckdb.DuckDBPyConnection, logs: Sequence[Path], recovered: Recovered
+) -> dict[str, Any]:
+    query = sql.render(
+        "merge/audits", outcomes=list(OUTCOMES), recovered=bool(recovered.scored),
+        files=sql.Parameter("files") if logs else [],
+    )  # fmt: skip
+    return sql.one_row(connection, query, {"files": [sql.exact(path) for path in logs]} if logs else {})
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return is_sealed(path.read_bytes())
+    except (OSError, DamagedError):
+        return False
+
+
+def _has_columns(path: Path) -> bool:
+    try:
+        return bool(read_columns(path, {field.name: field.type for field in _SCHEMA}))
+    except (OSError, DamagedError):
+        return False
+
+
+def judge_audits(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]:
+    """Decide what the counts of `count_audits` mean."""
+    rules = {
+        "differs": ("audit_differs", audits["differ"], "have other values by the other plan"),
+        "failed": ("audit_failed", audits["failed"], "could not be scored by the other plan, for comparison"),
+    }
+    return [
+        Finding(
+            name, "warn", f"{counted(count, 'clip')} {what}: their notes in the clip log say why", count,
+            sql.render("merge/audited", files=sql.below(folder.clip_logs, "*/*.parquet"), outcome=outcome),
+        )
+        for outcome, (name, count, what) in rules.items()
+        if count
+    ]  # fmt: skip
+
+
+def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list[Finding]:
+    """Find the clips on which a value that the plan fills in was another one.
+
+    Whether or not a later try has given the clip a row, no constant of this run can be trusted then.
+    """
+    last = {record.clip_name: record for record in records if record.failure == WRONG_CONSTANT}
+    if not last:
+        return []
+    told = examples(
+        f"{show(name)} on {show(record.host)}: {show(record.message)}" for name, record in last.items()
+    )
+    message = (
+        f"values that the plan fills in were measured to be others: {told}. Measure all features: plan "
+        'another run with engine.plan = "full". Was it one faulty machine, then move its shards and its '
+        f"records in {show(str(folder.failures))} away, and run the extraction again"
+    )
+    files = sql.below(folder.failures, "*.jsonl")
+    query = sql.render("merge/failures", files=files, classes=[WRONG_CONSTANT])
+    return [Finding(WRONG_CONSTANT, "error", message, len(last), query)]
+
+
+def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:
+    """Label and text for the summary of a merge: what the choice of the plan costs, or that it holds."""
+    clips = audits["clips"]
+    if not clips:
+        return []
+    if audits["differ"]:
+        text = f"{audits['differ']:,} of {counted(clips, 'clip')} scored by both plans differ; see the report"
+        return [("audited", text)]
+    if plan == "identity":
+        return [
+            (
+                "audited",
+                f"{counted(clips, 'clip')} by all the engine's extractors: all constants were as expected",
+            )
+        ]
+    full, identity = audits["seconds_full"], audits["seconds_identity"]
+    share = identity / full if full else 1.0
+    seconds = audits["seconds_scoring"]
+    text = (
+        f"{max(0.0, 1 - share):.0%} of {format_seconds(seconds)} of scoring went into values that are known "
+        f'beforehand; engine.plan = "identity" fills them in and scores for '
+        f"{format_seconds(seconds * share)} ({counted(clips, 'clip')} scored by both plans, with equal "
+        "values)"
+    )
+    return [("plan", text)]
