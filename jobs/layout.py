@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,8 +14,11 @@ from jobs.errors import UsageError
 from jobs.settings import SlurmSection
 from jobs.slices import balance
 
+_SHORTEST = 1 / 4
+"""Of `slurm.minutes`: shorter elements would take much of their time to start."""
 
-def split(count: int, max_array_size: int) -> list[tuple[int, int]]:
+
+def split(count: int, max_array_size: int, parallelism: int = 1) -> list[tuple[int, int]]:
     """Cut a list of elements into arrays that the cluster takes.
 
     Parameters
@@ -23,16 +27,28 @@ def split(count: int, max_array_size: int) -> list[tuple[int, int]]:
         Elements.
     max_array_size
         SLURM's MaxArraySize: indices end one below it.
+    parallelism
+        Elements that run at the same time.
 
     Returns
     -------
     list of (offset, count)
-        Of nearly equal counts.
+        Of counts in proportion to what each of so many arrays gets of `parallelism`, by `slots`.
     """
     size = max(1, max_array_size - 1)
-    chunks = -(-count // size)
-    edges = [count * i // chunks for i in range(chunks + 1)] if chunks else []
-    return [(a, b - a) for a, b in pairwise(edges)]
+    for chunks in range(-(-count // size), count + 1):
+        places = max(parallelism, chunks)
+        edges = [count * (places * i // chunks) // places for i in range(chunks + 1)] if chunks else []
+        cut = [(a, b - a) for a, b in pairwise(edges)]
+        if all(length <= size for _, length in cut):
+            return cut
+    raise AssertionError("arrays of one element each are always small enough")
+
+
+def slots(parallelism: int, arrays: int) -> list[int]:
+    """How many elements of each array run at the same time: together `parallelism`, and one at least."""
+    places = max(parallelism, arrays)
+    return [places * (i + 1) // arrays - places * i // arrays for i in range(arrays)]
 
 
 def group(weights: Mapping[int, float], count: int) -> tuple[tuple[int, ...], ...]:
@@ -60,6 +76,87 @@ def group(weights: Mapping[int, float], count: int) -> tuple[tuple[int, ...], ..
     return tuple(sorted(tuple(group) for group in groups if group))
 
 
+def group_by_size(weights: Mapping[int, float], sizes: Sequence[float]) -> tuple[tuple[int, ...], ...]:
+    """Put slices together to elements of different sizes.
+
+    Parameters
+    ----------
+    weights
+        Work of each slice, in any unit.
+    sizes
+        Of the elements, in proportion to each other.
+
+    Returns
+    -------
+    tuple
+        Slices of each element, the heaviest first; elements that get none are left out.
+    """
+    typical = sum(weights.values()) / len(weights)
+    groups: list[list[int]] = [[] for _ in sizes]
+    # Each slice goes to the element that will have least with it, for its size.
+    heap = [(typical / size, element, 0.0) for element, size in enumerate(sizes)]
+    heapq.heapify(heap)
+    for number in sorted(weights, key=lambda number: (-weights[number], number)):
+        _, element, weight = heap[0]
+        groups[element].append(number)
+        weight += weights[number]
+        heapq.heapreplace(heap, ((weight + typical) / sizes[element], element, weight))
+    in_order = sorted((-weight, element) for _, element, weight in heap)
+    return tuple(tuple(sorted(groups[element])) for _, element in in_order if groups[element])
+
+
+def deal(
+    elements: Sequence[tuple[int, ...]], arrays: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, ...], ...]:
+    """Give each array its share of the first elements and of the last, in their order.
+
+    Parameters
+    ----------
+    elements
+        The largest first: in an array they are started in its order.
+    arrays
+        As `split` cuts so many elements.
+
+    Returns
+    -------
+    tuple
+        The elements as the arrays are to have them, one array behind the other.
+    """
+    places = sorted(((at + 0.5) / length, offset + at) for offset, length in arrays for at in range(length))
+    dealt = dict(zip((place for _, place in places), elements, strict=True))
+    return tuple(dealt[place] for place in range(len(elements)))
+
+
+def taper(slices: int, at_once: int, longest: float, shortest: float) -> tuple[float, ...]:
+    """Sizes of elements: the first take half of the work, the next half of the rest, and so on.
+
+    They are started in this order, each as another one ends. So the small ones at the end make up for
+    what nodes are slower and what was interrupted; and as many as may run at once always do.
+
+    Parameters
+    ----------
+    slices
+        Work of all together.
+    at_once
+        Elements that run at the same time.
+    longest, shortest
+        Slices of an element; of one that is longer than a single slice, and of one ahead of the last.
+
+    Returns
+    -------
+    tuple of float
+        Slices of each, in descending order, a multiple of `at_once` of them. Only those of the last
+        may be no whole number.
+    """
+    left = slices / at_once
+    sizes: list[float] = []
+    while left > 2 * shortest:
+        size = max(1, min(int(longest), math.ceil(left / 2)))
+        sizes += [size] * at_once
+        left -= size
+    return (*sizes, *[left] * at_once)
+
+
 @dataclass(frozen=True)
 class Layout:
     """How many elements a submission has.
@@ -70,10 +167,13 @@ class Layout:
         Of the first round, in arrays that the cluster takes.
     later
         Of each later round.
+    sizes
+        Slices of each element of the first round, in descending order; empty: all alike.
     """
 
     first: int
     later: int
+    sizes: tuple[float, ...] = ()
 
 
 def lay_out(
@@ -89,7 +189,8 @@ def lay_out(
         Work of all of them together, as minutes of one element; None: not measured, then each slice
         is an element of its own.
     section
-        ``[slurm]``: elements of so many minutes, but as many as may run at the same time.
+        ``[slurm]``: elements of so many minutes at the most, in whole rows of as many as may run at the
+        same time; where that makes several rows, the later ones have less, see `taper`.
     max_array_size
         SLURM's MaxArraySize.
     jobs_left
@@ -100,20 +201,31 @@ def lay_out(
     UsageError
         The limit does not even allow an element in each round, and the merge.
     """
-    wanted = slices
-    if minutes is not None:
-        wanted = min(slices, max(math.ceil(minutes / section.minutes), section.parallelism))
+    size = max(1, max_array_size - 1)
+    # More would be more arrays than elements that may run at the same time.
+    wanted = min(slices, section.parallelism * size)
+    sizes: tuple[float, ...] = ()
+    if minutes is not None and slices > section.parallelism:
+        longest = section.minutes / (minutes / slices)
+        sizes = taper(slices, section.parallelism, longest, max(1, longest * _SHORTEST))
+        wanted = min(wanted, len(sizes))
     # A later round needs no more elements than run at the same time: each has its share of what is missing.
-    later = min(wanted, section.parallelism, max(1, max_array_size - 1))
+    later = min(wanted, section.parallelism, size)
     rounds = section.rounds - 1
-    if jobs_left is None:
-        return Layout(wanted, later)
-    if jobs_left < rounds + 2:
-        raise UsageError(
-            f"{jobs_left} more jobs may be in the queue, but {rounds + 2} are needed: an element in each of "
-            f"{section.rounds} rounds, and the merge",
-            "wait for other jobs to end, ask for another account or QOS (slurm.account, slurm.qos), or set "
-            "slurm.rounds = 1",
-        )
-    later = min(later, max(1, (jobs_left - 1) // (rounds + 1)))
-    return Layout(min(wanted, jobs_left - 1 - rounds * later), later)
+    if jobs_left is not None:
+        if jobs_left < rounds + 2:
+            raise UsageError(
+                f"{jobs_left} more jobs may be in the queue, but {rounds + 2} are needed: an element in each "
+                f"of {section.rounds} rounds, and the merge",
+                "wait for other jobs to end, ask for another account or QOS (slurm.account, slurm.qos), or "
+                "set slurm.rounds = 1",
+            )
+        later = min(later, max(1, (jobs_left - 1) // (rounds + 1)))
+        wanted = min(wanted, jobs_left - 1 - rounds * later)
+    if wanted < len(sizes):
+        sizes = ()
+        if wanted > section.parallelism:  # else some would run when most have ended
+            wanted -= wanted % section.parallelism
+    elif len(set(sizes)) == 1:
+        sizes = ()
+    return Layout(wanted, later, sizes)

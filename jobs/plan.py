@@ -122,7 +122,9 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
     joined = _read_corpus(config, values)
     if limit is not None:
         joined = _sample(joined, limit)
-    cut = slice_count(len(joined.names), config.slices.count, config.slices.clips_per_slice)
+    cut = slice_count(
+        len(joined.names), config.slices.count, config.slices.clips_per_slice, config.slurm.parallelism
+    )
     manifest = Manifest(
         joined.names,
         joined.mos,

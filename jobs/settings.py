@@ -105,7 +105,7 @@ class SlicesSection(_Section):
     """How the manifest is cut; one slice is the work of one array element."""
 
     count: int = Field(0, ge=0, description="number of slices; 0: from clips_per_slice")
-    clips_per_slice: int = Field(100, ge=1, description="clips in a slice, on average")
+    clips_per_slice: int = Field(100, ge=1, description="clips in a slice, at most on average")
 
 
 class MergeSection(_Section):
@@ -152,7 +152,7 @@ class SlurmSection(_Section):
         2, ge=1, le=10, description="arrays queued up front, each doing what the one before it left"
     )
     minutes: float = Field(
-        30.0, gt=0, description="work of an element, as slices together; from measured clips (--canary)"
+        30.0, gt=0, description="most work of an element, as slices together; from measured clips (--canary)"
     )
     max_jobs: int = Field(
         0, ge=0, description="jobs that may be in the queue at once, elements counted; 0: ask the cluster"

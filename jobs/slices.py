@@ -15,7 +15,7 @@ from jobs.errors import UsageError, show
 _PART = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
-def slice_count(clips: int, count: int, clips_per_slice: int) -> int:
+def slice_count(clips: int, count: int, clips_per_slice: int, parallelism: int = 1) -> int:
     """Return the number of slices that the configuration asks for.
 
     Parameters
@@ -25,7 +25,10 @@ def slice_count(clips: int, count: int, clips_per_slice: int) -> int:
     count
         Number asked for; 0: from `clips_per_slice`.
     clips_per_slice
-        Clips in a slice, on average.
+        Clips in a slice, at most on average.
+    parallelism
+        Elements that are to run at the same time: where there are more slices than that, each can
+        have as many as the others.
 
     Returns
     -------
@@ -33,6 +36,8 @@ def slice_count(clips: int, count: int, clips_per_slice: int) -> int:
         At least 1 and at most `clips`, so that no slice need be empty.
     """
     wanted = count or -(-clips // clips_per_slice)
+    if not count and wanted > parallelism:
+        wanted += -wanted % parallelism
     return max(1, min(wanted, clips))
 
 

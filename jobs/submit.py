@@ -16,7 +16,7 @@ from jobs.config import Config
 from jobs.element_log import read_elements
 from jobs.errors import UnavailableError, UsageError
 from jobs.estimate import Estimate, cost_of, estimate, measure_latest
-from jobs.layout import group, lay_out, split
+from jobs.layout import deal, group, group_by_size, lay_out, slots, split
 from jobs.manifest import load_manifest
 from jobs.prepare import Prepared, prepare, refused
 from jobs.sbatch import depend_on, merge_parameters, sbatch_parameters
@@ -149,7 +149,11 @@ def _request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Submitte
     minutes = cost.seconds * len(todo) / 60 if cost else None
     left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
     layout = lay_out(len(weights), minutes, section, prepared.max_array_size, left)
-    elements = group(weights, layout.first)
+    sizes = layout.sizes
+    elements = group_by_size(weights, sizes) if sizes else group(weights, layout.first)
+    arrays = split(len(elements), prepared.max_array_size, section.parallelism)
+    if sizes:
+        elements = deal(elements, arrays)
     submission = Submission(
         number=max((s.number for s in submissions), default=0) + 1,
         job_name=prepared.job_name,
@@ -162,9 +166,10 @@ def _request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Submitte
         done=len(prepared.manifest.names) - len(todo),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    chunks = [count for _, count in split(len(elements), prepared.max_array_size)]
+    chunks = [count for _, count in arrays]
     rounds = [chunks, *([layout.later] for _ in range(section.rounds - 1))]
-    parameters = sbatch_parameters(section, prepared.job_name, _at_once(prepared, chunks))
+    at_once = slots(section.parallelism, len(chunks))
+    parameters = sbatch_parameters(section, prepared.job_name, at_once[0])
     clips = [sum(weights[number] for number in element) for element in elements]
     return Submitted(
         submission=submission,
@@ -184,10 +189,12 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
     try:
         for number, counts in enumerate(request.rounds):
             before = [array.job for array in arrays if array.round == number - 1]
-            parameters = sbatch_parameters(section, name, _at_once(prepared, counts))
-            if before:
-                parameters["dependency"] = depend_on(before)
-            for i, count in enumerate(counts):
+            for i, (count, at_once) in enumerate(
+                zip(counts, slots(section.parallelism, len(counts)), strict=True)
+            ):
+                parameters = sbatch_parameters(section, name, at_once)
+                if before:
+                    parameters["dependency"] = depend_on(before)
                 array = Array("", number, sum(counts[:i]), count)
                 elements = [submission.slices_in(array, index) for index in range(count)]
                 arrays.append(replace(array, job=queue.array(parameters, elements)))
@@ -197,11 +204,6 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
     except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
         raise refused(error, [array.job for array in arrays]) from None
     return replace(request, submission=read_submissions(folder)[-1])
-
-
-def _at_once(prepared: Prepared, counts: list[int]) -> int:
-    """Elements of each array of a round that run at the same time."""
-    return max(1, prepared.config.slurm.parallelism // len(counts))
 
 
 def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> list[Clip]:

@@ -92,6 +92,22 @@ def test_from_a_few_clips_on_the_estimate_has_an_interval(cluster, run, meanwhil
     ]
 
 
+def test_elements_become_smaller_towards_the_end_of_each_array(cluster, tmp_path, meanwhile):
+    run = planned(tmp_path / "runs", 13, parallelism=2, minutes=0.5)
+    cluster.set_max_array_size(4)
+
+    def one():
+        finish(run, 0)
+        end(run, ElementResult(done=1), seconds=10.0)
+
+    meanwhile += [one]
+    submission = submit(run.config, Slurm(), canary=1, say=lambda _: None).submission
+    # Six slices for each of two: half a minute, then two thirds of the rest, then what is left.
+    assert [len(element) for element in submission.elements] == [3, 2, 1, 3, 2, 1]
+    assert submission.slices == tuple(range(1, 13))
+    assert [cluster.options(job)["array"] for job in ("12", "13")] == ["0-2%1", "0-2%1"]
+
+
 def test_its_job_asks_for_what_elements_ask_for_and_takes_a_sample_of_all_slices(cluster, run, meanwhile):
     meanwhile += [work(run, 4, 5, 6)]
     submit(run.config, Slurm(), canary=3, say=lambda _: None)

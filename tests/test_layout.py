@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import UsageError
-from jobs.layout import Layout, group, lay_out, split
+from jobs.layout import Layout, deal, group, group_by_size, lay_out, slots, split, taper
 from jobs.settings import SlurmSection
 
 
@@ -31,11 +31,76 @@ def test_without_a_measurement_each_slice_is_an_element_of_its_own():
 
 
 def test_elements_have_the_minutes_asked_for_but_use_all_that_may_run_at_once():
-    # 1,523 slices of three minutes: 153 elements of half an hour.
-    assert lay_out(1523, 1523 * 3.0, SlurmSection(minutes=30), 1001, None) == Layout(153, 64)
+    # 1,536 slices of three minutes, 24 for each of 64: half an hour first, then less.
+    layout = lay_out(1536, 1536 * 3.0, SlurmSection(minutes=30), 1001, None)
+    assert layout == Layout(256, 64, (10,) * 64 + (7,) * 64 + (4,) * 64 + (3,) * 64)
     # Ten minutes of work are no reason to leave elements out that may run at the same time.
     assert lay_out(12, 10.0, SlurmSection(parallelism=3), 1001, None) == Layout(3, 3)
     assert lay_out(2, 10.0, SlurmSection(parallelism=3), 1001, None) == Layout(2, 2)
+
+
+def test_elements_are_a_multiple_of_those_that_run_at_the_same_time():
+    for slices, minutes, parallelism in ((1600, 4300.0, 100), (3000, 80e3, 1000), (100_000, 283e3, 64)):
+        layout = lay_out(slices, minutes, SlurmSection(parallelism=parallelism), 1001, None)
+        assert layout.first % parallelism == 0
+        assert layout.first == len(layout.sizes)
+        assert sum(layout.sizes) == pytest.approx(slices)
+    assert lay_out(2000, 4300.0, SlurmSection(parallelism=1000), 1001, None) == Layout(1000, 1000)
+    # A limit of jobs leaves fewer: all alike, and still whole rows.
+    assert lay_out(1600, 4300.0, SlurmSection(parallelism=100), 1001, 350) == Layout(200, 100)
+    # No more arrays than elements that run at the same time: else each would run one.
+    assert lay_out(1600, None, SlurmSection(parallelism=4), 101, None) == Layout(400, 4)
+
+
+@given(st.integers(1, 100_000), st.integers(1, 1000), st.floats(0.1, 100), st.floats(1, 30))
+def test_sizes_descend_and_make_up_the_work(slices, at_once, longest, shortest):
+    sizes = taper(slices, at_once, longest, shortest)
+    assert len(sizes) % at_once == 0
+    assert list(sizes[:-at_once]) == sorted(sizes[:-at_once], reverse=True)
+    assert sum(sizes) == pytest.approx(slices)
+    assert max(sizes[:-at_once], default=1) <= max(1, longest)
+    assert sizes[-1] <= max(2 * shortest, slices / at_once if len(sizes) == at_once else 0)
+
+
+@given(st.integers(1, 3000), st.integers(2, 400), st.integers(1, 200))
+def test_an_array_has_as_many_elements_as_its_share_of_those_that_run(count, max_array_size, parallelism):
+    arrays = split(count, max_array_size, parallelism)
+    assert [i for offset, length in arrays for i in range(offset, offset + length)] == list(range(count))
+    assert all(0 < length < max_array_size for _, length in arrays)
+    at_once = slots(parallelism, len(arrays))
+    assert sum(at_once) == max(parallelism, len(arrays))
+    for (_, length), places in zip(arrays, at_once, strict=True):
+        assert abs(length - count * places / sum(at_once)) < 1
+
+
+def test_ten_arrays_run_sixty_four_elements_and_not_sixty():
+    arrays = split(9600, 1001, 64)
+    at_once = slots(64, len(arrays))
+    assert sum(at_once) == 64
+    assert {length / places for (_, length), places in zip(arrays, at_once, strict=True)} == {150}
+
+
+def test_elements_of_different_sizes_have_slices_in_proportion_the_heaviest_first():
+    sizes = taper(1600, 100, 8, 1.5)
+    elements = group_by_size({number: 95 + number % 3 for number in range(1600)}, sizes)
+    assert sorted(number for element in elements for number in element) == list(range(1600))
+    assert [len(element) for element in elements] == [8] * 100 + [4] * 100 + [2] * 200
+
+
+@given(st.dictionaries(st.integers(0, 500), st.integers(1, 100), min_size=1), st.integers(1, 60))
+def test_each_slice_is_in_one_element_whatever_is_left_of_it(weights, at_once):
+    elements = group_by_size(weights, taper(len(weights), at_once, 5, 1))
+    assert sorted(number for element in elements for number in element) == sorted(weights)
+    assert all(elements)
+    loads = [sum(weights[number] for number in element) for element in elements]
+    assert loads == sorted(loads, reverse=True)
+
+
+def test_each_array_starts_with_the_largest_elements_and_has_its_share_of_them():
+    elements = [(size,) for size in (9, 8, 7, 6, 5, 4, 3, 2, 1)]
+    dealt = deal(elements, [(0, 3), (3, 6)])
+    assert dealt[:3] == ((8,), (5,), (2,))
+    assert dealt[3:] == ((9,), (7,), (6,), (4,), (3,), (1,))
 
 
 def test_a_later_round_is_one_array_that_the_cluster_takes():

@@ -78,6 +78,15 @@ def test_number_of_slices(clips, count, per_slice, expected):
     assert slice_count(clips, count, per_slice) == expected
 
 
+def test_as_many_slices_for_each_element_that_runs_at_the_same_time():
+    assert slice_count(152_265, 0, 100, 64) == 1536
+    assert slice_count(152_265, 0, 100, 1000) == 2000
+    # Fewer slices than that are not cut any smaller, and a number that was asked for is kept.
+    assert slice_count(1_000, 0, 100, 64) == 10
+    assert slice_count(152_265, 1523, 100, 64) == 1523
+    assert slice_count(10, 0, 1, 7) == 10
+
+
 def test_missing_clips_are_listed_by_slice_and_finished_slices_are_not():
     slices = np.array([2, 0, 1, 2, 2], dtype=np.int32)
     assert missing_by_slice(["a", "b", "c", "d", "e"], slices, {"c", "d", "stranger"}) == {

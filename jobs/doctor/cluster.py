@@ -92,7 +92,7 @@ def check_arrays(config: Config, slurm: Slurm, slices: int) -> Finding:
     limit = "no limit of submitted jobs" if left is None else f"{left:,} more jobs may be submitted"
     message = f"MaxArraySize is {largest:,}, {limit}"
     if slices:
-        arrays = len(split(layout.first, largest))
+        arrays = len(split(layout.first, largest, section.parallelism))
         message += f": {counted(slices, 'slice')} in {counted(layout.first, 'element')}, "
         message += f"{counted(arrays, 'array')} a round"
     return Finding("arrays", "ok", message)
@@ -174,7 +174,7 @@ def check_elements(config: Config, slurm: Slurm, slices: int) -> Finding:
     """
     section = config.slurm
     layout = lay_out(max(1, slices), None, section, slurm.max_array_size(), section.max_jobs or None)
-    count = split(layout.first, slurm.max_array_size())[0][1]
+    count = split(layout.first, slurm.max_array_size(), section.parallelism)[0][1]
     parameters = sbatch_parameters(section, _JOB_NAME, section.parallelism)
     return _try("elements", config, slurm, parameters, count)
 
