@@ -11,7 +11,18 @@ from pathlib import Path
 
 from benchmarks.measure import Figure, as_json, as_markdown, describe_machine, say
 
-NAMES = ("overhead", "plans", "workers", "scratch", "startup", "merge", "own_cost", "memory", "plan")
+NAMES = (
+    "overhead",
+    "plans",
+    "workers",
+    "scratch",
+    "startup",
+    "merge",
+    "own_cost",
+    "memory",
+    "plan",
+    "simulate",
+)
 """Modules here with a function ``measure(folder) -> list[Figure]``, in the order of the table."""
 
 
