@@ -36,13 +36,13 @@ def split(count: int, max_array_size: int, parallelism: int = 1) -> list[tuple[i
         Of counts in proportion to what each of so many arrays gets of `parallelism`, by `slots`.
     """
     size = max(1, max_array_size - 1)
-    for chunks in range(-(-count // size), count + 1):
+    for chunks in range(-(-count // size), count):
         places = max(parallelism, chunks)
-        edges = [count * (places * i // chunks) // places for i in range(chunks + 1)] if chunks else []
+        edges = [count * (places * i // chunks) // places for i in range(chunks + 1)]
         cut = [(a, b - a) for a, b in pairwise(edges)]
-        if all(length <= size for _, length in cut):
+        if all(0 < length <= size for _, length in cut):
             return cut
-    raise AssertionError("arrays of one element each are always small enough")
+    return [(number, 1) for number in range(count)]
 
 
 def slots(parallelism: int, arrays: int) -> list[int]:

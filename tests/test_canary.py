@@ -97,7 +97,7 @@ def test_elements_become_smaller_towards_the_end_of_each_array(cluster, tmp_path
     cluster.set_max_array_size(4)
 
     def one():
-        finish(run, 0)
+        finish(run, 0, writer="11-0-0-node1", seconds=10.0)
         end(run, ElementResult(done=1), seconds=10.0)
 
     meanwhile += [one]

@@ -73,6 +73,12 @@ def test_an_array_has_as_many_elements_as_its_share_of_those_that_run(count, max
         assert abs(length - count * places / sum(at_once)) < 1
 
 
+def test_arrays_of_one_element_each_are_the_last_resort():
+    for count in range(1, 60):
+        for parallelism in range(1, 130):
+            assert split(count, 2, parallelism) == [(i, 1) for i in range(count)]
+
+
 def test_ten_arrays_run_sixty_four_elements_and_not_sixty():
     arrays = split(9600, 1001, 64)
     at_once = slots(64, len(arrays))

@@ -115,7 +115,7 @@ def test_a_limit_of_three_submitted_jobs_is_kept_by_elements_that_share_slices(
     assert site.wait_for_table("few") == expected
 
 
-def test_1523_slices_are_two_arrays_where_an_array_may_have_1000_elements(site: Site, shared: Path) -> None:
+def test_1523_slices_are_three_arrays_where_three_elements_may_run_at_once(site: Site, shared: Path) -> None:
     names = [f"orig_{number}_540_5s.mp4" for number in range(1523)]
     (shared / "clips").mkdir()
     for name in names:
@@ -124,8 +124,8 @@ def test_1523_slices_are_two_arrays_where_an_array_may_have_1000_elements(site: 
     give_to_user(shared)
     corpus = ("--clips", str(shared / "clips"), "--scores", str(shared / "scores.csv"))
     said = site.vmafarm("submit", "large", "--dry-run", *corpus, *setting("slices.count", len(names)))
-    assert "elements of each array: round 1: 761 + 762; round 2: 3" in said
-    assert "#SBATCH --array=0-760%1" in said, "three at a time, in two arrays"
+    assert "elements of each array: round 1: 507 + 508 + 508; round 2: 3" in said
+    assert "#SBATCH --array=0-506%1" in said
     assert not site.queued("large")
 
 
