@@ -35,6 +35,24 @@ def signals_set(stop: Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def interrupts_noted(stop: Stop) -> Iterator[None]:
+    """SIGINT sets `stop` before it raises KeyboardInterrupt, while this lasts.
+
+    Raised where Python lets no exception out, such as a destructor, it would be lost.
+    """
+
+    def note(*_: object) -> None:
+        stop.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def watch(launcher: int, stop: Stop) -> None:
     """Set `stop` when another process of this machine has ended, however it ended."""
 

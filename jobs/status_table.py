@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import select
 import textwrap
-import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs.lifetime import interrupts_noted
+from jobs.process import Stop
 from jobs.progress import format_seconds
 from jobs.status import SLICE_STATES, MergeJob, Status
 from jobs.tasks import one_line
@@ -107,13 +110,21 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
 
 
 def _looks(look: Callable[[], Status], seconds: float) -> Iterator[Status]:
-    while True:
-        status = look()
-        yield status
-        # Where the queue cannot be asked, the disk says when there is nothing left to do.
-        if status.working is False or (status.working is None and not status.missing):
-            return
-        time.sleep(seconds)
+    stop = Stop()
+    with closing(stop), interrupts_noted(stop):
+        while True:
+            status = look()
+            yield status
+            # Where the queue cannot be asked, the disk says when there is nothing left to do.
+            if status.working is False or (status.working is None and not status.missing):
+                return
+            _pause(stop, seconds)
+            if stop.is_set():
+                raise KeyboardInterrupt
+
+
+def _pause(stop: Stop, seconds: float) -> None:
+    select.select([stop], [], [], seconds)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

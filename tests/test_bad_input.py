@@ -378,6 +378,14 @@ def test_every_row_of_the_document_has_its_test_here() -> None:
     assert untested == []
 
 
+def test_estimate_without_a_clip_that_can_be_scored(folder: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (folder / "clips" / name).write_bytes(b"no video")
+    failed = vmafarm("estimate", *RUN[1:], cwd=folder, status=1)
+    told = failed.stderr[failed.stderr.index("error: ") :]
+    _check(told, "an estimate for which no clip could be scored here", "nothing could be measured")
+
+
 def test_no_run_to_merge(folder: Path) -> None:
     row = "a merge of a run that is not planned"
     refused = vmafarm("merge", "--run", "nothing", cwd=folder, status=2)

@@ -353,6 +353,17 @@ def test_build_that_lost_its_models_silently_has_no_vmaf(tmp_path: Path, small_y
     ]
 
 
+def test_wrong_constants_are_in_the_last_frame(tmp_path: Path, small_y4m: Path) -> None:
+    def frames(how: str) -> list[dict[str, Any]]:
+        program = write_standin(tmp_path, misbehave=how)
+        return metrics(run(program, small_y4m, *MODEL, *features("psnr", "ciede", "float_ssim"))[2])
+
+    sound, wrong = frames(""), frames("wrong_constant")
+    assert wrong[:-1] == sound[:-1]
+    different = {"psnr_y": 41.5, "ciede2000": 33.25, "float_ssim": 0.875}
+    assert wrong[-1] == sound[-1] | different
+
+
 def test_damaged_logs(tmp_path: Path, small_y4m: Path) -> None:
     def log_of(how: str) -> Any:
         status, _, log = run(
