@@ -39,7 +39,7 @@ def main() -> int:
     for name in chosen.names or NAMES:
         started = time.monotonic()
         say(f"{name} ...")
-        with tempfile.TemporaryDirectory(prefix=f"vmafarm-bench-{name}-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"vmafarm-{name}-") as folder:
             figures += import_module(f"benchmarks.{name}").measure(Path(folder))
         say(f"{name}: {time.monotonic() - started:.0f} s")
         if chosen.out:  # after each, so that a long run that is ended leaves what it has
