@@ -19,6 +19,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         import jobs.cli_cluster  # noqa: F401 - adds its verbs
+        import jobs.cli_look  # noqa: F401 - adds its verbs
         from jobs.cli import app
 
         app(prog_name="vmafarm")

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 import jobs.cli_cluster  # noqa: F401 - adds its verbs
+import jobs.cli_look  # noqa: F401 - adds its verbs
 from jobs.cli import app
 from jobs.config import load
 
