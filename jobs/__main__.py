@@ -18,8 +18,8 @@ def main() -> None:
     """Run the command line; always ends the process."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        import jobs.cli_cluster  # noqa: F401 - adds its verbs
-        import jobs.cli_look  # noqa: F401 - adds its verbs
+        import jobs.cli_cluster
+        import jobs.cli_look  # noqa: F401 - both add their verbs
         from jobs.cli import app
 
         app(prog_name="vmafarm")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-import jobs.cli_cluster  # noqa: F401 - adds its verbs
-import jobs.cli_look  # noqa: F401 - adds its verbs
+import jobs.cli_cluster
+import jobs.cli_look  # noqa: F401 - both add their verbs
 from jobs.cli import app
 from jobs.config import load
 
