@@ -9,7 +9,7 @@ in the metadata.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,17 +46,62 @@ def write_sealed(table: pa.Table, file: BinaryIO, **options: Any) -> None:
     """
     # Row-group minima and maxima of floats leave NaN out, and readers that trust them lose it.
     counted = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
-    sink = pa.BufferOutputStream()
     metadata = {key: text for key, text in (table.schema.metadata or {}).items() if key != SEAL_KEY}
     table = table.replace_schema_metadata(metadata)  # without the seal of the file it was read from
     options = {"compression": "zstd", "write_statistics": counted} | options
-    with pq.ParquetWriter(sink, table.schema, **options) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({SEAL_KEY: _BLANK})
-    content = bytearray(sink.getvalue())
+    content = _written(table.schema, [table], **options)
     at = _find(content)
     content[at : at + _DIGITS] = _digest(content, at)
     file.write(content)
+
+
+def _written(schema: pa.Schema, tables: Iterable[pa.Table], **options: Any) -> bytearray:
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, **options) as writer:
+        for table in tables:
+            writer.write_table(table)
+        writer.add_key_value_metadata({SEAL_KEY: _BLANK})
+    return bytearray(sink.getvalue())
+
+
+class Outline:
+    """What all files of `write_sealed` with the same columns and metadata have in common.
+
+    A footer is the columns, the number of rows, the row groups, then the metadata; it is read from
+    its front. So a file whose footer begins and ends with the same bytes has the same columns and
+    metadata, and need not be parsed to see that: of a file of a hundred rows that is most of the time.
+
+    Parameters
+    ----------
+    schema
+        With its metadata.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        footer = _footer(_written(schema, []))
+        self._head, found, self._tail = footer.partition(_NO_ROWS)
+        self._usable = bool(found) and _NO_ROWS not in self._tail
+
+    def fits(self, content: bytes) -> bool:
+        """Whether a sealed file has these columns and metadata; False: it has others, or was written by
+        another version of pyarrow.
+        """
+        footer = _footer(content)
+        return self._usable and footer.startswith(self._head + _ROWS) and footer.endswith(self._tail)
+
+
+_ROWS = b"\x16"
+"""How the number of rows begins (Thrift, compact protocol: the next field, 64 bits)."""
+_NO_ROWS = _ROWS + b"\x00\x19\x0c"
+"""No rows, then an empty list of row groups."""
+
+
+def _footer(content: bytes | bytearray) -> bytes:
+    """The footer with zeros as its seal; empty where there is none."""
+    end = len(content) - 8
+    start = end - int.from_bytes(content[end : end + 4], "little")
+    at = _find(content)
+    return bytes(content[start:at] + _BLANK + content[at + _DIGITS : end]) if 0 < start < at else b""
 
 
 def is_sealed(content: bytes) -> bool:

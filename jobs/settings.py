@@ -114,7 +114,7 @@ class MergeSection(_Section):
     max_failed_share: float = Field(
         0.001, ge=0, le=1, description="share of clips that may have failed for good"
     )
-    memory: str = Field("2GB", pattern=_MEMORY, description="memory limit of DuckDB, for example 2GB")
+    memory: str = Field("1.5GB", pattern=_MEMORY, description="memory limit of DuckDB, for example 2GB")
     on_conflict: Literal["fail", "latest"] = Field(
         "fail", description="rows of one clip that disagree: publish nothing, or take the latest"
     )

@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,7 +21,15 @@ from jobs.manifest import MANIFEST_SCHEMA, load_manifest
 from jobs.provenance import METADATA_KEY, Provenance, differences
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
-from jobs.sealed import DamagedError, describe_unsealed, explained, is_sealed, open_sealed
+from jobs.sealed import (
+    DamagedError,
+    Outline,
+    describe_unsealed,
+    explained,
+    is_sealed,
+    numbers,
+    open_sealed,
+)
 
 SHOWN = 5
 """So many examples stand in one message."""
@@ -75,8 +85,8 @@ def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
         with open_sealed(folder.manifest) as file:
             stated = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])["manifest"]
             if file.schema_arrow.equals(MANIFEST_SCHEMA) and file.metadata.num_rows:
-                slices = file.read(columns=["slice"])["slice"].unique().to_pylist()
-                return file.metadata.num_rows, set(slices), str(stated)
+                slices = np.unique(numbers(file.read(columns=["slice"])["slice"]))
+                return file.metadata.num_rows, set(slices.tolist()), str(stated)
     except (OSError, DamagedError, ValueError, KeyError, TypeError):
         pass
     manifest = load_manifest(folder)  # says what is wrong with it
@@ -122,11 +132,14 @@ def sort_shards(
         Rule to the files that break it, each with how.
     """
     text, document = provenance.as_json().encode(), provenance.as_dict()
+    outline = Outline(ARROW_SCHEMA.with_metadata({METADATA_KEY: text}))
 
     def check(path: Path) -> tuple[str, str] | None:
         try:
             content = path.read_bytes()
             sealed = is_sealed(content)
+            if sealed and outline.fits(content):  # so are nearly all
+                return None
             # What has no seal is looked at to say what it is; none of its rows is ever taken.
             with explained(content), pq.ParquetFile(pa.BufferReader(content)) as file:
                 problem = schema_differences(file.schema_arrow)
@@ -142,14 +155,19 @@ def sort_shards(
         return None if sealed else ("unreadable_shard", describe_unsealed(content))
 
     # On a shared file system each file waits for the network; threads wait side by side.
-    with ThreadPoolExecutor(4) as pool:
-        checked = list(zip(shards, pool.map(check, shards), strict=True))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        parts = [shards[first::_THREADS] for first in range(_THREADS)]
+        problems = dict(
+            chain.from_iterable(pool.map(lambda part: [(path, check(path)) for path in part], parts))
+        )
     bad = {
-        name: [(path, problem[1]) for path, problem in checked if problem and problem[0] == name]
+        name: [(path, problem[1]) for path in shards if (problem := problems[path]) and problem[0] == name]
         for name in _FOOTER_RULES
     }
-    return [path for path, problem in checked if problem is None], bad
+    return [path for path in shards if problems[path] is None], bad
 
+
+_THREADS = 4
 
 _FOOTER_RULES = {
     "unreadable_shard": ("size", "shards that are not as their writers left them"),

@@ -66,19 +66,19 @@ def list_shards(folder: RunFolder, slices: Collection[int]) -> Listing:
 
 def _list_slice(listing: Listing, folder: os.DirEntry[str]) -> None:
     for entry in sorted(os.scandir(folder.path), key=lambda e: e.name):
-        label = f"{folder.name}/{show(entry.name)}"
         if entry.name.endswith(".tmp"):
             listing.leftovers += 1
         elif _holds_rows(entry.name) and not entry.is_file():
             listing.wrong.append(
-                f"{label}: a {'folder' if entry.is_dir() else 'broken link'}, expected a file"
+                f"{folder.name}/{show(entry.name)}: a {'folder' if entry.is_dir() else 'broken link'}, "
+                "expected a file"
             )
         elif entry.name.endswith(".parquet"):
             listing.shards.append(Path(entry.path))
         elif entry.name.endswith(".journal"):
             listing.journals.append(Path(entry.path))
         elif not entry.name.endswith(".done"):
-            listing.strange.append(f"{label}: neither shard, journal nor .done")
+            listing.strange.append(f"{folder.name}/{show(entry.name)}: neither shard, journal nor .done")
 
 
 def _refuse(listing: Listing, folder: os.DirEntry[str], reason: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, starmap
+from operator import lt
 from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs import sql
@@ -78,11 +80,12 @@ def write_table(
         writer.add_key_value_metadata(
             {METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()}
         )
-        for table in cut(reader, ROW_GROUP):
+        for table in ahead(cut(reader, ROW_GROUP)):
             if any(column.null_count for column in table.columns):
                 raise NullFoundError
             last = require_increasing(last, table["clip_name"].combine_chunks())
-            writer.write_table(table.cast(ARROW_SCHEMA), row_group_size=ROW_GROUP)
+            table = pa.Table.from_arrays(table.columns, schema=ARROW_SCHEMA)  # not nullable
+            writer.write_table(table, row_group_size=ROW_GROUP)
             rows += table.num_rows
     return rows
 
@@ -103,6 +106,15 @@ def cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting).combine_chunks()
 
 
+def ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Have the next table made in a thread of its own while this one is written."""
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(next, tables, None)
+        while (table := made.result()) is not None:
+            made = pool.submit(next, tables, None)
+            yield table
+
+
 def require_increasing(last: str | None, names: pa.Array) -> str:
     """Make sure that names go up in byte order, none twice; returns the last one.
 
@@ -111,7 +123,8 @@ def require_increasing(last: str | None, names: pa.Array) -> str:
     RepeatedError
         They do not.
     """
-    ordered = pc.all(pc.less(names[:-1], names[1:])).as_py() is not False
-    if not ordered or (last is not None and last.encode() >= names[0].as_py().encode()):
+    # Text of Python is in the order of its UTF-8; pyarrow.compute takes longer to import than this takes.
+    texts: list[str] = names.to_pylist()
+    if not all(starmap(lt, pairwise(texts if last is None else [last, *texts]))):
         raise RepeatedError
-    return str(names[-1])
+    return texts[-1]
