@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from jobs.element_log import ElementRecord
 from jobs.measured import Measured, measure
-from jobs.progress import format_seconds
 from jobs.run_folder import RunFolder
 from jobs.sampling import AT_LEAST
 from jobs.settings import SlurmSection
 from jobs.submission import Submission
+from jobs.words import format_seconds
 
 
 @dataclass(frozen=True)

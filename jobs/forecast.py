@@ -22,12 +22,11 @@ from jobs.launch import gpus_here
 from jobs.manifest import Manifest
 from jobs.measured import Measured, measure
 from jobs.plan import plan
-from jobs.progress import format_seconds
 from jobs.run import extract_missing, say
 from jobs.sampling import AT_LEAST, Total
 from jobs.submission import read_submissions
 from jobs.trust import check_run_folders
-from jobs.words import counted, size
+from jobs.words import counted, format_seconds, size
 from jobs.work import find_todo, node_name
 
 _LABEL = 17

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
 from jobs.run_folder import RunFolder
+from jobs.words import format_seconds
 
 _LINE_SECONDS = 15.0
 
@@ -157,15 +158,3 @@ class Pace:
         if failures:
             parts.append(f"{failures} failed tries")
         return "  ".join(parts)
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration in at most two units: ``42s``, ``3m 20s``, ``5h 07m``, ``12d 3h``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600}h"

@@ -19,8 +19,9 @@ from jobs.launch import run_local
 from jobs.manifest import Manifest
 from jobs.merge import MergeResult, merge, summarise
 from jobs.plan import plan
-from jobs.progress import format_seconds, watch_progress
+from jobs.progress import watch_progress
 from jobs.trust import check_run_folders
+from jobs.words import format_seconds
 
 _DEMO_FOLDER = Path("demo-corpus")
 

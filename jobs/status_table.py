@@ -14,9 +14,9 @@ from rich.text import Text
 
 from jobs.lifetime import interrupts_noted
 from jobs.process import Stop
-from jobs.progress import format_seconds
 from jobs.status import SLICE_STATES, MergeJob, Status
 from jobs.tasks import one_line
+from jobs.words import format_seconds
 
 WIDTH = 80
 _LABEL = 11

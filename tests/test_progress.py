@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from jobs import progress
-from jobs.progress import LineCounter, Pace, format_seconds, watch_progress
+from jobs.progress import LineCounter, Pace, watch_progress
 from jobs.run_folder import RunFolder
+from jobs.words import format_seconds
 
 
 class Clock:

@@ -15,11 +15,10 @@ from jobs.errors import show
 from jobs.failures import WRONG_CONSTANT, FailureRecord
 from jobs.merge.inputs import Finding, examples
 from jobs.merge.journals import Recovered
-from jobs.progress import format_seconds
 from jobs.run_folder import RunFolder
 from jobs.sealed import DamagedError, is_sealed, read_columns
 from jobs.shard import CLIP_LOG_SCHEMA
-from jobs.words import counted
+from jobs.words import counted, format_seconds
 
 _SCHEMA = pa.schema(
     [
