@@ -94,11 +94,12 @@ def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArr
         ``sha256:`` and 64 digits: over the number of clips, the lengths of the names in bytes
         (int64), the names (UTF-8), mos (float64) and sizes (int64), all little-endian.
     """
-    encoded = [name.encode() for name in names]
-    lengths = np.fromiter(map(len, encoded), "<i8", len(encoded))
+    joined = "".join(names)
+    in_bytes = map(len, names if joined.isascii() else map(str.encode, names))
+    lengths = np.fromiter(in_bytes, "<i8", len(names))
     scores = np.where(np.isnan(mos), np.nan, mos + 0.0).astype("<f8")
-    digest = hashlib.sha256(b"vmafarm manifest 1\n%d\n" % len(encoded))
-    for part in (lengths.tobytes(), b"".join(encoded), scores.tobytes(), sizes.astype("<i8").tobytes()):
+    digest = hashlib.sha256(b"vmafarm manifest 1\n%d\n" % len(names))
+    for part in (lengths.tobytes(), joined.encode(), scores.tobytes(), sizes.astype("<i8").tobytes()):
         digest.update(part)
     return f"sha256:{digest.hexdigest()}"
 
