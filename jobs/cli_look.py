@@ -1,0 +1,41 @@
+"""The verbs that look at what a run has made; see `jobs.cli`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobs.cli import ConfigFile, Name, Overrides, app, load_config, make_console
+
+
+@app.command("sql")
+def query_run(
+    query: Annotated[str, typer.Argument(help="DuckDB SQL: one SELECT.")],
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All rows as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV.")] = False,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let it write, into a copy of the run, and use files.")
+    ] = False,
+) -> None:
+    """Query a run: the tables features, clips, failures and manifest.
+
+    Example: vmafarm sql "SELECT clip_name, vmaf_mean FROM features ORDER BY vmaf_mean LIMIT 5"
+    """
+    import sys
+    from functools import partial
+
+    from jobs.frozen import with_frozen
+    from jobs.query import run_query, write_csv, write_json, write_table
+
+    if as_csv:
+        write = partial(write_csv, sys.stdout)
+    elif as_json:
+        write = partial(write_json, sys.stdout)
+    else:
+        write = partial(write_table, sys.stdout, make_console().width)
+    config = with_frozen(load_config(config_file, overrides, name=name))
+    run_query(config, query, write, partial(typer.echo, err=True), unsafe=unsafe)
