@@ -29,6 +29,7 @@ from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.scratch import scratch_folder
 from jobs.sealed import DamagedError, read_columns
 from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json
+from jobs.stamps import Stamps
 
 _FAILURES = pa.schema(
     [
@@ -133,21 +134,46 @@ def _add_shards(
     recovered = recover(listing.journals, scratch, provenance, folder.shards)
     if listing.journals:  # a writer that has ended meanwhile
         listing = list_shards(folder, slices)
-    good, bad = sort_shards(listing.shards, provenance)
+    for _ in range(_ATTEMPTS):
+        stamps = Stamps()
+        good, bad = sort_shards(listing.shards, provenance, stamps)
+        try:
+            extra = _scan_shards(connection, [sql.exact(path) for path in (*good, *recovered.files)])
+        except duckdb.Error:
+            if not stamps.changed():
+                raise
+        if not stamps.changed():
+            break
+    else:
+        raise UnavailableError(
+            f'elements of "{folder.name}" put new shards in place faster than they can be read',
+            "ask again a little later",
+        )
     left_out = [f"{short(path, folder.shards)}: {why}" for files in bad.values() for path, why in files]
     left_out += [finding.message for finding in recovered.findings] + listing.wrong
     if left_out:
         say(f"features: left out: {examples(left_out)}")
-    files = [sql.exact(path) for path in (*good, *recovered.files)]
-    if not files:
-        _add(connection, "features", ARROW_SCHEMA.empty_table())
+    if not good and not recovered.files:
         return
-    shards, bound = sql.render("merge/shards", files=sql.Parameter("files")), {"files": files}
-    extra = sql.one_row(connection, sql.render("query/repeated", shards=shards), bound)["extra"]
-    features = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=bool(extra))
-    connection.execute(features, bound)
     more = f"; of clips with several rows one is taken, {extra:,} are left out" if extra else ""
     say(f"features: {len(good):,} shards, not merged yet{more}")
+
+
+_ATTEMPTS = 5
+"""An element at work may put a longer shard in place of the one that is being read."""
+
+
+def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int:
+    """Make the table features; returns how many rows of clips with several are left out."""
+    connection.execute("DROP TABLE IF EXISTS features")
+    if not files:
+        _add(connection, "features", ARROW_SCHEMA.empty_table())
+        return 0
+    shards, bound = sql.render("merge/shards", files=sql.Parameter("files")), {"files": files}
+    extra: int = sql.one_row(connection, sql.render("query/repeated", shards=shards), bound)["extra"]
+    features = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=bool(extra))
+    connection.execute(features, bound)
+    return extra
 
 
 def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:

@@ -77,19 +77,9 @@ class Run:
         return path
 
     def clip_log(self, clips: Iterable[str], minutes: float, slice_id: int = 0, writer: str = "w", host="h1"):
-        path = self.folder.clip_log_folder(slice_id) / f"{writer}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """The clip log of a writer that finished all of its clips at once."""
         at = NOW + timedelta(minutes=minutes)
-        log = pa.table(
-            {
-                "clip_name": pa.array(list(clips), pa.string()),
-                "host": pa.array([host for _ in clips], pa.string()),
-                "finished_at": pa.array([at for _ in clips], pa.timestamp("us", tz="UTC")),
-            }
-        )
-        with path.open("wb") as file:
-            write_sealed(log, file)
-        return path
+        return self.log_clips(dict.fromkeys(clips, 1.0), slice_id, writer, host=host, finished_at=at)
 
     def log_clips(self, seconds: dict[str, float], slice_id: int = 0, writer: str = "w", **columns) -> Path:
         """The whole clip log of a writer that did one clip after the other, each in so many seconds."""

@@ -20,7 +20,7 @@ import pytest
 from command import vmafarm
 from merge_helpers import NAN, Run, make_row, plan_run
 
-from jobs import sql
+from jobs import database, sql
 from jobs.config import frozen, to_toml
 from jobs.database import open_run
 from jobs.errors import UnavailableError, UsageError
@@ -67,6 +67,27 @@ def test_nan_is_found_among_numbers_whatever_the_statistics_say(run):
     run.shard([make_row(CLIPS[3], cambi_mean=NAN, cambi_std=NAN), make_row(CLIPS[1])],
               writer="v", write_statistics=True)  # fmt: skip
     assert ask(run, "SELECT count(*) FROM features WHERE isnan(cambi_mean)")[0] == [(2,)]
+
+
+@pytest.mark.parametrize("broken", [True, False])
+@pytest.mark.parametrize(("changes", "outcome"), [(1, [(3,)]), (99, UnavailableError)])
+def test_shards_that_an_element_replaces_meanwhile_are_read_again(run, monkeypatch, changes, outcome, broken):
+    scan = database._scan_shards
+    scans = []
+
+    def late(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int:
+        scans.append(files)
+        if len(scans) <= changes:
+            run.shard([make_row(clip) for clip in (CLIPS[0], CLIPS[2], CLIPS[3])])
+            if broken:
+                raise duckdb.Error("TProtocolException: Invalid data")
+        return scan(connection, files)
+
+    monkeypatch.setattr(database, "_scan_shards", late)
+    if outcome is UnavailableError:
+        assert "faster than they can be read" in refuse(run, "SELECT count(*) FROM features", outcome)
+    else:
+        assert ask(run, "SELECT count(*) FROM features")[0] == outcome
 
 
 def test_a_merged_run_is_read_from_its_table(run):

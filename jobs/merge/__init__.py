@@ -24,7 +24,7 @@ _LISTED = 1_000
 """So many names of clips that failed for good stand in the report."""
 
 _ATTEMPTS = 3
-"""An element that is still at work may add to its shard between two scans of it, which is then
+"""An element that is still at work may put a longer shard in place of the one that is being read, which is
 noticed; it does so every `extract.flush_every` clips, so that the next attempt nearly always has time."""
 
 
@@ -139,7 +139,7 @@ def merge(
         ):
             state = Merge(folder, config, options, connection, scratch)
             state.run()
-        if not state.changed:
+        if not state.changed or (state.counts["missing"] and not allow_missing):
             break
     result = _result(state)
     durable.replace_text(

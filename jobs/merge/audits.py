@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,54 +23,46 @@ from jobs.words import counted, format_seconds
 _SCHEMA = pa.schema(
     [
         CLIP_LOG_SCHEMA.field(name).with_nullable(True)
-        for name in ("clip_name", "audit", "seconds_scoring", "seconds_other_plan")
+        for name in ("clip_name", "audit", "host", "seconds_scoring", "seconds_other_plan")
     ]
 )
 
 
-def count_audits(
-    connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered, plan: str
-) -> dict[str, Any]:
-    """Count the audited clips that have a row, and add up what their scoring took.
+def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered) -> int:
+    """Make the table ``entries`` of all log entries, one line for those that were not audited.
 
     Parameters
     ----------
     connection
-        Holds the table ``problems``.
+        Where to make it.
     folder
-        The run; clip logs that cannot be read, or are an earlier version's, do not count.
+        The run, for its clip logs.
     recovered
         What the journals held.
-    plan
-        The run's.
 
     Returns
     -------
-    dict
-        ``clips``: scored by both plans; ``differ``: those of them with different values; ``failed``:
-        clips that the other plan could not score; ``seconds_full``, ``seconds_identity``: wall time of
-        scoring the audited clips by either plan; ``seconds_scoring``: of all clips by the run's own.
+    int
+        Clip logs that cannot be read, or lack a column; their entries do not count.
     """
-    if recovered.scored:
-        connection.register("recovered_entries", pa.Table.from_pylist(recovered.scored, schema=_SCHEMA))
-    logs = [path for path in sorted(folder.clip_logs.glob("*/*.parquet")) if _is_whole(path)]
+    found = sorted(folder.clip_logs.glob("*/*.parquet"))
+    logs = [path for path in found if _is_whole(path)]
     try:
-        found = _add_up(connection, logs, recovered)
-    except duckdb.Error:  # logs of an earlier version are among them, without these columns
-        found = _add_up(connection, [path for path in logs if _has_columns(path)], recovered)
-    own, other = found.pop("seconds_own"), found.pop("seconds_other")
-    full, identity = (other, own) if plan == "identity" else (own, other)
-    return {**found, "seconds_full": full, "seconds_identity": identity}
+        _make_entries(connection, logs, recovered)
+    except duckdb.Error:  # one lacks a column, or has been replaced meanwhile
+        logs = [path for path in logs if _has_columns(path)]
+        _make_entries(connection, logs, recovered)
+    return len(found) - len(logs)
 
 
-def _add_up(
-    connection: duckdb.DuckDBPyConnection, logs: Sequence[Path], recovered: Recovered
-) -> dict[str, Any]:
-    query = sql.render(
-        "merge/audits", outcomes=list(OUTCOMES), recovered=bool(recovered.scored),
-        files=sql.Parameter("files") if logs else [],
-    )  # fmt: skip
-    return sql.one_row(connection, query, {"files": [sql.exact(path) for path in logs]} if logs else {})
+def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], recovered: Recovered) -> None:
+    if recovered.scored:  # else nothing is made of Arrow: that would import pandas, which takes 0.2 s
+        connection.register("recovered_entries", pa.Table.from_pylist(recovered.scored, schema=_SCHEMA))
+    entries = sql.render(
+        "merge/entries", recovered=bool(recovered.scored), files=sql.Parameter("files") if logs else []
+    )
+    files = {"files": [sql.exact(path) for path in logs]} if logs else {}
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE entries AS {entries}", files)
 
 
 def _is_whole(path: Path) -> bool:
@@ -85,6 +77,35 @@ def _has_columns(path: Path) -> bool:
         return bool(read_columns(path, {field.name: field.type for field in _SCHEMA}))
     except (OSError, DamagedError):
         return False
+
+
+def read_hosts(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Hosts that have scored clips, by the table ``entries``, in order."""
+    found = connection.execute("SELECT DISTINCT host FROM entries WHERE host <> '' ORDER BY host").fetchall()
+    return [host for (host,) in found]
+
+
+def count_audits(connection: duckdb.DuckDBPyConnection, plan: str) -> dict[str, Any]:
+    """Count the audited clips that have a row, and add up what scoring took.
+
+    Parameters
+    ----------
+    connection
+        Holds the tables ``problems`` and ``entries``.
+    plan
+        The run's.
+
+    Returns
+    -------
+    dict
+        ``clips``: scored by both plans; ``differ``: those of them with different values; ``failed``:
+        clips that the other plan could not score; ``seconds_full``, ``seconds_identity``: wall time of
+        scoring the audited clips by either plan; ``seconds_scoring``: of all entries by the run's own.
+    """
+    found = sql.one_row(connection, sql.render("merge/audits", outcomes=list(OUTCOMES)))
+    own, other = found.pop("seconds_own"), found.pop("seconds_other")
+    full, identity = (other, own) if plan == "identity" else (own, other)
+    return {**found, "seconds_full": full, "seconds_identity": identity}
 
 
 def judge_audits(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]:

@@ -30,6 +30,7 @@ from jobs.sealed import (
     numbers,
     open_sealed,
 )
+from jobs.stamps import Stamps
 
 SHOWN = 5
 """So many examples stand in one message."""
@@ -93,7 +94,7 @@ def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
     return len(manifest.names), set(manifest.slices.tolist()), manifest.digest
 
 
-def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> list[Finding]:
+def check_footers(shards: list[Path], provenance: Provenance, root: Path, stamps: Stamps) -> list[Finding]:
     """Check the seal of every shard, and compare schema and provenance with what they must be.
 
     Parameters
@@ -104,6 +105,8 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> lis
         The run's.
     root
         The shards folder, for short names.
+    stamps
+        Remember the files as they were then.
 
     Returns
     -------
@@ -111,18 +114,18 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path) -> lis
         Errors: ``unreadable_shard``, ``schema``, ``provenance``. Whether the file declares its
         columns nullable makes no difference, a null in them does (found by the scan).
     """
-    _, bad = sort_shards(shards, provenance)
+    _, bad = sort_shards(shards, provenance, stamps)
     return [_finding(name, files, root) for name, files in bad.items() if files]
 
 
 def sort_shards(
-    shards: list[Path], provenance: Provenance
+    shards: list[Path], provenance: Provenance, stamps: Stamps
 ) -> tuple[list[Path], dict[str, list[tuple[Path, str]]]]:
     """Tell shards that can be read from those that cannot.
 
     Parameters
     ----------
-    shards, provenance
+    shards, provenance, stamps
         As for `check_footers`.
 
     Returns
@@ -136,7 +139,7 @@ def sort_shards(
 
     def check(path: Path) -> tuple[str, str] | None:
         try:
-            content = path.read_bytes()
+            content = stamps.read(path)
             sealed = is_sealed(content)
             if sealed and outline.fits(content):  # so are nearly all
                 return None

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import sql
+from jobs import durable, sql
 from jobs.errors import show
 from jobs.merge.inputs import Finding, examples, short
 from jobs.provenance import METADATA_KEY, Provenance, differences
@@ -37,9 +37,7 @@ class Recovered:
     finished
         (clip name, shard of the writer) to the time of the journal's log entry.
     scored
-        Clip name, audit and seconds of the log entry of each row.
-    hosts
-        Hosts that wrote journals.
+        Clip name, audit, host and seconds of the log entry of each row.
     findings
         Errors ``journal``: records that are not rows, another provenance, unreadable files.
     """
@@ -49,7 +47,6 @@ class Recovered:
     torn: int = 0
     finished: dict[tuple[str, Path], datetime] = field(default_factory=dict)
     scored: list[dict[str, Any]] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -125,9 +122,14 @@ def _read_records(
         if not isinstance(row["clip_name"], str):
             raise TypeError("a row's name is no text")
         rows[row["clip_name"]] = row
-        recovered.hosts.add(entry["host"])
         seconds = {name: float(entry.get(name, 0.0)) for name in ("seconds_scoring", "seconds_other_plan")}
-        recovered.scored.append({"clip_name": row["clip_name"], "audit": str(entry["audit"]), **seconds})
+        recovered.scored.append(
+            {
+                **{name: str(entry[name]) for name in ("audit", "host")},
+                "clip_name": row["clip_name"],
+                **seconds,
+            }
+        )
         recovered.finished[row["clip_name"], shard] = entry["finished_at"]
     if rows and not stated:  # it is the first line; nobody knows what these rows were made with
         raise ValueError("the line with its provenance is damaged")
@@ -148,6 +150,27 @@ def _write(rows: list[dict[str, Any]], path: Path, provenance: Provenance) -> No
     table.validate(full=True)
     schema = ARROW_SCHEMA.with_metadata({METADATA_KEY: provenance.as_json().encode()})
     pq.write_table(table.cast(schema), path, write_statistics=["clip_name"])
+
+
+def keep_copy(recovered: Recovered, folder: RunFolder) -> list[Path]:
+    """Put recovered rows into a file that outlives the merge, or remove that of an earlier merge.
+
+    Returns
+    -------
+    list of Path
+        The file, if there is one.
+    """
+    copy = folder.recovered
+    if not recovered.rows:
+        durable.remove(copy)
+        return []
+    tables = [pq.ParquetFile(path).read() for path in recovered.files]
+
+    def write(file: BinaryIO) -> None:
+        pq.write_table(pa.concat_tables(tables), file, write_statistics=["clip_name"])
+
+    durable.replace(copy, write)
+    return [copy]
 
 
 def read_finished(
@@ -183,22 +206,3 @@ def _read_log(path: Path) -> dict[str, datetime]:
     except (OSError, DamagedError):
         return {}
     return dict(zip(log["clip_name"].to_pylist(), log["finished_at"].to_pylist(), strict=True))
-
-
-def read_hosts(folder: RunFolder) -> tuple[set[str], int]:
-    """Hosts in the clip logs.
-
-    Returns
-    -------
-    hosts : set of str
-    unreadable : int
-        Logs that could not be read.
-    """
-    hosts: set[str] = set()
-    bad = 0
-    for path in sorted(folder.clip_logs.glob("*/*.parquet")):
-        try:
-            hosts |= set(read_columns(path, {"host": pa.string()})["host"].unique().to_pylist())
-        except (OSError, DamagedError):
-            bad += 1
-    return {host for host in hosts if host}, bad

@@ -8,7 +8,6 @@ from typing import Any, BinaryIO, cast
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs import durable, sql
 from jobs.config import Config
@@ -16,7 +15,7 @@ from jobs.errors import UnavailableError, show
 from jobs.failures import FailureRecord, load_failures, set_aside
 from jobs.limits import Limits
 from jobs.manifest import load_manifest
-from jobs.merge.audits import count_audits, judge_audits, judge_constants
+from jobs.merge.audits import count_audits, judge_audits, judge_constants, read_entries, read_hosts
 from jobs.merge.checks import FLOATS, build_checks, judge
 from jobs.merge.complete import count_classes, find_gaps, judge_gaps
 from jobs.merge.copies import settle_copies
@@ -28,12 +27,14 @@ from jobs.merge.inputs import (
     check_footers,
     examples,
     read_outline,
+    short,
 )
-from jobs.merge.journals import Recovered, read_hosts, recover
+from jobs.merge.journals import Recovered, keep_copy, recover
 from jobs.merge.listing import judge_listing, list_shards
-from jobs.merge.table import NullFoundError, RepeatedError, write_table
+from jobs.merge.table import TableWriter, Written
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
+from jobs.stamps import Stamps
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Merge:
         self.metadata: dict[str, Any] = {}
         self.findings: list[Finding] = []
         self._connection, self._scratch = connection, scratch
+        self._stamps = Stamps()
         self._paths: list[Path] = []
         self._files: list[str] = []
         self._recovered = Recovered()
@@ -91,20 +93,63 @@ class Merge:
         if self._blocked:
             return
         assert provenance is not None
+        durable.sweep(self.folder.table)
         try:
+            self._merge(provenance)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            self._explain(error)
+
+    def _merge(self, provenance: Provenance) -> None:
+        """Write a draft of the table, judge what stands in it, and put it in place if all is right.
+
+        The shards are read once; a second time where clips have several rows.
+        """
+        with durable.Draft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
+            written = self._write(writer)
             self._check_clips()
             self._check_copies()
+            unreadable = read_entries(self._connection, self.folder, self._recovered)
+            self._find("clip_log", "warn", "clip logs that cannot be read; they do not count", unreadable)
             self._check_gaps()
-            self.audits = count_audits(self._connection, self.folder, self._recovered, provenance.plan)
+            self.audits = count_audits(self._connection, provenance.plan)
             self.findings += judge_audits(self.audits, self.folder)
             if not self.counts["rows"]:
                 self._find("no_rows", "error", "no clip has a row: run the extraction first", 1)
-            elif self._blocked:
-                self._check_columns(provenance, self._files)
-            else:
-                self._publish(provenance)
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            self._explain(error)
+                return
+            if written.unique or self._blocked:
+                self._finish(draft, writer, written, provenance)
+                return
+        with durable.Draft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
+            self._finish(draft, writer, self._write(writer, chosen=True), provenance)
+
+    def _write(self, writer: TableWriter, *, chosen: bool = False) -> Written:
+        shards, bound = self._shards(self._files)
+        written = writer.write(self._connection, shards, bound, chosen=chosen)
+        self._find_changed()
+        return written
+
+    def _finish(
+        self, draft: durable.Draft, writer: TableWriter, written: Written, provenance: Provenance
+    ) -> None:
+        if not written.whole:
+            self._check_columns(provenance, self._files)  # says in which columns the nulls are
+            return
+        if not self._blocked and (written.rows, written.unique) != (self.counts["rows"], True):
+            raise AssertionError(f"{written}, expected {self.counts['rows']} rows, each clip once")
+        if self.counts["missing"] or self.counts["failed_for_good"]:
+            self.metadata["incomplete"] = {
+                "missing": self.counts["missing"],
+                "failed_for_good": self.counts["failed_for_good"],
+            }
+        if self.counts["conflicts"]:
+            self.metadata["conflicts"] = {"clips": self.counts["conflicts"], "taken": "latest"}
+        writer.end(self.metadata)
+        draft.sync()
+        # The file itself is checked, so that what is published is what was found to be right.
+        self._check_columns(provenance, [sql.exact(draft.path)])
+        if not self._blocked:
+            draft.publish()
+            self.published = True
 
     @property
     def _blocked(self) -> bool:
@@ -137,29 +182,16 @@ class Merge:
             # A writer that ended meanwhile has moved its rows from the journal to its shard.
             listing = list_shards(self.folder, slices)
         self.findings += judge_listing(listing, root) + recovered.findings
-        self.findings += check_footers(listing.shards, provenance, root)
+        self.findings += check_footers(listing.shards, provenance, root, self._stamps)
         self.counts["shards"], self.counts["journals"] = len(listing.shards), len(listing.journals)
         self.counts["recovered_rows"], self.counts["torn_lines"] = recovered.rows, recovered.torn
         self._recovered = recovered
         self._paths = [*listing.shards, *recovered.files]
         self._files = [sql.exact(path) for path in self._paths]
-        self._printed = self._printable(bool(listing.shards))
-
-    def _printable(self, any_shard: bool) -> sql.Sql:
-        """What the printed queries read: the shards, and the journals' rows in a file of their own."""
-        copy = self.folder.recovered
-        files = sql.below(self.folder.shards, "*/*.parquet") if any_shard else []
-        if self._recovered.rows:
-            tables = [pq.ParquetFile(path).read() for path in self._recovered.files]
-
-            def write(file: BinaryIO) -> None:
-                pq.write_table(pa.concat_tables(tables), file, write_statistics=["clip_name"])
-
-            durable.replace(copy, write)
-            files.append(sql.exact(copy))
-        else:
-            durable.remove(copy)
-        return sql.render("merge/shards", files=files)
+        # What the printed queries read: the shards, and the journals' rows in a file of their own.
+        files = sql.below(root, "*/*.parquet") if listing.shards else []
+        files += [sql.exact(path) for path in keep_copy(recovered, self.folder)]
+        self._printed = sql.render("merge/shards", files=files)
 
     def _shards(self, files: list[str]) -> tuple[sql.Sql, dict[str, Any]]:
         """What a statement reads, and what it binds."""
@@ -172,13 +204,12 @@ class Merge:
         return sql.render("merge/problem", problem=name, manifest=manifest, shards=self._printed)
 
     def _check_clips(self) -> None:
-        shards, bound = self._shards(self._files)
         manifest = sql.Parameter("manifest")
-        bound |= {"manifest": sql.exact(self.folder.manifest)}
-        problems = sql.render("merge/clips", manifest=manifest, shards=shards)
+        bound = {"manifest": sql.exact(self.folder.manifest)}
+        problems = sql.render("merge/clips", manifest=manifest)
         self._connection.execute(f"CREATE TEMP TABLE problems AS {problems}", bound)
         slices = sql.render("merge/slices", manifest=manifest)
-        self.slices = sql.one_row(self._connection, slices, {"manifest": bound["manifest"]})
+        self.slices = sql.one_row(self._connection, slices, bound)
         counts = sql.one_row(self._connection, sql.render("merge/counts"))
         self.counts["rows"] = self.counts["clips"] - counts["missing"]
         for name, text in _CLIP_RULES.items():
@@ -205,12 +236,7 @@ class Merge:
             return
         message = f"{show(str(self.folder.failures))}: records of failures that cannot be read do not count"
         self._find("failures", "warn", message, damaged)
-        hosts = {record.host for record in records} | self._recovered.hosts
-        if records:
-            seen, unreadable_logs = read_hosts(self.folder)
-            hosts |= seen
-            self._find("clip_log", "warn", "clip logs that cannot be read; their hosts do not count",
-                       unreadable_logs)  # fmt: skip
+        hosts = {record.host for record in records} | set(read_hosts(self._connection))
         limits = Limits.of(self.config.extract).as_dict()
         final = set_aside(records, self.config.extract.retries + 1, hosts, limits)
         gaps = find_gaps(self._connection, total, records, final)
@@ -231,43 +257,13 @@ class Merge:
         self.nan = {name: counts[f"nan:{name}"] for name in FLOATS}
         self.findings += judge(checks, counts, sizes, self.config.corpus, self._printed)
 
-    def _publish(self, provenance: Provenance) -> None:
-        if self.counts["missing"] or self.counts["failed_for_good"]:
-            self.metadata["incomplete"] = {
-                "missing": self.counts["missing"],
-                "failed_for_good": self.counts["failed_for_good"],
-            }
-        if self.counts["conflicts"]:
-            self.metadata["conflicts"] = {"clips": self.counts["conflicts"], "taken": "latest"}
-        shards, bound = self._shards(self._files)
-        repeated = bool(self.counts["duplicate_rows"] or self.counts["conflicts"])
-        durable.sweep(self.folder.table)
-        with durable.Draft(self.folder.table) as draft:
-            try:
-                rows = write_table(
-                    self._connection, cast(BinaryIO, draft), shards, bound,
-                    repeated=repeated, metadata=self.metadata,
-                )  # fmt: skip
-            except NullFoundError:
-                self._check_columns(provenance, self._files)
-                return
-            except RepeatedError:
-                self._find_changed("a clip stands twice in the sorted rows, although no duplicate was found")
-                return
-            if rows != self.counts["rows"]:
-                self._find_changed(f"{rows:,} rows were written, expected {self.counts['rows']:,}")
-                return
-            draft.sync()
-            # The file itself is checked, so that what is published is what was found to be right.
-            self._check_columns(provenance, [sql.exact(draft.path)])
-            if not self._blocked:
-                draft.publish()
-                self.published = True
-
-    def _find_changed(self, found: str) -> None:
-        self.changed = True
-        message = f"{found}: the shards have changed meanwhile. Merge again when all elements have ended"
-        self._find("changed", "error", message, 1)
+    def _find_changed(self) -> None:
+        """Make sure that what was scanned by name is what was checked before."""
+        changed = [] if self.changed else self._stamps.changed()
+        self.changed = self.changed or bool(changed)
+        told = examples(short(path, self.folder.shards) for path in changed)
+        message = f"shards have changed meanwhile: {told}. Merge again when all elements have ended"
+        self._find("changed", "error", message, len(changed))
 
     def _explain(self, error: Exception) -> None:
         """Find out why a scan or the writing of the table failed, or raise what it is."""
@@ -277,6 +273,9 @@ class Merge:
                 f"{show(str(self._scratch.parent))}: {show(str(error).partition(chr(10))[0])}",
                 "raise merge.memory, or choose a larger extract.scratch; nothing was published",
             ) from error
+        self._find_changed()
+        if self.changed:
+            return
         if findings := check_data(self._paths[: self.counts["shards"]], self.folder.shards):
             self.findings += findings
             return

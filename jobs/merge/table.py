@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from itertools import pairwise, starmap
 from operator import lt
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import duckdb
 import pyarrow as pa
@@ -21,73 +23,101 @@ ROW_GROUP = 16_384
 """Rows in a row group: fixed, since it decides the bytes."""
 
 
-class NullFoundError(Exception):
-    """A row holds a null: there is no table of it."""
+@dataclass(frozen=True)
+class Written:
+    """What came of writing rows.
+
+    Attributes
+    ----------
+    rows
+        How many were read.
+    unique
+        Whether each clip has one.
+    whole
+        Whether all were written; none is, from the first on that holds a null.
+    """
+
+    rows: int
+    unique: bool
+    whole: bool
 
 
-class RepeatedError(Exception):
-    """A clip stands twice in the sorted rows, although no duplicate was found before."""
-
-
-def write_table(
-    connection: duckdb.DuckDBPyConnection,
-    file: BinaryIO,
-    shards: sql.Sql,
-    bound: Mapping[str, Any],
-    *,
-    repeated: bool,
-    metadata: dict[str, Any],
-) -> int:
-    """Write the rows of all shards, sorted, one a clip.
+class TableWriter:
+    """Writes rows in order, and ends the file when it is known what its metadata must say.
 
     pyarrow writes what DuckDB sorts: its columns are then not nullable (DuckDB's COPY makes all of
     them so), and without statistics on floats, in which DuckDB would take NaN for impossible.
 
     Parameters
     ----------
-    connection
-        Holds the table ``chosen`` where clips have several rows.
     file
-        Where to write it.
-    shards, bound
-        Where the rows are, and the values bound in it.
-    repeated
-        Whether clips have several rows.
-    metadata
-        The document for the Parquet metadata; no time, no path.
-
-    Returns
-    -------
-    int
-        Rows written.
-
-    Raises
-    ------
-    NullFoundError
-        A row holds a null.
-    RepeatedError
-        Two rows have the same name.
+        Where to write.
     """
-    query = sql.render("merge/rows", columns=COLUMNS, shards=shards, repeated=repeated)
-    reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)
-    rows = 0
-    last: str | None = None
-    # Without dictionaries: nearly every score is different, and constants compress well anyway.
-    with pq.ParquetWriter(
-        file, ARROW_SCHEMA, compression="zstd", compression_level=3, use_dictionary=False,
-        write_statistics=["clip_name"],
-    ) as writer:  # fmt: skip
-        writer.add_key_value_metadata(
-            {METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()}
-        )
-        for table in ahead(cut(reader, ROW_GROUP)):
-            if any(column.null_count for column in table.columns):
-                raise NullFoundError
-            last = require_increasing(last, table["clip_name"].combine_chunks())
-            table = pa.Table.from_arrays(table.columns, schema=ARROW_SCHEMA)  # not nullable
-            writer.write_table(table, row_group_size=ROW_GROUP)
-            rows += table.num_rows
-    return rows
+
+    def __init__(self, file: BinaryIO) -> None:
+        # Without dictionaries: nearly every score is different, and constants compress well anyway.
+        self._writer = pq.ParquetWriter(
+            file, ARROW_SCHEMA, compression="zstd", compression_level=3, use_dictionary=False,
+            write_statistics=["clip_name"],
+        )  # fmt: skip
+
+    def write(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        shards: sql.Sql,
+        bound: Mapping[str, Any],
+        *,
+        chosen: bool = False,
+    ) -> Written:
+        """Write the rows of all shards, sorted, and note their names and scores in the table ``found``.
+
+        Parameters
+        ----------
+        connection
+            Holds the table ``chosen``, if that is to be used.
+        shards, bound
+            Where the rows are, and the values bound in it.
+        chosen
+            Take the row in ``chosen`` of clips that have one there.
+        """
+        query = sql.render("merge/rows", columns=COLUMNS, shards=shards, chosen=chosen)
+        reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)
+        rows, unique, whole = 0, True, True
+        last: str | None = None
+        # Rows stream on that connection, so that it can run nothing else meanwhile.
+        with connection.cursor() as notes:
+            notes.execute("CREATE OR REPLACE TABLE found (clip_name VARCHAR, mos DOUBLE)")
+            for table in ahead(cut(reader, ROW_GROUP)):
+                notes.register("batch", table.select(["clip_name", "mos"]))
+                notes.execute("INSERT INTO found FROM batch")
+                rows += table.num_rows
+                whole = whole and not any(column.null_count for column in table.columns)
+                if whole:
+                    increasing, last = is_increasing(last, table["clip_name"].combine_chunks())
+                    unique = unique and increasing
+                    table = pa.Table.from_arrays(table.columns, schema=ARROW_SCHEMA)  # not nullable
+                    self._writer.write_table(table, row_group_size=ROW_GROUP)
+        return Written(rows, unique, whole)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close pyarrow's writer, whose end nobody reads if `end` was not called."""
+        with suppress(OSError, pa.ArrowException) if kind else nullcontext():
+            self._writer.close()
+
+    def end(self, metadata: Mapping[str, Any]) -> None:
+        """End the file.
+
+        Parameters
+        ----------
+        metadata
+            The document for the Parquet metadata; no time, no path.
+        """
+        text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
+        self._writer.add_key_value_metadata({METADATA_KEY: text.encode()})
+        self._writer.close()
 
 
 def cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
@@ -115,16 +145,8 @@ def ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield table
 
 
-def require_increasing(last: str | None, names: pa.Array) -> str:
-    """Make sure that names go up in byte order, none twice; returns the last one.
-
-    Raises
-    ------
-    RepeatedError
-        They do not.
-    """
+def is_increasing(last: str | None, names: pa.Array) -> tuple[bool, str]:
+    """Whether names go up in byte order, none twice, from the one before them; and the last of them."""
     # Text of Python is in the order of its UTF-8; pyarrow.compute takes longer to import than this takes.
     texts: list[str] = names.to_pylist()
-    if not all(starmap(lt, pairwise(texts if last is None else [last, *texts]))):
-        raise RepeatedError
-    return texts[-1]
+    return all(starmap(lt, pairwise(texts if last is None else [last, *texts]))), texts[-1]

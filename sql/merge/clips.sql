@@ -1,5 +1,5 @@
 {#- One line for each clip with which something is off: no row, a row that was not planned, another
-    score than planned (NaN equals NaN), several rows. One pass over names and scores. #}
+    score than planned (NaN equals NaN), several rows. Of the table found, the names and scores in the draft. #}
 SELECT *
 FROM (
     SELECT
@@ -16,7 +16,7 @@ FROM (
     FROM read_parquet({{ manifest | literal }}, can_have_nan = true, hive_partitioning = false) AS planned
     FULL JOIN (
         SELECT clip_name, count(*) AS copies, min(mos) AS lowest, max(mos) AS highest
-        FROM {{ shards }}
+        FROM found
         GROUP BY clip_name
     ) AS found ON planned.clip_name = found.clip_name
 )

@@ -6,6 +6,7 @@ import shutil
 import zlib
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,11 +19,13 @@ from jobs.database import open_run
 from jobs.errors import IncompleteError, UsageError, VmafarmError
 from jobs.manifest import load_manifest
 from jobs.merge import merge
+from jobs.merge.audits import read_entries, read_hosts
 from jobs.merge.inputs import read_outline, sort_shards
-from jobs.merge.journals import read_hosts, recover
+from jobs.merge.journals import Recovered, recover
 from jobs.records import checked_line
 from jobs.sealed import DamagedError, describe_unsealed, is_sealed, open_sealed
 from jobs.shard import ShardWriter, read_done
+from jobs.stamps import Stamps
 
 CLIPS = [f"clip é {i}.mp4" for i in range(6)]
 
@@ -86,7 +89,7 @@ def journal_of(run: Run) -> Path:
 
 
 def check_shard(run: Run, path: Path) -> None:
-    good, bad = sort_shards([path], run.provenance)
+    good, bad = sort_shards([path], run.provenance, Stamps())
     assert good == []
     assert len(bad["unreadable_shard"]) == 1
     assert bad["unreadable_shard"][0][1].isprintable()
@@ -150,7 +153,9 @@ def test_queries_leave_damaged_files_out_and_say_so(shards, data):
         counts = connection.execute("SELECT (SELECT count(*) FROM features), (SELECT count(*) FROM clips)")
         assert counts.fetchall() == [(0, 0)]
     assert len([line for line in said if "left out" in line]) == 2
-    assert read_hosts(shards.folder)[0] == set()
+    with duckdb.connect() as connection:
+        assert read_entries(connection, shards.folder, Recovered()) == 1
+        assert read_hosts(connection) == []
 
 
 def rows_out(run: Run, tmp_path: Path) -> tuple[dict[str, dict], list]:
@@ -244,7 +249,7 @@ def test_a_damaged_manifest_is_refused(shards, data):
 def test_the_files_of_these_tests_are_right_before_they_are_damaged(tmp_path):
     run = plan_run(tmp_path / "runs", CLIPS)
     write(run, close=True)
-    assert sort_shards([shard_of(run)], run.provenance)[0] == [shard_of(run)]
+    assert sort_shards([shard_of(run)], run.provenance, Stamps())[0] == [shard_of(run)]
     assert read_done(run.folder, [0]) == set(CLIPS)
     with open_sealed(shard_of(run)) as file:
         assert isinstance(file.read(), pa.Table)

@@ -1,0 +1,22 @@
+{#- What log entries tell of scoring: a line for each audited clip, host and outcome, and one a host for
+    all that were not audited, so that names are held of the few alone. #}
+SELECT
+    CASE WHEN audit <> '' THEN clip_name END AS clip_name,
+    audit,
+    host,
+    min(seconds_scoring) AS seconds_own,
+    min(seconds_other_plan) AS seconds_other,
+    sum(seconds_scoring) AS seconds_all
+FROM (
+    SELECT '' AS clip_name, '' AS audit, '' AS host, 0::DOUBLE AS seconds_scoring, 0::DOUBLE AS seconds_other_plan
+    WHERE false
+{%- if recovered %}
+    UNION ALL SELECT clip_name, audit, host, seconds_scoring, seconds_other_plan FROM recovered_entries
+{%- endif %}
+{%- if files %}
+    UNION ALL SELECT clip_name, audit, host, seconds_scoring, seconds_other_plan
+    FROM read_parquet({{ files | literal }}, can_have_nan = true, hive_partitioning = false)
+{%- endif %}
+
+)
+GROUP BY ALL

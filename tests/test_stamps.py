@@ -1,0 +1,51 @@
+"""A file that another one has taken the place of is noticed, whatever the two have in common."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jobs.stamps import Stamps
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a file"
+    path.write_bytes(b"rows")
+    return path
+
+
+def test_files_that_stay_are_not_told(file: Path):
+    stamps = Stamps()
+    assert stamps.read(file) == b"rows"
+    file.read_bytes()
+    assert stamps.changed() == []
+
+
+def test_another_file_of_equal_bytes_and_time_is_told(file: Path):
+    stamps = Stamps()
+    stamps.read(file)
+    copy = file.with_name("copy")
+    shutil.copy2(file, copy)
+    os.replace(copy, file)
+    assert stamps.changed() == [file]
+
+
+@pytest.mark.parametrize(
+    "change", [Path.unlink, lambda path: path.write_bytes(b"rowS"), lambda path: os.truncate(path, 2)]
+)
+def test_a_file_that_is_gone_cut_or_written_is_told(file: Path, change):
+    stamps = Stamps()
+    stamps.read(file)
+    change(file)
+    assert stamps.changed() == [file]
+
+
+def test_what_cannot_be_read_is_an_error_and_not_remembered(tmp_path: Path):
+    stamps = Stamps()
+    with pytest.raises(FileNotFoundError):
+        stamps.read(tmp_path / "nothing")
+    assert stamps.changed() == []
