@@ -17,7 +17,7 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge sql config demo test fuzz test-full crash bench test-cluster coverage lint types lock clean
+.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa sql config demo test fuzz test-full crash bench test-cluster coverage lint types docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ doctor: $(VENV)/.setup ## what can go wrong later, tried now
 
 merge: $(VENV)/.setup ## the final table, or the reasons why not
 	@$(BIN)/vmafarm merge $(OPTIONS) $(ARGS)
+
+qa: $(VENV)/.setup ## all checks of sql/qa; ARGS="--check mos" for the rows of one
+	@$(BIN)/vmafarm qa $(OPTIONS) $(ARGS)
 
 sql: $(VENV)/.setup ## a query over features, clips, failures and manifest: Q="SELECT ..."
 	@test -n "$$Q" || { echo 'error: make sql wants a query: make sql Q="SELECT count(*) FROM features"'; exit 2; }
@@ -115,6 +118,10 @@ lint: $(VENV)/.setup-dev ## ruff
 
 types: $(VENV)/.setup-dev ## mypy
 	@$(BIN)/mypy
+
+docs: $(VENV)/.setup ## the pages that are made of the code: docs/qa.md, docs/columns.md
+	@$(BIN)/python -c 'from jobs import qa; print(qa.as_markdown(), end="")' > docs/qa.md
+	@$(BIN)/python -c 'from jobs import columns; print(columns.as_markdown(), end="")' > docs/columns.md
 
 # Needs uv. Hashes, no addresses: each machine takes the packages from where it is set up to.
 lock: ## make the lock files again

@@ -165,9 +165,8 @@ def merge(
 
     Example: vmafarm merge --run k150k
     """
+    from jobs.deliver import deliver
     from jobs.frozen import with_frozen
-    from jobs.merge import merge as merge_shards
-    from jobs.run import say_merged
 
     config = with_frozen(
         load_config(
@@ -178,7 +177,7 @@ def merge(
             merge__on_conflict=on_conflict,
         )
     )
-    say_merged(merge_shards(config.folder, config, allow_missing=allow_missing), make_console())
+    deliver(config, typer.echo, allow_missing=allow_missing)
 
 
 @app.command("config")

@@ -39,3 +39,41 @@ def query_run(
         write = partial(write_table, sys.stdout, make_console().width)
     config = with_frozen(load_config(config_file, overrides, name=name))
     run_query(config, query, write, partial(typer.echo, err=True), unsafe=unsafe)
+
+
+@app.command()
+def qa(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    check: Annotated[list[str] | None, typer.Option(help="Show all rows of this check. Repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All outcomes with their rows as JSON.")] = False,
+) -> None:
+    """Check a run by all of sql/qa: one line a check; see docs/qa.md.
+
+    Example: vmafarm qa --check mos
+    """
+    import json
+    import sys
+    from functools import partial
+
+    from jobs import deliver
+    from jobs.frozen import with_frozen
+    from jobs.qa import find_check, summarise, tell
+    from jobs.query import plain, write_table
+
+    for one in check or ():
+        find_check(one)
+    config = with_frozen(load_config(config_file, overrides, name=name))
+    say = partial(typer.echo, err=True)
+    outcomes = deliver.check(config, say, check or None, limit=None if check else 20)
+    if as_json:
+        typer.echo(json.dumps(plain([outcome.as_dict() for outcome in outcomes]), indent=1, default=str))
+    elif check:
+        for outcome in outcomes:
+            typer.echo(f"{outcome.check.name}: expected {outcome.check.expected}")
+            write_table(sys.stdout, make_console().width, outcome.columns, iter([list(outcome.rows)]))
+    else:
+        for line in [*tell(outcomes, make_console().width), summarise(outcomes)]:
+            typer.echo(line)
+    deliver.require_sound(outcomes)

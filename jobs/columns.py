@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs.schema import ALL_NAN, FEATURES, KNOWN
+from jobs.schema import ALL_NAN, ARROW_SCHEMA, FEATURES, KNOWN
 
 
 @dataclass(frozen=True)
@@ -126,3 +126,36 @@ TABLE = (
     *(column for feature in FEATURES for column in _aggregated(feature.name)),
 )
 """The columns, in the order of `jobs.schema.COLUMNS`."""
+
+
+def as_markdown() -> str:
+    """The page docs/columns.md: all columns."""
+    lines = [
+        "# The columns",
+        "",
+        "Mean and standard deviation are those of the frames with a finite value; NaN where there is none.",
+        "Bounds are what a sound value keeps; `vmafarm qa` looks for others. On an identity pair, the same",
+        "frames as reference and distorted, some features have a value that is known beforehand: they carry",
+        "nothing to learn from, and are filled in by the plan `identity`.",
+        "",
+        "| column | type | what | unit | bounds | on an identity pair | informative |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for column in TABLE:
+        kind = str(ARROW_SCHEMA.field(column.name).type).replace("double", "float64")
+        informative = "" if column.feature is None else "yes" if column.informative else "no"
+        cells = (
+            f"`{column.name}`", kind, column.what, column.unit, _bounds(column), column.identity, informative
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _bounds(column: Column) -> str:
+    if column.name == "mos":
+        return "corpus.mos_min to corpus.mos_max"
+    if column.highest is None:
+        return "" if column.lowest is None else f"at least {column.lowest:g}"
+    return (
+        f"at most {column.highest:g}" if column.lowest is None else f"{column.lowest:g} to {column.highest:g}"
+    )

@@ -1,5 +1,7 @@
 """A run as a database file with the tables features, clips, failures and manifest, for queries of any kind.
 
+Beside them stand the tables of `jobs.facts`, which say what the rows must be like.
+
 Why a file with tables: views on Parquet need access to files, and whoever may read those with
 DuckDB may also write them. A file that is opened read-only, with access to files off and the
 settings locked, holds.
@@ -7,8 +9,10 @@ settings locked, holds.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -16,7 +20,9 @@ import pyarrow as pa
 
 from jobs import sql
 from jobs.config import Config
+from jobs.durable import replace
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.facts import add_facts
 from jobs.failures import load_failures
 from jobs.manifest import load_manifest
 from jobs.merge.inputs import examples, short, sort_shards
@@ -48,7 +54,7 @@ _FAILURES = pa.schema(
 
 @contextmanager
 def open_run(
-    config: Config, say: Callable[[str], None], *, unsafe: bool = False
+    config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: bool = False
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Copy a run into a database of its own, and open that for queries.
 
@@ -60,6 +66,8 @@ def open_run(
         Told where the rows come from, and what was left out.
     unsafe
         Open it so that queries can write it, and read and write files. It is a copy all the same.
+    keep
+        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients.
 
     Yields
     ------
@@ -79,12 +87,15 @@ def open_run(
         file, spill = scratch / "run.duckdb", scratch / "spill"
         try:
             with sql.connect(spill, memory=memory, database=file) as connection:
-                _fill(connection, folder, scratch, say)
+                _fill(connection, config, scratch, say)
         except duckdb.Error as error:
             raise UnavailableError(
                 f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
                 "raise merge.memory, or choose another extract.scratch",
             ) from None
+        if keep:
+            with file.open("rb") as copy:
+                replace(folder.database, partial(shutil.copyfileobj, copy))
         with sql.connect(
             spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
         ) as connection:
@@ -92,8 +103,9 @@ def open_run(
 
 
 def _fill(
-    connection: duckdb.DuckDBPyConnection, folder: RunFolder, scratch: Path, say: Callable[[str], None]
+    connection: duckdb.DuckDBPyConnection, config: Config, scratch: Path, say: Callable[[str], None]
 ) -> None:
+    folder = config.folder
     manifest = {"files": [sql.exact(folder.manifest)]}
     files = sql.Parameter("files")
     connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
@@ -109,7 +121,9 @@ def _fill(
         say(f"features: the final table, {show(str(folder.table))}")
     else:
         _add_shards(connection, folder, slices, scratch, say)
-    _add(connection, "clips", _read_clips(folder, slices, say))
+    clips = _read_clips(folder, slices, say)
+    _add(connection, "clips", clips)
+    add_facts(connection, config, records, set(clips["host"].unique().to_pylist()))
 
 
 def _add(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
@@ -237,4 +251,7 @@ def explain(error: duckdb.Error) -> UsageError | UnavailableError:
         return UnavailableError(lines[0], "raise merge.memory, or choose a larger extract.scratch")
     if isinstance(error, duckdb.PermissionException):
         return UsageError(lines[0], "a query reads the run alone; --unsafe lets it read and write files")
-    return UsageError("\n".join(lines) or type(error).__name__, "tables: features, clips, failures, manifest")
+    return UsageError(
+        "\n".join(lines) or type(error).__name__,
+        "tables: features, clips, failures, manifest; also columns, run, failed, findings",
+    )

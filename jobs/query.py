@@ -127,19 +127,20 @@ def write_json(file: TextIO, names: Sequence[str], batches: Iterator[list[Row]])
     separator = "[\n"
     for rows in batches:
         for row in rows:
-            record = {name: _plain(value) for name, value in zip(names, row, strict=True)}
+            record = {name: plain(value) for name, value in zip(names, row, strict=True)}
             file.write(separator + json.dumps(record, ensure_ascii=False, allow_nan=False, default=str))
             separator = ",\n"
     file.write("[]\n" if separator.startswith("[") else "\n]\n")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: NaN and infinity are null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain(part) for key, part in value.items()}
     return value
 
 

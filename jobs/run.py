@@ -1,4 +1,4 @@
-"""The main job on this machine: plan, extract, merge."""
+"""The main job on this machine: plan, extract, merge, check."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from jobs.config import Config
+from jobs.deliver import deliver
 from jobs.demo import make_demo
 from jobs.durable import sync_folder
 from jobs.element import ElementResult, find_todo
@@ -17,7 +18,6 @@ from jobs.errors import IncompleteError, VmafarmError
 from jobs.frozen import with_frozen
 from jobs.launch import run_local
 from jobs.manifest import Manifest
-from jobs.merge import MergeResult, merge, summarise
 from jobs.plan import plan
 from jobs.progress import watch_progress
 from jobs.trust import check_run_folders
@@ -27,7 +27,7 @@ _DEMO_FOLDER = Path("demo-corpus")
 
 
 def run(config: Config, console: Console, *, limit: int | None = None, allow_missing: bool = False) -> None:
-    """Plan, score what has no row yet, and merge.
+    """Plan, score what has no row yet, merge and check.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
         sync_folder(config.folder.root)
         say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
         return
-    say_merged(merge(config.folder, config, allow_missing=allow_missing), console)
+    deliver(config, lambda line: say(console, [line]), allow_missing=allow_missing)
 
 
 def with_demo(config: Config, console: Console) -> Config:
@@ -71,11 +71,6 @@ def with_demo(config: Config, console: Console) -> Config:
             "corpus": config.corpus.model_copy(update={"clips": str(demo.clips), "scores": str(demo.scores)}),
         }
     )
-
-
-def say_merged(result: MergeResult, console: Console) -> None:
-    """Tell what the merge did."""
-    say(console, summarise(result))
 
 
 def extract_missing(config: Config, manifest: Manifest, console: Console, limit: int = 0) -> bool:

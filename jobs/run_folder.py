@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "submissions"
 
     @property
+    def database(self) -> Path:
+        """A copy of the run as tables, for DuckDB clients and notebooks; made anew by `vmafarm qa`."""
+        return self.path / "qa.duckdb"
+
+    @property
     def logs(self) -> Path:
         """Folder of submitit (pickles: private) and the elements' logs."""
         return self.path / "logs"

@@ -121,8 +121,13 @@ MIN_SIDE = 18
 IDENTITY_TOLERANCE = 1e-6
 
 
+SMALLEST_SIDES = {"float_ms_ssim": (176, 0), "cambi": (0, 216)}
+"""Least shorter and longer side that an extractor takes, in pixels (measured, embedded libvmaf 86da14d):
+multi-scale SSIM wants five scales of an 11-tap window. The others take whatever libvmaf itself takes."""
+
+
 def extractor_accepts(extractor: str, width: int, height: int) -> bool:
-    """Whether an extractor takes frames of this size (measured, embedded libvmaf 86da14d).
+    """Whether an extractor takes frames of this size.
 
     Parameters
     ----------
@@ -130,18 +135,9 @@ def extractor_accepts(extractor: str, width: int, height: int) -> bool:
         A name from `EXTRACTORS`.
     width, height
         Size of the luma plane in pixels.
-
-    Returns
-    -------
-    bool
-        ``float_ms_ssim`` wants five scales of an 11-tap window, so 176 pixels on the shorter side;
-        ``cambi`` wants 216 on the longer one; the others take whatever libvmaf itself takes.
     """
-    if extractor == "float_ms_ssim":
-        return min(width, height) >= 176
-    if extractor == "cambi":
-        return max(width, height) >= 216
-    return True
+    shorter, longer = SMALLEST_SIDES.get(extractor, (0, 0))
+    return min(width, height) >= shorter and max(width, height) >= longer
 
 
 def identity_value(name: str, bit_depth: int, width: int, height: int) -> float:

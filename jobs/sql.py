@@ -178,6 +178,10 @@ def _escape(text: str) -> str:
     return text if "\\" in text else "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
 
+_STORAGE = "v1.0.0"
+"""Version of the files of databases: the oldest one that clients of today have."""
+
+
 @contextmanager
 def connect(
     spill: Path, *, memory: str = "2GB", threads: int | None = None, keep_order: bool = True,
@@ -214,6 +218,7 @@ def connect(
         config={
             "enable_external_access": not read_only,
             "python_enable_replacements": not read_only,
+            "storage_compatibility_version": _STORAGE,
             "memory_limit": memory,
             "temp_directory": str(spill),
             "threads": threads or len(os.sched_getaffinity(0)),

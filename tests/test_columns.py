@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
-from jobs.columns import TABLE
+from jobs.columns import TABLE, as_markdown
 from jobs.schema import ALL_NAN, COLUMNS, FEATURES, KNOWN
 
 
@@ -34,3 +35,9 @@ def test_a_standard_deviation_is_at_most_half_the_range_of_its_values():
     std = {column.feature: column for column in TABLE if column.statistic == "std"}
     assert (std["vmaf"].lowest, std["vmaf"].highest) == (0, 50)
     assert std["ssimulacra2"].highest is None
+
+
+def test_the_page_of_the_columns_is_as_the_code_says() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "columns.md").read_text()
+    assert page == as_markdown(), "make docs"
+    assert sum(line.startswith("| `") for line in page.splitlines()) == 48

@@ -392,5 +392,6 @@ def test_a_query_that_never_ends_ends_with_ctrl_c(run, tmp_path, endless):
 
 
 def test_every_template_for_queries_is_used():
-    used = re.findall(r'"query/(\w+)"', (Path(sql.__file__).parent / "database.py").read_text())
+    code = "".join((Path(sql.__file__).parent / name).read_text() for name in ("database.py", "facts.py"))
+    used = re.findall(r'"query/(\w+)"', code)
     assert set(used) == {path.stem for path in (sql.sql_folder() / "query").glob("*.sql")}

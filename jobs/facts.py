@@ -1,0 +1,144 @@
+"""Tables of a run's database that say what its rows must be like, so that checks are plain SQL."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from jobs import sql
+from jobs.columns import TABLE
+from jobs.config import Config
+from jobs.errors import UsageError
+from jobs.failures import FailureRecord, set_aside
+from jobs.limits import Limits
+from jobs.provenance import read_frozen
+from jobs.run_folder import RunFolder
+from jobs.schema import ALL_NAN, ARROW_SCHEMA, BY_NAME, SMALLEST_SIDES
+
+_TYPES = {pa.string(): "VARCHAR", pa.float64(): "DOUBLE", pa.int32(): "INTEGER"}
+
+_COLUMNS = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("name", pa.string()),
+        ("type", pa.string()),
+        ("what", pa.string()),
+        ("unit", pa.string()),
+        ("lowest", pa.float64()),
+        ("highest", pa.float64()),
+        ("feature", pa.string()),
+        ("statistic", pa.string()),
+        ("identity", pa.string()),
+        ("informative", pa.bool_()),
+        ("all_nan", pa.bool_()),
+        ("constants", pa.list_(pa.float64())),
+        ("shorter_side", pa.int64()),
+        ("longer_side", pa.int64()),
+    ]
+)
+_RUN = pa.schema([("key", pa.string()), ("value", pa.string())])
+_FAILED = pa.schema(
+    [("clip_name", pa.string()), ("failure", pa.string()), ("message", pa.string()), ("tries", pa.int64())]
+)
+_FINDINGS = pa.schema(
+    [("name", pa.string()), ("severity", pa.string()), ("message", pa.string()), ("count", pa.int64())]
+)
+
+
+def column_rows() -> list[dict[str, Any]]:
+    """The table ``columns``: one row a column; see `jobs.columns.Column` for what they say.
+
+    ``constants`` are the values that a known feature may have on an identity pair; frames with a side
+    below ``shorter_side`` or ``longer_side`` are refused by the extractor.
+    """
+    rows = []
+    for position, column in enumerate(TABLE, 1):
+        feature = BY_NAME[column.feature] if column.feature else None
+        all_nan = column.feature in ALL_NAN
+        constants = None
+        if feature and feature.identity and not all_nan:
+            constants = [0.0] if column.statistic == "std" else sorted(set(feature.identity.values()))
+        shorter, longer = SMALLEST_SIDES.get((feature and feature.extractor) or "", (0, 0))
+        rows.append(
+            {
+                **{name: getattr(column, name) for name in _COLUMNS.names if hasattr(column, name)},
+                "position": position,
+                "type": _TYPES[ARROW_SCHEMA.field(column.name).type],
+                "all_nan": all_nan,
+                "constants": constants,
+                "shorter_side": shorter,
+                "longer_side": longer,
+            }
+        )
+    return rows
+
+
+def run_facts(config: Config) -> dict[str, str]:
+    """The table ``run``: what the run was planned and begun with, as text."""
+    facts = {
+        "name": config.run.name,
+        "mos_min": repr(config.corpus.mos_min),
+        "mos_max": repr(config.corpus.mos_max),
+        "tries": str(config.extract.retries + 1),
+    }
+    with suppress(UsageError):  # a damaged one is told by whoever needs it
+        if provenance := read_frozen(config.folder.provenance):
+            document = provenance.as_dict()
+            facts |= {key: str(value) for key, value in document.items() if not isinstance(value, dict)}
+    return facts
+
+
+def read_findings(folder: RunFolder) -> list[dict[str, Any]]:
+    """The table ``findings``: those of the last merge; empty if there was none that can be read."""
+    try:
+        report = json.loads(folder.merge_report.read_text())
+        return [{name: found[name] for name in _FINDINGS.names} for found in report["findings"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def add_facts(
+    connection: duckdb.DuckDBPyConnection, config: Config, failures: list[FailureRecord], hosts: set[str]
+) -> None:
+    """Make the tables ``columns``, ``run``, ``failed`` and ``findings``, and the views of ``features``.
+
+    Parameters
+    ----------
+    connection
+        Holds the table ``features``.
+    config
+        The run's.
+    failures
+        All records of failures.
+    hosts
+        Hosts that have scored clips.
+    """
+    hosts = hosts | {record.host for record in failures}
+    limits = Limits.of(config.extract).as_dict()
+    final = set_aside(failures, config.extract.retries + 1, hosts, limits)
+    tries = dict.fromkeys(final, 0)
+    for record in failures:
+        if record.clip_name in tries:
+            tries[record.clip_name] += 1
+    failed = [
+        {"clip_name": name, "failure": record.failure, "message": record.message, "tries": tries[name]}
+        for name, record in final.items()
+    ]
+    facts = [{"key": key, "value": value} for key, value in run_facts(config).items()]
+    for name, rows, schema in (
+        ("columns", column_rows(), _COLUMNS),
+        ("run", facts, _RUN),
+        ("failed", failed, _FAILED),
+        ("findings", read_findings(config.folder), _FINDINGS),
+    ):
+        connection.register("source", pa.Table.from_pylist(rows, schema=schema))
+        connection.execute(sql.render("query/arrow", name=name))
+        connection.unregister("source")
+    # Of a table that is not the one of the schema there are no such views; its columns are told by a check.
+    with suppress(duckdb.Error):
+        connection.execute(sql.render("query/feature_values"))
+        connection.execute(sql.render("query/refused"))
