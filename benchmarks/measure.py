@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import __version__
+from jobs.toolkit import commit
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,10 +148,6 @@ def say(text: str) -> None:
 
 def describe_machine() -> dict[str, Any]:
     """What the figures depend on: machine, versions, commit."""
-    commit = subprocess.run(
-        ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True, text=True, check=False,
-    ).stdout.strip()  # fmt: skip
     cpu = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
          if line.startswith("model name")), platform.machine(),
@@ -159,7 +156,7 @@ def describe_machine() -> dict[str, Any]:
     packages = ("pyarrow", "duckdb", "pandas", "numpy", "submitit", "imageio-ffmpeg")
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
+        "commit": commit(),
         "vmafarm": __version__,
         "cpu": cpu,
         "processors": len(os.sched_getaffinity(0)),

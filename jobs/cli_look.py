@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -77,3 +78,33 @@ def qa(
         for line in [*tell(outcomes, make_console().width), summarise(outcomes)]:
             typer.echo(line)
     deliver.require_sound(outcomes)
+
+
+@app.command()
+def info(
+    table: Annotated[Path, typer.Argument(help="runs/full_features_<run>.parquet, or a shard.")],
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="A card as Hugging Face has it, in Markdown.")] = False,
+) -> None:
+    """Tell what a table is and how it came to be.
+
+    Example: vmafarm info runs/full_features_k150k.parquet
+    """
+    import json
+    import textwrap
+
+    from jobs.card import as_card
+    from jobs.info import read_info, tell
+
+    found = read_info(table)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+    elif card:
+        typer.echo(as_card(found), nl=False)
+    else:
+        width = max(40, min(make_console().width, 100))
+        for label, text in tell(found):
+            lines = textwrap.wrap(
+                text, width, initial_indent=f"{label:<17}", subsequent_indent=" " * 17, break_on_hyphens=False
+            )
+            typer.echo("\n".join(lines))

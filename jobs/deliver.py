@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Sequence
 
 from jobs import durable
+from jobs.card import as_card
 from jobs.config import Config
 from jobs.database import open_run
-from jobs.errors import IncompleteError
+from jobs.errors import IncompleteError, show
+from jobs.info import read_info
 from jobs.merge import merge, summarise
 from jobs.qa import Outcome, run_checks
 from jobs.qa import summarise as summarise_checks
@@ -17,7 +19,7 @@ Say = Callable[[str], None]
 
 
 def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
-    """Merge, and check what was published.
+    """Merge, check what was published, and write its card.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
         say(line)
     outcomes = check(config, lambda _: None)
     say(f"{'checks':<17}{summarise_checks(outcomes)}")
+    durable.replace_text(config.folder.card, as_card(read_info(config.folder.table)))
+    say(f"{'card':<17}{show(str(config.folder.card))}")
     require_sound(outcomes, allow_missing=allow_missing)
 
 

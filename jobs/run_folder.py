@@ -99,6 +99,11 @@ class RunFolder:
         """Counts and findings of the last merge."""
         return self.root / f"full_features_{self.name}.merge.json"
 
+    @property
+    def card(self) -> Path:
+        """The table told for those who use it, as Hugging Face shows datasets."""
+        return self.root / f"full_features_{self.name}.card.md"
+
     def shard_folder(self, slice_id: int) -> Path:
         """Folder of the shards of one slice."""
         return self.shards / slice_folder(slice_id)

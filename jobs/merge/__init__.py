@@ -14,6 +14,7 @@ from jobs.config import Config
 from jobs.errors import IncompleteError, UsageError, show
 from jobs.merge.audits import tell_audits
 from jobs.merge.inputs import Finding
+from jobs.merge.record import describe_making
 from jobs.merge.steps import Merge, Options
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
@@ -57,6 +58,8 @@ class MergeResult:
         What was allowed.
     metadata
         Provenance, as it stands in the table's metadata.
+    made
+        How the rows came to be; see `jobs.merge.record.describe_making`.
     findings
         Errors first, then warnings, then information.
     """
@@ -73,6 +76,7 @@ class MergeResult:
     failed_for_good: Mapping[str, str]
     options: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    made: Mapping[str, Any]
     findings: tuple[Finding, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -175,6 +179,7 @@ def _result(state: Merge) -> MergeResult:
         failed_for_good={name: record.failure for name, record in failed},
         options=asdict(state.options),
         metadata=state.metadata,
+        made=describe_making(state.folder, state.config, state.hosts),
         findings=tuple(sorted(state.findings, key=lambda finding: order.index(finding.severity))),
     )
 

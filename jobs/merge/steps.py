@@ -73,12 +73,12 @@ class Merge:
         self.slices: dict[str, int] = {}
         self.nan: dict[str, int] = {}
         self.audits: dict[str, Any] = {}
+        self.hosts: list[str] = []
         self.failed: dict[str, FailureRecord] = {}
         self.failed_classes: dict[str, int] = {}
         self.metadata: dict[str, Any] = {}
         self.findings: list[Finding] = []
-        self._connection, self._scratch = connection, scratch
-        self._stamps = Stamps()
+        self._connection, self._scratch, self._stamps = connection, scratch, Stamps()
         self._paths: list[Path] = []
         self._files: list[str] = []
         self._recovered = Recovered()
@@ -108,8 +108,9 @@ class Merge:
             written = self._write(writer)
             self._check_clips()
             self._check_copies()
-            unreadable = read_entries(self._connection, self.folder, self._recovered)
-            self._find("clip_log", "warn", "clip logs that cannot be read; they do not count", unreadable)
+            damaged = read_entries(self._connection, self.folder, self._recovered)
+            self._find("clip_log", "warn", "clip logs that cannot be read; they do not count", damaged)
+            self.hosts = read_hosts(self._connection)
             self._check_gaps()
             self.audits = count_audits(self._connection, provenance.plan)
             self.findings += judge_audits(self.audits, self.folder)
@@ -236,7 +237,7 @@ class Merge:
             return
         message = f"{show(str(self.folder.failures))}: records of failures that cannot be read do not count"
         self._find("failures", "warn", message, damaged)
-        hosts = {record.host for record in records} | set(read_hosts(self._connection))
+        hosts = {record.host for record in records}.union(self.hosts)
         limits = Limits.of(self.config.extract).as_dict()
         final = set_aside(records, self.config.extract.retries + 1, hosts, limits)
         gaps = find_gaps(self._connection, total, records, final)

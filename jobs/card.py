@@ -1,0 +1,110 @@
+"""A card for a table, as Hugging Face shows datasets: what it holds, how it was made, how to load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from jobs.columns import TABLE
+from jobs.info import Info
+from jobs.schema import ALL_NAN
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def as_card(info: Info) -> str:
+    """The card, in Markdown with a YAML head.
+
+    Parameters
+    ----------
+    info
+        Of the table. Nothing of it is taken for Markdown or YAML.
+    """
+    size = next((name for limit, name in _SIZES if info.rows < limit), "1M<n<10M")
+    run = str(info.report.get("run") or info.path.stem.removeprefix("full_features_"))
+    # JSON is YAML: a name with quotes, colons or line breaks stays a name.
+    head = [
+        "---",
+        f"pretty_name: {json.dumps(f'libvmaf features of {run}')}",
+        "license: other",
+        "license_name: of-the-corpus",
+        f"size_categories: [{json.dumps(size)}]",
+        "task_categories: [other]",
+        "tags: [video-quality, libvmaf, vmaf, features]",
+        "configs:",
+        "- config_name: default",
+        f"  data_files: {json.dumps(info.path.name)}",
+        "---",
+    ]
+    metadata = info.metadata
+    versions = [
+        ("engine", " ".join(str(metadata.get(key, "")) for key in ("engine", "backend", "engine_version"))),
+        ("libvmaf", f"{metadata.get('libvmaf_version', '')}, model {metadata.get('model', '')}"),
+        ("decoder", str(metadata.get("decoder_version", ""))),
+        ("plan", str(metadata.get("plan", ""))),
+        ("manifest", str(metadata.get("manifest", ""))),
+    ]
+    made = info.report.get("made", {})
+    versions += [
+        (name, str(made[name])) for name in ("toolkit", "commit", "configuration_sha256") if made.get(name)
+    ]
+    counts = [("rows", f"{info.rows:,}"), ("columns", "48")]
+    if "incomplete" in metadata:
+        counts += [(name.replace("_", " "), f"{count:,}") for name, count in metadata["incomplete"].items()]
+    nan = [f"`{column.name}`" for column in TABLE if column.feature in ALL_NAN]
+    constant = [f"`{name}`" for name in info.of("constant")]
+    body = [
+        f"# libvmaf features of {_code(run)}",
+        "",
+        "One row a clip: mean and standard deviation over its frames of 22 libvmaf features, with the clip's",
+        "opinion score. Each clip was decoded once and given to libvmaf as reference and distorted alike (an",
+        "identity pair), so that the features describe the content and not a loss.",
+        "",
+        "## License",
+        "",
+        "Opinion scores and names are those of the corpus, and the features are derived from its videos: its",
+        "licence holds. Name it here, and in `license` above, before you publish this.",
+        "",
+        "## Counts",
+        "",
+        *_table(("what", "how many"), counts),
+        "",
+        "## How it was made",
+        "",
+        "With vmafarm.",
+        "",
+        *_table(("what", "which"), [(name, _code(text)) for name, text in versions]),
+        "",
+        f"Filled in, since known on an identity pair: {', '.join(constant) or 'nothing'}.",
+        "",
+        "## Columns without values",
+        "",
+        f"{', '.join(nan)} are NaN in all rows: both features are infinite on an identity pair.",
+        "`cambi_*` are NaN below 216 pixels on the longer side, `float_ms_ssim_*` below 176 on the shorter",
+        "one. Drop or fill them:",
+        "",
+        "```python",
+        "import pandas as pd",
+        "",
+        f"table = pd.read_parquet({json.dumps(info.path.name)})",
+        'table = table.dropna(axis="columns", how="all")',
+        "```",
+        "",
+        "## Columns",
+        "",
+        *_table(
+            ("column", "what", "unit", "on an identity pair"),
+            [(f"`{column.name}`", column.what, column.unit, column.identity) for column in TABLE],
+        ),
+    ]
+    return "\n".join([*head, "", *body]) + "\n"
+
+
+def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (names, tuple("---" for _ in names), *rows)]
+
+
+def _code(text: str) -> str:
+    """Text as code in Markdown, in which nothing has a meaning; on one line, without what ends it."""
+    plain = "".join(c if c.isprintable() else " " for c in text).replace("`", "'").replace("|", "/").strip()
+    return f"`{plain}`" if plain else ""

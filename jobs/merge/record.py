@@ -1,0 +1,48 @@
+"""How a table came to be: what stands beside it in merge.json, since it determines no value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from jobs.config import Config
+from jobs.errors import UsageError
+from jobs.run_folder import RunFolder
+from jobs.settings import flat
+from jobs.submission import read_submissions
+from jobs.toolkit import commit, version
+
+
+def describe_making(folder: RunFolder, config: Config, hosts: Sequence[str]) -> dict[str, Any]:
+    """What made the rows, but for what stands in the table itself.
+
+    Parameters
+    ----------
+    folder, config
+        The run, and its effective configuration.
+    hosts
+        Hosts that have scored clips.
+
+    Returns
+    -------
+    dict
+        ``configuration``, and the SHA-256 of it as JSON with sorted keys and without spaces;
+        ``toolkit`` and the ``commit`` of its checkout, if it runs from one; the digests of the
+        ``images`` of all submissions; ``hosts``.
+    """
+    configuration = flat(config)
+    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"))
+    images: list[str] = []
+    with suppress(UsageError):  # a damaged record is told by status; the table does not hang on it
+        images = sorted({found.image_digest for found in read_submissions(folder) if found.image_digest})
+    return {
+        "configuration": configuration,
+        "configuration_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "toolkit": version(),
+        "commit": commit(),
+        "images": images,
+        "hosts": list(hosts),
+    }
