@@ -32,7 +32,7 @@ from jobs.provenance import read_frozen
 from jobs.records import read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
-from jobs.scratch import scratch_folder
+from jobs.scratch import for_databases, scratch_folder
 from jobs.sealed import DamagedError, read_columns
 from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json
 from jobs.stamps import Stamps
@@ -83,7 +83,7 @@ def open_run(
     """
     folder, memory = config.folder, config.merge.memory
     load_manifest(folder)  # says what is wrong with it
-    with scratch_folder(config.extract.scratch) as scratch:
+    with scratch_folder(for_databases(config.extract.scratch)) as scratch:
         file, spill = scratch / "run.duckdb", scratch / "spill"
         try:
             with sql.connect(spill, memory=memory, database=file) as connection:
@@ -220,26 +220,37 @@ def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None])
     return clips.set_column(at, "finished_at", clips["finished_at"].cast(pa.timestamp("us")))
 
 
-def check_statement(query: str) -> None:
-    """Make sure that a query is one statement that only reads.
+def check_statements(query: str, *, several: bool = False) -> list[str]:
+    """Make sure that a query only reads, and take it apart into its statements.
 
     The database refuses what would write; this says so before, and in one way for all kinds.
+
+    Parameters
+    ----------
+    query
+        DuckDB SQL.
+    several
+        Whether it may be more than one statement.
 
     Raises
     ------
     UsageError
-        It is none, several, of another kind, or no SQL.
+        It is none, more than allowed, of another kind, or no SQL.
     """
-    only = "one SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN; --unsafe takes everything"
+    only = "SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN; --unsafe takes everything"
+    if not several:
+        only = f"one {only}"
     try:
         statements = duckdb.extract_statements(query)
     except duckdb.Error as error:
         raise explain(error) from None
-    if len(statements) != 1:
-        raise UsageError(f"{len(statements)} statements, expected one that reads", only)
-    kind = statements[0].type
-    if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-        raise UsageError(f"a statement that does not only read: {kind.name}", only)
+    if not statements or (len(statements) > 1 and not several):
+        expected = "at least one" if several else "one"
+        raise UsageError(f"{len(statements)} statements, expected {expected} that reads", only)
+    for statement in statements:
+        if statement.type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+            raise UsageError(f"a statement that does not only read: {statement.type.name}", only)
+    return [statement.query for statement in statements]
 
 
 def explain(error: duckdb.Error) -> UsageError | UnavailableError:

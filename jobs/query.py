@@ -8,16 +8,23 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any, TextIO
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.cells import cell_len, set_cell_size
 
 from jobs.config import Config
-from jobs.database import check_statement, explain, open_run
+from jobs.database import check_statements, explain, open_run
+from jobs.durable import replace
 from jobs.errors import UsageError, show
 
 Row = tuple[Any, ...]
+
+Write = Callable[[Sequence[str], Iterator[list[Row]]], None]
 
 _BATCH = 1_000
 _SHOWN_ROWS = 1_000
@@ -28,10 +35,11 @@ _GAP = "  "
 def run_query(
     config: Config,
     query: str,
-    write: Callable[[Sequence[str], Iterator[list[Row]]], None],
+    write: Write | ArrowWriter,
     say: Callable[[str], None],
     *,
     unsafe: bool = False,
+    several: bool = False,
 ) -> None:
     """Run a query over the tables features, clips, failures and manifest of a run.
 
@@ -42,11 +50,14 @@ def run_query(
     query
         DuckDB SQL.
     write
-        Told the names of the columns, and gets the rows in batches.
+        Told the names of the columns, and gets the rows in batches; once a statement.
     say
         Told where the rows come from, and what was left out.
     unsafe
         Whether the query may write, and read and write files.
+    several
+        Whether it may be several statements, each with its own answer. All are checked before the
+        first one runs.
 
     Raises
     ------
@@ -59,21 +70,68 @@ def run_query(
         query.encode()
     except UnicodeEncodeError:
         raise UsageError(f"the query is not UTF-8: {show(query)}") from None
-    if not unsafe:
-        check_statement(query)
-    with _interruptible(), open_run(config, say, unsafe=unsafe) as connection:
-        try:
-            result = _call(connection, connection.execute, query)
+    statements = [query] if unsafe else check_statements(query, several=several)
+    with interruptible(), open_run(config, say, unsafe=unsafe) as connection:
+        answer(connection, statements, write)
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection, statements: Sequence[str], write: Write | ArrowWriter
+) -> None:
+    """Run statements, each with its own answer.
+
+    Parameters
+    ----------
+    connection
+        As `jobs.database.open_run` yields it.
+    statements
+        Checked already.
+    write
+        As for `run_query`; or an `ArrowWriter`, which gets the answer in Arrow's types.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        As for `run_query`.
+    """
+    try:
+        for statement in statements:
+            if isinstance(write, ArrowWriter):
+                write(_call(connection, _to_arrow, connection, statement))
+                continue
+            result = _call(connection, connection.execute, statement)
             names = _unique([column[0] for column in result.description or ()])
             write(names, _batches(connection) if names else iter(()))
-        except duckdb.InterruptException:
-            raise KeyboardInterrupt from None
-        except duckdb.Error as error:
-            raise explain(error) from None
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
+    except duckdb.Error as error:
+        raise explain(error) from None
+
+
+def _to_arrow(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
+    return connection.sql(statement).to_arrow_table()
+
+
+class ArrowWriter:
+    """Writes an answer as Parquet, with its types.
+
+    Parameters
+    ----------
+    path
+        Where to; whole or not at all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, table: pa.Table) -> None:
+        """Write it."""
+        replace(self._path, partial(pq.write_table, table))
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
+    """Hear Ctrl-C while a run is copied."""
     try:
         yield
     except RuntimeError as error:

@@ -97,3 +97,12 @@ def _sweep(place: Path, own: Path) -> None:
 def _remove(folder: Path) -> None:
     if unmount_below(folder):  # else the next sweep tries again; what is mounted is not ours to delete
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def for_databases(scratch: str) -> str:
+    """The scratch folder for DuckDB: ``scratch``, or the system's where DuckDB could not name it.
+
+    DuckDB takes a backslash in the path of a database for a slash, and what follows a question mark
+    for something else.
+    """
+    return "" if {"\\", "?"} & set(scratch) else scratch

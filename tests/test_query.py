@@ -16,6 +16,8 @@ from itertools import chain
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command import vmafarm
 from merge_helpers import NAN, Run, make_row, plan_run
@@ -25,7 +27,9 @@ from jobs.config import frozen, to_toml
 from jobs.database import open_run
 from jobs.errors import UnavailableError, UsageError
 from jobs.merge import merge
+from jobs.prompt import run_prompt
 from jobs.query import run_query, write_csv, write_json, write_table
+from jobs.query_text import read_query, write_to
 from jobs.shard import ShardWriter
 
 CLIPS = ["a.mp4", "b'; DROP TABLE features; --.mp4", "c\n\x1b[31m{{ 7*7 }}.mp4", "d.mp4"]
@@ -88,6 +92,16 @@ def test_shards_that_an_element_replaces_meanwhile_are_read_again(run, monkeypat
         assert "faster than they can be read" in refuse(run, "SELECT count(*) FROM features", outcome)
     else:
         assert ask(run, "SELECT count(*) FROM features")[0] == outcome
+
+
+@pytest.mark.parametrize("name", ["a\\b", "a?b", "it's {{ 7*7 }} [1] % 🎬\n*"])
+def test_a_scratch_folder_may_have_any_name(run, tmp_path, name):
+    scratch = tmp_path / name
+    scratch.mkdir()
+    extract = run.config.extract.model_copy(update={"scratch": str(scratch)})
+    run.config = run.config.model_copy(update={"extract": extract})
+    assert ask(run, "SELECT count(*) FROM features")[0] == [(2,)]
+    assert not list(scratch.iterdir())
 
 
 def test_a_merged_run_is_read_from_its_table(run):
@@ -368,6 +382,56 @@ def test_the_command_prints_the_answer_and_says_on_stderr_where_it_comes_from(ru
     assert refused.stderr.startswith("error: a statement that does not only read: DROP\n  ")
 
 
+def test_statements_of_a_file_and_of_stdin_run_in_order(run, tmp_path):
+    text = "SELECT 7 AS first; -- a remark\nSELECT ';' AS second;\n"
+    (tmp_path / "q.sql").write_text(text)
+    done = command(run, "--file", str(tmp_path / "q.sql"))
+    assert [line.strip() for line in done.stdout.splitlines()] == [
+        "first", "7", "(1 row)", "second", ";", "(1 row)"
+    ]  # fmt: skip
+    found: list[str] = []
+    run_query(run.config, text, lambda names, _: found.extend(names), lambda _: None, several=True)
+    assert found == ["first", "second"]
+    assert read_query(None, None, io.StringIO(text)) == text
+
+
+def test_of_several_statements_none_runs_if_one_would_write(run):
+    ran: list[str] = []
+    with pytest.raises(UsageError, match="does not only read: DROP"):
+        run_query(run.config, "SELECT 1; DROP TABLE features", lambda names, _: ran.extend(names),
+                  lambda _: None, several=True)  # fmt: skip
+    assert ran == []
+
+
+def test_a_query_that_cannot_be_read_is_one_message(tmp_path):
+    (tmp_path / "latin.sql").write_bytes(b"SELECT '\xff'")
+    for query, file, told in (
+        (None, tmp_path / "none.sql", "cannot be read: No such file"),
+        (None, tmp_path, "cannot be read: Is a directory"),
+        (None, tmp_path / "latin.sql", "not UTF-8"),
+        ("SELECT 1", tmp_path / "latin.sql", "a query and --file"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            read_query(query, file, io.StringIO())
+
+
+def test_an_answer_is_written_whole_or_not_at_all(run, tmp_path):
+    query = "SELECT clip_name FROM features WHERE clip_name < 'b'"
+    for suffix, content in ((".csv", "clip_name\na.mp4\n"), (".json", '[\n{"clip_name": "a.mp4"}\n]\n')):
+        path = tmp_path / f"answer{suffix}"
+        run_query(run.config, query, write_to(path), lambda _: None)
+        assert path.read_text() == content
+        fails = "SELECT CASE WHEN i < 200000 THEN i ELSE error('late') END FROM range(200001) t(i)"
+        with pytest.raises(UsageError, match="late"):
+            run_query(run.config, fails, write_to(path), lambda _: None)
+        assert path.read_text() == content
+        assert sorted(p.name for p in tmp_path.glob("*answer*")) == sorted(
+            p.name for p in tmp_path.glob("answer.*")
+        )
+    with pytest.raises(UsageError, match="unknown suffix"):
+        write_to(tmp_path / "answer.xlsx")
+
+
 @pytest.mark.parametrize(
     "endless",
     [
@@ -395,3 +459,78 @@ def test_every_template_for_queries_is_used():
     code = "".join((Path(sql.__file__).parent / name).read_text() for name in ("database.py", "facts.py"))
     used = re.findall(r'"query/(\w+)"', code)
     assert set(used) == {path.stem for path in (sql.sql_folder() / "query").glob("*.sql")}
+
+
+# At a prompt
+
+
+def converse(run: Run, *lines: str | type[BaseException]) -> tuple[list[list[tuple]], list[str]]:
+    """Answers, and what was said, to lines typed at the prompt; a type of error is that key."""
+    typed = iter(lines)
+    answers: list[list[tuple]] = []
+    said: list[str] = []
+
+    def read(_: str) -> str:
+        line = next(typed, EOFError)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    run_prompt(run.config, lambda _, batches: answers.append([*chain(*batches)]), said.append, read=read)
+    return answers, said
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def test_a_prompt_answers_queries_of_several_lines_and_several_in_one(run):
+    answers, _ = converse(run, "SELECT count(*)", "FROM features;", "SELECT 1; SELECT 2;", "", ";")
+    assert answers == [[(2,)], [(1,)], [(2,)]]
+
+
+def test_a_prompt_goes_on_after_errors_and_what_would_write(run):
+    answers, said = converse(run, "SELECT nothing;", "DROP TABLE features;", "SELECT count(*) FROM features;")
+    assert answers == [[(2,)]]
+    assert any("nothing" in line for line in said)
+    assert "error: a statement that does not only read: DROP" in said
+
+
+def test_ctrl_c_drops_what_was_typed(run):
+    assert converse(run, "SELECT", KeyboardInterrupt, "SELECT 3;")[0] == [[(3,)]]
+
+
+def test_the_prompt_tells_its_tables_and_commands(run):
+    (tables,), said = converse(run, ".tables", ".help", ".nothing")
+    columns = dict(tables)
+    assert {"features", "clips", "failures", "manifest", "columns", "run"} <= columns.keys()
+    assert columns["features"].startswith("clip_name, mos, width, height, adm2_mean")
+    assert sum(".tables" in line for line in said) == 3
+
+
+def test_what_was_typed_is_kept_for_this_user_alone(run, tmp_path):
+    converse(run, "SELECT 1;")
+    history = tmp_path / "state" / "vmafarm" / "sql_history"
+    assert history.stat().st_mode & 0o077 == 0
+    (tmp_path / "state" / "vmafarm").chmod(0o700)
+
+
+def test_a_history_that_cannot_be_kept_hinders_nobody(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert converse(run, "SELECT 1;")[0] == [[(1,)]]
+
+
+def test_parquet_keeps_types_and_is_written_whole(run, tmp_path):
+    path = tmp_path / "answer.parquet"
+    write = write_to(path)
+    run_query(run.config, "SELECT clip_name, width, [1.5] AS list FROM features ORDER BY 1", write, print)
+    with pq.ParquetFile(path) as file:
+        table = file.read()
+    assert [table.schema.field(name).type for name in ("clip_name", "width")] == [pa.string(), pa.int32()]
+    assert table["clip_name"].to_pylist() == [CLIPS[0], CLIPS[2]]
+    before = path.read_bytes()
+    with pytest.raises(UsageError):
+        run_query(run.config, "SELECT nothing", write, print)
+    assert path.read_bytes() == before

@@ -18,7 +18,7 @@ from jobs.merge.record import describe_making
 from jobs.merge.steps import Merge, Options
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
-from jobs.scratch import scratch_folder
+from jobs.scratch import for_databases, scratch_folder
 from jobs.words import counted
 
 _LISTED = 1_000
@@ -138,7 +138,7 @@ def merge(
     _check(options)
     for _ in range(_ATTEMPTS):
         with (
-            scratch_folder(config.extract.scratch) as scratch,
+            scratch_folder(for_databases(config.extract.scratch)) as scratch,
             sql.connect(scratch / "spill", memory=config.merge.memory, threads=threads) as connection,
         ):
             state = Merge(folder, config, options, connection, scratch)
