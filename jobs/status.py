@@ -18,6 +18,7 @@ from jobs.failures import FailureRecord, read_failures, set_aside
 from jobs.limits import Limits
 from jobs.manifest import load_manifest
 from jobs.nodes import BrokenNode, read_broken
+from jobs.recent import RecentRate
 from jobs.run_folder import RunFolder
 from jobs.shard import DoneReader
 from jobs.slices import format_indices
@@ -75,13 +76,18 @@ class Status:
         Slices by state: ``done``; ``running`` (an element that has them works); ``pending`` (one
         waits, of a later round too); ``failed`` (were submitted, and nobody works or waits for them any
         more); ``new`` (were never submitted); ``unknown`` (were submitted, and the queue is not known).
+    states
+        A letter a slice, in their order, the first one of its state.
     missing_slices
         Slices that a retry would submit, as ``3,7-9``; "" where nothing was submitted and where the
         queue is not known.
     working
         Whether anything of the run waits or runs; None: not known.
     clips_per_second, seconds_left
-        Since the first element of the last submission began; None unless something runs.
+        Over the last minutes that somebody watched, else since the first element of the last submission
+        began; None unless something runs.
+    seconds_left_between
+        What is left, from the counts of those minutes (95%); None where too few clips were watched.
     failures
         Tries that failed, by class: count and first message.
     elements
@@ -104,10 +110,12 @@ class Status:
     failed_for_good: int
     missing: int
     slices: Mapping[str, int]
+    states: str
     missing_slices: str
     working: bool | None
     clips_per_second: float | None
     seconds_left: float | None
+    seconds_left_between: tuple[float, float] | None
     failures: Mapping[str, tuple[int, str]]
     elements: Mapping[str, int]
     messages: tuple[tuple[int, str], ...]
@@ -147,6 +155,7 @@ class Watcher:
         self._limits = Limits.of(config.extract).as_dict()
         self._manifest = load_manifest(self._folder)
         self._done = DoneReader()
+        self._recent = RecentRate()
         self._observer = Observer(slurm, run_job_name(self._folder, self._manifest.digest))
 
     def look(self) -> Status:
@@ -171,9 +180,14 @@ class Watcher:
         last = submissions[-1] if submissions else None
         of_last = _records_of(last, records)
         now = datetime.now(UTC)
-        rate = None
+        rate, between = None, None
         if last is not None and _anything_runs(submissions, view):
-            rate = _rate(last, of_last, len(manifest.names) - missing, now)
+            finished = len(manifest.names) - missing
+            rate = _rate(last, of_last, finished, now)
+            rates = self._recent.see(now.timestamp(), finished)
+            if rates is not None:
+                low, rate, high = rates
+                between = (missing / high, missing / low)
         states = element_states(last, view, of_last) if last else {}
         return Status(
             run=folder.name,
@@ -183,10 +197,12 @@ class Watcher:
             failed_for_good=int(failed.sum()),
             missing=missing,
             slices={"done": manifest.slice_count - len(left)} | {s: counts[s] for s in SLICE_STATES[1:]},
+            states="".join(slices.get(number, "done")[0] for number in range(manifest.slice_count)),
             missing_slices=format_indices(retried) if submissions and view.queue is not None else "",
             working=None if view.queue is None else bool(view.queue),
             clips_per_second=rate,
             seconds_left=missing / rate if rate else None,
+            seconds_left_between=between,
             failures=_by_class(failures),
             elements=dict(sorted(Counter(states.values()).items())),
             messages=tuple(summarise_messages(latest_records(of_last).values())),

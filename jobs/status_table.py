@@ -35,17 +35,21 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
         Of the terminal; no line is wider.
     """
     share = status.done / status.clips if status.clips else 1.0
-    rows = [
+    room = width - _LABEL
+    # What has no label is drawn, and stays as it is.
+    rows: list[tuple[str | None, str]] = [
         ("run", f"{status.run}, {status.at[:19].replace('T', ' ')} UTC"),
         (
             "clips",
             f"{status.done:,} of {status.clips:,} done ({_percent(share)}), {status.missing:,} missing, "
             f"{status.failed_for_good:,} failed for good",
         ),
-        ("slices", _counts({state: status.slices[state] for state in SLICE_STATES})),
+        (None, _bar(share, room)),
+        ("slices", _legend(status.slices)),
+        *((None, line) for line in grid(status.states, room)),
     ]
     if status.clips_per_second and status.seconds_left is not None:
-        left = f", {format_seconds(status.seconds_left)} left" if status.missing else ""
+        left = f", {_left(status)} left" if status.missing else ""
         rows.append(("rate", f"{_rate(status.clips_per_second)}{left}"))
     if status.elements:
         rows.append(("elements", _counts(status.elements)))
@@ -63,7 +67,61 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
     if status.missing_slices:
         rows.append(("retry", f"would submit slices {_shorten(status.missing_slices)}: vmafarm retry"))
     rows += [("note", note) for note in status.notes]
-    return [line for label, text in rows for line in _wrap(label, text, width)]
+    return [
+        line
+        for label, text in rows
+        for line in ([" " * _LABEL + text] if label is None else _wrap(label, text, width))
+    ]
+
+
+def grid(states: str, width: int) -> list[str]:
+    """Slices as a grid: a sign a slice, or a sign for several next to each other.
+
+    Parameters
+    ----------
+    states
+        A letter a slice; see `Status.states`.
+    width
+        Of the grid, in columns.
+
+    Returns
+    -------
+    list of str
+        At most six lines; none for one slice.
+    """
+    if len(states) < 2:
+        return []
+    together = -(-len(states) // (width * _GRID_LINES))
+    signs = []
+    for first in range(0, len(states), together):
+        group = states[first : first + together]
+        # What wants to be seen goes before what does not.
+        signs.append(next(sign for letter, sign in _SIGNS.items() if letter in group))
+    text = "".join(signs)
+    lines = [text[first : first + width] for first in range(0, len(text), width)]
+    return [*lines, *([f"each sign: {together} slices"] if together > 1 else [])]
+
+
+_GRID_LINES = 5
+_SIGNS = {"f": "x", "u": "?", "r": ">", "p": ".", "n": "-", "d": "#"}
+"""First letter of a state to its sign, told apart by shape alone; what to look at first comes first."""
+
+
+def _legend(slices: Mapping[str, int]) -> str:
+    counts = {f"{state}{_NO_BREAK}{_SIGNS[state[0]]}": slices[state] for state in SLICE_STATES}
+    return _counts(counts)
+
+
+def _bar(share: float, width: int) -> str:
+    full = int(share * (width - 2))
+    return f"[{'#' * full}{'-' * (width - 2 - full)}]"
+
+
+def _left(status: Status) -> str:
+    if status.seconds_left_between is not None:
+        shortest, longest = map(format_seconds, status.seconds_left_between)
+        return shortest if shortest == longest else f"{shortest} to {longest}"
+    return format_seconds(status.seconds_left or 0.0)
 
 
 def text_width(console: Console) -> int:

@@ -380,7 +380,7 @@ def test_the_command_prints_the_table_and_the_same_as_json(cluster, tmp_path):
         f"clips      {seen['done']} of {seen['clips']} done (0.0%), {seen['missing']} missing, "
         "0 failed for good"
     )
-    assert table[2] == f"slices     {seen['slices']['failed']} failed"
+    assert table[3:5] == [f"slices     {seen['slices']['failed']} failed x", " " * 11 + "xxx"]
     assert f"retry      would submit slices {seen['missing_slices']}: vmafarm retry" in table
     refused = command.vmafarm("status", "--run", "other", cwd=tmp_path, status=2)
     assert refused.stderr.startswith("error: ")

@@ -21,7 +21,7 @@ from jobs.config import flat, to_toml
 from jobs.nodes import BrokenNode
 from jobs.slurm import Slurm
 from jobs.status import SLICE_STATES, MergeJob, Status, look
-from jobs.status_table import as_json, show_once, table, watch
+from jobs.status_table import as_json, grid, show_once, table, watch
 from jobs.submit import submit
 
 SOME = Status(
@@ -32,10 +32,12 @@ SOME = Status(
     failed_for_good=1,
     missing=8,
     slices={"done": 4, "running": 1, "pending": 2, "failed": 5, "new": 0, "unknown": 0},
+    states="ddddrppfffff",
     missing_slices="7-11",
     working=True,
     clips_per_second=0.05,
     seconds_left=160.0,
+    seconds_left_between=None,
     failures={"timeout": (1, "c0004.mp4: took longer than 600 s")},
     elements={"COMPLETED": 4, "OUT_OF_MEMORY": 1, "PENDING": 1, "RUNNING": 1, "TIMEOUT": 1, "NODE_FAIL": 1},
     messages=((2, "too little time was left for another clip"),),
@@ -52,9 +54,11 @@ WIDEST = replace(
     failed_for_good=152_265,
     missing=152_265,
     slices=dict.fromkeys(SLICE_STATES, 1_523),
+    states="dprfnu" * 254,
     missing_slices=",".join(str(number) for number in range(0, 1523, 2)),
     clips_per_second=123_456.0,
     seconds_left=1e9,
+    seconds_left_between=(9e8, 1.1e9),
     failures={"incomplete_decode": (152_265, LONG)},
     elements=dict.fromkeys(("CANCELLED", "COMPLETED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"), 1_523),
     messages=((1_523, LONG),),
@@ -86,7 +90,9 @@ def test_the_table_has_a_line_for_each_thing():
     assert table(SOME) == [
         "run        demo, 2025-03-01 10:20:30 UTC",
         "clips      3 of 12 done (25.0%), 8 missing, 1 failed for good",
-        "slices     4 done, 1 running, 2 pending, 5 failed",
+        "           [################---------------------------------------------------]",
+        "slices     4 done #, 1 running >, 2 pending ., 5 failed x",
+        "           ####>..xxxxx",
         "rate       3.0 clips a minute, 2m 40s left",
         "elements   4 COMPLETED, 1 OUT_OF_MEMORY, 1 PENDING, 1 RUNNING, 1 TIMEOUT,",
         "           1 NODE_FAIL",
@@ -108,6 +114,35 @@ def test_no_line_is_wider_than_the_terminal(width):
     assert any(line.endswith("...") for line in lines if line.startswith("failed"))
 
 
+def test_what_is_left_is_told_with_its_uncertainty():
+    sure = replace(SOME, seconds_left_between=(150.0, 190.0))
+    assert "rate       3.0 clips a minute, 2m 30s to 3m 10s left" in table(sure)
+
+
+@pytest.mark.parametrize(
+    ("states", "width", "lines"),
+    [
+        ("d", 20, []),
+        ("dprfnu", 20, ["#.>x-?"]),
+        ("dprfnu", 4, ["#.>x", "-?"]),
+        (
+            "dd" * 8 + "fd" + "rd" + "dd" * 4 + "pd",
+            3,
+            ["###", "###", "##x", ">##", "##.", "each sign: 2 slices"],
+        ),
+    ],
+)
+def test_the_grid_shows_what_wants_to_be_seen(states, width, lines):
+    assert grid(states, width) == lines
+
+
+def test_a_grid_of_many_slices_takes_a_few_lines():
+    lines = grid("d" * 1_000 + "f" + "d" * 522, 69)
+    assert len(lines) <= 6
+    assert "".join(lines[:-1]).count("x") == 1
+    assert lines[-1] == "each sign: 5 slices"
+
+
 @pytest.mark.parametrize(
     ("rate", "shown"),
     [(123.456, "123.5 clips a second"), (0.5, "30.0 clips a minute"), (0.001, "3.6 clips an hour")],
@@ -120,7 +155,7 @@ def test_a_rate_is_told_in_a_unit_in_which_it_is_no_tiny_number(rate, shown):
     ("done", "shown"), [(0, "0.0%"), (1, "0.1%"), (152_264, "99.9%"), (152_265, "100.0%")]
 )
 def test_all_and_nothing_are_told_from_nearly(done, shown):
-    assert f"({shown})" in table(replace(WIDEST, done=done))[2]
+    assert f"({shown})" in " ".join(table(replace(WIDEST, done=done))[:4])
 
 
 def test_a_merge_with_its_table_says_so():

@@ -1,0 +1,32 @@
+"""The rate of the last minutes, and how sure it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.recent import RecentRate
+
+
+def test_with_few_clips_nothing_is_said():
+    recent = RecentRate()
+    assert recent.see(0, 100) is None
+    assert recent.see(10, 119) is None
+    assert recent.see(10, 120) is not None
+
+
+def test_the_interval_is_that_of_a_count():
+    recent = RecentRate()
+    recent.see(0, 0)
+    assert recent.see(50, 100) == pytest.approx(((100 - 19.6) / 50, 2.0, (100 + 19.6) / 50))
+
+
+def test_what_was_long_ago_does_not_count():
+    recent = RecentRate()
+    for at in range(0, 1_001, 10):
+        found = recent.see(at, at * 5 if at <= 500 else 2_500 + (at - 500))
+    assert found[1] == pytest.approx(1.0)
+
+
+def test_nothing_finished_says_nothing():
+    recent = RecentRate()
+    assert [recent.see(at, 7) for at in range(0, 900, 100)] == [None] * 9
