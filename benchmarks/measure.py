@@ -9,7 +9,7 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -88,21 +88,31 @@ def run_measured(
     RuntimeError
         It did not end with 0; its output is quoted.
     """
-    started = time.perf_counter()
-    with subprocess.Popen(
-        list(map(str, command)), cwd=cwd, env={**os.environ, **(environment or {})},
+    with tempfile.NamedTemporaryFile("r") as told, subprocess.Popen(
+        [sys.executable, "-c", _LAUNCH, told.name, *map(str, command)],
+        cwd=cwd, env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         said = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - started
-    if process.returncode:
-        raise RuntimeError(
-            f"{command} ended with {process.returncode}: {said.decode(errors='replace')[-2000:]}"
-        )
-    return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+        process.wait()
+        status, wall, cpu, peak = json.loads(told.read() or "[-1, 0, 0, 0]")
+    if status:
+        raise RuntimeError(f"{command} ended with {status}: {said.decode(errors='replace')[-2000:]}")
+    return Usage(wall, cpu, peak * 1024 / 1e6)
+
+
+_LAUNCH = """
+import json, os, sys, time
+started = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+wall = time.perf_counter() - started
+found = os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+open(sys.argv[1], "w").write(json.dumps(found))
+"""
+"""A process is taken to have had the peak memory of the one that started it, up to then (Linux keeps
+that of before exec). So a small one starts what is measured, whatever this one holds."""
 
 
 def side_by_side(
