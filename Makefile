@@ -17,7 +17,7 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa sql config demo test fuzz test-full crash bench test-cluster coverage lint types docs lock clean
+.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa report sql config demo test fuzz test-full crash bench test-cluster coverage lint types docs screenshots lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -58,9 +58,11 @@ merge: $(VENV)/.setup ## the final table, or the reasons why not
 qa: $(VENV)/.setup ## all checks of sql/qa; ARGS="--check mos" for the rows of one
 	@$(BIN)/vmafarm qa $(OPTIONS) $(ARGS)
 
-sql: $(VENV)/.setup ## a query over features, clips, failures and manifest: Q="SELECT ..."
-	@test -n "$$Q" || { echo 'error: make sql wants a query: make sql Q="SELECT count(*) FROM features"'; exit 2; }
-	@$(BIN)/vmafarm sql $(OPTIONS) $(ARGS) -- "$$Q"
+report: $(VENV)/.setup ## one HTML page on a run, which opens without a network
+	@$(BIN)/vmafarm report $(OPTIONS) $(ARGS)
+
+sql: $(VENV)/.setup ## a query over features, clips, failures and manifest: Q="SELECT ..."; without one, a prompt
+	@$(BIN)/vmafarm sql $(OPTIONS) $(ARGS) $(if $(Q),-- "$$Q")
 
 image: $(VENV)/.setup ## the Apptainer image; IMAGE_DEF=containers/cpu.def without a GPU
 	@$(BIN)/vmafarm image $(or $(IMAGE_DEF),apptainer.def) $(ARGS)
@@ -122,6 +124,9 @@ types: $(VENV)/.setup-dev ## mypy
 docs: $(VENV)/.setup ## the pages that are made of the code: docs/qa.md, docs/columns.md
 	@$(BIN)/python -c 'from jobs import qa; print(qa.as_markdown(), end="")' > docs/qa.md
 	@$(BIN)/python -c 'from jobs import columns; print(columns.as_markdown(), end="")' > docs/columns.md
+
+screenshots: $(VENV)/.setup-dev ## docs/images/, of a made-up run, with a real Chromium
+	@cd tests && "$(CURDIR)/$(BIN)/python" -m screenshots "$(CURDIR)/docs/images"
 
 # Needs uv. Hashes, no addresses: each machine takes the packages from where it is set up to.
 lock: ## make the lock files again

@@ -12,34 +12,59 @@ from jobs.cli import ConfigFile, Name, Overrides, app, load_config, make_console
 
 @app.command("sql")
 def query_run(
-    query: Annotated[str, typer.Argument(help="DuckDB SQL: one SELECT.")],
+    query: Annotated[str | None, typer.Argument(help="DuckDB SQL: one SELECT.")] = None,
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     name: Name = None,
     as_json: Annotated[bool, typer.Option("--json", help="All rows as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Statements from a file; without either: a prompt, or stdin."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write the answer there: .csv, .json or .parquet.")
+    ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Let it write, into a copy of the run, and use files.")
     ] = False,
 ) -> None:
-    """Query a run: the tables features, clips, failures and manifest.
+    """Query a run: the tables features, clips, failures and manifest; without a query, at a prompt.
 
     Example: vmafarm sql "SELECT clip_name, vmaf_mean FROM features ORDER BY vmaf_mean LIMIT 5"
     """
     import sys
     from functools import partial
 
+    from jobs.errors import UsageError
     from jobs.frozen import with_frozen
-    from jobs.query import run_query, write_csv, write_json, write_table
+    from jobs.prompt import run_prompt
+    from jobs.query import ArrowWriter, Write, run_query, write_csv, write_json, write_table
+    from jobs.query_text import read_query, write_to
 
-    if as_csv:
+    if output is not None and (as_csv or as_json):
+        raise UsageError("--output with --csv or --json", "its suffix says the format")
+    asks = query is None and file is None and sys.stdin.isatty()
+    text = "" if asks else read_query(query, file, sys.stdin)
+    write: Write | ArrowWriter
+    if output is not None:
+        write = write_to(output)
+    elif as_csv:
         write = partial(write_csv, sys.stdout)
     elif as_json:
         write = partial(write_json, sys.stdout)
     else:
         write = partial(write_table, sys.stdout, make_console().width)
     config = with_frozen(load_config(config_file, overrides, name=name))
-    run_query(config, query, write, partial(typer.echo, err=True), unsafe=unsafe)
+    say = partial(typer.echo, err=True)
+    # One file or one stream holds one answer in these formats.
+    several = query is None and output is None and not (as_csv or as_json)
+    if not asks:
+        run_query(config, text, write, say, unsafe=unsafe, several=several)
+    elif isinstance(write, ArrowWriter):
+        raise UsageError("a Parquet file of the answers to a prompt", "give a query, or --file")
+    else:
+        run_prompt(config, write, say, unsafe=unsafe)
 
 
 @app.command()
@@ -81,6 +106,26 @@ def qa(
 
 
 @app.command()
+def report(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    output: Annotated[Path | None, typer.Option(help="The page; else beside the table.")] = None,
+) -> None:
+    """Write one HTML page on a run, finished or not; it opens without a network.
+
+    Example: vmafarm report --run k150k
+    """
+    from functools import partial
+
+    from jobs import deliver
+    from jobs.frozen import with_frozen
+
+    config = with_frozen(load_config(config_file, overrides, name=name))
+    typer.echo(f"written: {deliver.report(config, partial(typer.echo, err=True), output)}")
+
+
+@app.command()
 def info(
     table: Annotated[Path, typer.Argument(help="runs/full_features_<run>.parquet, or a shard.")],
     as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
@@ -105,6 +150,11 @@ def info(
         width = max(40, min(make_console().width, 100))
         for label, text in tell(found):
             lines = textwrap.wrap(
-                text, width, initial_indent=f"{label:<17}", subsequent_indent=" " * 17, break_on_hyphens=False
+                text,
+                width,
+                initial_indent=f"{label:<17}",
+                subsequent_indent=" " * 17,
+                break_on_hyphens=False,
+                break_long_words=False,
             )
             typer.echo("\n".join(lines))

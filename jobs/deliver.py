@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from jobs import durable
 from jobs.card import as_card
@@ -19,7 +20,7 @@ Say = Callable[[str], None]
 
 
 def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
-    """Merge, check what was published, and write its card.
+    """Merge, check what was published, and write its page and card.
 
     Parameters
     ----------
@@ -39,10 +40,19 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
     """
     for line in summarise(merge(config.folder, config, allow_missing=allow_missing)):
         say(line)
-    outcomes = check(config, lambda _: None)
+    folder = config.folder
+    durable.replace_text(folder.card, as_card(read_info(folder.table)))
+    say(f"{'card':<17}{show(str(folder.card))}")
+    if not config.merge.checks:
+        return
+    from jobs.report import write_report  # matplotlib takes longer to import than all else of a run
+
+    with open_run(config, lambda _: None, keep=True) as connection:
+        outcomes = run_checks(connection)
+        _record(config, outcomes)
+        write_report(config, connection, outcomes)
+    say(f"{'page':<17}{show(str(folder.page))}")
     say(f"{'checks':<17}{summarise_checks(outcomes)}")
-    durable.replace_text(config.folder.card, as_card(read_info(config.folder.table)))
-    say(f"{'card':<17}{show(str(config.folder.card))}")
     require_sound(outcomes, allow_missing=allow_missing)
 
 
@@ -63,11 +73,29 @@ def check(
     with open_run(config, say, keep=True) as connection:
         outcomes = run_checks(connection, names, limit=limit)
     if names is None:
-        _report(config, outcomes)
+        _record(config, outcomes)
     return outcomes
 
 
-def _report(config: Config, outcomes: list[Outcome]) -> None:
+def report(config: Config, say: Say, path: Path | None = None) -> Path:
+    """Write the page on a run, finished or not.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    say
+        Told where the rows come from, and what was left out.
+    path
+        Where to; None: beside the table.
+    """
+    from jobs.report import write_report
+
+    with open_run(config, say) as connection:
+        return write_report(config, connection, run_checks(connection), path)
+
+
+def _record(config: Config, outcomes: list[Outcome]) -> None:
     path = config.folder.merge_report
     try:
         report = json.loads(path.read_text())

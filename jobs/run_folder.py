@@ -104,6 +104,11 @@ class RunFolder:
         """The table told for those who use it, as Hugging Face shows datasets."""
         return self.root / f"full_features_{self.name}.card.md"
 
+    @property
+    def page(self) -> Path:
+        """The report on the run, for people."""
+        return self.root / f"full_features_{self.name}.report.html"
+
     def shard_folder(self, slice_id: int) -> Path:
         """Folder of the shards of one slice."""
         return self.shards / slice_folder(slice_id)

@@ -115,6 +115,7 @@ class MergeSection(_Section):
         0.001, ge=0, le=1, description="share of clips that may have failed for good"
     )
     memory: str = Field("1.5GB", pattern=_MEMORY, description="memory limit of DuckDB, for example 2GB")
+    checks: bool = Field(True, description="end with the checks of sql/qa, the page and qa.duckdb")
     on_conflict: Literal["fail", "latest"] = Field(
         "fail", description="rows of one clip that disagree: publish nothing, or take the latest"
     )

@@ -76,6 +76,7 @@ class Place:
             f"corpus.scores={scores}", f"extract.scratch={self.folder / 'scratch'}", "extract.workers=1",
             "extract.flush_every=2", "extract.retries=1", f"slices.count={SLICES}", "engine.kind=ffmpeg",
             "engine.plan=identity", "engine.audit_every=0", "merge.max_failed_share=0.5",
+            "merge.checks=false",
         ]  # fmt: skip
         config, _ = load(None, settings)
         return config

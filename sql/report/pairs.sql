@@ -1,0 +1,9 @@
+{#- Pearson's correlation of each two of these columns, over the rows in which both are numbers; in one scan, since a
+    join of the columns with themselves would take minutes. #}
+SELECT
+{% for one, other in pairs %}
+    corr({{ one | identifier }}, {{ other | identifier }})
+        FILTER (WHERE isfinite({{ one | identifier }}) AND isfinite({{ other | identifier }})){% if not loop.last %},{% endif %}
+
+{% endfor %}
+FROM features
