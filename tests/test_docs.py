@@ -14,9 +14,17 @@ import jobs.cli_cluster
 import jobs.cli_look  # noqa: F401 - both add their verbs
 from jobs.cli import app
 from jobs.config import load
+from jobs.nodes import BrokenNode
+from jobs.status import MergeJob, Status
+from jobs.status_table import table
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "containers" / "README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "containers" / "README.md",
+]
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 _INLINE = re.compile(r"`((?:make|\.venv/bin/vmafarm|vmafarm) [^`]+)`")
 
@@ -105,3 +113,23 @@ def test_each_test_that_the_document_on_reliability_names_is_there() -> None:
     assert len(named) > 30
     for file, test in named:
         assert f"def {test}(" in (ROOT / "tests" / file).read_text(), (file, test)
+
+
+def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:
+    status = Status(
+        run="k150k", at="2025-03-01T10:20:30+00:00",
+        clips=152_265, done=140_300, failed_for_good=0, missing=11_965,
+        slices={"done": 1_403, "running": 27, "pending": 81, "failed": 12, "new": 0, "unknown": 0},
+        states="d" * 1_403 + "r" * 27 + "p" * 81 + "f" * 12, missing_slices="1500-1511", working=True,
+        clips_per_second=12.3, seconds_left=11_965 / 12.3,
+        seconds_left_between=(11_965 / 12.7, 11_965 / 11.9),
+        failures={"timeout": (423, "orig_10000000000_540_5s.mp4: took longer than 600 s")},
+        elements={"COMPLETED": 1_423, "NODE_FAIL": 1, "OUT_OF_MEMORY": 1, "PENDING": 70, "PREEMPTED": 1,
+                  "RUNNING": 27},
+        messages=((1, "too little time was left for another clip"),),
+        broken_nodes=(
+            BrokenNode("node7", "5 engine failures in a row, the last one: CUDA error: no device", ""),
+        ),
+        merge=MergeJob("13", "PENDING", False, ()), notes=(),
+    )  # fmt: skip
+    assert "\n".join(f"    {line}" for line in table(status)) in (ROOT / "README.md").read_text()
