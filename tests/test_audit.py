@@ -95,6 +95,7 @@ def test_what_must_be_measured_is_no_constant_and_is_compared_between_plans():
     ]
 
 
+@pytest.mark.full
 def test_the_table_is_the_same_bytes_however_many_clips_are_audited(folder: Path) -> None:
     tables = {}
     for every, audited in ((0, 0), (200, 1), (1, 3)):
@@ -127,7 +128,7 @@ def test_a_full_run_tells_what_known_values_cost(folder: Path) -> None:
     assert 'engine.plan = "identity" fills them in' in text
 
 
-@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+@pytest.mark.parametrize("backend", ["cpu", pytest.param("cuda", marks=pytest.mark.full)])
 def test_a_wrong_constant_ends_the_element_and_publishes_nothing(
     folder: Path, tmp_path: Path, backend: str
 ) -> None:

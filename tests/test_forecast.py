@@ -56,6 +56,7 @@ def test_the_rows_of_the_sample_count_and_the_table_is_the_same_bytes(folder: Pa
     assert with_estimate.read_bytes() == without.read_bytes()
 
 
+@pytest.mark.full
 def test_what_was_measured_before_counts_and_only_what_lacks_is_scored(folder: Path) -> None:
     assert found(folder, "--sample", "4")["measured"] == 4
     again = estimate(folder, "--sample", "4")

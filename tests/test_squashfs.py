@@ -115,6 +115,7 @@ def test_a_run_of_an_image_gives_the_bytes_of_its_folder(folder: Path, image: Pa
     assert not list(place(folder).iterdir())
 
 
+@pytest.mark.full
 @mounting
 def test_a_killed_run_leaves_no_mount_and_goes_on_to_the_same_bytes(folder: Path, image: Path) -> None:
     vmafarm("run", *options(folder, folder / "clips", "--run", "folder"), cwd=folder)

@@ -51,6 +51,7 @@ def test_a_run_that_is_hit_at_a_boundary_ends_in_the_same_bytes(kind: str, hit: 
         assert all(result["kills"] for result in results)
 
 
+@pytest.mark.full
 def test_a_whole_process_tree_that_is_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path) -> None:
     (result,) = harness(tmp_path, "--trees", "1")
     assert not _wrong(result)
@@ -63,6 +64,7 @@ def test_two_writers_of_one_slice_of_which_one_is_hit_end_in_the_same_bytes(tmp_
     assert [result for result in results if _wrong(result)] == []
 
 
+@pytest.mark.full
 def test_no_fsync_can_be_taken_away_without_a_power_loss_showing_it(tmp_path: Path) -> None:
     results = harness(tmp_path, "--fsyncs")
     assert sorted(result["case"] for result in results) == sorted(sites_in_source())
