@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +17,7 @@ from jobs.errors import show
 from jobs.info import read_info
 from jobs.info import tell as tell_info
 from jobs.qa import Outcome
+from jobs.report import plots
 from jobs.schema import MUST_MEASURE
 
 _QUERIES = ("bins", "extremes", "strangest", "throughput", "slices", "slowest", "counts", "map")
@@ -57,14 +55,6 @@ def write_report(
 
 def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
     """The page as HTML; see `write_report`."""
-    # matplotlib keeps a cache at home, which may not be there, and is nobody's business.
-    with tempfile.TemporaryDirectory(prefix="vmafarm-") as cache, _environment("MPLCONFIGDIR", cache):
-        return _render(config, connection, outcomes)
-
-
-def _render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
-    from jobs.report import plots
-
     by_check = {outcome.check.name: outcome for outcome in outcomes}
     whole = by_check["schema"].ok
     found = {name: _ask(connection, name, whole) for name in _QUERIES}
@@ -95,18 +85,6 @@ def _render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Seq
         slices=found["slices"],
         slowest=found["slowest"],
     )
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[dict[str, Any]]:

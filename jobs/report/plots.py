@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import tempfile
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
-import matplotlib as mpl
 from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from jobs.words import format_seconds
+
+# As it is imported, matplotlib looks for a cache at home, which may not be there, and is nobody's business.
+_cache = tempfile.TemporaryDirectory(prefix="matplotlib-", ignore_cleanup_errors=True)
+os.environ.setdefault("MPLCONFIGDIR", _cache.name)
+
+import matplotlib as mpl  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 # Colours that nothing else has stand for those of the page until the SVG is written.
 _INK, _BAR, _FAINT = "#010203", "#040506", "#070809"
