@@ -11,6 +11,6 @@ FROM (
     )
 )
 WHERE spread > 0
-QUALIFY row_number() OVER (PARTITION BY clip_name ORDER BY abs(value - middle) / spread DESC) = 1
+QUALIFY row_number() OVER (PARTITION BY clip_name ORDER BY abs(value - middle) / spread DESC, name) = 1
 ORDER BY abs(value - middle) / spread DESC, clip_name
 LIMIT 15
