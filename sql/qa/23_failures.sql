@@ -9,7 +9,7 @@ SELECT
     count(DISTINCT failures.clip_name) AS clips,
     count(DISTINCT features.clip_name) AS clips_done_since,
     count(DISTINCT host) AS hosts,
-    any_value(message ORDER BY "at" DESC) AS last_message
+    any_value(message ORDER BY "at" DESC, message) AS last_message
 FROM failures
 LEFT JOIN features USING (clip_name)
 GROUP BY failure
