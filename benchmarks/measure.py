@@ -75,7 +75,9 @@ class Figure:
             return None
         sign, _, bound = self.target.partition(" ")
         limit = float(bound.split()[0].replace(",", ""))
-        return {"<=": self.value <= limit, "<": self.value < limit, ">=": self.value >= limit}[sign]
+        # A value of NumPy compares to NumPy's bool, which JSON does not take.
+        value = float(self.value)
+        return {"<=": value <= limit, "<": value < limit, ">=": value >= limit}[sign]
 
 
 def run_measured(
