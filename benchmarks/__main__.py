@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
-from importlib import import_module
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.measure import Figure, as_json, as_markdown, describe_machine, say
+from benchmarks.measure import Figure, as_json, as_markdown, describe_machine, measure_one, say
 
 NAMES = (
     "overhead",
@@ -39,8 +39,9 @@ def main() -> int:
     for name in chosen.names or NAMES:
         started = time.monotonic()
         say(f"{name} ...")
-        with tempfile.TemporaryDirectory(prefix=f"vmafarm-{name}-") as folder:
-            figures += import_module(f"benchmarks.{name}").measure(Path(folder))
+        # Each in a process of its own: what it starts is taken to have had the memory that it has had.
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            figures += pool.submit(measure_one, name).result()
         say(f"{name}: {time.monotonic() - started:.0f} s")
         if chosen.out:  # after each, so that a long run that is ended leaves what it has
             chosen.out.mkdir(parents=True, exist_ok=True)

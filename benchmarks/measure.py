@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,12 @@ def own_peak() -> float:
 def say(text: str) -> None:
     """Tell what is being measured."""
     print(text, file=sys.stderr, flush=True)
+
+
+def measure_one(name: str) -> list[Figure]:
+    """Run one benchmark, a module here, in a folder that is then removed."""
+    with tempfile.TemporaryDirectory(prefix=f"vmafarm-{name}-") as folder:
+        return list(import_module(f"benchmarks.{name}").measure(Path(folder)))
 
 
 def describe_machine() -> dict[str, Any]:
