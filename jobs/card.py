@@ -21,7 +21,7 @@ def as_card(info: Info) -> str:
         Of the table. Nothing of it is taken for Markdown or YAML.
     """
     size = next((name for limit, name in _SIZES if info.rows < limit), "1M<n<10M")
-    run = str(info.report.get("run") or info.path.stem.removeprefix("full_features_"))
+    run = str(info.record.get("run") or info.path.stem.removeprefix("full_features_"))
     # JSON is YAML: a name with quotes, colons or line breaks stays a name.
     head = [
         "---",
@@ -44,7 +44,7 @@ def as_card(info: Info) -> str:
         ("plan", str(metadata.get("plan", ""))),
         ("manifest", str(metadata.get("manifest", ""))),
     ]
-    made = info.report.get("made", {})
+    made = info.record.get("made", {})
     versions += [
         (name, str(made[name])) for name in ("toolkit", "commit", "configuration_sha256") if made.get(name)
     ]

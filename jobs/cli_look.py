@@ -92,7 +92,7 @@ def qa(
         find_check(one)
     config = with_frozen(load_config(config_file, overrides, name=name))
     say = partial(typer.echo, err=True)
-    outcomes = deliver.check(config, say, check or None, limit=None if check else 20)
+    outcomes = deliver.examine(config, say, check or None, limit=None if check else 20)
     if as_json:
         typer.echo(json.dumps(plain([outcome.as_dict() for outcome in outcomes]), indent=1, default=str))
     elif check:
@@ -119,10 +119,13 @@ def report(
     from functools import partial
 
     from jobs import deliver
+    from jobs.errors import show
     from jobs.frozen import with_frozen
 
     config = with_frozen(load_config(config_file, overrides, name=name))
-    typer.echo(f"written: {deliver.report(config, partial(typer.echo, err=True), output)}")
+    page = output or config.folder.report
+    deliver.examine(config, partial(typer.echo, err=True), page=page)
+    typer.echo(f"written: {show(str(page))}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ settings locked, holds.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def open_run(
     unsafe
         Open it so that queries can write it, and read and write files. It is a copy all the same.
     keep
-        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients.
+        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients, where one may write there.
 
     Yields
     ------
@@ -93,7 +94,7 @@ def open_run(
                 f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
                 "raise merge.memory, or choose another extract.scratch",
             ) from None
-        if keep:
+        if keep and os.access(folder.path, os.W_OK, effective_ids=True):
             with file.open("rb") as copy:
                 replace(folder.database, partial(shutil.copyfileobj, copy))
         with sql.connect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
     IncompleteError
         Nothing was published, or the checks found errors.
     VmafarmError
-        See `jobs.merge.merge` and `check`.
+        See `jobs.merge.merge` and `examine`.
     """
     for line in summarise(merge(config.folder, config, allow_missing=allow_missing)):
         say(line)
@@ -45,21 +46,24 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
     say(f"{'card':<17}{show(str(folder.card))}")
     if not config.merge.checks:
         return
-    from jobs.report import write_report  # matplotlib takes longer to import than all else of a run
-
-    with open_run(config, lambda _: None, keep=True) as connection:
-        outcomes = run_checks(connection)
-        _record(config, outcomes)
-        write_report(config, connection, outcomes)
-    say(f"{'page':<17}{show(str(folder.page))}")
+    outcomes = examine(config, lambda _: None, page=folder.report)
+    say(f"{'report':<17}{show(str(folder.report))}")
     say(f"{'checks':<17}{summarise_checks(outcomes)}")
     require_sound(outcomes, allow_missing=allow_missing)
 
 
-def check(
-    config: Config, say: Say, names: Sequence[str] | None = None, *, limit: int | None = 20
+def examine(
+    config: Config,
+    say: Say,
+    names: Sequence[str] | None = None,
+    *,
+    limit: int | None = 20,
+    page: Path | None = None,
 ) -> list[Outcome]:
-    """Run checks on a run, and keep its database for other clients.
+    """Run checks on a run, finished or not; what can be kept of them is kept.
+
+    That is the run's database, for other clients; and of all checks, their results in the record of the
+    merge. Whoever may only read the run has the outcomes all the same.
 
     Parameters
     ----------
@@ -68,46 +72,39 @@ def check(
     say
         Told where the rows come from, and what was left out.
     names, limit
-        As for `jobs.qa.run_checks`. The results of all checks are put into the merge's report, too.
+        As for `jobs.qa.run_checks`.
+    page
+        Where to write the report on the run; None: nowhere.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        See `jobs.database.open_run`; or the page cannot be written.
     """
     with open_run(config, say, keep=True) as connection:
         outcomes = run_checks(connection, names, limit=limit)
-    if names is None:
-        _record(config, outcomes)
+        if names is None:
+            _record(config.folder.merge_record, outcomes)  # first: the page has it, too
+        if page:
+            from jobs.report import write_report  # matplotlib takes longer to import than all else of a run
+
+            write_report(config, connection, outcomes, page)
     return outcomes
 
 
-def report(config: Config, say: Say, path: Path | None = None) -> Path:
-    """Write the page on a run, finished or not.
-
-    Parameters
-    ----------
-    config
-        The configuration of a planned run.
-    say
-        Told where the rows come from, and what was left out.
-    path
-        Where to; None: beside the table.
-    """
-    from jobs.report import write_report
-
-    with open_run(config, say) as connection:
-        return write_report(config, connection, run_checks(connection), path)
-
-
-def _record(config: Config, outcomes: list[Outcome]) -> None:
-    path = config.folder.merge_report
+def _record(path: Path, outcomes: list[Outcome]) -> None:
     try:
-        report = json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except (OSError, ValueError):
-        return  # no merge yet, or a report that the next merge replaces
-    report["qa"] = {
+        return  # no merge yet, or a record that the next merge replaces
+    record["qa"] = {
         outcome.check.name: {
             "severity": outcome.check.severity, "result": outcome.result, "count": outcome.count
         }
         for outcome in outcomes
     }  # fmt: skip
-    durable.replace_text(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    if os.access(path.parent, os.W_OK, effective_ids=True):
+        durable.replace_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def require_sound(outcomes: Sequence[Outcome], *, allow_missing: bool = False) -> None:

@@ -95,8 +95,8 @@ def run_facts(config: Config) -> dict[str, str]:
 def read_findings(folder: RunFolder) -> list[dict[str, Any]]:
     """The table ``findings``: those of the last merge; empty if there was none that can be read."""
     try:
-        report = json.loads(folder.merge_report.read_text())
-        return [{name: found[name] for name in _FINDINGS.names} for found in report["findings"]]
+        record = json.loads(folder.merge_record.read_text())
+        return [{name: found[name] for name in _FINDINGS.names} for found in record["findings"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

@@ -1,4 +1,4 @@
-"""What a table is and how it came to be, by its own metadata and the report beside it."""
+"""What a table is and how it came to be, by its own metadata and the record beside it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Info:
         In what its columns differ from the 48 of the schema.
     metadata
         What determines its values; see `jobs.provenance`.
-    report
+    record
         What the merge that has published it wrote beside it; empty where there is no such file.
     """
 
@@ -39,13 +39,13 @@ class Info:
     rows: int
     problems: list[str]
     metadata: dict[str, Any]
-    report: dict[str, Any]
+    record: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
             "path": str(self.path), "bytes": self.bytes, "rows": self.rows, "problems": self.problems,
-            "metadata": self.metadata, "report": self.report,
+            "metadata": self.metadata, "record": self.record,
         }  # fmt: skip
 
     def of(self, how: str) -> list[str]:
@@ -78,21 +78,21 @@ def read_info(path: Path) -> Info:
         raise UsageError(
             f"{show(str(path))} does not say what made it: expected the key vmafarm in its metadata", hint
         ) from None
-    return Info(path, path.stat().st_size, rows, schema_differences(schema), metadata, _read_report(path))
+    return Info(path, path.stat().st_size, rows, schema_differences(schema), metadata, _read_record(path))
 
 
-def _read_report(path: Path) -> dict[str, Any]:
+def _read_record(path: Path) -> dict[str, Any]:
     try:
-        report = json.loads(path.with_suffix(".merge.json").read_text(encoding="utf-8"))
+        record = json.loads(path.with_suffix(".merge.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    # Of a merge that refused, its table is an earlier one: the report does not speak of it.
-    return report if isinstance(report, dict) and report.get("published") else {}
+    # Of a merge that refused, its table is an earlier one: the record does not speak of it.
+    return record if isinstance(record, dict) and record.get("published") else {}
 
 
 def tell(info: Info) -> list[tuple[str, str]]:
     """Label and text of each thing to say."""
-    metadata, report = info.metadata, info.report
+    metadata, record = info.metadata, info.record
     facts = [
         ("table", show(str(info.path))),
         ("rows", f"{info.rows:,}, {size(info.bytes)}"),
@@ -109,22 +109,22 @@ def tell(info: Info) -> list[tuple[str, str]]:
         facts.append(("incomplete", _counts(metadata["incomplete"])))
     if "conflicts" in metadata:
         facts.append(("conflicts", _counts(metadata["conflicts"])))
-    if report:
-        facts += _tell_report(report)
+    if record:
+        facts += _tell_record(record)
     return [(label, text) for label, text in facts if text]
 
 
-def _tell_report(report: dict[str, Any]) -> list[tuple[str, str]]:
-    made = report.get("made", {})
+def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:
+    made = record.get("made", {})
     facts = [
-        ("run", str(report.get("run", ""))),
-        ("failed for good", _counts(report.get("failed_classes", {}))),
+        ("run", str(record.get("run", ""))),
+        ("failed for good", _counts(record.get("failed_classes", {}))),
         ("toolkit", _join(made, "toolkit", "commit")),
         ("configuration", f"sha256:{made['configuration_sha256']}" if made else ""),
         ("images", ", ".join(made.get("images", []))),
         ("hosts", _few(made.get("hosts", []))),
-        ("audited", counted(report.get("audits", {}).get("clips", 0), "clip")),
-        ("checks", _checks(report.get("qa", {}))),
+        ("audited", counted(record.get("audits", {}).get("clips", 0), "clip")),
+        ("checks", _checks(record.get("qa", {}))),
     ]
     return [(label, show(text)) for label, text in facts]
 

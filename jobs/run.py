@@ -140,12 +140,12 @@ def _stopped(done: int, total: int) -> IncompleteError:
 
 
 def _is_merged(config: Config) -> bool:
-    """Whether the table is younger than all that it is made of, and its report is there."""
+    """Whether the table is younger than all that it is made of, and its record is there."""
     folder = config.folder
     try:
         merged_at = folder.table.stat().st_mtime_ns
-        # A merge that was killed between the two has left the report of an earlier one, or none.
-        if folder.merge_report.stat().st_mtime_ns < merged_at:
+        # A merge that was killed between the two has left the record of an earlier one, or none.
+        if folder.merge_record.stat().st_mtime_ns < merged_at:
             return False
     except FileNotFoundError:
         return False

@@ -95,8 +95,8 @@ class RunFolder:
         return self.root / f"full_features_{self.name}.parquet"
 
     @property
-    def merge_report(self) -> Path:
-        """Counts and findings of the last merge."""
+    def merge_record(self) -> Path:
+        """Counts and findings of the last merge, and how the rows came to be."""
         return self.root / f"full_features_{self.name}.merge.json"
 
     @property
@@ -105,8 +105,8 @@ class RunFolder:
         return self.root / f"full_features_{self.name}.card.md"
 
     @property
-    def page(self) -> Path:
-        """The report on the run, for people."""
+    def report(self) -> Path:
+        """One page on the run, for people."""
         return self.root / f"full_features_{self.name}.report.html"
 
     def shard_folder(self, slice_id: int) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from browser import WHY_NOT, open_browser, screenshot, show
 from made_up import make_up
 
-from jobs.deliver import report
+from jobs.deliver import examine
 from jobs.merge import merge
 
 
@@ -22,7 +22,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, open_browser() as driver:
         run = make_up(Path(folder), 5_000)
         merge(run.folder, run.config)
-        page = report(run.config, print)
+        page = run.folder.report
+        examine(run.config, print, page=page)
         for name, width, dark in (
             ("report", 1000, False),
             ("report-dark", 1000, True),

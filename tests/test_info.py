@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_report_says_how_the_rows_came_to_be(run: Run) -> None:
-    made = json.loads(run.folder.merge_report.read_text())["made"]
+    made = json.loads(run.folder.merge_record.read_text())["made"]
     text = json.dumps(flat(run.config), sort_keys=True, separators=(",", ":"))
     assert made["configuration"] == json.loads(text)
     assert made["configuration_sha256"] == hashlib.sha256(text.encode()).hexdigest()
@@ -74,7 +74,7 @@ def test_the_report_of_a_merge_that_refused_is_not_that_of_the_table(run: Run, t
     table = tmp_path / "t.parquet"
     table.write_bytes(run.folder.table.read_bytes())
     table.with_suffix(".merge.json").write_text(json.dumps({"published": False, "run": "x"}))
-    assert read_info(table).report == {}
+    assert read_info(table).record == {}
 
 
 def test_columns_that_are_not_the_schema_are_told(run: Run, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_no_name_becomes_markdown_or_yaml(tmp_path: Path) -> None:
     evil = "a: `b` | [x](y)\n---\nlicense: mit"
     run = Run(RunFolder(run.folder.root, run.folder.name), run.config, run.provenance)
     deliver(run.config, lambda _: None)
-    report = json.loads(run.folder.merge_report.read_text())
-    run.folder.merge_report.write_text(json.dumps(report | {"run": evil}))
+    report = json.loads(run.folder.merge_record.read_text())
+    run.folder.merge_record.write_text(json.dumps(report | {"run": evil}))
     card = as_card(read_info(run.folder.table))
     assert head_of(card)["license"] == "other"
     assert head_of(card)["pretty_name"] == f"libvmaf features of {evil}"

@@ -61,7 +61,7 @@ def refuse(run: Run, *names: str, **options) -> list[dict]:
     before = run.folder.table.read_bytes() if run.folder.table.exists() else None
     with pytest.raises(IncompleteError) as caught:
         finish(run, **options)
-    report = json.loads(run.folder.merge_report.read_text())
+    report = json.loads(run.folder.merge_record.read_text())
     errors = [finding for finding in report["findings"] if finding["severity"] == "error"]
     assert sorted(error["name"] for error in errors) == sorted(names)
     assert report["published"] is False
@@ -364,7 +364,7 @@ def test_null_never_passes(run, column):
         finish(run)
     (error,) = [
         finding
-        for finding in json.loads(run.folder.merge_report.read_text())["findings"]
+        for finding in json.loads(run.folder.merge_record.read_text())["findings"]
         if finding["name"] == "null"
     ]
     assert len(rows_of(error["query"])) == error["count"] == 1
@@ -820,7 +820,7 @@ def test_row_that_breaks_a_rule_is_shown(run, rule, values):
     run.shard(rows)
     with pytest.raises(IncompleteError):
         finish(run)
-    findings = json.loads(run.folder.merge_report.read_text())["findings"]
+    findings = json.loads(run.folder.merge_record.read_text())["findings"]
     (error,) = [f for f in findings if f["name"] == rule and f["severity"] == "error"]
     assert [row[0] for row in rows_of(error["query"])] == [CLIPS[6]]
     assert error["count"] == 1
@@ -895,7 +895,7 @@ def test_report_has_all_counts(tmp_path):
     for number in range(2):
         run.shard([make_row(clip) for clip in CLIPS[number::3]], number)
     result = finish(run, allow_missing=True)
-    report = json.loads(run.folder.merge_report.read_text())
+    report = json.loads(run.folder.merge_record.read_text())
     assert report == json.loads(json.dumps(result.as_dict()))
     assert report["counts"] == {
         "clips": 10, "rows": 7, "shards": 2, "journals": 0, "recovered_rows": 0, "torn_lines": 0,

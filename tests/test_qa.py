@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from merge_helpers import Run, make_row, plan_run
 from jobs.columns import TABLE
 from jobs.config import frozen, to_toml
 from jobs.database import open_run
-from jobs.deliver import check, deliver
+from jobs.deliver import deliver, examine
 from jobs.errors import IncompleteError, UsageError
 from jobs.qa import Outcome, as_markdown, list_checks, run_checks, summarise
 from jobs.schema import ARROW_SCHEMA
@@ -71,7 +72,7 @@ def ask(run: Run, name: str) -> Outcome:
 def silent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """The outcomes of a sound run, by name."""
     run = make_run(tmp_path_factory.mktemp("sound"))
-    return {outcome.check.name: outcome for outcome in check(run.config, lambda _: None)}
+    return {outcome.check.name: outcome for outcome in examine(run.config, lambda _: None)}
 
 
 def records(outcome: Outcome) -> list[dict]:
@@ -303,7 +304,7 @@ def test_a_sound_run_has_no_errors_and_no_warnings(silent: dict[str, Outcome]) -
 
 def test_a_run_without_rows_is_checked_all_the_same(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", MOS, scratch=tmp_path)
-    outcomes = {outcome.check.name: outcome for outcome in check(run.config, lambda _: None)}
+    outcomes = {outcome.check.name: outcome for outcome in examine(run.config, lambda _: None)}
     assert [o.failure for o in outcomes.values() if o.failure] == []
     assert outcomes["missing"].count == 10
 
@@ -318,12 +319,12 @@ def test_a_check_that_cannot_be_run_is_an_error_and_says_why(tmp_path: Path) -> 
     assert "motion_mean" in outcome.failure
 
 
-def test_the_database_is_kept_and_the_results_stand_in_the_merge_report(tmp_path: Path) -> None:
+def test_the_database_is_kept_and_the_results_stand_in_the_merge_record(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     said: list[str] = []
     deliver(run.config, said.append)
     assert f"checks           {len(NAMES)} checks: nothing found" in said
-    report = json.loads(run.folder.merge_report.read_text())
+    report = json.loads(run.folder.merge_record.read_text())
     assert report["qa"]["missing"] == {"severity": "error", "result": "ok", "count": 0}
     assert list(report["qa"]) == NAMES
     with duckdb.connect(str(run.folder.database), read_only=True) as connection:
@@ -331,6 +332,19 @@ def test_the_database_is_kept_and_the_results_stand_in_the_merge_report(tmp_path
         names = {name for (name,) in connection.sql("SELECT name FROM columns").fetchall()}
     assert both == [(10,)]
     assert names == set(ARROW_SCHEMA.names) == {column.name for column in TABLE}
+
+
+def test_whoever_may_only_read_a_run_has_its_outcomes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    run = make_run(tmp_path)
+    deliver(run.config, lambda _: None)
+    kept = [run.folder.database, run.folder.merge_record]
+    before = [(path.stat().st_ino, path.read_bytes()) for path in kept]
+    request.getfixturevalue("as_ordinary_user")
+    for folder in (run.folder.root, run.folder.path):
+        assert not os.access(folder, os.W_OK, effective_ids=True)
+    examine(run.config, lambda _: None, page=tmp_path / "page.html")
+    assert "10 of 10 clips" in (tmp_path / "page.html").read_text()
+    assert [(path.stat().st_ino, path.read_bytes()) for path in kept] == before
 
 
 def test_clips_that_may_be_missing_are_no_error_of_a_delivery(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from made_up import NASTY, make_up
 from merge_helpers import NAN, Run, make_row, plan_run
 
 from jobs.config import frozen, to_toml
-from jobs.deliver import deliver, report
+from jobs.deliver import deliver, examine
 from jobs.errors import IncompleteError
 from jobs.schema import FEATURE_NAMES, MUST_MEASURE
 
@@ -48,6 +48,11 @@ class Page(HTMLParser):
         self.parts.append(data)
 
 
+def write(run: Run) -> Page:
+    examine(run.config, lambda _: None, page=run.folder.report)
+    return Page(run.folder.report)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A merged run of 200 clips, with its page."""
@@ -61,7 +66,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def page(run: Run) -> Page:
-    return Page(run.folder.page)
+    return Page(run.folder.report)
 
 
 def test_the_numbers_are_those_of_the_table(run: Run, page: Page) -> None:
@@ -115,8 +120,8 @@ def test_ids_are_unique_and_links_lead_to_them(page: Page) -> None:
 
 
 def test_the_same_run_gives_the_same_page(run: Run, tmp_path: Path) -> None:
-    again = report(run.config, lambda _: None, tmp_path / "again.html")
-    assert again.read_text() == run.folder.page.read_text()
+    examine(run.config, lambda _: None, page=tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == run.folder.report.read_text()
 
 
 # Runs with little in them
@@ -124,7 +129,7 @@ def test_the_same_run_gives_the_same_page(run: Run, tmp_path: Path) -> None:
 
 def test_a_run_without_rows_has_a_page(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
-    page = Page(report(run.config, lambda _: None))
+    page = write(run)
     assert "0 of 6 clips" in page.text
     assert "There are no rows." in page.text
     assert "Not merged yet" in page.text
@@ -143,13 +148,14 @@ def test_a_run_without_rows_has_a_page(tmp_path: Path) -> None:
 def test_columns_without_a_spread_have_a_page(tmp_path: Path, clips: int, values: dict[str, float]) -> None:
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
     run.shard([make_row(clip, **values) for clip in CLIPS[:clips]])
-    page = Page(report(run.config, lambda _: None))
+    page = write(run)
     assert f"{clips} of 6 clips" in page.text
     assert ("▲ unexpected" in page.text) == ("cambi_mean" in values or "motion_mean" in values)
     assert ("Histogram of mos" in page.source) == ("mos" not in values)
 
 
-def test_a_table_without_a_column_has_a_page_that_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["vmaf_mean", "clip_name"])
+def test_a_table_without_a_column_has_a_page_that_says_so(tmp_path: Path, column: str) -> None:
     from jobs.database import open_run
     from jobs.qa import run_checks
     from jobs.report import write_report
@@ -157,18 +163,19 @@ def test_a_table_without_a_column_has_a_page_that_says_so(tmp_path: Path) -> Non
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
     run.shard([make_row(clip) for clip in CLIPS])
     with open_run(run.config, lambda _: None, unsafe=True) as connection:
-        connection.execute("DROP VIEW refused; DROP VIEW feature_values; ALTER TABLE features DROP vmaf_mean")
+        connection.execute("DROP VIEW refused; DROP VIEW feature_values; ALTER TABLE features DROP " + column)
         outcomes = run_checks(connection)
-        page = Page(write_report(run.config, connection, outcomes))
+        write_report(run.config, connection, outcomes, run.folder.report)
+    page = Page(run.folder.report)
     assert "✖ error schema" in " ".join(page.text.split())
 
 
 @pytest.mark.full
 def test_the_page_on_a_whole_corpus_is_below_3_mb(tmp_path: Path) -> None:
     run = make_up(tmp_path, 152_265, 100)
-    page = report(run.config, lambda _: None)
-    assert page.stat().st_size < 3_000_000
-    assert "152,264 of 152,265 clips" in Page(page).text
+    page = write(run)
+    assert run.folder.report.stat().st_size < 3_000_000
+    assert "152,264 of 152,265 clips" in page.text
 
 
 def test_the_verb_writes_the_page_where_it_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from made_up import make_up
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from jobs.deliver import report
+from jobs.deliver import examine
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = make_up(tmp_path_factory.mktemp("browser"), 100)
-    return report(run.config, lambda _: None)
+    examine(run.config, lambda _: None, page=run.folder.report)
+    return run.folder.report
 
 
 @pytest.fixture(scope="module")

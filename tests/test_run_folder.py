@@ -16,7 +16,7 @@ FOLDER = RunFolder(Path("runs"), "k150k")
 
 def test_the_product_lies_beside_the_runs_and_all_else_inside_the_run():
     assert FOLDER.table == Path("runs/full_features_k150k.parquet")
-    assert FOLDER.merge_report == Path("runs/full_features_k150k.merge.json")
+    assert FOLDER.merge_record == Path("runs/full_features_k150k.merge.json")
     inside = [
         FOLDER.config, FOLDER.manifest, FOLDER.provenance, FOLDER.shards, FOLDER.clip_logs, FOLDER.failures,
         FOLDER.logs,

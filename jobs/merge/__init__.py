@@ -22,7 +22,7 @@ from jobs.scratch import for_databases, scratch_folder
 from jobs.words import counted
 
 _LISTED = 1_000
-"""So many names of clips that failed for good stand in the report."""
+"""So many names of clips that failed for good stand in the record."""
 
 _ATTEMPTS = 3
 """An element that is still at work may put a longer shard in place of the one that is being read, which is
@@ -39,7 +39,7 @@ class MergeResult:
         Name of the run.
     published
         Whether `table` is the table of this merge.
-    table, report
+    table, record
         Where the table is, or would be; where this result stands as JSON.
     counts
         Clips, rows, shards and what was made of them.
@@ -67,7 +67,7 @@ class MergeResult:
     run: str
     published: bool
     table: Path
-    report: Path
+    record: Path
     counts: Mapping[str, int]
     slices: Mapping[str, int]
     nan: Mapping[str, int]
@@ -81,7 +81,7 @@ class MergeResult:
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON has it."""
-        return {**asdict(self), "table": str(self.table), "report": str(self.report)}
+        return {**asdict(self), "table": str(self.table), "record": str(self.record)}
 
     def of(self, severity: str) -> list[Finding]:
         """Findings of one severity."""
@@ -118,14 +118,14 @@ def merge(
     Returns
     -------
     MergeResult
-        Of a merge that has published its table; it also stands in ``folder.merge_report``.
+        Of a merge that has published its table; it also stands in ``folder.merge_record``.
 
     Raises
     ------
     UsageError
         The run is not planned, its manifest or provenance is damaged, an argument is not allowed.
     IncompleteError
-        Nothing was published; all reasons, each with the query that shows it. The report is
+        Nothing was published; all reasons, each with the query that shows it. The record is
         written, and the table of an earlier merge is left as it was.
     UnavailableError
         No memory, space or permission.
@@ -147,11 +147,11 @@ def merge(
             break
     result = _result(state)
     durable.replace_text(
-        folder.merge_report, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n"
+        folder.merge_record, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n"
     )
     if not result.published:
         raise IncompleteError(
-            explain(result), f"All counts and findings stand in {show(str(folder.merge_report))}"
+            explain(result), f"All counts and findings stand in {show(str(folder.merge_record))}"
         )
     return result
 
@@ -170,7 +170,7 @@ def _result(state: Merge) -> MergeResult:
         run=state.folder.name,
         published=state.published,
         table=state.folder.table,
-        report=state.folder.merge_report,
+        record=state.folder.merge_record,
         counts=state.counts,
         slices=state.slices,
         nan=state.nan,
@@ -228,12 +228,12 @@ def summarise(result: MergeResult) -> list[str]:
         facts.append(("as expected", f"NaN in all rows: {', '.join(expected)}"))
     if warnings := result.of("warn"):
         names = ", ".join(dict.fromkeys(f.name for f in warnings))
-        facts.append(("warnings", f"{len(warnings):,}: {names}; see the report"))
-    facts += [("report", show(str(result.report))), ("table", show(str(result.table)))]
+        facts.append(("warnings", f"{len(warnings):,}: {names}; see the record"))
+    facts += [("record", show(str(result.record))), ("table", show(str(result.table)))]
     return [line for label, text in facts for line in _lines(label, text)]
 
 
 def _lines(label: str, text: str) -> list[str]:
-    if label in ("report", "table"):
+    if label in ("record", "table"):
         return [f"{label:<17}{text}"]
     return textwrap.wrap(text, 80, initial_indent=f"{label:<17}", subsequent_indent=" " * 17)

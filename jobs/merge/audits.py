@@ -151,7 +151,7 @@ def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:
     if not clips:
         return []
     if audits["differ"]:
-        text = f"{audits['differ']:,} of {counted(clips, 'clip')} scored by both plans differ; see the report"
+        text = f"{audits['differ']:,} of {counted(clips, 'clip')} scored by both plans differ; see merge.json"
         return [("audited", text)]
     if plan == "identity":
         return [

@@ -25,11 +25,8 @@ _MARKS = {"error": "✖", "warn": "▲", "info": "●"}
 
 
 def write_report(
-    config: Config,
-    connection: duckdb.DuckDBPyConnection,
-    outcomes: Sequence[Outcome],
-    path: Path | None = None,
-) -> Path:
+    config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], path: Path
+) -> None:
     """Write the page on a run.
 
     Parameters
@@ -41,16 +38,9 @@ def write_report(
     outcomes
         Of all checks; see `jobs.qa.run_checks`.
     path
-        Where to; None: beside the table.
-
-    Returns
-    -------
-    Path
-        The page.
+        Where to.
     """
-    path = path or config.folder.page
     durable.replace_text(path, render(config, connection, outcomes))
-    return path
 
 
 def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
@@ -71,7 +61,7 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
         name=config.folder.name,
         merged=table.exists(),
         made=tell_info(read_info(table)) if table.exists() else [],
-        counts=found["counts"][0],
+        counts=next(iter(found["counts"]), None),
         outcomes=outcomes,
         marks=_MARKS,
         rows_of={name: _records(outcome) for name, outcome in by_check.items()},

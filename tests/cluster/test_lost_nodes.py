@@ -45,7 +45,7 @@ def test_what_ran_on_lost_nodes_is_done_elsewhere_and_nothing_is_there_twice(
     assert site.wait_for_table("lost") == expected
     lost = {working[0].node, working[1].node}
     assert not lost & {of(0)[1].node, of(1)[1].node}
-    report = json.loads(site.run_folder("lost").merge_report.read_text())
+    report = json.loads(site.run_folder("lost").merge_record.read_text())
     assert report["counts"]["duplicate_rows"] > 0, "behind the broken network the same clips were done"
     assert not site.run_folder("lost").broken_nodes.exists(), "a node that is lost is not broken"
     if facts.accounting:

@@ -209,7 +209,7 @@ def broken_promises(place: Place) -> list[str]:
             "broken": lambda given=given: given in [broken.node for broken in read_broken(folder)],
             "image": lambda given=given: (folder.root / given).read_bytes()[:7] == b"written",
             "merged": lambda: (
-                json.loads(folder.merge_report.read_text())["published"] and place.table.exists()
+                json.loads(folder.merge_record.read_text())["published"] and place.table.exists()
             ),
         }[kind]
         check(f"{kind} {given}", holds)
