@@ -31,7 +31,7 @@ def query_run(
 ) -> None:
     """Query a run: the tables features, clips, failures and manifest; without a query, at a prompt.
 
-    Example: vmafarm sql "SELECT clip_name, vmaf_mean FROM features ORDER BY vmaf_mean LIMIT 5"
+    Example: vmafarm sql "SELECT clip_name FROM features WHERE vmaf_mean < 98"
     """
     import sys
     from functools import partial

@@ -37,6 +37,7 @@ from jobs.scratch import for_databases, scratch_folder
 from jobs.sealed import DamagedError, read_columns
 from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json
 from jobs.stamps import Stamps
+from jobs.words import counted
 
 _FAILURES = pa.schema(
     [
@@ -171,7 +172,7 @@ def _add_shards(
     if not good and not recovered.files:
         return
     more = f"; of clips with several rows one is taken, {extra:,} are left out" if extra else ""
-    say(f"features: {len(good):,} shards, not merged yet{more}")
+    say(f"features: {counted(len(good), 'shard')}, not merged yet{more}")
 
 
 _ATTEMPTS = 5

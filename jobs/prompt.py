@@ -43,7 +43,7 @@ def run_prompt(
         Reads a line after a prompt; raises EOFError at the end.
     """
     with interruptible(), open_run(config, say, unsafe=unsafe) as connection, _history():
-        say("queries end with a semicolon; .tables and .help tell more, Ctrl-D ends")
+        say("a query ends with a semicolon; .tables, .help; Ctrl-D ends")
         lines: list[str] = []
         while True:
             try:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.config import frozen, to_toml
 from jobs.failures import FailureRecord
 from jobs.manifest import Manifest, manifest_digest, write_manifest
 from jobs.provenance import METADATA_KEY, Provenance
@@ -100,6 +101,11 @@ class Run:
         with path.open("wb") as file:
             write_sealed(pa.Table.from_pylist(entries, schema=CLIP_LOG_SCHEMA), file)
         return path
+
+    def freeze(self) -> None:
+        """Write the frozen configuration, so that verbs know the run by its name."""
+        plan = {"plan.limit": 0, "plan.manifest": self.provenance.manifest}
+        self.folder.config.write_text(to_toml(frozen(self.config) | plan))
 
     def fail(self, clip: str, failure: str = "decode_error", tries: int = 2, host: str = "h1") -> None:
         self.folder.failures.mkdir(parents=True, exist_ok=True)

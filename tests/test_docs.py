@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 import typer
+from command import QUICK, vmafarm
 
 import jobs.cli_cluster
 import jobs.cli_look  # noqa: F401 - both add their verbs
 from jobs.cli import app
 from jobs.config import load
+from jobs.estimate import Cost, estimate
 from jobs.nodes import BrokenNode
+from jobs.settings import SlurmSection
 from jobs.status import MergeJob, Status
 from jobs.status_table import table
 
@@ -108,6 +113,29 @@ def test_each_link_leads_to_a_file_that_is_there(document: Path) -> None:
         assert target.startswith("https://") or (document.parent / target).exists(), target
 
 
+def anchors(document: Path) -> set[str]:
+    """What a link may name in it, as GitHub makes it of headings."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_link_into_a_document_leads_to_a_heading(document: Path) -> None:
+    for path, anchor in re.findall(r"\]\(([^):#]*)#([^)]+)\)", document.read_text()):
+        assert anchor in anchors(document.parent / path if path else document), (path, anchor)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_each_verb_has_an_example_that_can_be_typed(verb: str) -> None:
+    (example,) = re.findall(r"^Example: (vmafarm .+)$", VERBS[verb].help or "", re.MULTILINE)
+    words = shlex.split(example)
+    words = words[1 : words.index(">")] if ">" in words else words[1:]
+    assert words[0] == verb
+    check_verb(words)
+    assert all(parameter.help for parameter in VERBS[verb].params), verb
+
+
 def test_each_test_that_the_document_on_reliability_names_is_there() -> None:
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
     assert len(named) > 30
@@ -133,3 +161,40 @@ def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:
         merge=MergeJob("13", "PENDING", False, ()), notes=(),
     )  # fmt: skip
     assert "\n".join(f"    {line}" for line in table(status)) in (ROOT / "README.md").read_text()
+
+
+def test_the_estimate_in_the_guide_to_clusters_is_what_a_canary_prints() -> None:
+    section = SlurmSection(parallelism=64, cpus=8, gpus=1)
+    lines = estimate(Cost(1.8, 20, 0.144), [1000] * 152 + [245], section).lines()
+    assert "\n".join(f"    {line}" for line in lines) in (ROOT / "docs/cluster.md").read_text()
+
+
+def masked(lines: Sequence[str]) -> list[str]:
+    """Lines without what differs from machine to machine: figures, their units, the spaces before them."""
+    units = r"(?: *(?:kB|MB|GB|bytes|[hms])\b)?"
+    return [re.sub(rf" *~?\d[\d,.]*%?{units}(?: \d+[ms])*", " #", line).strip() for line in lines]
+
+
+def shown(document: Path, begin: str) -> list[str]:
+    """What a document shows as printed, from this line to the end of its block."""
+    lines = document.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.strip().startswith(begin))
+    indent = len(lines[first]) - len(lines[first].lstrip())
+    block = takewhile(lambda line: line[:indent].isspace(), lines[first:])
+    return [line[indent:] for line in block]
+
+
+@pytest.mark.full
+def test_the_run_in_the_readme_is_what_a_first_run_prints(tmp_path: Path) -> None:
+    said = [line for line in vmafarm("run", cwd=tmp_path).stdout.splitlines() if not line.endswith(" left")]
+    expected = shown(ROOT / "README.md", "no clips given")
+    assert masked(said) == masked(expected)
+
+
+@pytest.mark.full
+def test_the_estimate_in_the_readme_is_what_the_verb_prints(tmp_path: Path) -> None:
+    vmafarm("demo", "demo-corpus", cwd=tmp_path)
+    words = ("--clips", "demo-corpus/k150ka", "--scores", "demo-corpus/k150ka_scores.csv", "--sample", "4")
+    said = masked(vmafarm("estimate", *words, *QUICK, cwd=tmp_path).stdout.splitlines())
+    for line in shown(ROOT / "README.md", "measured         on"):
+        assert line == "..." or masked([line])[0] in said, (line, said)

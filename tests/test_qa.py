@@ -14,7 +14,6 @@ from command import vmafarm
 from merge_helpers import Run, make_row, plan_run
 
 from jobs.columns import TABLE
-from jobs.config import frozen, to_toml
 from jobs.database import open_run
 from jobs.deliver import deliver, examine
 from jobs.errors import IncompleteError, UsageError
@@ -417,8 +416,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows["two\nlines.mp4"]["vmaf_mean"] = 100.5
 
     run = make_run(folder, change)
-    values = frozen(run.config) | {"plan.limit": 0, "plan.manifest": run.provenance.manifest}
-    run.folder.config.write_text(to_toml(values))
+    run.freeze()
     return folder
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 from command import vmafarm
 from merge_helpers import NAN, Run, make_row, plan_run
+from terminal import Terminal
 
 from jobs import database, sql
-from jobs.config import frozen, to_toml
 from jobs.database import open_run
 from jobs.errors import UnavailableError, UsageError
 from jobs.merge import merge
@@ -64,7 +64,7 @@ def refuse(run: Run, query: str, kind: type[Exception] = UsageError) -> str:
 def test_a_run_that_is_not_merged_is_read_from_its_shards(run):
     found, said = ask(run, "SELECT clip_name, isnan(cambi_mean) FROM features ORDER BY ALL")
     assert found == [(CLIPS[0], False), (CLIPS[2], True)]
-    assert said == ["features: 1 shards, not merged yet"]
+    assert said == ["features: 1 shard, not merged yet"]
 
 
 def test_nan_is_found_among_numbers_whatever_the_statistics_say(run):
@@ -361,14 +361,9 @@ def test_a_plan_of_a_query_is_shown_as_it_is(run):
 # The command
 
 
-def freeze(run: Run) -> None:
-    values = frozen(run.config) | {"plan.limit": 0, "plan.manifest": run.provenance.manifest}
-    run.folder.config.write_text(to_toml(values))
-
-
 def command(run: Run, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     root = run.folder.root
-    freeze(run)
+    run.freeze()
     return vmafarm(
         "sql", "--run", "demo", "--set", f"run.root={root}", *words, cwd=root.parent, status=status
     )
@@ -377,7 +372,7 @@ def command(run: Run, *words: str, status: int = 0) -> subprocess.CompletedProce
 def test_the_command_prints_the_answer_and_says_on_stderr_where_it_comes_from(run):
     done = command(run, "SELECT clip_name FROM features WHERE clip_name < 'b'", "--csv")
     assert done.stdout == "clip_name\na.mp4\n"
-    assert done.stderr == "features: 1 shards, not merged yet\n"
+    assert done.stderr == "features: 1 shard, not merged yet\n"
     refused = command(run, "DROP TABLE features", status=2)
     assert refused.stderr.startswith("error: a statement that does not only read: DROP\n  ")
 
@@ -440,7 +435,7 @@ def test_an_answer_is_written_whole_or_not_at_all(run, tmp_path):
     ],
 )
 def test_a_query_that_never_ends_ends_with_ctrl_c(run, tmp_path, endless):
-    freeze(run)
+    run.freeze()
     words = [sys.executable, "-m", "jobs", "sql", "--run", "demo", "--set", f"run.root={run.folder.root}"]
     with subprocess.Popen([*words, endless], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -507,6 +502,42 @@ def test_the_prompt_tells_its_tables_and_commands(run):
     assert {"features", "clips", "failures", "manifest", "columns", "run"} <= columns.keys()
     assert columns["features"].startswith("clip_name, mos, width, height, adm2_mean")
     assert sum(".tables" in line for line in said) == 3
+
+
+def test_at_a_terminal_keys_work_and_what_was_typed_comes_again(run, tmp_path):
+    run.freeze()
+    words = ("sql", "--set", f"run.root={run.folder.root}", "--run", "demo")
+
+    def asked_again_after(text: str) -> Callable[[list[str]], bool]:
+        def seen(lines: list[str]) -> bool:
+            shown = [line for line in lines if line]
+            return shown[-1:] == ["vmafarm>"] and any(line.startswith(text) for line in shown)
+
+        return seen
+
+    with Terminal(*words, cwd=tmp_path, columns=60) as terminal:
+        terminal.wait(asked_again_after("a query ends with a semicolon"))
+        terminal.type("SELECT count(*) AS clips\nFROM features;\n")
+        lines = [line.strip() for line in terminal.wait(asked_again_after("(1 row)"))]
+        assert lines[lines.index("...> FROM features;") + 1 :][:3] == ["clips", "2", "(1 row)"]
+        terminal.type("SELECT wrong")
+        terminal.wait(lambda lines: "vmafarm> SELECT wrong" in lines)
+        terminal.type("\x03")
+        terminal.wait(asked_again_after("vmafarm> SELECT wrong"))
+        terminal.type("SELECT nothing;\n")
+        terminal.wait(asked_again_after("error: "))
+        terminal.type("\x04")
+        terminal.end()
+    assert terminal.process.exitstatus == 0
+    with Terminal(*words, cwd=tmp_path) as terminal:
+        terminal.wait(asked_again_after("a query ends with a semicolon"))
+        terminal.type("\x1b[A")
+        terminal.wait(lambda lines: "vmafarm> SELECT nothing;" in lines)
+        terminal.type("\x03")
+        terminal.wait(asked_again_after("vmafarm> SELECT nothing;"))
+        terminal.type("\x04")
+        terminal.end()
+    assert terminal.process.exitstatus == 0
 
 
 def test_what_was_typed_is_kept_for_this_user_alone(run, tmp_path):

@@ -13,7 +13,6 @@ from command import vmafarm
 from made_up import NASTY, make_up
 from merge_helpers import NAN, Run, make_row, plan_run
 
-from jobs.config import frozen, to_toml
 from jobs.deliver import deliver, examine
 from jobs.errors import IncompleteError
 from jobs.schema import FEATURE_NAMES, MUST_MEASURE
@@ -181,8 +180,7 @@ def test_the_page_on_a_whole_corpus_is_below_3_mb(tmp_path: Path) -> None:
 def test_the_verb_writes_the_page_where_it_is_told(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
     run.shard([make_row(CLIPS[0])])
-    values = frozen(run.config) | {"plan.limit": 0, "plan.manifest": run.provenance.manifest}
-    run.folder.config.write_text(to_toml(values))
+    run.freeze()
     said = vmafarm("report", "--run", "demo", "--output", "page.html", cwd=tmp_path)
     assert said.stdout == "written: page.html\n"
     assert "1 of 6 clips" in Page(tmp_path / "page.html").text

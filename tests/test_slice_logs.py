@@ -6,7 +6,6 @@ import command
 import pytest
 from fake_slurm import finish, name_of, planned, write_log, write_record
 
-from jobs.config import flat, to_toml
 from jobs.errors import UsageError
 from jobs.logs import slice_logs
 from jobs.slurm import Slurm
@@ -153,8 +152,7 @@ def test_of_a_log_with_two_starts_the_last_one_counts(run):
 
 
 def test_the_command_shows_the_slice(cluster, run, tmp_path):
-    plan = {"plan.limit": 0, "plan.manifest": run.provenance.manifest}
-    run.folder.config.write_text(to_toml(flat(run.config) | plan))
+    run.freeze()
     write_record(run, "11", 2, [2], exit_code=3, message="the GPU is gone", done=0)
     write_log(run, "11_2", "err", "".join(f"line {i}\n" for i in range(30)))
     options = ("--set", f"run.root={run.folder.root}", "--run", "demo")

@@ -5,19 +5,16 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import signal
-import sys
-import time
 from dataclasses import replace
 
 import command
 import pytest
 from fake_slurm import FakeSlurm, name_of, planned
 from rich.console import Console
+from terminal import Terminal
 
 from jobs import status_table
-from jobs.config import flat, to_toml
 from jobs.nodes import BrokenNode
 from jobs.slurm import Slurm
 from jobs.status import SLICE_STATES, MergeJob, Status, look
@@ -76,8 +73,7 @@ def run(tmp_path, monkeypatch):
     run = planned(tmp_path / "runs", 3)
     submit(run.config, Slurm())
     cluster.set_queue((name_of(run), "11|11|1|RUNNING|None|node1"))
-    plan = {"plan.limit": 0, "plan.manifest": run.provenance.manifest}
-    run.folder.config.write_text(to_toml(flat(run.config) | plan))
+    run.freeze()
     run.cluster = cluster
     return run
 
@@ -263,22 +259,16 @@ def test_the_command_watches_until_the_queue_is_empty(run, tmp_path):
     assert watching.returncode == 0
 
 
-def test_on_a_narrow_terminal_the_command_keeps_to_its_width(run, tmp_path):
-    """Through a pseudo-terminal, as a user sees it."""
-    words = [sys.executable, "-m", "jobs", "status", *options(run)]
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ["COLUMNS"] = "60"
-        os.execv(words[0], words)
-    said = b""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            said += os.read(terminal, 4096)
-        except OSError:  # the other end is closed
-            break
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    lines = said.decode().splitlines()
-    assert lines[0].startswith("run ")
-    assert max(map(len, lines)) <= 60
+@pytest.mark.parametrize(("columns", "rows"), [(40, 24), (60, 24), (120, 24), (60, 8)])
+def test_a_terminal_shows_one_table_that_is_refreshed_in_place(run, tmp_path, columns, rows):
+    watched = ("status", "--watch", "--every", "1", *options(run))
+    with Terminal(*watched, cwd=tmp_path, columns=columns, rows=rows) as terminal:
+        terminal.wait(lambda lines: any("1 running >" in line for line in lines))
+        run.cluster.set_queue()
+        lines = terminal.end()
+    assert terminal.process.exitstatus == 0
+    assert sum(line.startswith("run   ") for line in lines) == 1
+    assert any(line.startswith("clips      0 of") for line in lines)
+    assert not any("running" in line for line in lines)
+    assert not terminal.coloured()
+    assert not list(tmp_path.glob("vmafarm-*"))
