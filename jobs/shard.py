@@ -9,9 +9,7 @@ other; readers take the union of all journals and Parquet files.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -170,10 +168,6 @@ def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
     return DoneReader().read(folder, slices)
 
 
-_MANY = 16
-"""With so many slices threads pay; they were as quick with two processors as one with half the shards."""
-
-
 class DoneReader:
     """`read_done` for those who look again and again: a file that has not changed is read once."""
 
@@ -182,11 +176,7 @@ class DoneReader:
 
     def read(self, folder: RunFolder, slices: Iterable[int]) -> set[str]:
         """Names as `read_done` returns them."""
-        folders = [folder.shard_folder(slice_id) for slice_id in slices]
-        if len(folders) < _MANY:
-            return {name for shards in folders for name in self._in_folder(shards)}
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="shards") as pool:
-            return {name for names in pool.map(self._in_folder, folders) for name in names}
+        return {name for slice_id in slices for name in self._in_folder(folder.shard_folder(slice_id))}
 
     def _in_folder(self, shards: Path) -> list[str]:
         # The journals first: a writer removes its own only when its Parquet file has all the rows.
