@@ -15,13 +15,6 @@ PYTHON = "/opt/venv/bin/python"
 """In an image."""
 
 
-def containers_folder() -> Path:
-    """The folder containers/: package data of an installed wheel, or in a checkout beside jobs/."""
-    package = Path(__file__).resolve().parent
-    installed = package / "_data" / "containers"
-    return installed if installed.is_dir() else package.parent / "containers"
-
-
 def container_python(
     section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str, python: str
 ) -> list[str]:

@@ -17,15 +17,12 @@ from jobs.engines import make_engine
 from jobs.errors import IncompleteError
 from jobs.estimate import gpus_of, hours_text
 from jobs.footprint import Footprint, footprint
-from jobs.frozen import with_frozen
 from jobs.launch import gpus_here
 from jobs.manifest import Manifest
 from jobs.measured import Measured, measure
-from jobs.plan import plan
-from jobs.run import extract_missing, say
+from jobs.run import begin, extract_missing, say
 from jobs.sampling import AT_LEAST, Total
 from jobs.submission import read_submissions
-from jobs.trust import check_run_folders
 from jobs.words import counted, format_seconds, size
 from jobs.work import find_todo, node_name
 
@@ -185,13 +182,10 @@ def estimate_run(config: Config, console: Console, sample: int, limit: int | Non
     VmafarmError
         See `plan` and `run_local`.
     """
-    planned = plan(config, limit=limit)
-    say(console, planned.lines())
-    config = with_frozen(config)
-    say(console, check_run_folders(config.folder))
+    config, manifest = begin(config, console, limit)
     measured = _measured_here(config)
     lacking = sample - (len(measured.seconds) if measured else 0)
-    if lacking > 0 and extract_missing(config, planned.manifest, console, lacking):
+    if lacking > 0 and extract_missing(config, manifest, console, lacking):
         measured = _measured_here(config)
     elif lacking <= 0:
         say(console, ["measured before on this machine: no clip is scored"])
@@ -201,7 +195,7 @@ def estimate_run(config: Config, console: Console, sample: int, limit: int | Non
             f"what failed stands in {config.folder.failures}; to measure a run that is done, give it "
             "another name (--run)",
         )
-    return forecast(config, planned.manifest, measured)
+    return forecast(config, manifest, measured)
 
 
 def _measured_here(config: Config) -> Measured | None:

@@ -15,7 +15,8 @@ from submitit.core.utils import FailedSubmissionError
 from jobs import durable
 from jobs.apptainer import ask, find_apptainer
 from jobs.config import Config, flat
-from jobs.container import PYTHON, STARTER, container_python, containers_folder, start_command
+from jobs.container import PYTHON, STARTER, container_python, start_command
+from jobs.data import data_folder
 from jobs.engines import make_engine
 from jobs.errors import UnavailableError, UsageError, VmafarmError, show
 from jobs.manifest import Manifest, load_manifest
@@ -91,7 +92,7 @@ class Prepared:
         """Write a submission down under a number of its own, before its first job is queued."""
         folder = self.config.folder
         submission = replace(submission, number=next_number(folder))
-        starter = (containers_folder() / STARTER).read_text(encoding="utf-8")
+        starter = (data_folder("containers") / STARTER).read_text(encoding="utf-8")
         durable.replace_text(starter_path(folder, submission.number), starter)
         new_submission(folder, submission)
         return submission

@@ -82,20 +82,26 @@ def absolute(config: Config) -> Config:
 
 
 def merge_on_node(document: dict[str, Any]) -> list[str]:
-    """The merge as a job: publishes if complete, and otherwise says what is missing.
+    """The merge as a job: publishes and checks if complete, and otherwise says what is missing.
 
     Returns
     -------
     list of str
         What the merge says, also in the job's log.
     """
-    from jobs.merge import merge, summarise
+    from jobs.deliver import deliver
 
     ignore_early_notice()
     config = Config.model_validate(document)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
     try:
-        lines = summarise(merge(config.folder, config))
+        deliver(config, say)
     except VmafarmError as error:
-        lines = str(error).splitlines()
-    print("\n".join(lines), flush=True)
+        for line in str(error).splitlines():
+            say(line)
     return lines

@@ -45,17 +45,40 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
     VmafarmError
         See `plan`, `run_local` and `merge`.
     """
-    planned = plan(config, limit=limit)
-    say(console, planned.lines())
-    config = with_frozen(config)
-    say(console, check_run_folders(config.folder))
-    extracted = extract_missing(config, planned.manifest, console)
+    config, manifest = begin(config, console, limit)
+    extracted = extract_missing(config, manifest, console)
     if not extracted and _is_merged(config):
         # The merge that was killed after its last step had not made its names durable.
         sync_folder(config.folder.root)
         say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
         return
     deliver(config, lambda line: say(console, [line]), allow_missing=allow_missing)
+
+
+def begin(config: Config, console: Console, limit: int | None) -> tuple[Config, Manifest]:
+    """Plan a run if it is not yet, and tell what was found.
+
+    Parameters
+    ----------
+    config, console, limit
+        As for `run`.
+
+    Returns
+    -------
+    config : Config
+        With what the plan has frozen.
+    manifest : Manifest
+
+    Raises
+    ------
+    VmafarmError
+        See `plan` and `check_run_folders`.
+    """
+    planned = plan(config, limit=limit)
+    say(console, planned.lines())
+    config = with_frozen(config)
+    say(console, check_run_folders(config.folder))
+    return config, planned.manifest
 
 
 def with_demo(config: Config, console: Console) -> Config:
@@ -140,12 +163,13 @@ def _stopped(done: int, total: int) -> IncompleteError:
 
 
 def _is_merged(config: Config) -> bool:
-    """Whether the table is younger than all that it is made of, and its record is there."""
+    """Whether the table is younger than all that it is made of, and what belongs to it is there."""
     folder = config.folder
+    beside = [folder.merge_record, folder.card, *([folder.report] if config.merge.checks else [])]
     try:
         merged_at = folder.table.stat().st_mtime_ns
-        # A merge that was killed between the two has left the record of an earlier one, or none.
-        if folder.merge_record.stat().st_mtime_ns < merged_at:
+        # One that was killed on the way has left those of an earlier merge, or none.
+        if any(path.stat().st_mtime_ns < merged_at for path in beside):
             return False
     except FileNotFoundError:
         return False

@@ -134,7 +134,8 @@ def open_sealed(path: Path) -> Iterator[pq.ParquetFile]:
     content = path.read_bytes()
     if not is_sealed(content):
         raise DamagedError(describe_unsealed(content))
-    with explained(content), pq.ParquetFile(pa.BufferReader(content)) as file:
+    # Without reading ahead, which copies what is in memory already.
+    with explained(content), pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
         yield file
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import heapq
-import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
-
-from jobs.errors import UsageError, show
-
-_PART = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
 def slice_count(clips: int, count: int, clips_per_slice: int, parallelism: int = 1) -> int:
@@ -80,33 +75,6 @@ def balance(sizes: NDArray[np.int64], count: int) -> NDArray[np.int32]:
     return slices
 
 
-def missing_by_slice(
-    names: Sequence[str], slices: NDArray[np.int32], finished: Container[str]
-) -> dict[int, list[str]]:
-    """Return what is left to do: clips without a row that have not failed for good either.
-
-    Parameters
-    ----------
-    names
-        All clips of the manifest, in its order.
-    slices
-        The slice of each, shape (names,).
-    finished
-        Names of the clips that need nothing more.
-
-    Returns
-    -------
-    dict
-        Number of the slice to its missing clips in the order of the manifest; slices in
-        ascending order, only those with something missing.
-    """
-    missing: dict[int, list[str]] = {}
-    for name, number in zip(names, slices.tolist(), strict=True):
-        if name not in finished:
-            missing.setdefault(number, []).append(name)
-    return dict(sorted(missing.items()))
-
-
 def format_indices(indices: Iterable[int]) -> str:
     """Write numbers as SLURM does: ``[3, 7, 8, 9]`` is ``3,7-9``; sorted, each once."""
     runs: list[list[int]] = []
@@ -116,23 +84,6 @@ def format_indices(indices: Iterable[int]) -> str:
         else:
             runs.append([index, index])
     return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
-
-
-def parse_indices(text: str) -> list[int]:
-    """Read numbers and ranges: ``3,7-9`` is ``[3, 7, 8, 9]``; sorted, each once.
-
-    Raises
-    ------
-    UsageError
-        A part is neither a number nor a range that goes upwards.
-    """
-    indices: set[int] = set()
-    for part in text.split(",") if text.strip() else []:
-        found = _PART.fullmatch(part.strip())
-        if found is None or not found[0].isascii() or int(found[2] or found[1]) < int(found[1]):
-            raise UsageError(f'"{show(part)}": expected numbers and ranges such as 3,7-9')
-        indices.update(range(int(found[1]), int(found[2] or found[1]) + 1))
-    return sorted(indices)
 
 
 def name_digest(name: str) -> bytes:

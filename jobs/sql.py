@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import jinja2
 
+from jobs.data import data_folder
 from jobs.errors import UsageError, show
 
 
@@ -35,10 +36,8 @@ class Parameter:
 
 
 def sql_folder() -> Path:
-    """The folder sql/: package data of an installed wheel, or in a checkout the one beside jobs/."""
-    package = Path(__file__).resolve().parent
-    installed = package / "_data" / "sql"
-    return installed if installed.is_dir() else package.parent / "sql"
+    """The folder sql/."""
+    return data_folder("sql")
 
 
 def render(name: str, /, **values: Any) -> Sql:

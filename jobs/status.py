@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import dropwhile
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,9 @@ from jobs.tasks import (
     summarise_messages,
 )
 
+_CHECKS = "checks found errors"
+"""How `jobs.deliver.require_sound` begins."""
+
 SLICE_STATES = ("done", "running", "pending", "failed", "new", "unknown")
 
 
@@ -51,7 +55,7 @@ class MergeJob:
     published
         Whether the table is there.
     said
-        Where it ended without the table: what its log says of that.
+        What its log says: where it ended without the table of that, else of what the checks found.
     """
 
     job: str
@@ -266,11 +270,10 @@ def _merge_job(folder: RunFolder, submission: Submission, view: SlurmView) -> Me
     if state in ACTIVE or not state:
         return MergeJob(job, state, False, ())
     said = printed(log)
+    if any(line.startswith("table  ") for line in said):
+        return MergeJob(job, state, True, tuple(dropwhile(lambda line: not line.startswith(_CHECKS), said)))
     # The table may also have been published by hand since then.
-    published = folder.table.exists() and (
-        any(line.startswith("table  ") for line in said)
-        or (log.exists() and folder.table.stat().st_mtime >= log.stat().st_mtime)
-    )
+    published = folder.table.exists() and log.exists() and folder.table.stat().st_mtime >= log.stat().st_mtime
     return MergeJob(job, state, published, () if published else _reasons(folder, job, said))
 
 

@@ -1,32 +1,34 @@
-"""Which toolkit this is, to the last line of its code."""
+"""Which toolkit this is, to the last line of its code and SQL."""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
 from functools import cache
-from pathlib import Path
 
 from jobs import __version__
+from jobs.data import PACKAGE, data_folder
 
 
 @cache
 def version() -> str:
-    """Version and a digest of the package's Python files, for example ``0.1.0+3f9a0c12de``.
+    """Version and a digest of code, SQL and page, for example ``0.1.0+3f9a0c12de``.
 
     The numbers alone would let an image built before a change pass for one built after it.
     """
-    folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    for folder in (PACKAGE, data_folder("sql")):
+        found = (path for path in folder.rglob("*") if path.suffix in (".py", ".j2", ".sql"))
+        by_name = {path.relative_to(folder).as_posix(): path for path in found}
+        for name in sorted(name for name in by_name if not name.startswith("_data/")):
+            digest.update(name.encode() + b"\0" + by_name[name].read_bytes())
     return f"{__version__}+{digest.hexdigest()[:10]}"
 
 
 @cache
 def commit() -> str:
     """The commit of the checkout that this runs from, ``-dirty`` if files differ; "" outside of one."""
-    root = Path(__file__).parents[1]
+    root = PACKAGE.parent
     if not (root / ".git").exists():
         return ""
     try:

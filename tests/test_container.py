@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.container import container_python, containers_folder, start_command
+from jobs.container import container_python, start_command
+from jobs.data import data_folder
 from jobs.errors import UsageError
 from jobs.run_folder import RunFolder
 from jobs.settings import SlurmSection
@@ -97,4 +98,4 @@ def test_around_the_container_stands_what_needs_the_host():
         "--",
         "python",
     ]
-    assert (containers_folder() / "element.sh").is_file()
+    assert (data_folder("containers") / "element.sh").is_file()

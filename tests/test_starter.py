@@ -10,12 +10,13 @@ import time
 
 import pytest
 
-from jobs.container import STARTER, containers_folder
+from jobs.container import STARTER
+from jobs.data import data_folder
 from jobs.lifetime import STARTED
 from jobs.nodes import read_broken
 from jobs.run_folder import RunFolder
 
-SCRIPT = containers_folder() / STARTER
+SCRIPT = data_folder("containers") / STARTER
 
 
 class Node:

@@ -14,6 +14,7 @@ from merge_helpers import make_row
 from jobs import shard, slurm
 from jobs.errors import UsageError
 from jobs.nodes import mark_broken
+from jobs.queue import merge_on_node
 from jobs.records import json_line
 from jobs.slurm import Slurm
 from jobs.status import SLICE_STATES, Watcher, look
@@ -327,6 +328,20 @@ def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run):
     os.utime(log, (0, 0))  # published by hand since
     merge = look(run.config, Slurm()).merge
     assert (merge.published, merge.said) == (True, ())
+
+
+def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run, capsys):
+    finish(run, *range(3, 12))
+    run.log_clips({"c0003.mp4": 1.0}, 3, audit="differs", notes="audit: vif_scale0 is 0.9 on frame 0")
+    merge_on_node(run.config.model_dump())
+    write_log(
+        run, "13", "out", f"{SUBMITIT}Starting with JobEnvironment(job_id=13)\n{capsys.readouterr().out}"
+    )
+    cluster.set_accounting("13|COMPLETED|node1")
+    merge = look(run.config, Slurm()).merge
+    assert merge.published
+    assert merge.said[0] == "checks found errors:"
+    assert merge.said[1].startswith("  audits: expected ")
 
 
 def test_a_merge_that_still_runs_is_not_judged(cluster, run):

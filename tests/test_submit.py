@@ -15,7 +15,7 @@ from submitit.core.utils import DelayedSubmission
 from jobs import apptainer
 from jobs import submit as submit_module
 from jobs.config import Config
-from jobs.container import containers_folder
+from jobs.data import data_folder
 from jobs.errors import UnavailableError, UsageError, VmafarmError
 from jobs.nodes import mark_broken
 from jobs.prepare import check_image
@@ -495,7 +495,7 @@ def test_the_starter_is_the_submissions_own_copy(cluster, runs):
     run = planned(runs)
     submit(run.config, Slurm())
     starter = run.folder.submissions / "00001.sh"
-    assert starter.read_text() == (containers_folder() / "element.sh").read_text()
+    assert starter.read_text() == (data_folder("containers") / "element.sh").read_text()
     words = shlex.split(next(line for line in cluster.scripts["11"].splitlines() if line.startswith("srun ")))
     assert words[words.index("sh") + 1] == str(starter.absolute())
     merge = next(line for line in cluster.scripts["13"].splitlines() if line.startswith("srun "))
@@ -566,5 +566,8 @@ def test_the_merge_job_says_what_is_missing_and_publishes_what_is_complete(runs,
     assert capsys.readouterr().out.splitlines() == lines
     assert not run.folder.table.exists()
     finish(run, 1)
-    merge_on_node(run.config.model_dump())
+    lines = merge_on_node(run.config.model_dump())
     assert run.folder.table.exists()
+    assert run.folder.report.exists()
+    assert any(line.startswith("checks           30 checks") for line in lines), lines
+    assert capsys.readouterr().out.splitlines() == lines

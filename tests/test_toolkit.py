@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import jobs
 from jobs.toolkit import version
 
@@ -24,11 +26,13 @@ def version_in(folder: Path) -> str:
     return said.stdout.strip()
 
 
-def test_version_is_that_of_the_code_and_changes_with_it(tmp_path: Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__")
-    copy = shutil.copytree(Path(jobs.__file__).parent, tmp_path / "jobs", ignore=ignored)
+@pytest.mark.parametrize("changed", ["jobs/shard.py", "jobs/report/page.html.j2", "sql/merge/rows.sql"])
+def test_version_is_that_of_the_code_and_changes_with_it(tmp_path: Path, changed: str) -> None:
+    for folder in ("jobs", "sql"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(Path(jobs.__file__).parents[1] / folder, tmp_path / folder, ignore=ignored)
     assert version_in(tmp_path) == version()
     assert version().startswith(f"{jobs.__version__}+")
-    with (copy / "shard.py").open("a") as file:
-        file.write("# another state\n")
+    with (tmp_path / changed).open("a") as file:
+        file.write("\n")
     assert version_in(tmp_path) != version()

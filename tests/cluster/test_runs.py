@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -33,6 +34,10 @@ def test_make_submit_on_four_nodes_gives_the_bytes_of_a_run_here(site: Site, exp
     assert 1 <= most <= 3  # slurm.parallelism
     assert site.table("plain").read_bytes() == expected
     assert f"{CLIPS} of {CLIPS} done (100.0%), 0 missing" in site.make("status", "plain")
+    folder = site.run_folder("plain")
+    checks = json.loads(folder.merge_record.read_text())["qa"]
+    assert not [name for name, found in checks.items() if found["severity"] == "error" and found["count"]]
+    assert f"{CLIPS} of {CLIPS} clips" in folder.report.read_text()
 
 
 def test_the_canary_runs_first_and_its_measure_lays_out_the_rest(site: Site, expected: bytes) -> None:
