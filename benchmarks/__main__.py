@@ -18,6 +18,7 @@ NAMES = (
     "scratch",
     "startup",
     "merge",
+    "look",
     "own_cost",
     "memory",
     "plan",
