@@ -13,11 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs import durable
+from jobs.arrow import make_table, numbers
 from jobs.counts import examples, tally
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.provenance import METADATA_KEY
 from jobs.run_folder import RunFolder
-from jobs.sealed import DamagedError, numbers, open_sealed, write_sealed
+from jobs.sealed import DamagedError, open_sealed, write_sealed
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -113,11 +114,10 @@ def write_manifest(folder: RunFolder, manifest: Manifest) -> None:
         The run folder cannot be written.
     """
     metadata = {METADATA_KEY: json.dumps({"manifest": manifest.digest})}
-    table = pa.table(
+    table = make_table(
         [manifest.names, manifest.mos, manifest.bytes, manifest.slices],
-        schema=MANIFEST_SCHEMA.with_metadata(metadata),
+        MANIFEST_SCHEMA.with_metadata(metadata),
     )
-
     durable.replace(folder.manifest, partial(write_sealed, table))
 
 

@@ -14,10 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from jobs.errors import show
 
@@ -183,17 +181,6 @@ def read_columns(path: Path, schema: Mapping[str, pa.DataType]) -> pa.Table:
         if table.schema.names.count(name) != 1 or table.schema.field(name).type != kind:
             raise DamagedError(f"no column {name} of type {kind}")
     return table
-
-
-def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Numbers of a column without nulls; pyarrow's own ``to_numpy`` imports pandas, which takes 0.2 s."""
-    parts = [
-        np.frombuffer(
-            chunk.buffers()[1], chunk.type.to_pandas_dtype(), len(chunk), chunk.offset * chunk.type.byte_width
-        )
-        for chunk in column.chunks
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, column.type.to_pandas_dtype())
 
 
 def _find(content: bytes | bytearray) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.arrow import make_table
 from jobs.durable import Appender, make_folder, remove, replace
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.records import checked_line, json_line, read_checked
@@ -110,9 +111,12 @@ class ShardWriter:
         """Put all rows so far in place as one Parquet file."""
         if self._flushed == len(self._rows):
             return
-        entries = pa.Table.from_pylist(self._entries, schema=CLIP_LOG_SCHEMA)
+        entries = make_table(
+            [[entry[name] for entry in self._entries] for name in CLIP_LOG_SCHEMA.names], CLIP_LOG_SCHEMA
+        )
         replace(self._clip_log, partial(write_sealed, entries))
-        rows = pa.Table.from_pylist(self._rows, schema=ARROW_SCHEMA.with_metadata(self._metadata))
+        schema = ARROW_SCHEMA.with_metadata(self._metadata)
+        rows = make_table([[row[name] for row in self._rows] for name in COLUMNS], schema)
         replace(self._shard, partial(write_sealed, rows))
         self._flushed = len(self._rows)
 

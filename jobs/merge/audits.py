@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs import sql
+from jobs.arrow import make_table
 from jobs.audit import OUTCOMES
 from jobs.errors import show
 from jobs.failures import WRONG_CONSTANT, FailureRecord
@@ -56,8 +57,9 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
 
 
 def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], recovered: Recovered) -> None:
-    if recovered.scored:  # else nothing is made of Arrow: that would import pandas, which takes 0.2 s
-        connection.register("recovered_entries", pa.Table.from_pylist(recovered.scored, schema=_SCHEMA))
+    if recovered.scored:
+        columns = [[entry[name] for entry in recovered.scored] for name in _SCHEMA.names]
+        connection.register("recovered_entries", make_table(columns, _SCHEMA))
     entries = sql.render(
         "merge/entries", recovered=bool(recovered.scored), files=sql.Parameter("files") if logs else []
     )

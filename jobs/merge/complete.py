@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs import sql
+from jobs.arrow import make_table
 from jobs.errors import show
 from jobs.failures import CLIP_FAULTS, FailureRecord
 from jobs.merge.inputs import SHOWN, Finding
@@ -86,7 +87,7 @@ def find_gaps(
 
 def register_names(connection: duckdb.DuckDBPyConnection, table: str, names: Iterable[str]) -> None:
     """Show DuckDB names as a table with the column clip_name."""
-    connection.register(table, pa.table({"clip_name": pa.array(list(names), pa.string())}))
+    connection.register(table, make_table([list(names)], pa.schema([("clip_name", pa.string())])))
 
 
 def judge_gaps(

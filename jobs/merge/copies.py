@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs import sql
+from jobs.arrow import make_table
 from jobs.errors import show
 from jobs.merge.checks import FLOATS
 from jobs.merge.inputs import Finding, examples
@@ -115,7 +116,7 @@ def settle_copies(
         winners, undecided = decided.winners, decided.undecided
     names, paths = [name for name, _ in winners], [path for _, path in winners]
     types = pa.schema({"clip_name": pa.string(), "filename": pa.string()})
-    connection.register("latest", pa.table([names, paths], schema=types))
+    connection.register("latest", make_table([names, paths], types))
     chosen = sql.render("merge/chosen", columns=COLUMNS, floats=FLOATS)
     connection.execute(f"CREATE TEMP TABLE chosen AS {chosen}")
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import sql
+from jobs.arrow import numbers
 from jobs.errors import show
 from jobs.manifest import MANIFEST_SCHEMA, load_manifest
 from jobs.provenance import METADATA_KEY, Provenance, differences
@@ -27,7 +28,6 @@ from jobs.sealed import (
     describe_unsealed,
     explained,
     is_sealed,
-    numbers,
     open_sealed,
 )
 from jobs.stamps import Stamps

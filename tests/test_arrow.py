@@ -1,0 +1,106 @@
+"""Tables of Python's values are those that pyarrow makes, and nothing imports pandas for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from merge_helpers import make_row, plan_run
+
+from jobs.arrow import make_table, numbers
+
+SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("real", pa.float64(), nullable=False),
+        pa.field("small", pa.int32(), nullable=False),
+        pa.field("large", pa.int64(), nullable=False),
+        pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ],
+    metadata={"key": "value"},
+)
+ROWS = st.lists(
+    st.tuples(
+        st.text(st.characters(codec="utf-8")),
+        st.floats() | st.integers(-(2**50), 2**50),
+        st.integers(-(2**31), 2**31 - 1),
+        st.integers(-(2**63), 2**63 - 1),
+        st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    )
+)
+
+
+@settings(deadline=None)  # pyarrow imports pandas on the way
+@given(ROWS)
+def test_a_table_is_the_one_that_pyarrow_makes(rows: list[tuple]) -> None:
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in SCHEMA]
+    made = make_table(columns, SCHEMA)
+    made.validate(full=True)
+    expected = pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+    assert made.schema.equals(expected.schema, check_metadata=True)
+    one, other = (
+        [[repr(value) for value in row.values()] for row in table.to_pylist()] for table in (made, expected)
+    )  # NaN, too
+    assert one == other
+    np.testing.assert_array_equal(numbers(made["large"]), np.array(columns[3], np.int64))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.string(), ["a", None]),
+        (pa.string(), [b"a"]),
+        (pa.float64(), [None]),
+        (pa.float64(), ["1.0"]),
+        (pa.float64(), [True]),
+        (pa.int32(), [1.5]),
+        (pa.int32(), [2**31]),
+        (pa.int32(), np.array([1], np.int64)),
+        (pa.int64(), [None]),
+        (pa.timestamp("us", tz="UTC"), [None]),
+        (pa.timestamp("us", tz="UTC"), [datetime(2025, 1, 1)]),  # noqa: DTZ001 - without its zone
+    ],
+)
+def test_what_a_column_does_not_hold_is_refused(kind: pa.DataType, values: list) -> None:
+    with pytest.raises((TypeError, OverflowError)):
+        make_table([values], pa.schema([("column", kind)]))
+
+
+WRITE_AND_MERGE = """
+import json, sys
+from datetime import UTC, datetime
+from jobs.config import load
+from jobs.frozen import with_frozen
+from jobs.merge import merge
+from jobs.provenance import read_frozen
+from jobs.shard import CLIP_LOG_SCHEMA, ShardWriter
+
+config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
+writer = ShardWriter(config.folder, 0, "w", read_frozen(config.folder.provenance), 1)
+made_up = {"string": "", "int32": 1, "double": 1.0}
+entry = {field.name: made_up.get(str(field.type), datetime.now(UTC)) for field in CLIP_LOG_SCHEMA}
+for row in json.load(sys.stdin):
+    writer.append(row, entry | {"clip_name": row["clip_name"]})
+writer.close()
+assert merge(config.folder, config, allow_missing=True).counts["rows"] == 1
+assert "pandas" not in sys.modules
+"""
+
+
+def test_writing_rows_and_merging_them_import_no_pandas(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", ["a.mp4", "b.mp4"], scratch=tmp_path)
+    run.freeze()
+    rows = json.dumps([make_row("a.mp4")])
+    command = [sys.executable, "-c", WRITE_AND_MERGE]
+    subprocess.run(command, cwd=tmp_path, input=rows, text=True, check=True)
+    assert run.table()["clip_name"].to_pylist() == ["a.mp4"]
