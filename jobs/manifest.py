@@ -135,7 +135,7 @@ def load_manifest(folder: RunFolder) -> Manifest:
     hint = "restore it from a copy, or plan again under another run.name"
     try:
         with open_sealed(folder.manifest) as file:
-            table = file.read()
+            table = file.read(use_threads=False)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f'{path}: not there, so the run "{folder.name}" is not planned',

@@ -122,6 +122,9 @@ def is_sealed(content: bytes) -> bool:
 def open_sealed(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a file whose bytes are those that its writer sealed; nothing else is even parsed.
 
+    Read it with ``use_threads=False``. A thread of Arrow's that is at work as Python ends aborts the process,
+    with "terminate called without an active exception" (apache/arrow, issue 34314), after all was done.
+
     Raises
     ------
     OSError

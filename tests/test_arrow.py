@@ -1,4 +1,4 @@
-"""Tables of Python's values are those that pyarrow makes, and nothing imports pandas for them."""
+"""Tables of Python's values are those that pyarrow makes; no pandas is imported, no thread of Arrow left."""
 
 from __future__ import annotations
 
@@ -104,3 +104,29 @@ def test_writing_rows_and_merging_them_import_no_pandas(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITE_AND_MERGE]
     subprocess.run(command, cwd=tmp_path, input=rows, text=True, check=True)
     assert run.table()["clip_name"].to_pylist() == ["a.mp4"]
+
+
+READ = """
+import os
+from jobs.config import load
+from jobs.frozen import with_frozen
+from jobs.manifest import load_manifest
+from jobs.merge.inputs import check_data, read_outline
+from jobs.shard import read_done
+from jobs.status import look
+
+config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
+before = os.listdir("/proc/self/task")
+assert len(load_manifest(config.folder).names) == read_outline(config.folder)[0] == 2
+assert read_done(config.folder, [0]) == {"a.mp4"}
+assert look(config, None).done == 1
+assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards)
+assert os.listdir("/proc/self/task") == before
+"""
+
+
+def test_reading_starts_no_thread_that_could_abort_the_process_at_its_end(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", ["a.mp4", "b.mp4"], scratch=tmp_path)
+    run.shard([make_row("a.mp4")])
+    run.freeze()
+    subprocess.run([sys.executable, "-c", READ], cwd=tmp_path, check=True)

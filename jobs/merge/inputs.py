@@ -86,7 +86,7 @@ def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
         with open_sealed(folder.manifest) as file:
             stated = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])["manifest"]
             if file.schema_arrow.equals(MANIFEST_SCHEMA) and file.metadata.num_rows:
-                slices = np.unique(numbers(file.read(columns=["slice"])["slice"]))
+                slices = np.unique(numbers(file.read(["slice"], use_threads=False)["slice"]))
                 return file.metadata.num_rows, set(slices.tolist()), str(stated)
     except (OSError, DamagedError, ValueError, KeyError, TypeError):
         pass
@@ -223,7 +223,7 @@ def check_data(shards: Iterable[Path], root: Path) -> list[Finding]:
     for path in shards:
         try:
             with open_sealed(path) as file:
-                file.read()
+                file.read(use_threads=False)
         except (OSError, DamagedError) as error:
             bad[path] = _reason(error)
     return [_finding("unreadable_shard", list(bad.items()), root)] if bad else []

@@ -164,7 +164,7 @@ def keep_copy(recovered: Recovered, folder: RunFolder) -> list[Path]:
     if not recovered.rows:
         durable.remove(copy)
         return []
-    tables = [pq.ParquetFile(path).read() for path in recovered.files]
+    tables = [pq.ParquetFile(path).read(use_threads=False) for path in recovered.files]
 
     def write(file: BinaryIO) -> None:
         pq.write_table(pa.concat_tables(tables), file, write_statistics=["clip_name"])
