@@ -76,7 +76,7 @@ def test_kills_change_no_byte_with_the_fork_on_cuda_either(tmp_path: Path, corpu
     assert (folder / TABLE).read_bytes() == (expected / TABLE).read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGTERM])
 def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(
     number: signal.Signals, tmp_path: Path, corpus_folder: Path, undisturbed: tuple[bytes, float]
 ) -> None:

@@ -42,7 +42,9 @@ def test_without_the_option_a_skip_is_a_skip(tmp_path: Path) -> None:
     assert "1 passed, 2 skipped" in finished.stdout
 
 
-@pytest.mark.parametrize("more", [(), ("-n", "1")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "more", [pytest.param((), id="alone"), pytest.param(("-n", "1"), id="xdist", marks=pytest.mark.full)]
+)
 def test_with_the_option_a_skip_is_a_failure_that_tells_its_reason(
     tmp_path: Path, more: tuple[str, ...]
 ) -> None:

@@ -130,7 +130,9 @@ def _hold_plans_against_each_other(footage: Footage) -> None:
             )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.full if name == "bigbuckbunny" else ()) for name in NAMES]
+)
 def test_row_is_what_the_bare_engine_gives(
     first_frames: Footage, name: str, ffmpeg: Path, tmp_path: Path
 ) -> None:

@@ -72,7 +72,8 @@ def test_table_is_the_same_bytes_however_the_work_was_cut(folder: Path) -> None:
     assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize("backend", ["cpu", pytest.param("cuda", marks=pytest.mark.full)])
+@pytest.mark.full  # test_extract.py has them clip by clip
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
 def test_both_engines_give_the_same_rows(folder: Path, backend: str) -> None:
     program = write_standin(folder / "bin")
     vmafarm("run", *corpus(*QUICK, "--run", "embedded"), cwd=folder)
