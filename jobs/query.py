@@ -29,6 +29,8 @@ Write = Callable[[Sequence[str], Iterator[list[Row]]], None]
 _BATCH = 1_000
 _SHOWN_ROWS = 1_000
 _WIDEST_CELL = 48
+_NARROWEST_CELL = 16
+"""A column that does not fit is cut down to what room there is, but not to less."""
 _GAP = "  "
 
 
@@ -203,7 +205,7 @@ def plain(value: Any) -> Any:
 
 
 def write_table(file: TextIO, width: int, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
-    """Write the first rows aligned, as many columns as fit.
+    """Write the first rows aligned, as many columns as fit, the last of them cut where that helps.
 
     Parameters
     ----------
@@ -227,6 +229,10 @@ def write_table(file: TextIO, width: int, names: Sequence[str], batches: Iterato
     shown, used = 0, -len(_GAP)
     while shown < len(sizes) and used + len(_GAP) + sizes[shown] <= width:
         used += len(_GAP) + sizes[shown]
+        shown += 1
+    room = width - used - len(_GAP)
+    if shown < len(sizes) and room >= _NARROWEST_CELL:
+        sizes[shown] = room
         shown += 1
     numbers = [any(isinstance(row[i], int | float) for row in rows) for i in range(shown)]
     for line in texts:

@@ -55,7 +55,7 @@ BAD = {
     "cut_on_packet.mp4": ("incomplete_decode", "the file is cut: its mdat box ends at byte "),
     "cut_before_index.mp4": ("decode_error", "moov atom not found"),
     "cut.mkv": ("incomplete_decode", "File ended prematurely"),
-    "corrupt.mp4": ("incomplete_decode", "24 frames decoded, 1 packets could not be: "),
+    "corrupt.mp4": ("incomplete_decode", "24 frames decoded, 1 packet could not be: "),
     "resized.mp4": ("decode_error", "the frame size or the pixel format changes within the clip"),
     "resized.mkv": ("decode_error", "the frame size or the pixel format changes within the clip"),
     "16x16.mkv": ("too_small", "16x16: libvmaf takes 18 pixels and more"),

@@ -307,6 +307,17 @@ def test_a_table_is_aligned_cut_to_the_terminal_and_shows_names_escaped():
     assert text == "".join("  ".join(line) + "\n" for line in lines) + "(2 rows)\n"
 
 
+def test_a_message_in_the_last_column_is_cut_to_what_room_there_is():
+    names = ["clip_name", "failure", "message"]
+    text = written(write_table, names, ("a.mp4", "decode_error", "no frame could be decoded " * 9), width=60)
+    header, row, count = text.splitlines()
+    assert header == "clip_name  failure       message"
+    assert row == "a.mp4      decode_error  no frame could be decoded no frame c…"[:59] + "…"
+    assert len(row) == 60
+    assert count == "(1 row)"
+    assert "(2 of 3 columns" in written(write_table, names, ("a.mp4", "decode_error", "x" * 99), width=40)
+
+
 def test_columns_that_do_not_fit_are_counted():
     names = [f"column_{i}" for i in range(10)]
     text = written(write_table, names, tuple(range(10)), width=40)

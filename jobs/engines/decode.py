@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from jobs.words import counted
+
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,yuv4mpegpipe,h264,hevc,m4v,obu,rm,gxf,nut,dv"
 )
@@ -197,11 +199,12 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
     if report.frames == 0 and report.packets == 0 and report.width == 0:
         return "no_frames", "the video stream has no frames"
     if report.cut:
-        return "incomplete_decode", f"{report.frames} frames decoded, then: {report.cut}"
+        return "incomplete_decode", f"{counted(report.frames, 'frame')} decoded, then: {report.cut}"
     if report.decode_errors:
         return (
             "incomplete_decode",
-            f"{report.frames} frames decoded, {report.decode_errors} packets could not be: {first}",
+            f"{counted(report.frames, 'frame')} decoded, "
+            f"{counted(report.decode_errors, 'packet')} could not be: {first}",
         )
     return None
 
@@ -224,7 +227,7 @@ def notes(report: Report) -> list[str]:
     """What is worth knowing of a clip that was decoded: concealed errors, less than promised."""
     found = []
     if report.errors:
-        found.append(f"{len(report.errors)} decoder messages, first: {report.errors[0]}")
+        found.append(f"{counted(len(report.errors), 'decoder message')}, first: {report.errors[0]}")
     seconds = report.frames / report.fps if report.fps else 0.0
     if seconds and report.duration - seconds > max(0.5, 0.1 * report.duration):
         found.append(f"video is {seconds:.2f} s of the container's {report.duration:.2f} s")

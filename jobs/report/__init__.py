@@ -63,6 +63,7 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
         made=tell_info(read_info(table)) if table.exists() else [],
         counts=next(iter(found["counts"]), None),
         outcomes=outcomes,
+        checks=by_check,
         marks=_MARKS,
         rows_of={name: _records(outcome) for name, outcome in by_check.items()},
         histograms=plots.histograms(found["bins"]),

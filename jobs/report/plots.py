@@ -101,6 +101,9 @@ def _histogram(name: str, rows: list[dict[str, Any]]) -> Markup:
         )  # fmt: skip
         axes.set_ylabel("clips")
         axes.locator_params(axis="x", nbins=5)
+        labels = axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks().tolist())
+        if max(map(len, labels)) > 7:  # as close to 1 as some features are, five of them run into each other
+            axes.locator_params(axis="x", nbins=2)
         axes.locator_params(axis="y", nbins=4, integer=True)
 
     label = f"Histogram of {name}: {total:,} clips from {lowest:.6g} to {highest:.6g}"

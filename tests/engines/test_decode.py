@@ -125,7 +125,7 @@ def test_variable_rate_costs_and_doubles_no_frame(clips: Clips, tmp_path: Path, 
         (
             "corrupt.mp4",
             "incomplete_decode",
-            "24 frames decoded, 1 packets could not be: Invalid NAL unit size",
+            "24 frames decoded, 1 packet could not be: Invalid NAL unit size",
         ),
         ("resized.mp4", "decode_error", "the frame size or the pixel format changes within the clip"),
         ("resized.mkv", "decode_error", "the frame size or the pixel format changes within the clip"),
@@ -279,5 +279,5 @@ def test_messages_of_ffmpeg_5_are_read() -> None:
     assert (report.packets, report.frames, report.decode_errors) == (25, 24, 1)
     assert judge(report, 0) == (
         "incomplete_decode",
-        "24 frames decoded, 1 packets could not be: Invalid NAL unit size (99 > 9).",
+        "24 frames decoded, 1 packet could not be: Invalid NAL unit size (99 > 9).",
     )
