@@ -11,7 +11,6 @@ from rich.console import Console
 from jobs.config import Config
 from jobs.deliver import deliver
 from jobs.demo import make_demo
-from jobs.durable import sync_folder
 from jobs.element import ElementResult, find_todo
 from jobs.engines import find_ffmpeg
 from jobs.errors import IncompleteError, VmafarmError
@@ -48,8 +47,6 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
     config, manifest = begin(config, console, limit)
     extracted = extract_missing(config, manifest, console)
     if not extracted and _is_merged(config):
-        # The merge that was killed after its last step had not made its names durable.
-        sync_folder(config.folder.root)
         say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
         return
     deliver(config, lambda line: say(console, [line]), allow_missing=allow_missing)
@@ -168,7 +165,8 @@ def _is_merged(config: Config) -> bool:
     beside = [folder.merge_record, folder.card, *([folder.report] if config.merge.checks else [])]
     try:
         merged_at = folder.table.stat().st_mtime_ns
-        # One that was killed on the way has left those of an earlier merge, or none.
+        # One that was killed on the way has left those of an earlier merge, or none. When the card was
+        # begun, the names of table and record, in the same folder, were durable.
         if any(path.stat().st_mtime_ns < merged_at for path in beside):
             return False
     except FileNotFoundError:
