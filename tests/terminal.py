@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -23,18 +23,9 @@ class Terminal:
         Working folder.
     columns, rows
         Size of the screen.
-    environment
-        Put into the environment of this process.
     """
 
-    def __init__(
-        self,
-        *arguments: str | Path,
-        cwd: Path,
-        columns: int = 80,
-        rows: int = 24,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, *arguments: str | Path, cwd: Path, columns: int = 80, rows: int = 24) -> None:
         program, *words = command(arguments)
         given = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "CI")}
         self.process = pexpect.spawn(
@@ -42,7 +33,7 @@ class Terminal:
             words,
             cwd=str(cwd),
             dimensions=(rows, columns),
-            env=given | {"TERM": "xterm-256color"} | dict(environment or {}),
+            env=given | {"TERM": "xterm-256color"},
             timeout=60,
         )
         self._screen = pyte.Screen(columns, rows)
