@@ -1,6 +1,7 @@
 #!/bin/sh
 # usage: element.sh --run FOLDER --name JOB_NAME [--clips PATH] [--exclude NODES] [--max-broken N]
-#                   [--hold SECONDS] [--ask SECONDS] [--image SIF --digest SHA256 --stage FOLDER] -- COMMAND ...
+#                   [--hold SECONDS] [--ask SECONDS] [--image SIF --digest SHA256 --stage FOLDER]
+#                   [--next-look FILE] -- COMMAND ...
 # Starts an element on a compute node, outside of the image: this part needs what no image has.
 #
 #   --run         the run's folder
@@ -12,9 +13,10 @@
 #   --ask         seconds from one try to tell it to the next
 #   --image       word of COMMAND that is replaced by a copy of it below --stage, on the node's own disk
 #   --digest      of the image, in hexadecimal digits
+#   --next-look   file with the job that is to try on another node the clips that fail on this one
 set -u
 
-run="" name="" clips="" exclude="" max_broken=1 hold=600 ask=20 image="" digest="" stage=""
+run="" name="" clips="" exclude="" max_broken=1 hold=600 ask=20 image="" digest="" stage="" next_look=""
 while [ $# -gt 0 ]; do
     case $1 in
         --run) run=$2 ;;
@@ -27,6 +29,7 @@ while [ $# -gt 0 ]; do
         --image) image=$2 ;;
         --digest) digest=$2 ;;
         --stage) stage=$2 ;;
+        --next-look) next_look=$2 ;;
         --) shift && break ;;
         *) echo "element.sh: unknown option $1" >&2 && exit 2 ;;
     esac
@@ -67,6 +70,34 @@ keep_away() {
         fi
         say "job $job keeps away from ${nodes%,}"
     done
+}
+
+# Prints nodes that could take the place of this one: of its partition and kind, in service, not excluded.
+alternatives() {
+    timeout 60 sinfo --noheader --Node --responding --states idle,mixed,allocated,completing \
+        ${SLURM_JOB_PARTITION:+--partition "$SLURM_JOB_PARTITION"} --format '%N %c %G %f' | sort -u |
+        awk -v node="$node" -v away="$(timeout 60 scontrol show hostnames "$1")" '
+            { name = $1; $1 = ""; kind[name] = $0 }
+            END {
+                count = split(away, list, "\n")
+                for (i = 1; i <= count; i++) excluded[list[i]] = 1
+                for (name in kind) if (kind[name] == kind[node] && !(name in excluded)) print name
+            }'
+}
+
+# The job of the next look keeps away from this node, where there is another one: else it would wait for ever.
+look_elsewhere() {
+    nodes=$node
+    [ "$(count_broken)" = 0 ] || nodes=$nodes,$(cd "$run/broken_nodes" && printf '%s,' [A-Za-z0-9]*)
+    nodes=${nodes%,}${exclude:+,$exclude}
+    if [ -s "$next_look" ] && [ -n "$(alternatives "$nodes")" ]; then
+        job=$(cat "$next_look")
+        if answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=$nodes" 2>&1); then
+            say "job $job keeps away from $nodes"
+        else
+            say "scontrol: $answer"
+        fi
+    fi
 }
 
 # Prints the path of a checked copy of the image on the node's own disk.
@@ -151,6 +182,7 @@ fi
 
 "$@"
 status=$?
+[ -z "$next_look" ] || look_elsewhere
 case $status in
     126 | 127 | 255)
         # The program or the container did not start, and nothing in it could say so.

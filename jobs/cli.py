@@ -38,6 +38,9 @@ Limit = Annotated[int | None, typer.Option(min=1, help="A reproducible sample of
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Publish although clips are missing; the table says so.")
 ]
+MaxFailedShare = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Share of clips that may have failed for good.")
+]
 
 
 def _version(show: bool) -> None:
@@ -64,6 +67,7 @@ def run(
     name: Name = None,
     limit: Limit = None,
     allow_missing: AllowMissing = False,
+    max_failed_share: MaxFailedShare = None,
 ) -> None:
     """Do it all on this machine: plan, score, merge. Without clips and scores: on a demo corpus.
 
@@ -75,7 +79,9 @@ def run(
     from jobs.run import with_demo
 
     console = make_console()
-    config = load_config(config_file, overrides, clips, scores, name)
+    config = load_config(
+        config_file, overrides, clips, scores, name, merge__max_failed_share=max_failed_share
+    )
     run_all(with_demo(config, console), console, limit=limit, allow_missing=allow_missing)
 
 
@@ -154,9 +160,7 @@ def merge(
     overrides: Overrides = None,
     name: Name = None,
     allow_missing: AllowMissing = False,
-    max_failed_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of clips that may have failed for good.")
-    ] = None,
+    max_failed_share: MaxFailedShare = None,
     on_conflict: Annotated[
         str | None, typer.Option(help="fail or latest: what to do with rows of a clip that disagree.")
     ] = None,

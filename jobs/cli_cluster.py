@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli import Clips, ConfigFile, Limit, Name, Overrides, Scores, app, load_config, make_console
+from jobs.errors import INCOMPLETE
 
 if TYPE_CHECKING:
     from jobs.config import Config
@@ -128,7 +129,9 @@ def status(
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks of --watch.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="For machines; a line a look.")] = False,
 ) -> None:
-    """Tell how far a run is: from disk, and from SLURM where there is one.
+    """Show the progress of a run: from disk, and from SLURM where there is one.
+
+    --watch ends with exit status 1 if no table was published, or if its checks found errors.
 
     Example: vmafarm status --run k150k --watch
     """
@@ -140,9 +143,9 @@ def status(
     config = with_frozen(load_config(config_file, overrides, name=name))
     watcher = Watcher(config, _slurm_if_any())
     if watch:
-        keep_watching(watcher.look, make_console(), every, as_json)
-    else:
-        show_once(watcher.look(), make_console(), as_json)
+        last = keep_watching(watcher.look, make_console(), every, as_json)
+        raise typer.Exit(0 if last.is_good else INCOMPLETE)
+    show_once(watcher.look(), make_console(), as_json)
 
 
 @app.command()

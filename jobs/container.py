@@ -76,6 +76,7 @@ def start_command(
     clips: str,
     max_broken: int,
     staged_digest: str = "",
+    next_look: Path | None = None,
 ) -> list[str]:
     """Command that starts Python for an element with all that is done outside of the image.
 
@@ -93,6 +94,8 @@ def start_command(
         Of more broken nodes than that, not the nodes are to blame.
     staged_digest
         ``sha256:...`` of the image, to have it copied to each node's own disk; "": not copied.
+    next_look
+        File with the job that must not run on the same node as this one; None: there is none.
     """
     command = ["sh", str(starter), "--run", str(folder.path.absolute()), "--name", job_name]
     command += ["--clips", clips, "--max-broken", str(max_broken)]
@@ -102,4 +105,6 @@ def start_command(
         image = str(Path(section.image).absolute())
         command += ["--image", image, "--digest", staged_digest.removeprefix("sha256:")]
         command += ["--stage", section.stage_folder]
+    if next_look is not None:
+        command += ["--next-look", str(next_look.absolute())]
     return [*command, "--", *python]

@@ -20,11 +20,11 @@ import duckdb
 import pyarrow as pa
 
 from jobs import sql
+from jobs.completeness import read_history
 from jobs.config import Config
 from jobs.durable import replace
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.facts import add_facts
-from jobs.failures import load_failures
 from jobs.manifest import load_manifest
 from jobs.merge.inputs import examples, short, sort_shards
 from jobs.merge.journals import recover
@@ -112,10 +112,10 @@ def _fill(
     files = sql.Parameter("files")
     connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
     slices = {number for (number,) in connection.execute("SELECT DISTINCT slice FROM manifest").fetchall()}
-    records, damaged = load_failures(folder.failures)
-    if damaged:
-        say(f"failures: {damaged:,} records that cannot be read are left out")
-    rows = [record.as_dict() for record in records]
+    history = read_history(folder, config)
+    if history.damaged:
+        say(f"failures: {history.damaged:,} records that cannot be read are left out")
+    rows = [record.as_dict() for record in history.records]
     _add(connection, "failures", pa.Table.from_pylist(rows, schema=_FAILURES))
     if folder.table.exists():
         table = {"files": [sql.exact(folder.table)]}
@@ -123,9 +123,8 @@ def _fill(
         say(f"features: the final table, {show(str(folder.table))}")
     else:
         _add_shards(connection, folder, slices, scratch, say)
-    clips = _read_clips(folder, slices, say)
-    _add(connection, "clips", clips)
-    add_facts(connection, config, records, set(clips["host"].unique().to_pylist()))
+    _add(connection, "clips", _read_clips(folder, slices, say))
+    add_facts(connection, config, history)
 
 
 def _add(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:

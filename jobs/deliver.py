@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jobs import durable
 from jobs.card import as_card
@@ -39,16 +40,17 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
     VmafarmError
         See `jobs.merge.merge` and `examine`.
     """
-    for line in summarise(merge(config.folder, config, allow_missing=allow_missing)):
-        say(line)
     folder = config.folder
+    for line in summarise(merge(folder, config, allow_missing=allow_missing)):
+        say(line)
     durable.replace_text(folder.card, as_card(read_info(folder.table)))
     say(f"{'card':<17}{show(str(folder.card))}")
-    if not config.merge.checks:
-        return
-    outcomes = examine(config, lambda _: None, page=folder.report)
-    say(f"{'report':<17}{show(str(folder.report))}")
-    say(f"{'checks':<17}{summarise_checks(outcomes)}")
+    outcomes: list[Outcome] = []
+    if config.merge.checks:
+        outcomes = examine(config, lambda _: None, page=folder.report)
+        say(f"{'report':<17}{show(str(folder.report))}")
+        say(f"{'checks':<17}{summarise_checks(outcomes)}")
+    _add_to_record(folder.merge_record, delivered=True)  # last: all that belongs to the table is there
     require_sound(outcomes, allow_missing=allow_missing)
 
 
@@ -93,27 +95,48 @@ def examine(
 
 
 def _record(path: Path, outcomes: list[Outcome]) -> None:
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return  # no merge yet, or a record that the next merge replaces
-    record["qa"] = {
+    found = {
         outcome.check.name: {
-            "severity": outcome.check.severity, "result": outcome.result, "count": outcome.count
+            "severity": outcome.check.severity, "result": outcome.result, "count": outcome.count,
+            "message": outcome.failure or f"expected {outcome.check.expected}",
         }
         for outcome in outcomes
     }  # fmt: skip
+    _add_to_record(path, qa=found)
+
+
+def _add_to_record(path: Path, **more: Any) -> None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # no merge yet, or a record that the next merge replaces
     if os.access(path.parent, os.W_OK, effective_ids=True):
-        durable.replace_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        durable.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
 
 
 def require_sound(outcomes: Sequence[Outcome], *, allow_missing: bool = False) -> None:
     """Raise IncompleteError where a check of severity ``error`` has found rows, or could not be run."""
-    allowed = ("missing",) if allow_missing else ()
-    errors = [outcome for outcome in outcomes if outcome.is_error and outcome.check.name not in allowed]
+    _refuse(
+        {o.check.name: o.failure or f"expected {o.check.expected}" for o in outcomes if o.is_error},
+        allow_missing=allow_missing,
+    )
+
+
+def require_sound_record(record: Mapping[str, Any], *, allow_missing: bool = False) -> None:
+    """The same by what the record of a merge says of its checks."""
+    errors = {
+        name: str(found.get("message", ""))
+        for name, found in record.get("qa", {}).items()
+        if found["result"] == "failed" or (found["severity"] == "error" and found["result"] == "found")
+    }
+    _refuse(errors, allow_missing=allow_missing or record["options"]["allow_missing"])
+
+
+def _refuse(errors: Mapping[str, str], *, allow_missing: bool) -> None:
+    errors = {name: why for name, why in errors.items() if not (allow_missing and name == "missing")}
     if errors:
-        lines = [f"  {o.check.name}: {o.failure or f'expected {o.check.expected}'}" for o in errors]
+        lines = [f"  {name}: {why}" for name, why in errors.items()]
         raise IncompleteError(
             "\n".join(["checks found errors:", *lines]),
-            f"vmafarm qa --check {errors[0].check.name} shows the rows",
+            f"vmafarm qa --check {next(iter(errors))} shows the rows",
         )

@@ -31,20 +31,18 @@ from jobs.records import json_line
 from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
 from jobs.squashfs import mounted
+from jobs.todo import check_visible, find_todo, take_sample
 from jobs.work import (
     ElementResult,
     ElementSpec,
-    check_visible,
-    find_todo,
     job_label,
     node_name,
-    take_sample,
     task_of,
     visible_gpus,
     writer_name,
 )
 
-__all__ = ["ElementResult", "ElementSpec", "find_todo", "run_element", "worker_count", "writer_name"]
+__all__ = ["ElementResult", "ElementSpec", "run_element", "worker_count", "writer_name"]
 
 
 def run_element(spec: ElementSpec) -> ElementResult:
@@ -123,7 +121,9 @@ class _Element:
     def run(self) -> None:
         extract = self._config.extract
         manifest = load_manifest(self._folder)
-        todo = find_todo(self._folder, self._config, manifest, self._spec.slices)
+        todo = find_todo(
+            self._folder, self._config, manifest, self._spec.slices, self._spec.share, self._host
+        )
         if self._spec.limit:
             todo = take_sample(todo, self._spec.limit)
         if not todo:
@@ -260,10 +260,14 @@ class _Element:
                 'measure all features: plan another run with engine.plan = "full"',
             )
         self._in_a_row = self._in_a_row + 1 if failed.failure in ENGINE_FAULTS else 0
+        # After each of them the engine has scored the built-in clip (see `Attempts`), so these clips are
+        # suspects, which another host gets to try. So many of them are not: the node spoils all that it gets.
         if self._in_a_row >= self._config.extract.max_engine_failures:
             raise EngineBrokenError(
-                f"{self._in_a_row} engine failures in a row, the last one: {failed.message}",
-                f"look at {self._folder.failures}; run again when the engine works",
+                f"{self._in_a_row} engine failures in a row although the engine scores a built-in clip, the "
+                f"last one of {show(outcome.clip.name)}: {failed.message}",
+                f"their records are in {self._folder.failures}; mend the engine, or publish the table "
+                "without these clips: vmafarm merge --allow-missing",
             )
 
     def _shard(self, slice_id: int) -> ShardWriter:

@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from jobs import sql
 from jobs.columns import TABLE
+from jobs.completeness import History
 from jobs.config import Config
 from jobs.errors import UsageError
-from jobs.failures import FailureRecord, set_aside
-from jobs.limits import Limits
 from jobs.provenance import read_frozen
 from jobs.run_folder import RunFolder
 from jobs.schema import ALL_NAN, ARROW_SCHEMA, BY_NAME, SMALLEST_SIDES
@@ -101,32 +100,30 @@ def read_findings(folder: RunFolder) -> list[dict[str, Any]]:
         return []
 
 
-def add_facts(
-    connection: duckdb.DuckDBPyConnection, config: Config, failures: list[FailureRecord], hosts: set[str]
-) -> None:
+def _without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    try:
+        found = connection.execute("SELECT clip_name FROM manifest ANTI JOIN features USING (clip_name)")
+    except duckdb.Error:  # a table without names, which the check of the schema reports
+        found = connection.execute("SELECT clip_name FROM manifest")
+    return [name for (name,) in found.fetchall()]
+
+
+def add_facts(connection: duckdb.DuckDBPyConnection, config: Config, history: History) -> None:
     """Make the tables ``columns``, ``run``, ``failed`` and ``findings``, and the views of ``features``.
 
     Parameters
     ----------
     connection
-        Holds the table ``features``.
+        Holds the tables ``features`` and ``manifest``.
     config
         The run's.
-    failures
-        All records of failures.
-    hosts
-        Hosts that have scored clips.
+    history
+        Of its failed tries.
     """
-    hosts = hosts | {record.host for record in failures}
-    limits = Limits.of(config.extract).as_dict()
-    final = set_aside(failures, config.extract.retries + 1, hosts, limits)
-    tries = dict.fromkeys(final, 0)
-    for record in failures:
-        if record.clip_name in tries:
-            tries[record.clip_name] += 1
+    gaps = history.sort_out(_without_row(connection))
     failed = [
-        {"clip_name": name, "failure": record.failure, "message": record.message, "tries": tries[name]}
-        for name, record in final.items()
+        {"clip_name": name, **{key: getattr(clip, key) for key in _FAILED.names[1:]}}
+        for name, clip in gaps.failed.items()
     ]
     facts = [{"key": key, "value": value} for key, value in run_facts(config).items()]
     for name, rows, schema in (

@@ -1,12 +1,9 @@
-"""Failures: their classes, their records, and when a clip is set aside for good."""
+"""Failures: their classes, and their records."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import get_origin, get_type_hints
 
 from jobs.records import read_json_lines
@@ -107,39 +104,3 @@ def _is_record(found: object) -> bool:
 _TYPES = {name: get_origin(kind) or kind for name, kind in get_type_hints(FailureRecord).items()}
 _NEEDED = {field.name for field in fields(FailureRecord) if field.default is MISSING}
 """Earlier versions wrote no others."""
-
-
-def set_aside(
-    records: Iterable[FailureRecord],
-    tries: int,
-    hosts: Collection[str],
-    limits: Mapping[str, int] = MappingProxyType({}),
-) -> dict[str, FailureRecord]:
-    """Clips that have failed for good, each with its last record.
-
-    Parameters
-    ----------
-    records
-        All failure records of the run.
-    tries
-        Tries that a clip gets; that many faults of the clip itself are needed.
-    hosts
-        Hosts that took part in the run; where there are two, two must have seen the fault.
-    limits
-        Limits as they are now: a fault that exceeded a lower one counts no more.
-
-    Returns
-    -------
-    dict
-        Clip name to its last clip fault. Time-outs, memory, engine and I/O errors never count.
-    """
-    faults: dict[str, list[FailureRecord]] = defaultdict(list)
-    for record in records:
-        if record.failure in CLIP_FAULTS and limits.get(record.limit, 0) <= record.limit_was:
-            faults[record.clip_name].append(record)
-    needed = min(2, len(set(hosts))) or 1
-    return {
-        name: seen[-1]
-        for name, seen in sorted(faults.items())
-        if len(seen) >= tries and len({r.host for r in seen}) >= needed
-    }

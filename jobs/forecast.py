@@ -23,8 +23,9 @@ from jobs.measured import Measured, measure
 from jobs.run import begin, extract_missing, say
 from jobs.sampling import AT_LEAST, Total
 from jobs.submission import read_submissions
+from jobs.todo import find_todo
 from jobs.words import counted, format_seconds, size
-from jobs.work import find_todo, node_name
+from jobs.work import node_name
 
 _LABEL = 17
 

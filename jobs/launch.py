@@ -17,7 +17,7 @@ from jobs.durable import explained
 from jobs.element import ElementResult, ElementSpec, run_element
 from jobs.errors import UnavailableError, show
 from jobs.trust import secure_logs
-from jobs.work import visible_gpus
+from jobs.work import EVERYTHING, visible_gpus
 
 _POLL_SECONDS = 0.2
 _END_SECONDS = 60.0
@@ -26,7 +26,7 @@ _YEAR_MINUTES = 60 * 24 * 365
 
 
 def run_local(
-    config: Config, slices: Sequence[int], watch: Callable[[], None], limit: int = 0
+    config: Config, slices: Sequence[int], watch: Callable[[], None], limit: int = 0, share: str = EVERYTHING
 ) -> ElementResult:
     """Score slices on this machine and wait until that is done.
 
@@ -43,6 +43,8 @@ def run_local(
         Called a few times a second while the elements run.
     limit
         At most so many clips, a reproducible sample of all sizes of what is missing; 0: all.
+    share
+        Which clips; see `jobs.todo.find_todo`.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def run_local(
     """
     logs = config.folder.logs
     secure_logs(config.folder)
-    groups = _groups(config, slices, limit)
+    groups = _groups(config, slices, limit, share)
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
     with explained(logs), _interrupts_ignored():
@@ -83,18 +85,18 @@ def gpus_here(config: Config) -> list[str | None]:
     return [given]
 
 
-def _groups(config: Config, slices: Sequence[int], limit: int) -> list[ElementSpec]:
+def _groups(config: Config, slices: Sequence[int], limit: int, share: str) -> list[ElementSpec]:
     document = config.model_dump()
     gpus = gpus_here(config)
     count = min(len(gpus), len(slices))
-    shares = [limit * (i + 1) // count - limit * i // count for i in range(count)]
+    limits = [limit * (i + 1) // count - limit * i // count for i in range(count)]
     return [
         ElementSpec(
             document, tuple(slices[i :: len(gpus)]), "local", os.getpid(),
-            {"CUDA_VISIBLE_DEVICES": gpus[i]}, limit=share,
+            {"CUDA_VISIBLE_DEVICES": gpus[i]}, limit=own, share=share,
         )
-        for i, share in enumerate(shares)
-        if share or not limit
+        for i, own in enumerate(limits)
+        if own or not limit
     ]  # fmt: skip
 
 

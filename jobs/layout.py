@@ -13,6 +13,7 @@ import numpy as np
 from jobs.errors import UsageError
 from jobs.settings import SlurmSection
 from jobs.slices import balance
+from jobs.work import ELSEWHERE, LAST_LOOK
 
 _SHORTEST = 1 / 4
 """Of `slurm.minutes`: shorter elements would take much of their time to start."""
@@ -229,3 +230,28 @@ def lay_out(
     elif len(set(sizes)) == 1:
         sizes = ()
     return Layout(wanted, later, sizes)
+
+
+def plan_looks(rounds: int, jobs_left: int | None, nodes: int) -> tuple[str, ...]:
+    """What the jobs behind all rounds take, in whose hands a fault of a clip is decided.
+
+    The first one tries what failed on other nodes than its own. The second one keeps away from the node of
+    the first, and tries the rest. So two jobs bring every such clip to a second node, whichever it failed on.
+
+    Parameters
+    ----------
+    rounds
+        ``slurm.rounds``.
+    jobs_left
+        Jobs that may still be submitted; None: no limit.
+    nodes
+        Nodes that there are.
+
+    Returns
+    -------
+    tuple of str
+        Shares of clips; see `jobs.todo.find_todo`. Empty where there is no room for these jobs: the later
+        rounds then try all clips wherever they run.
+    """
+    looks = (ELSEWHERE, LAST_LOOK) if nodes > 1 else (LAST_LOOK,)
+    return looks if jobs_left is None or jobs_left >= rounds + 1 + len(looks) else ()

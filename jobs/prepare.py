@@ -28,7 +28,14 @@ from jobs.settings import SlurmSection
 from jobs.sif import check_sif, read_digest
 from jobs.slurm import Partition, Slurm, explain
 from jobs.squashfs import inside
-from jobs.submission import Submission, new_submission, next_number, run_job_name, starter_path
+from jobs.submission import (
+    Submission,
+    new_submission,
+    next_look_path,
+    next_number,
+    run_job_name,
+    starter_path,
+)
 from jobs.toolkit import version
 
 _MANY = 8
@@ -62,6 +69,8 @@ class Prepared:
         Of the cluster.
     max_broken
         Of more broken nodes than that, not the nodes are to blame.
+    nodes
+        In the partitions of the elements.
     settings
         The configuration that may change between submissions.
     """
@@ -76,15 +85,17 @@ class Prepared:
     python: Sequence[str]
     max_array_size: int
     max_broken: int
+    nodes: int
     settings: Mapping[str, Any]
 
-    def queue(self, number: int) -> Queue:
-        """What queues the jobs of a submission."""
+    def queue(self, number: int, *, next_look: bool = False) -> Queue:
+        """What queues the jobs of a submission; with `next_look` one keeps the next off its own node."""
         folder = self.config.folder
         start = start_command(
             starter_path(folder, number).absolute(), self.config.slurm, folder, self.job_name, self.python,
             clips=self.clips, max_broken=self.max_broken,
             staged_digest=self.image_digest if self.staged else "",
+            next_look=next_look_path(folder, number) if next_look else None,
         )  # fmt: skip
         return Queue(self.config, shlex.join(start), shlex.join(self.python))
 
@@ -142,6 +153,7 @@ def prepare(config: Config, slurm: Slurm) -> Prepared:
         python=python,
         max_array_size=slurm.max_array_size(),
         max_broken=max_broken,
+        nodes=sum(partition.nodes for partition in mine),
         settings=settings,
     )
 

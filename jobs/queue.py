@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -81,27 +82,20 @@ def absolute(config: Config) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update={"root": root})})
 
 
-def merge_on_node(document: dict[str, Any]) -> list[str]:
-    """The merge as a job: publishes and checks if complete, and otherwise says what is missing.
+def merge_on_node(document: dict[str, Any]) -> None:
+    """The merge as a job: publishes and checks if complete, and otherwise says in its log what is missing.
 
-    Returns
-    -------
-    list of str
-        What the merge says, also in the job's log.
+    Raises
+    ------
+    SystemExit
+        Nothing was published, or the checks found errors: the job has failed, for mails and for whatever
+        depends on it. submitit passes this on as it is, without a traceback.
     """
     from jobs.deliver import deliver
 
     ignore_early_notice()
-    config = Config.model_validate(document)
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
     try:
-        deliver(config, say)
+        deliver(Config.model_validate(document), lambda line: print(line, flush=True))
     except VmafarmError as error:
-        for line in str(error).splitlines():
-            say(line)
-    return lines
+        print(error, flush=True)
+        sys.exit(error.exit_code)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from jobs.completeness import read_states
 from jobs.config import Config
-from jobs.deliver import deliver
+from jobs.deliver import deliver, require_sound_record
 from jobs.demo import make_demo
-from jobs.element import ElementResult, find_todo
 from jobs.engines import find_ffmpeg
 from jobs.errors import IncompleteError, VmafarmError
 from jobs.frozen import with_frozen
@@ -20,7 +21,9 @@ from jobs.manifest import Manifest
 from jobs.plan import plan
 from jobs.progress import watch_progress
 from jobs.trust import check_run_folders
-from jobs.words import format_seconds
+from jobs.up_to_date import read_delivered
+from jobs.words import counted, format_seconds
+from jobs.work import EVERYTHING, LAST_LOOK, ElementResult
 
 _DEMO_FOLDER = Path("demo-corpus")
 
@@ -46,7 +49,8 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
     """
     config, manifest = begin(config, console, limit)
     extracted = extract_missing(config, manifest, console)
-    if not extracted and _is_merged(config):
+    if not extracted and (record := read_delivered(config)) is not None:
+        require_sound_record(record, allow_missing=allow_missing)
         say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
         return
     deliver(config, lambda line: say(console, [line]), allow_missing=allow_missing)
@@ -96,6 +100,9 @@ def with_demo(config: Config, console: Console) -> Config:
 def extract_missing(config: Config, manifest: Manifest, console: Console, limit: int = 0) -> bool:
     """Score what has no row, with progress on the console.
 
+    Clips that fail on this host, where others have taken part as well, get their last tries here at once:
+    nobody brings a local run another host.
+
     Parameters
     ----------
     config, manifest
@@ -117,62 +124,61 @@ def extract_missing(config: Config, manifest: Manifest, console: Console, limit:
     VmafarmError
         See `run_local`; also what ended an element.
     """
-    slices = tuple(int(i) for i in np.unique(manifest.slices))
-    todo = find_todo(config.folder, config, manifest, slices)
+    gaps = read_states(config.folder, config, manifest).gaps
     total = len(manifest.names)
-    if not todo:
-        say(console, [f"scored already: all of {total:,} clips but those set aside"])
+    done = total - len(gaps.missing)
+    if not gaps.missing:
+        failed = f", {len(gaps.failed):,} of them failed for good" if gaps.failed else ""
+        say(console, [f"nothing left to score: {counted(total, 'clip')}{failed}"])
         return False
-    if len(todo) < total:
-        say(console, [f"going on: {total - len(todo):,} of {total:,} clips are done"])
+    if done:
+        say(console, [f"resuming: {done:,} of {counted(total, 'clip')} are done or have failed for good"])
+    _score(config, manifest, gaps.missing, console, limit)
+    undecided = read_states(config.folder, config, manifest).gaps.undecided
+    if undecided and not limit:
+        clips = counted(len(undecided), "clip")
+        say(console, [f"{clips} failed on one of several hosts: tried once more here, which decides"])
+        _score(config, manifest, undecided, console, share=LAST_LOOK)
+    return True
+
+
+def _score(
+    config: Config, manifest: Manifest, names: Collection[str], console: Console, limit: int = 0,
+    share: str = EVERYTHING,
+) -> None:  # fmt: skip
+    """Have elements score these clips on this machine; see `extract_missing`."""
     started = time.monotonic()
-    wanted = sorted({clip.slice for clip in todo})
+    wanted = set(names)
+    is_wanted = np.fromiter((name in wanted for name in manifest.names), bool, len(manifest.names))
+    slices = sorted(set(manifest.slices[is_wanted].tolist()))
     try:
-        count = min(len(todo), limit or len(todo))
-        with watch_progress(config.folder, count, console) as watcher:
-            result = run_local(config, wanted, watcher, limit)
+        with watch_progress(config.folder, min(len(wanted), limit or len(wanted)), console) as watcher:
+            result = run_local(config, slices, watcher, limit, share)
     except KeyboardInterrupt:
-        left = len(find_todo(config.folder, config, manifest, slices))
-        raise _stopped(total - left, total) from None
+        raise _stopped(config, manifest) from None
     _say_extracted(result, time.monotonic() - started, console, config.folder.failures)
     if result.stopped and not result.message:
-        left = len(find_todo(config.folder, config, manifest, slices))
-        raise _stopped(total - left, total)
+        raise _stopped(config, manifest)
     if result.exit_code:
         error = VmafarmError(result.message, result.hint)
         error.exit_code = result.exit_code
         raise error
-    return True
 
 
 def _say_extracted(result: ElementResult, seconds: float, console: Console, failures: Path) -> None:
-    lines = [f"scored {result.done:,} clips in {format_seconds(seconds)}"]
+    lines = [f"scored {counted(result.done, 'clip')} in {format_seconds(seconds)}"]
     if result.failed:
         classes = ", ".join(f"{name} {count}" for name, count in sorted(result.failed.items()))
-        lines += [f"failed: {classes}", f"  what happened stands in {failures}"]
+        lines += [f"failed: {classes}", f"  details in {failures}"]
     say(console, lines)
 
 
-def _stopped(done: int, total: int) -> IncompleteError:
+def _stopped(config: Config, manifest: Manifest) -> IncompleteError:
+    done = len(read_states(config.folder, config, manifest).done)
     return IncompleteError(
-        f"stopped: {done:,} of {total:,} clips are done and kept", "run the same command again to go on"
+        f"stopped: {done:,} of {len(manifest.names):,} clips are done and kept",
+        "run the same command again to resume",
     )
-
-
-def _is_merged(config: Config) -> bool:
-    """Whether the table is younger than all that it is made of, and what belongs to it is there."""
-    folder = config.folder
-    beside = [folder.merge_record, folder.card, *([folder.report] if config.merge.checks else [])]
-    try:
-        merged_at = folder.table.stat().st_mtime_ns
-        # One that was killed on the way has left those of an earlier merge, or none. When the card was
-        # begun, the names of table and record, in the same folder, were durable.
-        if any(path.stat().st_mtime_ns < merged_at for path in beside):
-            return False
-    except FileNotFoundError:
-        return False
-    parts = [folder.manifest, *folder.shards.glob("*/*"), *folder.failures.glob("*")]
-    return all(part.stat().st_mtime_ns < merged_at for part in parts)
 
 
 def say(console: Console, lines: list[str]) -> None:

@@ -118,6 +118,25 @@ def is_sealed(content: bytes) -> bool:
     return True
 
 
+def stated_digest(path: Path) -> str:
+    """The digest that a file states of itself, unchecked, read from its end; "" where it states none.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        file.seek(max(0, file.seek(0, 2) - _LARGEST_FOOTER))
+        end = file.read(_LARGEST_FOOTER)
+    at = _find(end)
+    return end[at : at + _DIGITS].decode("ascii", "replace") if at >= 0 else ""
+
+
+_LARGEST_FOOTER = 64 << 10
+"""The footer of a shard takes some 10 KB."""
+
+
 @contextmanager
 def open_sealed(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a file whose bytes are those that its writer sealed; nothing else is even parsed.

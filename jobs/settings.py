@@ -97,7 +97,9 @@ class ExtractSection(_Section):
         "8GB", pattern=_MEMORY, description="resident memory of a program that scores a clip"
     )
     max_engine_failures: int = Field(
-        5, ge=1, description="engine failures in a row after which an element gives up"
+        50,
+        ge=1,
+        description="engine failures in a row that end an element although the engine scores a built-in clip",
     )
 
 
@@ -112,7 +114,11 @@ class MergeSection(_Section):
     """When the final table is published."""
 
     max_failed_share: float = Field(
-        0.001, ge=0, le=1, description="share of clips that may have failed for good"
+        0.001,
+        ge=0,
+        le=1,
+        description="share of clips that may have failed for good; in a corpus of up to 10,000 also ten "
+        "of them, but not more than 5%; 0: none",
     )
     memory: str = Field("1.5GB", pattern=_MEMORY, description="memory limit of DuckDB, for example 2GB")
     checks: bool = Field(True, description="end with the checks of sql/qa, the page and qa.duckdb")

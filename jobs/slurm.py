@@ -165,6 +165,16 @@ class Slurm:
             found[name] = kind
         return found
 
+    def usable_nodes(self, partition: str) -> set[str]:
+        """Names of the nodes of partitions that take jobs now; "": of all."""
+        options = ["--noheader", "--Node", "--responding", "--states=idle,mixed,allocated,completing"]
+        options += [f"--partition={partition}"] if partition else []
+        return set(self._run(["sinfo", *options, "--format=%N"]).split())
+
+    def hosts_of(self, nodes: str) -> set[str]:
+        """Names in a list of nodes as SLURM writes it, such as ``node[1-3,7]``."""
+        return set(self._run(["scontrol", "show", "hostnames", nodes]).split()) if nodes else set()
+
     def jobs_left(self, account: str, qos: str) -> int | None:
         """Jobs that this user may still submit, array elements counted; None: no limit is known.
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from jobs.completeness import read_states
 from jobs.config import Config
 from jobs.element_log import ElementRecord, read_elements
 from jobs.errors import show
-from jobs.failures import FailureRecord, read_failures, set_aside
-from jobs.limits import Limits
+from jobs.failures import FailureRecord
 from jobs.manifest import load_manifest
 from jobs.nodes import BrokenNode, read_broken
 from jobs.recent import RecentRate
@@ -75,7 +75,11 @@ class Status:
     at
         When (ISO 8601, UTC).
     clips, done, failed_for_good, missing
-        Clips of the manifest; those with a row; those set aside; the rest.
+        Clips of the manifest; those with a row; those that have failed for good; the rest.
+    waiting
+        Missing clips that failed on one host alone, and that another one should try.
+    published
+        Whether the table is there, of the last submission where there was one.
     slices
         Slices by state: ``done``; ``running`` (an element that has them works); ``pending`` (one
         waits, of a later round too); ``failed`` (were submitted, and nobody works or waits for them any
@@ -113,6 +117,8 @@ class Status:
     done: int
     failed_for_good: int
     missing: int
+    waiting: int
+    published: bool
     slices: Mapping[str, int]
     states: str
     missing_slices: str
@@ -126,6 +132,11 @@ class Status:
     broken_nodes: tuple[BrokenNode, ...]
     merge: MergeJob | None
     notes: tuple[str, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the table is there, and its checks found no errors."""
+        return self.published and not (self.merge and self.merge.said)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it."""
@@ -155,8 +166,7 @@ class Watcher:
 
     def __init__(self, config: Config, slurm: Slurm | None) -> None:
         self._folder = config.folder
-        self._tries = config.extract.retries + 1
-        self._limits = Limits.of(config.extract).as_dict()
+        self._config = config
         self._manifest = load_manifest(self._folder)
         self._done = DoneReader()
         self._recent = RecentRate()
@@ -165,15 +175,12 @@ class Watcher:
     def look(self) -> Status:
         """See how far it is now."""
         folder, manifest = self._folder, self._manifest
-        done = self._done.read(folder, range(manifest.slice_count))
-        failures = read_failures(folder.failures)
-        aside = set_aside(failures, self._tries, {record.host for record in failures}, self._limits)
-        with_row = np.fromiter((name in done for name in manifest.names), bool, len(manifest.names))
-        failed = (
-            np.fromiter((name in aside for name in manifest.names), bool, len(manifest.names)) & ~with_row
-        )
-        left = sorted(set(manifest.slices[~(with_row | failed)].tolist()))
-        missing = int((~(with_row | failed)).sum())
+        clips = read_states(folder, self._config, manifest, reader=self._done)
+        gaps = clips.gaps
+        to_do = set(gaps.missing)
+        is_missing = np.fromiter((name in to_do for name in manifest.names), bool, len(manifest.names))
+        left = sorted(set(manifest.slices[is_missing].tolist()))
+        missing = len(gaps.missing)
 
         submissions = read_submissions(folder)
         view = self._observer.look(submissions, submissions[-1:])
@@ -193,13 +200,16 @@ class Watcher:
                 low, rate, high = rates
                 between = (missing / high, missing / low)
         states = element_states(last, view, of_last) if last else {}
+        merge = _merge_job(folder, last, view) if last else None
         return Status(
             run=folder.name,
             at=now.isoformat(timespec="seconds"),
             clips=len(manifest.names),
-            done=int(with_row.sum()),
-            failed_for_good=int(failed.sum()),
+            done=len(manifest.names) - missing - len(gaps.failed),
+            failed_for_good=len(gaps.failed),
             missing=missing,
+            waiting=len(gaps.waiting),
+            published=merge.published if merge else folder.table.exists(),
             slices={"done": manifest.slice_count - len(left)} | {s: counts[s] for s in SLICE_STATES[1:]},
             states="".join(slices.get(number, "done")[0] for number in range(manifest.slice_count)),
             missing_slices=format_indices(retried) if submissions and view.queue is not None else "",
@@ -207,11 +217,11 @@ class Watcher:
             clips_per_second=rate,
             seconds_left=missing / rate if rate else None,
             seconds_left_between=between,
-            failures=_by_class(failures),
+            failures=_by_class(clips.history.records),
             elements=dict(sorted(Counter(states.values()).items())),
             messages=tuple(summarise_messages(latest_records(of_last).values())),
             broken_nodes=tuple(read_broken(folder)),
-            merge=_merge_job(folder, last, view) if last else None,
+            merge=merge,
             notes=view.notes,
         )
 

@@ -16,7 +16,7 @@ from jobs.lifetime import interrupts_noted
 from jobs.process import Stop
 from jobs.status import SLICE_STATES, MergeJob, Status
 from jobs.tasks import one_line
-from jobs.words import format_seconds
+from jobs.words import counted, format_seconds
 
 WIDTH = 80
 _LABEL = 11
@@ -44,6 +44,7 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
             f"{status.done:,} of {status.clips:,} done ({_percent(share)}), {status.missing:,} missing, "
             f"{status.failed_for_good:,} failed for good",
         ),
+        *_waiting(status),
         (None, _bar(share, room)),
         ("slices", _legend(status.slices)),
         *((None, line) for line in grid(status.states, room)),
@@ -107,6 +108,13 @@ _SIGNS = {"f": "x", "u": "?", "r": ">", "p": ".", "n": "-", "d": "#"}
 """First letter of a state to its sign, told apart by shape alone; what to look at first comes first."""
 
 
+def _waiting(status: Status) -> list[tuple[str | None, str]]:
+    if not status.waiting:
+        return []
+    clips = counted(status.waiting, "missing clip")
+    return [("", f"{clips} failed on one node only, to be tried on another one")]
+
+
 def _legend(slices: Mapping[str, int]) -> str:
     counts = {f"{state}{_NO_BREAK}{_SIGNS[state[0]]}": slices[state] for state in SLICE_STATES}
     return _counts(counts)
@@ -139,7 +147,7 @@ def show_once(status: Status, console: Console, show_json: bool = False) -> None
     print(as_json(status) if show_json else "\n".join(table(status, text_width(console))), flush=True)
 
 
-def watch(look: Callable[[], Status], console: Console, seconds: float, show_json: bool = False) -> None:
+def watch(look: Callable[[], Status], console: Console, seconds: float, show_json: bool = False) -> Status:
     """Show the status again and again, until nothing of the run waits or runs.
 
     On a terminal in place, elsewhere as blocks with an empty line between them; JSON as a line each.
@@ -154,6 +162,11 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
         Between two looks.
     show_json
         For machines.
+
+    Returns
+    -------
+    Status
+        The last one.
     """
     if show_json or not console.is_terminal:
         first = True
@@ -161,10 +174,11 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
             text = as_json(status) if show_json else "\n".join(table(status))
             print(text if first or show_json else f"\n{text}", flush=True)
             first = False
-        return
+        return status
     with Live(console=console, auto_refresh=False) as live:
         for status in _looks(look, seconds):
             live.update(Text("\n".join(table(status, text_width(console)))), refresh=True)
+    return status
 
 
 def _looks(look: Callable[[], Status], seconds: float) -> Iterator[Status]:

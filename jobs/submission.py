@@ -16,6 +16,7 @@ from jobs import durable
 from jobs.errors import UsageError, show
 from jobs.records import json_line, read_json_lines
 from jobs.run_folder import RunFolder
+from jobs.work import EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,15 @@ class Array:
     offset, count
         In the first round its elements 0..count-1 are the submission's elements
         offset..offset+count-1. In later ones element i has every count-th slice from the i-th on.
+    share
+        Which clips of these slices they take; see `jobs.todo.find_todo`.
     """
 
     job: str
     round: int
     offset: int
     count: int
+    share: str = EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Submission:
         When (ISO 8601, UTC).
     canary
         A first small job; its one element may take clips of all slices.
+    waiting
+        Slices with clips that failed on one node alone, and wait for another one.
     arrays, merge_job
         Jobs as they were queued; what is missing here was not queued.
     """
@@ -80,13 +86,14 @@ class Submission:
     done: int = 0
     at: str = ""
     canary: bool = False
+    waiting: tuple[int, ...] = ()
     arrays: tuple[Array, ...] = ()
     merge_job: str = ""
 
     @property
     def slices(self) -> tuple[int, ...]:
         """All its slices, in ascending order."""
-        return tuple(sorted(number for element in self.elements for number in element))
+        return tuple(sorted({*self.waiting, *(number for element in self.elements for number in element)}))
 
     def jobs(self) -> list[str]:
         """Ids of all its jobs."""
@@ -140,6 +147,16 @@ def new_submission(folder: RunFolder, submission: Submission) -> None:
 def starter_path(folder: RunFolder, number: int) -> Path:
     """Where a submission has its copy of containers/element.sh."""
     return _path(folder, number, "sh")
+
+
+def write_next_look(folder: RunFolder, number: int, job: str) -> None:
+    """Write down which job is to keep away from the node of the one before, for containers/element.sh."""
+    durable.replace_text(next_look_path(folder, number), f"{job}\n")
+
+
+def next_look_path(folder: RunFolder, number: int) -> Path:
+    """Where `write_next_look` writes."""
+    return _path(folder, number, "look")
 
 
 def note_job(folder: RunFolder, number: int, record: Mapping[str, Any]) -> None:

@@ -2,81 +2,33 @@
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from jobs.canary import run_canary
 from jobs.clip import Clip
 from jobs.config import Config
-from jobs.element_log import read_elements
 from jobs.errors import UnavailableError, UsageError
-from jobs.estimate import Estimate, cost_of, estimate, measure_latest
-from jobs.layout import deal, group, group_by_size, lay_out, slots, split
+from jobs.layout import slots
 from jobs.manifest import load_manifest
 from jobs.prepare import Prepared, prepare, refused
+from jobs.queue import Queue
+from jobs.request import Submitted, make_request
 from jobs.sbatch import depend_on, merge_parameters, sbatch_parameters
 from jobs.slices import format_indices
 from jobs.slurm import Slurm
 from jobs.submission import (
     Array,
-    Submission,
     note_job,
     read_submissions,
     run_job_name,
+    write_next_look,
 )
+from jobs.todo import find_todo
 from jobs.trust import check_run_folders, secure_logs
-from jobs.work import find_todo
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """What was submitted, or would be.
-
-    Attributes
-    ----------
-    submission
-        With the jobs that were queued.
-    script
-        The sbatch script of the first array.
-    command
-        What starts Python in an element, in the container.
-    rounds
-        Arrays of each round, as numbers of elements.
-    estimate
-        What it will take; None: nothing was measured.
-    """
-
-    submission: Submission
-    script: str
-    command: str
-    rounds: list[list[int]]
-    estimate: Estimate | None
-
-    def plan(self) -> str:
-        """What would be queued."""
-        rounds = "; ".join(
-            f"round {number}: " + " + ".join(f"{count:,}" for count in counts)
-            for number, counts in enumerate(self.rounds, 1)
-        )
-        return f"elements of each array: {rounds}\nnothing queued (--dry-run)"
-
-    def lines(self) -> list[str]:
-        """What happened, for a terminal."""
-        submission = self.submission
-        slices, elements = len(submission.slices), len(submission.elements)
-        within = f" in {elements:,} elements" if elements < slices else ""
-        lines = [
-            f"submitted {slices:,} slices{within}: {format_indices(submission.slices)}",
-            f"jobs {', '.join(submission.jobs())} called {submission.job_name}",
-        ]
-        if len(self.rounds[0]) > 1:
-            lines.append(f"{len(self.rounds[0])} arrays: the cluster's MaxArraySize allows no larger ones")
-        return lines
+from jobs.work import EVERYTHING, LAST_LOOK, ORDINARY
 
 
 def submit(
@@ -130,7 +82,7 @@ def submit(
         slices = sorted({clip.slice for clip in todo})
         job = run_canary(prepared, slurm, slices, min(canary, few), say)
         todo = _missing(prepared, slurm, again, ended=job)
-    request = _request(prepared, slurm, todo)
+    request = make_request(prepared, slurm, todo)
     for line in request.estimate.lines() if request.estimate else []:
         say(line)
     if dry_run:
@@ -138,67 +90,45 @@ def submit(
     return _queue(prepared, request)
 
 
-def _request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Submitted:
-    """What is to be submitted: elements, rounds, script."""
-    section = prepared.config.slurm
-    folder = prepared.config.folder
-    submissions = read_submissions(folder)
-    weights = Counter(clip.slice for clip in todo)
-    measured = measure_latest(folder, read_elements(folder), submissions)
-    cost = measured and cost_of(measured, [clip.name for clip in todo], prepared.manifest.sizes())
-    minutes = cost.seconds * len(todo) / 60 if cost else None
-    left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
-    layout = lay_out(len(weights), minutes, section, prepared.max_array_size, left)
-    sizes = layout.sizes
-    elements = group_by_size(weights, sizes) if sizes else group(weights, layout.first)
-    arrays = split(len(elements), prepared.max_array_size, section.parallelism)
-    if sizes:
-        elements = deal(elements, arrays)
-    submission = Submission(
-        number=max((s.number for s in submissions), default=0) + 1,
-        job_name=prepared.job_name,
-        elements=elements,
-        version=prepared.version,
-        image=section.image,
-        image_digest=prepared.image_digest,
-        engine=prepared.config.engine.kind,
-        settings=prepared.settings,
-        done=len(prepared.manifest.names) - len(todo),
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    chunks = [count for _, count in arrays]
-    rounds = [chunks, *([layout.later] for _ in range(section.rounds - 1))]
-    at_once = slots(section.parallelism, len(chunks))
-    parameters = sbatch_parameters(section, prepared.job_name, at_once[0])
-    clips = [sum(weights[number] for number in element) for element in elements]
-    return Submitted(
-        submission=submission,
-        script=prepared.queue(submission.number).script(parameters, chunks[0]),
-        command=shlex.join(prepared.python),
-        rounds=rounds,
-        estimate=estimate(cost, clips, section) if cost else None,
-    )
-
-
 def _queue(prepared: Prepared, request: Submitted) -> Submitted:
-    """Queue it: the first round, those behind it, and the merge behind all."""
+    """Queue it: the first round, those behind it, the looks from another node, and the merge behind all."""
     folder, section, name = prepared.config.folder, prepared.config.slurm, prepared.job_name
     submission = prepared.begin(request.submission)
     queue = prepared.queue(submission.number)
+    share = ORDINARY if request.looks else EVERYTHING
     arrays: list[Array] = []
+
+    def add(
+        queue: Queue, number: int, offset: int, count: int, at_once: int, share: str,
+        after: Sequence[Array], exclude: str = "",
+    ) -> None:  # fmt: skip
+        parameters = sbatch_parameters(section, name, at_once)
+        if after:
+            parameters["dependency"] = depend_on([array.job for array in after])
+        if exclude:
+            parameters["exclude"] = ",".join(filter(None, (section.exclude, exclude)))
+        array = Array("", number, offset, count, share)
+        elements = [submission.slices_in(array, index) for index in range(count)]
+        arrays.append(replace(array, job=queue.array(parameters, elements, share=share)))
+        note_job(folder, submission.number, vars(arrays[-1]))
+
     try:
         for number, counts in enumerate(request.rounds):
-            before = [array.job for array in arrays if array.round == number - 1]
+            before = [array for array in arrays if array.round == number - 1]
             for i, (count, at_once) in enumerate(
                 zip(counts, slots(section.parallelism, len(counts)), strict=True)
             ):
-                parameters = sbatch_parameters(section, name, at_once)
-                if before:
-                    parameters["dependency"] = depend_on(before)
-                array = Array("", number, sum(counts[:i]), count)
-                elements = [submission.slices_in(array, index) for index in range(count)]
-                arrays.append(replace(array, job=queue.array(parameters, elements)))
-                note_job(folder, submission.number, vars(arrays[-1]))
+                add(queue, number, sum(counts[:i]), count, at_once, share, before)
+        last = len(request.rounds)
+        for number, share in enumerate(request.looks):
+            is_last = number == len(request.looks) - 1
+            # The first one runs beside the last round, behind the round before that.
+            before = arrays[:] if is_last else [array for array in arrays if array.round < max(1, last - 1)]
+            looking = queue if is_last else prepared.queue(submission.number, next_look=True)
+            exclude = "" if share == LAST_LOOK and len(request.looks) > 1 else request.away_from
+            add(looking, last + number + 1, 0, 1, 1, share, before, exclude)
+        if len(request.looks) > 1:
+            write_next_look(folder, submission.number, arrays[-1].job)
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
         note_job(folder, submission.number, {"merge_job": merge_job})
     except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
@@ -217,7 +147,7 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
     todo = find_todo(folder, config, manifest, every)
     if not todo:
         raise UsageError(
-            f'nothing is missing: every clip of "{folder.name}" has a row or was set aside',
+            f'nothing is missing: every clip of "{folder.name}" has a row or has failed for good',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
     busy, strangers = _look_in_queue(config, slurm, prepared.job_name, ended)

@@ -6,24 +6,13 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.audit import audited_clips
-from jobs.clip import Clip
-from jobs.config import Config
-from jobs.errors import show
-from jobs.failures import read_failures, set_aside
-from jobs.limits import Limits
-from jobs.manifest import Manifest
-from jobs.nodes import NodeBrokenError
-from jobs.run_folder import RunFolder
-from jobs.sampling import stratified
-from jobs.shard import read_done
-
-_LOOKED_AT = 20
+EVERYTHING, ORDINARY, ELSEWHERE, LAST_LOOK = SHARES = ("everything", "ordinary", "elsewhere", "last look")
+"""What an element takes of its slices' clips; see `jobs.todo.find_todo`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +35,8 @@ class ElementSpec:
         Time limit that was asked for, or 0: none.
     limit
         At most so many clips, a reproducible sample of all sizes of what is missing; 0: all.
+    share
+        Which clips of its slices; see `jobs.todo.find_todo`.
     canary
         The first small job of a submission: everything is tried before the first clip.
     """
@@ -57,6 +48,7 @@ class ElementSpec:
     environment: Mapping[str, str | None] = field(default_factory=dict)
     minutes: float = 0.0
     limit: int = 0
+    share: str = EVERYTHING
     canary: bool = False
 
 
@@ -82,61 +74,6 @@ class ElementResult:
     exit_code: int = 0
     message: str = ""
     hint: str = ""
-
-
-def find_todo(folder: RunFolder, config: Config, manifest: Manifest, slices: tuple[int, ...]) -> list[Clip]:
-    """Clips of these slices that have no row and are not set aside.
-
-    Parameters
-    ----------
-    folder, config, manifest
-        The run.
-    slices
-        In the order in which they are to be done.
-
-    Returns
-    -------
-    list of Clip
-        Clips that failed before come last: should the engine fail on them again and end the element,
-        the others are done. Of each slice the audited ones come first: a wrong constant shows before
-        many rows have it, and there is time for them.
-    """
-    done = read_done(folder, slices)
-    records = read_failures(folder.failures)
-    limits = Limits.of(config.extract).as_dict()
-    aside = set_aside(records, config.extract.retries + 1, {r.host for r in records}, limits)
-    failed_before = {record.clip_name for record in records}
-    clips = Path(config.corpus.clips)
-    audited = audited_clips(manifest.names, config.engine.audit_every)
-    todo = []
-    for slice_id in slices:
-        for i in sorted(manifest.positions(slice_id), key=lambda i: manifest.names[i] not in audited):
-            name = manifest.names[i]
-            if name not in done and name not in aside:
-                mos, size = float(manifest.mos[i]), int(manifest.bytes[i])
-                todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited))
-    return sorted(todo, key=lambda clip: clip.name in failed_before)
-
-
-def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
-    """At most `limit` of these clips, of all sizes, the same ones on every machine.
-
-    Audited ones only where there are too few others: what all clips will take is estimated from these.
-    """
-    ordinary = [clip for clip in todo if not clip.audited]
-    todo = ordinary if len(ordinary) >= limit else todo
-    sizes = [clip.bytes or 0 for clip in todo]
-    return [todo[at] for at in stratified([clip.name for clip in todo], sizes, limit)]
-
-
-def check_visible(todo: Sequence[Clip], folder: Path) -> None:
-    """Raise NodeBrokenError where none of the clips is to be seen: a folder that is not mounted here."""
-    if todo and not any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
-        raise NodeBrokenError(
-            f"the clips are not to be seen on this node: {show(str(folder))} "
-            + ("holds none of them" if folder.is_dir() else "is not there"),
-            "it must be there under the same path on every node: is it mounted? (slurm.exclude, slurm.binds)",
-        )
 
 
 def task_of(environment: Mapping[str, str], otherwise: str) -> tuple[str, int | None]:

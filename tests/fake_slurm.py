@@ -53,8 +53,16 @@ case $program in
       *" assoc "*) cat "$state/associations" ;;
       *" qos "*) cat "$state/qos" ;;
     esac ;;
-  scontrol) echo "Configuration data"; cat "$state/config" ;;
-  sinfo) cat "$state/partitions" ;;
+  scontrol)
+    case "$*" in
+      "show hostnames "*) shift 2; echo "$*" | tr , '\\n' ;;
+      *) echo "Configuration data"; cat "$state/config" ;;
+    esac ;;
+  sinfo)
+    case "$*" in
+      *--Node*) cat "$state/nodes" ;;
+      *) cat "$state/partitions" ;;
+    esac ;;
 esac
 """
 
@@ -84,6 +92,7 @@ class FakeSlurm:
             (self._state / name).touch()
         (self._state / "next").write_text("11\n")
         self.set_max_array_size(1001)
+        self.set_nodes("node1", "node2", "node3", "node4")
         self.set_partitions(
             "cpu|cpu*|infinite|32|8|(null)",
             "gpu|gpu|2-00:00:00|64|4|gpu:a100:4",
@@ -121,6 +130,10 @@ exit {status}
     def set_partitions(self, *lines: str) -> None:
         """Lines as ``sinfo --format=%R|%P|%l|%c|%D|%G`` prints them."""
         (self._state / "partitions").write_text("".join(f"{line}\n" for line in lines))
+
+    def set_nodes(self, *names: str) -> None:
+        """Nodes that take jobs now."""
+        (self._state / "nodes").write_text("".join(f"{name}\n" for name in names))
 
     def fail(self, program: str, message: str) -> None:
         """Have a program fail from now on; ``sbatch-12``: only when job 12 is submitted; ``test-only``."""

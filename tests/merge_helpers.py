@@ -116,6 +116,15 @@ class Run:
                 )
                 file.write(json_line(record.as_dict()))
 
+    def take_part(self, host: str) -> None:
+        """The record of an element that worked on this host."""
+        self.folder.elements.mkdir(exist_ok=True)
+        record = {
+            "writer": f"w-{host}", "job": "1", "index": 0, "node": host, "slices": [0], "clips": 1,
+            "started_at": NOW.isoformat(timespec="milliseconds"),
+        }  # fmt: skip
+        (self.folder.elements / f"w-{host}.jsonl").write_bytes(json_line(record))
+
     def table(self) -> pa.Table:
         with pq.ParquetFile(self.folder.table) as file:
             return file.read()

@@ -146,7 +146,8 @@ def test_each_test_that_the_document_on_reliability_names_is_there() -> None:
 def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:
     status = Status(
         run="k150k", at="2025-03-01T10:20:30+00:00",
-        clips=152_265, done=140_300, failed_for_good=0, missing=11_965,
+        clips=152_265, done=140_300, failed_for_good=0, missing=11_965, waiting=0,
+        published=False,
         slices={"done": 1_403, "running": 27, "pending": 81, "failed": 12, "new": 0, "unknown": 0},
         states="d" * 1_403 + "r" * 27 + "p" * 81 + "f" * 12, missing_slices="1500-1511", working=True,
         clips_per_second=12.3, seconds_left=11_965 / 12.3,
@@ -155,9 +156,7 @@ def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:
         elements={"COMPLETED": 1_423, "NODE_FAIL": 1, "OUT_OF_MEMORY": 1, "PENDING": 70, "PREEMPTED": 1,
                   "RUNNING": 27},
         messages=((1, "too little time was left for another clip"),),
-        broken_nodes=(
-            BrokenNode("node7", "5 engine failures in a row, the last one: CUDA error: no device", ""),
-        ),
+        broken_nodes=(BrokenNode("node7", "asked for CUDA, but the engine ran on cpu", ""),),
         merge=MergeJob("13", "PENDING", False, ()), notes=(),
     )  # fmt: skip
     assert "\n".join(f"    {line}" for line in table(status)) in (ROOT / "README.md").read_text()

@@ -50,7 +50,7 @@ def test_the_rows_of_the_sample_count_and_the_table_is_the_same_bytes(folder: Pa
              for name in table(path)["clip_name"].to_pylist()]  # fmt: skip
     assert sorted(name[:5] for name in names) == ["large"] * 2 + ["small"] * 4
     options = [*QUICK, "--run", "r", "--set", "slices.count=3"]
-    assert "going on: 6 of 12 clips are done" in vmafarm("run", *corpus(*options), cwd=folder).stdout
+    assert "resuming: 6 of 12 clips are done" in vmafarm("run", *corpus(*options), cwd=folder).stdout
     vmafarm("run", *corpus(*options, "--set", "run.root=whole"), cwd=folder)
     with_estimate, without = (folder / root / "full_features_r.parquet" for root in ("runs", "whole"))
     assert with_estimate.read_bytes() == without.read_bytes()

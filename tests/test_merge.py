@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from merge_helpers import NAN, Run, make_row, plan_run, rows_of
 
+from jobs.completeness import FailedClip
 from jobs.errors import IncompleteError, UnavailableError, UsageError
 from jobs.merge import MergeResult, merge, summarise
 from jobs.merge.journals import recover
@@ -258,9 +259,22 @@ def test_manifest_of_another_corpus_is_told(run, tmp_path):
 
 
 def test_run_without_any_row_says_so(run):
-    refuse(run, "no_rows")
+    refuse(run, "no_rows", "missing")
     run.folder.provenance.unlink()
-    refuse(run, "no_rows")
+    _, error = refuse(run, "no_rows", "missing")
+    assert "Not tried yet: 10" in error["message"]
+
+
+def test_corpus_of_nothing_but_bad_clips_has_no_table_and_each_clip_with_its_reason(run):
+    for clip in CLIPS:
+        run.fail(clip)
+    run.folder.shards.mkdir(exist_ok=True)
+    for allowed in ({}, {"allow_missing": True}, {"max_failed_share": 1.0}):
+        with pytest.raises(IncompleteError) as caught:
+            finish(run, **allowed)
+        assert "[no_rows]" in caught.value.message
+        assert f"  {CLIPS[0]}: decode_error: cannot take {CLIPS[0]}" in caught.value.message
+        assert not run.folder.table.exists()
 
 
 def test_run_whose_rows_are_all_missing_publishes_nothing_even_if_allowed(run):
@@ -271,7 +285,7 @@ def test_run_whose_rows_are_all_missing_publishes_nothing_even_if_allowed(run):
 def test_shards_without_the_run_s_provenance_are_not_published(run):
     run.shard([make_row(clip) for clip in CLIPS])
     run.folder.provenance.unlink()
-    refuse(run, "provenance", "no_rows")
+    refuse(run, "provenance", "no_rows", "missing")
 
 
 def test_arguments_are_checked(run):
@@ -639,6 +653,7 @@ def test_missing_clips_may_be_allowed_and_the_table_says_so(run):
     assert (result.counts["missing"], result.counts["failed_for_good"], result.counts["rows"]) == (2, 1, 7)
     metadata = json.loads(pq.read_metadata(run.folder.table).metadata[METADATA_KEY])
     assert metadata["incomplete"] == {"missing": 2, "failed_for_good": 1}
+    assert metadata["left_out"] == {CLIPS[7]: "missing", CLIPS[8]: "missing", CLIPS[9]: "decode_error"}
 
 
 def test_few_clips_failed_for_good_are_published_without_and_counted(run):
@@ -646,10 +661,11 @@ def test_few_clips_failed_for_good_are_published_without_and_counted(run):
     run.fail(CLIPS[9], "no_video")
     result = finish(run, max_failed_share=0.1)
     assert result.failed_classes == {"no_video": 1}
-    assert result.failed_for_good == {CLIPS[9]: "no_video"}
+    assert result.failed_for_good == {CLIPS[9]: FailedClip("no_video", f"cannot take {CLIPS[9]}", 2, ("h1",))}
     assert [f.severity for f in find(result, "failed_for_good")] == ["warn"]
     metadata = json.loads(pq.read_metadata(run.folder.table).metadata[METADATA_KEY])
     assert metadata["incomplete"] == {"missing": 0, "failed_for_good": 1}
+    assert metadata["left_out"] == {CLIPS[9]: "no_video"}
 
 
 def test_too_many_clips_failed_for_good_stop_the_merge(run):
@@ -664,9 +680,10 @@ def test_too_many_clips_failed_for_good_stop_the_merge(run):
 
 def test_fault_seen_on_one_of_two_hosts_is_not_for_good(run):
     run.shard([make_row(clip) for clip in CLIPS[:9]])
-    run.clip_log(CLIPS[:9], 1, host="h2")
+    run.take_part("h2")
     run.fail(CLIPS[9], host="h1")
-    refuse(run, "missing", max_failed_share=1)
+    (error,) = refuse(run, "missing", max_failed_share=1)
+    assert "vmafarm retry tries another" in error["message"]
     run.fail(CLIPS[9], host="h2")
     assert finish(run, max_failed_share=1).counts["failed_for_good"] == 1
 

@@ -35,8 +35,8 @@ from jobs.shard import ShardWriter, read_done
 from jobs.slurm import Slurm
 from jobs.status import look
 from jobs.submit import submit
+from jobs.todo import find_todo
 from jobs.toolkit import version
-from jobs.work import find_todo
 
 NASTY = (
     "it's.mkv", 'say "hi".mkv', "a b.mkv", " .mkv", "two\nlines.mkv", "\r.mkv", "tab\t.mkv", "-y.mkv",

@@ -55,7 +55,7 @@ def test_one_look_counts_what_is_done_runs_waits_and_what_nobody_works_on(cluste
             "11|11|5|PENDING|JobArrayTaskLimit|",
             "12|12|6|PENDING|Dependency|",
             "12|12|4|PENDING|Dependency|",
-            "13|13|N/A|PENDING|Dependency|",
+            "15|15|N/A|PENDING|Dependency|",
         ),
         ("vmafarm-other", "99|99|7|RUNNING|None|node2"),
     )
@@ -69,7 +69,7 @@ def test_one_look_counts_what_is_done_runs_waits_and_what_nobody_works_on(cluste
         "11_8|TIMEOUT|node2",
         "11_9|NODE_FAIL|node2",
         "11_10|PREEMPTED|node2",
-        "13|PENDING|None assigned",
+        "15|PENDING|None assigned",
     )
     seen = look(run.config, Slurm())
     assert (seen.run, seen.clips, seen.done, seen.failed_for_good, seen.missing) == ("demo", 12, 3, 1, 8)
@@ -79,7 +79,7 @@ def test_one_look_counts_what_is_done_runs_waits_and_what_nobody_works_on(cluste
         "COMPLETED": 4, "RUNNING": 1, "PENDING": 1, "CANCELLED": 1, "OUT_OF_MEMORY": 1, "TIMEOUT": 1,
         "NODE_FAIL": 1, "PREEMPTED": 1, "NOT_STARTED": 1,
     }  # fmt: skip
-    assert (seen.merge.job, seen.merge.state, seen.merge.said) == ("13", "PENDING", ())
+    assert (seen.merge.job, seen.merge.state, seen.merge.said) == ("15", "PENDING", ())
     assert seen.failures == {
         "decode_error": (2, "c0003.mp4: cannot take c0003.mp4"),
         "timeout": (1, "c0004.mp4: cannot take c0004.mp4"),
@@ -275,7 +275,7 @@ def test_rate_and_time_left_count_from_where_the_submission_began(cluster, tmp_p
     assert seen.seconds_left == pytest.approx(5 * 200, rel=0.05)
 
 
-@pytest.mark.parametrize("line", ["11|11|3|PENDING|Resources|", "13|13|N/A|RUNNING|None|node1", None])
+@pytest.mark.parametrize("line", ["11|11|3|PENDING|Resources|", "15|15|N/A|RUNNING|None|node1", None])
 def test_there_is_no_rate_where_no_element_runs(cluster, run, line):
     write_record(run, "11", 0, [0])
     cluster.set_queue(*in_queue(run, *([line] if line else [])))
@@ -290,10 +290,10 @@ def test_nodes_that_are_kept_out_are_told_with_the_reason(cluster, run):
 
 
 SUBMITIT = "submitit INFO (2025-01-01 10:00:00,000) - "
-REFUSED = f"""{SUBMITIT}Starting with JobEnvironment(job_id=13)
+REFUSED = f"""{SUBMITIT}Starting with JobEnvironment(job_id=15)
 merge of "demo": nothing published, 2 reasons:
 1. [old] of an earlier start
-{SUBMITIT}Starting with JobEnvironment(job_id=13)
+{SUBMITIT}Starting with JobEnvironment(job_id=15)
 merge of "demo": nothing published, 1 reason:
 1. [missing] 9 clips have no row
    to see them, in DuckDB:
@@ -303,8 +303,8 @@ merge of "demo": nothing published, 1 reason:
 
 
 def test_a_merge_that_published_nothing_says_why(cluster, run):
-    cluster.set_accounting("13|COMPLETED|node1")
-    write_log(run, "13", "out", REFUSED)
+    cluster.set_accounting("15|COMPLETED|node1")
+    write_log(run, "15", "out", REFUSED)
     merge = look(run.config, Slurm()).merge
     assert (merge.state, merge.published) == ("COMPLETED", False)
     assert merge.said == ("1. [missing] 9 clips have no row",)
@@ -312,16 +312,16 @@ def test_a_merge_that_published_nothing_says_why(cluster, run):
 
 def test_a_merge_that_was_killed_says_its_last_words(cluster, run):
     no_accounts(cluster)
-    write_log(run, "13", "out", f"{SUBMITIT}Starting with JobEnvironment(job_id=13)\n")
-    write_log(run, "13", "err", "slurmstepd: error: Detected 1 oom-kill event(s)\x1b[2J\n")
+    write_log(run, "15", "out", f"{SUBMITIT}Starting with JobEnvironment(job_id=15)\n")
+    write_log(run, "15", "err", "slurmstepd: error: Detected 1 oom-kill event(s)\x1b[2J\n")
     merge = look(run.config, Slurm()).merge
     assert (merge.state, merge.published) == ("ENDED", False)
     assert merge.said == ("slurmstepd: error: Detected 1 oom-kill event(s)\\x1b[2J",)
 
 
 def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run):
-    cluster.set_accounting("13|COMPLETED|node1")
-    log = write_log(run, "13", "out", REFUSED)
+    cluster.set_accounting("15|COMPLETED|node1")
+    log = write_log(run, "15", "out", REFUSED)
     run.folder.table.write_bytes(b"")
     os.utime(run.folder.table, (0, 0))  # of an earlier merge
     assert look(run.config, Slurm()).merge.said
@@ -333,20 +333,24 @@ def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run):
 def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run, capsys):
     finish(run, *range(3, 12))
     run.log_clips({"c0003.mp4": 1.0}, 3, audit="differs", notes="audit: vif_scale0 is 0.9 on frame 0")
-    merge_on_node(run.config.model_dump())
+    with pytest.raises(SystemExit):  # the job counts as failed
+        merge_on_node(run.config.model_dump())
     write_log(
-        run, "13", "out", f"{SUBMITIT}Starting with JobEnvironment(job_id=13)\n{capsys.readouterr().out}"
+        run, "15", "out", f"{SUBMITIT}Starting with JobEnvironment(job_id=15)\n{capsys.readouterr().out}"
     )
-    cluster.set_accounting("13|COMPLETED|node1")
-    merge = look(run.config, Slurm()).merge
+    cluster.set_accounting("15|COMPLETED|node1")
+    status = look(run.config, Slurm())
+    assert status.published
+    assert not status.is_good
+    merge = status.merge
     assert merge.published
     assert merge.said[0] == "checks found errors:"
     assert merge.said[1].startswith("  audits: expected ")
 
 
 def test_a_merge_that_still_runs_is_not_judged(cluster, run):
-    write_log(run, "13", "out", REFUSED)
-    cluster.set_queue(*in_queue(run, "13|13|N/A|RUNNING|None|node1"))
+    write_log(run, "15", "out", REFUSED)
+    cluster.set_queue(*in_queue(run, "15|15|N/A|RUNNING|None|node1"))
     merge = look(run.config, Slurm()).merge
     assert (merge.state, merge.said) == ("RUNNING", ())
 
@@ -399,7 +403,7 @@ def test_the_command_prints_the_table_and_the_same_as_json(cluster, tmp_path):
     assert f"retry      would submit slices {seen['missing_slices']}: vmafarm retry" in table
     refused = command.vmafarm("status", "--run", "other", cwd=tmp_path, status=2)
     assert refused.stderr.startswith("error: ")
-    watched = command.vmafarm("status", "--watch", "--every", "1", cwd=tmp_path).stdout.splitlines()
-    assert watched[1:] == table[1:]
+    watched = command.vmafarm("status", "--watch", "--every", "1", cwd=tmp_path, status=1)
+    assert watched.stdout.splitlines()[1:] == table[1:]
     cluster.fail("squeue", "Unable to contact slurm controller")
     assert "the queue is not known" in command.vmafarm("status", cwd=tmp_path).stdout

@@ -28,6 +28,8 @@ SOME = Status(
     done=3,
     failed_for_good=1,
     missing=8,
+    waiting=0,
+    published=False,
     slices={"done": 4, "running": 1, "pending": 2, "failed": 5, "new": 0, "unknown": 0},
     states="ddddrppfffff",
     missing_slices="7-11",
@@ -194,6 +196,27 @@ def test_watching_ends_when_nothing_waits_or_runs_any_more(monkeypatch, capsys):
     assert capsys.readouterr().out == "\n\n".join(blocks) + "\n"
 
 
+def test_watching_ends_with_the_last_look(monkeypatch):
+    ended = replace(SOME, working=False)
+    for status in (ended, replace(ended, published=True, merge=None)):
+        look_again, _ = looks(monkeypatch, SOME, status)
+        assert watch(look_again, Console(file=io.StringIO()), 7) == status
+        assert watch(iter([status]).__next__, Console(file=io.StringIO(), force_terminal=True), 7) == status
+
+
+def test_a_table_is_good_once_it_is_there_and_its_checks_found_no_errors():
+    merge = MergeJob("13", "COMPLETED", True, ())
+    assert replace(SOME, published=True, merge=merge).is_good
+    assert replace(SOME, published=True, merge=None).is_good
+    assert not replace(SOME, published=True, merge=replace(merge, said=("checks found errors:",))).is_good
+    assert not replace(SOME, published=False, merge=None).is_good
+
+
+def test_clips_that_wait_for_another_node_are_counted():
+    assert "1 missing clip failed on one node only" in "\n".join(table(replace(SOME, waiting=1)))
+    assert "on one node only" not in "\n".join(table(SOME))
+
+
 def test_watching_goes_on_while_the_queue_is_not_known_and_something_is_missing(monkeypatch):
     unknown = replace(SOME, working=None)
     look_again, pauses = looks(monkeypatch, unknown, unknown, replace(unknown, missing=0))
@@ -256,7 +279,7 @@ def test_the_command_watches_until_the_queue_is_empty(run, tmp_path):
     run.cluster.set_queue()
     said, _ = watching.communicate(timeout=60)
     assert json.loads(said.splitlines()[-1])["working"] is False
-    assert watching.returncode == 0
+    assert watching.returncode == 1  # no table was published
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(40, 24), (60, 24), (120, 24), (60, 8)])
@@ -266,7 +289,7 @@ def test_a_terminal_shows_one_table_that_is_refreshed_in_place(run, tmp_path, co
         terminal.wait(lambda lines: any("1 running >" in line for line in lines))
         run.cluster.set_queue()
         lines = terminal.end()
-    assert terminal.process.exitstatus == 0
+    assert terminal.process.exitstatus == 1  # no table was published
     assert sum(line.startswith("run   ") for line in lines) == 1
     assert any(line.startswith("clips      0 of") for line in lines)
     assert not any("running" in line for line in lines)

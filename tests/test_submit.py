@@ -61,7 +61,7 @@ def refusal(kind, call, *arguments, **options):
 def test_each_round_waits_for_the_one_before_and_the_merge_for_all(cluster, runs):
     run = planned(runs, parallelism=3, rounds=3)
     submitted = submit(run.config, Slurm())
-    assert list(cluster.scripts) == ["11", "12", "13", "14"]
+    assert list(cluster.scripts) == ["11", "12", "13", "14", "15", "16"]
     assert "\n#SBATCH --array=0-4%3\n" in cluster.scripts["11"]
     for job in ("12", "13"):  # no more elements than run at the same time
         assert "\n#SBATCH --array=0-2%3\n" in cluster.scripts[job]
@@ -69,12 +69,14 @@ def test_each_round_waits_for_the_one_before_and_the_merge_for_all(cluster, runs
     assert "dependency" not in cluster.options("11")
     assert "\n#SBATCH --dependency=afterany:11\n" in cluster.scripts["12"]
     assert "\n#SBATCH --dependency=afterany:12\n" in cluster.scripts["13"]
-    assert "\n#SBATCH --dependency=afterany:11:12:13\n" in cluster.scripts["14"]
-    assert "array" not in cluster.options("14")
+    assert "\n#SBATCH --dependency=afterany:11:12\n" in cluster.scripts["14"]  # beside the last round
+    assert "\n#SBATCH --dependency=afterany:11:12:13:14\n" in cluster.scripts["15"]
+    assert "\n#SBATCH --dependency=afterany:11:12:13:14:15\n" in cluster.scripts["16"]
+    assert not any("array" in cluster.options(job) for job in ("14", "15", "16"))
     assert {cluster.options(job)["job-name"] for job in cluster.scripts} == {name_of(run)}
     assert submitted.lines() == [
         "submitted 5 slices: 0-4",
-        f"jobs 11, 12, 13, 14 called {name_of(run)}",
+        f"jobs 11, 12, 13, 14, 15, 16 called {name_of(run)}",
     ]
 
 
@@ -107,11 +109,11 @@ def test_the_script_holds_all_that_was_configured(cluster, runs):
     # In the order in which they count: before the element.
     assert text.index("module load") < text.index("\nsrun ")
     assert text.index("export GREETING") < text.index("module load")
-    merge = cluster.options("13")
+    merge = cluster.options("15")
     assert (merge["partition"], merge["mem"], merge["time"]) == ("cpu", "2GB", "9")
     assert (merge["cpus-per-task"], merge["account"]) == ("1", "vision")
     assert not {"gpus-per-node", "gres", "constraint"} & merge.keys()
-    assert "--cpus-per-task=1 " in cluster.scripts["13"]
+    assert "--cpus-per-task=1 " in cluster.scripts["15"]
 
 
 def test_exported_values_come_through_the_shell_as_they_are(cluster, runs):
@@ -144,8 +146,10 @@ def test_1523_slices_are_cut_into_arrays_that_the_cluster_takes(cluster, runs):
     assert cluster.options("11")["array"] == "0-760%32"
     assert cluster.options("12")["array"] == "0-761%32"
     assert slices_of(run, "11", 761) + slices_of(run, "12", 762) == list(range(1523))
-    assert cluster.options("13")["dependency"] == "afterany:11:12"
-    assert submitted.submission.arrays == (Array("11", 0, 0, 761), Array("12", 0, 761, 762))
+    assert cluster.options("15")["dependency"] == "afterany:11:12:13:14"
+    assert submitted.submission.arrays[:2] == (
+        Array("11", 0, 0, 761, "ordinary"), Array("12", 0, 761, 762, "ordinary")
+    )  # fmt: skip
     assert submitted.submission.slices_of("12", 0) == (761,)
     assert submitted.lines()[-1].startswith("2 arrays: the cluster's MaxArraySize")
 
@@ -155,7 +159,8 @@ def test_a_later_round_waits_for_all_arrays_of_the_one_before(cluster, runs):
     run = planned(runs)
     submit(run.config, Slurm())
     assert [cluster.options(job).get("dependency") for job in cluster.scripts] == [
-        None, None, None, "afterany:11:12:13", "afterany:11:12:13:14",
+        None, None, None, "afterany:11:12:13", "afterany:11:12:13", "afterany:11:12:13:14:15",
+        "afterany:11:12:13:14:15:16",
     ]  # fmt: skip
     assert slices_of(run, "11", 1) + slices_of(run, "12", 2) + slices_of(run, "13", 2) == list(range(5))
     assert slices_of(run, "14", 2) == [0, 2, 4, 1, 3]
@@ -172,7 +177,9 @@ def test_a_pickle_holds_what_an_element_needs_wherever_it_starts(cluster, runs, 
     assert loaded.function.__name__ == "run_element"
     assert (spec.slices, spec.minutes, spec.launcher) == ((1,), 45, 0)
     assert Config.model_validate(spec.config).run.root == str(runs)
-    merge = DelayedSubmission.load(run.folder.logs / "13_submitted.pkl")
+    looks = [DelayedSubmission.load(run.folder.logs / f"{job}_submitted.pkl").args[0] for job in (13, 14)]
+    assert [(look.share, look.slices) for look in looks] == [("elsewhere", (0, 1)), ("last look", (0, 1))]
+    merge = DelayedSubmission.load(run.folder.logs / "15_submitted.pkl")
     assert merge.function is merge_on_node
     assert run.folder.logs.stat().st_mode & 0o777 == 0o700
 
@@ -212,8 +219,12 @@ def test_the_record_says_what_was_submitted_and_with_what(cluster, runs):
     assert record.settings["slurm.time"] == 45
     assert record.settings["engine.threads"] == 1
     assert not any(key.startswith("corpus.") for key in record.settings)
-    assert record.arrays == (Array("11", 0, 0, 5), Array("12", 1, 0, 5))
-    assert record.merge_job == "13"
+    assert record.arrays == (
+        Array("11", 0, 0, 5, "ordinary"), Array("12", 1, 0, 5, "ordinary"),
+        Array("13", 3, 0, 1, "elsewhere"), Array("14", 4, 0, 1, "last look"),
+    )  # fmt: skip
+    assert record.merge_job == "15"
+    assert (run.folder.submissions / "00001.look").read_text() == "14\n"
 
 
 def test_a_retry_submits_exactly_what_is_missing_and_nobody_works_on(cluster, runs):
@@ -225,13 +236,74 @@ def test_a_retry_submits_exactly_what_is_missing_and_nobody_works_on(cluster, ru
     submitted = submit(run.config, Slurm(), again=True)
     assert submitted.lines()[0] == "submitted 4 slices: 3,7-9"
     assert submitted.submission.number == 2
-    assert cluster.options("14")["array"] == "0-3%4"
-    assert slices_of(run, "14", 4) == [3, 7, 8, 9]
-    assert cluster.options("16")["dependency"] == "afterany:14:15"
+    assert cluster.options("16")["array"] == "0-3%4"
+    assert slices_of(run, "16", 4) == [3, 7, 8, 9]
+    assert cluster.options("20")["dependency"] == "afterany:16:17:18:19"
     assert (run.folder.submissions / "00001.json").read_bytes() == first
 
 
-def test_clips_that_were_set_aside_are_not_missing(cluster, runs):
+def test_clips_that_failed_on_one_node_go_to_another_in_jobs_of_their_own(cluster, runs):
+    run = planned(runs, 6)
+    finish(run, 0, 1)
+    run.fail("c0002.mp4", host="node3")
+    run.fail("c0003.mp4", "engine_error", host="node3")
+    run.fail("c0004.mp4", host="node1")
+    submitted = submit(run.config, Slurm(), again=True)
+    assert submitted.lines()[:2] == [
+        "submitted 1 slices: 5",
+        "3 clips that failed on one node only: submitted to another node than node3",
+    ]
+    assert slices_of(run, "11", 1) == [5]
+    looks = [DelayedSubmission.load(run.folder.logs / f"{job}_submitted.pkl").args[0] for job in (13, 14)]
+    assert [look.share for look in looks] == ["elsewhere", "last look"]
+    assert all(set(look.slices) >= {2, 3, 4} for look in looks)
+    assert cluster.options("13")["exclude"] == "node3"
+    assert "exclude" not in cluster.options("14")  # the starter of 13 tells it, once 13 has a node
+    assert "--next-look" in cluster.scripts["13"]
+    assert "--next-look" not in cluster.scripts["11"] + cluster.scripts["14"]
+    cluster.set_queue((name_of(run), "13|13|N/A|PENDING|Dependency|"))
+    assert refusal(UsageError, submit, run.config, Slurm(), again=True).message.endswith("slices 2-5")
+
+
+def test_where_only_such_clips_are_missing_nothing_else_is_submitted(cluster, runs):
+    run = planned(runs, 3, exclude="node4")
+    finish(run, 0, 1)
+    run.fail("c0002.mp4", host="node1")
+    run.take_part("node2")
+    submitted = submit(run.config, Slurm(), again=True)
+    assert list(cluster.scripts) == ["11", "12", "13"]
+    assert submitted.submission.slices == (2,)
+    assert cluster.options("11")["exclude"] == "node4,node1"
+    assert "dependency" not in cluster.options("11")
+    assert cluster.options("12")["dependency"] == "afterany:11"
+    assert cluster.options("13")["dependency"] == "afterany:11:12"
+
+
+@pytest.mark.parametrize("nodes", [("node1",), ("node1", "node4"), ("node2", "node3")])
+def test_no_node_is_excluded_that_is_the_last_one_or_not_of_this_cluster(cluster, runs, nodes):
+    cluster.set_nodes(*nodes)
+    run = planned(runs, 3, exclude="node4")
+    finish(run, 0, 1)
+    run.fail("c0002.mp4", host="node1")
+    run.take_part("here")
+    submit(run.config, Slurm(), again=True)
+    assert cluster.options("11")["exclude"] == "node4"
+
+
+def test_a_cluster_of_one_node_gets_one_look_and_a_tight_limit_none(cluster, runs):
+    cluster.set_partitions("cpu|cpu*|infinite|32|1|(null)")
+    run = planned(runs, 3)
+    assert submit(run.config, Slurm()).looks == ("last look",)
+    assert len(cluster.scripts) == 4
+    tight = planned(runs.parent / "tight", 3, max_jobs=3)
+    tight.fail("c0002.mp4", host="node1")
+    tight.take_part("node2")
+    submitted = submit(tight.config, Slurm())
+    assert (submitted.looks, submitted.submission.slices) == ((), (0, 1, 2))
+    assert {array.share for array in submitted.submission.arrays} == {"everything"}
+
+
+def test_clips_that_failed_for_good_are_not_missing(cluster, runs):
     run = planned(runs, 3)
     finish(run, 0)
     run.fail("c0001.mp4")
@@ -245,7 +317,7 @@ def test_submit_is_refused_while_the_run_is_in_the_queue(cluster, runs):
     error = refusal(UsageError, submit, run.config, Slurm())
     assert error.message == 'the run "demo" is in the queue already: slices 0,2-3'
     assert "vmafarm retry" in error.hint
-    assert len(cluster.scripts) == 3
+    assert len(cluster.scripts) == 5
 
 
 def test_nothing_is_submitted_where_nothing_is_missing(cluster, runs):
@@ -485,8 +557,8 @@ def test_a_limit_of_submitted_jobs_is_kept(cluster, runs):
     run = planned(runs.parent / "others", 12)
     submitted = submit(run.config, Slurm())
     # Nine, and all of the user's jobs count: here squeue shows none, for it is asked for no name.
-    assert [len(submitted.submission.elements), cluster.options("12")["array"]] == [4, "0-3%4"]
-    assert slices_of(run, "11", 4) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+    assert [len(submitted.submission.elements), cluster.options("12")["array"]] == [3, "0-2%3"]
+    assert slices_of(run, "11", 3) == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
     tight = refusal(UsageError, submit, planned(runs.parent / "more", 12, max_jobs=2).config, Slurm())
     assert tight.message.startswith("2 more jobs may be in the queue, but 3 are needed")
 
@@ -498,9 +570,8 @@ def test_the_starter_is_the_submissions_own_copy(cluster, runs):
     assert starter.read_text() == (data_folder("containers") / "element.sh").read_text()
     words = shlex.split(next(line for line in cluster.scripts["11"].splitlines() if line.startswith("srun ")))
     assert words[words.index("sh") + 1] == str(starter.absolute())
-    merge = next(line for line in cluster.scripts["13"].splitlines() if line.startswith("srun "))
-    assert "element.sh" not in merge
-    assert str(starter) not in merge
+    merge = next(line for line in cluster.scripts["15"].splitlines() if line.startswith("srun "))
+    assert str(starter.absolute()) not in shlex.split(merge)
 
 
 def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):
@@ -543,7 +614,7 @@ def test_the_command_submits_asks_and_cancels(cluster, tmp_path):
     command.write_scores(tmp_path / "scores.csv", names)
     options = command.corpus("--set", "slices.count=3")
     said = command.vmafarm("submit", *options, cwd=tmp_path).stdout
-    assert "submitted 3 slices: 0-2\njobs 11, 12, 13 called vmafarm-k150k-" in said
+    assert "submitted 3 slices: 0-2\njobs 11, 12, 13, 14, 15 called vmafarm-k150k-" in said
     refused = command.vmafarm("submit", *options, "--set", "slurm.partition=x", cwd=tmp_path, status=2)
     assert refused.stderr == (
         "error: slurm.partition = 'x': the cluster has no such partition\n  it has: cpu, gpu, short\n"
@@ -551,23 +622,26 @@ def test_the_command_submits_asks_and_cancels(cluster, tmp_path):
     assert command.vmafarm("cancel", cwd=tmp_path).stdout == "no jobs of this run wait or run\n"
     dry = command.vmafarm("retry", "--dry-run", cwd=tmp_path).stdout
     assert "#SBATCH --array=0-2%3" in dry
-    assert dry.endswith("elements of each array: round 1: 3; round 2: 3\nnothing queued (--dry-run)\n")
+    assert dry.endswith(
+        "elements of each array: round 1: 3; round 2: 3; clips that fail on one node, on another: 1 + 1\n"
+        "nothing queued (--dry-run)\n"
+    )
     cluster.fail("sbatch", "sbatch: error: Batch job submission failed: Access denied")
     failed = command.vmafarm("retry", cwd=tmp_path, status=3)
     assert failed.stderr.startswith("error: sbatch refuses: sbatch: error: Batch job submission failed: Acc")
-    assert list(cluster.scripts) == ["11", "12", "13"]
+    assert list(cluster.scripts) == ["11", "12", "13", "14", "15"]
 
 
 def test_the_merge_job_says_what_is_missing_and_publishes_what_is_complete(runs, capsys):
     run = planned(runs, 2)
     finish(run, 0)
-    lines = merge_on_node(run.config.model_dump())
-    assert "missing" in "\n".join(lines)
-    assert capsys.readouterr().out.splitlines() == lines
+    with pytest.raises(SystemExit) as failed:
+        merge_on_node(run.config.model_dump())
+    assert failed.value.code == 1
+    assert "1 of 2 clips are missing" in capsys.readouterr().out
     assert not run.folder.table.exists()
     finish(run, 1)
-    lines = merge_on_node(run.config.model_dump())
+    merge_on_node(run.config.model_dump())
     assert run.folder.table.exists()
     assert run.folder.report.exists()
-    assert any(line.startswith("checks           30 checks") for line in lines), lines
-    assert capsys.readouterr().out.splitlines() == lines
+    assert "\nchecks           30 checks" in capsys.readouterr().out

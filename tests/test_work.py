@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.clip import Clip
-from jobs.work import job_label, take_sample, writer_name
+from jobs.todo import take_sample
+from jobs.work import job_label, writer_name
 
 
 @pytest.mark.parametrize(

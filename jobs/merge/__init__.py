@@ -6,23 +6,24 @@ import json
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from jobs import durable, sql
+from jobs.completeness import FailedClip
 from jobs.config import Config
 from jobs.errors import IncompleteError, UsageError, show
 from jobs.merge.audits import tell_audits
+from jobs.merge.complete import LISTED
 from jobs.merge.inputs import Finding
 from jobs.merge.record import describe_making
 from jobs.merge.steps import Merge, Options
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
 from jobs.scratch import for_databases, scratch_folder
+from jobs.up_to_date import digest_inputs
 from jobs.words import counted
-
-_LISTED = 1_000
-"""So many names of clips that failed for good stand in the record."""
 
 _ATTEMPTS = 3
 """An element that is still at work may put a longer shard in place of the one that is being read, which is
@@ -40,7 +41,10 @@ class MergeResult:
     published
         Whether `table` is the table of this merge.
     table, record
-        Where the table is, or would be; where this result stands as JSON.
+        Where the table is, or would be; where this result is written as JSON.
+    table_sha256, inputs_sha256
+        Digest of the published table, "" where there is none; and of the files that were there when the merge
+        began, see `jobs.up_to_date.digest_inputs`.
     counts
         Clips, rows, shards and what was made of them.
     slices
@@ -53,7 +57,7 @@ class MergeResult:
     failed_classes
         Clips failed for good, by class of failure.
     failed_for_good
-        The first of them, each with its class.
+        The first of them: name to ``failure``, ``message``, ``tries`` and ``hosts``.
     options
         What was allowed.
     metadata
@@ -68,12 +72,14 @@ class MergeResult:
     published: bool
     table: Path
     record: Path
+    table_sha256: str
+    inputs_sha256: str
     counts: Mapping[str, int]
     slices: Mapping[str, int]
     nan: Mapping[str, int]
     audits: Mapping[str, Any]
     failed_classes: Mapping[str, int]
-    failed_for_good: Mapping[str, str]
+    failed_for_good: Mapping[str, FailedClip]
     options: Mapping[str, Any]
     metadata: Mapping[str, Any]
     made: Mapping[str, Any]
@@ -137,6 +143,7 @@ def merge(
     )
     _check(options)
     for _ in range(_ATTEMPTS):
+        inputs = digest_inputs(folder)
         with (
             scratch_folder(for_databases(config.extract.scratch)) as scratch,
             sql.connect(scratch / "spill", memory=config.merge.memory, threads=threads) as connection,
@@ -145,7 +152,7 @@ def merge(
             state.run()
         if not state.changed or (state.counts["missing"] and not allow_missing):
             break
-    result = _result(state)
+    result = _result(state, inputs)
     durable.replace_text(
         folder.merge_record, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n"
     )
@@ -163,20 +170,21 @@ def _check(options: Options) -> None:
         raise UsageError(f"max_failed_share = {options.max_failed_share!r}, expected a number from 0 to 1")
 
 
-def _result(state: Merge) -> MergeResult:
+def _result(state: Merge, inputs: str) -> MergeResult:
     order = ("error", "warn", "info")
-    failed = list(state.failed.items())[:_LISTED]
     return MergeResult(
         run=state.folder.name,
         published=state.published,
         table=state.folder.table,
         record=state.folder.merge_record,
+        table_sha256=state.table_digest,
+        inputs_sha256=inputs,
         counts=state.counts,
         slices=state.slices,
         nan=state.nan,
         audits=state.audits,
         failed_classes=state.failed_classes,
-        failed_for_good={name: record.failure for name, record in failed},
+        failed_for_good=dict(islice(state.failed.items(), LISTED)),
         options=asdict(state.options),
         metadata=state.metadata,
         made=describe_making(state.folder, state.config, state.hosts),
@@ -192,9 +200,22 @@ def explain(result: MergeResult) -> str:
         lines.append(f"{number}. [{reason.name}] {reason.message}")
         if reason.query:
             lines += ["   to see them, in DuckDB:", textwrap.indent(reason.query, "     ")]
+    lines += ["Failed for good:", *failed] if (failed := list_failed(result)) else []
     if result.table.exists():
         lines.append(f"The table of an earlier merge, {show(str(result.table))}, is untouched.")
     return "\n".join(lines)
+
+
+def list_failed(result: MergeResult) -> list[str]:
+    """The clips that have failed for good, a line each with its reason; of many the first ones."""
+    failed = list(result.failed_for_good.items())
+    lines = [f"  {show(name)}: {clip.failure}: {show(clip.message)}" for name, clip in failed[:_SHOWN]]
+    if (more := result.counts["failed_for_good"] - len(lines)) > 0:
+        lines.append(f"  and {more:,} more: see {show(str(result.record))}")
+    return lines
+
+
+_SHOWN = 10
 
 
 def summarise(result: MergeResult) -> list[str]:
@@ -229,8 +250,12 @@ def summarise(result: MergeResult) -> list[str]:
     if warnings := result.of("warn"):
         names = ", ".join(dict.fromkeys(f.name for f in warnings))
         facts.append(("warnings", f"{len(warnings):,}: {names}; see the record"))
-    facts += [("record", show(str(result.record))), ("table", show(str(result.table)))]
-    return [line for label, text in facts for line in _lines(label, text)]
+    files = [("record", show(str(result.record))), ("table", show(str(result.table)))]
+    told = [line for label, text in facts for line in _lines(label, text)]
+    told += [
+        part for line in list_failed(result) for part in textwrap.wrap(line, 80, subsequent_indent=" " * 4)
+    ]
+    return told + [line for label, text in files for line in _lines(label, text)]
 
 
 def _lines(label: str, text: str) -> list[str]:

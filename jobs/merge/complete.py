@@ -1,155 +1,123 @@
-"""Completeness: which clips have no row, and which of them never will."""
+"""Completeness: what it means for a merge that clips have no row."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from itertools import islice
 
 import duckdb
-import pyarrow as pa
 
 from jobs import sql
-from jobs.arrow import make_table
+from jobs.completeness import FailedClip, Gaps, failures_allowed
 from jobs.errors import show
-from jobs.failures import CLIP_FAULTS, FailureRecord
+from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, FailureRecord
 from jobs.merge.inputs import SHOWN, Finding
 from jobs.run_folder import RunFolder
 
+LISTED = 1_000
+"""So many names of clips that were left out are in the record and in the table's metadata."""
 
-@dataclass(frozen=True)
-class Gaps:
-    """Clips of the manifest that have no row.
-
-    Attributes
-    ----------
-    clips
-        Clips in the manifest.
-    missing
-        Clips without a row that have not failed for good: the work that is left.
-    first
-        Names of the first of them.
-    tried
-        Last failure of those among them that were tried.
-    failed
-        Clips without a row that have failed for good, with their last fault.
-    """
-
-    clips: int
-    missing: int
-    first: tuple[str, ...]
-    tried: Mapping[str, FailureRecord]
-    failed: Mapping[str, FailureRecord]
-
-    @property
-    def failed_share(self) -> float:
-        """Share of the manifest's clips that have failed for good."""
-        return len(self.failed) / self.clips
+_REMEDIES = {
+    "timeout": "raise extract.timeout, or free the machine",
+    "out_of_memory": "more memory (slurm.mem), fewer clips at once (extract.workers), or a higher "
+    "extract.engine_memory",
+    "unreadable": "make the files readable",
+    "changed": "put the planned files back",
+    **dict.fromkeys(ENGINE_FAULTS, "the engine fails on these clips alone: try another build of it"),
+    **dict.fromkeys(
+        CLIP_FAULTS,
+        "tried on one of several hosts: vmafarm retry tries another, vmafarm run decides here",
+    ),
+}
+"""What helps clips that are missing, by their last failure."""
 
 
-def find_gaps(
-    connection: duckdb.DuckDBPyConnection,
-    clips: int,
-    records: Iterable[FailureRecord],
-    set_aside: Mapping[str, FailureRecord],
-) -> Gaps:
-    """Split the clips without a row into those to do and those that have failed for good.
-
-    Parameters
-    ----------
-    connection
-        Holds the table ``problems``.
-    clips
-        Clips in the manifest.
-    records
-        All failures, ordered by time.
-    set_aside
-        Clips that have failed for good, whether or not another try has made a row of them since.
-    """
-    last = {record.clip_name: record for record in records}
-    register_names(connection, "tried", last)
-    without_row = {
-        name
-        for (name,) in connection.execute(
-            "SELECT clip_name FROM problems SEMI JOIN tried USING (clip_name) WHERE missing"
-        ).fetchall()
-    }
-    failed = {name: record for name, record in set_aside.items() if name in without_row}
-    register_names(connection, "failed", failed)
-    first = connection.execute(
-        "SELECT clip_name, count(*) OVER () FROM problems ANTI JOIN failed USING (clip_name) "
-        "WHERE missing ORDER BY clip_name LIMIT $shown",
-        {"shown": SHOWN},
-    ).fetchall()
-    tried = {name: last[name] for name in sorted(without_row - failed.keys())}
-    return Gaps(clips, first[0][1] if first else 0, tuple(name for name, _ in first), tried, failed)
-
-
-def register_names(connection: duckdb.DuckDBPyConnection, table: str, names: Iterable[str]) -> None:
-    """Show DuckDB names as a table with the column clip_name."""
-    connection.register(table, make_table([list(names)], pa.schema([("clip_name", pa.string())])))
+def names_without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of the clips without a row, in byte order, by the table ``problems``."""
+    found = connection.execute("SELECT clip_name FROM problems WHERE missing ORDER BY clip_name").fetchall()
+    return [name for (name,) in found]
 
 
 def judge_gaps(
-    gaps: Gaps, folder: RunFolder, missing_query: str, *, max_failed_share: float, allow_missing: bool
-) -> list[Finding]:
+    gaps: Gaps, clips: int, folder: RunFolder, missing_query: str, *,
+    max_failed_share: float, allow_missing: bool,
+) -> list[Finding]:  # fmt: skip
     """Decide what the gaps mean.
 
     Parameters
     ----------
     gaps
         Clips without a row.
+    clips
+        Of the manifest.
     folder
         The run.
     missing_query
         Shows the clips without a row.
     max_failed_share
-        Share of the clips that may have failed for good, 0..1.
+        ``merge.max_failed_share``; see `jobs.completeness.failures_allowed`.
     allow_missing
         Publish with gaps.
     """
     findings = []
     gravity = "warn" if allow_missing else "error"
     if gaps.missing:
-        names = ", ".join(map(show, gaps.first)) + (", ..." if gaps.missing > len(gaps.first) else "")
-        failures = f"; failed so far: {by_class(gaps.tried)}" if gaps.tried else "; none of them has failed"
-        remedy = (
-            "published without them"
-            if allow_missing
-            else "run the extraction again, or merge with --allow-missing to publish without them"
-        )
-        message = f"{gaps.missing:,} of {gaps.clips:,} clips are missing: {names}{failures}. To do: {remedy}"
-        findings.append(Finding("missing", gravity, message, gaps.missing, missing_query))
+        missing = len(gaps.missing)
+        names = ", ".join(map(show, gaps.missing[:SHOWN])) + (", ..." if missing > SHOWN else "")
+        message = f"{missing:,} of {clips:,} clips are missing: {names}. {_why_missing(gaps)}. "
+        message += "Published without them" if allow_missing else "To publish without them: --allow-missing"
+        findings.append(Finding("missing", gravity, message, missing, missing_query))
     if gaps.failed:
-        above = gaps.failed_share > max_failed_share
+        failed, allowed = len(gaps.failed), failures_allowed(clips, max_failed_share)
         message = (
-            f"{len(gaps.failed):,} of {gaps.clips:,} clips ({gaps.failed_share:.3%}) have failed for good, "
-            f"{'more than' if above else 'within'} merge.max_failed_share = {max_failed_share:.3%}: "
-            f"{by_class(gaps.failed)}"
+            f"{failed:,} of {clips:,} clips ({failed / clips:.3%}) have failed for good, "
+            f"{'more than' if failed > allowed else 'within'} the {allowed:,} that "
+            f"merge.max_failed_share = {max_failed_share:.3%} allows: {describe_failed(gaps.failed)}"
         )
-        if above and not allow_missing:
-            message += ". Replace or leave out these clips, or allow more with --max-failed-share"
+        if failed > allowed and not allow_missing:
+            message += ". Replace these clips or leave them out, or allow more: --max-failed-share"
         query = sql.render(
             "merge/failures", files=sql.below(folder.failures, "*.jsonl"), classes=list(CLIP_FAULTS)
         )
         findings.append(
-            Finding("failed_for_good", gravity if above else "warn", message, len(gaps.failed), query)
+            Finding("failed_for_good", gravity if failed > allowed else "warn", message, failed, query)
         )
     return findings
 
 
-def count_classes(records: Mapping[str, FailureRecord]) -> dict[str, int]:
-    """How many clips have which failure as their last, most frequent first."""
-    classes: dict[str, int] = defaultdict(int)
-    for record in records.values():
-        classes[record.failure] += 1
+def _why_missing(gaps: Gaps) -> str:
+    """Why clips are missing and what helps, a sentence for each kind."""
+    kinds: dict[str, list[tuple[str, FailureRecord]]] = {}
+    for name, record in gaps.tried.items():
+        kinds.setdefault(record.failure, []).append((name, record))
+    told = []
+    if untried := len(gaps.missing) - len(gaps.tried):
+        told.append(f"Not tried yet: {untried:,}: run the extraction (vmafarm run; on SLURM vmafarm retry)")
+    for failure, those in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])):
+        name, record = max(those, key=lambda found: found[1].at)
+        remedy = _REMEDIES.get(failure, "see the failure records")
+        told.append(f"{failure} {len(those):,} (last: {show(name)}: {show(record.message)}): {remedy}")
+    return "; ".join(told)
+
+
+def count_classes(failures: Iterable[FailedClip]) -> dict[str, int]:
+    """How many clips have failed for good by which fault, most frequent first."""
+    classes = Counter(clip.failure for clip in failures)
     return dict(sorted(classes.items(), key=lambda item: (-item[1], item[0])))
 
 
-def by_class(records: Mapping[str, FailureRecord]) -> str:
-    """Classes with their counts and last messages, in words."""
-    last = {record.failure: record for record in sorted(records.values(), key=lambda r: r.at)}
+def describe_left_out(gaps: Gaps) -> dict[str, str]:
+    """Clip name to why the table has no row of it: the fault, or ``missing``; the first `LISTED` of them."""
+    left_out = dict.fromkeys(gaps.missing[:LISTED], "missing")
+    left_out |= {name: clip.failure for name, clip in islice(gaps.failed.items(), LISTED)}
+    return dict(islice(sorted(left_out.items()), LISTED))
+
+
+def describe_failed(failed: Mapping[str, FailedClip]) -> str:
+    """Faults with their counts, and the first clip of each with its message."""
+    first = {clip.failure: (name, clip) for name, clip in reversed(list(failed.items()))}
     return ", ".join(
-        f"{name} {count:,} (last: {show(last[name].clip_name)}: {show(last[name].message)})"
-        for name, count in count_classes(records).items()
+        f"{failure} {count:,} (first: {show(first[failure][0])}: {show(first[failure][1].message)})"
+        for failure, count in count_classes(failed.values()).items()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -10,14 +11,13 @@ import duckdb
 import pyarrow as pa
 
 from jobs import durable, sql
+from jobs.completeness import FailedClip, read_history
 from jobs.config import Config
 from jobs.errors import UnavailableError, show
-from jobs.failures import FailureRecord, load_failures, set_aside
-from jobs.limits import Limits
 from jobs.manifest import load_manifest
 from jobs.merge.audits import count_audits, judge_audits, judge_constants, read_entries, read_hosts
 from jobs.merge.checks import FLOATS, build_checks, judge
-from jobs.merge.complete import count_classes, find_gaps, judge_gaps
+from jobs.merge.complete import count_classes, describe_left_out, judge_gaps, names_without_row
 from jobs.merge.copies import settle_copies
 from jobs.merge.inputs import (
     MOVE_AWAY,
@@ -35,6 +35,7 @@ from jobs.merge.table import TableWriter, Written
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
 from jobs.stamps import Stamps
+from jobs.up_to_date import digest_file
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,15 @@ class Merge:
     ) -> None:
         self.folder, self.config, self.options = folder, config, options
         self.published = self.changed = False
+        self.table_digest = ""
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.slices: dict[str, int] = {}
         self.nan: dict[str, int] = {}
         self.audits: dict[str, Any] = {}
         self.hosts: list[str] = []
-        self.failed: dict[str, FailureRecord] = {}
+        self.failed: dict[str, FailedClip] = {}
         self.failed_classes: dict[str, int] = {}
+        self.left_out: dict[str, str] = {}
         self.metadata: dict[str, Any] = {}
         self.findings: list[Finding] = []
         self._connection, self._scratch, self._stamps = connection, scratch, Stamps()
@@ -115,7 +118,7 @@ class Merge:
             self.audits = count_audits(self._connection, provenance.plan)
             self.findings += judge_audits(self.audits, self.folder)
             if not self.counts["rows"]:
-                self._find("no_rows", "error", "no clip has a row: run the extraction first", 1)
+                self._find("no_rows", "error", _NO_ROWS, 1)
                 return
             if written.unique or self._blocked:
                 self._finish(draft, writer, written, provenance)
@@ -142,6 +145,7 @@ class Merge:
                 "missing": self.counts["missing"],
                 "failed_for_good": self.counts["failed_for_good"],
             }
+            self.metadata["left_out"] = self.left_out
         if self.counts["conflicts"]:
             self.metadata["conflicts"] = {"clips": self.counts["conflicts"], "taken": "latest"}
         writer.end(self.metadata)
@@ -149,6 +153,7 @@ class Merge:
         # The file itself is checked, so that what is published is what was found to be right.
         self._check_columns(provenance, [sql.exact(draft.path)])
         if not self._blocked:
+            self.table_digest = digest_file(draft.path)
             draft.publish()
             self.published = True
 
@@ -169,7 +174,8 @@ class Merge:
             )
             self._find("provenance", "error", message, 1)
         if provenance is None or not (listing.shards or listing.journals or listing.wrong):
-            self._find("no_rows", "error", "no clip has a row: run the extraction first", 1)
+            self._find("no_rows", "error", _NO_ROWS, 1)
+            self._judge_gaps(load_manifest(self.folder).names)
             return
         if provenance.manifest != self._manifest:
             message = (
@@ -230,21 +236,22 @@ class Merge:
         self.findings += findings
 
     def _check_gaps(self) -> None:
-        records, damaged = load_failures(self.folder.failures)
-        self.findings += judge_constants(records, self.folder)
-        total = self.counts["clips"]
-        if self.counts["rows"] == total:
+        complete = self.counts["rows"] == self.counts["clips"]
+        self._judge_gaps([] if complete else names_without_row(self._connection))
+
+    def _judge_gaps(self, without_row: Sequence[str]) -> None:
+        history = read_history(self.folder, self.config)
+        self.findings += judge_constants(history.records, self.folder)
+        if not without_row:
             return
         message = f"{show(str(self.folder.failures))}: records of failures that cannot be read do not count"
-        self._find("failures", "warn", message, damaged)
-        hosts = {record.host for record in records}.union(self.hosts)
-        limits = Limits.of(self.config.extract).as_dict()
-        final = set_aside(records, self.config.extract.retries + 1, hosts, limits)
-        gaps = find_gaps(self._connection, total, records, final)
-        self.counts.update(missing=gaps.missing, failed_for_good=len(gaps.failed))
-        self.failed, self.failed_classes = dict(gaps.failed), count_classes(gaps.failed)
+        self._find("failures", "warn", message, history.damaged)
+        gaps = history.sort_out(without_row)
+        self.counts.update(missing=len(gaps.missing), failed_for_good=len(gaps.failed))
+        self.failed, self.failed_classes = dict(gaps.failed), count_classes(gaps.failed.values())
+        self.left_out = describe_left_out(gaps)
         self.findings += judge_gaps(
-            gaps, self.folder, self._problem_query("missing"),
+            gaps, self.counts["clips"], self.folder, self._problem_query("missing"),
             max_failed_share=self.options.max_failed_share, allow_missing=self.options.allow_missing,
         )  # fmt: skip
 
@@ -293,6 +300,8 @@ _COUNTS = (
     "clips", "rows", "shards", "journals", "recovered_rows", "torn_lines", "duplicate_rows", "conflicts",
     "missing", "failed_for_good",
 )  # fmt: skip
+
+_NO_ROWS = "no clip has a row, so there is nothing to publish"
 
 _CLIP_RULES = {
     "unknown": "clips that have rows but do not stand in the manifest",

@@ -1,0 +1,83 @@
+"""Whether a published table is still the one that its record describes, made of the files that are there now.
+
+By content alone: times come and go with copies, restored backups and clocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from jobs.config import Config
+from jobs.run_folder import RunFolder
+from jobs.sealed import stated_digest
+
+_BLOCK = 1 << 20
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits; raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_inputs(folder: RunFolder) -> str:
+    """SHA-256 over all that a table is made of: manifest, provenance, shards, journals and failure records.
+
+    Sealed files state the digest of their content, which is taken from there. Call it before the files are
+    read for a merge: what arrives in between then shows as a difference, and is not taken for merged.
+
+    Parameters
+    ----------
+    folder
+        The run.
+
+    Returns
+    -------
+    str
+        Of the names, sizes and contents, in the order of the names.
+    """
+    digest = hashlib.sha256()
+    for path in (folder.manifest, folder.provenance, *_parts(folder)):
+        try:
+            size, content = path.stat().st_size, stated_digest(path) or digest_file(path)
+        except OSError:  # gone meanwhile, or cannot be read: not what was merged
+            size, content = -1, ""
+        name = os.fsencode(os.path.relpath(path, folder.path))
+        digest.update(b"%d %s %d %s\n" % (len(name), name, size, content.encode()))
+    return digest.hexdigest()
+
+
+def _parts(folder: RunFolder) -> list[Path]:
+    shards = (path for path in folder.shards.glob("*/*") if path.suffix in (".parquet", ".journal"))
+    return sorted([*shards, *folder.failures.glob("*.jsonl")])
+
+
+def read_delivered(config: Config) -> dict[str, Any] | None:
+    """The record of the last merge, if its table is unchanged and up to date, and all beside it is finished.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    """
+    folder = config.folder
+    try:
+        record = json.loads(folder.merge_record.read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or not record.get("delivered"):
+            return None
+        beside = [folder.card, *([folder.report] if config.merge.checks else [])]
+        is_same = (
+            all(path.exists() for path in beside)
+            and record["inputs_sha256"] == digest_inputs(folder)
+            and record["table_sha256"] == digest_file(folder.table)
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+    return record if is_same else None
