@@ -12,6 +12,7 @@ from jobs.errors import INCOMPLETE
 
 if TYPE_CHECKING:
     from jobs.config import Config
+    from jobs.manifest import Manifest
     from jobs.slurm import Slurm
 
 
@@ -19,7 +20,7 @@ Canary = Annotated[
     int, typer.Option(min=0, help="Score so many clips in a first small job; then estimate, then go on.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show the sbatch script and the command; queue nothing.")
+    bool, typer.Option("--dry-run", help="Show the sbatch script and the command; write and queue nothing.")
 ]
 
 
@@ -77,10 +78,13 @@ def submit(
     from jobs.plan import plan as make_plan
 
     config = load_config(config_file, overrides, clips, scores, name)
-    planned = make_plan(config, limit=limit)
+    planned = make_plan(config, limit=limit, dry_run=dry_run)
     for line in planned.lines():
         typer.echo(line)
-    _submit(with_frozen(config), again=False, dry_run=dry_run, canary=canary)
+    if dry_run:
+        _preview(planned.config, planned.manifest, again=False)
+    else:
+        _submit(with_frozen(config), again=False, canary=canary)
 
 
 @app.command()
@@ -96,24 +100,35 @@ def retry(
     Example: vmafarm retry --run k150k
     """
     from jobs.frozen import with_frozen
+    from jobs.manifest import load_manifest
 
     config = with_frozen(load_config(config_file, overrides, name=name))
-    _submit(config, again=True, dry_run=dry_run, canary=canary)
+    if dry_run:
+        _preview(config, load_manifest(config.folder), again=True)
+    else:
+        _submit(config, again=True, canary=canary)
 
 
-def _submit(config: Config, *, again: bool, dry_run: bool, canary: int) -> None:
+def _preview(config: Config, manifest: Manifest, *, again: bool) -> None:
+    from jobs.slurm import Slurm
+    from jobs.submit import preview
+
+    request = preview(config, Slurm(), manifest, again=again, say=typer.echo)
+    for line in request.estimate.lines() if request.estimate else []:
+        typer.echo(line)
+    typer.echo(f"each element starts:\n{request.command}\n\n{request.script}")
+    typer.echo(request.plan())
+
+
+def _submit(config: Config, *, again: bool, canary: int) -> None:
     from jobs.doctor.preflight import preflight
     from jobs.slurm import Slurm
     from jobs.submit import submit as submit_run
 
     submitted = submit_run(
-        config, Slurm(), again=again, dry_run=dry_run, canary=canary, say=typer.echo,
+        config, Slurm(), again=again, canary=canary, say=typer.echo,
         preflight=lambda: preflight(config, typer.echo),
     )  # fmt: skip
-    if dry_run:
-        typer.echo(f"each element starts:\n{submitted.command}\n\n{submitted.script}")
-        typer.echo(submitted.plan())
-        return
     for line in submitted.lines():
         typer.echo(line)
 

@@ -39,10 +39,11 @@ from jobs.work import (
     node_name,
     task_of,
     visible_gpus,
+    worker_count,
     writer_name,
 )
 
-__all__ = ["ElementResult", "ElementSpec", "run_element", "worker_count", "writer_name"]
+__all__ = ["ElementResult", "ElementSpec", "run_element", "writer_name"]
 
 
 def run_element(spec: ElementSpec) -> ElementResult:
@@ -293,10 +294,3 @@ class _Element:
 
 class EngineBrokenError(NodeBrokenError):
     """The engine fails on this machine whatever the clip (exit status 3)."""
-
-
-def worker_count(workers: str | int, threads: int) -> int:
-    """Clips at once: as configured, or as many as this process has processors for."""
-    if isinstance(workers, int):
-        return workers
-    return max(1, len(os.sched_getaffinity(0)) // threads)

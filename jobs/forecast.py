@@ -11,7 +11,6 @@ from rich.console import Console
 
 from jobs.attempts import clips_at_once
 from jobs.config import Config
-from jobs.element import worker_count
 from jobs.element_log import read_elements
 from jobs.engines import make_engine
 from jobs.errors import IncompleteError
@@ -25,7 +24,7 @@ from jobs.sampling import AT_LEAST, Total
 from jobs.submission import read_submissions
 from jobs.todo import find_todo
 from jobs.words import counted, format_seconds, size
-from jobs.work import node_name
+from jobs.work import node_name, worker_count
 
 _LABEL = 17
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
@@ -97,16 +98,27 @@ def with_frozen(config: Config) -> Config:
     """
     if not os.path.exists(config.folder.manifest):  # noqa: PTH110 - no permission is no manifest, too
         load_manifest(config.folder)  # says why; else whoever needs the manifest reads it
-    sections: dict[str, dict[str, Any]] = config.model_dump()
-    for key, value in read_frozen(config.folder).items():
-        section, _, name = key.partition(".")
-        if name in sections.get(section, {}):
-            sections[section][name] = value
     try:
-        return Config.model_validate(sections)
+        return with_values(config, read_frozen(config.folder))
     except pydantic.ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UsageError(
             f"{show(str(config.folder.config))}: not the frozen configuration: {show(key)} has a wrong type",
             "restore it from a copy, or plan again under another run.name",
         ) from None
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with what a plan freezes, as `freeze` and `read_frozen` give it.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A value has a wrong type.
+    """
+    sections: dict[str, dict[str, Any]] = config.model_dump()
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        if name in sections.get(section, {}):
+            sections[section][name] = value
+    return Config.model_validate(sections)

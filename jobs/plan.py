@@ -14,7 +14,7 @@ from jobs.config import Config, keys, to_toml
 from jobs.corpus import list_clips
 from jobs.counts import Counts
 from jobs.errors import UsageError, show
-from jobs.frozen import DIGEST, LIMIT, freeze, read_frozen
+from jobs.frozen import DIGEST, LIMIT, freeze, read_frozen, with_values
 from jobs.join import Joined, join, settle_missing
 from jobs.manifest import (
     Manifest,
@@ -38,6 +38,8 @@ class Plan:
     ----------
     folder
         Where it lies.
+    config
+        The configuration, with what the plan has frozen, or would.
     manifest
         Its clips and slices.
     counts
@@ -51,6 +53,7 @@ class Plan:
     """
 
     folder: RunFolder
+    config: Config
     manifest: Manifest
     counts: Counts
     limit: int | None
@@ -116,6 +119,7 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
         raise UsageError(f"limit = {limit}: expected a number of clips, at least 1")
     folder = config.folder
     values = freeze(config, limit)
+    frozen = with_values(config, values)
     planned = folder.manifest.exists()
     if planned:
         _refuse_other_keys(folder, read_frozen(folder), values)
@@ -138,10 +142,10 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
         if not dry_run:
             # Rows are built on what is found, and who planned it may have been killed just before.
             durable.sync_folder(folder.path)
-        return Plan(folder, existing, joined.counts, limit, new=False, asked_slices=cut)
+        return Plan(folder, frozen, existing, joined.counts, limit, new=False, asked_slices=cut)
     if not dry_run:
         _write(folder, values | {DIGEST: manifest.digest}, manifest)
-    return Plan(folder, manifest, joined.counts, limit, new=True, asked_slices=cut)
+    return Plan(folder, frozen, manifest, joined.counts, limit, new=True, asked_slices=cut)
 
 
 def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:

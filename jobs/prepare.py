@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from jobs.queue import Queue
 from jobs.sbatch import check_request, chosen
 from jobs.settings import SlurmSection
 from jobs.sif import check_sif, read_digest
-from jobs.slurm import Partition, Slurm, explain
+from jobs.slurm import Slurm, explain
+from jobs.slurm_answers import Partition
 from jobs.squashfs import inside
 from jobs.submission import (
     Submission,
@@ -40,6 +41,10 @@ from jobs.toolkit import version
 
 _MANY = 8
 """So many elements that start on one node at once are better off with a copy of the image there."""
+
+
+_SOME_NODES = 2
+"""Where it is not known how many there are."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,19 @@ class Prepared:
         return submission
 
 
-def prepare(config: Config, slurm: Slurm) -> Prepared:
+def prepare(
+    config: Config, slurm: Slurm, manifest: Manifest | None = None, tell: Callable[[str], None] | None = None
+) -> Prepared:
     """Check that a planned run can be submitted, and find out what elements must know.
+
+    Parameters
+    ----------
+    config, slurm
+        The run and the cluster.
+    manifest
+        Of a run that is not planned yet, for a dry run; None: the run's own.
+    tell
+        For a dry run: told what could not be looked at, which is no error then.
 
     Raises
     ------
@@ -121,16 +137,23 @@ def prepare(config: Config, slurm: Slurm) -> Prepared:
         No SLURM, no answer, or no usable image.
     """
     folder, section = config.folder, config.slurm
-    manifest = load_manifest(folder)
+    manifest = manifest or load_manifest(folder)
     slurm.check()
     partitions = slurm.partitions()
-    check_request(section, partitions)
+    if slurm.is_known:
+        check_request(section, partitions)
     mine = chosen(section.partition, partitions)
     max_broken = max(1, sum(partition.nodes for partition in mine) // 4)
     exclude = _with_broken(config, max_broken)
-    digest = check_image(section.image) if section.image else ""
-    kind = _engine_kind(config)
-    _check_engine(config, kind)
+    try:
+        digest = check_image(section.image) if section.image else ""
+        kind = _engine_kind(config)
+        _check_engine(config, kind)
+    except VmafarmError as error:
+        if tell is None:
+            raise
+        tell(f"a submission would be refused: {error.message}")
+        digest, kind = "", config.engine.kind
     section = section.model_copy(update={"exclude": exclude})
     engine = config.engine.model_copy(update={"kind": kind})
     config = config.model_copy(update={"slurm": section, "engine": engine})
@@ -153,7 +176,7 @@ def prepare(config: Config, slurm: Slurm) -> Prepared:
         python=python,
         max_array_size=slurm.max_array_size(),
         max_broken=max_broken,
-        nodes=sum(partition.nodes for partition in mine),
+        nodes=sum(partition.nodes for partition in mine) if slurm.is_known else _SOME_NODES,
         settings=settings,
     )
 

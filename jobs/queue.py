@@ -49,7 +49,7 @@ class Queue:
 
     def script(self, parameters: dict[str, Any], count: int) -> str:
         """Text that sbatch would get."""
-        executor = self._executor(parameters, self._element_command)
+        executor = self._executor(parameters, self._element_command, _Offline)
         if count > 1:  # a single job is no array
             executor.parameters["map_count"] = count
         text: str = executor._make_submission_file_text(executor._submitit_command_str, "0")
@@ -70,10 +70,21 @@ class Queue:
             job = self._executor(parameters, self._merge_command).submit(merge_on_node, self._document)
         return str(job.job_id)
 
-    def _executor(self, parameters: dict[str, Any], command: str) -> Any:
-        executor = submitit.SlurmExecutor(folder=self._logs, python=command)
+    def _executor(
+        self, parameters: dict[str, Any], command: str, kind: type[submitit.SlurmExecutor] | None = None
+    ) -> Any:
+        executor = (kind or submitit.SlurmExecutor)(folder=self._logs, python=command)
         executor.update_parameters(**parameters)
         return executor
+
+
+class _Offline(submitit.SlurmExecutor):
+    """Writes scripts where there is no srun."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Usable, for submitit refuses to make one otherwise."""
+        return 1
 
 
 def absolute(config: Config) -> Config:

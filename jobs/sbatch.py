@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.errors import UsageError, show
 from jobs.settings import SlurmSection
-from jobs.slurm import Partition
+from jobs.slurm_answers import Partition
 
 SIGNAL_SECONDS = 90
 """So long before the time limit SLURM tells an element to end."""

@@ -7,10 +7,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import UnavailableError
+from jobs.slurm_answers import Partition, Task, parse_accounting, parse_count, parse_minutes, parse_queue
 
 ANSWER_SECONDS = 120.0
 """A busy slurmctld answers late; one that never does must not hang us. Without munge, SLURM's own programs
@@ -18,59 +19,6 @@ try on for 50 to 60 seconds before they say so."""
 _NO_SLURM_HINT = (
     "do it on a login node of the cluster; on this machine, `vmafarm run` (make run) does the work"
 )
-
-
-@dataclass(frozen=True)
-class Partition:
-    """One partition.
-
-    Attributes
-    ----------
-    name
-        Its name.
-    is_default
-        Whether jobs go there that name none.
-    minutes
-        Longest time limit; None: no limit.
-    gres
-        Generic resources of its nodes, as SLURM prints them ("" for none).
-    cpus
-        Processors of its largest node.
-    nodes
-        How many it has.
-    """
-
-    name: str
-    is_default: bool
-    minutes: int | None
-    gres: str
-    cpus: int = 1
-    nodes: int = 1
-
-
-@dataclass(frozen=True)
-class Task:
-    """One job, or one element of an array, as SLURM sees it.
-
-    Attributes
-    ----------
-    job
-        Job id; of an array the array's own.
-    index
-        Index in the array; None for a job that is none.
-    state
-        In SLURM's words: PENDING, RUNNING, COMPLETED, TIMEOUT, ...
-    reason
-        Why it waits, or "".
-    node
-        Where it runs or ran, or "".
-    """
-
-    job: str
-    index: int | None
-    state: str
-    reason: str
-    node: str
 
 
 def call(arguments: Sequence[str]) -> str:
@@ -127,7 +75,14 @@ class Slurm:
     ----------
     run
         Runs a command line and returns what it prints; replaced in tests.
+
+    Attributes
+    ----------
+    is_known
+        Whether there is a cluster that can be asked.
     """
+
+    is_known = True
 
     def __init__(self, run: Callable[[Sequence[str]], str] = call) -> None:
         self._run = run
@@ -153,7 +108,7 @@ class Slurm:
             name, marked, limit, cpus, nodes, gres = line.split("|", 5)
             kind = Partition(
                 name, marked.endswith("*"), parse_minutes(limit), "" if gres == "(null)" else gres,
-                _number(cpus), _number(nodes),
+                parse_count(cpus), parse_count(nodes),
             )  # fmt: skip
             if (before := found.get(name)) is not None:  # one line for each kind of node
                 kind = replace(
@@ -248,50 +203,18 @@ class Slurm:
         self._run(["sbatch", "--test-only", str(script)])
 
 
-def parse_queue(text: str) -> list[Task]:
-    """Read squeue's ``%A|%F|%K|%T|%r|%N``."""
-    tasks = []
-    for line in text.splitlines():
-        job, array, index, state, reason, node = line.split("|", 5)
-        reason = "" if reason in ("None", "(null)") else reason
-        if index.isdigit():
-            tasks.append(Task(array, int(index), state, reason, node))
-        else:
-            tasks.append(Task(job, None, state, reason, node))
-    return tasks
+class NoCluster(Slurm):
+    """Where there is no cluster to ask: no limit is known, nothing waits or runs. For dry runs alone."""
 
+    is_known = False
 
-def parse_accounting(text: str) -> list[Task]:
-    """Read sacct's ``JobID|State|NodeList``, with or without steps.
+    def __init__(self) -> None:
+        super().__init__(self._answer)
 
-    A state such as ``CANCELLED by 1000`` is its first word. Where a step ran out of memory, SLURM calls
-    the job FAILED and only the step OUT_OF_MEMORY: here the job is OUT_OF_MEMORY then.
-    """
-    rows = [line.split("|", 2) for line in text.splitlines()]
-    short_of_memory = {job.partition(".")[0] for job, state, _ in rows if state == "OUT_OF_MEMORY"}
-    tasks = []
-    for job, state, node in rows:
-        array, _, index = job.partition("_")
-        if "." in job or (index and not index.isdigit()):  # 12_[3-7]: not started, squeue knows them
-            continue
-        state = state.partition(" ")[0]
-        if state == "FAILED" and job in short_of_memory:
-            state = "OUT_OF_MEMORY"
-        node = "" if node == "None assigned" else node
-        tasks.append(Task(array, int(index) if index else None, state, "", node))
-    return tasks
+    @staticmethod
+    def _answer(arguments: Sequence[str]) -> str:
+        return ""
 
-
-def _number(text: str) -> int:
-    """A count as sinfo prints it; ``64+`` where nodes differ."""
-    found = re.match(r"\d+", text.strip())
-    return int(found[0]) if found else 1
-
-
-def parse_minutes(limit: str) -> int | None:
-    """Read a time limit as SLURM prints it, ``[days-][hours:]minutes:seconds``; None: no limit."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
-    if found is None:
+    def jobs_left(self, account: str, qos: str) -> int | None:
+        """None: no limit is known."""
         return None
-    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
-    return days * 1440 + hours * 60 + minutes

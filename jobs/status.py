@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import dropwhile
 from typing import Any
 
 import numpy as np
@@ -18,16 +16,14 @@ from jobs.element_log import ElementRecord, read_elements
 from jobs.errors import show
 from jobs.failures import FailureRecord
 from jobs.manifest import load_manifest
+from jobs.merge_job import MergeJob, look_at_merge
 from jobs.nodes import BrokenNode, read_broken
 from jobs.recent import RecentRate
-from jobs.run_folder import RunFolder
 from jobs.shard import DoneReader
 from jobs.slices import format_indices
 from jobs.slurm import Slurm
 from jobs.submission import Submission, read_submissions, run_job_name
-from jobs.task_log import log_path, printed
 from jobs.tasks import (
-    ACTIVE,
     RUNNING,
     Observer,
     SlurmView,
@@ -36,32 +32,7 @@ from jobs.tasks import (
     summarise_messages,
 )
 
-_CHECKS = "checks found errors"
-"""How `jobs.deliver.require_sound` begins."""
-
 SLICE_STATES = ("done", "running", "pending", "failed", "new", "unknown")
-
-
-@dataclass(frozen=True)
-class MergeJob:
-    """The merge that waits behind the last submission.
-
-    Attributes
-    ----------
-    job
-        Its id.
-    state
-        As SLURM names it; ``ENDED`` where only its log tells; "": not known.
-    published
-        Whether the table is there.
-    said
-        What its log says: where it ended without the table of that, else of what the checks found.
-    """
-
-    job: str
-    state: str
-    published: bool
-    said: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -200,7 +171,7 @@ class Watcher:
                 low, rate, high = rates
                 between = (missing / high, missing / low)
         states = element_states(last, view, of_last) if last else {}
-        merge = _merge_job(folder, last, view) if last else None
+        merge = look_at_merge(folder, last, view) if last else None
         return Status(
             run=folder.name,
             at=now.isoformat(timespec="seconds"),
@@ -267,30 +238,6 @@ def _rate(
     seconds = (now - datetime.fromisoformat(records[0].started_at)).total_seconds()
     since = finished - submission.done
     return since / seconds if since > 0 and seconds > 0 else None
-
-
-def _merge_job(folder: RunFolder, submission: Submission, view: SlurmView) -> MergeJob | None:
-    job = submission.merge_job
-    if not job:
-        return None
-    state = view.state((job, 0))
-    log = log_path(folder, job, None, "out")
-    if not state and view.queue is not None and log.exists():
-        state = "ENDED"
-    if state in ACTIVE or not state:
-        return MergeJob(job, state, False, ())
-    said = printed(log)
-    if any(line.startswith("table  ") for line in said):
-        return MergeJob(job, state, True, tuple(dropwhile(lambda line: not line.startswith(_CHECKS), said)))
-    # The table may also have been published by hand since then.
-    published = folder.table.exists() and log.exists() and folder.table.stat().st_mtime >= log.stat().st_mtime
-    return MergeJob(job, state, published, () if published else _reasons(folder, job, said))
-
-
-def _reasons(folder: RunFolder, job: str, said: Sequence[str]) -> tuple[str, ...]:
-    """Why there is no table: the numbered reasons of the merge, else the last lines that there are."""
-    reasons = [line for line in said if re.match(r"\d+\. \[", line)]
-    return tuple(reasons or said[-2:] or printed(log_path(folder, job, None, "err"))[-2:])
 
 
 def _by_class(records: Sequence[FailureRecord]) -> dict[str, tuple[int, str]]:

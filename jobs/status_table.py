@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs.lifetime import interrupts_noted
+from jobs.merge_job import MergeJob
 from jobs.process import Stop
-from jobs.status import SLICE_STATES, MergeJob, Status
+from jobs.status import SLICE_STATES, Status
 from jobs.tasks import one_line
 from jobs.words import counted, format_seconds
 

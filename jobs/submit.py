@@ -12,13 +12,13 @@ from jobs.clip import Clip
 from jobs.config import Config
 from jobs.errors import UnavailableError, UsageError
 from jobs.layout import slots
-from jobs.manifest import load_manifest
+from jobs.manifest import Manifest, load_manifest
 from jobs.prepare import Prepared, prepare, refused
 from jobs.queue import Queue
 from jobs.request import Submitted, make_request
 from jobs.sbatch import depend_on, merge_parameters, sbatch_parameters
 from jobs.slices import format_indices
-from jobs.slurm import Slurm
+from jobs.slurm import NoCluster, Slurm
 from jobs.submission import (
     Array,
     note_job,
@@ -26,13 +26,45 @@ from jobs.submission import (
     run_job_name,
     write_next_look,
 )
+from jobs.tasks import one_line
 from jobs.todo import find_todo
 from jobs.trust import check_run_folders, secure_logs
 from jobs.work import EVERYTHING, LAST_LOOK, ORDINARY
 
 
+def preview(
+    config: Config, slurm: Slurm, manifest: Manifest, *, again: bool = False,
+    say: Callable[[str], None] = print,
+) -> Submitted:  # fmt: skip
+    """Show what `submit` would queue; nothing is written, and SLURM is not needed.
+
+    Parameters
+    ----------
+    config, slurm, again
+        As for `submit`.
+    manifest
+        Of the run, which need not be planned yet.
+    say
+        Told what could not be looked at here.
+
+    Raises
+    ------
+    UsageError
+        As for `submit`.
+    """
+    try:
+        slurm.check()
+    except UnavailableError as error:
+        say(f"no cluster to ask ({one_line(error.message)}): its limits are not known here")
+        slurm = NoCluster()
+    for line in check_run_folders(config.folder):
+        say(line)
+    prepared = prepare(config, slurm, manifest, say)
+    return make_request(prepared, slurm, _missing(prepared, slurm, again))
+
+
 def submit(
-    config: Config, slurm: Slurm, *, again: bool = False, dry_run: bool = False, canary: int = 0,
+    config: Config, slurm: Slurm, *, again: bool = False, canary: int = 0,
     say: Callable[[str], None] = print, preflight: Callable[[], None] | None = None,
 ) -> Submitted:  # fmt: skip
     """Queue what is missing of a planned run.
@@ -46,8 +78,6 @@ def submit(
     again
         A retry: slices whose elements still wait or run are left to them. Otherwise such a run is
         refused.
-    dry_run
-        Queue and write nothing.
     canary
         Before all else, score so many clips in a first small job and wait for it.
     say
@@ -72,21 +102,18 @@ def submit(
     prepared = prepare(config, slurm)
     for line in check_run_folders(config.folder):
         say(line)
-    if not dry_run:
-        secure_logs(config.folder)
+    secure_logs(config.folder)
     todo = _missing(prepared, slurm, again)
-    if preflight is not None and not dry_run:
+    if preflight is not None:
         preflight()
     few = len(todo) // 2  # something must be left for the arrays
-    if canary and few and not dry_run:
+    if canary and few:
         slices = sorted({clip.slice for clip in todo})
         job = run_canary(prepared, slurm, slices, min(canary, few), say)
         todo = _missing(prepared, slurm, again, ended=job)
     request = make_request(prepared, slurm, todo)
     for line in request.estimate.lines() if request.estimate else []:
         say(line)
-    if dry_run:
-        return request
     return _queue(prepared, request)
 
 

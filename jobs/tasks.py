@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from jobs.element_log import ElementRecord
 from jobs.errors import UnavailableError, show
-from jobs.slurm import Slurm, Task
+from jobs.slurm import Slurm
+from jobs.slurm_answers import Task
 from jobs.submission import Submission
 
 RUNNING = frozenset({"RUNNING", "COMPLETING", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})

@@ -111,3 +111,10 @@ def job_label(environment: Mapping[str, str], otherwise: str) -> str:
         return otherwise
     task = environment.get("SLURM_ARRAY_TASK_ID", "0")
     return f"{job}-{task}-{environment.get('SLURM_RESTART_COUNT', '0')}"
+
+
+def worker_count(workers: str | int, threads: int) -> int:
+    """Clips at once: as configured, or as many as this process has processors for."""
+    if isinstance(workers, int):
+        return workers
+    return max(1, len(os.sched_getaffinity(0)) // threads)

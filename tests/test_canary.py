@@ -9,9 +9,10 @@ from submitit.core.utils import DelayedSubmission
 from jobs import canary
 from jobs.element_log import ElementLog
 from jobs.errors import IncompleteError, UnavailableError
+from jobs.manifest import load_manifest
 from jobs.slurm import Slurm
 from jobs.submission import read_submissions
-from jobs.submit import submit
+from jobs.submit import preview, submit
 from jobs.work import ElementResult
 
 
@@ -187,7 +188,7 @@ def test_an_interrupt_cancels_it(cluster, run, meanwhile):
 
 def test_a_dry_run_starts_none_but_estimates_from_what_was_measured(cluster, run):
     finish(run, 0, 1)
-    seen = submit(run.config, Slurm(), canary=3, dry_run=True, say=lambda _: None)
+    seen = preview(run.config, Slurm(), load_manifest(run.folder), say=lambda _: None)
     assert not cluster.scripts
     assert seen.estimate is None
     assert seen.plan().endswith("nothing queued (--dry-run)")

@@ -18,9 +18,10 @@ import jobs.cli_look  # noqa: F401 - both add their verbs
 from jobs.cli import app
 from jobs.config import load
 from jobs.estimate import Cost, estimate
+from jobs.merge_job import MergeJob
 from jobs.nodes import BrokenNode
 from jobs.settings import SlurmSection
-from jobs.status import MergeJob, Status
+from jobs.status import Status
 from jobs.status_table import table
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from standin.vmaf import read_calls, write_standin
 
 from jobs import durable
 from jobs.config import Config, load
-from jobs.element import ElementResult, ElementSpec, run_element, worker_count, writer_name
+from jobs.element import ElementResult, ElementSpec, run_element, writer_name
 from jobs.element_log import read_elements
 from jobs.errors import IncompleteError, UnavailableError
 from jobs.failures import read_failures
@@ -32,6 +32,7 @@ from jobs.nodes import read_broken
 from jobs.plan import plan
 from jobs.shard import CLIP_LOG_SCHEMA, read_done
 from jobs.todo import find_todo
+from jobs.work import worker_count
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from jobs.errors import UsageError
 from jobs.sbatch import check_request, chosen, depend_on, merge_parameters, sbatch_parameters
 from jobs.settings import SlurmMergeSection, SlurmSection
-from jobs.slurm import Partition
+from jobs.slurm_answers import Partition
 
 PARTITIONS = {
     "cpu": Partition("cpu", True, None, ""),

@@ -8,7 +8,8 @@ import pytest
 
 from jobs import slurm
 from jobs.errors import UnavailableError
-from jobs.slurm import Partition, Slurm, Task, parse_accounting, parse_minutes, parse_queue
+from jobs.slurm import Slurm
+from jobs.slurm_answers import Partition, Task, parse_accounting, parse_minutes, parse_queue
 
 
 def refusal(call, *arguments):

@@ -15,9 +15,10 @@ from rich.console import Console
 from terminal import Terminal
 
 from jobs import status_table
+from jobs.merge_job import MergeJob
 from jobs.nodes import BrokenNode
 from jobs.slurm import Slurm
-from jobs.status import SLICE_STATES, MergeJob, Status, look
+from jobs.status import SLICE_STATES, Status, look
 from jobs.status_table import as_json, grid, show_once, table, watch
 from jobs.submit import submit
 

@@ -17,13 +17,14 @@ from jobs import submit as submit_module
 from jobs.config import Config
 from jobs.data import data_folder
 from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.manifest import load_manifest
 from jobs.nodes import mark_broken
 from jobs.prepare import check_image
 from jobs.provenance import freeze
 from jobs.queue import merge_on_node
 from jobs.slurm import Slurm
 from jobs.submission import Array, read_submissions
-from jobs.submit import cancel, submit
+from jobs.submit import cancel, preview, submit
 from jobs.toolkit import version
 from jobs.work import ElementSpec
 
@@ -200,13 +201,34 @@ def test_one_slice_is_a_single_job_whose_element_has_no_index(cluster, runs):
 def test_a_dry_run_shows_the_script_and_queues_and_writes_nothing(cluster, runs):
     run = planned(runs, parallelism=3)
     before = sorted(run.folder.path.rglob("*"))
-    seen = submit(run.config, Slurm(), dry_run=True)
+    seen = preview(run.config, Slurm(), load_manifest(run.folder))
     assert not cluster.scripts
     assert sorted(run.folder.path.rglob("*")) == before
     assert "#SBATCH --array=0-4%3" in seen.script
     assert seen.command == shlex.quote(sys.executable)
     submit(run.config, Slurm())
     assert cluster.scripts["11"] == seen.script
+
+
+def test_a_dry_run_needs_neither_a_plan_nor_slurm_nor_an_image_and_leaves_nothing_behind(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "clips").mkdir()
+    names = [f"c{number}.mp4" for number in range(3)]
+    for name in names:
+        (tmp_path / "clips" / name).write_bytes(b"x" * 10)
+    command.write_scores(tmp_path / "scores.csv", names)
+    before = sorted(tmp_path.rglob("*"))
+    keys = ("slices.count=3", "slurm.image=there/is/none.sif", "slurm.partition=gpu")
+    words = [word for key in keys for word in ("--set", key)]
+    monkeypatch.setenv("PATH", "/nowhere")
+    said = command.vmafarm("submit", "--dry-run", *command.corpus(*words), cwd=tmp_path).stdout
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "no cluster to ask (this machine has no SLURM: no program sbatch)" in said
+    assert "a submission would be refused: cannot read the image there/is/none.sif" in said
+    assert "#SBATCH --array=0-2%3" in said
+    assert "#SBATCH --partition=gpu" in said
+    assert said.endswith("nothing queued (--dry-run)\n")
 
 
 def test_the_record_says_what_was_submitted_and_with_what(cluster, runs):

@@ -12,9 +12,10 @@ from merge_helpers import plan_run
 
 from jobs import launch, trust
 from jobs.errors import UnavailableError, UsageError
+from jobs.manifest import load_manifest
 from jobs.run_folder import RunFolder
 from jobs.slurm import Slurm
-from jobs.submit import submit
+from jobs.submit import preview, submit
 from jobs.trust import check_run_folders, secure_logs
 
 STRANGER = 65534
@@ -130,9 +131,10 @@ def test_nothing_is_queued_where_somebody_else_could_write_it(tmp_path, monkeypa
     monkeypatch.setenv("PATH", cluster.path)
     run = planned(tmp_path / "runs")
     run.folder.path.chmod(0o777)
-    for dry_run in (True, False):
-        with pytest.raises(UsageError, match="everybody on this machine may write"):
-            submit(run.config, Slurm(), dry_run=dry_run)
+    with pytest.raises(UsageError, match="everybody on this machine may write"):
+        submit(run.config, Slurm())
+    with pytest.raises(UsageError, match="everybody on this machine may write"):
+        preview(run.config, Slurm(), load_manifest(run.folder))
     run.folder.path.chmod(0o755)
     run.folder.logs.symlink_to(tmp_path)
     with pytest.raises(UsageError, match="is a link"):

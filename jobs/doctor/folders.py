@@ -15,13 +15,13 @@ from jobs.clip import ClipFailedError
 from jobs.config import Config
 from jobs.corpus import VIDEO_EXTENSIONS, list_clips
 from jobs.doctor.finding import Finding, Machine
-from jobs.element import worker_count
 from jobs.engines.files import check_readable
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.scores import read_scores
 from jobs.scratch import scratch_folder, scratch_place
 from jobs.trust import require_not_for_all, shared_group
 from jobs.words import counted
+from jobs.work import worker_count
 
 LOW_BYTES = 1_000_000_000
 """A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes a row (48 columns), in the
