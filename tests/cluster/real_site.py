@@ -17,7 +17,7 @@ from real_slurm import CHECKOUT, IMAGES, SLICES, as_user, give_to_user, wait_unt
 
 from jobs.element_log import ElementRecord, read_elements
 from jobs.run_folder import RunFolder
-from jobs.submission import read_submissions
+from jobs.submission import Submission, read_submissions
 
 FOOTAGE = {"bikes": 30, "bigbuckbunny": 15, "carphone": 15}
 """Clips that are cut from each; 8 frames a clip."""
@@ -92,8 +92,8 @@ def setting(key: str, value: object) -> tuple[str, str]:
     return "--set", f"{key}={json.dumps(value)}"
 
 
-THREE_ELEMENTS = setting("slurm.max_jobs", 7)
-"""Of four slices each; as many in the next round, and the merge."""
+THREE_ELEMENTS = setting("slurm.max_jobs", 9)
+"""Of four slices each; as many in the next round, two looks from another node, and the merge."""
 
 
 class Site:
@@ -188,6 +188,10 @@ class Site:
     def elements(self, run: str) -> list[ElementRecord]:
         """What the run's elements say of themselves."""
         return read_elements(self.run_folder(run))
+
+    def submissions(self, run: str) -> list[Submission]:
+        """What was submitted for a run."""
+        return read_submissions(self.run_folder(run))
 
     def run_folder(self, run: str) -> RunFolder:
         """Where the run's files are."""
