@@ -33,6 +33,7 @@ from jobs.shard import ShardWriter
 from jobs.squashfs import mounted
 from jobs.todo import check_visible, find_todo, take_sample
 from jobs.work import (
+    LAST_LOOK,
     ElementResult,
     ElementSpec,
     job_label,
@@ -154,8 +155,10 @@ class _Element:
             )  # fmt: skip
             freeze(self._folder.provenance, self._provenance)
             workers = worker_count(extract.workers, self._config.engine.threads)
+            # After a last look no clip waits for another try: one more than `History` wants is final.
+            tries = extract.retries + 1 + (self._spec.share == LAST_LOOK)
             attempts = Attempts(
-                engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again,
+                engine, scratch, self._stop, workers, tries, extract.timeout, self._probe_again,
                 visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (), auditor,
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)

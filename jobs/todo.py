@@ -33,8 +33,8 @@ def find_todo(
         In the order in which they are to be done.
     share
         ``everything``; ``ordinary``: without the clips whose tries were used up on one host alone;
-        ``elsewhere``: these, where that was another host than this one; ``last look``: these, and those of
-        them that are missing although it was this host.
+        ``elsewhere``: these, where that was another host than this one; ``last look``: these, and all that
+        the next try decides, wherever they failed.
     host
         This one.
 
@@ -68,7 +68,7 @@ def _choose(gaps: Gaps, share: str, host: str) -> set[str]:
     if share == ELSEWHERE:
         return elsewhere
     if share == LAST_LOOK:
-        return elsewhere | gaps.waiting.keys()
+        return elsewhere | gaps.waiting.keys() | gaps.undecided
     return missing
 
 

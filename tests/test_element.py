@@ -19,6 +19,7 @@ from command import write_scores
 from standin.vmaf import read_calls, write_standin
 
 from jobs import durable
+from jobs.completeness import read_states
 from jobs.config import Config, load
 from jobs.element import ElementResult, ElementSpec, run_element, writer_name
 from jobs.element_log import read_elements
@@ -32,7 +33,7 @@ from jobs.nodes import read_broken
 from jobs.plan import plan
 from jobs.shard import CLIP_LOG_SCHEMA, read_done
 from jobs.todo import find_todo
-from jobs.work import worker_count
+from jobs.work import ELSEWHERE, LAST_LOOK, ORDINARY, worker_count
 
 
 @pytest.fixture
@@ -207,6 +208,55 @@ def test_several_engine_failures_in_a_row_end_the_element(prepare: Any, tmp_path
     assert result.exit_code == 3
     assert "3 engine failures in a row" in result.message
     assert {record.failure for record in read_failures(config.folder.failures)} == {"bad_log"}
+
+
+def test_engine_that_scores_the_built_in_clip_is_well_and_the_good_clips_behind_the_bad_ones_are_done(
+    prepare: Any, tmp_path: Path
+) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="log_cut", spares_probe=True, times=6)
+    config = prepare("engine.kind=vmaf", f"engine.vmaf={program}", "extract.retries=0", count=8)
+    result = _run(config)
+    assert (result.done, dict(result.failed), result.exit_code) == (2, {"bad_log": 6}, 0)
+    gaps = read_states(config.folder, config, load_manifest(config.folder)).gaps
+    assert len(gaps.missing) == len(gaps.waiting) == 6
+    assert not read_broken(config.folder)
+
+
+def test_an_element_takes_the_share_of_clips_that_it_is_given(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepare(count=1, others=("random.mp4",))
+    monkeypatch.setenv("SLURMD_NODENAME", "node1")
+    assert dict(_run(config).failed) == {"decode_error": 1}
+    assert _run(config, share=ORDINARY) == ElementResult()
+    assert _run(config, share=ELSEWHERE) == ElementResult()
+    assert _run(config, share=LAST_LOOK) == ElementResult()  # failed for good, on the only host
+    monkeypatch.setenv("SLURMD_NODENAME", "node2")
+    assert _run(config, share=ORDINARY) == ElementResult()
+    assert dict(_run(config, share=ELSEWHERE).failed) == {"decode_error": 1}
+    records = read_failures(config.folder.failures)
+    assert [record.host for record in records] == ["node1", "node1", "node2", "node2"]
+    assert _run(config, share=LAST_LOOK) == ElementResult()
+
+
+def test_the_last_look_leaves_no_clip_to_another_one(prepare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = prepare(count=1, others=("random.mp4",))
+    assert _run(config, share=LAST_LOOK) == ElementResult()  # nothing has failed yet
+    bad = config.corpus.clips + "/random.mp4"
+    os.rename(bad, bad + ".away")
+    monkeypatch.setenv("SLURMD_NODENAME", "node2")
+    assert _run(config).done == 1
+    os.rename(bad + ".away", bad)
+    for path in config.folder.failures.iterdir():
+        path.unlink()
+    monkeypatch.setenv("SLURMD_NODENAME", "node1")
+    assert dict(_run(config).failed) == {"decode_error": 1}
+    gaps = read_states(config.folder, config, load_manifest(config.folder)).gaps
+    assert gaps.waiting == {"random.mp4": "node1"}
+    assert dict(_run(config, share=LAST_LOOK).failed) == {"decode_error": 1}
+    assert [record.attempt for record in read_failures(config.folder.failures)] == [1, 2, 1, 2, 3]
+    gaps = read_states(config.folder, config, load_manifest(config.folder)).gaps
+    assert gaps.failed.keys() == {"random.mp4"}
 
 
 def test_next_clip_is_decoded_while_one_is_scored_and_scratch_stays_bounded(

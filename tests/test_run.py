@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from command import QUICK, corpus, table, vmafarm, write_scores
 from standin.vmaf import write_standin
 
+from jobs.config import load
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from jobs.up_to_date import read_delivered
 
 GOOD = ("plain.mp4", "ten_bit.mp4", "rotated.mp4", "160x120.mkv", "yuv444.mp4")
 
@@ -57,6 +60,79 @@ def test_running_again_does_nothing_twice_and_says_so(folder: Path) -> None:
     assert {
         path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()
     } == before
+
+
+def test_a_table_that_was_changed_or_is_of_fewer_shards_is_made_again_whatever_the_times_say(
+    folder: Path,
+) -> None:
+    options = corpus(*QUICK, "--run", "r")
+    vmafarm("run", *options, cwd=folder)
+    path = folder / "runs/full_features_r.parquet"
+    whole = path.read_bytes()
+    times = path.stat()
+    path.write_bytes(whole[:500])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "is there and up to date" not in vmafarm("run", *options, cwd=folder).stdout
+    assert path.read_bytes() == whole
+
+    config, _ = load(None, ["run.name=r", f"run.root={folder / 'runs'}", "merge.checks=false"])
+    assert read_delivered(config) is not None
+    (shard,) = (folder / "runs/r/shards").glob("*/*.parquet")
+    copy = shard.with_name("copy.parquet")
+    shutil.copy2(shard, copy)  # with its old times, as a backup brings it back
+    assert read_delivered(config) is None
+    copy.unlink()
+    assert read_delivered(config) is not None
+    (folder / "runs/full_features_r.card.md").unlink()
+    assert read_delivered(config) is None
+
+
+def test_errors_of_the_checks_are_told_again_and_again(folder: Path) -> None:
+    options = corpus(*QUICK, "--run", "r")
+    vmafarm("run", *options, cwd=folder)
+    path = folder / "runs/full_features_r.merge.json"
+    record = json.loads(path.read_text())
+    record["qa"] = {
+        "audits": {"severity": "error", "result": "found", "count": 1, "message": "expected none"}
+    }
+    path.write_text(json.dumps(record))
+    for _ in range(2):
+        again = vmafarm("run", *options, cwd=folder, status=1)
+        assert "checks found errors:\n  audits: expected none" in again.stderr
+        assert "is there and up to date" not in again.stdout
+
+
+def test_a_clip_that_failed_where_two_hosts_took_part_is_decided_by_the_next_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "clips/bad.mp4").write_bytes(b"no video" * 99)
+    write_scores(folder / "scores.csv", [*GOOD, "bad.mp4"])
+    options = corpus(*QUICK, "--run", "r")
+    monkeypatch.setenv("SLURMD_NODENAME", "node2")
+    vmafarm("estimate", "--sample", "1", *options, cwd=folder)
+    monkeypatch.setenv("SLURMD_NODENAME", "node1")
+    ended = vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
+    assert "1 clip failed on one of several hosts: tried once more here, which decides" in ended.stdout
+    assert "\n  bad.mp4: decode_error: not a video file" in ended.stdout
+    assert table(folder / "runs/full_features_r.parquet").num_rows == len(GOOD)
+    assert "1 failed for good" in vmafarm("status", "--run", "r", cwd=folder).stdout
+    again = vmafarm("run", *options, cwd=folder)
+    assert "nothing left to score: 6 clips, 1 of them failed for good" in again.stdout
+
+
+def test_a_corpus_of_nothing_but_bad_clips_ends_with_a_list_and_no_table(folder: Path) -> None:
+    shutil.rmtree(folder / "clips")
+    (folder / "clips").mkdir()
+    names = ["empty.mp4", "random.mp4", "text.mkv"]
+    for name, content in zip(names, (b"", bytes(range(256)) * 40, b"not a video"), strict=True):
+        (folder / "clips" / name).write_bytes(content)
+    write_scores(folder / "scores.csv", names)
+    for allowed in ([], ["--max-failed-share", "1"], ["--allow-missing"]):
+        ended = vmafarm("run", *corpus(*QUICK, "--run", "r"), *allowed, cwd=folder, status=1)
+        assert "no clip has a row, so there is nothing to publish" in ended.stderr
+        for name in names:
+            assert f"\n  {name}: decode_error: " in ended.stderr
+        assert not (folder / "runs/full_features_r.parquet").exists()
 
 
 def test_table_is_the_same_bytes_however_the_work_was_cut(folder: Path) -> None:
