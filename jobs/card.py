@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from jobs.columns import TABLE
+from jobs.columns import TABLE, nan_by_size
 from jobs.info import Info
-from jobs.schema import ALL_NAN
+from jobs.schema import ACCEPTED_SIZES, ALL_NAN
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -80,8 +80,8 @@ def as_card(info: Info) -> str:
         "## Columns without values",
         "",
         f"{', '.join(nan)} are NaN in all rows: both features are infinite on an identity pair.",
-        "`cambi_*` are NaN below 216 pixels on the longer side, `float_ms_ssim_*` below 176 on the shorter",
-        "one. Drop or fill them:",
+        *(f"`{extractor}_*` are {nan_by_size(extractor)}." for extractor in ACCEPTED_SIZES),
+        "Drop or fill them:",
         "",
         "```python",
         "import pandas as pd",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs.schema import ALL_NAN, ARROW_SCHEMA, FEATURES, KNOWN
+from jobs.schema import ACCEPTED_SIZES, ALL_NAN, ARROW_SCHEMA, FEATURES, KNOWN
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,21 @@ def _similarity(what: str) -> _Kind:
     return _Kind(what, "", 0.0, 1.0, "1 within 2e-5, measured")
 
 
+def nan_by_size(extractor: str) -> str:
+    """Say on which frame sizes an extractor's columns are NaN (see `jobs.schema.ACCEPTED_SIZES`)."""
+    sizes = ACCEPTED_SIZES[extractor]
+    where = []
+    if sizes.shorter_side:
+        where.append(f"below {sizes.shorter_side} pixels on the shorter side")
+    if sizes.longer_side:
+        where.append(f"below {sizes.longer_side} pixels on the longer side")
+    if sizes.both_sides is not None:
+        where.append(f"where width + height is above {sizes.both_sides:,}")
+    if sizes.aspect is not None:
+        where.append(f"where the longer side is above {sizes.aspect} x the shorter one + {sizes.slack}")
+    return "NaN " + ", or ".join(where)
+
+
 _KEYS = {
     "clip_name": _Kind("path of the clip below the clips folder", "", None, None, ""),
     "mos": _Kind("mean opinion score, from the scores file", "of the scores file", None, None, ""),
@@ -85,9 +100,9 @@ _KINDS = {
     },
     "float_ssim": _Kind("structural similarity", "", -1, 1, "1"),
     "float_ms_ssim": _Kind(
-        "multi-scale structural similarity", "", -1, 1, "1; NaN below 176 pixels on the shorter side"
+        "multi-scale structural similarity", "", -1, 1, f"1; {nan_by_size('float_ms_ssim')}"
     ),
-    "cambi": _Kind("banding, 0 is none", "", 0, 24, "measured; NaN below 216 pixels on the longer side"),
+    "cambi": _Kind("banding, 0 is none", "", 0, 24, f"measured; {nan_by_size('cambi')}"),
     "ciede2000": _Kind(
         "CIEDE2000 colour difference, in logarithms",
         "dB",

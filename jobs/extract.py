@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from jobs.clip import Clip, ClipFailedError, Extracted
 from jobs.engines.base import Engine, Pass, common_diagnosis
 from jobs.engines.decode import notes, read_report
 from jobs.engines.files import check_readable, check_unchanged, declared_cut, declared_frames, read_through
-from jobs.engines.logs import Log, LogError, read_log
 from jobs.engines.vmaf import VmafEngine
 from jobs.failures import CLIP_FAULTS, WRONG_CONSTANT
 from jobs.frames import Programs, Source, check_count, check_side, decode, judge_clip, too_many_frames
-from jobs.limits import log_bytes
+from jobs.passes import read_pass, run_passes
 from jobs.process import Finished, Stop
-from jobs.schema import EXTRACTORS, FEATURE_NAMES, extractor_accepts, features_of, identity_value
+from jobs.refusals import CrashedError, crash_suspects, describe_pass, refusing, remark, without_crashing
+from jobs.schema import FEATURE_NAMES, identity_value
 
 _SECONDS_AT_LEAST = 600.0
 _SECONDS_PER_BYTE = 300e-6
@@ -35,7 +35,7 @@ margin for slow and crowded nodes."""
 class _Scored:
     source: Source
     values: Mapping[str, NDArray[np.float64]]
-    refused: frozenset[str]
+    remarks: tuple[str, ...]
     seconds: float
 
 
@@ -142,102 +142,78 @@ def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
 def _score(
     source: Source, engine: Engine, programs: Programs, name: str, cut: str, environment: Mapping[str, str]
 ) -> _Scored:  # fmt: skip
-    refused: set[str] = set()
+    def score(without: Sequence[str]) -> _Scored:
+        return _score_without(without, source, engine, programs, name, cut, environment)
+
+    scored, remarks = without_crashing(score)
+    return replace(scored, remarks=(*scored.remarks, *remarks))
+
+
+def _score_without(
+    without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str, cut: str,
+    environment: Mapping[str, str],
+) -> _Scored:  # fmt: skip
+    refused = refusing(engine, source.width, source.height)
     seconds = 0.0
     while True:
-        passes = engine.passes(source.path, name, refused)
-        finished = _run_passes(passes, source, engine, programs, environment)
+        passes = engine.passes(source.path, name, refused.union(without))
+        finished = run_passes(passes, source, engine, programs, environment)
         seconds += max(one.seconds for one in finished)
-        try:
-            source = _check_passes(source, engine, finished, cut)
-        except ClipFailedError as failed:
-            # Where an extractor refuses the frame's size, some builds end the whole run.
-            new = _refusing({e for one in passes for e in one.extractors}, source) if source.width else set()
-            if failed.failure != "engine_error" or not new:
-                raise
-            refused |= new
-            continue
-        logs = [
-            _read_pass(source, engine, one, done, programs.scratch)
-            for one, done in zip(passes, finished, strict=True)
-        ]
-        values = {name: array for log in logs for name, array in log.values.items()}
-        missing = {f for one in passes for f in one.features} - set(values)
-        extractors = {e for e in EXTRACTORS if missing & set(features_of([e]))}
-        new = _refusing(extractors, source)
-        refused |= new
-        if extractors == new and "vmaf" not in missing:
-            return _Scored(source, values, frozenset(refused), seconds)
-        if not new:
-            lacking = [f for f in FEATURE_NAMES if f in missing]
-            raise ClipFailedError(
-                "missing_feature",
-                f"the engine's log has no {', '.join(lacking)} ({source.width}x{source.height})",
-                finished[0],
-            )
-
-
-def _refusing(extractors: Collection[str | None], source: Source) -> set[str]:
-    return {e for e in extractors if e is not None and not extractor_accepts(e, source.width, source.height)}
-
-
-def _run_passes(
-    passes: list[Pass], source: Source, engine: Engine, programs: Programs, environment: Mapping[str, str]
-) -> list[Finished]:
-    """Run them side by side; once more those that failed at start, which may pass by itself."""
-    frames = engine.limits.max_frames + 1 if engine.reads_clips else source.frames
-    ceilings = [
-        engine.limits.for_engine(frames, programs.scratch / one.log, cuda=engine.backend == "cuda")
-        for one in passes
-    ]
-    finished: list[Finished] = []
-    again = list(range(len(passes)))
-    for _ in range(2):
-        for i in again:
-            (programs.scratch / passes[i].log).unlink(missing_ok=True)
-        ended = programs.run(
-            [passes[i].arguments for i in again], source.path, [ceilings[i] for i in again], environment
-        )
-        finished = finished or ended
-        for i, one in zip(again, ended, strict=True):
-            finished[i] = one
-        again = [i for i in again if engine.failed_at_start(finished[i])]
-        if not again:
+        source = _look(source, engine, finished[0])
+        # The embedded engine learns the size of the frames from them. However passes ended whose extractors
+        # refuse that size, nothing that they left is used.
+        if (found := refusing(engine, source.width, source.height)) <= refused:
             break
-    return finished
-
-
-def _check_passes(source: Source, engine: Engine, finished: list[Finished], cut: str) -> Source:
-    """Judge how the passes ended; fills in what only a pass of the embedded engine knows."""
-    for one in finished:
-        if (problem := common_diagnosis(one)) is not None:
-            raise ClipFailedError(
-                *problem, one, limit="engine_memory" if one.broke.startswith("memory") else ""
-            )
-    if engine.reads_clips:
-        report = read_report(finished[0].stderr)
-        check_side(report.width, report.height)
-        if not engine.blames_itself(finished[0]):
-            judge_clip(report, finished[0], cut, engine.limits)
-        source = Source(source.path, report, report.width, report.height, report.bit_depth, report.frames)
-    for one in finished:
-        if (problem := engine.diagnose(one)) is not None:
-            raise ClipFailedError(*problem, one)
-    return source
-
-
-def _read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scratch: Path) -> Log:
+        refused |= found
     try:
-        log = read_log(scratch / one.log, one.features, log_bytes(source.frames))
-    except LogError as error:
-        raise ClipFailedError(error.failure, str(error), finished) from None
-    if (wrong := engine.wrong_backend(one, log.backend)) is not None:
-        raise ClipFailedError("engine_error", wrong, finished)
-    if log.frames != source.frames:
+        _check_passes(source, engine, passes, finished, cut)
+    except ClipFailedError as failed:
+        if suspects := crash_suspects(passes, finished):
+            raise CrashedError(failed, suspects) from None
+        raise
+    logs = [
+        read_pass(source, engine, one, done, programs.scratch)
+        for one, done in zip(passes, finished, strict=True)
+    ]
+    values = {name: array for log in logs for name, array in log.values.items()}
+    if missing := {f for one in passes for f in one.features} - set(values):
+        lacking = ", ".join(f for f in FEATURE_NAMES if f in missing)
         raise ClipFailedError(
-            "bad_log", f"the log has {log.frames} frames, {source.frames} were decoded", finished
+            "missing_feature",
+            f"the engine's log has no {lacking} ({source.width}x{source.height})",
+            finished[0],
         )
-    return log
+    remarks = tuple(remark(e, source.width, source.height) for e in sorted(refused))
+    return _Scored(source, values, remarks, seconds)
+
+
+def _look(source: Source, engine: Engine, finished: Finished) -> Source:
+    """Fill in what only a pass of the embedded engine knows; ClipFailedError if the frames are too small."""
+    if not engine.reads_clips:
+        return source
+    report = read_report(finished.stderr)
+    check_side(report.width, report.height)
+    return Source(source.path, report, report.width, report.height, report.bit_depth, report.frames)
+
+
+def _check_passes(
+    source: Source, engine: Engine, passes: list[Pass], finished: list[Finished], cut: str
+) -> None:
+    """Judge how the passes ended."""
+    for done in finished:
+        if (problem := common_diagnosis(done)) is not None:
+            raise ClipFailedError(
+                *problem, done, limit="engine_memory" if done.broke.startswith("memory") else ""
+            )
+    if engine.reads_clips and not engine.blames_itself(finished[0]):
+        assert source.report is not None
+        judge_clip(source.report, finished[0], cut, engine.limits)
+    for one, done in zip(passes, finished, strict=True):
+        if (problem := engine.diagnose(done)) is not None:
+            failure, message = problem
+            if not engine.failed_at_start(done):
+                message += f" {describe_pass(one, source.width, source.height)}"
+            raise ClipFailedError(failure, message, done)
 
 
 def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extracted:
@@ -255,8 +231,7 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extrac
         else:
             mean = std = math.nan
         row[f"{name}_mean"], row[f"{name}_std"] = mean, std
-    remarks = [f"{e} refuses {source.width}x{source.height}" for e in sorted(scored.refused)]
-    remarks += [audit.note] if audit.note else []
+    remarks = [*scored.remarks, audit.note] if audit.note else [*scored.remarks]
     return Extracted(
         row, source.frames, source.report.fps, source.report.pixel_format, source.bit_depth,
         source.seconds, scored.seconds, (*remarks, *notes(source.report)), audit.outcome, audit.seconds,

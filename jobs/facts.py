@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import duckdb
@@ -16,7 +17,7 @@ from jobs.config import Config
 from jobs.errors import UsageError
 from jobs.provenance import read_frozen
 from jobs.run_folder import RunFolder
-from jobs.schema import ALL_NAN, ARROW_SCHEMA, BY_NAME, SMALLEST_SIDES
+from jobs.schema import ACCEPTED_SIZES, ALL_NAN, ALL_SIZES, ARROW_SCHEMA, BY_NAME
 
 _TYPES = {pa.string(): "VARCHAR", pa.float64(): "DOUBLE", pa.int32(): "INTEGER"}
 
@@ -37,6 +38,9 @@ _COLUMNS = pa.schema(
         ("constants", pa.list_(pa.float64())),
         ("shorter_side", pa.int64()),
         ("longer_side", pa.int64()),
+        ("both_sides", pa.int64()),
+        ("aspect", pa.int64()),
+        ("slack", pa.int64()),
     ]
 )
 _RUN = pa.schema([("key", pa.string()), ("value", pa.string())])
@@ -51,8 +55,10 @@ _FINDINGS = pa.schema(
 def column_rows() -> list[dict[str, Any]]:
     """The table ``columns``: one row a column; see `jobs.columns.Column` for what they say.
 
-    ``constants`` are the values that a known feature may have on an identity pair; frames with a side
-    below ``shorter_side`` or ``longer_side`` are refused by the extractor.
+    ``constants`` are the values that a known feature may have on an identity pair. The extractor takes
+    frames whose shorter side is at least ``shorter_side``, whose longer side is at least ``longer_side`` and
+    at most ``aspect`` times the shorter one plus ``slack``, and whose width and height come to at most
+    ``both_sides``.
     """
     rows = []
     for position, column in enumerate(TABLE, 1):
@@ -61,7 +67,7 @@ def column_rows() -> list[dict[str, Any]]:
         constants = None
         if feature and feature.identity and not all_nan:
             constants = [0.0] if column.statistic == "std" else sorted(set(feature.identity.values()))
-        shorter, longer = SMALLEST_SIDES.get((feature and feature.extractor) or "", (0, 0))
+        sizes = ACCEPTED_SIZES.get((feature and feature.extractor) or "", ALL_SIZES)
         rows.append(
             {
                 **{name: getattr(column, name) for name in _COLUMNS.names if hasattr(column, name)},
@@ -69,8 +75,7 @@ def column_rows() -> list[dict[str, Any]]:
                 "type": _TYPES[ARROW_SCHEMA.field(column.name).type],
                 "all_nan": all_nan,
                 "constants": constants,
-                "shorter_side": shorter,
-                "longer_side": longer,
+                **asdict(sizes),
             }
         )
     return rows

@@ -121,9 +121,64 @@ MIN_SIDE = 18
 IDENTITY_TOLERANCE = 1e-6
 
 
-SMALLEST_SIDES = {"float_ms_ssim": (176, 0), "cambi": (0, 216)}
-"""Least shorter and longer side that an extractor takes, in pixels (measured, embedded libvmaf 86da14d):
-multi-scale SSIM wants five scales of an 11-tap window. The others take whatever libvmaf itself takes."""
+@dataclass(frozen=True)
+class FrameSizes:
+    """Frame sizes that an extractor takes; the same for a frame and the frame turned by 90 degrees.
+
+    Attributes
+    ----------
+    shorter_side, longer_side
+        Least shorter and longer side, in pixels.
+    both_sides
+        Greatest sum of width and height, in pixels; ``None``: no limit.
+    aspect, slack
+        The longer side has at most ``aspect`` times the pixels of the shorter one and ``slack`` more;
+        ``None``: no limit.
+    """
+
+    shorter_side: int = 0
+    longer_side: int = 0
+    both_sides: int | None = None
+    aspect: int | None = None
+    slack: int = 0
+
+    def accepts(self, width: int, height: int) -> bool:
+        """Whether frames of this size, in pixels, are taken."""
+        shorter, longer = sorted((width, height))
+        return (
+            shorter >= self.shorter_side
+            and longer >= self.longer_side
+            and (self.both_sides is None or width + height <= self.both_sides)
+            and not self.stretched(width, height)
+        )
+
+    def stretched(self, width: int, height: int) -> bool:
+        """Whether the longer side is too long for the shorter one."""
+        shorter, longer = sorted((width, height))
+        return self.aspect is not None and longer > self.aspect * shorter + self.slack
+
+
+ALL_SIZES = FrameSizes()
+ACCEPTED_SIZES = {
+    "cambi": FrameSizes(longer_side=216, both_sides=6092, aspect=10, slack=16),
+    "float_ms_ssim": FrameSizes(shorter_side=176),
+}
+"""Extractors that do not take every size that libvmaf takes: they are left out where they do not, and NaN
+is then the value of their features (measured, embedded libvmaf 86da14d, ffmpeg 9.0.2).
+
+Multi-scale SSIM wants five scales of an 11-tap window. CAMBI refuses frames below 216 pixels on both sides.
+Its window is ``window = 65 * (width + height) // 6000`` pixels wide, and it refuses one above 65: 3840x2252
+and 3046x3046 work, 3840x2253 and 3046x3047 do not.
+
+CAMBI writes outside its buffers where its smallest scale has fewer rows than half a window, that is, where
+``ceil(height / 16) < window // 2``. A memory allocator that watches the borders of each buffer saw it do so
+at these sizes, and at no other, of 68 wide and low ones from 416x18 to 5500x550: at 640x32 but not 640x33, at
+848x48 but not 848x49, 960x64 but not 65, 1280x96 but not 97, 1920x160 but not 161, 2560x208 and 210 but not
+209, 3840x336 but not 337, 5500x496 but not 497; the same with 10 bit, several threads and other content. What
+follows is an abort, a segmentation fault, or a log that looks whole. Of tall and narrow frames it was not
+seen, but their smallest scale has fewer columns than half a window all the same, and they are left out too.
+With the limits here the smallest scale has at least one row and one column more than half a window.
+"""
 
 
 def extractor_accepts(extractor: str, width: int, height: int) -> bool:
@@ -136,8 +191,7 @@ def extractor_accepts(extractor: str, width: int, height: int) -> bool:
     width, height
         Size of the luma plane in pixels.
     """
-    shorter, longer = SMALLEST_SIDES.get(extractor, (0, 0))
-    return min(width, height) >= shorter and max(width, height) >= longer
+    return ACCEPTED_SIZES.get(extractor, ALL_SIZES).accepts(width, height)
 
 
 def identity_value(name: str, bit_depth: int, width: int, height: int) -> float:

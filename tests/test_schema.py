@@ -86,12 +86,43 @@ def test_no_key_of_a_log_belongs_to_two_features():
         ("cambi", 160, 240, True),
         ("cambi", 216, 20, True),
         ("cambi", 215, 215, False),
+        ("cambi", 3840, 2252, True),
+        ("cambi", 3840, 2253, False),
+        ("cambi", 5312, 2988, False),
+        ("cambi", 1920, 192, True),
+        ("cambi", 1920, 190, False),
         ("psnr", 18, 18, True),
+        ("psnr", 15000, 18, True),
         ("motion_v2", 18, 18, True),
     ],
 )
-def test_extractors_refuse_small_frames(extractor, width, height, accepted):
+def test_extractors_take_frames_of_certain_sizes(extractor, width, height, accepted):
     assert schema.extractor_accepts(extractor, width, height) is accepted
+    assert schema.extractor_accepts(extractor, height, width) is accepted
+
+
+# Measured: on these, cambi of the embedded libvmaf 86da14d writes outside its buffers.
+CORRUPTED = [
+    (640, 30), (640, 32), (848, 48), (960, 48), (960, 64), (1280, 80), (1280, 96), (1920, 144), (1920, 160),
+    (2560, 192), (2560, 210), (3840, 300), (3840, 336), (4500, 384), (5500, 480), (5500, 496),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "height"), CORRUPTED)
+def test_cambi_is_kept_from_frames_on_which_it_corrupts_memory(width, height):
+    assert not schema.extractor_accepts("cambi", width, height)
+    assert not schema.extractor_accepts("cambi", height, width)
+
+
+def test_the_smallest_scale_of_cambi_is_larger_than_half_its_window_wherever_it_runs():
+    for shorter in range(schema.MIN_SIDE, 3047):
+        # The window grows with the longer side, the rows do not: the longest accepted side is the worst.
+        longer = max(
+            (n for n in (10 * shorter + 16, 6092 - shorter) if schema.extractor_accepts("cambi", n, shorter)),
+            default=0,
+        )
+        window = 65 * (shorter + longer) // 6000
+        assert not longer or math.ceil(shorter / 16) > window // 2
 
 
 @pytest.mark.parametrize("bit_depth", [8, 10])

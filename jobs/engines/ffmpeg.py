@@ -11,15 +11,13 @@ from jobs.engines.decode import PREPARE, input_arguments
 from jobs.engines.logs import LogError, read_log
 from jobs.errors import UnavailableError
 from jobs.process import Finished, Stop
-from jobs.schema import EXTRACTORS
+from jobs.schema import ACCEPTED_SIZES, EXTRACTORS, FrameSizes
 
 _LACKS = re.compile(r"problem during vmaf_use_feature: (\w+)")
 _OWN_ERROR = re.compile(r"^(?:\[[^\]\n]*libvmaf[^\n]*\[(?:error|fatal)\]|libvmaf ERROR)", re.MULTILINE)
 _VERSION = re.compile(r"^ffmpeg version (\S+)", re.MULTILINE)
 _IN_THE_MODEL = ("adm", "vif", "motion")
 """The default model always runs in the filter and brings these along."""
-_MAY_REFUSE = ("float_ms_ssim", "cambi")
-"""Named last: an extractor that refuses the frame's size takes those named after it along."""
 
 
 class FfmpegEngine(Engine):
@@ -65,14 +63,13 @@ class FfmpegEngine(Engine):
     def passes(self, source: Path, name: str, without: Collection[str] = ()) -> list[Pass]:
         """See `Engine.passes`: always one."""
         wanted = self.wanted(without)
-        named = [e for e in wanted if e is not None and e not in (*_IN_THE_MODEL, "motion_v2", *_MAY_REFUSE)]
-        named += [e for e in _MAY_REFUSE if e in wanted]
+        named = [e for e in wanted if e is not None and e not in (*_IN_THE_MODEL, "motion_v2")]
         log = f"{name}.json"
         options = [f"log_fmt=json:log_path={log}:n_threads={self.threads}"]
         if named:
             options.insert(0, "feature='" + "|".join(f"name={extractor}" for extractor in named) + "'")
         graph = (
-            f"[0:V:0]{PREPARE},split[reference][distorted];"
+            f"[0:V:0]{PREPARE},{_size_check(named)}split[reference][distorted];"
             f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
         )
         arguments = [
@@ -95,6 +92,27 @@ class FfmpegEngine(Engine):
     def blames_itself(self, finished: Finished) -> bool:
         """See `Engine.blames_itself`."""
         return finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
+
+
+def _size_check(extractors: Collection[str]) -> str:
+    """A filter that ends ffmpeg before libvmaf sees a frame of a size that one of the extractors refuses.
+
+    Only the decoded frames have the size that counts, and on some sizes an extractor corrupts memory. This
+    one asks for a cut-out wider than such a frame, which is an error; any other frame passes as it is.
+    """
+    sizes = [ACCEPTED_SIZES[e] for e in extractors if e in ACCEPTED_SIZES]
+    refused = "+".join(map(_refused, sizes))
+    return f"crop=w='iw+({refused})':h=ih:x=0:y=0:exact=1," if sizes else ""
+
+
+def _refused(sizes: FrameSizes) -> str:
+    """`FrameSizes.accepts` in ffmpeg's language (ffmpeg-utils, "Expression Evaluation"): 0 where it does."""
+    terms = [f"lt(min(iw,ih),{sizes.shorter_side})", f"lt(max(iw,ih),{sizes.longer_side})"]
+    if sizes.both_sides is not None:
+        terms.append(f"gt(iw+ih,{sizes.both_sides})")
+    if sizes.aspect is not None:
+        terms.append(f"gt(max(iw,ih),{sizes.aspect}*min(iw,ih)+{sizes.slack})")
+    return "+".join(terms)
 
 
 def read_ffmpeg_version(ffmpeg: Path, folder: Path, stop: Stop | None) -> str:

@@ -19,8 +19,6 @@ from jobs.schema import BY_NAME, EXTRACTORS, MODEL
 
 _ON_CPU = ("float_ssim", "cambi", "ssimulacra2")
 """Extractors without a CUDA version; the others are called NAME_cuda there."""
-_MAY_REFUSE = ("float_ms_ssim", "cambi")
-"""Named last: an extractor that refuses the frame's size takes those named after it along."""
 _CUDA_FAILED = re.compile(r"problem during (vmaf_cuda_\w+)", re.IGNORECASE)
 _UNKNOWN_OPTION = re.compile(r"(?:unrecognized|unknown|invalid) option")
 _LACKS = "problem loading feature extractor"
@@ -123,7 +121,7 @@ class VmafEngine(Engine):
 
     def passes(self, source: Path, name: str, without: Collection[str] = ()) -> list[Pass]:
         """See `Engine.passes`: on CUDA two, whose logs are merged frame by frame; on the CPU one."""
-        wanted = sorted(self.wanted(without), key=lambda e: e in _MAY_REFUSE)
+        wanted = self.wanted(without)
         if self.backend == "cpu":
             return [self._pass(source, name, "cpu", wanted)]
         on_gpu = [e for e in wanted if e not in self._on_cpu]

@@ -198,8 +198,8 @@ def _verdict_on_nan(
     if count == rows and not refused:
         return "error", f"{column} is NaN in all {rows:,} rows: the engine has not measured it"
     if count == rows:
-        return "info", f"{column} is NaN in all {rows:,} rows: as expected, all clips are too small for it"
-    return "", ""  # said by unexpected_nan; NaN of small clips is no news
+        return "info", f"{column} is NaN in all {rows:,} rows: as expected, no clip has a size that it takes"
+    return "", ""  # said by unexpected_nan; NaN where the extractor refuses the size is no news
 
 
 _EXPECTED = "as expected, on an identity pair it is infinite"

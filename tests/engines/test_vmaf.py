@@ -245,17 +245,14 @@ def test_usage_error_of_an_older_build_is_learnt_from(tmp_path: Path, how: str) 
 def test_one_pass_on_the_cpu_has_everything(clip: Path) -> None:
     (one,) = vmaf_engine(Path("/bin/vmaf"), "full").passes(clip, "clip")
     assert set(named(one.arguments)) == set(EXTRACTORS)
-    assert named(one.arguments)[-2:] == ["float_ms_ssim", "cambi"]
     assert one.features == FEATURE_NAMES
 
 
 def test_cuda_is_split_in_two_passes_and_the_second_pays_for_no_model(clip: Path) -> None:
     gpu, cpu = vmaf_engine(Path("/bin/vmaf"), "full", "cuda").passes(clip, "clip")
     assert set(named(gpu.arguments)) == {f"{name}_cuda" for name in ON_GPU}
-    assert named(gpu.arguments)[-1] == "float_ms_ssim_cuda"
     assert "version=vmaf_v0.6.1" in gpu.arguments
     assert set(named(cpu.arguments)) == {"float_ssim", "cambi", "ssimulacra2"}
-    assert named(cpu.arguments)[-1] == "cambi"
     assert "--model" not in cpu.arguments
     assert "--no_prediction" in cpu.arguments
     assert (gpu.log, cpu.log) == ("clip.json", "clip-cpu.json")
@@ -446,13 +443,13 @@ def test_scores_that_are_all_null_are_nan_and_no_failure(clip: Path, tmp_path: P
     assert math.isnan(row["vmaf_std"])
 
 
-def test_build_that_ends_where_an_extractor_refuses_the_size_is_run_without_it(
+def test_build_that_would_end_where_an_extractor_refuses_the_size_never_runs_it(
     clips: Clips, standin: Path, tmp_path: Path
 ) -> None:
-    # Without threads the refusal ends the run with 234.
+    # Without threads the refusal would end the run with 234.
     engine = vmaf_engine(standin, "full", threads=0)
     extracted = score(engine, clips("160x120.mkv"), tmp_path)
-    assert len(scored(engine)) == 2
+    assert len(scored(engine)) == 1
     assert extracted.notes == ("cambi refuses 160x120", "float_ms_ssim refuses 160x120")
     expected = score(ffmpeg_engine("full"), clips("160x120.mkv"), tmp_path)
     assert_equal_rows(extracted.row, expected.row, 1e-9)
@@ -463,7 +460,7 @@ def test_failure_that_has_nothing_to_do_with_the_size_is_not_tried_for_ever(
 ) -> None:
     engine = broken(tmp_path, "exit_255")
     assert failure(engine, clips("160x120.mkv"), tmp_path).failure == "engine_error"
-    assert len(scored(engine)) == 2
+    assert len(scored(engine)) == 1
 
 
 # Raw frames
