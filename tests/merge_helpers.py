@@ -19,7 +19,7 @@ from jobs.manifest import Manifest, manifest_digest, write_manifest
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.records import checked_line, json_line
 from jobs.run_folder import RunFolder
-from jobs.schema import ARROW_SCHEMA, FEATURES, KNOWN, identity_value
+from jobs.schema import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
 from jobs.sealed import write_sealed
 from jobs.settings import Config, CorpusSection, ExtractSection, RunSection
 from jobs.shard import CLIP_LOG_SCHEMA
@@ -35,7 +35,7 @@ def make_row(clip: str, mos: float = 3.0, width: int = 960, height: int = 540, *
     for feature in FEATURES:
         if feature.identity is None:
             mean, std = generator.uniform(1, 2), generator.uniform(0, 0.1)
-            if feature.name == "cambi" and max(width, height) < 216:
+            if feature.extractor is not None and not extractor_accepts(feature.extractor, width, height):
                 mean = std = NAN
         else:
             mean = identity_value(feature.name, 8, width, height)

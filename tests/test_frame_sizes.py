@@ -127,9 +127,9 @@ def test_all_plans_and_engines_agree_on_a_size_on_which_cambi_corrupts_memory(
     assert fork.notes == full.notes == (*identity.notes, f"float_ms_ssim refuses {size}")
 
 
-@pytest.mark.parametrize("size", ["1920x144", "30x640", "160x120", "16x640"])
+@pytest.mark.parametrize("size", ["1920x144", "641x31", "30x640", "160x120", "16x640"])
 def test_libvmaf_is_not_started_on_frames_that_an_extractor_refuses(tmp_path: Path, size: str) -> None:
-    clip = media.make_clip(tmp_path / "x.mkv", size=size, codec="ffv1", frames=2)
+    clip = media.make_clip(tmp_path / "x.mkv", size=size, codec="ffv1", frames=2, source="testsrc")
     (one,) = ffmpeg_engine().passes(clip, "clip")
     (finished,) = run([one.arguments], folder=tmp_path, deadline=60)
     assert finished.returncode > 0

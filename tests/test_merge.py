@@ -877,6 +877,15 @@ def test_small_clips_have_no_ms_ssim_and_no_cambi(run):
     assert not find(result, "unexpected_nan")
 
 
+@pytest.mark.parametrize(("width", "height"), [(4096, 2160), (1920, 144), (144, 1920)])
+def test_clips_of_sizes_that_cambi_refuses_have_none(run, width, height):
+    run.shard([make_row(clip, width=width, height=height) for clip in CLIPS])
+    result = finish(run)
+    said = {f.message for f in find(result, "all_nan")}
+    assert "cambi_std is NaN in all 10 rows: as expected, no clip has a size that it takes" in said
+    assert not find(result, "unexpected_nan")
+
+
 def test_one_large_clip_without_cambi_is_no_small_clip(run):
     rows = [make_row(clip, width=160, height=120) for clip in CLIPS[1:]]
     run.shard([*rows, make_row(CLIPS[0], cambi_mean=NAN, cambi_std=NAN)])

@@ -278,6 +278,15 @@ def test_failures_are_counted_by_class_with_what_was_done_since(tmp_path: Path) 
     assert (row["failure"], row["tries"], row["clips"], row["clips_done_since"]) == ("decode_error", 4, 2, 1)
 
 
+@pytest.mark.parametrize(("width", "height"), [(4096, 2160), (1920, 144), (144, 1920)])
+def test_sizes_that_cambi_refuses_are_not_unexpected(tmp_path: Path, width: int, height: int) -> None:
+    other = make_row("a.mp4", mos=2.0, width=width, height=height)
+    run = make_run(tmp_path, lambda _, rows: rows.update({"a.mp4": other}))
+    assert ask(run, "unexpected_nan").count == 0
+    share = {row["name"]: row for row in records(ask(run, "nan_share"))}
+    assert (share["cambi_mean"]["nan"], share["cambi_mean"]["expected_by_size"]) == (1, 1)
+
+
 def test_small_frames_are_nan_by_size_and_not_unexpected(tmp_path: Path) -> None:
     small = make_row("a.mp4", mos=2.0, width=100, height=80)
     run = make_run(tmp_path, lambda _, rows: rows.update({"a.mp4": small}))
