@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
-from jobs.errors import INCOMPLETE, VmafarmError
+from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError, explain
+from jobs.streams import OutputError, set_up_streams
+from jobs.utf8 import restart_in_utf8
 
 _INTERRUPTED = 130
 """Exit status that typer makes of a KeyboardInterrupt, saying nothing."""
@@ -16,33 +18,63 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; always ends the process."""
+    restart_in_utf8()
+    set_up_streams()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Exit status of the command, once its output is out."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        import jobs.cli_cluster
-        import jobs.cli_look  # noqa: F401 - both add their verbs
-        from jobs.cli import app
-
-        app(prog_name="vmafarm")
+        status = _run_verb()
+        sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback
+        return status
     except VmafarmError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
-        sys.exit(error.exit_code)
+        return _tell(error)
+    except OutputError as lost:
+        if lost.message:
+            print(f"error: {lost.message}", file=sys.stderr)
+        return lost.exit_code
+    except OSError as error:
+        return _tell(explain(error))
     except KeyboardInterrupt:
-        _stopped()
+        return _stopped()
+
+
+def _run_verb() -> int:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UnavailableError(
+            f"the working folder cannot be used: {error.strerror}", "cd to a folder that is there"
+        ) from None
+    import jobs.cli_cluster
+    import jobs.cli_look  # noqa: F401 - both add their verbs
+    from jobs.cli import app
+
+    try:
+        app(prog_name="vmafarm")
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
-            _stopped()
-        raise
-    except BrokenPipeError:
-        # The reader has gone (| head); nothing can be said to it any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(INCOMPLETE)
+        status = ended.code if isinstance(ended.code, int) else 0
+        return _stopped() if status == _INTERRUPTED else status
+    return 0
 
 
-def _stopped() -> NoReturn:
+def _tell(error: VmafarmError) -> int:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
+    with suppress(OutputError):
+        sys.stdout.flush()
+    return error.exit_code
+
+
+def _stopped() -> int:
     print("stopped", file=sys.stderr)
-    sys.exit(INCOMPLETE)
+    with suppress(OutputError):
+        sys.stdout.flush()
+    return INCOMPLETE
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -15,6 +15,7 @@ from jobs.prepare import Prepared, refused
 from jobs.sbatch import sbatch_parameters
 from jobs.slurm import Slurm
 from jobs.submission import Array, Submission, note_job
+from jobs.words import counted
 
 _POLL_SECONDS = 3.0
 _GONE = 3
@@ -68,7 +69,7 @@ def run_canary(
         note_job(folder, submission.number, vars(Array(job, 0, 0, 1)))
     except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
         raise refused(error, []) from None
-    say(f"canary: job {job} scores {clips} clips on a compute node first")
+    say(f"canary: job {job} scores {counted(clips, 'clip')} on a compute node first")
     try:
         record = _wait(prepared, slurm, job, say)
     except KeyboardInterrupt:
@@ -82,7 +83,7 @@ def run_canary(
         what = record.message or (f"no clip was scored: {failed}" if failed else "it was killed")
         hint = "\n".join(filter(None, (record.hint, log)))
         raise IncompleteError(f"the canary failed on {record.node}: {show(what)}", hint)
-    say(f"canary: {record.done} clips on {record.node}")
+    say(f"canary: {counted(record.done, 'clip')} on {record.node}")
     return job
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs import utf8
 from jobs.errors import UsageError, show
 from jobs.run_folder import RunFolder
 from jobs.settings import SlurmSection
@@ -40,7 +41,7 @@ def container_python(
         A path cannot be bound: Apptainer splits at colons and commas.
     """
     if not section.image:
-        return [python]
+        return [python, *utf8.OPTIONS]
     binds = [str(_bindable(folder.root.absolute()))]
     if clips is not None:
         bound = _bindable(clips)
@@ -54,7 +55,7 @@ def container_python(
         command += ["--bind", bind]
     # The image's own packages alone: what the user has in the home folder or PYTHONPATH is another's.
     command += ["--env", "PYTHONPATH=,PYTHONNOUSERSITE=1"]
-    return [*command, str(Path(section.image).absolute()), PYTHON]
+    return [*command, str(Path(section.image).absolute()), PYTHON, *utf8.OPTIONS]
 
 
 def _bindable(path: Path) -> Path:

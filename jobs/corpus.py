@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from jobs.counts import Counts, Tally, tally
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.utf8 import reads_utf8
 
 VIDEO_EXTENSIONS = frozenset(
     (
@@ -66,7 +68,8 @@ def list_clips(folder: Path, image: Path | None = None) -> Clips:
     Raises
     ------
     UsageError
-        The folder is missing, not a folder, or holds no clip.
+        The folder is missing, not a folder, or holds no clip; or this Python would take its names for
+        another encoding than UTF-8.
     UnavailableError
         It, or a folder in it, cannot be read.
     """
@@ -142,6 +145,12 @@ class _Scan:
         """Note the size of a clip ("clip"), or return the kind of anything else ("folder": a plain one)."""
         if entry.name.startswith("."):
             return "hidden"
+        if not entry.name.isascii() and not reads_utf8():
+            raise UsageError(
+                f"this Python takes file names for {sys.getfilesystemencoding()}, expected UTF-8: not all "
+                f"names in {show(self.image or self.root)} are ASCII",
+                "start Python with PYTHONUTF8=1 in its environment; the command vmafarm does so by itself",
+            )
         if not _is_utf8(entry.name):
             return "invalid"
         linked = entry.is_symlink()

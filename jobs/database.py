@@ -114,7 +114,7 @@ def _fill(
     slices = {number for (number,) in connection.execute("SELECT DISTINCT slice FROM manifest").fetchall()}
     history = read_history(folder, config)
     if history.damaged:
-        say(f"failures: {history.damaged:,} records that cannot be read are left out")
+        say(f"failures: {counted(history.damaged, 'record')} left out: damaged")
     rows = [record.as_dict() for record in history.records]
     _add(connection, "failures", pa.Table.from_pylist(rows, schema=_FAILURES))
     if folder.table.exists():

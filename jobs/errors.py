@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 INCOMPLETE = 1
 USAGE = 2
 UNAVAILABLE = 3
@@ -49,6 +52,31 @@ class UnavailableError(VmafarmError):
     """Something that is needed is not there: a program, a limit, a permission (exit status 3)."""
 
     exit_code = UNAVAILABLE
+
+
+def explain(error: OSError) -> UnavailableError:
+    """Tell an error of the system that nobody nearer to it has explained.
+
+    Parameters
+    ----------
+    error
+        As the system raised it.
+    """
+    where = f"{show(os.fsdecode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
+    return UnavailableError(f"{where}{error.strerror or error}", _TO_DO.get(error.errno or 0, ""))
+
+
+_TO_DO = {
+    errno.ENOSPC: "free space (df -h), or inodes (df -i)",
+    errno.EDQUOT: "free space within the quota",
+    errno.EROFS: "use a folder that can be written",
+    errno.EACCES: "make it accessible to this user",
+    errno.EPERM: "make it accessible to this user",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOENT: "was it removed meanwhile? run the same command again",
+    errno.EIO: "the disk, or the server of the file system, fails: look at the kernel's log",
+    errno.ESTALE: "the server of the file system has lost it: run the same command again",
+}
 
 
 def show(text: str | bytes) -> str:

@@ -12,7 +12,7 @@ from jobs.run_folder import RunFolder
 from jobs.sampling import AT_LEAST
 from jobs.settings import SlurmSection
 from jobs.submission import Submission
-from jobs.words import format_seconds
+from jobs.words import counted, format_seconds
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ class Estimate:
         if self.gpu_hours:
             hours += f", {hours_text(self.gpu_hours)} GPU hours"
         return [
-            f"measured on {self.cost.clips:,} clips: {self.cost.seconds:.2f} s of an element for a clip",
-            f"estimate for {self.clips:,} clips: {hours},",
+            f"measured on {counted(self.cost.clips, 'clip')}: "
+            f"{self.cost.seconds:.2f} s of an element for a clip",
+            f"estimate for {counted(self.clips, 'clip')}: {hours},",
             f"  {format_seconds(self.wall_seconds)} once elements run, the longest takes "
             f"{format_seconds(self.element_seconds)}",
             f"  {self._interval()}",

@@ -17,6 +17,7 @@ from jobs.errors import UnavailableError
 from jobs.limits import Limits
 from jobs.process import Finished, Stop, run
 from jobs.schema import MIN_SIDE
+from jobs.scratch import check_scratch
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Programs:
         Raises
         ------
         UnavailableError
-            A program cannot be started.
+            A program cannot be started, or the scratch folder is gone.
         """
         try:
             finished = run(
@@ -78,6 +79,7 @@ class Programs:
                 environment=environment, ceilings=ceilings,
             )  # fmt: skip
         except OSError as error:
+            check_scratch(self.scratch)
             raise UnavailableError(
                 f"cannot run {commands[0][0]}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
             ) from None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import submitit
@@ -16,11 +17,14 @@ from jobs.config import Config
 from jobs.durable import explained
 from jobs.element import ElementResult, ElementSpec, run_element
 from jobs.errors import UnavailableError, show
+from jobs.task_log import tail
 from jobs.trust import secure_logs
 from jobs.work import EVERYTHING, visible_gpus
 
 _POLL_SECONDS = 0.2
 _END_SECONDS = 60.0
+_RESULT_BYTES = 64 * 1024
+"""A result and a log have less."""
 _YEAR_MINUTES = 60 * 24 * 365
 """submitit's local executor kills a job after two minutes unless told otherwise."""
 
@@ -136,10 +140,18 @@ def _result(job: Any) -> ElementResult:
     try:
         result = job.result()
     except Exception:  # submitit wraps whatever happened in the element
-        said = [line.strip() for line in (job.stderr() or "").splitlines() if line.strip()]
+        logs: Path = job.paths.folder
+        with explained(logs), TemporaryFile(dir=logs) as probe:
+            # What an element cannot write down, its result and its log, is missing for that reason.
+            probe.write(bytes(_RESULT_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+        said = tail(job.paths.stderr, 1)
         raise UnavailableError(
-            f"an element ended without a result: {said[-1] if said else 'it was killed'}",
-            f"its log: {job.paths.stderr}\nrun the same command again to go on; what is finished is kept",
+            "an element ended without a result; "
+            + (f"the last line of its log: {said[0]}" if said else "it was killed before it said anything"),
+            f"its log: {show(str(job.paths.stderr))}\n"
+            "run the same command again to go on; what is finished is kept",
         ) from None
     assert isinstance(result, ElementResult)
     return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,5 +62,5 @@ def unmount_below(folder: Path) -> bool:
             return True
         for point in points:
             with suppress(OSError):  # there is no such program
-                run([[*command, str(point)]], folder=Path(tempfile.gettempdir()), deadline=_SECONDS)
+                run([[*command, str(point)]], folder=Path("/"), deadline=_SECONDS)
     return not mounts_below(folder)

@@ -81,6 +81,8 @@ class Finished:
         Wall time.
     broke
         What it had too much of when it was killed for that, as `Ceiling.broken_by` gives it; "": it was not.
+    folder
+        Its working folder.
     """
 
     returncode: int
@@ -88,6 +90,7 @@ class Finished:
     timed_out: bool
     seconds: float
     broke: str = ""
+    folder: Path = Path()
 
     def last_lines(self, count: int = 8) -> list[str]:
         """Last non-empty lines of the error output, each cut at 300 characters."""
@@ -212,6 +215,7 @@ class _Child:
         self._head = b""
         self._tail = b""
         self._timed_out = False
+        self._folder = folder
         self._ceiling = ceiling
         self._broke = ""
         self._seconds = 0.0
@@ -278,6 +282,7 @@ class _Child:
             self._timed_out,
             self._seconds or time.monotonic() - self._started,
             self._broke,
+            self._folder,
         )
 
 

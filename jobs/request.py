@@ -72,8 +72,8 @@ class Submitted:
         lines = []
         if elements := len(submission.elements):
             slices = sorted(number for element in submission.elements for number in element)
-            within = f" in {elements:,} elements" if elements < len(slices) else ""
-            lines.append(f"submitted {len(slices):,} slices{within}: {format_indices(slices)}")
+            within = f" in {counted(elements, 'element')}" if elements < len(slices) else ""
+            lines.append(f"submitted {counted(len(slices), 'slice')}{within}: {format_indices(slices)}")
         if self.waiting:
             but = f" than {show(self.away_from)}" if self.away_from else ""
             failed = f"{counted(self.waiting, 'clip')} that failed on one node only"

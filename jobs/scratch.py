@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -39,13 +40,13 @@ def scratch_folder(parent: str) -> Iterator[Path]:
         Nothing can be written there.
     """
     place = scratch_place(parent)
-    try:
+    with in_scratch(place):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise UnavailableError(
-            f"the scratch folder {show(str(place))} cannot be used: {error.strerror}", _HINT
-        ) from None
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            folder.rmdir()
+            raise
     try:
         with contextlib.suppress(OSError):  # a file system without locks: nobody will sweep there
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,6 +55,58 @@ def scratch_folder(parent: str) -> Iterator[Path]:
     finally:
         _remove(folder)
         os.close(lock)
+
+
+@contextlib.contextmanager
+def in_scratch(folder: Path) -> Iterator[None]:
+    """Tell an error of the system that comes of a scratch folder as one of ours, which names the folder.
+
+    Parameters
+    ----------
+    folder
+        What `scratch_folder` gave, or where that makes its folders.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise scratch_error(folder, error.errno or 0, error.strerror or str(error)) from None
+
+
+def scratch_error(folder: Path, number: int, reason: str) -> UnavailableError:
+    """What is wrong with a scratch folder.
+
+    Parameters
+    ----------
+    folder
+        As for `in_scratch`.
+    number, reason
+        Of the system's error.
+    """
+    is_private = folder.name.startswith(_PREFIX)
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        what = "was removed while it was in use" if is_private else "is not there"
+        what = "is not a folder" if number == errno.ENOTDIR else what
+        return UnavailableError(f"the scratch folder {show(str(folder))} {what}", _HINT)
+    place = folder.parent if is_private else folder
+    shown = show(str(place))
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        what = "has no space left"
+        with contextlib.suppress(OSError):
+            found = os.statvfs(place)
+            if found.f_files and not found.f_favail:
+                what = "has no inodes left (df -i): it holds too many files"
+        if number == errno.EDQUOT:
+            what = "is above this user's quota"
+        return UnavailableError(f"the scratch folder {shown} {what}", f"free space there, or {_HINT}")
+    return UnavailableError(f"the scratch folder {shown} cannot be used: {reason}", _HINT)
+
+
+def check_scratch(folder: Path) -> None:
+    """Raise UnavailableError if a scratch folder has been removed while it was in use."""
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        raise scratch_error(folder, errno.ENOENT, "") from None
 
 
 def scratch_place(parent: str) -> Path:

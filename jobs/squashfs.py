@@ -17,7 +17,7 @@ from shutil import which
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.mounts import mounts_below, unmount_below
 from jobs.process import HANG_UP_WITH_PARENT
-from jobs.scratch import scratch_folder
+from jobs.scratch import in_scratch, scratch_folder
 
 CONTAINER_CLIPS = Path("/clips")
 """Where a container has the clips of an image."""
@@ -107,9 +107,11 @@ def mounted(clips: Path, place: str = "", lost: Callable[[], object] | None = No
     _check(clips)
     program = _find_squashfuse()
     with scratch_folder(place) as folder:
-        target = folder / "clips"
-        target.mkdir(mode=0o700)
-        server = _Server(program, clips.absolute(), target, folder / "squashfuse.log")
+        target, log = folder / "clips", folder / "squashfuse.log"
+        with in_scratch(folder):
+            target.mkdir(mode=0o700)
+            log.touch()
+        server = _Server(program, clips.absolute(), target, log)
         try:
             server.wait_until_mounted()
             server.watch(lost)

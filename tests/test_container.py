@@ -25,7 +25,7 @@ def refusal(call, *arguments, **options):
 
 def test_without_an_image_elements_run_with_this_python():
     assert container_python(SlurmSection(), FOLDER, Path("/clips"), "", "/usr/bin/python3") == [
-        "/usr/bin/python3"
+        *("/usr/bin/python3", "-X", "utf8")  # names are UTF-8 on nodes of any locale
     ]
 
 
@@ -37,7 +37,7 @@ def test_the_image_sees_the_clips_read_only_the_run_and_nothing_of_the_home_fold
         "--bind", "/data/runs", "--bind", "/clips:/clips:ro", "--bind", "/local/tmp",
         "--bind", "/opt/licence:/licence:ro",
         "--env", "PYTHONPATH=,PYTHONNOUSERSITE=1",
-        "/images/vmafarm.sif", "/opt/venv/bin/python",
+        "/images/vmafarm.sif", "/opt/venv/bin/python", "-X", "utf8",
     ]  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_paths_that_cannot_be_bound_are_refused(name):
         assert error.message.startswith(f"/{shown}: Apptainer cannot bind a path with a colon, a comma")
         assert "link" in error.hint
     # No container, no binding.
-    assert container_python(SlurmSection(), FOLDER, Path("/") / name, "", "python") == ["python"]
+    assert container_python(SlurmSection(), FOLDER, Path("/") / name, "", "python")[0] == "python"
 
 
 def test_around_the_container_stands_what_needs_the_host():

@@ -446,7 +446,7 @@ def test_scratch_that_only_the_nodes_have_is_a_warning_on_a_login_node(tmp_path,
     config = configure(tmp_path, extract=scratch, slurm={"partition": "gpu"})
     found = check_scratch(config, machine)
     assert found.state == "warning"
-    assert "cannot be used" in found.message
+    assert "is not there" in found.message
     found = attempt("scratch", lambda: check_scratch(config, node(machine)))
     assert (found.state, found.exit_status) == ("failed", 3)
     assert attempt("scratch", lambda: check_scratch(configure(tmp_path, extract=scratch), machine)).state == (

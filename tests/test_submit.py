@@ -105,7 +105,7 @@ def test_the_script_holds_all_that_was_configured(cluster, runs):
     assert "--cpus-per-task=3" in words
     python = words.index(sys.executable)
     logs = str(run.folder.logs.absolute())
-    assert words[python:] == [sys.executable, "-u", "-m", "submitit.core._submit", logs]
+    assert words[python:] == [sys.executable, "-X", "utf8", "-u", "-m", "submitit.core._submit", logs]
     assert cluster.options("11")["output"] == f"{logs}/%A_%a_0_log.out"
     # In the order in which they count: before the element.
     assert text.index("module load") < text.index("\nsrun ")
@@ -205,7 +205,7 @@ def test_a_dry_run_shows_the_script_and_queues_and_writes_nothing(cluster, runs)
     assert not cluster.scripts
     assert sorted(run.folder.path.rglob("*")) == before
     assert "#SBATCH --array=0-4%3" in seen.script
-    assert seen.command == shlex.quote(sys.executable)
+    assert seen.command == shlex.join([sys.executable, "-X", "utf8"])
     submit(run.config, Slurm())
     assert cluster.scripts["11"] == seen.script
 
@@ -493,7 +493,8 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
     assert words[at : at + 5] == ["apptainer", "exec", "--no-home", "--pwd", "/"]
     clips = run.config.corpus.clips
     assert {str(runs), f"{clips}:{clips}:ro", str(image)} <= set(words[at:])
-    assert words[-5:-1] == ["/opt/venv/bin/python", "-u", "-m", "submitit.core._submit"]
+    assert words[-7:-3] == ["/opt/venv/bin/python", "-X", "utf8", "-u"]
+    assert words[-3:-1] == ["-m", "submitit.core._submit"]
     assert submitted.command in start
 
 

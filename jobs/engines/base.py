@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import signal
 from abc import ABC, abstractmethod
@@ -13,6 +15,7 @@ from jobs.errors import UnavailableError
 from jobs.limits import DEFAULT_LIMITS, Limits
 from jobs.process import Finished, Stop, run
 from jobs.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
+from jobs.scratch import check_scratch, in_scratch, scratch_error
 
 PROBE_SIDE = 240
 PROBE_FRAMES = 2
@@ -188,13 +191,12 @@ def common_diagnosis(finished: Finished, memory: str = "engine_memory") -> tuple
     Raises
     ------
     UnavailableError
-        The scratch folder is full: a fault of this machine, not of a clip.
+        The scratch folder is full or gone: a fault of this machine, not of a clip.
     """
-    if "No space left on device" in _complaints(finished):
-        raise UnavailableError(
-            "no space left in the scratch folder",
-            "free space there, or choose another one: extract.scratch",
-        )
+    check_scratch(finished.folder)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if (reason := os.strerror(number)) in _complaints(finished):
+            raise scratch_error(finished.folder, number, reason)
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
     if too_much_memory(finished):
@@ -237,6 +239,7 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
             ceilings=[DEFAULT_LIMITS.for_engine(PROBE_FRAMES, folder / "probe.json", cuda=True)],
         )  # fmt: skip
     except OSError as error:
+        check_scratch(folder)
         raise UnavailableError(
             f"cannot run {program}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
         ) from None
@@ -246,11 +249,18 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
 
 
 def write_probe_clip(path: Path) -> None:
-    """Write two frames of 240x240 as .y4m: large enough for every extractor."""
+    """Write two frames of 240x240 as .y4m: large enough for every extractor.
+
+    Raises
+    ------
+    UnavailableError
+        The scratch folder cannot be written.
+    """
     luma = bytes(
         (x * 3 + y * 5 + (x * y) // 7) % 220 + 16 for y in range(PROBE_SIDE) for x in range(PROBE_SIDE)
     )
     chroma = bytes(PROBE_SIDE * PROBE_SIDE // 2).replace(b"\0", b"\x80")
     header = f"YUV4MPEG2 W{PROBE_SIDE} H{PROBE_SIDE} F25:1 Ip A1:1 C420jpeg\n".encode()
     moved = luma[PROBE_SIDE:] + luma[:PROBE_SIDE]
-    path.write_bytes(header + b"FRAME\n" + luma + chroma + b"FRAME\n" + moved + chroma)
+    with in_scratch(path.parent):
+        path.write_bytes(header + b"FRAME\n" + luma + chroma + b"FRAME\n" + moved + chroma)

@@ -244,7 +244,7 @@ def summarise(result: MergeResult) -> list[str]:
     if constant:
         facts.append(("constant", f"known on an identity pair, filled in: {', '.join(constant)}"))
     facts += tell_audits(result.audits, result.metadata["plan"])
-    expected = [f.message.partition(" ")[0] for f in result.of("info") if f.name == "all_nan"]
+    expected = [name for name, count in result.nan.items() if count == counts["rows"] > 0]
     if expected:
         facts.append(("as expected", f"NaN in all rows: {', '.join(expected)}"))
     if warnings := result.of("warn"):

@@ -18,6 +18,7 @@ from jobs.merge.inputs import Finding, examples
 from jobs.merge.journals import Recovered, read_finished
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS, KEY_COLUMNS
+from jobs.words import counted
 
 TOLERANCE = 1e-6
 """Rows of one clip whose values differ by no more are the same row; scores and sizes never differ."""
@@ -126,13 +127,14 @@ def settle_copies(
     }
     findings = []
     if counts["duplicate_rows"]:
-        message = (
-            f"{counts['duplicate_rows']:,} rows of clips scored more than once, equal: one of each is taken"
-        )
+        rows = counted(counts["duplicate_rows"], "row")
+        message = f"{rows} of clips scored more than once, equal: one of each is taken"
         findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"], repeated_query))
     if conflicts:
         told = examples(f"{show(name)}: {examples(columns)}" for name, _, columns, _ in conflicts)
-        message = f"{len(conflicts):,} clips have rows that differ by more than {TOLERANCE:g}: {told}. " + (
+        message = (
+            f"{counted(len(conflicts), 'clip')} with rows that differ by more than {TOLERANCE:g}: {told}. "
+        ) + (
             f"Taken: the latest by the clip logs ({undecided:,} undecided by time, taken by value)"
             if latest
             else "Move the wrong writer's shards out of the shards folder, or merge with --on-conflict latest"
