@@ -47,6 +47,8 @@ class Counts:
     without_score: Tally = NONE
     without_clip: Tally = NONE
     duplicate_scores: Tally = NONE
+    in_doubt: Tally = NONE
+    respelled: Tally = NONE
     dangling: Tally = NONE
     same_stem: Tally = NONE
     empty: Tally = NONE
@@ -83,6 +85,8 @@ _LABELS = {
     "duplicate_scores": "rows of scores that repeat another",
     "dangling": "dangling links, left out",
     "same_stem": "names that differ only in extension",
+    "in_doubt": "scores that fit more than one clip",
+    "respelled": "joined despite another spelling",
     "empty": "clips of 0 bytes",
     "outside": "links to clips outside the folder",
     "linked_folders": "links to folders, not searched",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, count, repeat
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from jobs.corpus import Clips, stem
 from jobs.counts import Counts, Tally, examples, tally
 from jobs.errors import UsageError
+from jobs.names import SPELLINGS, Key, base, nearest, with_extension
 from jobs.scores import Scores
 
 
@@ -29,37 +29,52 @@ class Joined:
         float64, shape (names,); NaN for a clip without a score.
     counts
         Of the whole corpus.
+    nearest
+        How a clip and a score that were not joined differ, for the first clips without a score.
     """
 
     names: list[str]
     mos: NDArray[np.float64]
     bytes: NDArray[np.int64]
     counts: Counts
+    nearest: tuple[str, ...] = ()
 
 
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
+_Rule = tuple[Key, Key]
 
-
-_Key = Callable[[str], str]
-_RULES: tuple[tuple[_Key, _Key], ...] = (
-    (str, str),
-    (_base, str),
-    (str, _base),
-    (stem, stem),
-    (lambda name: _base(stem(name)), stem),
-    (stem, lambda name: _base(stem(name))),
-)
+_RULES: tuple[_Rule, ...] = ((str, str), (base, str), (str, base))
 """What must be equal for a clip (first) and a score (second), strictest first: the whole path, then
-the base name of one side, then the same without extension. Two different paths never match."""
+the base name of one side. Two different paths never match."""
+
+_STEMS: tuple[_Rule, ...] = (
+    (stem, stem),
+    (lambda name: base(stem(name)), stem),
+    (stem, lambda name: base(stem(name))),
+)
+"""The same without extension."""
+
+_LONGER: tuple[_Rule, ...] = (
+    (stem, with_extension),
+    (lambda name: base(stem(name)), with_extension),
+    (stem, lambda name: with_extension(base(name))),
+)
+"""The clip has one extension more: ``a.mov.mp4`` for ``a.mov``. Stricter than another extension."""
+
+_SHORTER: tuple[_Rule, ...] = (
+    (str, lambda name: with_extension(stem(name))),
+    (base, lambda name: with_extension(stem(name))),
+    (str, lambda name: with_extension(base(stem(name)))),
+)
+"""The score has one extension more."""
 
 
 def join(clips: Clips, scores: Scores) -> Joined:
     """Give each clip its score, where it is beyond doubt which one that is.
 
     Each rule is tried on what the stricter ones have left. It joins a clip and a score only if no
-    other clip and no other score of the corpus has the same key: a missing score is reported, a
-    wrong one would go unnoticed.
+    other clip and no other score of the corpus has the same key, and if no stricter rule would have
+    given the score to one of several other clips: a missing score is reported, a wrong one would go
+    unnoticed. When all rules have been tried, they are tried again with looser spellings of the names.
 
     Parameters
     ----------
@@ -71,41 +86,109 @@ def join(clips: Clips, scores: Scores) -> Joined:
     Joined
         All clips; no score is given to two of them.
     """
-    score_of = np.full(len(clips.names), -1, dtype=np.int64)
-    used = np.zeros(len(scores.names), dtype=bool)
-    for clip_key, score_key in _RULES:
-        if used.all() or (score_of >= 0).all():
-            break
-        score_at = _unique(list(map(score_key, scores.names)))
-        clip_at = _unique(list(map(clip_key, clips.names)))
-        # A key's positions are its own, so none is written to twice.
-        score = np.fromiter(score_at.values(), np.int64, len(score_at))
-        clip = np.fromiter(map(clip_at.get, score_at, repeat(-1)), np.int64, len(score_at))
-        both = (score >= 0) & (clip >= 0)
-        score, clip = score[both], clip[both]
-        free = ~used[score] & (score_of[clip] < 0)
-        score_of[clip[free]] = score[free]
-        used[score[free]] = True
-    mos = np.full(len(clips.names), np.nan)
+    matching = _Matching(clips.names, scores.names)
+    matching.go_through(str, strict=False)
+    as_written = np.array(matching.score_of, dtype=np.int64) >= 0
+    for spelling in SPELLINGS:
+        matching.go_through(spelling, strict=True)
+    score_of = np.array(matching.score_of, dtype=np.int64)
     found = score_of >= 0
+    mos = np.full(len(clips.names), np.nan)
     mos[found] = scores.mos[score_of[found]]
+    without_score = list(compress(clips.names, ~found))
+    without_clip = [name for name, clip in zip(scores.names, matching.clip_of, strict=True) if clip < 0]
+    in_doubt = [scores.names[at] for at in sorted(matching.doubtful)]
     counts = replace(
         clips.counts,
         scores=Tally(len(scores.names)),
         joined=Tally(int(found.sum())),
-        without_score=tally(list(compress(clips.names, ~found))),
-        without_clip=tally(list(compress(scores.names, ~used))),
+        without_score=tally(without_score),
+        without_clip=tally(without_clip),
         duplicate_scores=tally(scores.duplicates),
+        respelled=tally(list(compress(clips.names, found & ~as_written))),
+        in_doubt=tally(in_doubt),
     )
-    return Joined(clips.names, mos, clips.bytes, counts)
+    return Joined(clips.names, mos, clips.bytes, counts, nearest(without_score, without_clip, set(in_doubt)))
 
 
-def _unique(keys: list[str]) -> dict[str, int]:
-    """Key to its position; -1 where it occurs more than once."""
-    at = dict(zip(keys, count(), strict=False))
-    if len(at) < len(keys):
-        at.update((key, -1) for key, times in Counter(keys).items() if times > 1)
-    return at
+class _Matching:
+    """Who was given to whom so far.
+
+    Attributes
+    ----------
+    score_of, clip_of
+        Position of each clip's score and of each score's clip; -1: none.
+    doubtful
+        Positions of scores that fit several clips, or a clip that other scores fit as well.
+    """
+
+    def __init__(self, clips: Sequence[str], scores: Sequence[str]) -> None:
+        self._clips, self._scores = clips, scores
+        self._written: tuple[list[str], list[str]] = [], []
+        self.score_of = [-1] * len(clips)
+        self.clip_of = [-1] * len(scores)
+        self.doubtful: set[int] = set()
+        self._doubtful_clips: set[int] = set()
+
+    def go_through(self, spelling: Callable[[str], str], *, strict: bool) -> None:
+        """Try all rules on names that are written in the same way.
+
+        Parameters
+        ----------
+        spelling
+            Makes the same of names that are written differently.
+        strict
+            Give nothing to a clip either that several scores fit by a stricter rule.
+        """
+        if -1 not in self.score_of or -1 not in self.clip_of:
+            return
+        written = list(map(spelling, self._clips)), list(map(spelling, self._scores))
+        if written == self._written:
+            return
+        self._written = written
+        for rule in _RULES:
+            self._give(rule, strict=strict)
+        held = self._reached(_LONGER[:1])
+        self._give(_STEMS[0], strict=strict, held=held)
+        held |= self._reached(_LONGER[1:])
+        for rule in _STEMS[1:]:
+            self._give(rule, strict=strict, held=held)
+        for rule in _LONGER:
+            self._give(rule, strict=True)
+        self.doubtful.update(at for at in held if self.clip_of[at] < 0)
+        for rule in _SHORTER:
+            self._give(rule, strict=True)
+
+    def _reached(self, rules: Sequence[_Rule]) -> set[int]:
+        """Scores that one of the rules gives to a clip without score, or would if that were the only one."""
+        return {score for rule in rules for _, found in self._fitting(rule) for score in found}
+
+    def _fitting(self, rule: _Rule) -> list[tuple[list[int], list[int]]]:
+        """Clips and scores of each key that a clip without score and a score without clip share."""
+        (clip_key, score_key), (clips, scores) = rule, self._written
+        keys = {clip_key(name) for name, score in zip(clips, self.score_of, strict=True) if score < 0}
+        keys &= {score_key(name) for name, clip in zip(scores, self.clip_of, strict=True) if clip < 0}
+        keys.discard(None)
+        if not keys:
+            return []
+        found: dict[str | None, tuple[list[int], list[int]]] = {key: ([], []) for key in keys}
+        for side, names, key_of in ((0, clips, clip_key), (1, scores, score_key)):
+            for at, key in enumerate(map(key_of, names)):
+                if key in found:
+                    found[key][side].append(at)
+        return list(found.values())
+
+    def _give(self, rule: _Rule, *, strict: bool, held: Collection[int] = ()) -> None:
+        for clips, scores in self._fitting(rule):
+            open_clips = [at for at in clips if self.score_of[at] < 0]
+            open_scores = [at for at in scores if self.clip_of[at] < 0 and at not in held]
+            (clip, score) = clips[0], scores[0]
+            alone = len(clips) == len(scores) == len(open_scores) == 1
+            if alone and score not in self.doubtful and not (strict and clip in self._doubtful_clips):
+                self.score_of[clip], self.clip_of[score] = score, clip
+            elif open_scores:
+                self.doubtful.update(open_scores)
+                self._doubtful_clips.update(open_clips)
 
 
 def settle_missing(joined: Joined, missing_mos: Literal["error", "skip", "nan"]) -> Joined:
@@ -123,9 +206,12 @@ def settle_missing(joined: Joined, missing_mos: Literal["error", "skip", "nan"])
         keep = ~np.isnan(joined.mos)
         names = list(compress(joined.names, keep))
         return Joined(names, joined.mos[keep], joined.bytes[keep], joined.counts)
-    lines = [f"{missing.count:,} of {joined.counts.clips.count:,} clips have no score:", examples(missing)]
+    lines = [
+        f"{missing.count:,} of {joined.counts.clips.count:,} clips have no score:",
+        examples(missing),
+    ]
     if joined.counts.without_clip.count:
-        lines += ["scores without a clip:", examples(joined.counts.without_clip)]
+        lines += ["scores without a clip:", examples(joined.counts.without_clip), *joined.nearest]
     raise UsageError(
         "\n".join(lines),
         "add their scores to corpus.scores, or\n"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.text import decode_text
 
 NAME_COLUMNS = ("clip_name", "video_name", "file_name", "filename", "name")
 """Headers of the column of names; the first one that is there counts."""
@@ -47,7 +48,7 @@ class Scores:
 
 
 def read_scores(path: Path, *, name_column: str, mos_column: str, mos_min: float, mos_max: float) -> Scores:
-    """Read a CSV file with a header: UTF-8, with or without BOM, any line ends, quotes as needed.
+    """Read a CSV file with a header: UTF-8, or UTF-16 with BOM; any line ends, quotes as needed.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def read_scores(path: Path, *, name_column: str, mos_column: str, mos_min: float
     Raises
     ------
     UsageError
-        The file is missing, not a file, empty or not UTF-8; a column is missing; a row has too few
+        The file is missing, not a file, empty or in another encoding; a column is missing; a row has too few
         or too many fields, no name, or a score that is not a number in range; two rows contradict
         each other. The message names the line.
     UnavailableError
@@ -97,14 +98,7 @@ def _read_text(path: Path) -> str:
         raise UnavailableError(
             f"cannot read the scores {shown}: {error.strerror}", "make the file readable"
         ) from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(
-            f"{shown}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8",
-            "save the file as UTF-8 (iconv -f latin1 -t utf-8 converts it)",
-        ) from None
+    text = decode_text(path, data)
     if not text.strip():
         raise UsageError(f"{shown}: empty, expected a header and one row a clip", hint)
     return text
@@ -137,14 +131,15 @@ def _read_columns(
     try:
         for row in reader:
             begin, end = end, reader.line_num
-            if not row or (len(row) == 1 and not row[0].strip()):
+            if not any(cell.strip() for cell in row):
                 continue
             if not header:
                 header = [cell.strip() for cell in row]
                 name_at = _find(path, header, name_column, NAME_COLUMNS, "name_column")
                 mos_at = _find(path, header, mos_column, MOS_COLUMNS, "mos_column")
                 continue
-            if len(row) != len(header):
+            # A spreadsheet keeps the commas of columns that have neither a name nor a value.
+            if any(cell.strip() for cell in (*header[len(row) :], *row[len(header) :])):
                 _refuse(
                     path, begin + 1, f"{len(row)} fields, expected {len(header)}: {_list(header)}",
                     "put names that contain a comma in double quotes",

@@ -87,6 +87,10 @@ PLANNING = {
     "a file of clips that is no SquashFS image": (_file_of_clips, 2, "expected the folder of the clips, or"),
     "an image of clips that is cut": (_cut_image, 3, "96 bytes, expected 4,096"),
     "no scores file": (_no_scores, 2, "scores.csv"),
+    "a scores file in another encoding": (
+        lambda folder: (folder / "scores.csv").write_bytes(f"{HEADER}\xe9.mp4,3\n".encode("latin-1")), 2,
+        "line 2: byte 0xe9 at offset 23",
+    ),
     "a scores file without the columns": (_scores("name,stars\na.mp4,3\n"), 2, '"name", "stars"'),
     "one name with two different scores": (
         _scores(HEADER + "a.mp4,3\na.mp4,4\nb.mp4,3\n"), 2, "a.mp4"
@@ -94,6 +98,9 @@ PLANNING = {
     "a score out of range": (_scores(HEADER + "a.mp4,3\nb.mp4,7\n"), 2, "line 3"),
     "a score that is not a number": (_scores(HEADER + "a.mp4,good\nb.mp4,3\n"), 2, "line 2"),
     "a clip without a score": (_clip_without_score, 2, "c.mp4"),
+    "a score that fits more than one clip": (
+        _scores(HEADER + "A.mp4,3\nA.MP4,3\n"), 2, "lower case; not joined, because others fit as well"
+    ),
     "a run folder that cannot be written": (_full_root, 3, "runs"),
 }  # fmt: skip
 
@@ -184,6 +191,17 @@ LEFT_OUT = {
     "a pipe called x.mp4": lambda clips: os.mkfifo(clips / "x.mp4"),
     "a name that is not UTF-8": lambda clips: (clips / os.fsdecode(b"\xff.mp4")).write_bytes(b"x"),
 }
+
+
+def test_score_that_is_spelled_otherwise_is_joined_and_told(folder: Path) -> None:
+    _documented("a score whose name is spelled otherwise")
+    (folder / "scores.csv").write_text(f"{HEADER}A.MP4,3\n./b.mp4,4\n")
+    said = vmafarm("plan", *RUN[1:], cwd=folder).stdout.splitlines()
+    (at,) = (at for at, line in enumerate(said) if line.startswith("joined despite another spelling "))
+    assert (said[at].split()[-1], said[at + 1]) == (
+        "1",
+        "    a.mp4",
+    )  # ./b.mp4 is a path, with that base name
 
 
 @pytest.mark.parametrize("row", LEFT_OUT)

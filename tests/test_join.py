@@ -1,3 +1,6 @@
+import re
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +10,7 @@ from jobs.corpus import Clips
 from jobs.counts import Counts, Tally, tally
 from jobs.errors import UsageError
 from jobs.join import Joined, join, settle_missing
+from jobs.names import nearest
 from jobs.scores import Scores
 
 
@@ -27,6 +31,9 @@ def joins(clips: Clips, scores: Scores) -> dict[str, str]:
     return {name: by_score[mos] for name, mos in pairs if not np.isnan(mos)}
 
 
+NFC, NFD = "vid\u00e9o.mp4", "vide\u0301o.mp4"
+
+
 @pytest.mark.parametrize(
     ("clip", "score"),
     [
@@ -40,6 +47,23 @@ def joins(clips: Clips, scores: Scores) -> dict[str, str]:
         ("sub/a.mp4", "a"),
         ("a.mp4", "old/a.avi"),
         ("v1.5.mp4", "v1.5"),
+        ("IMG_0001.MOV.mp4", "IMG_0001.MOV"),
+        ("sub/a.mov.mp4", "a.mov"),
+        ("a.mov.mp4", "old/a.mov"),
+        ("a.mov", "a.mov.mp4"),
+        ("sub/a.mp4", "./sub/a.mp4"),
+        ("sub/a.mp4", "/sub/a.mp4"),
+        ("sub/a.mp4", "sub\\a.mp4"),
+        ("a.mp4", "C:\\k150k\\a.mp4"),
+        ("a.mp4", "a.mp4 "),
+        ("a.mp4", "\u00a0a\t"),
+        (" a.mp4", "a.mp4"),
+        (NFD, NFC),
+        (NFC, NFD),
+        ("sub/" + NFC, NFD.removesuffix(".mp4")),
+        ("a.mp4", "A.MP4"),
+        ("stra\u00dfe.mp4", "STRASSE"),
+        ("IMG_1.mov.mp4", "img_1.MOV "),
     ],
 )
 def test_names_that_belong_together_are_joined(clip, score):
@@ -56,7 +80,12 @@ def test_names_that_belong_together_are_joined(clip, score):
         (["a.mp4"], ["x/a.mp4", "y/a.mp4"]),
         (["x/a.mp4"], ["y/a.mp4"]),
         (["v1.5.mp4"], ["v1"]),
-        (["a.mp4"], ["A.mp4"]),
+        (["aa.mp4", "aA.mp4"], ["AA.mp4"]),
+        (["a.mp4"], ["A.MP4", "A.mp4"]),
+        ([NFC, NFD], [NFC.upper()]),
+        (["a.mp4"], ["a.mp4 ", " a.mp4"]),
+        (["a.mov.mp4", "a.mov.mkv", "a.mp4"], ["a.mov"]),
+        (["x/a.mp4", "y/a.mp4", "a.mkv"], ["a.mp4"]),
     ],
 )
 def test_names_in_doubt_are_not_joined(clips, scores):
@@ -75,6 +104,70 @@ def test_leftover_after_an_exact_match_is_not_guessed():
     assert joins(clips_of("a.mp4", "a.mkv"), scores_of("a.mp4", "a")) == {"a.mp4": "a.mp4"}
 
 
+@pytest.mark.parametrize(
+    ("clips", "scores", "expected"),
+    [
+        # The name with an extension behind it is nearer than the one with another extension.
+        (["a.mp4", "a.mov.mp4"], ["a.mov"], {"a.mov.mp4": "a.mov"}),
+        (["a.mp4", "a.mov.mp4"], ["a.mov", "a.mov.mp4"], {"a.mov.mp4": "a.mov.mp4", "a.mp4": "a.mov"}),
+        (["x/a.mp4", "y/a.mov.mp4"], ["a.mov"], {"y/a.mov.mp4": "a.mov"}),
+        # The same folder is nearer than the same extension.
+        (["x/a.mp4", "a.mov.mp4"], ["x/a.mov"], {"x/a.mp4": "x/a.mov"}),
+        # As it is written is nearer than any other spelling.
+        ([NFC, NFD], [NFC, NFD], {NFC: NFC, NFD: NFD}),
+        ([NFC, NFD], [NFD], {NFD: NFD}),
+        (["a.mp4", "A.mp4"], ["a.mp4", "A.mp4 "], {"a.mp4": "a.mp4", "A.mp4": "A.mp4 "}),
+        (["a.mp4", "a.mp4 "[:-1].upper()], ["a.mp4 "], {"a.mp4": "a.mp4 "}),
+        (["back\\slash.mp4", "back/slash.mp4"], ["back\\slash.mp4"], {"back\\slash.mp4": "back\\slash.mp4"}),
+    ],
+)
+def test_a_score_goes_to_the_clip_whose_name_is_nearest(clips, scores, expected):
+    assert joins(clips_of(*clips), scores_of(*scores)) == expected
+
+
+def test_a_score_that_fits_several_clips_and_a_looser_spelling_are_counted_and_shown():
+    counts = join(clips_of("a.mov.mp4", "a.mov.mkv", "B.mp4"), scores_of("a.mov", "b.mp4")).counts
+    assert (counts.in_doubt, counts.respelled) == (Tally(1, ("a.mov",)), Tally(1, ("B.mp4",)))
+    lines = counts.lines()
+    for label, example in (("scores that fit more than one clip", "a.mov"), ("joined despite", "B.mp4")):
+        (at,) = (at for at, line in enumerate(lines) if line.startswith(label))
+        assert lines[at + 1] == f"    {example}"
+
+
+@pytest.mark.parametrize(
+    ("clips", "scores", "told"),
+    [
+        (
+            ["a.mov.mp4", "a.mov.mkv"], ["a.mov"],
+            'the clip "a.mov.mkv" and the score "a.mov": the clip\'s name has .mkv behind it; not joined',
+        ),
+        (["x/a.mp4"], ["y/a.mp4"], 'the clip "x/a.mp4" and the score "y/a.mp4": they differ in the folder'),
+        (["clip_12.mp4"], ["clip-12.mp4", "clip_13.mp4"], 'the score "clip-12.mp4": the nearest name'),
+        (
+            [NFC, NFD], [NFC.upper()],
+            "differ in Unicode normalisation (NFC, NFD), they differ in upper and lower case; not joined",
+        ),
+        (["a.mp4"], ["a.mp4 ", " a.mp4"], "the score's name has white space at an end; not joined"),
+    ],
+)  # fmt: skip
+def test_refusal_shows_how_a_clip_and_the_nearest_score_differ(clips, scores, told):
+    with pytest.raises(UsageError) as caught:
+        settle_missing(join(clips_of(*clips), scores_of(*scores)), "error")
+    assert told in caught.value.message
+    assert all(line.isprintable() for line in caught.value.message.splitlines())
+
+
+def test_names_that_look_alike_are_shown_escaped():
+    assert nearest([NFD], [NFC], []) == (
+        'the clip "vide\\u0301o.mp4" and the score "vid\\xe9o.mp4": '
+        "they differ in Unicode normalisation (NFC, NFD)",
+    )
+
+
+def test_names_with_other_numbers_are_not_called_near():
+    assert nearest(["orig_1000_540_5s.mp4"], ["orig_1001_540_5s.mp4"], []) == ()
+
+
 name = st.lists(st.sampled_from(["a", "b", "a.mp4", "a.mkv", "b.mp4"]), min_size=1, max_size=3).map("/".join)
 clip_name = name.map(lambda n: n if n.endswith(("mp4", "mkv")) else n + ".mp4")
 
@@ -91,6 +184,73 @@ def test_join_is_a_partial_matching_that_no_order_changes(clips, scores, draw):
     given_to = joins(clips_of(*clips), scores_of(*scores))
     assert all(given_to[clip] == clip for clip in set(clips) & set(scores))
     assert joins(clips_of(*clips), scores_of(*draw.sample(scores, len(scores)))) == given_to
+
+
+SPELLINGS = (str, str.upper, lambda n: f" {n}", lambda n: "/" + n, lambda n: n.replace("e", "\u00e9"))
+DECOMPOSED = (*SPELLINGS, lambda n: n.replace("e", "e\u0301"), lambda n: n.replace("/", "\\"))
+word = st.sampled_from(["e", "e.mp4", "e.mkv", "e.mov", "e.mov.mp4", "e.mov.mkv", "b", "b.mp4"])
+written = st.builds(
+    lambda parts, spell: spell("/".join(parts)),
+    st.lists(word, min_size=1, max_size=2),
+    st.sampled_from(DECOMPOSED),
+)
+clip_written = written.map(str.strip).filter(
+    lambda n: n[0] != "/" and n.lower().endswith((".mp4", ".mkv", ".mov"))
+)
+
+
+def extensions(name: str) -> tuple[str, list[str]]:
+    """A name without its extensions, and these."""
+    core, *cut = re.split(r"(?i)(?=\.(?:mp4|mkv|mov)$)", name)
+    if not cut:
+        return name, []
+    core, more = extensions(core)
+    return core, more + cut
+
+
+def split(name: str) -> tuple[str, str]:
+    folder, slash, base = name.rpartition("/")
+    return folder or slash, base
+
+
+def fit(clip: str, score: str) -> int | None:
+    """How well two names fit, 0 the best, not by the rules of the program; None: not at all."""
+    spellings = [str]
+    spellings.append(lambda n: "/".join(p for p in n.replace("\\", "/").split("/") if p not in ("", ".")))
+    spellings.append(lambda n: spellings[1](n).strip())
+    spellings.append(lambda n: unicodedata.normalize("NFC", spellings[2](n)))
+    spellings.append(lambda n: unicodedata.normalize("NFC", spellings[3](n).casefold()))
+    for loose, spell in enumerate(spellings):
+        (folder, one), (other_folder, other) = map(split, (spell(clip), spell(score)))
+        if folder != other_folder and folder and other_folder:
+            continue
+        same_folder = folder == other_folder
+        (core, its), (other_core, others) = extensions(one), extensions(other)
+        if core != other_core:
+            continue
+        if its == others:
+            return 10 * loose + (0 if same_folder else 1)
+        if its[:-1] == others:  # one more, of the clip
+            return 10 * loose + (2 if same_folder else 4)
+        if its[:-1] == others[:-1]:
+            return 10 * loose + (3 if same_folder else 5)
+        if its == others[:-1]:
+            return 10 * loose + (6 if same_folder else 7)
+    return None
+
+
+@given(st.lists(clip_written, unique=True, max_size=5), st.lists(written, unique=True, max_size=5))
+def test_no_clip_has_a_score_that_fits_another_clip_as_well(clips, scores):
+    given_to = joins(clips_of(*clips), scores_of(*scores))
+    for clip, score in given_to.items():
+        own = fit(clip, score)
+        assert own is not None
+        for other in set(clips) - {clip}:
+            its = fit(other, score)
+            taken = other in given_to and fit(other, given_to[other]) < (its or 0)
+            assert its is None or its > own or (taken and its < own), (clip, score, other)
+    if len(clips) == len(scores) == 1 and fit(clips[0], scores[0]) is not None:
+        assert given_to == {clips[0]: scores[0]}
 
 
 def joined_with_gap() -> Joined:

@@ -150,7 +150,7 @@ def test_columns_of_the_same_name_are_refused(path):
     assert "2 columns are called mos" in refusal(path, "clip_name,mos,mos\na,3,4\n").message
 
 
-@pytest.mark.parametrize("row", ["b.mp4", "b.mp4,3,4", "b,c.mp4,3", "b.mp4;3"])
+@pytest.mark.parametrize("row", ["b.mp4", "b.mp4,3,4", "b.mp4,3,,4", "b,c.mp4,3", "b.mp4;3"])
 def test_ragged_row_is_refused_with_its_line(path, row):
     error = refusal(path, f"clip_name,mos\n\na.mp4,3\n{row}\nc.mp4,9\n")
     assert "line 4: " in error.message
@@ -197,13 +197,49 @@ def test_contradicting_scores_are_refused_with_the_first_few(path):
     ("data", "where"),
     [
         (b"clip_name,mos\na.mp4,3\nM\xfcller.mp4,3\n", "line 3: byte 0xfc at offset 23"),
-        ("clip_name,mos\na,3\n".encode("utf-16"), "line 1: byte 0xff at offset 0"),
+        (b"clip_name,mos\na.mp4,3\n\xd6\xd0.mp4,3\n", "line 3: byte 0xd6 at offset 22"),
+        (b"clip_name,mos\nvid\xc3", "line 2: byte 0xc3 at offset 17"),
+        ("clip_name,mos\na,3\n".encode("utf-16")[:-1], "is not UTF-16, with whose byte order mark"),
+        ("clip_name,mos\na,3\n".encode("utf-16-le"), "this is UTF-16LE without a byte order mark"),
+        ("clip_name,mos\na,3\n".encode("utf-16-be"), "this is UTF-16BE without a byte order mark"),
     ],
 )
 def test_other_encodings_are_refused_with_line_and_offset(path, data, where):
     error = refusal(path, data)
     assert where in error.message
     assert "UTF-8" in error.hint
+    assert "latin1" not in error.hint  # which takes every byte, and would make nonsense of most encodings
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_files_with_a_byte_order_mark_are_read(path, encoding):
+    names = ["a.mp4", "\u00e9t\u00e9.mp4", "\U0001f3ac.mp4"]
+    data = "clip_name,mos\r\n" + "".join(f"{name},3.5\r\n" for name in names)
+    assert read(path, data.encode(encoding)).names == names
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_byte_order_mark_says_the_order(path, order):
+    data = "\ufeffclip_name,mos\na,3\n".encode(f"utf-16-{order}")
+    assert read(path, data).names == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clip_name,mos\na,3,\nb,4,,\n",
+        "clip_name,mos,\na,3,\nb,4,\n",
+        "clip_name,mos,,\na,3\nb,4, ,\n",
+        "clip_name,mos\na,3\n,\nb,4\n,,\n , \n",
+        ",,\nclip_name,mos,\na,3,\nb,4,\n",
+    ],
+)
+def test_commas_of_columns_without_name_and_value_do_not_matter(path, text):
+    assert pairs(read(path, text)) == [("a", 3.0), ("b", 4.0)]
+
+
+def test_a_column_without_a_name_may_have_values(path):
+    assert pairs(read(path, "clip_name,mos,\na,3,good\n")) == [("a", 3.0)]
 
 
 @pytest.mark.parametrize("row", ['"b.mp4,3\nc.mp4,4\n', '"b"x.mp4,3\n', '"' + "b\n" * 100_000])

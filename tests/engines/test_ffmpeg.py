@@ -191,7 +191,7 @@ def test_time_and_memory_mean_the_same_for_every_engine() -> None:
     ],
 )
 def test_full_scratch_folder_is_the_machines_fault(line: str) -> None:
-    with pytest.raises(UnavailableError, match="the scratch folder .* has no space left") as caught:
+    with pytest.raises(UnavailableError, match=r"the scratch folder .* has no space left") as caught:
         common_diagnosis(ended(228, f"[info] Input #0\n{line}\n"))
     assert "extract.scratch" in caught.value.hint
 
@@ -200,7 +200,7 @@ def test_full_disk_is_the_machines_fault(clips: Clips, tmp_path: Path) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
     engine = VmafEngine(Path("vmaf"), FFMPEG, "full", "cpu", 1)
     finished = run([engine.decode_arguments(clips("plain.mp4"), "full")], folder=tmp_path, deadline=30)[0]
-    with pytest.raises(UnavailableError, match="the scratch folder .* has no space left"):
+    with pytest.raises(UnavailableError, match=r"the scratch folder .* has no space left"):
         common_diagnosis(finished)
 
 

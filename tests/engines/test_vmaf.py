@@ -528,7 +528,7 @@ def test_full_scratch_folder_is_the_machines_fault(clip: Path, standin: Path, tm
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     (scratch / "clip-000000.y4m").symlink_to("/dev/full")
-    with pytest.raises(UnavailableError, match="the scratch folder .* has no space left"):
+    with pytest.raises(UnavailableError, match=r"the scratch folder .* has no space left"):
         extract(Clip("x", clip, 1.0, 0), vmaf_engine(standin), scratch, "clip-000000")
     assert list(scratch.iterdir()) == []
 
