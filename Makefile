@@ -3,6 +3,7 @@
 #   CLIPS=dir SCORES=file  the corpus
 #   SLICE=12               a slice, for logs
 #   N=1000 WRITERS=200     kills and runs with two writers, for crash; SEED=1, CASE=... repeat
+#   N=2000                 files, for fuzz-containers; SEED=1, CASE=... repeat
 #   Q="SELECT ..."         a query, for sql
 #   ARGS="..."             passed on to the verb
 #   PYTHON=python3.12      the interpreter of the virtual environment
@@ -17,10 +18,10 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa report sql config demo test fuzz test-full crash bench test-cluster coverage lint types docs screenshots lock clean
+.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.setup ## virtual environment .venv with the locked dependencies
 
@@ -94,6 +95,11 @@ test: $(VENV)/.setup-dev ## the tests
 
 fuzz: $(VENV)/.setup-dev ## what is read from disk, damaged at random, and any names: N=10000 examples a test
 	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz tests/test_names.py $(ARGS)
+
+# SEED: which files; CASE: one again, as printed; ARGS="--keep FOLDER" keeps the files with violations.
+fuzz-containers: $(VENV)/.setup-dev ## damage N video files at random; every row must be true, every failure the file's
+	@cd tests && "$(CURDIR)/$(BIN)/python" -m containers_fuzz --files $(or $(N),$(if $(CASE),0,2000)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
 
 test-full: $(VENV)/.setup-dev ## the slow rest: whole clips, all extractors
 	@$(PYTEST) -n 2 --dist loadfile -m full --timeout 1800 $(ARGS)
