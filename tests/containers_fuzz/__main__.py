@@ -63,9 +63,8 @@ def report(results: Sequence[Result], *, remarks: bool = False) -> str:
     lines = ["", f"{'outcome':<24}{'files':>7}"]
     lines += [f"{outcome:<24}{count:>7}" for outcome, count in outcomes.most_common()]
     lines.append(f"{'all':<24}{len(results):>7}")
-    lines.append(
-        f"rows that differ and are marked as not repeatable: {sum(not r.repeatable for r in results)}"
-    )
+    marked, differ = sum(r.marked for r in results), sum(r.differs for r in results)
+    lines.append(f"rows marked as not repeatable: {marked}; {differ} of them differ from plain ffmpeg's")
     lines += ["", f"{'pair':<24}{'files':>7}{'rows':>7}{'refused':>9}{'violations':>12}"]
     for pair in dict.fromkeys(result.pair for result in results):
         own = [result for result in results if result.pair == pair]

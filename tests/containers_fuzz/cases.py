@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -71,8 +71,8 @@ class Result:
         Kind and text of everything that must not happen.
     remarks
         Kind and text of what is worth a look.
-    repeatable
-        False: the row differs from the truth, and is marked as not repeatable.
+    marked, differs
+        The row is marked as not repeatable; it is, and differs from the truth.
     notes
         Of the row.
     seconds
@@ -86,7 +86,8 @@ class Result:
     message: str = ""
     violations: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
-    repeatable: bool = True
+    marked: bool = False
+    differs: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -200,19 +201,25 @@ def _compare_row(
     result: Result, extracted: Extracted, decoded: truth.Decoded, path: Path, frames: Path
 ) -> None:
     result.outcome, result.notes = "row", extracted.notes
-    wrong = _differences(extracted, decoded, frames, PAIRS[result.pair].size)
+    result.marked = not getattr(extracted, "repeatable", True)
+    surely, perhaps = _differences(extracted, decoded, frames, PAIRS[result.pair].size)
+    wrong = "; ".join((*surely, *perhaps))
     if not wrong:
         return
-    if truth.repeats(path, frames, deep=decoded.deep, times=REPEATS):
-        result.violations.append(("wrong row", "; ".join(wrong)))
-    elif getattr(extracted, "repeatable", True):
-        result.violations.append(("does not repeat, and is not marked so", "; ".join(wrong)))
+    repeats = truth.repeats(path, frames, deep=decoded.deep, times=REPEATS)
+    if result.marked and not (surely and repeats):
+        result.differs = True
+        if repeats:
+            result.remarks.append(("marked as not repeatable, but plain ffmpeg repeats", wrong))
     else:
-        result.repeatable = False
+        kind = "wrong row" if repeats else "does not repeat, and is not marked so"
+        result.violations.append((kind, wrong))
 
 
-def _differences(extracted: Extracted, decoded: truth.Decoded, frames: Path, planned: str) -> list[str]:
-    """How a row differs from the truth."""
+def _differences(
+    extracted: Extracted, decoded: truth.Decoded, frames: Path, planned: str
+) -> tuple[list[str], list[str]]:
+    """How a row differs from the truth: in what is known of the frames, and in values."""
     row = extracted.row
     size = (row["width"], row["height"])
     wrong = []
@@ -227,20 +234,25 @@ def _differences(extracted: Extracted, decoded: truth.Decoded, frames: Path, pla
     if cambi != expected:
         wrong.append(f"cambi_mean {row['cambi_mean']} at {size}")
     if wrong:
-        return wrong
+        return wrong, []
     try:
         scored, columns = truth.score(frames, cambi=cambi)
     except truth.NoTruthError as error:
-        return [str(error)]
+        return [str(error)], []
     if scored != extracted.frames:
-        wrong.append(f"{extracted.frames} frames, the bare filter scores {scored}")
-    columns |= truth.constants(deep=decoded.deep, shorter=min(size))
-    for column, value in columns.items():
-        if not (abs(row[column] - value) <= TOLERANCE or (math.isnan(row[column]) and math.isnan(value))):
-            wrong.append(f"{column} {row[column]}, expected {value}")
-    unknown = sorted(set(row) - set(columns) - {"clip_name", "mos", "width", "height"})
-    wrong += [f"{column} {row[column]}, not measured" for column in unknown if not math.isnan(row[column])]
-    return wrong
+        return [f"{extracted.frames} frames, the bare filter scores {scored}"], []
+    values = _unequal(row, columns)
+    fixed = truth.constants(deep=decoded.deep, shorter=min(size))
+    unknown = set(row) - set(columns) - set(fixed) - {"clip_name", "mos", "width", "height"}
+    return _unequal(row, fixed | dict.fromkeys(sorted(unknown), math.nan)), values
+
+
+def _unequal(row: Mapping[str, float], expected: Mapping[str, float]) -> list[str]:
+    return [
+        f"{column} {row[column]}, expected {value}"
+        for column, value in expected.items()
+        if not (abs(row[column] - value) <= TOLERANCE or (math.isnan(row[column]) and math.isnan(value)))
+    ]
 
 
 def run_all(cases: Sequence[Case], workers: int, keep: Path | None = None) -> Iterator[Result]:
