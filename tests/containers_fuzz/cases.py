@@ -30,6 +30,8 @@ DEADLINE = 60.0
 HANG = 300.0
 """Seconds that a whole case may take."""
 TOLERANCE = 1e-6
+STREAMS = 3
+"""Video streams after the first that are tried."""
 REPEATS = 25
 """Decodings after which a file counts as repeatable: the rarest other outcome seen was one in three."""
 
@@ -202,11 +204,17 @@ def _compare_row(
 ) -> None:
     result.outcome, result.notes = "row", extracted.notes
     result.marked = not getattr(extracted, "repeatable", True)
+    stream = 0
+    while decoded.frames <= 1 < extracted.frames and stream < STREAMS:
+        # A stream of one frame may be a picture; then the video is another one.
+        stream += 1
+        other = truth.decode(path, frames, deep=extracted.bit_depth > 8, stream=stream)
+        decoded = other if other.frames > 1 else decoded
     surely, perhaps = _differences(extracted, decoded, frames, PAIRS[result.pair].size)
     wrong = "; ".join((*surely, *perhaps))
     if not wrong:
         return
-    repeats = truth.repeats(path, frames, deep=decoded.deep, times=REPEATS)
+    repeats = truth.repeats(path, frames, deep=decoded.deep, stream=stream, times=REPEATS)
     if result.marked and not (surely and repeats):
         result.differs = True
         if repeats:

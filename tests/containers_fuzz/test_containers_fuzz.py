@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import media
 import pytest
 from containers_fuzz import cases
 from containers_fuzz.__main__ import report
@@ -171,6 +172,24 @@ def test_a_row_may_differ_only_where_it_is_marked_as_not_repeatable(
     assert len(result.remarks) == remarks
     assert result.marked is marked
     assert result.differs is (marked and not violation)
+
+
+def test_where_the_first_stream_is_a_picture_a_row_of_the_video_behind_it_is_true(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases, "REPEATS", 2)
+    picture, video, both = (tmp_path / name for name in ("picture.mkv", "video.mkv", "both.mkv"))
+    media.make_clip(picture, size="64x64", frames=1)
+    video.write_bytes(bench.whole("h264-mkv")[0])
+    media.run_ffmpeg("-i", picture, "-i", video, "-map", "0", "-map", "1", "-c", "copy", both)
+    outcomes = {path: bench.extract(path) for path in (picture, video)}
+    for path, outcome in outcomes.items():
+        monkeypatch.setattr(bench, "extract", lambda _, found=outcome: found)
+        result = bench.judge(Case("h264-mkv", 0), both.read_bytes())
+        assert result.violations == [], path
+    monkeypatch.setattr(bench, "extract", lambda _: one_frame_more(outcomes[video]))
+    result = bench.judge(Case("h264-mkv", 0), both.read_bytes())
+    assert [kind for kind, _ in result.violations] == ["wrong row"]
 
 
 def test_a_case_that_does_not_end_is_a_violation_and_nobody_waits_for_it(

@@ -63,8 +63,8 @@ class Decoded:
         return bool(self.formats) and bool(_DEEP.search(self.formats[0]))
 
 
-def decode(clip: Path, target: Path, *, deep: bool) -> Decoded:
-    """Decode the first video stream that is not a cover picture, on one thread, every frame as it comes.
+def decode(clip: Path, target: Path, *, deep: bool, stream: int = 0) -> Decoded:
+    """Decode a video stream on one thread, every frame as it comes.
 
     Parameters
     ----------
@@ -74,6 +74,8 @@ def decode(clip: Path, target: Path, *, deep: bool) -> Decoded:
         The .y4m file to write.
     deep
         Write 10 bits per sample instead of 8.
+    stream
+        Number of the stream among those that are not cover pictures.
 
     Raises
     ------
@@ -85,7 +87,8 @@ def decode(clip: Path, target: Path, *, deep: bool) -> Decoded:
     command = [
         *(media.FFMPEG, "-hide_banner", "-nostats", "-nostdin", "-y", "-loglevel", "level+info"),
         *("-max_pixels", "40000000", "-threads", "1", "-i", f"file:{clip}"),
-        *("-map", "0:V:0", "-fps_mode", "passthrough", "-vf", "showinfo=checksum=0", *written, str(target)),
+        *("-map", f"0:V:{stream}", "-fps_mode", "passthrough"),
+        *("-vf", "showinfo=checksum=0", *written, str(target)),
     ]
     ended = subprocess.run(command, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
     lines = _ADDRESS.sub("", ended.stderr.decode(errors="replace")).splitlines()
@@ -110,11 +113,11 @@ def _count(frames: Path) -> int:
     return (frames.stat().st_size - len(header)) // (6 + samples * (2 if "p10" in fields[b"C"] else 1))
 
 
-def repeats(clip: Path, target: Path, *, deep: bool, times: int) -> bool:
-    """Whether plain ffmpeg decodes a clip to the same frames every time."""
+def repeats(clip: Path, target: Path, *, deep: bool, stream: int, times: int) -> bool:
+    """Whether plain ffmpeg decodes a clip to the same frames every time; parameters as of `decode`."""
     found = set()
     for _ in range(times):
-        decode(clip, target, deep=deep)
+        decode(clip, target, deep=deep, stream=stream)
         found.add(hashlib.md5(target.read_bytes()).digest() if target.exists() else b"")
         if len(found) > 1:
             return False
