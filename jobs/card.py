@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from jobs.columns import TABLE, nan_by_size
 from jobs.info import Info
@@ -69,6 +70,7 @@ def as_card(info: Info) -> str:
         "",
         *_table(("what", "how many"), counts),
         "",
+        *_left_out(metadata.get("left_out", {})),
         "## How it was made",
         "",
         "With vmafarm.",
@@ -98,6 +100,24 @@ def as_card(info: Info) -> str:
         ),
     ]
     return "\n".join([*head, "", *body]) + "\n"
+
+
+def _left_out(left_out: Mapping[str, str]) -> list[str]:
+    """The clips without a row, the first of them by name."""
+    if not left_out:
+        return []
+    rows = [(_code(name), why.replace("_", " ")) for name, why in islice(left_out.items(), _LISTED)]
+    more = len(left_out) - len(rows)
+    return [
+        "## Clips without a row",
+        "",
+        *_table(("clip", "why"), rows),
+        *(["", f"And {more:,} more: see `left_out` in the table's metadata."] if more > 0 else []),
+        "",
+    ]
+
+
+_LISTED = 50
 
 
 def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

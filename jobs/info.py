@@ -107,6 +107,8 @@ def tell(info: Info) -> list[tuple[str, str]]:
     ]
     if "incomplete" in metadata:
         facts.append(("incomplete", _counts(metadata["incomplete"])))
+    if left_out := metadata.get("left_out"):
+        facts.append(("left out", show(_few([f"{name}: {why}" for name, why in left_out.items()]))))
     if "conflicts" in metadata:
         facts.append(("conflicts", _counts(metadata["conflicts"])))
     if record:

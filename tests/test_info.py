@@ -143,3 +143,24 @@ def test_no_name_becomes_markdown_or_yaml(tmp_path: Path) -> None:
     assert head_of(card)["license"] == "other"
     assert head_of(card)["pretty_name"] == f"libvmaf features of {evil}"
     assert "# libvmaf features of `a: 'b' / [x](y) --- license: mit`" in card
+
+
+def test_what_was_left_out_is_told_with_names_and_reasons(tmp_path: Path) -> None:
+    bad = "b|a`d\n.mp4"
+    run = plan_run(tmp_path / "runs", [*CLIPS, bad], scratch=tmp_path)
+    run.shard([make_row(clip) for clip in CLIPS])
+    run.fail(bad, "no_video")
+    said: list[str] = []
+    config = run.config.model_copy(
+        update={"merge": run.config.merge.model_copy(update={"max_failed_share": 0.3})}
+    )
+    deliver(config, said.append)
+    assert "  b|a`d\\n.mp4: no_video: cannot take b|a`d\\n.mp4" in said
+    facts = dict(tell(read_info(run.folder.table)))
+    assert facts["left out"] == "b|a`d\\n.mp4: no_video"
+    assert "## Clips without a row\n\n| clip | why |\n| --- | --- |\n| `b/a'd .mp4` | no video |" in (
+        run.folder.card.read_text()
+    )
+    page = run.folder.report.read_text()
+    assert "Failed for good" in page
+    assert "cannot take b|a`d\\n.mp4" in page
