@@ -23,7 +23,7 @@ from jobs.frames import Programs, Source, check_count, check_side, decode, judge
 from jobs.passes import read_pass, run_passes
 from jobs.process import Finished, Stop
 from jobs.refusals import CrashedError, crash_suspects, describe_pass, refusing, remark, without_crashing
-from jobs.schema import FEATURE_NAMES, identity_value
+from jobs.schema import FEATURE_NAMES, MIN_SIDE, identity_value
 
 _SECONDS_AT_LEAST = 600.0
 _SECONDS_PER_BYTE = 300e-6
@@ -162,7 +162,8 @@ def _score_without(
         source = _look(source, engine, finished[0])
         # The embedded engine learns the size of the frames from them. However passes ended whose extractors
         # refuse that size, nothing that they left is used.
-        if (found := refusing(engine, source.width, source.height)) <= refused:
+        found = refusing(engine, source.width, source.height)
+        if found <= refused or min(source.width, source.height) < MIN_SIDE:
             break
         refused |= found
     try:
@@ -188,12 +189,14 @@ def _score_without(
 
 
 def _look(source: Source, engine: Engine, finished: Finished) -> Source:
-    """Fill in what only a pass of the embedded engine knows; ClipFailedError if the frames are too small."""
+    """Fill in what only a pass of the embedded engine knows."""
     if not engine.reads_clips:
         return source
     report = read_report(finished.stderr)
-    check_side(report.width, report.height)
-    return Source(source.path, report, report.width, report.height, report.bit_depth, report.frames)
+    return replace(
+        source, report=report, width=report.width, height=report.height,
+        bit_depth=report.bit_depth, frames=report.frames,
+    )  # fmt: skip
 
 
 def _check_passes(
@@ -205,9 +208,11 @@ def _check_passes(
             raise ClipFailedError(
                 *problem, done, limit="engine_memory" if done.broke.startswith("memory") else ""
             )
-    if engine.reads_clips and not engine.blames_itself(finished[0]):
+    if engine.reads_clips:
         assert source.report is not None
-        judge_clip(source.report, finished[0], cut, engine.limits)
+        check_side(source.width, source.height)
+        if not engine.blames_itself(finished[0]):
+            judge_clip(source.report, finished[0], cut, engine.limits)
     for one, done in zip(passes, finished, strict=True):
         if (problem := engine.diagnose(done)) is not None:
             failure, message = problem
