@@ -34,7 +34,7 @@ def _run() -> int:
         return _tell(error)
     except OutputError as lost:
         if lost.message:
-            print(f"error: {lost.message}", file=sys.stderr)
+            print(f"error: {lost.message}\n  {lost.hint}", file=sys.stderr)
         return lost.exit_code
     except OSError as error:
         return _tell(explain(error))

@@ -33,7 +33,7 @@ from jobs.provenance import read_frozen
 from jobs.records import read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
-from jobs.scratch import for_databases, scratch_folder
+from jobs.scratch import for_databases, scratch_folder, try_scratch
 from jobs.sealed import DamagedError, read_columns
 from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json
 from jobs.stamps import Stamps
@@ -91,6 +91,7 @@ def open_run(
             with sql.connect(spill, memory=memory, database=file) as connection:
                 _fill(connection, config, scratch, say)
         except duckdb.Error as error:
+            try_scratch(scratch)
             raise UnavailableError(
                 f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
                 "raise merge.memory, or choose another extract.scratch",

@@ -23,7 +23,7 @@ class OutputError(BaseException):
 
     Attributes
     ----------
-    message
+    message, hint
         What to tell on the standard error; "" where the reader has gone (``| head``), which is no error.
     exit_code
         Of the command.
@@ -32,6 +32,7 @@ class OutputError(BaseException):
     def __init__(self, error: OSError) -> None:
         gone = error.errno == errno.EPIPE
         self.message = "" if gone else f"cannot write the output: {error.strerror}"
+        self.hint = "free space there, or send it somewhere else; what was finished is kept"
         self.exit_code = INCOMPLETE if gone else UNAVAILABLE
         super().__init__(self.message)
 
@@ -50,7 +51,7 @@ def set_up_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     sys.stdin = io.TextIOWrapper(
-        io.BufferedReader(io.FileIO(0, "r", closefd=False)), _encoding(0, sys.stdin),
+        io.BufferedReader(io.FileIO(0, "r", closefd=False)), _encoding(0),
         "surrogateescape" if os.isatty(0) else "strict",
     )  # fmt: skip
     sys.stdout = _writer(1, sys.stdout)
@@ -61,22 +62,19 @@ def set_up_streams() -> None:
 def _writer(descriptor: int, before: TextIO | None) -> TextIO:
     at_once = bool(descriptor == _STDERR or os.isatty(descriptor) or getattr(before, "write_through", False))
     return io.TextIOWrapper(
-        io.BufferedWriter(_Output(descriptor)), _encoding(descriptor, before), "backslashreplace",
+        io.BufferedWriter(_Output(descriptor)), _encoding(descriptor), "backslashreplace",
         newline="\n", line_buffering=at_once,
     )  # fmt: skip
 
 
-def _encoding(descriptor: int, stream: TextIO | None) -> str:
+def _encoding(descriptor: int) -> str:
     if not os.isatty(descriptor):
         return "utf-8"
-    chosen = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
-    encoding = stream.encoding if chosen and stream is not None else locale.getencoding()
     try:
-        name = codecs.lookup(encoding).name
-    except LookupError:  # a locale that Python has no codec for
-        return "ascii"
-    # The locales C and POSIX say nothing of the terminal (PEP 538).
-    return "utf-8" if name == "ascii" and not chosen else name
+        name = codecs.lookup(locale.getencoding()).name
+    except LookupError:  # Python has no codec for this locale
+        return "utf-8"
+    return "utf-8" if name == "ascii" else name  # the locales C and POSIX say nothing of a terminal (PEP 538)
 
 
 class _Output(io.FileIO):

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import media
 import pytest
-from command import QUICK, corpus, start, table, vmafarm, write_scores
+from command import QUICK, command, corpus, start, table, vmafarm, write_scores
 from images import make_image, no_mounts_here, servers_of, write_header
 
 from jobs import squashfs
@@ -358,6 +359,43 @@ def test_full_scratch_folder_ends_the_element_and_charges_no_clip(folder: Path) 
     refused = vmafarm(*RUN, "--set", "extract.scratch=/proc/self", cwd=folder, status=3)
     _check(refused.stderr, row, "scratch")
     assert not list(folder.glob("runs/r/failures/*"))
+
+
+def test_scratch_folder_that_is_removed_ends_the_element_and_charges_no_clip(folder: Path) -> None:
+    row = "a scratch folder that is removed while it is in use"
+    program = folder / "ffmpeg"
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *probe* | -nostdin) exec {media.FFMPEG} "$@" ;; esac\n'
+        'rm -rf "$PWD"; exit 1\n'
+    )
+    program.chmod(0o755)
+    (folder / "scratch").mkdir()
+    refused = vmafarm(
+        *RUN, "--set", f"engine.ffmpeg={program}", "--set", f"extract.scratch={folder}/scratch", cwd=folder,
+        status=3,
+    )  # fmt: skip
+    _check(refused.stderr, row, f"the scratch folder {folder}/scratch/vmafarm-")
+    assert not list(folder.glob("runs/r/failures/*"))
+
+
+def test_output_that_cannot_be_written(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        said = subprocess.run(
+            command(RUN), cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert said.returncode == 3
+    _check(said.stderr, "an output that cannot be written", "No space left on device")
+
+
+def test_working_folder_that_is_gone(folder: Path) -> None:
+    verb = '"$0" -c "from jobs.__main__ import main; main()" config'
+    said = subprocess.run(
+        ["sh", "-c", f"mkdir gone; cd gone; rmdir ../gone; {verb}", sys.executable], cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(DOCUMENT.parents[1])}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert said.returncode == 3
+    _check(said.stderr, "a working folder that is gone", "the working folder cannot be used")
 
 
 def test_wrong_configuration_is_one_message(folder: Path) -> None:

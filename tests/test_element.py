@@ -384,7 +384,7 @@ def test_a_canary_takes_a_sample(prepare: Any) -> None:
     [
         ("gone", "the clips are not to be seen on this node: .* is not there"),
         ("empty", "the clips are not to be seen on this node: .* holds none of them"),
-        ("scratch", "the scratch folder .* cannot be used"),
+        ("scratch", "the scratch folder .* is not there"),
         ("engine", "the program 'no-such-program' .engine.vmaf. is not there"),
     ],
 )
@@ -506,3 +506,43 @@ def test_an_end_that_cannot_be_written_down_is_told(prepare: Any, monkeypatch: p
     result = _run(config)
     assert (result.done, result.exit_code, result.message) == (2, 3, "cannot write: Read-only file system")
     assert _rows(config) == ["c0.mp4", "c1.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/lost"), "/lost: Disk quota exceeded"),
+        (MemoryError(), "no memory is left for this element"),
+    ],
+)
+def test_an_error_of_the_system_that_nobody_explained_is_the_elements_result(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException, message: str
+) -> None:
+    config = prepare(count=1)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("jobs.element.make_engine", fail)
+    result = _run(config)
+    assert (result.exit_code, result.message, result.failed) == (3, message, {})
+    assert result.hint
+    (record,) = read_elements(config.folder)
+    assert record.message == message
+
+
+def test_a_scratch_folder_that_is_removed_while_clips_are_scored_charges_none(
+    prepare: Any, tmp_path: Path, ffmpeg: Path
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *probe* | -nostdin) exec {ffmpeg} "$@" ;; esac\nrm -rf "$PWD"\nexit 1\n'
+    )
+    program.chmod(0o755)
+    config = prepare(f"engine.ffmpeg={program}", count=2)
+    result = _run(config)
+    assert result.exit_code == 3
+    assert re.fullmatch(rf"the scratch folder {tmp_path}/scratch/vmafarm-\S+ was removed .*", result.message)
+    assert "extract.scratch" in result.hint
+    assert not result.failed
+    assert read_failures(config.folder.failures) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError, show
+from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError, explain, show
 
 STATUS = {VmafarmError: 1, IncompleteError: 1, UsageError: 2, UnavailableError: 3}
 
@@ -54,3 +55,19 @@ def test_whatever_is_shown_can_be_printed(name):
     shown = show(name)
     assert shown.isprintable()
     shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "hint"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device", "df -i"),
+        (OSError(errno.EACCES, "Permission denied", "/x\n"), r"/x\n: Permission denied", "this user"),
+        (OSError(errno.EIO, "Input/output error", b"/\xff"), r"/\xff: Input/output error", "fails"),
+        (OSError(errno.EXDEV, "Invalid cross-device link"), "Invalid cross-device link", ""),
+        (OSError("odd"), "odd", ""),
+    ],
+)
+def test_an_error_of_the_system_is_one_message(error, message, hint):
+    explained = explain(error)
+    assert (explained.message, explained.exit_code) == (message, 3)
+    assert hint in explained.hint

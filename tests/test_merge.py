@@ -854,6 +854,18 @@ def test_columns_that_are_nan_on_identity_pairs_are_flagged_as_expected(run):
     assert flagged == ["ciede2000_mean", "ciede2000_std", "psnr_hvs_mean", "psnr_hvs_std"]
 
 
+@pytest.mark.parametrize("mos", ["error", "nan"])
+def test_what_is_nan_in_all_rows_is_summed_up_by_columns(tmp_path, mos):
+    scores = dict.fromkeys(CLIPS, NAN if mos == "nan" else 3.0)
+    run = plan_run(tmp_path, scores, corpus={"missing_mos": mos})
+    run.shard([make_row(clip, mos) for clip, mos in scores.items()])
+    lines = summarise(finish(run))
+    (at,) = (at for at, line in enumerate(lines) if line.startswith("as expected "))
+    told = " ".join(" ".join(lines[at : at + 2]).split())
+    columns = "ciede2000_mean, ciede2000_std, psnr_hvs_mean, psnr_hvs_std"
+    assert told == f"as expected NaN in all rows: {'mos, ' if mos == 'nan' else ''}{columns}"
+
+
 def test_column_that_is_nan_in_every_row_is_refused(run):
     run.shard([make_row(clip, motion2_mean=NAN, motion2_std=NAN) for clip in CLIPS])
     errors = refuse(run, "all_nan", "all_nan")

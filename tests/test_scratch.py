@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.engines.base import run_probe, write_probe_clip
 from jobs.errors import UnavailableError
-from jobs.scratch import scratch_folder
+from jobs.scratch import check_scratch, in_scratch, scratch_folder, try_scratch
 
 
 def make_old(folder, seconds=3600):
@@ -155,3 +157,58 @@ def test_a_place_without_permission_is_an_error_that_names_it(tmp_path, as_ordin
     tmp_path.chmod(0o500)
     with pytest.raises(UnavailableError, match="Permission denied"), scratch_folder(str(tmp_path)):
         pass
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "hint"),
+    [
+        (errno.ENOSPC, "has no space left", "free space there, or choose another one"),
+        (errno.EDQUOT, "is above this user's quota", "free space there, or choose another one"),
+        (errno.EROFS, "cannot be used: Read-only file system", "choose another one"),
+        (errno.EACCES, "cannot be used: Permission denied", "choose another one"),
+        (errno.EIO, "cannot be used: Input/output error", "choose another one"),
+        (errno.ENOTDIR, "is not a folder", "choose another one"),
+    ],
+)
+def test_what_is_wrong_with_the_folder_is_told_with_its_name(tmp_path, number, told, hint):
+    with (
+        scratch_folder(str(tmp_path)) as folder,
+        pytest.raises(UnavailableError) as caught,
+        in_scratch(folder),
+    ):
+        raise OSError(number, os.strerror(number))  # a write that fails names no file
+    assert caught.value.message.startswith(f"the scratch folder {tmp_path}")
+    assert caught.value.message.endswith(told)
+    assert caught.value.hint.startswith(hint)
+
+
+def test_a_file_system_without_inodes_is_told_as_such(tmp_path, monkeypatch):
+    found = os.statvfs(tmp_path)
+    full = os.statvfs_result((*found[:5], 1000, 0, 0, *found[8:]))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    with pytest.raises(UnavailableError, match=r"has no inodes left \(df -i\)"), in_scratch(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_folder_that_is_removed_while_it_is_in_use_is_told_and_not_the_program_blamed(tmp_path):
+    with scratch_folder(str(tmp_path)) as folder:
+        check_scratch(folder)
+        try_scratch(folder)
+        (folder / ".lock").unlink()
+        folder.rmdir()
+        gone = f"the scratch folder {folder} was removed while it was in use"
+        for use in (
+            lambda: check_scratch(folder),
+            lambda: try_scratch(folder),
+            lambda: write_probe_clip(folder / "probe.y4m"),
+            lambda: run_probe(Path(sys.executable), [sys.executable, "-c", ""], folder, None),
+        ):
+            with pytest.raises(UnavailableError) as caught:
+                use()
+            assert caught.value.message == gone
+
+
+def test_a_full_folder_that_takes_no_probe_clip_is_named(tmp_path):
+    (tmp_path / "probe.y4m").symlink_to("/dev/full")
+    with pytest.raises(UnavailableError, match=f"the scratch folder {tmp_path} has no space left"):
+        write_probe_clip(tmp_path / "probe.y4m")

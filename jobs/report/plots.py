@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import tempfile
@@ -17,6 +18,7 @@ from jobs.words import format_seconds
 # As it is imported, matplotlib looks for a cache at home, which may not be there, and is nobody's business.
 _cache = tempfile.TemporaryDirectory(prefix="matplotlib-", ignore_cleanup_errors=True)
 os.environ.setdefault("MPLCONFIGDIR", _cache.name)
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it could not keep its cache
 
 import matplotlib as mpl  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402

@@ -1,0 +1,46 @@
+"""What an element's end without a result is told as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobs.errors import UnavailableError
+from jobs.launch import _result
+
+
+def ended(folder: Path, log: str | None) -> Any:
+    """A job of submitit that ended with an error, or was killed."""
+    stderr = folder / "7_0_log.err"
+    if log is not None:
+        stderr.write_bytes(log.encode("latin-1"))
+
+    def result() -> None:
+        raise RuntimeError("a traceback of many lines")
+
+    return SimpleNamespace(result=result, paths=SimpleNamespace(folder=folder, stderr=stderr))
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (None, "it was killed before it said anything"),
+        ("Traceback\n  ...\nKeyError: 'x'\n\n", "the last line of its log: KeyError: 'x'"),
+        ("caf\xe9 \x1b[2J\n", r"the last line of its log: caf\xe9 \x1b[2J"),
+    ],
+)
+def test_an_element_without_a_result_is_told_with_its_log(tmp_path: Path, log: str | None, told: str) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        _result(ended(tmp_path, log))
+    assert caught.value.message == f"an element ended without a result; {told}"
+    assert str(tmp_path / "7_0_log.err") in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == (["7_0_log.err"] if log else [])
+
+
+def test_a_logs_folder_that_takes_no_result_is_why_there_is_none() -> None:
+    with pytest.raises(UnavailableError, match="cannot write /proc: ") as caught:
+        _result(ended(Path("/proc"), None))
+    assert "run.root" in caught.value.hint
