@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,24 @@ from numpy.typing import NDArray
 
 from jobs.audit import Audit, differences, wrong_constants
 from jobs.clip import Clip, ClipFailedError, Extracted
-from jobs.engines.base import Engine, Pass, common_diagnosis
-from jobs.engines.decode import notes, read_report
+from jobs.engines.base import Engine, Pass, stopped_from_outside
+from jobs.engines.decode import read_report
 from jobs.engines.files import check_readable, check_unchanged, declared_cut, declared_frames, read_through
+from jobs.engines.judge import notes
 from jobs.engines.logs import Log, LogError, read_log
 from jobs.engines.vmaf import VmafEngine
-from jobs.failures import CLIP_FAULTS, WRONG_CONSTANT
-from jobs.frames import Programs, Source, check_count, check_side, decode, judge_clip, too_many_frames
+from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
+from jobs.frames import (
+    Programs,
+    Source,
+    check_count,
+    check_decodes,
+    check_side,
+    decode,
+    judge_clip,
+    read_again,
+    too_many_frames,
+)
 from jobs.limits import log_bytes
 from jobs.process import Finished, Stop
 from jobs.schema import EXTRACTORS, FEATURE_NAMES, extractor_accepts, features_of, identity_value
@@ -103,18 +114,31 @@ def extract(
                 again = _score_again(source, auditor, programs, f"{name}-audit", cut, environment)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
+        failed = _look_closer(failed, clip.path, engine, programs, cut)
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path, stop)
             check_unchanged(clip.path, stamp)
-        elif failed.failure == "timeout" and engine.reads_clips:
-            check_count(clip.path, engine, programs)
-        raise
+        raise failed from None
     except OSError as error:
         raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
     finally:
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
     return _finish(clip, engine, scored, again if isinstance(again, Audit) else _audit(engine, scored, again))
+
+
+def _look_closer(
+    failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, cut: str
+) -> ClipFailedError:
+    """The clip's own fault behind a failure of an engine that decodes and scores in one, if there is one."""
+    try:
+        if engine.reads_clips and failed.failure == "timeout":
+            check_count(clip, engine, programs)
+        elif engine.reads_clips and failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit:
+            check_decodes(clip, engine, programs, cut)
+    except ClipFailedError as closer:
+        return closer
+    return failed
 
 
 def _score_again(
@@ -145,9 +169,15 @@ def _score(
     refused: set[str] = set()
     seconds = 0.0
     while True:
-        passes = engine.passes(source.path, name, refused)
+        passes = engine.passes(source.path, name, refused, source.reading)
         finished = _run_passes(passes, source, engine, programs, environment)
         seconds += max(one.seconds for one in finished)
+        if engine.reads_clips:
+            report = read_report(finished[0].stderr)
+            again = read_again(source.path, source.reading, report, finished[0], engine, programs)
+            if again is not None:
+                source = replace(source, reading=again)
+                continue
         try:
             source = _check_passes(source, engine, finished, cut)
         except ClipFailedError as failed:
@@ -210,7 +240,7 @@ def _run_passes(
 def _check_passes(source: Source, engine: Engine, finished: list[Finished], cut: str) -> Source:
     """Judge how the passes ended; fills in what only a pass of the embedded engine knows."""
     for one in finished:
-        if (problem := common_diagnosis(one)) is not None:
+        if (problem := stopped_from_outside(one)) is not None:
             raise ClipFailedError(
                 *problem, one, limit="engine_memory" if one.broke.startswith("memory") else ""
             )
@@ -219,7 +249,10 @@ def _check_passes(source: Source, engine: Engine, finished: list[Finished], cut:
         check_side(report.width, report.height)
         if not engine.blames_itself(finished[0]):
             judge_clip(report, finished[0], cut, engine.limits)
-        source = Source(source.path, report, report.width, report.height, report.bit_depth, report.frames)
+        source = Source(
+            source.path, report, report.width, report.height, report.bit_depth, report.frames,
+            reading=source.reading,
+        )  # fmt: skip
     for one in finished:
         if (problem := engine.diagnose(one)) is not None:
             raise ClipFailedError(*problem, one)

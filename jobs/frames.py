@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import ClipFailedError
-from jobs.engines.base import Engine, common_diagnosis, complains_of_memory
-from jobs.engines.decode import Report, count_arguments, judge, read_count, read_report
+from jobs.engines.base import Engine, complains_of_memory, stopped_from_outside
+from jobs.engines.decode import (
+    FIRST,
+    Reading,
+    Report,
+    count_arguments,
+    decode_arguments,
+    read_count,
+    read_counts,
+    read_report,
+)
 from jobs.engines.files import read_y4m
+from jobs.engines.judge import judge
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError
 from jobs.limits import Limits
+from jobs.memory import spare_bytes
 from jobs.process import Finished, Stop, run
 from jobs.schema import MIN_SIDE
 
@@ -30,6 +41,7 @@ class Source:
     bit_depth: int = 8
     frames: int = 0
     seconds: float = 0.0
+    reading: Reading = FIRST
 
 
 @dataclass(frozen=True)
@@ -121,22 +133,21 @@ def _decode(
     clip: Path, engine: VmafEngine, programs: Programs, target: str, cut: str, *, by_address_space: bool
 ) -> Source:
     limits = engine.limits
-    ceiling = limits.for_decoder(by_address_space=by_address_space)
-    (finished,) = programs.run([engine.decode_arguments(clip, target)], clip, [ceiling])
-    report = read_report(finished.stderr)
+    finished, report = _run_decoder(
+        lambda reading: engine.decode_arguments(clip, target, reading), clip, engine, programs,
+        limits.for_decoder(by_address_space=by_address_space),
+    )  # fmt: skip
     if finished.returncode == -signal.SIGXFSZ:
         most = show_bytes(limits.max_scratch)
         message = f"its frames take more space than extract.max_scratch = {most}"
         raise ClipFailedError("too_large", message, limit="max_scratch")
-    if (problem := common_diagnosis(finished, "decoder_memory")) is not None:
+    if (problem := stopped_from_outside(finished, "decoder_memory")) is not None:
         raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.broke else "")
-    judge_clip(report, finished, cut, limits)
+    judge_clip(report, finished, cut, limits, decoded_alone=True)
     try:
         raw = read_y4m(programs.scratch / target)
     except (ValueError, KeyError, FileNotFoundError) as error:
         raise ClipFailedError("decode_error", f"decoding gave no usable frames: {error}", finished) from None
-    if finished.returncode != 0:
-        raise ClipFailedError("decode_error", f"ffmpeg: {finished.ending()}", finished)
     if raw.frames != report.frames:
         found = f"the scratch file holds {raw.frames} frames, ffmpeg wrote {report.frames}"
         raise ClipFailedError("unreadable", found, finished)
@@ -147,18 +158,112 @@ def _decode(
     return Source(path, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds)
 
 
-def judge_clip(report: Report, finished: Finished, cut: str, limits: Limits) -> None:
-    """Raise ClipFailedError if what ffmpeg said of a clip shows a fault of the clip itself."""
+def _run_decoder(
+    arguments: Callable[[Reading], list[str]],
+    clip: Path,
+    engine: Engine,
+    programs: Programs,
+    ceiling: Ceiling,
+) -> tuple[Finished, Report]:
+    """Run a program that only decodes, once more in another way where `read_again` says so."""
+    again: Reading | None = FIRST
+    while again is not None:
+        reading = again
+        (finished,) = programs.run([arguments(reading)], clip, [ceiling])
+        report = read_report(finished.stderr)
+        again = read_again(clip, reading, report, finished, engine, programs)
+    return finished, report
+
+
+def read_again(
+    clip: Path, reading: Reading, report: Report, finished: Finished, engine: Engine, programs: Programs
+) -> Reading | None:
+    """How a clip is to be read once more, by what its reading has shown; None: it was read rightly.
+
+    A stream of one packet beside others is a picture (a cover or thumbnail without that disposition):
+    the first stream with more packets is the video. Where all have one, or the first has more or none,
+    it stays the first one.
+
+    Where ffmpeg built the filter graph anew for frames of the same size and pixel format, the graph of
+    the first frame is kept.
+
+    Parameters
+    ----------
+    clip
+        The clip.
+    reading, report, finished
+        How it was read, and what came of it.
+    engine, programs
+        Count the packets of the streams: only of clips with several, the first of which has no more than
+        one packet.
+    """
+    if finished.timed_out or finished.broke:
+        return None
+    if reading.stream == FIRST.stream and len(report.streams) > 1 and report.packets <= 1:
+        command = count_arguments(engine.ffmpeg, clip, engine.limits.max_pixels, 2, "V")
+        (counting,) = programs.run([command], clip, [engine.limits.for_decoder()])
+        counts = read_counts(counting.stderr)
+        if counts.get(report.streams[0]) == 1:
+            for index in report.streams[1:]:
+                if counts.get(index, 0) > 1:
+                    return Reading(str(index))
+    # The graph may only stay where nothing that was said about sizes has been lost.
+    if report.rebuilt and not report.changes and not finished.cut:
+        return replace(reading, keep_graph=True)
+    return None
+
+
+def check_decodes(clip: Path, engine: Engine, programs: Programs, cut: str) -> None:
+    """Raise ClipFailedError if the clip does not even decode without the engine: it is to blame then.
+
+    Whatever else happens, the failure is not the clip's.
+    """
+    limits = engine.limits
+    finished, report = _run_decoder(
+        lambda reading: [
+            *decode_arguments(
+                engine.ffmpeg, clip, engine.threads, limits.max_pixels, limits.max_frames + 1, reading
+            ),
+            *("-f", "null", "-"),
+        ],
+        clip, engine, programs, limits.for_decoder(by_address_space=False),
+    )  # fmt: skip
+    if stopped_from_outside(finished, "decoder_memory") is None:
+        judge_clip(report, finished, cut, limits, decoded_alone=True)
+
+
+def judge_clip(
+    report: Report, finished: Finished, cut: str, limits: Limits, *, decoded_alone: bool = False
+) -> None:
+    """Raise ClipFailedError if what ffmpeg said of a clip shows a fault of the clip itself.
+
+    Parameters
+    ----------
+    report, finished
+        Of a run of ffmpeg.
+    cut
+        See `jobs.engines.files.declared_cut`.
+    limits
+        What the clip may take.
+    decoded_alone
+        ffmpeg did nothing but decode: no other than the clip can be to blame for how it ended, and it
+        lacked no memory if this machine has `limits.decoder_memory` left.
+    """
     if report.frames > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)
     problem = judge(report, finished.returncode)
-    if problem is not None and complains_of_memory(finished):
-        # With too little memory decoders skip what they cannot hold, and go on.
-        problem = "out_of_memory", f"the decoder could not allocate memory ({problem[1]})"
-    elif problem is None and cut:
+    if problem is None and decoded_alone and finished.returncode != 0:
+        said = f": {report.errors[0]}" if report.errors else ""
+        problem = "decode_error", f"it cannot be decoded: ffmpeg: {finished.ending()}{said}"
+    if problem is None and cut:
         problem = "incomplete_decode", f"the file is cut: {cut}"
-    if problem is not None:
-        raise ClipFailedError(*problem, finished, limit="max_pixels" if problem[0] == "too_large" else "")
+    if problem is None:
+        return
+    if complains_of_memory(finished) and not (decoded_alone and spare_bytes() >= limits.decoder_memory):
+        # With too little memory decoders skip what they cannot hold, and go on.
+        lacking = f"the decoder could not allocate memory ({problem[1]})"
+        raise ClipFailedError("out_of_memory", lacking, finished, otherwise=problem)
+    raise ClipFailedError(*problem, finished, limit="max_pixels" if problem[0] == "too_large" else "")
 
 
 def too_many_frames(found: str, limits: Limits) -> ClipFailedError:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from jobs.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_probe, write_probe_clip
-from jobs.engines.decode import PREPARE, input_arguments
+from jobs.engines.decode import FIRST, Reading, input_arguments
 from jobs.engines.logs import LogError, read_log
 from jobs.errors import UnavailableError
 from jobs.process import Finished, Stop
@@ -62,7 +62,9 @@ class FfmpegEngine(Engine):
             self.kind, self.plan, "cpu", version, log.version, version, self.constant(), self.lacking
         )
 
-    def passes(self, source: Path, name: str, without: Collection[str] = ()) -> list[Pass]:
+    def passes(
+        self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
+    ) -> list[Pass]:
         """See `Engine.passes`: always one."""
         wanted = self.wanted(without)
         named = [e for e in wanted if e is not None and e not in (*_IN_THE_MODEL, "motion_v2", *_MAY_REFUSE)]
@@ -72,11 +74,11 @@ class FfmpegEngine(Engine):
         if named:
             options.insert(0, "feature='" + "|".join(f"name={extractor}" for extractor in named) + "'")
         graph = (
-            f"[0:V:0]{PREPARE},split[reference][distorted];"
+            f"{reading.graph()},split[reference][distorted];"
             f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
         )
         arguments = [
-            *input_arguments(self.ffmpeg, source, self.threads, self.limits.max_pixels),
+            *input_arguments(self.ffmpeg, source, self.threads, self.limits.max_pixels, reading),
             *("-lavfi", graph, "-map", "[scored]", "-fps_mode", "passthrough"),
             *("-frames:v", str(self.limits.max_frames + 1), "-f", "null", "-"),
         ]
