@@ -20,21 +20,12 @@ from jobs.engines.files import check_readable, check_unchanged, declared_cut, de
 from jobs.engines.judge import notes
 from jobs.engines.logs import Log, LogError, read_log
 from jobs.engines.vmaf import VmafEngine
-from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
-from jobs.frames import (
-    Programs,
-    Source,
-    check_count,
-    check_decodes,
-    check_side,
-    decode,
-    judge_clip,
-    read_again,
-    too_many_frames,
-)
+from jobs.failures import CLIP_FAULTS, WRONG_CONSTANT
+from jobs.frames import Programs, Source, decode, look_closer, read_again
 from jobs.limits import log_bytes
 from jobs.process import Finished, Stop
 from jobs.schema import EXTRACTORS, FEATURE_NAMES, extractor_accepts, features_of, identity_value
+from jobs.verdict import check_side, judge_clip, too_many_frames
 
 _SECONDS_AT_LEAST = 600.0
 _SECONDS_PER_BYTE = 300e-6
@@ -114,7 +105,7 @@ def extract(
                 again = _score_again(source, auditor, programs, f"{name}-audit", cut, environment)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
-        failed = _look_closer(failed, clip.path, engine, programs, cut)
+        failed = look_closer(failed, clip.path, engine, programs, cut)
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path, stop)
             check_unchanged(clip.path, stamp)
@@ -125,20 +116,6 @@ def extract(
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
     return _finish(clip, engine, scored, again if isinstance(again, Audit) else _audit(engine, scored, again))
-
-
-def _look_closer(
-    failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, cut: str
-) -> ClipFailedError:
-    """The clip's own fault behind a failure of an engine that decodes and scores in one, if there is one."""
-    try:
-        if engine.reads_clips and failed.failure == "timeout":
-            check_count(clip, engine, programs)
-        elif engine.reads_clips and failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit:
-            check_decodes(clip, engine, programs, cut)
-    except ClipFailedError as closer:
-        return closer
-    return failed
 
 
 def _score_again(
@@ -289,6 +266,7 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extrac
             mean = std = math.nan
         row[f"{name}_mean"], row[f"{name}_std"] = mean, std
     remarks = [f"{e} refuses {source.width}x{source.height}" for e in sorted(scored.refused)]
+    remarks += source.reading.notes()
     remarks += [audit.note] if audit.note else []
     return Extracted(
         row, source.frames, source.report.fps, source.report.pixel_format, source.bit_depth,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import ClipFailedError
-from jobs.engines.base import Engine, complains_of_memory, stopped_from_outside
+from jobs.engines.base import Engine, stopped_from_outside
 from jobs.engines.decode import (
     FIRST,
     Reading,
@@ -21,13 +21,14 @@ from jobs.engines.decode import (
     read_report,
 )
 from jobs.engines.files import read_y4m
-from jobs.engines.judge import judge
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError
-from jobs.limits import Limits
-from jobs.memory import spare_bytes
+from jobs.failures import ENGINE_FAULTS
 from jobs.process import Finished, Stop, run
-from jobs.schema import MIN_SIDE
+from jobs.verdict import check_side, judge_clip, too_many_frames
+
+_MAY_LACK_MEMORY = ("decode_error", "incomplete_decode", "no_frames", "out_of_memory", "engine_error")
+"""What too little address space may look like."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut:
     try:
         return _decode(clip, engine, programs, target, cut, by_address_space=True)
     except ClipFailedError as failed:
-        if failed.failure not in ("decode_error", "incomplete_decode", "no_frames", "out_of_memory"):
+        if failed.failure not in _MAY_LACK_MEMORY:
             raise
         # It may be the limit's fault, and a fault of the clip can be final.
         return _decode(clip, engine, programs, target, cut, by_address_space=False)
@@ -133,7 +134,7 @@ def _decode(
     clip: Path, engine: VmafEngine, programs: Programs, target: str, cut: str, *, by_address_space: bool
 ) -> Source:
     limits = engine.limits
-    finished, report = _run_decoder(
+    finished, report, reading = _run_decoder(
         lambda reading: engine.decode_arguments(clip, target, reading), clip, engine, programs,
         limits.for_decoder(by_address_space=by_address_space),
     )  # fmt: skip
@@ -151,11 +152,9 @@ def _decode(
     if raw.frames != report.frames:
         found = f"the scratch file holds {raw.frames} frames, ffmpeg wrote {report.frames}"
         raise ClipFailedError("unreadable", found, finished)
-    if raw.frames == 0:
-        raise ClipFailedError("no_frames", "the video stream has no frames", finished)
     check_side(raw.width, raw.height)
     path = programs.scratch / target
-    return Source(path, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds)
+    return Source(path, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds, reading)
 
 
 def _run_decoder(
@@ -164,7 +163,7 @@ def _run_decoder(
     engine: Engine,
     programs: Programs,
     ceiling: Ceiling,
-) -> tuple[Finished, Report]:
+) -> tuple[Finished, Report, Reading]:
     """Run a program that only decodes, once more in another way where `read_again` says so."""
     again: Reading | None = FIRST
     while again is not None:
@@ -172,7 +171,7 @@ def _run_decoder(
         (finished,) = programs.run([arguments(reading)], clip, [ceiling])
         report = read_report(finished.stderr)
         again = read_again(clip, reading, report, finished, engine, programs)
-    return finished, report
+    return finished, report, reading
 
 
 def read_again(
@@ -200,26 +199,53 @@ def read_again(
     if finished.timed_out or finished.broke:
         return None
     if reading.stream == FIRST.stream and len(report.streams) > 1 and report.packets <= 1:
-        command = count_arguments(engine.ffmpeg, clip, engine.limits.max_pixels, 2, "V")
+        first, *others = report.streams
+        # A stream of unknown size cannot be counted, and need not if its packets were.
+        unknown = others if report.packets else [first, *others]
+        command = count_arguments(engine.ffmpeg, clip, engine.limits.max_pixels, 2, map(str, unknown))
         (counting,) = programs.run([command], clip, [engine.limits.for_decoder()])
-        counts = read_counts(counting.stderr)
-        if counts.get(report.streams[0]) == 1:
-            for index in report.streams[1:]:
-                if counts.get(index, 0) > 1:
-                    return Reading(str(index))
+        counts = {first: report.packets} | read_counts(counting.stderr)
+        if counts[first] == 1 and (video := next((n for n in others if counts.get(n, 0) > 1), None)):
+            return Reading(str(video))
     # The graph may only stay where nothing that was said about sizes has been lost.
     if report.rebuilt and not report.changes and not finished.cut:
-        return replace(reading, keep_graph=True)
+        return replace(reading, keep_range=report.color_range)
     return None
 
 
-def check_decodes(clip: Path, engine: Engine, programs: Programs, cut: str) -> None:
-    """Raise ClipFailedError if the clip does not even decode without the engine: it is to blame then.
+def look_closer(
+    failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, cut: str
+) -> ClipFailedError:
+    """The clip's own fault behind a failure, if there is one; else the failure itself.
 
-    Whatever else happens, the failure is not the clip's.
+    An engine that decodes and scores in one can fail for either. What it does to a clip is the engine's
+    fault only if the same clip decodes without it.
+
+    Parameters
+    ----------
+    failed
+        How the clip failed.
+    clip
+        The clip.
+    engine, programs
+        What it failed with.
+    cut
+        See `jobs.engines.files.declared_cut`.
     """
+    try:
+        if engine.reads_clips and failed.failure == "timeout":
+            _check_count(clip, engine, programs)
+        elif engine.reads_clips and failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit:
+            _check_decodes(clip, engine, programs, cut)
+    except ClipFailedError as closer:
+        return closer
+    return failed
+
+
+def _check_decodes(clip: Path, engine: Engine, programs: Programs, cut: str) -> None:
+    """Raise ClipFailedError if the clip does not even decode without the engine."""
     limits = engine.limits
-    finished, report = _run_decoder(
+    finished, report, _ = _run_decoder(
         lambda reading: [
             *decode_arguments(
                 engine.ffmpeg, clip, engine.threads, limits.max_pixels, limits.max_frames + 1, reading
@@ -232,56 +258,10 @@ def check_decodes(clip: Path, engine: Engine, programs: Programs, cut: str) -> N
         judge_clip(report, finished, cut, limits, decoded_alone=True)
 
 
-def judge_clip(
-    report: Report, finished: Finished, cut: str, limits: Limits, *, decoded_alone: bool = False
-) -> None:
-    """Raise ClipFailedError if what ffmpeg said of a clip shows a fault of the clip itself.
-
-    Parameters
-    ----------
-    report, finished
-        Of a run of ffmpeg.
-    cut
-        See `jobs.engines.files.declared_cut`.
-    limits
-        What the clip may take.
-    decoded_alone
-        ffmpeg did nothing but decode: no other than the clip can be to blame for how it ended, and it
-        lacked no memory if this machine has `limits.decoder_memory` left.
-    """
-    if report.frames > limits.max_frames:
-        raise too_many_frames(f"more than {limits.max_frames:,}", limits)
-    problem = judge(report, finished.returncode)
-    if problem is None and decoded_alone and finished.returncode != 0:
-        said = f": {report.errors[0]}" if report.errors else ""
-        problem = "decode_error", f"it cannot be decoded: ffmpeg: {finished.ending()}{said}"
-    if problem is None and cut:
-        problem = "incomplete_decode", f"the file is cut: {cut}"
-    if problem is None:
-        return
-    if complains_of_memory(finished) and not (decoded_alone and spare_bytes() >= limits.decoder_memory):
-        # With too little memory decoders skip what they cannot hold, and go on.
-        lacking = f"the decoder could not allocate memory ({problem[1]})"
-        raise ClipFailedError("out_of_memory", lacking, finished, otherwise=problem)
-    raise ClipFailedError(*problem, finished, limit="max_pixels" if problem[0] == "too_large" else "")
-
-
-def too_many_frames(found: str, limits: Limits) -> ClipFailedError:
-    """The failure of a clip with more frames than `Limits.max_frames`."""
-    message = f"{found} frames: extract.max_frames = {limits.max_frames}"
-    return ClipFailedError("too_large", message, limit="max_frames")
-
-
-def check_count(clip: Path, engine: Engine, programs: Programs) -> None:
+def _check_count(clip: Path, engine: Engine, programs: Programs) -> None:
     """Raise ClipFailedError if the clip has too many frames, by its packets: none is decoded."""
     limits = engine.limits
     command = count_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1)
     (finished,) = programs.run([command], clip, [limits.for_decoder()])
     if read_count(finished.stderr) > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)
-
-
-def check_side(width: int, height: int) -> None:
-    """Raise ClipFailedError if libvmaf takes no frames of this size."""
-    if 0 < min(width, height) < MIN_SIDE:
-        raise ClipFailedError("too_small", f"{width}x{height}: libvmaf takes {MIN_SIDE} pixels and more")

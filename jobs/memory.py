@@ -8,15 +8,37 @@ from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path("/")
+_UNBOUNDED = 1 << 62
+
+
+def grantable_bytes(root: Path = _ROOT) -> int:
+    """Bytes of memory that the kernel would promise a new child process; 0 where that cannot be found out.
+
+    Without a bound as a rule. It is the limit on address space that children inherit (RLIMIT_AS,
+    setrlimit(2)), and what is left to promise where the kernel promises no more than there is
+    (CommitLimit with overcommit_memory = 2, proc(5)). Fewer processes at once change neither much.
+
+    Parameters
+    ----------
+    root
+        Folder in which proc and sys are.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    bounds = [] if soft == resource.RLIM_INFINITY else [soft]
+    try:
+        if _text(root / "proc/sys/vm/overcommit_memory").strip() == "2":
+            found = _meminfo(root)
+            bounds.append(found["CommitLimit"] - found["Committed_AS"])
+    except (OSError, KeyError, ValueError):
+        return 0
+    return max(0, min(bounds, default=_UNBOUNDED))
 
 
 def spare_bytes(root: Path = _ROOT) -> int:
-    """Bytes of memory that a new child process could have; 0 where that cannot be found out.
+    """Bytes of memory that a new child process could have now; 0 where that cannot be found out.
 
-    The least of what the machine has (MemAvailable, proc(5)), what it still promises where it promises
-    no more than it has (CommitLimit, with overcommit_memory = 2), what each control group above this
-    process leaves (memory.max, or memory.limit_in_bytes of version 1; cgroups(7)), and the limit on
-    address space that children inherit (RLIMIT_AS, setrlimit(2)).
+    The least of `grantable_bytes`, what the machine has (MemAvailable, proc(5)), and what each control
+    group above this process leaves (memory.max, or memory.limit_in_bytes of version 1; cgroups(7)).
 
     Parameters
     ----------
@@ -24,17 +46,10 @@ def spare_bytes(root: Path = _ROOT) -> int:
         Folder in which proc and sys are.
     """
     try:
-        found = _meminfo(root)
-        spare = [found["MemAvailable"]]
-        if _text(root / "proc/sys/vm/overcommit_memory").strip() == "2":
-            spare.append(found["CommitLimit"] - found["Committed_AS"])
+        available = _meminfo(root)["MemAvailable"]
     except (OSError, KeyError, ValueError):
         return 0
-    spare += _left_by_groups(root)
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        spare.append(soft)
-    return max(0, min(spare))
+    return max(0, min(grantable_bytes(root), available, *_left_by_groups(root)))
 
 
 def _meminfo(root: Path) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,21 +28,31 @@ class Reading:
     stream
         Specifier of the video stream within the file. ``V:0`` is the first one that is not an attached
         picture.
-    keep_graph
-        Keep the filter graph of the first frame where colour matrix, range or rotation change later. Each
-        frame then reaches libvmaf as it is stored. ffmpeg's default builds another graph, which starts
-        libvmaf anew and converts the colours of the later frames to those of the first. Only for frames
-        of one size and pixel format: filters read as many bytes as the graph says.
+    keep_range
+        Range of the first frame, as ffmpeg names it: keep the filter graph made for it where colour matrix,
+        range or rotation change later. Each frame then reaches libvmaf as it is stored. ffmpeg's default,
+        with "", builds another graph, which starts libvmaf anew and converts the colours of the later
+        frames to those of the first. Only for frames of one size and pixel format: filters read as many
+        bytes as the graph says.
     """
 
     stream: str = "V:0"
-    keep_graph: bool = False
+    keep_range: str = ""
 
     def graph(self) -> str:
         """Filters between the decoder and libvmaf, with the label of their input."""
-        # A conversion to 4:2:0 would also bring the colours of later frames to those of the first.
-        same = "setparams=colorspace=unknown:range=unknown," if self.keep_graph else ""
+        # What is converted to 4:2:0 would also be converted from a later matrix and range to the first.
+        same = f"setparams=colorspace=unknown:range={self.keep_range}," if self.keep_range else ""
         return f"[0:{self.stream}]{same}{PREPARE}"
+
+    def notes(self) -> list[str]:
+        """What is worth knowing of a clip that was read like this."""
+        found = []
+        if self.stream != FIRST.stream:
+            found.append(f"stream {self.stream} is scored: the first video stream is a picture")
+        if self.keep_range:
+            found.append("colour or rotation changes within the clip: every frame is scored as it is stored")
+        return found
 
 
 FIRST = Reading()
@@ -72,7 +83,7 @@ def input_arguments(
         *("-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "level+verbose"),
         *("-protocol_whitelist", "file", "-format_whitelist", FORMATS),
         *("-max_pixels", str(max_pixels), "-threads", str(threads)),
-        *(("-reinit_filter", "0") if reading.keep_graph else ()),
+        *(("-reinit_filter", "0") if reading.keep_range else ()),
         *("-i", f"file:{clip}"),
     ]
 
@@ -113,6 +124,8 @@ class Report:
         Of the first of them, as ffmpeg names it, with the fourcc where the container has one.
     no_decoder
         ffmpeg has no decoder for it.
+    color_range
+        Of the first frame: ``tv``, ``pc`` or ``unknown``, as older versions leave it.
     """
 
     opened: bool
@@ -133,18 +146,18 @@ class Report:
     streams: tuple[int, ...] = ()
     codec: str = ""
     no_decoder: bool = False
+    color_range: str = "unknown"
 
 
 _LINE = re.compile(r"^((?:\[[^\]]* @ 0x[0-9a-f]+\] )*)\[(\w+)\]\s*(.*)$")
 _CUT = re.compile(r"partial file|ended prematurely|Error during demuxing|Truncat", re.IGNORECASE)
-_GRAPH = re.compile(r"^w:(\d+) h:(\d+) pixfmt:(\S+) tb:\S+ fr:(\d+)/(\d+)")
+_GRAPH = re.compile(r"^w:(\d+) h:(\d+) pixfmt:(\S+) tb:\S+ fr:(\d+)/(\d+)(?:.* range:(\w+))?")
 _CHANGED = re.compile(
     r"^filter context - w: (\d+) h: (\d+) fmt: (\d+)\b.*, incoming frame - w: (\d+) h: (\d+) fmt: (\d+)\b"
 )
 """A frame unlike those that the graph was built for; formats by their numbers in libavutil/pixfmt.h."""
 _FULL_RANGE = {"12": "0", "13": "4", "14": "5"}
-"""yuvj420p, yuvj422p and yuvj444p: yuv420p, yuv422p and yuv444p with another range. ffmpeg 9 has none of
-these at this place."""
+"""yuvj420p, yuvj422p and yuvj444p: yuv420p, yuv422p and yuv444p with another range."""
 _STREAM = re.compile(r"^Stream #0:(\d+)\S*: Video: (\w+)")
 _FOURCC = re.compile(r"\(([^()]{1,32}) / 0x[0-9A-Fa-f]{4,8}\)")
 _NO_DECODER = re.compile(r"no decoder found for|^Decoder \(codec \S+\) not found")
@@ -173,7 +186,7 @@ def read_report(stderr: str) -> Report:
         What could be read; a process that died early leaves zeros.
     """
     size = fed = (0, 0)
-    pixel_format, depth, fps, duration = "", 8, 0.0, 0.0
+    pixel_format, depth, fps, duration, color_range = "", 8, 0.0, 0.0, "unknown"
     packets = frames = decode_errors = graphs = changes = rebuilt = 0
     opened = in_output = no_decoder = False
     decoded: int | None = None
@@ -202,7 +215,7 @@ def read_report(stderr: str) -> Report:
             graphs += 1
             if graphs == 1:
                 size = int(found[1]), int(found[2])
-                pixel_format = found[3]
+                pixel_format, color_range = found[3], found[6] or color_range
                 fps = float(Fraction(int(found[4]), int(found[5]))) if int(found[5]) else 0.0
             elif size == (int(found[1]), int(found[2])) and _samples(pixel_format) == _samples(found[3]):
                 rebuilt += 1
@@ -230,7 +243,7 @@ def read_report(stderr: str) -> Report:
     return Report(
         opened, width, height, pixel_format, depth, fps, duration,
         packets, frames, decode_errors, changes, cut, tuple(errors),
-        decoded, rebuilt, tuple(streams), codec, no_decoder,
+        decoded, rebuilt, tuple(streams), codec, no_decoder, color_range,
     )  # fmt: skip
 
 
@@ -256,12 +269,13 @@ def decode_arguments(
 
 
 def count_arguments(
-    ffmpeg: Path, clip: Path, max_pixels: int, most: int, streams: str = FIRST.stream
+    ffmpeg: Path, clip: Path, max_pixels: int, most: int, streams: Iterable[str] = (FIRST.stream,)
 ) -> list[str]:
     """Command that reads so many frames of each stream and decodes none, for `read_count`, `read_counts`."""
     return [
         *input_arguments(ffmpeg, clip, 1, max_pixels),
-        *("-map", f"0:{streams}", "-c", "copy", "-frames:v", str(most), "-f", "null", "-"),
+        *(word for stream in streams for word in ("-map", f"0:{stream}")),
+        *("-c", "copy", "-frames:v", str(most), "-f", "null", "-"),
     ]
 
 

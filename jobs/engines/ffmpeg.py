@@ -95,8 +95,10 @@ class FfmpegEngine(Engine):
         return "engine_error", f"ffmpeg: {finished.ending()}{': ' + own if own else ''}"
 
     def blames_itself(self, finished: Finished) -> bool:
-        """See `Engine.blames_itself`."""
-        return finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
+        """See `Engine.blames_itself`: what it says before it dies of a signal explains nothing."""
+        return finished.returncode < 0 or (
+            finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
+        )
 
 
 def read_ffmpeg_version(ffmpeg: Path, folder: Path, stop: Stop | None) -> str:

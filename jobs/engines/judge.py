@@ -30,15 +30,18 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
     if "not on whitelist" in first:
         return "decode_error", "not a video file: its content is of a kind that is not read as video"
     if not report.opened:
-        return "decode_error", f"not a video file that ffmpeg can open: {first}"
+        # Of a file that it cannot open ffmpeg says why; one that says nothing did not come so far.
+        return ("decode_error", f"not a video file that ffmpeg can open: {first}") if report.errors else None
     if not report.streams:
         return "no_video", "the file has no video stream"
     if report.no_decoder:
         return "decode_error", f"no decoder for codec {report.codec}"
-    if found := next(filter(None, map(_GIANT.search, report.errors)), None):
-        return "too_large", f"frames of {found[1]}: more than extract.max_pixels = {found[2]}"
-    if found := next(filter(None, map(_IMPOSSIBLE.search, report.errors)), None):
-        return "too_large", f"frames of {found[1]}: ffmpeg takes no such size"
+    # ffmpeg looks into every stream: of several it may be another one that complains.
+    if len(report.streams) == 1 or report.frames == 0 or report.decode_errors:
+        if found := next(filter(None, map(_GIANT.search, report.errors)), None):
+            return "too_large", f"frames of {found[1]}: more than extract.max_pixels = {found[2]}"
+        if found := next(filter(None, map(_IMPOSSIBLE.search, report.errors)), None):
+            return "too_large", f"frames of {found[1]}: ffmpeg takes no such size"
     if report.changes:
         return "decode_error", "the frame size or the pixel format changes within the clip"
     if report.rebuilt:

@@ -251,7 +251,7 @@ def test_video_that_is_shorter_than_its_container_is_noted() -> None:
 def test_process_that_died_at_once_leaves_zeros() -> None:
     report = read_report("")
     assert report == Report(False, 0, 0, "", 8, 0.0, 0.0, 0, 0, 0, 0, "", ())
-    assert judge(report, -6) == ("decode_error", "not a video file that ffmpeg can open: exit status -6")
+    assert judge(report, -6) is None
 
 
 def test_messages_of_ffmpeg_5_are_read() -> None:
