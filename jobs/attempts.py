@@ -100,6 +100,7 @@ class Attempts:
         self._permits: queue.SimpleQueue[str] = queue.SimpleQueue()
         for _, gpu in zip(range(workers), itertools.cycle(gpus or [""]), strict=False):
             self._permits.put(gpu)
+        self._held: list[str] = []
         self._lock = threading.Lock()
 
     def run(self, clip: Clip) -> Outcome:
@@ -114,6 +115,7 @@ class Attempts:
         """
         started = time.monotonic()
         failures: list[tuple[int, ClipFailedError]] = []
+        spared = False
         for attempt in range(1, self._tries + 1):
             with self._lock:
                 name = f"clip-{next(self._numbers):06d}"
@@ -124,7 +126,12 @@ class Attempts:
                     auditor=self._auditor if clip.audited else None,
                 )  # fmt: skip
             except ClipFailedError as failed:
-                self._look_after(failed)
+                if failed.otherwise and any(earlier.otherwise for _, earlier in failures):
+                    # Fewer clips are scored by now, and it asks for as much: that is what the clip wants.
+                    failed = failed.as_clip_fault()
+                    if spared:
+                        spared = self._score_more()
+                spared = self._look_after(failed) or spared
                 failures.append((attempt, failed))
                 if failed.failure == WRONG_CONSTANT:  # nothing that another try could mend
                     break
@@ -140,17 +147,28 @@ class Attempts:
         finally:
             self._permits.put(gpu)
 
-    def _look_after(self, failed: ClipFailedError) -> None:
+    def _look_after(self, failed: ClipFailedError) -> bool:
+        """Whether fewer clips are scored at once from now on."""
         if failed.failure == "out_of_memory" and not failed.limit:  # its own limit is the same for fewer
-            self._score_fewer()
-        elif failed.failure in ENGINE_FAULTS:
+            return self._score_fewer()
+        if failed.failure in ENGINE_FAULTS:
             # A clip is charged only if the engine still works without it.
             with self._lock:
                 self._probe(self._scratch)
+        return False
 
-    def _score_fewer(self) -> None:
+    def _score_fewer(self) -> bool:
         with self._lock:
             if self._slots == 1:
-                return
+                return False
             self._slots -= 1
-        self._permits.get()  # for good
+        held = self._permits.get()
+        with self._lock:
+            self._held.append(held)
+        return True
+
+    def _score_more(self) -> bool:
+        with self._lock:
+            self._slots += 1
+            self._permits.put(self._held.pop())
+        return False

@@ -88,16 +88,34 @@ class ClipFailedError(Exception):
         Last lines of the child's error output.
     limit
         Key of the limit that was exceeded (see `jobs.limits.Limits`), or "".
+    otherwise
+        Of ``out_of_memory``: the clip's own fault (class, message) that this is if it was not memory that
+        was lacking. A damaged size makes ffmpeg ask for memory that nobody has.
     """
 
     def __init__(
-        self, failure: str, message: str, finished: Finished | None = None, *, limit: str = ""
+        self,
+        failure: str,
+        message: str,
+        finished: Finished | None = None,
+        *,
+        limit: str = "",
+        otherwise: tuple[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.failure = failure
         self.message = message
         self.stderr = _telling(finished) if finished else []
         self.limit = limit
+        self.otherwise = otherwise
+
+    def as_clip_fault(self) -> ClipFailedError:
+        """The same failure, once it is known that no memory was lacking."""
+        if self.otherwise is None:
+            return self
+        found = ClipFailedError(*self.otherwise)
+        found.stderr = self.stderr
+        return found
 
 
 def _telling(finished: Finished) -> list[str]:

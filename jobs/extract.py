@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from jobs.audit import Audit, differences, wrong_constants
 from jobs.clip import Clip, ClipFailedError, Extracted
-from jobs.engines.base import Engine, Pass, common_diagnosis
-from jobs.engines.decode import notes, read_report
+from jobs.engines.base import Engine, Pass, stopped_from_outside
+from jobs.engines.decode import Reading, read_report
 from jobs.engines.files import check_readable, check_unchanged, declared_cut, declared_frames, read_through
+from jobs.engines.judge import notes
 from jobs.engines.vmaf import VmafEngine
 from jobs.failures import CLIP_FAULTS, WRONG_CONSTANT
-from jobs.frames import Programs, Source, check_count, check_side, decode, judge_clip, too_many_frames
+from jobs.frames import Programs, Source, decode, look_closer, read_again
 from jobs.passes import read_pass, run_passes
 from jobs.process import Finished, Stop
 from jobs.refusals import CrashedError, crash_suspects, describe_pass, refusing, remark, without_crashing
 from jobs.schema import FEATURE_NAMES, MIN_SIDE, identity_value
+from jobs.verdict import check_side, judge_clip, too_many_frames
 
 _SECONDS_AT_LEAST = 600.0
 _SECONDS_PER_BYTE = 300e-6
@@ -103,12 +105,11 @@ def extract(
                 again = _score_again(source, auditor, programs, f"{name}-audit", cut, environment)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
+        failed = look_closer(failed, clip.path, engine, programs, cut)
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path, stop)
             check_unchanged(clip.path, stamp)
-        elif failed.failure == "timeout" and engine.reads_clips:
-            check_count(clip.path, engine, programs)
-        raise
+        raise failed from None
     except OSError as error:
         raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
     finally:
@@ -156,16 +157,20 @@ def _score_without(
     refused = refusing(engine, source.width, source.height)
     seconds = 0.0
     while True:
-        passes = engine.passes(source.path, name, refused.union(without))
+        passes = engine.passes(source.path, name, refused.union(without), source.reading)
         finished = run_passes(passes, source, engine, programs, environment)
         seconds += max(one.seconds for one in finished)
         source = _look(source, engine, finished[0])
         # The embedded engine learns the size of the frames from them. However passes ended whose extractors
         # refuse that size, nothing that they left is used.
         found = refusing(engine, source.width, source.height)
-        if found <= refused or min(source.width, source.height) < MIN_SIDE:
+        if not found <= refused and min(source.width, source.height) >= MIN_SIDE:
+            refused |= found
+            continue
+        reading = _read_otherwise(source, engine, finished[0], programs)
+        if reading is None:
             break
-        refused |= found
+        source, refused = replace(source, reading=reading), frozenset()
     try:
         _check_passes(source, engine, passes, finished, cut)
     except ClipFailedError as failed:
@@ -199,12 +204,20 @@ def _look(source: Source, engine: Engine, finished: Finished) -> Source:
     )  # fmt: skip
 
 
+def _read_otherwise(source: Source, engine: Engine, finished: Finished, programs: Programs) -> Reading | None:
+    """How an engine that reads the clip itself is to read it once more; None: it was read rightly."""
+    if not engine.reads_clips:
+        return None
+    assert source.report is not None
+    return read_again(source.path, source.reading, source.report, finished, engine, programs)
+
+
 def _check_passes(
     source: Source, engine: Engine, passes: list[Pass], finished: list[Finished], cut: str
 ) -> None:
     """Judge how the passes ended."""
     for done in finished:
-        if (problem := common_diagnosis(done)) is not None:
+        if (problem := stopped_from_outside(done)) is not None:
             raise ClipFailedError(
                 *problem, done, limit="engine_memory" if done.broke.startswith("memory") else ""
             )
@@ -236,7 +249,7 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extrac
         else:
             mean = std = math.nan
         row[f"{name}_mean"], row[f"{name}_std"] = mean, std
-    remarks = [*scored.remarks, audit.note] if audit.note else [*scored.remarks]
+    remarks = [*scored.remarks, *source.reading.notes(), *([audit.note] if audit.note else [])]
     return Extracted(
         row, source.frames, source.report.fps, source.report.pixel_format, source.bit_depth,
         source.seconds, scored.seconds, (*remarks, *notes(source.report)), audit.outcome, audit.seconds,

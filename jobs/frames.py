@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import ClipFailedError
-from jobs.engines.base import Engine, common_diagnosis, complains_of_memory
-from jobs.engines.decode import Report, count_arguments, judge, read_count, read_report
+from jobs.engines.base import Engine, stopped_from_outside
+from jobs.engines.decode import (
+    FIRST,
+    Reading,
+    Report,
+    count_arguments,
+    decode_arguments,
+    read_count,
+    read_counts,
+    read_report,
+)
 from jobs.engines.files import read_y4m
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError
-from jobs.limits import Limits
+from jobs.failures import ENGINE_FAULTS
 from jobs.process import Finished, Stop, run
-from jobs.schema import MIN_SIDE
 from jobs.scratch import check_scratch
+from jobs.verdict import check_side, judge_clip, too_many_frames
+
+_MAY_LACK_MEMORY = ("decode_error", "incomplete_decode", "no_frames", "out_of_memory", "engine_error")
+"""What too little address space may look like."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ class Source:
     bit_depth: int = 8
     frames: int = 0
     seconds: float = 0.0
+    reading: Reading = FIRST
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut:
     try:
         return _decode(clip, engine, programs, target, cut, by_address_space=True)
     except ClipFailedError as failed:
-        if failed.failure not in ("decode_error", "incomplete_decode", "no_frames", "out_of_memory"):
+        if failed.failure not in _MAY_LACK_MEMORY:
             raise
         # It may be the limit's fault, and a fault of the clip can be final.
         return _decode(clip, engine, programs, target, cut, by_address_space=False)
@@ -123,62 +136,134 @@ def _decode(
     clip: Path, engine: VmafEngine, programs: Programs, target: str, cut: str, *, by_address_space: bool
 ) -> Source:
     limits = engine.limits
-    ceiling = limits.for_decoder(by_address_space=by_address_space)
-    (finished,) = programs.run([engine.decode_arguments(clip, target)], clip, [ceiling])
-    report = read_report(finished.stderr)
+    finished, report, reading = _run_decoder(
+        lambda reading: engine.decode_arguments(clip, target, reading), clip, engine, programs,
+        limits.for_decoder(by_address_space=by_address_space),
+    )  # fmt: skip
     if finished.returncode == -signal.SIGXFSZ:
         most = show_bytes(limits.max_scratch)
         message = f"its frames take more space than extract.max_scratch = {most}"
         raise ClipFailedError("too_large", message, limit="max_scratch")
-    if (problem := common_diagnosis(finished, "decoder_memory")) is not None:
+    if (problem := stopped_from_outside(finished, "decoder_memory")) is not None:
         raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.broke else "")
-    judge_clip(report, finished, cut, limits)
+    judge_clip(report, finished, cut, limits, decoded_alone=True)
     try:
         raw = read_y4m(programs.scratch / target)
     except (ValueError, KeyError, FileNotFoundError) as error:
         raise ClipFailedError("decode_error", f"decoding gave no usable frames: {error}", finished) from None
-    if finished.returncode != 0:
-        raise ClipFailedError("decode_error", f"ffmpeg: {finished.ending()}", finished)
     if raw.frames != report.frames:
         found = f"the scratch file holds {raw.frames} frames, ffmpeg wrote {report.frames}"
         raise ClipFailedError("unreadable", found, finished)
-    if raw.frames == 0:
-        raise ClipFailedError("no_frames", "the video stream has no frames", finished)
     check_side(raw.width, raw.height)
     path = programs.scratch / target
-    return Source(path, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds)
+    return Source(path, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds, reading)
 
 
-def judge_clip(report: Report, finished: Finished, cut: str, limits: Limits) -> None:
-    """Raise ClipFailedError if what ffmpeg said of a clip shows a fault of the clip itself."""
-    if report.frames > limits.max_frames:
-        raise too_many_frames(f"more than {limits.max_frames:,}", limits)
-    problem = judge(report, finished.returncode)
-    if problem is not None and complains_of_memory(finished):
-        # With too little memory decoders skip what they cannot hold, and go on.
-        problem = "out_of_memory", f"the decoder could not allocate memory ({problem[1]})"
-    elif problem is None and cut:
-        problem = "incomplete_decode", f"the file is cut: {cut}"
-    if problem is not None:
-        raise ClipFailedError(*problem, finished, limit="max_pixels" if problem[0] == "too_large" else "")
+def _run_decoder(
+    arguments: Callable[[Reading], list[str]],
+    clip: Path,
+    engine: Engine,
+    programs: Programs,
+    ceiling: Ceiling,
+) -> tuple[Finished, Report, Reading]:
+    """Run a program that only decodes, once more in another way where `read_again` says so."""
+    again: Reading | None = FIRST
+    while again is not None:
+        reading = again
+        (finished,) = programs.run([arguments(reading)], clip, [ceiling])
+        report = read_report(finished.stderr)
+        again = read_again(clip, reading, report, finished, engine, programs)
+    return finished, report, reading
 
 
-def too_many_frames(found: str, limits: Limits) -> ClipFailedError:
-    """The failure of a clip with more frames than `Limits.max_frames`."""
-    message = f"{found} frames: extract.max_frames = {limits.max_frames}"
-    return ClipFailedError("too_large", message, limit="max_frames")
+def read_again(
+    clip: Path, reading: Reading, report: Report, finished: Finished, engine: Engine, programs: Programs
+) -> Reading | None:
+    """How a clip is to be read once more, by what its reading has shown; None: it was read rightly.
+
+    A stream of one packet beside others is a picture (a cover or thumbnail without that disposition):
+    the first stream with more packets is the video. Where all have one, or the first has more or none,
+    it stays the first one.
+
+    Where ffmpeg built the filter graph anew for frames of the same size and pixel format, the graph of
+    the first frame is kept.
+
+    Parameters
+    ----------
+    clip
+        The clip.
+    reading, report, finished
+        How it was read, and what came of it.
+    engine, programs
+        Count the packets of the streams: only of clips with several, the first of which has no more than
+        one packet.
+    """
+    if finished.timed_out or finished.broke:
+        return None
+    if reading.stream == FIRST.stream and len(report.streams) > 1 and report.packets <= 1:
+        first, *others = report.streams
+        # A stream of unknown size cannot be counted, and need not if its packets were.
+        unknown = others if report.packets else [first, *others]
+        command = count_arguments(engine.ffmpeg, clip, engine.limits.max_pixels, 2, map(str, unknown))
+        (counting,) = programs.run([command], clip, [engine.limits.for_decoder()])
+        counts = {first: report.packets} | read_counts(counting.stderr)
+        if counts[first] == 1 and (video := next((n for n in others if counts.get(n, 0) > 1), None)):
+            return Reading(str(video))
+    # The graph may only stay where nothing that was said about sizes has been lost.
+    if report.rebuilt and not report.changes and not finished.cut:
+        return replace(reading, keep_range=report.color_range)
+    return None
 
 
-def check_count(clip: Path, engine: Engine, programs: Programs) -> None:
+def look_closer(
+    failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, cut: str
+) -> ClipFailedError:
+    """The clip's own fault behind a failure, if there is one; else the failure itself.
+
+    An engine that decodes and scores in one can fail for either. What it does to a clip is the engine's
+    fault only if the same clip decodes without it.
+
+    Parameters
+    ----------
+    failed
+        How the clip failed.
+    clip
+        The clip.
+    engine, programs
+        What it failed with.
+    cut
+        See `jobs.engines.files.declared_cut`.
+    """
+    try:
+        if engine.reads_clips and failed.failure == "timeout":
+            _check_count(clip, engine, programs)
+        elif engine.reads_clips and failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit:
+            _check_decodes(clip, engine, programs, cut)
+    except ClipFailedError as closer:
+        return closer
+    return failed
+
+
+def _check_decodes(clip: Path, engine: Engine, programs: Programs, cut: str) -> None:
+    """Raise ClipFailedError if the clip does not even decode without the engine."""
+    limits = engine.limits
+    finished, report, _ = _run_decoder(
+        lambda reading: [
+            *decode_arguments(
+                engine.ffmpeg, clip, engine.threads, limits.max_pixels, limits.max_frames + 1, reading
+            ),
+            *("-f", "null", "-"),
+        ],
+        clip, engine, programs, limits.for_decoder(by_address_space=False),
+    )  # fmt: skip
+    if stopped_from_outside(finished, "decoder_memory") is None:
+        judge_clip(report, finished, cut, limits, decoded_alone=True)
+
+
+def _check_count(clip: Path, engine: Engine, programs: Programs) -> None:
     """Raise ClipFailedError if the clip has too many frames, by its packets: none is decoded."""
     limits = engine.limits
     command = count_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1)
     (finished,) = programs.run([command], clip, [limits.for_decoder()])
     if read_count(finished.stderr) > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)
-
-
-def check_side(width: int, height: int) -> None:
-    """Raise ClipFailedError if libvmaf takes no frames of this size."""
-    if 0 < min(width, height) < MIN_SIDE:
-        raise ClipFailedError("too_small", f"{width}x{height}: libvmaf takes {MIN_SIDE} pixels and more")

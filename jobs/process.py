@@ -28,6 +28,7 @@ HANG_UP_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
 """The same for a child that has something to clean up."""
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
+_CUT = "\n[... cut ...]\n"
 _POLL_SECONDS = 0.2
 """Between two looks at whether a child has ended whose pipe another holds open; else that is seen at once."""
 _LOOK_SECONDS = 0.2
@@ -91,6 +92,11 @@ class Finished:
     seconds: float
     broke: str = ""
     folder: Path = Path()
+
+    @property
+    def cut(self) -> bool:
+        """Whether the middle of its error output is missing."""
+        return _CUT in self.stderr
 
     def last_lines(self, count: int = 8) -> list[str]:
         """Last non-empty lines of the error output, each cut at 300 characters."""
@@ -275,7 +281,7 @@ class _Child:
                 break
         text = self._head
         if self._tail:
-            text += b"\n[... cut ...]\n" + self._tail
+            text += _CUT.encode() + self._tail
         return Finished(
             self._process.returncode,
             text.decode("utf-8", "replace"),

@@ -183,6 +183,21 @@ def _corrupt(original: Path, path: Path) -> None:
     path.write_bytes(data)
 
 
+def _no_key_frame(original: Path, path: Path) -> None:
+    run_ffmpeg("-i", original, "-c", "copy", "-bsf:v", "noise=drop=key", path)
+
+
+def _unknown_codec(original: Path, path: Path) -> None:
+    path.write_bytes(original.read_bytes().replace(b"FMP4", b"QQQQ"))
+
+
+def damage_a_size(original: Path, path: Path) -> None:
+    """Give the fourth sample of an MP4 half a gigabyte: ffmpeg "cannot allocate memory"."""
+    data = bytearray(original.read_bytes())
+    struct.pack_into(">I", data, _find_box(bytes(data), b"stsz") + 12 + 3 * 4, 0x20000000)
+    path.write_bytes(data)
+
+
 def _rotated(path: Path) -> Path:
     return _derive(path, _plain, lambda a, b: run_ffmpeg("-display_rotation", "90", "-i", a, "-c", "copy", b))
 
@@ -308,6 +323,13 @@ CLIPS: dict[str, Callable[[Path], Path]] = {
         lambda original: make_clip(original, options=("-movflags", "delay_moov+frag_keyframe")),
         _header_only,
     ),
+    "no_key_frame.mp4": lambda path: _derive(
+        path, lambda original: make_clip(original, options=("-g", "100", "-bf", "2")), _no_key_frame
+    ),
+    "unknown_codec.avi": lambda path: _derive(
+        path, lambda original: make_clip(original, codec="mpeg4"), _unknown_codec
+    ),
+    "damaged_size.mp4": lambda path: _derive(path, _faststart, damage_a_size),
     "cut.mp4": lambda path: _derive(path, _faststart, _cut(0.5)),
     "cut_on_packet.mp4": lambda path: _derive(path, _faststart, _cut_on_packet),
     "cut_before_index.mp4": lambda path: _derive(path, _plain, _cut(0.5)),

@@ -205,6 +205,33 @@ def test_engine_above_its_own_limit_of_memory_makes_nobody_wait(
             held.enter_context(attempts._scoring())
 
 
+@pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
+def test_lack_of_memory_that_fewer_clips_at_once_do_not_mend_is_the_clips_fault(
+    clips: Clips, tmp_path: Path, stop: Stop, standin: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    clip = Clip("damaged", clips("damaged_size.mp4"), 3.0, 0)
+    monkeypatch.setattr("jobs.verdict.spare_bytes", lambda: 0)
+    engine = ffmpeg_engine() if kind == "ffmpeg" else vmaf_engine(standin)
+    attempts = make(engine, tmp_path, stop, workers=2)
+    outcome = attempts.run(clip)
+    assert summary(outcome) == [(1, "out_of_memory"), (2, "incomplete_decode"), (3, "incomplete_decode")]
+    assert outcome.failures[1][1].message.endswith("Cannot allocate memory")
+    assert outcome.failures[1][1].stderr
+    with ExitStack() as held:  # the others have lost nothing by it
+        for _ in range(2):
+            held.enter_context(attempts._scoring())
+
+
+def test_lack_of_memory_that_fewer_clips_at_once_cannot_mend_is_nobodys_fault(
+    clips: Clips, tmp_path: Path, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.verdict.spare_bytes", lambda: 0)
+    monkeypatch.setattr("jobs.verdict.grantable_bytes", lambda: 0)  # ulimit -v, for example
+    clip = Clip("damaged", clips("damaged_size.mp4"), 3.0, 0)
+    outcome = make(ffmpeg_engine(), tmp_path, stop).run(clip)
+    assert summary(outcome) == [(n, "out_of_memory") for n in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("how", ["hangs", "ignores_sigterm"])
 def test_stop_ends_every_clip_at_once(clip: Clip, tmp_path: Path, stop: Stop, how: str) -> None:
     program = write_standin(tmp_path / "standin", misbehave=how)

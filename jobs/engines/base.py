@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.engines.decode import FIRST, Reading
 from jobs.errors import UnavailableError
 from jobs.limits import DEFAULT_LIMITS, Limits
 from jobs.process import Finished, Stop, run
@@ -124,7 +125,9 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def passes(self, source: Path, name: str, without: Collection[str] = ()) -> list[Pass]:
+    def passes(
+        self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
+    ) -> list[Pass]:
         """Runs that score one clip, to be started side by side.
 
         Parameters
@@ -135,6 +138,8 @@ class Engine(ABC):
             Stem of the log files.
         without
             Extractors to leave out, because they refuse this clip's size.
+        reading
+            How the clip is read; a .y4m file has one stream and no changes.
         """
 
     @abstractmethod
@@ -178,8 +183,23 @@ class Engine(ABC):
             )
 
 
-def common_diagnosis(finished: Finished, memory: str = "engine_memory") -> tuple[str, str] | None:
-    """Ends that mean the same for every program: time, memory, signals.
+def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
+    """Ends that mean the same for every engine: time, memory, signals.
+
+    Raises
+    ------
+    UnavailableError
+        See `stopped_from_outside`.
+    """
+    if (found := stopped_from_outside(finished)) is not None:
+        return found
+    if finished.returncode != 0 and complains_of_memory(finished):
+        return "out_of_memory", "the engine could not allocate memory"
+    return None
+
+
+def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> tuple[str, str] | None:
+    """Ends that a program did not choose itself: time, too much memory, signals.
 
     Parameters
     ----------
@@ -203,9 +223,7 @@ def common_diagnosis(finished: Finished, memory: str = "engine_memory") -> tuple
         return "out_of_memory", f"killed with {finished.broke}, more than extract.{memory}"
     if finished.broke or finished.returncode == -signal.SIGXFSZ:
         return "bad_log", "killed because its log grew without end"
-    if finished.returncode != 0 and complains_of_memory(finished):
-        return "out_of_memory", "the engine could not allocate memory"
-    if finished.returncode == -9:
+    if finished.returncode == -signal.SIGKILL:
         return "out_of_memory", "killed by SIGKILL from outside, as the kernel does when memory runs out"
     return None
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from jobs.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_probe, write_probe_clip
-from jobs.engines.decode import PREPARE, input_arguments
+from jobs.engines.decode import FIRST, Reading, input_arguments
 from jobs.engines.logs import LogError, read_log
 from jobs.errors import UnavailableError
 from jobs.process import Finished, Stop
@@ -60,7 +60,9 @@ class FfmpegEngine(Engine):
             self.kind, self.plan, "cpu", version, log.version, version, self.constant(), self.lacking
         )
 
-    def passes(self, source: Path, name: str, without: Collection[str] = ()) -> list[Pass]:
+    def passes(
+        self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
+    ) -> list[Pass]:
         """See `Engine.passes`: always one."""
         wanted = self.wanted(without)
         named = [e for e in wanted if e is not None and e not in (*_IN_THE_MODEL, "motion_v2")]
@@ -69,11 +71,11 @@ class FfmpegEngine(Engine):
         if named:
             options.insert(0, "feature='" + "|".join(f"name={extractor}" for extractor in named) + "'")
         graph = (
-            f"[0:V:0]{PREPARE},{_size_check(named)}split[reference][distorted];"
+            f"{reading.graph()},{_size_check(named)}split[reference][distorted];"
             f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
         )
         arguments = [
-            *input_arguments(self.ffmpeg, source, self.threads, self.limits.max_pixels),
+            *input_arguments(self.ffmpeg, source, self.threads, self.limits.max_pixels, reading),
             *("-lavfi", graph, "-map", "[scored]", "-fps_mode", "passthrough"),
             *("-frames:v", str(self.limits.max_frames + 1), "-f", "null", "-"),
         ]
@@ -90,8 +92,10 @@ class FfmpegEngine(Engine):
         return "engine_error", f"ffmpeg: {finished.ending()}{': ' + own if own else ''}"
 
     def blames_itself(self, finished: Finished) -> bool:
-        """See `Engine.blames_itself`."""
-        return finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
+        """See `Engine.blames_itself`: what it says before it dies of a signal explains nothing."""
+        return finished.returncode < 0 or (
+            finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
+        )
 
 
 def _size_check(extractors: Collection[str]) -> str:

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from jobs.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_probe, write_probe_clip
-from jobs.engines.decode import PREPARE, input_arguments
+from jobs.engines.decode import FIRST, Reading, decode_arguments
 from jobs.engines.ffmpeg import read_ffmpeg_version
 from jobs.engines.logs import LogError, read_log
 from jobs.errors import UnavailableError
@@ -54,12 +54,11 @@ class VmafEngine(Engine):
         self._dialect = _Dialect()
         self._on_cpu = set(_ON_CPU)
 
-    def decode_arguments(self, clip: Path, target: str) -> list[str]:
+    def decode_arguments(self, clip: Path, target: str, reading: Reading = FIRST) -> list[str]:
         """Command that decodes a clip to a .y4m file in the working folder."""
+        pixels, frames = self.limits.max_pixels, self.limits.max_frames + 1
         return [
-            *input_arguments(self.ffmpeg, clip, self.threads, self.limits.max_pixels),
-            *("-lavfi", f"[0:V:0]{PREPARE}[frames]", "-map", "[frames]", "-fps_mode", "passthrough"),
-            *("-frames:v", str(self.limits.max_frames + 1)),
+            *decode_arguments(self.ffmpeg, clip, self.threads, pixels, frames, reading),
             # .y4m of more than 8 bit is an extension that ffmpeg wants to be asked for twice.
             *("-strict", "-1", "-f", "yuv4mpegpipe", target),
         ]
@@ -119,7 +118,9 @@ class VmafEngine(Engine):
             "build it again with xxd installed",
         )
 
-    def passes(self, source: Path, name: str, without: Collection[str] = ()) -> list[Pass]:
+    def passes(
+        self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
+    ) -> list[Pass]:
         """See `Engine.passes`: on CUDA two, whose logs are merged frame by frame; on the CPU one."""
         wanted = self.wanted(without)
         if self.backend == "cpu":

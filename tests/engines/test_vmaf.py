@@ -478,7 +478,7 @@ def wrapped(folder: Path, after: str) -> Path:
         ('truncate -s -100 "$last"', "decode_error", "decoding gave no usable frames: ends within a frame"),
         ('truncate -s -57606 "$last"', "unreadable", "the scratch file holds 5 frames, ffmpeg wrote 6"),
         ('rm "$last"', "decode_error", "decoding gave no usable frames: "),
-        ("s=1", "decode_error", "ffmpeg: exit status 1"),
+        ("s=1", "engine_error", "ffmpeg: exit status 1"),
     ],
 )
 def test_raw_frames_that_are_not_whole_are_never_scored(

@@ -1,0 +1,71 @@
+"""What a clip is found guilty of."""
+
+from __future__ import annotations
+
+from jobs.clip import ClipFailedError
+from jobs.engines.base import complains_of_memory
+from jobs.engines.decode import Report
+from jobs.engines.judge import judge
+from jobs.limits import Limits
+from jobs.memory import grantable_bytes, spare_bytes
+from jobs.process import Finished
+from jobs.schema import MIN_SIDE
+
+
+def judge_clip(
+    report: Report, finished: Finished, cut: str, limits: Limits, *, decoded_alone: bool = False
+) -> None:
+    """Raise ClipFailedError if what ffmpeg said of a clip shows a fault of the clip itself.
+
+    Parameters
+    ----------
+    report, finished
+        Of a run of ffmpeg.
+    cut
+        See `jobs.engines.files.declared_cut`.
+    limits
+        What the clip may take.
+    decoded_alone
+        ffmpeg did nothing but decode: no other than the clip can be to blame for how it ended, and it
+        lacked no memory if this machine has `limits.decoder_memory` left.
+    """
+    if report.frames > limits.max_frames:
+        raise too_many_frames(f"more than {limits.max_frames:,}", limits)
+    problem = judge(report, finished.returncode)
+    if problem is None and decoded_alone:
+        problem = _not_decoded(report, finished)
+    if problem is None and cut:
+        problem = "incomplete_decode", f"the file is cut: {cut}"
+    if problem is None:
+        return
+    if complains_of_memory(finished) and not (decoded_alone and spare_bytes() >= limits.decoder_memory):
+        # With too little memory decoders skip what they cannot hold, and go on.
+        lacking = f"the decoder could not allocate memory ({problem[1]})"
+        # Where programs may not have as much as they should, that fewer run at once proves nothing.
+        proves = grantable_bytes() >= limits.decoder_memory
+        raise ClipFailedError("out_of_memory", lacking, finished, otherwise=problem if proves else None)
+    raise ClipFailedError(*problem, finished, limit="max_pixels" if problem[0] == "too_large" else "")
+
+
+def _not_decoded(report: Report, finished: Finished) -> tuple[str, str] | None:
+    """Why an ffmpeg that did nothing but decode failed."""
+    if finished.returncode == 0:
+        return None if report.frames else ("no_frames", "the video stream has no frames")
+    if report.errors:
+        return "decode_error", f"it cannot be decoded: ffmpeg: {finished.ending()}: {report.errors[0]}"
+    if finished.returncode < 0:
+        return "decode_error", f"ffmpeg is {finished.ending()} as it decodes the clip"
+    # Without a word on the clip: for example when no thread can be started (245).
+    return "engine_error", f"ffmpeg: {finished.ending()}"
+
+
+def too_many_frames(found: str, limits: Limits) -> ClipFailedError:
+    """The failure of a clip with more frames than `Limits.max_frames`."""
+    message = f"{found} frames: extract.max_frames = {limits.max_frames}"
+    return ClipFailedError("too_large", message, limit="max_frames")
+
+
+def check_side(width: int, height: int) -> None:
+    """Raise ClipFailedError if libvmaf takes no frames of this size."""
+    if 0 < min(width, height) < MIN_SIDE:
+        raise ClipFailedError("too_small", f"{width}x{height}: libvmaf takes {MIN_SIDE} pixels and more")
