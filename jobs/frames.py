@@ -210,7 +210,7 @@ def read_again(
         if counts[first] == 1 and (video := next((n for n in others if counts.get(n, 0) > 1), None)):
             return Reading(str(video))
     # The graph may only stay where nothing that was said about sizes has been lost.
-    if report.rebuilt and not report.changes and not finished.cut:
+    if report.rebuilt and not report.changes and not finished.cut and not reading.keep_range:
         return replace(reading, keep_range=report.color_range)
     return None
 

@@ -217,6 +217,7 @@ NO_MEMORY = "echo '[error] Cannot allocate memory'; exit 244"
     [
         ("kill -SEGV $$", "engine_error"),
         (f"{SAYS_WHAT_IT_OPENED}; kill -ABRT $$", "engine_error"),
+        (f"{SAYS_WHAT_IT_OPENED}; echo '[error] partial file'; kill -SEGV $$", "engine_error"),
         ("exit 127", "engine_error"),
         (f"{SAYS_WHAT_IT_OPENED}; exit 1", "engine_error"),
         (f"{SAYS_WHAT_IT_OPENED}; exit 0", "bad_log"),
@@ -252,6 +253,15 @@ def test_decoder_that_fails_without_a_word_on_the_clip_charges_no_clip(
     engine.ffmpeg = write_program(tmp_path / "ffmpeg", "exit 245\n")
     error = failure(engine, small(tmp_path / "clip.mp4"), tmp_path)
     assert (error.failure, error.message) == ("engine_error", "ffmpeg: exit status 245")
+
+
+def test_decoder_that_fails_for_its_limit_alone_decodes_without_it(tmp_path: Path, standin: Path) -> None:
+    program = write_program(
+        tmp_path / "ffmpeg",
+        f'[ "$(ulimit -v)" = unlimited ] || exit 245\nexec {shlex.quote(str(FFMPEG))} "$@"\n',
+    )
+    engine = vmaf_engine(standin, ffmpeg=program)
+    assert score(engine, small(tmp_path / "clip.mp4"), tmp_path).frames == 6
 
 
 # Colour, range and rotation change within the clip
@@ -356,7 +366,8 @@ def test_change_of_size_or_pixel_format_is_refused_even_behind_a_change_of_colou
     *,
     colour_first: bool,
 ) -> None:
-    wanted = [(first, ()), (first, BT709), (then, ())] if colour_first else [(first, ()), (then, ())]
+    wanted: list[tuple[tuple[str, str], Sequence[str]]]
+    wanted = [(first, BT709), (first, BT601), (then, ())] if colour_first else [(first, ()), (then, ())]
     segments = [
         media.make_clip(
             tmp_path / f"{number}.h264", size=size, frames=2, pix_fmt=pixel_format,
@@ -365,14 +376,24 @@ def test_change_of_size_or_pixel_format_is_refused_even_behind_a_change_of_colou
         for number, ((size, pixel_format), options) in enumerate(wanted)
     ]  # fmt: skip
     clip = joined(tmp_path, segments)
+    calls = recorded(tmp_path, engine)
     error = failure(engine, clip, tmp_path)
     assert error.failure == "decode_error"
     assert error.message == "the frame size or the pixel format changes within the clip"
+    assert "-reinit_filter" not in calls.read_text()  # filters would read beyond the smaller frames
     # It is seen in frames that came into a graph that was made for others, too.
     kept = Reading(keep_range="unknown")
     command = [*input_arguments(FFMPEG, clip, 1, 1 << 20, kept), "-map", "0:V:0", "-f", "null", "-"]
     said = subprocess.run(command, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL).stderr
     assert judge(read_report(said), 0) == (error.failure, error.message)
+
+
+def recorded(folder: Path, engine: Engine) -> Path:
+    """File in which each call of the engine's ffmpeg is from now on."""
+    calls = folder / "calls"
+    before = shlex.quote(str(engine.ffmpeg))
+    engine.ffmpeg = write_program(folder / "recorder", f'echo "$*" >> {calls}\nexec {before} "$@"\n')
+    return calls
 
 
 def test_graph_is_not_kept_where_some_of_what_was_said_of_sizes_is_lost(tmp_path: Path) -> None:
@@ -382,7 +403,10 @@ def test_graph_is_not_kept_where_some_of_what_was_said_of_sizes_is_lost(tmp_path
         f'{shlex.quote(str(FFMPEG))} "$@" 2> {tmp_path}/said; r=$?\ncat {tmp_path}/said >&2\n'
         f"head -c 400000 /dev/zero | tr '\\0' 'x' >&2; cat {tmp_path}/said >&2; exit $r\n",
     )
-    error = failure(ffmpeg_engine(ffmpeg=program), joined(tmp_path, segments), tmp_path)
+    engine = ffmpeg_engine(ffmpeg=program)
+    calls = recorded(tmp_path, engine)
+    error = failure(engine, joined(tmp_path, segments), tmp_path)
+    assert "-reinit_filter" not in calls.read_text()
     assert (error.failure, error.message) == ("decode_error", "its colour or rotation changes too often")
 
 
@@ -439,6 +463,15 @@ def test_first_of_two_videos_is_scored(tmp_path: Path, engine: Engine) -> None:
         assert score(engine, together(tmp_path / "clip.mkv", *parts), tmp_path).frames == frames
 
 
+def test_first_of_two_videos_is_the_clip_even_if_no_frame_of_it_is_scored(
+    tmp_path: Path, engine: Engine
+) -> None:
+    clip = together(tmp_path / "two.mp4", small(tmp_path / "one.mp4", codec="mpeg4"), video(tmp_path))
+    assert failure(breaking(tmp_path, "kill -SEGV $$"), clip, tmp_path).failure == "engine_error"
+    clip.write_bytes(clip.read_bytes().replace(b"mp4v", b"QQQQ"))
+    assert "no decoder for codec unknown (fourcc QQQQ)" in failure(engine, clip, tmp_path).message
+
+
 def test_first_of_two_pictures_is_scored(tmp_path: Path, engine: Engine) -> None:
     both = picture(tmp_path), picture(tmp_path, ".jpg", "128x128")
     extracted = score(engine, together(tmp_path / "clip.mov", *both), tmp_path)
@@ -448,13 +481,12 @@ def test_first_of_two_pictures_is_scored(tmp_path: Path, engine: Engine) -> None
 def test_picture_beside_a_video_costs_no_process_where_the_video_comes_first(
     tmp_path: Path, standin: Path
 ) -> None:
-    calls = tmp_path / "calls"
-    program = write_program(tmp_path / "ffmpeg", f'echo x >> {calls}\nexec {shlex.quote(str(FFMPEG))} "$@"\n')
     clip = together(tmp_path / "clip.mp4", video(tmp_path), picture(tmp_path))
-    for engine in (ffmpeg_engine(ffmpeg=program), vmaf_engine(standin, ffmpeg=program)):
-        calls.unlink(missing_ok=True)
+    for engine in (ffmpeg_engine(), vmaf_engine(standin)):
+        calls = recorded(tmp_path, engine)
         assert score(engine, clip, tmp_path).frames == 6
-        assert calls.read_text() == "x\n"
+        assert len(calls.read_text().splitlines()) == 1
+        calls.unlink()
 
 
 # Damaged sizes that ask for more memory than there is
