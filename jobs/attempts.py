@@ -151,8 +151,8 @@ class Attempts:
         """Whether fewer clips are scored at once from now on."""
         if failed.failure == "out_of_memory" and not failed.limit:  # its own limit is the same for fewer
             return self._score_fewer()
-        if failed.failure in ENGINE_FAULTS:
-            # A clip is charged only if the engine still works without it.
+        if failed.failure in ENGINE_FAULTS or failed.crashed:
+            # A clip is charged only if the engine, and the decoder, still work without it.
             with self._lock:
                 self._probe(self._scratch)
         return False

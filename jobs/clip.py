@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.process import Finished
+from jobs.finished import Finished
 
 _CHATTER = re.compile(r"\[(?:verbose|info)\]")
 
@@ -88,6 +88,8 @@ class ClipFailedError(Exception):
         Last lines of the child's error output.
     limit
         Key of the limit that was exceeded (see `jobs.limits.Limits`), or "".
+    crashed
+        The program died of a fault of its own.
     otherwise
         Of ``out_of_memory``: the clip's own fault (class, message) that this is if it was not memory that
         was lacking. A damaged size makes ffmpeg ask for memory that nobody has.
@@ -107,6 +109,7 @@ class ClipFailedError(Exception):
         self.message = message
         self.stderr = _telling(finished) if finished else []
         self.limit = limit
+        self.crashed = finished is not None and finished.crashed
         self.otherwise = otherwise
 
     def as_clip_fault(self) -> ClipFailedError:

@@ -19,10 +19,11 @@ from jobs.engines.decode import Reading, read_report
 from jobs.engines.files import check_readable, check_unchanged, declared_cut, declared_frames, read_through
 from jobs.engines.judge import notes
 from jobs.engines.vmaf import VmafEngine
-from jobs.failures import CLIP_FAULTS, WRONG_CONSTANT
+from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
+from jobs.finished import Finished
 from jobs.frames import Programs, Source, decode, look_closer, read_again
 from jobs.passes import read_pass, run_passes
-from jobs.process import Finished, Stop
+from jobs.process import Stop
 from jobs.refusals import CrashedError, crash_suspects, describe_pass, refusing, remark, without_crashing
 from jobs.schema import FEATURE_NAMES, MIN_SIDE, identity_value
 from jobs.verdict import check_side, judge_clip, too_many_frames
@@ -108,6 +109,7 @@ def extract(
         failed = look_closer(failed, clip.path, engine, programs, cut)
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path, stop)
+        if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS):
             check_unchanged(clip.path, stamp)
         raise failed from None
     except OSError as error:

@@ -24,7 +24,8 @@ from jobs.engines.files import read_y4m
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError
 from jobs.failures import ENGINE_FAULTS
-from jobs.process import Finished, Stop, run
+from jobs.finished import Finished
+from jobs.process import Stop, run
 from jobs.scratch import check_scratch
 from jobs.verdict import check_side, judge_clip, too_many_frames
 

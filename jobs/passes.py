@@ -8,9 +8,9 @@ from pathlib import Path
 from jobs.clip import ClipFailedError
 from jobs.engines.base import Engine, Pass
 from jobs.engines.logs import Log, LogError, read_log
+from jobs.finished import Finished
 from jobs.frames import Programs, Source
 from jobs.limits import log_bytes
-from jobs.process import Finished
 from jobs.words import counted
 
 

@@ -11,12 +11,12 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import call
 from pathlib import Path
 
 from jobs.ceiling import NO_CEILING, Ceiling
+from jobs.finished import LEFT_OUT, Finished
 
 _PR_SET_PDEATHSIG = 1
 _PRCTL = ctypes.PyDLL(None).prctl
@@ -28,7 +28,6 @@ HANG_UP_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
 """The same for a child that has something to clean up."""
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
-_CUT = "\n[... cut ...]\n"
 _POLL_SECONDS = 0.2
 """Between two looks at whether a child has ended whose pipe another holds open; else that is seen at once."""
 _LOOK_SECONDS = 0.2
@@ -64,53 +63,6 @@ class Stop:
 
 class Stopped(Exception):  # noqa: N818 - not an error, the answer to a request
     """The wait ended because a stop was asked for; the children are gone."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How a child process ended.
-
-    Attributes
-    ----------
-    returncode
-        Exit status, or minus the number of the signal that killed it.
-    stderr
-        Its error output; of a flood the first 256 KiB and the last 64 KiB.
-    timed_out
-        It was killed at its deadline.
-    seconds
-        Wall time.
-    broke
-        What it had too much of when it was killed for that, as `Ceiling.broken_by` gives it; "": it was not.
-    folder
-        Its working folder.
-    """
-
-    returncode: int
-    stderr: str
-    timed_out: bool
-    seconds: float
-    broke: str = ""
-    folder: Path = Path()
-
-    @property
-    def cut(self) -> bool:
-        """Whether the middle of its error output is missing."""
-        return _CUT in self.stderr
-
-    def last_lines(self, count: int = 8) -> list[str]:
-        """Last non-empty lines of the error output, each cut at 300 characters."""
-        lines = [line.strip()[:300] for line in self.stderr.splitlines()]
-        return [line for line in lines if line][-count:]
-
-    def ending(self) -> str:
-        """How it ended, in words."""
-        if self.returncode >= 0:
-            return f"exit status {self.returncode}"
-        try:
-            return f"killed by {signal.Signals(-self.returncode).name}"
-        except ValueError:
-            return f"killed by signal {-self.returncode}"
 
 
 def run(
@@ -281,7 +233,7 @@ class _Child:
                 break
         text = self._head
         if self._tail:
-            text += _CUT.encode() + self._tail
+            text += LEFT_OUT.encode() + self._tail
         return Finished(
             self._process.returncode,
             text.decode("utf-8", "replace"),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from jobs.clip import ClipFailedError
 from jobs.engines.base import Engine, Pass, complains_of_memory
-from jobs.process import Finished
+from jobs.finished import Finished
 from jobs.schema import ACCEPTED_SIZES, MODEL, extractor_accepts
 
-_CRASHES = {-signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGSEGV}
-"""Signals by which a program ends for a fault of its own; a scheduler sends others."""
 _Scored = TypeVar("_Scored")
 
 
@@ -45,7 +42,7 @@ def crash_suspects(passes: Sequence[Pass], finished: Sequence[Finished]) -> list
     run = {
         extractor
         for one, done in zip(passes, finished, strict=True)
-        if done.returncode in _CRASHES and not done.broke and not complains_of_memory(done)
+        if done.crashed and not complains_of_memory(done)
         for extractor in one.extractors
     }
     return [extractor for extractor in ACCEPTED_SIZES if extractor in run]

@@ -6,9 +6,9 @@ from jobs.clip import ClipFailedError
 from jobs.engines.base import complains_of_memory
 from jobs.engines.decode import Report
 from jobs.engines.judge import judge
+from jobs.finished import Finished
 from jobs.limits import Limits
 from jobs.memory import grantable_bytes, spare_bytes
-from jobs.process import Finished
 from jobs.schema import MIN_SIDE
 
 
@@ -51,10 +51,12 @@ def _not_decoded(report: Report, finished: Finished) -> tuple[str, str] | None:
     """Why an ffmpeg that did nothing but decode failed."""
     if finished.returncode == 0:
         return None if report.frames else ("no_frames", "the video stream has no frames")
+    if finished.crashed:
+        return "decode_error", f"ffmpeg crashes on it, with nothing to do but decode: {finished.ending()}"
+    if finished.returncode < 0:  # a signal from outside
+        return "engine_error", f"ffmpeg: {finished.ending()}"
     if report.errors:
         return "decode_error", f"it cannot be decoded: ffmpeg: {finished.ending()}: {report.errors[0]}"
-    if finished.returncode < 0:
-        return "decode_error", f"ffmpeg is {finished.ending()} as it decodes the clip"
     # Without a word on the clip: for example when no thread can be started (245).
     return "engine_error", f"ffmpeg: {finished.ending()}"
 

@@ -28,7 +28,7 @@ from jobs.clip import ClipFailedError
 from jobs.engines import Engine, FfmpegEngine
 from jobs.engines.decode import Reading, input_arguments, read_report
 from jobs.engines.judge import judge
-from jobs.process import Finished
+from jobs.finished import Finished
 from jobs.schema import BY_NAME, MUST_MEASURE
 from jobs.verdict import judge_clip
 
@@ -232,7 +232,7 @@ def test_failure_with_a_clip_that_decodes_is_not_the_clips(tmp_path: Path, scori
 @pytest.mark.parametrize(
     ("decoding", "message"),
     [
-        ("kill -SEGV $$", "ffmpeg is killed by SIGSEGV as it decodes the clip"),
+        ("kill -SEGV $$", "ffmpeg crashes on it, with nothing to do but decode: killed by SIGSEGV"),
         (
             f"{SAYS_WHAT_IT_OPENED}; echo '[error] what is this'; exit 9",
             "it cannot be decoded: ffmpeg: exit status 9: what is this",

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from jobs import process
-from jobs.process import Finished, Stop, Stopped
+from jobs.finished import Finished
+from jobs.process import Stop, Stopped
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 LONG = "300"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from jobs.engines.decode import FIRST, Reading
 from jobs.errors import UnavailableError
+from jobs.finished import Finished
 from jobs.limits import DEFAULT_LIMITS, Limits
-from jobs.process import Finished, Stop, run
+from jobs.process import Stop, run
 from jobs.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 from jobs.scratch import check_scratch, in_scratch, scratch_error
 

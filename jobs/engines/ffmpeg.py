@@ -10,7 +10,8 @@ from jobs.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_pr
 from jobs.engines.decode import FIRST, Reading, input_arguments
 from jobs.engines.logs import LogError, read_log
 from jobs.errors import UnavailableError
-from jobs.process import Finished, Stop
+from jobs.finished import Finished
+from jobs.process import Stop
 from jobs.schema import ACCEPTED_SIZES, EXTRACTORS, FrameSizes
 
 _LACKS = re.compile(r"problem during vmaf_use_feature: (\w+)")

@@ -13,8 +13,9 @@ from jobs.engines.decode import FIRST, Reading, decode_arguments
 from jobs.engines.ffmpeg import read_ffmpeg_version
 from jobs.engines.logs import LogError, read_log
 from jobs.errors import UnavailableError
+from jobs.finished import Finished
 from jobs.limits import DEFAULT_LIMITS, Limits
-from jobs.process import Finished, Stop
+from jobs.process import Stop
 from jobs.schema import BY_NAME, EXTRACTORS, MODEL
 
 _ON_CPU = ("float_ssim", "cambi", "ssimulacra2")

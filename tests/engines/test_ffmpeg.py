@@ -14,7 +14,8 @@ from engine_helpers import FFMPEG, ffmpeg_engine, write_program
 from jobs.engines import FfmpegEngine, VmafEngine, find_ffmpeg, make_engine
 from jobs.engines.base import common_diagnosis
 from jobs.errors import UnavailableError, UsageError
-from jobs.process import Finished, Stop, Stopped, run
+from jobs.finished import Finished
+from jobs.process import Stop, Stopped, run
 from jobs.schema import KNOWN
 from jobs.settings import EngineSection
 

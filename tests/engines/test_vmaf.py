@@ -30,7 +30,8 @@ from jobs.clip import Clip
 from jobs.engines import Pass, VmafEngine
 from jobs.errors import UnavailableError
 from jobs.extract import extract
-from jobs.process import Finished, Stop, Stopped
+from jobs.finished import Finished
+from jobs.process import Stop, Stopped
 from jobs.schema import EXTRACTORS, FEATURE_NAMES, KNOWN
 
 Clips = Callable[[str], Path]
