@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from jobs.audit import Audit, differences, wrong_constants
 from jobs.clip import Clip, ClipFailedError, Extracted
 from jobs.engines.base import Engine, Pass, common_diagnosis
+from jobs.engines.declared import Declared, declared_seconds, read_declared, shortfall
 from jobs.engines.decode import notes, read_report
-from jobs.engines.files import check_readable, check_unchanged, declared_cut, declared_frames, read_through
+from jobs.engines.files import check_readable, check_unchanged, read_through
 from jobs.engines.logs import Log, LogError, read_log
 from jobs.engines.vmaf import VmafEngine
 from jobs.failures import CLIP_FAULTS, WRONG_CONSTANT
@@ -90,17 +91,17 @@ def extract(
     deadline = timeout or _SECONDS_AT_LEAST + stamp.bytes * _SECONDS_PER_BYTE
     programs = Programs(scratch, deadline, stop)
     try:
-        cut = declared_cut(clip.path)
-        if (declared := declared_frames(clip.path)) > engine.limits.max_frames:
-            raise too_many_frames(f"{declared:,}", engine.limits)
+        declared = read_declared(clip.path)
+        if declared.samples > engine.limits.max_frames:
+            raise too_many_frames(f"{declared.samples:,}", engine.limits)
         source = Source(clip.path)
         if isinstance(engine, VmafEngine):
-            source = decode(clip.path, engine, programs, f"{name}.y4m", cut)
+            source = decode(clip.path, engine, programs, f"{name}.y4m", declared)
         with scoring or nullcontext({}) as environment:
-            scored = _score(source, engine, programs, name, cut, environment)
+            scored = _score(source, engine, programs, name, declared, environment)
             again: _Scored | Audit = Audit()
             if auditor is not None:
-                again = _score_again(source, auditor, programs, f"{name}-audit", cut, environment)
+                again = _score_again(source, auditor, programs, f"{name}-audit", declared, environment)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
         if failed.failure in CLIP_FAULTS:
@@ -114,15 +115,21 @@ def extract(
     finally:
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
-    return _finish(clip, engine, scored, again if isinstance(again, Audit) else _audit(engine, scored, again))
+    audit = again if isinstance(again, Audit) else _audit(engine, scored, again)
+    return _finish(clip, engine, scored, audit, declared)
 
 
 def _score_again(
-    source: Source, auditor: Engine, programs: Programs, name: str, cut: str, environment: Mapping[str, str]
+    source: Source,
+    auditor: Engine,
+    programs: Programs,
+    name: str,
+    declared: Declared,
+    environment: Mapping[str, str],
 ) -> _Scored | Audit:
     """By the other plan; that it does not work there costs no row."""
     try:
-        return _score(source, auditor, programs, name, cut, environment)
+        return _score(source, auditor, programs, name, declared, environment)
     except ClipFailedError as failed:
         return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
 
@@ -135,12 +142,17 @@ def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
     wrong = wrong_constants(measured, source.bit_depth, source.width, source.height)
     if wrong and engine.plan == "identity":
         raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
-    told = wrong + differences(scored.values, again.values)
+    different = differences(scored.values, again.values)
+    reports = (scored.source.report, source.report)
+    if different and not wrong and engine.reads_clips and any(one and one.damaged for one in reports):
+        return Audit("failed", note="audit: another decode of this damaged clip gave other values")
+    told = wrong + different
     return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
 
 
 def _score(
-    source: Source, engine: Engine, programs: Programs, name: str, cut: str, environment: Mapping[str, str]
+    source: Source, engine: Engine, programs: Programs, name: str, declared: Declared,
+    environment: Mapping[str, str],
 ) -> _Scored:  # fmt: skip
     refused: set[str] = set()
     seconds = 0.0
@@ -149,7 +161,7 @@ def _score(
         finished = _run_passes(passes, source, engine, programs, environment)
         seconds += max(one.seconds for one in finished)
         try:
-            source = _check_passes(source, engine, finished, cut)
+            source = _check_passes(source, engine, finished, declared)
         except ClipFailedError as failed:
             # Where an extractor refuses the frame's size, some builds end the whole run.
             new = _refusing({e for one in passes for e in one.extractors}, source) if source.width else set()
@@ -207,7 +219,7 @@ def _run_passes(
     return finished
 
 
-def _check_passes(source: Source, engine: Engine, finished: list[Finished], cut: str) -> Source:
+def _check_passes(source: Source, engine: Engine, finished: list[Finished], declared: Declared) -> Source:
     """Judge how the passes ended; fills in what only a pass of the embedded engine knows."""
     for one in finished:
         if (problem := common_diagnosis(one)) is not None:
@@ -218,7 +230,7 @@ def _check_passes(source: Source, engine: Engine, finished: list[Finished], cut:
         report = read_report(finished[0].stderr)
         check_side(report.width, report.height)
         if not engine.blames_itself(finished[0]):
-            judge_clip(report, finished[0], cut, engine.limits)
+            judge_clip(report, finished[0], declared, engine.limits)
         source = Source(source.path, report, report.width, report.height, report.bit_depth, report.frames)
     for one in finished:
         if (problem := engine.diagnose(one)) is not None:
@@ -240,7 +252,7 @@ def _read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, sc
     return log
 
 
-def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extracted:
+def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit, declared: Declared) -> Extracted:
     source = scored.source
     assert source.report is not None
     row: dict[str, Any] = {
@@ -257,9 +269,11 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extrac
         row[f"{name}_mean"], row[f"{name}_std"] = mean, std
     remarks = [f"{e} refuses {source.width}x{source.height}" for e in sorted(scored.refused)]
     remarks += [audit.note] if audit.note else []
+    report, short = source.report, shortfall(declared, source.report)
     return Extracted(
-        row, source.frames, source.report.fps, source.report.pixel_format, source.bit_depth,
-        source.seconds, scored.seconds, (*remarks, *notes(source.report)), audit.outcome, audit.seconds,
+        row, source.frames, report.fps, report.pixel_format, source.bit_depth,
+        source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
+        declared.frames, declared_seconds(declared, report), bool(short), not report.damaged,
     )  # fmt: skip
 
 

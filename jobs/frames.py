@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import ClipFailedError
 from jobs.engines.base import Engine, common_diagnosis, complains_of_memory
+from jobs.engines.declared import Declared, missing
 from jobs.engines.decode import Report, count_arguments, judge, read_count, read_report
 from jobs.engines.files import read_y4m
 from jobs.engines.vmaf import VmafEngine
@@ -85,7 +86,7 @@ class Programs:
         return [replace(one, stderr=one.stderr.replace(str(source), "CLIP")) for one in finished]
 
 
-def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut: str) -> Source:
+def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, declared: Declared) -> Source:
     """Decode a clip into a .y4m file in the working folder.
 
     Parameters
@@ -98,8 +99,8 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut:
         Starts ffmpeg.
     target
         Name of the file.
-    cut
-        See `jobs.engines.files.declared_cut`.
+    declared
+        What the clip says of its length.
 
     Raises
     ------
@@ -109,16 +110,22 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut:
         The scratch folder is full, or there is no ffmpeg.
     """
     try:
-        return _decode(clip, engine, programs, target, cut, by_address_space=True)
+        return _decode(clip, engine, programs, target, declared, by_address_space=True)
     except ClipFailedError as failed:
         if failed.failure not in ("decode_error", "incomplete_decode", "no_frames", "out_of_memory"):
             raise
         # It may be the limit's fault, and a fault of the clip can be final.
-        return _decode(clip, engine, programs, target, cut, by_address_space=False)
+        return _decode(clip, engine, programs, target, declared, by_address_space=False)
 
 
 def _decode(
-    clip: Path, engine: VmafEngine, programs: Programs, target: str, cut: str, *, by_address_space: bool
+    clip: Path,
+    engine: VmafEngine,
+    programs: Programs,
+    target: str,
+    declared: Declared,
+    *,
+    by_address_space: bool,
 ) -> Source:
     limits = engine.limits
     ceiling = limits.for_decoder(by_address_space=by_address_space)
@@ -130,7 +137,7 @@ def _decode(
         raise ClipFailedError("too_large", message, limit="max_scratch")
     if (problem := common_diagnosis(finished, "decoder_memory")) is not None:
         raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.broke else "")
-    judge_clip(report, finished, cut, limits)
+    judge_clip(report, finished, declared, limits)
     try:
         raw = read_y4m(programs.scratch / target)
     except (ValueError, KeyError, FileNotFoundError) as error:
@@ -147,7 +154,7 @@ def _decode(
     return Source(path, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds)
 
 
-def judge_clip(report: Report, finished: Finished, cut: str, limits: Limits) -> None:
+def judge_clip(report: Report, finished: Finished, declared: Declared, limits: Limits) -> None:
     """Raise ClipFailedError if what ffmpeg said of a clip shows a fault of the clip itself."""
     if report.frames > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)
@@ -155,7 +162,7 @@ def judge_clip(report: Report, finished: Finished, cut: str, limits: Limits) -> 
     if problem is not None and complains_of_memory(finished):
         # With too little memory decoders skip what they cannot hold, and go on.
         problem = "out_of_memory", f"the decoder could not allocate memory ({problem[1]})"
-    elif problem is None and cut:
+    elif problem is None and (cut := missing(declared, report)):
         problem = "incomplete_decode", f"the file is cut: {cut}"
     if problem is not None:
         raise ClipFailedError(*problem, finished, limit="max_pixels" if problem[0] == "too_large" else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import dropwhile
 from typing import Any
@@ -20,6 +20,7 @@ from jobs.limits import Limits
 from jobs.manifest import load_manifest
 from jobs.nodes import BrokenNode, read_broken
 from jobs.recent import RecentRate
+from jobs.remarks import Remark, RemarkReader
 from jobs.run_folder import RunFolder
 from jobs.shard import DoneReader
 from jobs.slices import format_indices
@@ -105,6 +106,8 @@ class Status:
         The merge of the last submission; None: it has none.
     notes
         What could not be asked.
+    remarks
+        Clips with a row that are worth a look, by kind: see `jobs.remarks.RemarkReader.read`.
     """
 
     run: str
@@ -126,6 +129,7 @@ class Status:
     broken_nodes: tuple[BrokenNode, ...]
     merge: MergeJob | None
     notes: tuple[str, ...]
+    remarks: Mapping[str, Remark] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it."""
@@ -159,6 +163,7 @@ class Watcher:
         self._limits = Limits.of(config.extract).as_dict()
         self._manifest = load_manifest(self._folder)
         self._done = DoneReader()
+        self._remarks = RemarkReader(self._folder)
         self._recent = RecentRate()
         self._observer = Observer(slurm, run_job_name(self._folder, self._manifest.digest))
 
@@ -213,6 +218,7 @@ class Watcher:
             broken_nodes=tuple(read_broken(folder)),
             merge=_merge_job(folder, last, view) if last else None,
             notes=view.notes,
+            remarks=self._remarks.read(),
         )
 
 

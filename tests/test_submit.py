@@ -569,5 +569,5 @@ def test_the_merge_job_says_what_is_missing_and_publishes_what_is_complete(runs,
     lines = merge_on_node(run.config.model_dump())
     assert run.folder.table.exists()
     assert run.folder.report.exists()
-    assert any(line.startswith("checks           30 checks") for line in lines), lines
+    assert any(line.startswith("checks           32 checks") for line in lines), lines
     assert capsys.readouterr().out.splitlines() == lines

@@ -20,7 +20,12 @@ PREPARE = "format=pix_fmts=yuv420p|yuv420p10le"
 all else becomes 8."""
 
 
-def input_arguments(ffmpeg: Path, clip: Path, threads: int, max_pixels: int) -> list[str]:
+DECODER_THREADS = 1
+"""Damaged H.264 and HEVC decode to other frames with another number of threads (measured, ffmpeg 9), so it is
+one number for all runs, whatever ``engine.threads``; and one thread for a clip is what a full machine has."""
+
+
+def input_arguments(ffmpeg: Path, clip: Path, max_pixels: int) -> list[str]:
     """Open one clip and nothing else, and report in a form that `read_report` reads.
 
     Parameters
@@ -30,8 +35,6 @@ def input_arguments(ffmpeg: Path, clip: Path, threads: int, max_pixels: int) -> 
     clip
         Absolute path; ``file:`` keeps names such as ``-x.mp4`` or ``a:b.mp4`` from being options or
         protocols.
-    threads
-        Decoder threads.
     max_pixels
         Of one frame: a larger one is refused before it is decoded, and takes no memory.
     """
@@ -39,7 +42,7 @@ def input_arguments(ffmpeg: Path, clip: Path, threads: int, max_pixels: int) -> 
         str(ffmpeg),
         *("-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "level+verbose"),
         *("-protocol_whitelist", "file", "-format_whitelist", FORMATS),
-        *("-max_pixels", str(max_pixels), "-threads", str(threads), "-i", f"file:{clip}"),
+        *("-max_pixels", str(max_pixels), "-threads", str(DECODER_THREADS), "-i", f"file:{clip}"),
     ]
 
 
@@ -71,6 +74,13 @@ class Report:
         The message that says that the file ends too early, or "".
     errors
         Other messages at level error or worse, from the container or the video decoder.
+    container
+        As ffmpeg names it, for example ``matroska,webm``; "" if not recognised.
+    shown_seconds
+        When the last frame ends, on the clock on which `duration` is the end; 0 if no frame came out.
+    damaged
+        The first message by which a decoder reported errors, or that it concealed some, so that another
+        decode may give other frames; or "".
     """
 
     opened: bool
@@ -87,6 +97,9 @@ class Report:
     changes: int
     cut: str
     errors: tuple[str, ...]
+    container: str = ""
+    shown_seconds: float = 0.0
+    damaged: str = ""
 
 
 _LINE = re.compile(r"^((?:\[[^\]]* @ 0x[0-9a-f]+\] )*)\[(\w+)\]\s*(.*)$")
@@ -102,6 +115,12 @@ _READ = re.compile(
 )
 _WRITTEN = re.compile(r"^Output stream #0:0 \(video\): (\d+) frames encoded")
 _COPIED = re.compile(r"\bOutput stream #0:0 \(video\): (\d+) packets muxed")
+_SHOWN = re.compile(r"^frame= *\d+ .*\btime=(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_CONCEALED = re.compile(
+    r"^concealing \d+ |\b(?:corrupt|damaged|invalid|missing|skipping|truncated|unavailable)\b", re.IGNORECASE
+)
+"""What decoders say below the level of errors where they go on without some of the data: HEVC's "Skipping
+invalid undecodable NALU" leaves the rest of the picture as another frame had left it."""
 _OLD_DECODE_ERROR = re.compile(r"^Error while decoding stream #0:")
 
 
@@ -122,8 +141,10 @@ def read_report(stderr: str) -> Report:
     pixel_format, depth, fps, duration = "", 8, 0.0, 0.0
     packets = frames = decode_errors = graphs = 0
     opened = has_video = in_output = False
-    cut = ""
+    cut = container = ""
+    shown_seconds = 0.0
     errors: list[str] = []
+    concealed: list[tuple[str, str]] = []
     for line in stderr.splitlines():
         matched = _LINE.match(line)
         if not matched:
@@ -131,6 +152,7 @@ def read_report(stderr: str) -> Report:
         context, level, text = matched.groups()
         if text.startswith("Input #0,"):
             opened = True
+            container = text.removeprefix("Input #0, ").partition(", from ")[0]
         elif text.startswith("Output #0,"):
             in_output = True
         elif "Video: " in text and text.startswith("Stream #0:"):
@@ -140,7 +162,9 @@ def read_report(stderr: str) -> Report:
             elif not in_output and "(attached pic)" not in text:
                 has_video = True
         elif found := _DURATION.match(text):
-            duration = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+            duration = _seconds(found)
+        elif found := _SHOWN.match(text):
+            shown_seconds = _seconds(found)
         elif "graph" in context and (found := _GRAPH.match(text)):
             graphs += 1
             if graphs == 1:
@@ -152,6 +176,8 @@ def read_report(stderr: str) -> Report:
             decode_errors = int(found[3]) if found[3] else decode_errors
         elif found := _WRITTEN.match(text):
             frames = int(found[1])
+        elif level in ("warning", "info") and context and _CONCEALED.search(text):
+            concealed.append((context, text))
         elif level in ("error", "fatal", "panic"):
             if _OLD_DECODE_ERROR.match(text):
                 decode_errors += 1
@@ -160,11 +186,25 @@ def read_report(stderr: str) -> Report:
             if _CUT.search(text):
                 cut = cut or text
             errors.append(text)
+            concealed.append((context, text))
     width, height = fed if fed != (0, 0) else size
     return Report(
         opened, has_video, width, height, pixel_format, depth, fps, duration,
         packets, frames, decode_errors, max(0, graphs - 1), cut, tuple(errors),
+        container, shown_seconds,
+        next((text for context, text in concealed if not _is_of_file(context, container)), ""),
     )  # fmt: skip
+
+
+def _seconds(found: re.Match[str]) -> float:
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+
+
+def _is_of_file(context: str, container: str) -> bool:
+    """Whether a message is of the demuxer or of a filter, and not of a decoder; a message of nobody is."""
+    return not context or context.startswith(
+        ("[in#", f"[{container} @ ", "[sws", "[graph", "[Parsed", "[auto")
+    )
 
 
 def judge(report: Report, returncode: int) -> tuple[str, str] | None:
@@ -212,7 +252,7 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
 def count_arguments(ffmpeg: Path, clip: Path, max_pixels: int, most: int) -> list[str]:
     """Command that reads so many frames and decodes none of them, for `read_count`."""
     return [
-        *input_arguments(ffmpeg, clip, 1, max_pixels),
+        *input_arguments(ffmpeg, clip, max_pixels),
         *("-map", "0:V:0", "-c", "copy", "-frames:v", str(most), "-f", "null", "-"),
     ]
 
@@ -223,12 +263,22 @@ def read_count(stderr: str) -> int:
     return int(found[1]) if found else 0
 
 
-def notes(report: Report) -> list[str]:
-    """What is worth knowing of a clip that was decoded: concealed errors, less than promised."""
+def notes(report: Report, short: str) -> list[str]:
+    """What is worth knowing of a clip that was decoded.
+
+    Parameters
+    ----------
+    report
+        Of the decode.
+    short
+        How the clip is shorter than its file says, or "".
+    """
     found = []
     if report.errors:
         found.append(f"{counted(len(report.errors), 'decoder message')}, first: {report.errors[0]}")
-    seconds = report.frames / report.fps if report.fps else 0.0
-    if seconds and report.duration - seconds > max(0.5, 0.1 * report.duration):
-        found.append(f"video is {seconds:.2f} s of the container's {report.duration:.2f} s")
+    if report.damaged:
+        first = "" if report.damaged in report.errors else f" ({report.damaged})"
+        found.append(f"the decoder concealed damage{first}: another decode may give other values")
+    if short:
+        found.append(f"shorter than it says: {short}")
     return found

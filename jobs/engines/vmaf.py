@@ -59,7 +59,7 @@ class VmafEngine(Engine):
     def decode_arguments(self, clip: Path, target: str) -> list[str]:
         """Command that decodes a clip to a .y4m file in the working folder."""
         return [
-            *input_arguments(self.ffmpeg, clip, self.threads, self.limits.max_pixels),
+            *input_arguments(self.ffmpeg, clip, self.limits.max_pixels),
             *("-lavfi", f"[0:V:0]{PREPARE}[frames]", "-map", "[frames]", "-fps_mode", "passthrough"),
             *("-frames:v", str(self.limits.max_frames + 1)),
             # .y4m of more than 8 bit is an extension that ffmpeg wants to be asked for twice.

@@ -211,6 +211,9 @@ def summarise(result: MergeResult) -> list[str]:
         facts.append(("duplicates", f"{counted(counts['duplicate_rows'], 'equal row')} collapsed"))
     if counts["conflicts"]:
         facts.append(("conflicts", f"{counted(counts['conflicts'], 'clip')}: the latest row taken"))
+    if counts["not_repeatable"]:
+        clips = counted(counts["not_repeatable"], "damaged clip")
+        facts.append(("not repeatable", f"{clips}: rows differ, one of each is taken"))
     if counts["recovered_rows"]:
         rows = counted(counts["recovered_rows"], "row")
         facts.append(("recovered", f"{rows} from journals of writers that did not end"))

@@ -291,7 +291,7 @@ class Merge:
 
 _COUNTS = (
     "clips", "rows", "shards", "journals", "recovered_rows", "torn_lines", "duplicate_rows", "conflicts",
-    "missing", "failed_for_good",
+    "not_repeatable", "missing", "failed_for_good",
 )  # fmt: skip
 
 _CLIP_RULES = {
