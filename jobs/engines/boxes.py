@@ -1,23 +1,24 @@
 """The index of MP4 and MOV files: how many frames it counts, and whether they lie within the file.
 
 Field layouts are those of ISO/IEC 14496-12; the section is named where a box is read. Files may be damaged
-or hostile: each table is read up to `_TABLE` bytes, and each level of boxes up to `_BOXES` boxes.
+or hostile: each table is read up to `_TABLE` bytes, and a `Reader` ends what would take for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.engines.reader import Reader
+
 FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"sidx", b"moof")
 """Kinds of box with which these files begin."""
 _TABLE = 16 << 20
-_BOXES = 1_000
-_FRAGMENTS = 100_000
+_LARGEST = 1 << 28
+"""Bytes of a frame, as far as they are believed; so many frames of that do not overflow."""
 _FAR = 1 << 60
 """Beyond the end of any file; sums of such offsets do not overflow."""
 
@@ -43,7 +44,7 @@ class Boxes:
     cut: str = ""
 
 
-def read_boxes(file: BinaryIO) -> Boxes:
+def read_boxes(file: Reader) -> Boxes:
     """Read the index of a file that begins with a box of `FIRST`.
 
     A file cut exactly between two packets decodes without any message (measured, ffmpeg 9), and a size of
@@ -53,14 +54,16 @@ def read_boxes(file: BinaryIO) -> Boxes:
     Parameters
     ----------
     file
-        Open for reading.
+        The file.
 
     Raises
     ------
     OSError
         It cannot be read.
+    TooManyReadsError
+        It has more boxes than any sound one.
     """
-    end = file.seek(0, 2)
+    end = file.end
     best = Boxes()
     cut: tuple[str, int] | None = None
     last_fragment: tuple[int, int, int] | None = None
@@ -69,7 +72,7 @@ def read_boxes(file: BinaryIO) -> Boxes:
         if kind == b"moov" and stop <= end:
             for track in inside(file, (start, stop), b"trak"):
                 handler = next(inside(file, track, b"mdia", b"hdlr"), None)
-                if handler is not None and _read(file, handler[0] + 8, 4) == b"vide":
+                if handler is not None and file.read(handler[0] + 8, 4) == b"vide":
                     best = max(best, _track(file, (start, stop), track, end), key=lambda one: one.samples)
         elif kind == b"moof" and stop <= end:
             last_fragment = position, start, stop
@@ -93,11 +96,11 @@ def read_boxes(file: BinaryIO) -> Boxes:
     return best
 
 
-def _top(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes, int, int]]:
+def _top(file: Reader, end: int) -> Iterator[tuple[int, bytes, int, int]]:
     """Begin, kind and content of the boxes of the file (4.2); the last one may reach beyond its end."""
     position = 0
-    for _ in range(_FRAGMENTS):
-        header = _read(file, position, 16) if position + 8 <= end else b""
+    while position + 8 <= end:
+        header = file.read(position, 16)
         size, kind, start = int.from_bytes(header[:4], "big"), header[4:8], position + 8
         if size == 1:
             size, start = int.from_bytes(header[8:16], "big"), position + 16
@@ -107,7 +110,7 @@ def _top(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes, int, int]]:
         position += size
 
 
-def inside(file: BinaryIO, within: tuple[int, int], *path: bytes) -> Iterator[tuple[int, int]]:
+def inside(file: Reader, within: tuple[int, int], *path: bytes) -> Iterator[tuple[int, int]]:
     """Where the boxes lie that this path leads to."""
     for kind, start, stop in _boxes(file, *within):
         if kind == path[0]:
@@ -117,9 +120,9 @@ def inside(file: BinaryIO, within: tuple[int, int], *path: bytes) -> Iterator[tu
                 yield from inside(file, (start, stop), *path[1:])
 
 
-def _boxes(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    for _ in range(_BOXES):
-        header = _read(file, position, 16) if position + 8 <= end else b""
+def _boxes(file: Reader, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    while position + 8 <= end:
+        header = file.read(position, 16)
         size, kind, content = int.from_bytes(header[:4], "big"), header[4:8], position + 8
         if size == 1:
             size, content = int.from_bytes(header[8:16], "big"), position + 16
@@ -129,33 +132,22 @@ def _boxes(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int
         position += size
 
 
-def _read(file: BinaryIO, position: int, count: int) -> bytes:
-    file.seek(position)
-    return file.read(count)
-
-
-def _number(file: BinaryIO, position: int, count: int = 4) -> int:
-    return int.from_bytes(_read(file, position, count), "big")
-
-
-def _rows(
-    file: BinaryIO, box: tuple[int, int], columns: int, *, head: int = 4, kind: str = ">u4"
-) -> _Numbers:
+def _rows(file: Reader, box: tuple[int, int], columns: int, *, head: int = 4, kind: str = ">u4") -> _Numbers:
     """Table of a box behind `head` bytes and the number of its rows; as many rows as there are."""
     start, stop = box
     at = start + head + 4
     width = np.dtype(kind).itemsize * columns
-    count = min(_number(file, start + head), max(0, min(stop - at, _TABLE)) // width)
-    found = np.frombuffer(_read(file, at, count * width), kind).astype(np.uint64)
+    count = min(file.number(start + head), max(0, min(stop - at, _TABLE)) // width)
+    found = np.frombuffer(file.read(at, count * width), kind).astype(np.uint64)
     return np.minimum(found, np.uint64(_FAR)).astype(np.int64).reshape(-1, columns)
 
 
-def _track(file: BinaryIO, movie: tuple[int, int], track: tuple[int, int], end: int) -> Boxes:
+def _track(file: Reader, movie: tuple[int, int], track: tuple[int, int], end: int) -> Boxes:
     table = next(inside(file, track, b"mdia", b"minf", b"stbl"), None)
     index = next(inside(file, table, b"stsz"), None) if table else None
     if table is None or index is None:
         return Boxes()
-    fixed, samples = _number(file, index[0] + 4), _number(file, index[0] + 8)  # 8.7.3
+    fixed, samples = min(file.number(index[0] + 4), _LARGEST), file.number(index[0] + 8)  # 8.7.3
     sizes = _rows(file, index, 1, head=8)[:, 0] if not fixed else np.empty(0, np.int64)
     listed = samples if fixed else min(samples, len(sizes))
     ends = np.concatenate([[0], np.cumsum(sizes)]) if not fixed else np.empty(0, np.int64)
@@ -174,7 +166,7 @@ def _track(file: BinaryIO, movie: tuple[int, int], track: tuple[int, int], end: 
     return Boxes(samples, _shown(file, movie, track, table, samples))
 
 
-def _offsets(file: BinaryIO, table: tuple[int, int]) -> _Numbers:
+def _offsets(file: Reader, table: tuple[int, int]) -> _Numbers:
     """Where each chunk begins (8.7.5)."""
     for kind, number in ((b"stco", ">u4"), (b"co64", ">u8")):
         for box in inside(file, table, kind):
@@ -182,7 +174,7 @@ def _offsets(file: BinaryIO, table: tuple[int, int]) -> _Numbers:
     return np.empty(0, np.int64)
 
 
-def _per_chunk(file: BinaryIO, table: tuple[int, int], chunks: int) -> _Numbers:
+def _per_chunk(file: Reader, table: tuple[int, int], chunks: int) -> _Numbers:
     """Samples in each chunk (8.7.4)."""
     box = next(inside(file, table, b"stsc"), None)
     rows = _rows(file, box, 3) if box else np.empty((0, 3), np.int64)
@@ -194,13 +186,13 @@ def _per_chunk(file: BinaryIO, table: tuple[int, int], chunks: int) -> _Numbers:
 
 
 def _shown(
-    file: BinaryIO, movie: tuple[int, int], track: tuple[int, int], table: tuple[int, int], samples: int
+    file: Reader, movie: tuple[int, int], track: tuple[int, int], table: tuple[int, int], samples: int
 ) -> int:
     """Samples that the edit list shows (8.6.6), by their times of composition (8.6.1)."""
     edit = next(inside(file, track, b"edts", b"elst"), None)
     if edit is None:
         return samples
-    wide = _number(file, edit[0], 1) == 1
+    wide = file.number(edit[0], 1) == 1
     rows = _rows(file, edit, 5 if wide else 3)
     if wide:
         rows = np.stack([(rows[:, 0] << 32) + rows[:, 1], (rows[:, 2] << 32) + rows[:, 3]], axis=1)
@@ -227,49 +219,49 @@ def _shown(
     return int(np.count_nonzero(shown))
 
 
-def _clock(file: BinaryIO, box: tuple[int, int] | None) -> int:
+def _clock(file: Reader, box: tuple[int, int] | None) -> int:
     """Ticks per second of ``mvhd`` (8.2.2) or ``mdhd`` (8.4.2)."""
     if box is None:
         return 0
-    return _number(file, box[0] + (20 if _number(file, box[0], 1) == 1 else 12))
+    return file.number(box[0] + (20 if file.number(box[0], 1) == 1 else 12))
 
 
-def _referenced(file: BinaryIO, start: int, stop: int) -> int:
+def _referenced(file: Reader, start: int, stop: int) -> int:
     """Where the last subsegment of a segment index ends (8.16.3)."""
-    wide = _number(file, start, 1) == 1
+    wide = file.number(start, 1) == 1
     at = start + 12 + (16 if wide else 8)
-    first = _number(file, start + 12 + (8 if wide else 4), 8 if wide else 4)
-    count = min(_number(file, at + 2, 2), max(0, stop - at - 4) // 12)
-    sizes = np.frombuffer(_read(file, at + 4, count * 12), ">u4")[::3] & 0x7FFFFFFF
+    first = file.number(start + 12 + (8 if wide else 4), 8 if wide else 4)
+    count = min(file.number(at + 2, 2), max(0, stop - at - 4) // 12)
+    sizes = np.frombuffer(file.read(at + 4, count * 12), ">u4")[::3] & 0x7FFFFFFF
     return stop + first + int(sizes.sum(dtype=np.int64))
 
 
-def _fragment_end(file: BinaryIO, position: int, start: int, stop: int) -> int:
+def _fragment_end(file: Reader, position: int, start: int, stop: int) -> int:
     """Where the samples of a movie fragment end (8.8.4 to 8.8.8); 0: not known."""
     reached = 0
     for track in inside(file, (start, stop), b"traf"):
         header = next(inside(file, track, b"tfhd"), None)
         if header is None:
             return 0
-        flags = _number(file, header[0] + 1, 3)
+        flags = file.number(header[0] + 1, 3)
         base, at = position, header[0] + 8
         if flags & 0x1:
-            base, at = min(_number(file, at, 8), _FAR), at + 8
+            base, at = min(file.number(at, 8), _FAR), at + 8
         at += 4 * bool(flags & 0x2) + 4 * bool(flags & 0x8)
-        size = _number(file, at) if flags & 0x10 else 0
+        size = file.number(at) if flags & 0x10 else 0
         ends = base
         for run in inside(file, track, b"trun"):
-            flags = _number(file, run[0] + 1, 3)
-            count, at = _number(file, run[0] + 4), run[0] + 8
+            flags = file.number(run[0] + 1, 3)
+            count, at = file.number(run[0] + 4), run[0] + 8
             if flags & 0x1:
-                offset = int.from_bytes(_read(file, at, 4), "big", signed=True)
+                offset = int.from_bytes(file.read(at, 4), "big", signed=True)
                 ends, at = base + offset, at + 4
             at += 4 * bool(flags & 0x4)
             columns = (flags >> 8 & 0xF).bit_count()
             if flags & 0x200:
                 width = 4 * columns
                 count = min(count, max(0, min(run[1] - at, _TABLE)) // width)
-                rows = np.frombuffer(_read(file, at, count * width), ">u4").astype(np.int64)
+                rows = np.frombuffer(file.read(at, count * width), ">u4").astype(np.int64)
                 ends += int(rows[bool(flags & 0x100) :: columns].sum())
             elif size:
                 ends += count * size

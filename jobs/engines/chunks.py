@@ -1,19 +1,19 @@
 """The index of AVI files: how many frames it counts, and whether the file holds them.
 
 Layouts are those of Microsoft's AVI RIFF file reference (AVIMAINHEADER, AVISTREAMHEADER, AVIOLDINDEX) and of
-the OpenDML extensions (several RIFF chunks in one file). Files may be damaged or hostile: at most `_CHUNKS`
-chunks are looked at.
+the OpenDML extensions (several RIFF chunks in one file). Files may be damaged or hostile: a `Reader` ends
+what would take for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 
-_CHUNKS = 500_000
+from jobs.engines.reader import Reader
+
 _STREAMS = 100
 _TABLE = 16 << 20
 
@@ -34,7 +34,7 @@ class Chunks:
     cut: str = ""
 
 
-def read_chunks(file: BinaryIO) -> Chunks:
+def read_chunks(file: Reader) -> Chunks:
     """Read the index of a file that begins with ``RIFF``, or count its frames where it has none.
 
     Its size alone says too little: some writers overstate it by a few bytes, and a file that lost only its
@@ -43,29 +43,31 @@ def read_chunks(file: BinaryIO) -> Chunks:
     Parameters
     ----------
     file
-        Open for reading.
+        The file.
 
     Raises
     ------
     OSError
         It cannot be read.
+    TooManyReadsError
+        It has more chunks than any sound one.
     """
-    end = file.seek(0, 2)
-    size = int.from_bytes(_read(file, 4, 4), "little")
+    end = file.end
+    size = int.from_bytes(file.read(4, 4), "little")
     known = size not in (0, 0xFFFFFFFF)  # those two: written as a stream
     by_size = f"its RIFF chunk ends at byte {size + 8}, the file at {end}" if known and size + 8 > end else ""
     stream, length = -1, 0
     movies: list[tuple[int, int]] = []
     riffs, index = 1, b""
     for kind, start, stop in _chunks(file, 12, end):
-        if kind == b"LIST" and _read(file, start, 4) == b"hdrl":
+        if kind == b"LIST" and file.read(start, 4) == b"hdrl":
             stream, length = _video(file, start + 4, min(stop, end))
-        elif kind == b"LIST" and _read(file, start, 4) == b"movi":
+        elif kind == b"LIST" and file.read(start, 4) == b"movi":
             movies.append((start + 4, min(stop, end)))
         elif kind == b"RIFF":
             riffs += 1
         elif kind == b"idx1" and stop <= end:
-            index = _read(file, start, min(stop - start, _TABLE))
+            index = file.read(start, min(stop - start, _TABLE))
     if stream < 0:
         return Chunks(0, by_size)
     if index and riffs == 1:
@@ -73,21 +75,19 @@ def read_chunks(file: BinaryIO) -> Chunks:
     if not length:
         return Chunks(0, by_size)
     found, whole = _count(file, movies, stream, end)
-    if found < 0:
-        return Chunks(0, by_size)
     if found < length or not whole:
         return Chunks(length, f"its header counts {length} frames, the file holds {found - (not whole)}")
     return Chunks()
 
 
-def _chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(file: Reader, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind and content of the chunks from here on; the last one may reach beyond the end.
 
     The content of another RIFF chunk (OpenDML) follows as if its chunks were those of the first.
     """
-    for _ in range(_CHUNKS):
-        header = _read(file, position, 8) if position + 8 <= end else b""
-        if len(header) < 8 or not any(header):
+    while position + 8 <= end:
+        header = file.read(position, 8)
+        if not any(header):
             return
         kind, start = header[:4], position + 8
         stop = start + int.from_bytes(header[4:], "little")
@@ -95,15 +95,15 @@ def _chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, in
         position = start + 4 if kind == b"RIFF" else stop + stop % 2
 
 
-def _video(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
+def _video(file: Reader, start: int, stop: int) -> tuple[int, int]:
     """Number of the first video stream and its length in frames; -1: there is none."""
     number = 0
     for kind, begin, after in _chunks(file, start, stop):
-        if kind != b"LIST" or _read(file, begin, 4) != b"strl":
+        if kind != b"LIST" or file.read(begin, 4) != b"strl":
             continue
         for inner, at, _ in _chunks(file, begin + 4, min(after, stop)):
-            if inner == b"strh" and _read(file, at, 4) == b"vids":
-                return number, int.from_bytes(_read(file, at + 32, 4), "little")
+            if inner == b"strh" and file.read(at, 4) == b"vids":
+                return number, int.from_bytes(file.read(at + 32, 4), "little")
         number += 1
         if number > _STREAMS:
             break
@@ -119,25 +119,17 @@ def _indexed(index: bytes, stream: int) -> int:
     return int(np.count_nonzero(is_stream & is_video & (sizes > 0)))
 
 
-def _count(file: BinaryIO, movies: list[tuple[int, int]], stream: int, end: int) -> tuple[int, bool]:
-    """Chunks of the stream, empty ones too, and whether the last one is whole; -1: too many to count."""
+def _count(file: Reader, movies: list[tuple[int, int]], stream: int, end: int) -> tuple[int, bool]:
+    """Chunks of the stream, empty ones too, and whether the last one is whole."""
     wanted = f"{stream:02d}".encode()
-    frames, seen, whole = 0, 0, True
+    frames, whole = 0, True
     for start, stop in movies:
         within = [(start, stop)]
         while within:
             for kind, begin, after in _chunks(file, *within.pop()):
-                seen += 1
-                if seen >= _CHUNKS:
-                    return -1, False
-                if kind == b"LIST" and _read(file, begin, 4) == b"rec ":
+                if kind == b"LIST" and file.read(begin, 4) == b"rec ":
                     within.append((begin + 4, min(after, stop)))
                 elif kind[:2] == wanted and kind[2:] in (b"dc", b"db"):
                     frames += 1
                     whole = whole and after <= end
     return frames, whole
-
-
-def _read(file: BinaryIO, position: int, count: int) -> bytes:
-    file.seek(position)
-    return file.read(count)

@@ -7,6 +7,7 @@ clip failed; where a header alone promises more, the row stands and the clip log
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from jobs.engines.boxes import FIRST, read_boxes
 from jobs.engines.chunks import read_chunks
 from jobs.engines.decode import Report
 from jobs.engines.files import open_regular
+from jobs.engines.reader import Reader, TooManyReadsError
 from jobs.words import counted
 
 _WITH_DURATION = {"matroska", "flv", "asf", "ivf", "mxf", "rm", "mov"}
@@ -68,12 +70,13 @@ def read_declared(clip: Path) -> Declared:
     """
     with open_regular(clip) as file:
         head = file.read(16)
-        if head[4:8] in FIRST:
-            boxes = read_boxes(file)
-            return Declared(boxes.samples, boxes.frames, cut=boxes.cut)
-        if head[:4] == b"RIFF":
-            chunks = read_chunks(file)
-            return Declared(frames=chunks.frames, cut=chunks.cut)
+        with suppress(TooManyReadsError):
+            if head[4:8] in FIRST:
+                boxes = read_boxes(Reader(file))
+                return Declared(boxes.samples, boxes.frames, cut=boxes.cut)
+            if head[:4] == b"RIFF":
+                chunks = read_chunks(Reader(file))
+                return Declared(frames=chunks.frames, cut=chunks.cut)
         if head == _ASF:
             return Declared(seconds=_asf_seconds(file))
         if head[:4] == b"OggS":

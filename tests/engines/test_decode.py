@@ -242,6 +242,37 @@ def test_concealed_errors_of_a_real_clip_are_noted(tmp_path: Path) -> None:
     assert judge(report, status) or notes(report, "")
 
 
+@pytest.mark.parametrize(
+    ("line", "damaged"),
+    [
+        ("[hevc @ 0x1] [warning] Skipping invalid undecodable NALU: 1", True),
+        ("[vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [warning] corrupt decoded frame", True),
+        ("[h264 @ 0x1] [info] concealing 12 DC, 12 AC, 12 MV errors in P frame", True),
+        ("[h264 @ 0x1] [error] error while decoding MB 16 8", True),
+        ("[matroska,webm @ 0x1] [error] File ended prematurely", False),
+        ("[in#0/matroska,webm @ 0x1] [warning] Packet corrupt (stream = 0, dts = 17).", False),
+        ("[swscaler @ 0x1] [warning] deprecated pixel format used, missing range", False),
+        ("[h264 @ 0x1] [verbose] Reinit context to 480x270", False),
+        ("[info]     title           : [h264 @ 0x1] [error] damaged", False),
+        ("[error] Error opening input", False),
+    ],
+)
+def test_only_a_decoder_says_that_a_clip_cannot_repeat(line: str, damaged: bool) -> None:
+    report = read_report(f"[info] Input #0, matroska,webm, from 'x.mkv':\n{line}\n")
+    assert bool(report.damaged) == damaged
+
+
+def test_concealed_damage_is_noted_with_what_the_decoder_said() -> None:
+    (note,) = notes(replace(SOUND, damaged="Skipping a NALU"), "")
+    assert note == "the decoder concealed damage (Skipping a NALU): another decode may give other values"
+
+
+def test_the_decoder_has_its_own_number_of_threads(tmp_path: Path) -> None:
+    arguments = input_arguments(FFMPEG, tmp_path / "x.mp4", 1 << 20)
+    assert arguments[arguments.index("-threads") + 1] == "1"
+    assert arguments.index("-threads") < arguments.index("-i")
+
+
 def test_a_short_clip_is_noted() -> None:
     assert notes(SOUND, "5 frames, the file counts 25") == [
         "shorter than it says: 5 frames, the file counts 25"
