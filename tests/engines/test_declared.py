@@ -185,6 +185,16 @@ def test_an_avi_that_lost_its_index_alone_is_whole(
     assert (report.frames, cut, short) == (FRAMES, "", "")
 
 
+def test_an_avi_with_an_index_is_not_judged_by_its_header(
+    sound: Callable[[str], Path], tmp_path: Path
+) -> None:
+    data = bytearray(sound("jpegs.avi").read_bytes())
+    struct.pack_into("<I", data, data.find(b"strh") + 8 + 32, FRAMES + 5)
+    report, cut, short = look(wrote(tmp_path, bytes(data), "clip.avi"))
+    assert (report.frames, cut, short) == (FRAMES, "", "")
+    assert read_declared(tmp_path / "clip.avi").frames == FRAMES
+
+
 def test_an_avi_without_a_frame_is_cut_by_its_header(sound: Callable[[str], Path], tmp_path: Path) -> None:
     data = sound("jpegs.avi").read_bytes()
     last = data[: data.rfind(b"idx1")].rfind(b"00dc")
