@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from benchmarks.cluster import WORKERS, Cluster, Outcome, Simulation
 from benchmarks.measure import Figure, own_peak
+from jobs.clip_log import CLIP_LOG_SCHEMA
 from jobs.layout import deal, group, group_by_size, lay_out, slots, split
 from jobs.provenance import Provenance
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
 from jobs.settings import SlicesSection, SlurmSection
-from jobs.shard import CLIP_LOG_SCHEMA, ShardWriter, read_done
+from jobs.shard import ShardWriter, read_done
 from jobs.slices import balance, slice_count
 
 _CORPORA = (152_265, 10_000_000)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from jobs.clip_log import CLIP_LOG_SCHEMA
 from jobs.config import load, to_toml
 from jobs.durable import replace_text
 from jobs.frozen import DIGEST, freeze
@@ -15,7 +16,6 @@ from jobs.manifest import Manifest, manifest_digest, write_manifest
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.schema import ARROW_SCHEMA, FEATURES
 from jobs.sealed import write_sealed
-from jobs.shard import CLIP_LOG_SCHEMA
 
 CORPUS_CLIPS = 152_265
 CORPUS_SLICES = 1_523
@@ -90,6 +90,7 @@ def _entries(names: np.ndarray, number: int, writer: str) -> pa.Table:
         "seconds_scoring": 4.0, "attempts": 1, "notes": "", "host": f"node{number % _HOSTS}",
         "engine": "ffmpeg", "writer": writer, "slice": number, "finished_at": began, "audit": "",
         "seconds_other_plan": float("nan"),
+        "declared_frames": 150, "declared_seconds": 5.0, "short": False, "repeatable": True,
     }  # fmt: skip
     arrays = [
         pa.array(names if field.name == "clip_name" else [values[field.name]] * len(names), field.type)

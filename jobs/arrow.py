@@ -28,7 +28,7 @@ def make_table(columns: Sequence[_Values], schema: pa.Schema) -> pa.Table:
     columns
         Values of each column, as many in each: a list, or an array of NumPy of a type that fits.
     schema
-        Of ``string``, ``float64``, ``int32``, ``int64`` or ``timestamp[us, UTC]`` alone.
+        Of ``string``, ``bool``, ``float64``, ``int32``, ``int64`` or ``timestamp[us, UTC]`` alone.
 
     Raises
     ------
@@ -49,6 +49,12 @@ def _make_array(values: _Values, field: pa.Field) -> pa.Array:
         if ends[-1] > np.iinfo(np.int32).max:
             raise OverflowError(f"more than 2 GB of text in {field.name}")
         buffers = [pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(encoded))]
+    elif pa.types.is_boolean(kind):
+        for value in values:
+            if not isinstance(value, bool):
+                raise TypeError(f"a value of {field.name} is {type(value).__name__}, expected {kind}")
+        # Bits from the least significant on (Arrow columnar format, "Validity bitmaps").
+        buffers = [pa.py_buffer(np.packbits(np.array(values, bool), bitorder="little").tobytes())]
     elif isinstance(values, np.ndarray):
         dtype = np.dtype(kind.to_pandas_dtype())
         buffers = [pa.py_buffer(np.ascontiguousarray(values.astype(dtype, casting="safe", copy=False)))]

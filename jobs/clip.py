@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,12 @@ class Extracted:
         What came of its audit, one of `jobs.audit.OUTCOMES`.
     seconds_other_plan
         What `seconds_scoring` is by the other plan; NaN: not audited.
+    declared_frames, declared_seconds
+        What the file says of its own length; 0 and NaN: nothing.
+    short
+        Fewer frames came out, or a shorter video, than the file says.
+    repeatable
+        Another decode gives the same frames; False where the decoder concealed damage.
     """
 
     row: dict[str, Any]
@@ -73,6 +79,15 @@ class Extracted:
     notes: tuple[str, ...]
     audit: str = ""
     seconds_other_plan: float = math.nan
+    declared_frames: int = 0
+    declared_seconds: float = math.nan
+    short: bool = False
+    repeatable: bool = True
+
+    def log_entry(self) -> dict[str, Any]:
+        """The columns of the clip log that say how the clip was scored, and not by whom."""
+        entry = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "row"}
+        return {**entry, "notes": "; ".join(self.notes)}
 
 
 class ClipFailedError(Exception):

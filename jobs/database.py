@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs import sql
+from jobs.clip_log import CLIP_LOG_SCHEMA, entry_from_json, read_clip_log
 from jobs.completeness import read_history
 from jobs.config import Config
 from jobs.durable import replace
@@ -34,8 +35,7 @@ from jobs.records import read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.scratch import for_databases, scratch_folder, try_scratch
-from jobs.sealed import DamagedError, read_columns
-from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json
+from jobs.sealed import DamagedError
 from jobs.stamps import Stamps
 from jobs.words import counted
 
@@ -194,11 +194,10 @@ def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int
 
 def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:
     """How each clip was scored: the clip logs, and what stands in journals alone."""
-    types = {field.name: field.type for field in CLIP_LOG_SCHEMA}
     tables, left_out = [CLIP_LOG_SCHEMA.empty_table()], []
     for path in sorted(folder.clip_logs.glob("*/*.parquet")):
         try:
-            tables.append(read_columns(path, types).cast(CLIP_LOG_SCHEMA))
+            tables.append(read_clip_log(path))
         except (OSError, DamagedError, ValueError) as error:
             left_out.append(f"{short(path, folder.clip_logs)}: {show(str(error))}")
     logged = pa.concat_tables(tables)

@@ -17,6 +17,7 @@ from jobs.info import read_info
 from jobs.merge import merge, summarise
 from jobs.qa import Outcome, run_checks
 from jobs.qa import summarise as summarise_checks
+from jobs.remarks import RemarkReader, tell_remarks
 
 Say = Callable[[str], None]
 
@@ -43,6 +44,8 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
     folder = config.folder
     for line in summarise(merge(folder, config, allow_missing=allow_missing)):
         say(line)
+    for line in tell_remarks(RemarkReader(folder).read()):
+        say(f"{'note':<17}{line}")
     durable.replace_text(folder.card, as_card(read_info(folder.table)))
     say(f"{'card':<17}{show(str(folder.card))}")
     outcomes: list[Outcome] = []

@@ -240,16 +240,8 @@ class _Element:
         extracted = outcome.extracted
         entry = {
             "clip_name": clip.name,
-            "frames": extracted.frames,
-            "fps": extracted.fps,
-            "pixel_format": extracted.pixel_format,
-            "bit_depth": extracted.bit_depth,
-            "seconds_decoding": extracted.seconds_decoding,
-            "seconds_scoring": extracted.seconds_scoring,
-            "audit": extracted.audit,
-            "seconds_other_plan": extracted.seconds_other_plan,
+            **extracted.log_entry(),
             "attempts": len(outcome.failures) + 1,
-            "notes": "; ".join(extracted.notes),
             "host": self._host,
             "engine": self._provenance.engine,
             "writer": self._writer,

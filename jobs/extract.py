@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from jobs.audit import Audit, differences, wrong_constants
 from jobs.clip import Clip, ClipFailedError, Extracted
 from jobs.engines.base import Engine, Pass, stopped_from_outside
-from jobs.engines.decode import Reading, read_report
-from jobs.engines.files import check_readable, check_unchanged, declared_cut, declared_frames, read_through
+from jobs.engines.declared import Declared, declared_seconds, read_declared, shortfall
+from jobs.engines.decode import Reading
+from jobs.engines.files import check_readable, check_unchanged, read_through
 from jobs.engines.judge import notes
+from jobs.engines.report import read_report
 from jobs.engines.vmaf import VmafEngine
 from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from jobs.finished import Finished
@@ -93,20 +95,20 @@ def extract(
     deadline = timeout or _SECONDS_AT_LEAST + stamp.bytes * _SECONDS_PER_BYTE
     programs = Programs(scratch, deadline, stop)
     try:
-        cut = declared_cut(clip.path)
-        if (declared := declared_frames(clip.path)) > engine.limits.max_frames:
-            raise too_many_frames(f"{declared:,}", engine.limits)
+        declared = read_declared(clip.path)
+        if declared.samples > engine.limits.max_frames:
+            raise too_many_frames(f"{declared.samples:,}", engine.limits)
         source = Source(clip.path)
         if isinstance(engine, VmafEngine):
-            source = decode(clip.path, engine, programs, f"{name}.y4m", cut)
+            source = decode(clip.path, engine, programs, f"{name}.y4m", declared)
         with scoring or nullcontext({}) as environment:
-            scored = _score(source, engine, programs, name, cut, environment)
+            scored = _score(source, engine, programs, name, declared, environment)
             again: _Scored | Audit = Audit()
             if auditor is not None:
-                again = _score_again(source, auditor, programs, f"{name}-audit", cut, environment)
+                again = _score_again(source, auditor, programs, f"{name}-audit", declared, environment)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
-        failed = look_closer(failed, clip.path, engine, programs, cut)
+        failed = look_closer(failed, clip.path, engine, programs, declared)
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path, stop)
         if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS):
@@ -117,15 +119,21 @@ def extract(
     finally:
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
-    return _finish(clip, engine, scored, again if isinstance(again, Audit) else _audit(engine, scored, again))
+    audit = again if isinstance(again, Audit) else _audit(engine, scored, again)
+    return _finish(clip, engine, scored, audit, declared)
 
 
 def _score_again(
-    source: Source, auditor: Engine, programs: Programs, name: str, cut: str, environment: Mapping[str, str]
+    source: Source,
+    auditor: Engine,
+    programs: Programs,
+    name: str,
+    declared: Declared,
+    environment: Mapping[str, str],
 ) -> _Scored | Audit:
     """By the other plan; that it does not work there costs no row."""
     try:
-        return _score(source, auditor, programs, name, cut, environment)
+        return _score(source, auditor, programs, name, declared, environment)
     except ClipFailedError as failed:
         return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
 
@@ -138,23 +146,28 @@ def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
     wrong = wrong_constants(measured, source.bit_depth, source.width, source.height)
     if wrong and engine.plan == "identity":
         raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
-    told = wrong + differences(scored.values, again.values)
+    different = differences(scored.values, again.values)
+    reports = (scored.source.report, source.report)
+    if different and not wrong and engine.reads_clips and any(one and one.damaged for one in reports):
+        return Audit("failed", note="audit: another decode of this damaged clip gave other values")
+    told = wrong + different
     return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
 
 
 def _score(
-    source: Source, engine: Engine, programs: Programs, name: str, cut: str, environment: Mapping[str, str]
+    source: Source, engine: Engine, programs: Programs, name: str, declared: Declared,
+    environment: Mapping[str, str],
 ) -> _Scored:  # fmt: skip
     def score(without: Sequence[str]) -> _Scored:
-        return _score_without(without, source, engine, programs, name, cut, environment)
+        return _score_without(without, source, engine, programs, name, declared, environment)
 
     scored, remarks = without_crashing(score)
     return replace(scored, remarks=(*scored.remarks, *remarks))
 
 
 def _score_without(
-    without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str, cut: str,
-    environment: Mapping[str, str],
+    without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str,
+    declared: Declared, environment: Mapping[str, str],
 ) -> _Scored:  # fmt: skip
     refused = refusing(engine, source.width, source.height)
     seconds = 0.0
@@ -174,7 +187,7 @@ def _score_without(
             break
         source, refused = replace(source, reading=reading), frozenset()
     try:
-        _check_passes(source, engine, passes, finished, cut)
+        _check_passes(source, engine, passes, finished, declared)
     except ClipFailedError as failed:
         if suspects := crash_suspects(passes, finished):
             raise CrashedError(failed, suspects) from None
@@ -215,7 +228,7 @@ def _read_otherwise(source: Source, engine: Engine, finished: Finished, programs
 
 
 def _check_passes(
-    source: Source, engine: Engine, passes: list[Pass], finished: list[Finished], cut: str
+    source: Source, engine: Engine, passes: list[Pass], finished: list[Finished], declared: Declared
 ) -> None:
     """Judge how the passes ended."""
     for done in finished:
@@ -227,7 +240,7 @@ def _check_passes(
         assert source.report is not None
         check_side(source.width, source.height)
         if not engine.blames_itself(finished[0]):
-            judge_clip(source.report, finished[0], cut, engine.limits)
+            judge_clip(source.report, finished[0], declared, engine.limits)
     for one, done in zip(passes, finished, strict=True):
         if (problem := engine.diagnose(done)) is not None:
             failure, message = problem
@@ -236,7 +249,7 @@ def _check_passes(
             raise ClipFailedError(failure, message, done)
 
 
-def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extracted:
+def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit, declared: Declared) -> Extracted:
     source = scored.source
     assert source.report is not None
     row: dict[str, Any] = {
@@ -252,9 +265,11 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extrac
             mean = std = math.nan
         row[f"{name}_mean"], row[f"{name}_std"] = mean, std
     remarks = [*scored.remarks, *source.reading.notes(), *([audit.note] if audit.note else [])]
+    report, short = source.report, shortfall(declared, source.report)
     return Extracted(
-        row, source.frames, source.report.fps, source.report.pixel_format, source.bit_depth,
-        source.seconds, scored.seconds, (*remarks, *notes(source.report)), audit.outcome, audit.seconds,
+        row, source.frames, report.fps, report.pixel_format, source.bit_depth,
+        source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
+        declared.frames, declared_seconds(declared, report), bool(short), not report.damaged,
     )  # fmt: skip
 
 

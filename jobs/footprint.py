@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from jobs.engines.ffmpeg import FfmpegEngine
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA
 from jobs.sealed import DamagedError, read_columns, write_sealed
-from jobs.shard import CLIP_LOG_SCHEMA
 
 _ROWS = 200
 """So many rows tell how well rows compress."""
@@ -124,7 +124,7 @@ def _read(folder: RunFolder, logs: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
         shard = folder.shards / path.parent.name / path.name
         with suppress(OSError, DamagedError):
             found = read_columns(shard, {field.name: field.type for field in ARROW_SCHEMA})
-            entries.append(read_columns(path, {field.name: field.type for field in CLIP_LOG_SCHEMA}))
+            entries.append(read_clip_log(path))
             rows.append(found)
         if sum(table.num_rows for table in rows) >= _ROWS:
             break

@@ -10,17 +10,10 @@ from pathlib import Path
 from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import ClipFailedError
 from jobs.engines.base import Engine, stopped_from_outside
-from jobs.engines.decode import (
-    FIRST,
-    Reading,
-    Report,
-    count_arguments,
-    decode_arguments,
-    read_count,
-    read_counts,
-    read_report,
-)
+from jobs.engines.declared import Declared
+from jobs.engines.decode import FIRST, Reading, count_arguments, decode_arguments, read_count, read_counts
 from jobs.engines.files import read_y4m
+from jobs.engines.report import Report, read_report
 from jobs.engines.vmaf import VmafEngine
 from jobs.errors import UnavailableError
 from jobs.failures import ENGINE_FAULTS
@@ -101,7 +94,7 @@ class Programs:
         return [replace(one, stderr=one.stderr.replace(str(source), "CLIP")) for one in finished]
 
 
-def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut: str) -> Source:
+def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, declared: Declared) -> Source:
     """Decode a clip into a .y4m file in the working folder.
 
     Parameters
@@ -114,8 +107,8 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut:
         Starts ffmpeg.
     target
         Name of the file.
-    cut
-        See `jobs.engines.files.declared_cut`.
+    declared
+        What the clip says of its length.
 
     Raises
     ------
@@ -125,16 +118,22 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, cut:
         The scratch folder is full, or there is no ffmpeg.
     """
     try:
-        return _decode(clip, engine, programs, target, cut, by_address_space=True)
+        return _decode(clip, engine, programs, target, declared, by_address_space=True)
     except ClipFailedError as failed:
         if failed.failure not in _MAY_LACK_MEMORY:
             raise
         # It may be the limit's fault, and a fault of the clip can be final.
-        return _decode(clip, engine, programs, target, cut, by_address_space=False)
+        return _decode(clip, engine, programs, target, declared, by_address_space=False)
 
 
 def _decode(
-    clip: Path, engine: VmafEngine, programs: Programs, target: str, cut: str, *, by_address_space: bool
+    clip: Path,
+    engine: VmafEngine,
+    programs: Programs,
+    target: str,
+    declared: Declared,
+    *,
+    by_address_space: bool,
 ) -> Source:
     limits = engine.limits
     finished, report, reading = _run_decoder(
@@ -147,7 +146,7 @@ def _decode(
         raise ClipFailedError("too_large", message, limit="max_scratch")
     if (problem := stopped_from_outside(finished, "decoder_memory")) is not None:
         raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.broke else "")
-    judge_clip(report, finished, cut, limits, decoded_alone=True)
+    judge_clip(report, finished, declared, limits, decoded_alone=True)
     try:
         raw = read_y4m(programs.scratch / target)
     except (ValueError, KeyError, FileNotFoundError) as error:
@@ -217,7 +216,7 @@ def read_again(
 
 
 def look_closer(
-    failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, cut: str
+    failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, declared: Declared
 ) -> ClipFailedError:
     """The clip's own fault behind a failure, if there is one; else the failure itself.
 
@@ -232,33 +231,33 @@ def look_closer(
         The clip.
     engine, programs
         What it failed with.
-    cut
-        See `jobs.engines.files.declared_cut`.
+    declared
+        What the file says of its own length.
     """
     try:
         if engine.reads_clips and failed.failure == "timeout":
             _check_count(clip, engine, programs)
         elif engine.reads_clips and failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit:
-            _check_decodes(clip, engine, programs, cut)
+            _check_decodes(clip, engine, programs, declared)
     except ClipFailedError as closer:
         return closer
     return failed
 
 
-def _check_decodes(clip: Path, engine: Engine, programs: Programs, cut: str) -> None:
+def _check_decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared) -> None:
     """Raise ClipFailedError if the clip does not even decode without the engine."""
     limits = engine.limits
     finished, report, _ = _run_decoder(
         lambda reading: [
             *decode_arguments(
-                engine.ffmpeg, clip, engine.threads, limits.max_pixels, limits.max_frames + 1, reading
+                engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1, reading
             ),
             *("-f", "null", "-"),
         ],
         clip, engine, programs, limits.for_decoder(by_address_space=False),
     )  # fmt: skip
     if stopped_from_outside(finished, "decoder_memory") is None:
-        judge_clip(report, finished, cut, limits, decoded_alone=True)
+        judge_clip(report, finished, declared, limits, decoded_alone=True)
 
 
 def _check_count(clip: Path, engine: Engine, programs: Programs) -> None:

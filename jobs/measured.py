@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from jobs.clip_log import read_clip_log
 from jobs.element_log import ElementRecord
 from jobs.run_folder import RunFolder
 from jobs.sampling import Total, predict
-from jobs.sealed import DamagedError, read_columns
-from jobs.shard import CLIP_LOG_SCHEMA
+from jobs.sealed import DamagedError
 
 _COLUMNS = ("clip_name", "seconds_decoding", "seconds_scoring", "finished_at")
 
@@ -118,7 +118,7 @@ def _read(folder: RunFolder, records: Sequence[ElementRecord]) -> list[_Element]
         if element is None:
             continue
         with suppress(OSError, DamagedError):  # then its clips are not all known
-            log = read_columns(path, {name: CLIP_LOG_SCHEMA.field(name).type for name in _COLUMNS})
+            log = read_clip_log(path, _COLUMNS)
             element.begun += _begun(log)
             element.logs.append(path)
     return list(elements.values())

@@ -207,7 +207,7 @@ def tell(outcomes: Sequence[Outcome], width: int = 80) -> list[str]:
 
 
 def summarise(outcomes: Sequence[Outcome]) -> str:
-    """What the checks come to, in a line: ``30 checks: 1 error (missing), 2 warnings (...)``."""
+    """What the checks come to, in a line: ``32 checks: 1 error (missing), 2 warnings (...)``."""
     errors = [outcome.check.name for outcome in outcomes if outcome.is_error]
     warnings = [o.check.name for o in outcomes if not o.ok and not o.is_error and o.check.severity == "warn"]
     told = [

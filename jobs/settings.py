@@ -59,7 +59,7 @@ class EngineSection(_Section):
     vmaf: str = Field("vmaf", description="the fork's program: a name in PATH or a path")
     ffmpeg: str = Field("", description="ffmpeg: a name in PATH or a path; empty: the one that comes along")
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        1, description="threads of one engine process; does not change values"
+        1, description="threads of one engine process; decoding has one of its own; does not change values"
     )
     audit_every: int = Field(
         200,

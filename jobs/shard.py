@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,35 +18,13 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.arrow import make_table
+from jobs.clip_log import CLIP_LOG_SCHEMA
 from jobs.durable import Appender, make_folder, remove, replace
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.records import checked_line, json_line, read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.sealed import DamagedError, read_columns, write_sealed
-
-CLIP_LOG_SCHEMA = pa.schema(
-    [
-        pa.field("clip_name", pa.string(), nullable=False),
-        pa.field("frames", pa.int32(), nullable=False),
-        pa.field("fps", pa.float64(), nullable=False),
-        pa.field("pixel_format", pa.string(), nullable=False),
-        pa.field("bit_depth", pa.int32(), nullable=False),
-        pa.field("seconds_decoding", pa.float64(), nullable=False),
-        pa.field("seconds_scoring", pa.float64(), nullable=False),
-        pa.field("audit", pa.string(), nullable=False),
-        pa.field("seconds_other_plan", pa.float64(), nullable=False),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("notes", pa.string(), nullable=False),
-        pa.field("host", pa.string(), nullable=False),
-        pa.field("engine", pa.string(), nullable=False),
-        pa.field("writer", pa.string(), nullable=False),
-        pa.field("slice", pa.int32(), nullable=False),
-        pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
-    ]
-)
-"""How each clip was scored, beside the rows. ``audit`` is one of `jobs.audit.OUTCOMES`; where a clip was
-not audited, ``seconds_other_plan`` is NaN."""
 
 
 class ShardWriter:
@@ -143,14 +120,6 @@ def row_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
         if row[name] is None:
             row[name] = math.nan
     return row
-
-
-def entry_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A journal's clip log entry as it was appended."""
-    entry = {"audit": "", "seconds_other_plan": None, **record}  # a writer of an earlier version: no audits
-    if entry["seconds_other_plan"] is None:
-        entry["seconds_other_plan"] = math.nan
-    return {**entry, "finished_at": datetime.fromisoformat(record["finished_at"]).astimezone(UTC)}
 
 
 def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from jobs.manifest import load_manifest
 from jobs.merge_job import MergeJob, look_at_merge
 from jobs.nodes import BrokenNode, read_broken
 from jobs.recent import RecentRate
+from jobs.remarks import Remark, RemarkReader
 from jobs.shard import DoneReader
 from jobs.slices import format_indices
 from jobs.slurm import Slurm
@@ -80,6 +81,8 @@ class Status:
         The merge of the last submission; None: it has none.
     notes
         What could not be asked.
+    remarks
+        Clips with a row that are worth a look, by kind: see `jobs.remarks.RemarkReader.read`.
     """
 
     run: str
@@ -103,6 +106,7 @@ class Status:
     broken_nodes: tuple[BrokenNode, ...]
     merge: MergeJob | None
     notes: tuple[str, ...]
+    remarks: Mapping[str, Remark] = field(default_factory=dict)
 
     @property
     def is_good(self) -> bool:
@@ -140,6 +144,7 @@ class Watcher:
         self._config = config
         self._manifest = load_manifest(self._folder)
         self._done = DoneReader()
+        self._remarks = RemarkReader(self._folder)
         self._recent = RecentRate()
         self._observer = Observer(slurm, run_job_name(self._folder, self._manifest.digest))
 
@@ -194,6 +199,7 @@ class Watcher:
             broken_nodes=tuple(read_broken(folder)),
             merge=merge,
             notes=view.notes,
+            remarks=self._remarks.read(),
         )
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from jobs.lifetime import interrupts_noted
 from jobs.merge_job import MergeJob
 from jobs.process import Stop
+from jobs.remarks import tell_remarks
 from jobs.status import SLICE_STATES, Status
 from jobs.tasks import one_line
 from jobs.words import counted, format_seconds
@@ -68,7 +69,7 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
     ]
     if status.missing_slices:
         rows.append(("retry", f"would submit slices {_shorten(status.missing_slices)}: vmafarm retry"))
-    rows += [("note", note) for note in status.notes]
+    rows += [("note", note) for note in (*tell_remarks(status.remarks), *status.notes)]
     return [
         line
         for label, text in rows

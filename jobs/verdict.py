@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from jobs.clip import ClipFailedError
 from jobs.engines.base import complains_of_memory
-from jobs.engines.decode import Report
+from jobs.engines.declared import Declared, missing
 from jobs.engines.judge import judge
+from jobs.engines.report import Report
 from jobs.finished import Finished
 from jobs.limits import Limits
 from jobs.memory import grantable_bytes, spare_bytes
@@ -13,7 +14,7 @@ from jobs.schema import MIN_SIDE
 
 
 def judge_clip(
-    report: Report, finished: Finished, cut: str, limits: Limits, *, decoded_alone: bool = False
+    report: Report, finished: Finished, declared: Declared, limits: Limits, *, decoded_alone: bool = False
 ) -> None:
     """Raise ClipFailedError if what ffmpeg said of a clip shows a fault of the clip itself.
 
@@ -21,8 +22,8 @@ def judge_clip(
     ----------
     report, finished
         Of a run of ffmpeg.
-    cut
-        See `jobs.engines.files.declared_cut`.
+    declared
+        What the file says of its own length.
     limits
         What the clip may take.
     decoded_alone
@@ -34,7 +35,7 @@ def judge_clip(
     problem = judge(report, finished.returncode)
     if problem is None and decoded_alone:
         problem = _not_decoded(report, finished)
-    if problem is None and cut:
+    if problem is None and (cut := missing(declared, report)):
         problem = "incomplete_decode", f"the file is cut: {cut}"
     if problem is None:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import random
@@ -349,6 +350,10 @@ def cached_clip(folder: Path, name: str) -> Path:
     if not path.exists():
         own = folder / f"{os.getpid()}"
         own.mkdir(parents=True, exist_ok=True)
-        CLIPS[name](own / name).replace(path)
+        made = CLIPS[name](own / name)
+        # The first one stays: a clip that is replaced while it is scored has changed.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(made)
+        made.unlink()
         own.rmdir()
     return path

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.clip_log import CLIP_LOG_SCHEMA
 from jobs.config import frozen, to_toml
 from jobs.failures import FailureRecord
 from jobs.manifest import Manifest, manifest_digest, write_manifest
@@ -22,7 +23,6 @@ from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
 from jobs.sealed import write_sealed
 from jobs.settings import Config, CorpusSection, ExtractSection, RunSection
-from jobs.shard import CLIP_LOG_SCHEMA
 
 NAN = math.nan
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -93,7 +93,8 @@ class Run:
                 {
                     "clip_name": clip, "frames": 120, "fps": 25.0, "pixel_format": "yuv420p", "bit_depth": 8,
                     "seconds_decoding": 0.25 * wall, "seconds_scoring": 0.75 * wall,
-                    "audit": "", "seconds_other_plan": NAN, "attempts": 1,
+                    "audit": "", "seconds_other_plan": NAN, "declared_frames": 0, "declared_seconds": NAN,
+                    "short": False, "repeatable": True, "attempts": 1,
                     "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id,
                     "finished_at": at, **columns,
                 }

@@ -83,11 +83,12 @@ from jobs.config import load
 from jobs.frozen import with_frozen
 from jobs.merge import merge
 from jobs.provenance import read_frozen
-from jobs.shard import CLIP_LOG_SCHEMA, ShardWriter
+from jobs.clip_log import CLIP_LOG_SCHEMA
+from jobs.shard import ShardWriter
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
 writer = ShardWriter(config.folder, 0, "w", read_frozen(config.folder.provenance), 1)
-made_up = {"string": "", "int32": 1, "double": 1.0}
+made_up = {"string": "", "int32": 1, "double": 1.0, "bool": True}
 entry = {field.name: made_up.get(str(field.type), datetime.now(UTC)) for field in CLIP_LOG_SCHEMA}
 for row in json.load(sys.stdin):
     writer.append(row, entry | {"clip_name": row["clip_name"]})

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from standin.vmaf import read_calls, write_standin
 
 from jobs.audit import audited_clips, differences, wrong_constants
+from jobs.clip_log import CLIP_LOG_SCHEMA, entry_from_json
 from jobs.lifetime import Deadline
 from jobs.schema import KNOWN, identity_value
-from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json
 
 SIZE = (240, 240)
 

@@ -26,8 +26,9 @@ from standin.vmaf import read_calls
 
 from jobs.clip import ClipFailedError
 from jobs.engines import Engine, FfmpegEngine
-from jobs.engines.decode import Reading, input_arguments, read_report
+from jobs.engines.decode import Reading, input_arguments
 from jobs.engines.judge import judge
+from jobs.engines.report import read_report
 from jobs.finished import Finished
 from jobs.schema import BY_NAME, MUST_MEASURE
 from jobs.verdict import judge_clip
@@ -383,7 +384,7 @@ def test_change_of_size_or_pixel_format_is_refused_even_behind_a_change_of_colou
     assert "-reinit_filter" not in calls.read_text()  # filters would read beyond the smaller frames
     # It is seen in frames that came into a graph that was made for others, too.
     kept = Reading(keep_range="unknown")
-    command = [*input_arguments(FFMPEG, clip, 1, 1 << 20, kept), "-map", "0:V:0", "-f", "null", "-"]
+    command = [*input_arguments(FFMPEG, clip, 1 << 20, kept), "-map", "0:V:0", "-f", "null", "-"]
     said = subprocess.run(command, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL).stderr
     assert judge(read_report(said), 0) == (error.failure, error.message)
 
@@ -481,7 +482,9 @@ def test_first_of_two_pictures_is_scored(tmp_path: Path, engine: Engine) -> None
 def test_picture_beside_a_video_costs_no_process_where_the_video_comes_first(
     tmp_path: Path, standin: Path
 ) -> None:
-    clip = together(tmp_path / "clip.mp4", video(tmp_path), picture(tmp_path))
+    # Of a size that no extractor refuses, which costs a process as well.
+    large = media.make_clip(tmp_path / "large.mp4", size="240x136", frames=6)
+    clip = together(tmp_path / "clip.mp4", large, picture(tmp_path))
     for engine in (ffmpeg_engine(), vmaf_engine(standin)):
         calls = recorded(tmp_path, engine)
         assert score(engine, clip, tmp_path).frames == 6

@@ -19,6 +19,7 @@ from command import write_scores
 from standin.vmaf import read_calls, write_standin
 
 from jobs import durable
+from jobs.clip_log import CLIP_LOG_SCHEMA
 from jobs.completeness import read_states
 from jobs.config import Config, load
 from jobs.element import ElementResult, ElementSpec, run_element, writer_name
@@ -31,7 +32,7 @@ from jobs.manifest import load_manifest
 from jobs.merge import merge
 from jobs.nodes import read_broken
 from jobs.plan import plan
-from jobs.shard import CLIP_LOG_SCHEMA, read_done
+from jobs.shard import read_done
 from jobs.todo import find_todo
 from jobs.work import ELSEWHERE, LAST_LOOK, ORDINARY, worker_count
 

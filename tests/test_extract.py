@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -31,7 +32,7 @@ from engine_helpers import (
 )
 from standin.vmaf import read_calls, write_standin
 
-from jobs.clip import ClipFailedError
+from jobs.clip import ClipFailedError, Extracted
 from jobs.engines import Engine
 from jobs.engines.logs import read_log
 from jobs.extract import aggregate
@@ -55,7 +56,7 @@ BAD = {
     "unknown_codec.avi": ("decode_error", "no decoder for codec unknown (fourcc QQQQ)"),
     "damaged_size.mp4": ("incomplete_decode", "3 frames decoded, then: Error during demuxing: "),
     "cut.mp4": ("incomplete_decode", " frames decoded, then: stream 0, "),
-    "cut_on_packet.mp4": ("incomplete_decode", "the file is cut: its mdat box ends at byte "),
+    "cut_on_packet.mp4": ("incomplete_decode", "the file is cut: its index has frames up to byte "),
     "cut_before_index.mp4": ("decode_error", "moov atom not found"),
     "cut.mkv": ("incomplete_decode", "File ended prematurely"),
     "corrupt.mp4": ("incomplete_decode", "24 frames decoded, 1 packet could not be: "),
@@ -237,6 +238,114 @@ def test_bad_clip_fails_by_the_same_class_on_both_engines(
     assert bool(error.stderr) is (name not in ("empty.mp4", "16x16.mkv"))  # of those the message says all
     assert len(error.stderr) <= 8
     assert all(len(line) <= 300 for line in error.stderr)
+
+
+def test_a_clip_that_overstates_a_size_gives_the_row_that_it_gives_untouched(
+    clips: Clips, tmp_path: Path, engine: Engine
+) -> None:
+    data = bytearray(clips("cut_on_packet.mp4").with_name("plain.mp4").read_bytes())
+    rest = b"\0\0\x13\x88mdat" + bytes(100)  # of an older file
+    (tmp_path / "clip.mp4").write_bytes(data)
+    expected = score(engine, tmp_path / "clip.mp4", tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(data + rest)
+    found = score(engine, tmp_path / "clip.mp4", tmp_path)
+    assert_equal_rows(found.row, expected.row, 0.0)
+    assert (found.frames, found.declared_frames, found.short) == (25, 25, False)
+    assert found.notes == ()
+
+
+def test_a_clip_that_is_shorter_than_it_says_gives_a_row_and_says_so(tmp_path: Path, engine: Engine) -> None:
+    whole = media.make_clip(tmp_path / "whole.wmv", size="240x240", frames=25, codec="wmv2")
+    cut = tmp_path / "cut.wmv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 7 // 10])
+    found, sound = score(engine, cut, tmp_path), score(engine, whole, tmp_path)
+    assert (found.short, sound.short) == (True, False)
+    assert found.declared_seconds == sound.declared_seconds == pytest.approx(1.0, abs=0.05)
+    assert found.frames < sound.frames == 25
+    assert re.search(
+        r"shorter than it says: the video ends at 0\.\d+ s, the file says \d\.\d\d s", found.notes[-1]
+    )
+    entry = found.log_entry()
+    assert (entry["short"], entry["notes"]) == (True, "; ".join(found.notes))
+
+
+# Values that cannot repeat
+
+
+@pytest.fixture(scope="module")
+def concealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """H.264 with damage that its decoder conceals, with other frames by one thread than by four."""
+    path = tmp_path_factory.mktemp("concealed") / "clip.mp4"
+    options = ("-preset", "ultrafast", "-bf", "0", "-threads", "1", "-movflags", "+faststart")
+    media.make_clip(path, size="240x240", source="mandelbrot", frames=12, options=options)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    at = start + (len(data) - start) * 3 // 8
+    data[at : at + 3] = bytes(3)
+    path.write_bytes(data)
+    return path
+
+
+def frames_by_threads(path: Path, threads: int) -> bytes:
+    command = [media.FFMPEG, "-v", "quiet", "-nostdin", "-threads", str(threads), "-i", str(path)]
+    return subprocess.run([*command, "-f", "framemd5", "-"], stdout=subprocess.PIPE, check=True).stdout
+
+
+@pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
+def test_threads_of_the_engine_change_no_value_of_a_damaged_clip(
+    concealed: Path, standin: Path, tmp_path: Path, kind: str
+) -> None:
+    assert frames_by_threads(concealed, 1) != frames_by_threads(concealed, 4)
+    found = []
+    for threads in (1, 4):
+        engine: Engine = ffmpeg_engine() if kind == "ffmpeg" else vmaf_engine(standin)
+        engine.threads = threads
+        found.append(score(engine, concealed, tmp_path))
+    assert_equal_rows(found[0].row, found[1].row, 1e-6)
+    assert [one.repeatable for one in found] == [False, False]
+    assert any("another decode may give other values" in note for note in found[0].notes)
+
+
+def test_a_sound_clip_repeats(clips: Clips, tmp_path: Path, engine: Engine) -> None:
+    assert score(engine, clips("plain.mp4"), tmp_path).repeatable
+
+
+def another_decode(folder: Path, other: Path) -> Path:
+    """An ffmpeg that decodes another clip in place of the one that the full plan is to score."""
+    script = f"""
+case "$*" in *psnr*)
+    for word; do
+        shift
+        case "$word" in file:*.mp4) word={shlex.quote(f"file:{other}")} ;; esac
+        set -- "$@" "$word"
+    done ;;
+esac
+exec {shlex.quote(media.FFMPEG)} "$@"
+"""
+    return write_program(folder / "ffmpeg", script)
+
+
+def audited(clip: Path, other: Path, folder: Path, plan: str = "identity") -> Extracted:
+    program = another_decode(folder, other)
+    engine = ffmpeg_engine(plan, ffmpeg=program)
+    auditor = ffmpeg_engine("full" if plan == "identity" else "identity", ffmpeg=program)
+    return score(engine, clip, folder, auditor=auditor)
+
+
+@pytest.mark.parametrize("plan", ["identity", "full"])
+def test_an_audit_of_a_damaged_clip_ends_no_run(concealed: Path, tmp_path: Path, plan: str) -> None:
+    other = tmp_path / "other.mp4"
+    media.make_clip(other, size="240x240", source="testsrc2", frames=12)
+    found = audited(concealed, other, tmp_path, plan)
+    assert found.audit == "failed"
+    assert "audit: another decode of this damaged clip gave other values" in found.notes
+
+
+def test_an_audit_of_a_clip_that_repeats_shows_a_difference(tmp_path: Path) -> None:
+    for name, source in (("one.mp4", "mandelbrot"), ("other.mp4", "testsrc2")):
+        media.make_clip(tmp_path / name, size="240x240", source=source, frames=12)
+    found = audited(tmp_path / "one.mp4", tmp_path / "other.mp4", tmp_path)
+    assert found.audit == "differs"
 
 
 def test_bad_clip_is_never_charged_to_the_fork(clips: Clips, standin: Path, tmp_path: Path) -> None:

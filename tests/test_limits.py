@@ -24,8 +24,10 @@ from standin.vmaf import read_calls, write_standin
 from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import Clip, ClipFailedError
 from jobs.engines import Engine, VmafEngine
-from jobs.engines.decode import count_arguments, read_count, read_report
-from jobs.engines.files import declared_cut, declared_frames, read_through
+from jobs.engines.declared import read_declared
+from jobs.engines.decode import count_arguments, read_count
+from jobs.engines.files import read_through
+from jobs.engines.report import read_report
 from jobs.extract import extract
 from jobs.limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
 from jobs.process import Stop, Stopped, run
@@ -175,7 +177,7 @@ def test_frames_are_counted_without_decoding(clips: Clips, tmp_path: Path) -> No
     ],
 )  # fmt: skip
 def test_index_of_an_mp4_tells_its_frames(clips: Clips, name: str, frames: int) -> None:
-    assert declared_frames(clips(name)) == frames
+    assert read_declared(clips(name)).samples == frames
 
 
 BOXES = st.deferred(lambda: st.lists(BOX, max_size=3).map(b"".join))
@@ -192,8 +194,7 @@ def test_index_that_lies_is_read_without_trust(data: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(b"\0\0\0\x08ftyp" + data)
         file.flush()
-        assert 0 <= declared_frames(Path(file.name)) < 1 << 32
-        declared_cut(Path(file.name))
+        assert 0 <= read_declared(Path(file.name)).samples < 1 << 32
 
 
 def test_decoded_frames_never_take_more_disk_than_allowed(clip: Path, tmp_path: Path, standin: Path) -> None:
@@ -375,9 +376,8 @@ def test_what_is_no_file_is_never_opened(
 def test_pipe_that_takes_the_place_of_a_clip_holds_nobody_up(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     os.mkfifo(path)
-    for look in (declared_frames, declared_cut):
-        with pytest.raises(OSError, match="not a regular file"):
-            look(path)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_declared(path)
     with pytest.raises(ClipFailedError, match="not a regular file"):
         read_through(path)
 

@@ -26,7 +26,7 @@ from jobs.merge.journals import recover
 from jobs.merge.steps import Merge
 from jobs.merge.table import TableWriter, Written, cut, is_increasing
 from jobs.provenance import METADATA_KEY, Provenance
-from jobs.records import checked_line
+from jobs.records import checked_line, read_checked
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.settings import ExtractSection
 from jobs.shard import read_done
@@ -632,6 +632,68 @@ def test_journal_tells_the_time_of_its_rows(run):
     assert "0 undecided" in find(result, "conflict")[0].message
 
 
+def damaged(run, writers, clip=CLIPS[0], repeatable=False):
+    """Clip logs that say of a clip that another decode of it may give other values."""
+    for writer in writers:
+        run.log_clips({clip: 1.0}, writer=writer, repeatable=repeatable)
+
+
+@pytest.mark.parametrize("writers", ["v", "w", "vw"])
+@pytest.mark.parametrize("options", [{}, {"on_conflict": "latest"}])
+def test_rows_of_a_clip_that_cannot_repeat_stop_no_merge(run, writers, options):
+    run.shard([make_row(clip, vmaf_std=2.0) for clip in CLIPS], writer="v")
+    run.shard([make_row(CLIPS[0], vmaf_std=1.0)], writer="w")
+    damaged(run, writers)
+    result = finish(run, **options)
+    assert run.table()["vmaf_std"].to_pylist()[0] == 1.0  # by value: times and writers decide nothing
+    assert (result.counts["conflicts"], result.counts["not_repeatable"]) == (0, 1)
+    assert result.counts["duplicate_rows"] == 0
+    (finding,) = find(result, "not_repeatable")
+    assert (finding.severity, finding.count) == ("warn", 1)
+    assert f"differ, because each decode conceals the damage in its own way: {CLIPS[0]}." in finding.message
+    ((name, *_),) = rows_of(finding.query)
+    assert name == CLIPS[0]
+    assert "conflicts" not in json.loads(pq.read_metadata(run.folder.table).metadata[METADATA_KEY])
+    assert any(line.startswith("not repeatable") for line in summarise(result))
+
+
+def test_a_clip_that_cannot_repeat_excuses_no_other(run):
+    run.shard([make_row(clip, vmaf_std=2.0) for clip in CLIPS], writer="v")
+    run.shard([make_row(clip, vmaf_std=1.0) for clip in CLIPS[:2]], writer="w")
+    damaged(run, "v")
+    (error,) = refuse(run, "conflict")
+    assert (error["count"], CLIPS[1] in error["message"]) == (1, True)
+
+
+@pytest.mark.parametrize("column", ["width", "height"])
+def test_another_size_is_no_matter_of_damage(run, column):
+    run.shard([make_row(clip) for clip in CLIPS], writer="v")
+    row = make_row(CLIPS[0])
+    run.shard([row | {column: row[column] + 1, "vmaf_std": 3.0}], writer="w")
+    damaged(run, "vw")
+    refuse(run, "conflict")
+
+
+def test_equal_rows_of_a_clip_that_cannot_repeat_are_one_row(run):
+    run.shard([make_row(clip) for clip in CLIPS], writer="v")
+    run.shard([make_row(CLIPS[0])], writer="w")
+    damaged(run, "vw")
+    result = finish(run)
+    assert (result.counts["duplicate_rows"], result.counts["not_repeatable"]) == (1, 0)
+    assert find(result, "not_repeatable") == []
+
+
+def test_a_journal_tells_that_its_row_cannot_repeat(run):
+    run.shard([make_row(clip, vmaf_std=2.0) for clip in CLIPS], writer="v")
+    run.clip_log(CLIPS, 1, writer="v")
+    path = run.journal([make_row(CLIPS[0], vmaf_std=1.0)], writer="w")
+    refuse(run, "conflict")
+    records, _ = read_checked(path)
+    records[1]["log"]["repeatable"] = False
+    path.write_bytes(b"".join(map(checked_line, records)))
+    assert finish(run).counts["not_repeatable"] == 1
+
+
 # Completeness
 
 
@@ -937,7 +999,7 @@ def test_report_has_all_counts(tmp_path):
     assert report == json.loads(json.dumps(result.as_dict()))
     assert report["counts"] == {
         "clips": 10, "rows": 7, "shards": 2, "journals": 0, "recovered_rows": 0, "torn_lines": 0,
-        "duplicate_rows": 0, "conflicts": 0, "missing": 3, "failed_for_good": 0,
+        "duplicate_rows": 0, "conflicts": 0, "not_repeatable": 0, "missing": 3, "failed_for_good": 0,
     }  # fmt: skip
     assert report["slices"] == {"slices": 3, "empty": 1, "partial": 0, "fewest_rows": 0, "most_rows": 4}
     assert report["nan"].keys() == {"mos", *FEATURE_COLUMNS}

@@ -142,7 +142,12 @@ FIRES = {
     ),
     "mos_outliers": (where("mos = 99"), [{"clip_name": "a.mp4", "mos": 99.0}]),
     "log_entries": ("DELETE FROM clips WHERE clip_name = 'a.mp4'", [{"clip_name": "a.mp4"}]),
-    "frames": (where("frames = 1", table="clips"), [{"clip_name": "a.mp4", "frames": 1}]),
+    "frames": (
+        where("frames = 1", table="clips") + "; " + where("short = true", "it's.mp4", table="clips"),
+        [{"clip_name": "a.mp4", "frames": 1}, {"clip_name": "it's.mp4", "frames": 120, "declared_frames": 0}],
+    ),
+    "lengths": (where("frames = 20", table="clips"), [{"clip_name": "a.mp4", "typical_seconds": 4.8}]),
+    "repeatable": (where("repeatable = false", table="clips"), [{"clip_name": "a.mp4", "notes": ""}]),
     "slow_clips": (
         where("seconds_scoring = 29.5", table="clips"),
         [{"clip_name": "a.mp4", "host": "h1", "times_the_expected": 15.0}],

@@ -24,13 +24,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import shard
+from jobs.clip_log import CLIP_LOG_SCHEMA, entry_from_json
 from jobs.errors import UnavailableError
 from jobs.provenance import METADATA_KEY, Provenance
 from jobs.records import json_line, read_checked, read_json_lines
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.sealed import write_sealed
-from jobs.shard import CLIP_LOG_SCHEMA, ShardWriter, entry_from_json, read_done, row_from_json
+from jobs.shard import ShardWriter, read_done, row_from_json
 
 PROVENANCE = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
 SLICE = 12
@@ -57,6 +58,7 @@ def make_entry(name, i=0):
     return {
         "clip_name": name, "frames": 120 + i, "fps": 29.97, "pixel_format": "yuv420p", "bit_depth": 8,
         "seconds_decoding": 0.1, "seconds_scoring": 1 / 3, "audit": "equal", "seconds_other_plan": 7.5,
+        "declared_frames": 25, "declared_seconds": 1.5, "short": True, "repeatable": False,
         "attempts": 1, "notes": "a 'note'",
         "host": "node1", "engine": "ffmpeg", "writer": "w", "slice": SLICE,
         "finished_at": datetime(2026, 1, 2, 3, 4, 5, 678901 + i, tzinfo=UTC),

@@ -76,7 +76,7 @@ class FfmpegEngine(Engine):
             f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
         )
         arguments = [
-            *input_arguments(self.ffmpeg, source, self.threads, self.limits.max_pixels, reading),
+            *input_arguments(self.ffmpeg, source, self.limits.max_pixels, reading),
             *("-lavfi", graph, "-map", "[scored]", "-fps_mode", "passthrough"),
             *("-frames:v", str(self.limits.max_frames + 1), "-f", "null", "-"),
         ]

@@ -1,4 +1,4 @@
-"""Files read without decoding them: whether they can be read, and what they say of themselves."""
+"""Files read without decoding them: whether they can be read, and the geometry of raw frames."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from typing import BinaryIO
 
 from jobs.clip import ClipFailedError
 from jobs.process import Stop, Stopped
-
-_FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-"""Kinds of box with which MP4 and MOV files begin."""
 
 
 @dataclass(frozen=True)
@@ -115,116 +112,6 @@ def read_through(path: Path, stop: Stop | None = None) -> None:
                     raise Stopped
     except OSError as error:
         raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
-
-
-def declared_cut(clip: Path) -> str:
-    """Whether an MP4, MOV or AVI file is shorter than it says.
-
-    A file cut exactly between two packets decodes without any message (measured, ffmpeg 9), so the
-    container itself must be asked: a top-level box (ISO/IEC 14496-12, 4.2) that reaches beyond the
-    end of the file shows the cut. So does the size in the head of an AVI file (RIFF).
-
-    Parameters
-    ----------
-    clip
-        Any file.
-
-    Returns
-    -------
-    str
-        What is missing, or "" for a whole file or another container.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    """
-    with open_regular(clip) as file:
-        end = file.seek(0, 2)
-        position = 0
-        for _ in range(100_000):  # fragmented files have many boxes, broken ones must not hold us up
-            if position + 8 > end:
-                return ""
-            file.seek(position)
-            header = file.read(16)
-            if position == 0 and header[:4] == b"RIFF":
-                return _declared_cut_of_riff(int.from_bytes(header[4:8], "little"), end)
-            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
-            if position == 0 and kind not in _FIRST:
-                return ""
-            if size == 1:
-                size = int.from_bytes(header[8:16], "big")
-            if size == 0:  # up to the end of the file
-                return ""
-            if size < 8:
-                return ""
-            if position + size > end:
-                if kind in (b"mdat", b"moov", b"moof"):
-                    return f"its {kind.decode()} box ends at byte {position + size}, the file at {end}"
-                return ""
-            position += size
-    return ""
-
-
-def _declared_cut_of_riff(size: int, end: int) -> str:
-    if size in (0, 0xFFFFFFFF) or size + 8 <= end:  # those two: written as a stream, size unknown
-        return ""
-    return f"its RIFF chunk ends at byte {size + 8}, the file at {end}"
-
-
-def declared_frames(clip: Path) -> int:
-    """Frames that the video tracks of an MP4 or MOV file have by its index; 0 where that tells nothing.
-
-    A file of kilobytes can have millions: its index may name the same bytes again and again.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    """
-    most = 0
-    with open_regular(clip) as file:
-        end = file.seek(0, 2)
-        for kind, start, stop in _boxes(file, 0, end):
-            if start == 8 and kind not in _FIRST:
-                return 0
-            if kind != b"moov":
-                continue
-            for track in _inside(file, (start, stop), b"trak"):
-                handler = next(_inside(file, track, b"mdia", b"hdlr"), None)
-                if handler is None or _read(file, handler[0] + 8, 4) != b"vide":
-                    continue
-                for index, _ in _inside(file, track, b"mdia", b"minf", b"stbl", b"stsz"):
-                    most = max(most, int.from_bytes(_read(file, index + 8, 4), "big"))
-    return most
-
-
-def _inside(file: BinaryIO, within: tuple[int, int], *path: bytes) -> Iterator[tuple[int, int]]:
-    """Where the boxes lie that this path leads to."""
-    for kind, start, stop in _boxes(file, *within):
-        if kind == path[0]:
-            if len(path) == 1:
-                yield start, stop
-            else:
-                yield from _inside(file, (start, stop), *path[1:])
-
-
-def _boxes(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and end of the content of each box; broken ones end it, and many do not hold us up."""
-    for _ in range(1_000):
-        header = _read(file, position, 16) if position + 8 <= end else b""
-        size, kind, content = int.from_bytes(header[:4], "big"), header[4:8], position + 8
-        if size == 1:
-            size, content = int.from_bytes(header[8:16], "big"), position + 16
-        if size < content - position or position + size > end:
-            return
-        yield kind, content, position + size
-        position += size
-
-
-def _read(file: BinaryIO, position: int, count: int) -> bytes:
-    file.seek(position)
-    return file.read(count)
 
 
 @dataclass(frozen=True)

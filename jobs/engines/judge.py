@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jobs.engines.decode import Report
+from jobs.engines.report import Report
 from jobs.words import counted
 
 _GIANT = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
@@ -73,12 +73,22 @@ def _no_frame(report: Report) -> tuple[str, str]:
     )
 
 
-def notes(report: Report) -> list[str]:
-    """What is worth knowing of a clip that was decoded: concealed errors, less than promised."""
+def notes(report: Report, short: str) -> list[str]:
+    """What is worth knowing of a clip that was decoded.
+
+    Parameters
+    ----------
+    report
+        Of the decode.
+    short
+        How the clip is shorter than its file says, or "".
+    """
     found = []
     if report.errors:
         found.append(f"{counted(len(report.errors), 'decoder message')}, first: {report.errors[0]}")
-    seconds = report.frames / report.fps if report.fps else 0.0
-    if seconds and report.duration - seconds > max(0.5, 0.1 * report.duration):
-        found.append(f"video is {seconds:.2f} s of the container's {report.duration:.2f} s")
+    if report.damaged:
+        first = "" if report.damaged in report.errors else f" ({report.damaged})"
+        found.append(f"the decoder concealed damage{first}: another decode may give other values")
+    if short:
+        found.append(f"shorter than it says: {short}")
     return found

@@ -59,7 +59,7 @@ class VmafEngine(Engine):
         """Command that decodes a clip to a .y4m file in the working folder."""
         pixels, frames = self.limits.max_pixels, self.limits.max_frames + 1
         return [
-            *decode_arguments(self.ffmpeg, clip, self.threads, pixels, frames, reading),
+            *decode_arguments(self.ffmpeg, clip, pixels, frames, reading),
             # .y4m of more than 8 bit is an extension that ffmpeg wants to be asked for twice.
             *("-strict", "-1", "-f", "yuv4mpegpipe", target),
         ]

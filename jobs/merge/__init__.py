@@ -17,8 +17,9 @@ from jobs.errors import IncompleteError, UsageError, show
 from jobs.merge.audits import tell_audits
 from jobs.merge.complete import LISTED
 from jobs.merge.inputs import Finding
+from jobs.merge.options import Options
 from jobs.merge.record import describe_making
-from jobs.merge.steps import Merge, Options
+from jobs.merge.steps import Merge
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
 from jobs.scratch import for_databases, scratch_folder
@@ -232,6 +233,9 @@ def summarise(result: MergeResult) -> list[str]:
         facts.append(("duplicates", f"{counted(counts['duplicate_rows'], 'equal row')} collapsed"))
     if counts["conflicts"]:
         facts.append(("conflicts", f"{counted(counts['conflicts'], 'clip')}: the latest row taken"))
+    if counts["not_repeatable"]:
+        clips = counted(counts["not_repeatable"], "damaged clip")
+        facts.append(("not repeatable", f"{clips}: rows differ, one of each is taken"))
     if counts["recovered_rows"]:
         rows = counted(counts["recovered_rows"], "row")
         facts.append(("recovered", f"{rows} from journals of writers that did not end"))

@@ -12,13 +12,13 @@ import pyarrow as pa
 from jobs import sql
 from jobs.arrow import make_table
 from jobs.audit import OUTCOMES
+from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from jobs.errors import show
 from jobs.failures import WRONG_CONSTANT, FailureRecord
 from jobs.merge.inputs import Finding, examples
 from jobs.merge.journals import Recovered
 from jobs.run_folder import RunFolder
-from jobs.sealed import DamagedError, is_sealed, read_columns
-from jobs.shard import CLIP_LOG_SCHEMA
+from jobs.sealed import DamagedError, is_sealed
 from jobs.words import counted, format_seconds
 
 _SCHEMA = pa.schema(
@@ -48,20 +48,21 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     """
     found = sorted(folder.clip_logs.glob("*/*.parquet"))
     logs = [path for path in found if _is_whole(path)]
+    columns = [[entry[name] for entry in recovered.scored] for name in _SCHEMA.names]
+    entries = make_table(columns, _SCHEMA)
     try:
-        _make_entries(connection, logs, recovered)
-    except duckdb.Error:  # one lacks a column, or has been replaced meanwhile
-        logs = [path for path in logs if _has_columns(path)]
-        _make_entries(connection, logs, recovered)
+        _make_entries(connection, logs, entries)
+    except duckdb.Error:  # one is of an earlier version, lacks a column, or has been replaced meanwhile
+        tables = [table for path in logs if (table := _read(path)) is not None]
+        _make_entries(connection, [], pa.concat_tables([entries, *tables]))
+        return len(found) - len(tables)
     return len(found) - len(logs)
 
 
-def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], recovered: Recovered) -> None:
-    if recovered.scored:
-        columns = [[entry[name] for entry in recovered.scored] for name in _SCHEMA.names]
-        connection.register("recovered_entries", make_table(columns, _SCHEMA))
+def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], others: pa.Table) -> None:
+    connection.register("recovered_entries", others)
     entries = sql.render(
-        "merge/entries", recovered=bool(recovered.scored), files=sql.Parameter("files") if logs else []
+        "merge/entries", recovered=bool(others.num_rows), files=sql.Parameter("files") if logs else []
     )
     files = {"files": [sql.exact(path) for path in logs]} if logs else {}
     connection.execute(f"CREATE OR REPLACE TEMP TABLE entries AS {entries}", files)
@@ -74,11 +75,11 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _has_columns(path: Path) -> bool:
+def _read(path: Path) -> pa.Table | None:
     try:
-        return bool(read_columns(path, {field.name: field.type for field in _SCHEMA}))
-    except (OSError, DamagedError):
-        return False
+        return read_clip_log(path, _SCHEMA.names).cast(_SCHEMA)
+    except (OSError, DamagedError, ValueError):
+        return None
 
 
 def read_hosts(connection: duckdb.DuckDBPyConnection) -> list[str]:

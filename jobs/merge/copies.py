@@ -15,7 +15,7 @@ from jobs.arrow import make_table
 from jobs.errors import show
 from jobs.merge.checks import FLOATS
 from jobs.merge.inputs import Finding, examples
-from jobs.merge.journals import Recovered, read_finished
+from jobs.merge.journals import Recovered, read_scored
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS, KEY_COLUMNS
 from jobs.words import counted
@@ -94,7 +94,8 @@ def settle_copies(
     -------
     counts : dict
         ``duplicate_rows``: rows beyond the first of clips whose rows are equal; ``conflicts``:
-        clips whose rows disagree.
+        clips whose rows disagree;
+        ``not_repeatable``: clips whose rows disagree because the decoder concealed damage.
     findings : list of Finding
     """
     found = sql.one_row(
@@ -105,15 +106,20 @@ def settle_copies(
     copies = sql.render("merge/copies", columns=COLUMNS, shards=shards)
     connection.execute(f"CREATE TEMP TABLE copies AS {copies}", bound)
     values = {"exact": KEY_COLUMNS[1:], "tolerance": TOLERANCE}
-    conflicts = connection.execute(
+    differing = connection.execute(
         sql.render("merge/conflicts", rows=sql.identifier("copies"), **values)
     ).fetchall()
+    pairs = [(name, file) for name, _, _, files in differing for file in files]
+    scored = read_scored(folder, pairs, recovered)
+    damaged = {name for (name, _), one in scored.items() if not one.repeatable}
+    # Another decode explains other values; another score or size it does not.
+    excused = [row for row in differing if row[0] in damaged and not set(row[2]) & set(KEY_COLUMNS)]
+    conflicts = [row for row in differing if row not in excused]
     undecided = 0
     winners: list[tuple[str, str]] = []
     if latest and conflicts:
         files = {name: files for name, _, _, files in conflicts}
-        pairs = [(name, file) for name, those in files.items() for file in those]
-        decided = choose_latest(files, read_finished(folder, pairs, recovered))
+        decided = choose_latest(files, {copy: one.at for copy, one in scored.items()})
         winners, undecided = decided.winners, decided.undecided
     names, paths = [name for name, _ in winners], [path for _, path in winners]
     types = pa.schema({"clip_name": pa.string(), "filename": pa.string()})
@@ -122,14 +128,24 @@ def settle_copies(
     connection.execute(f"CREATE TEMP TABLE chosen AS {chosen}")
 
     counts = {
-        "duplicate_rows": found["extra"] - sum(row[1] - 1 for row in conflicts),
+        "duplicate_rows": found["extra"] - sum(row[1] - 1 for row in differing),
         "conflicts": len(conflicts),
+        "not_repeatable": len(excused),
     }
     findings = []
     if counts["duplicate_rows"]:
         rows = counted(counts["duplicate_rows"], "row")
         message = f"{rows} of clips scored more than once, equal: one of each is taken"
         findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"], repeated_query))
+    query = sql.render("merge/conflicts", rows=printed, **values)
+    if excused:
+        which = examples(show(name) for name, *_ in excused)
+        message = (
+            f"{counted(len(excused), 'damaged clip')} with rows that differ, because each decode conceals "
+            f"the damage in its own way: {which}. One row of each is taken, by its values; leave such a clip "
+            "out where its exact values matter"
+        )
+        findings.append(Finding("not_repeatable", "warn", message, len(excused), query))
     if conflicts:
         told = examples(f"{show(name)}: {examples(columns)}" for name, _, columns, _ in conflicts)
         message = (
@@ -139,6 +155,5 @@ def settle_copies(
             if latest
             else "Move the wrong writer's shards out of the shards folder, or merge with --on-conflict latest"
         )
-        query = sql.render("merge/conflicts", rows=printed, **values)
         findings.append(Finding("conflict", "warn" if latest else "error", message, len(conflicts), query))
     return counts, findings

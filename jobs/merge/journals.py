@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import durable, sql
+from jobs.clip_log import entry_from_json, read_clip_log
 from jobs.errors import show
 from jobs.merge.inputs import Finding, examples, short
 from jobs.provenance import METADATA_KEY, Provenance, differences
@@ -19,9 +20,23 @@ from jobs.records import read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.sealed import DamagedError, read_columns
-from jobs.shard import CLIP_LOG_SCHEMA, entry_from_json, row_from_json
+from jobs.shard import row_from_json
 
-_LOG_TYPES = {field.name: field.type for field in CLIP_LOG_SCHEMA}
+
+@dataclass(frozen=True)
+class Scored:
+    """What a clip log says of a row.
+
+    Attributes
+    ----------
+    at
+        When it was finished.
+    repeatable
+        Whether scoring the clip again gives the same values.
+    """
+
+    at: datetime
+    repeatable: bool
 
 
 @dataclass
@@ -35,7 +50,7 @@ class Recovered:
     rows, torn
         Rows in `files`; lines that were cut when their writer died.
     finished
-        (clip name, shard of the writer) to the time of the journal's log entry.
+        (clip name, shard of the writer) to what the journal's log entry says of how it was scored.
     scored
         Clip name, audit, host and seconds of the log entry of each row.
     findings
@@ -45,7 +60,7 @@ class Recovered:
     files: dict[Path, Path] = field(default_factory=dict)
     rows: int = 0
     torn: int = 0
-    finished: dict[tuple[str, Path], datetime] = field(default_factory=dict)
+    finished: dict[tuple[str, Path], Scored] = field(default_factory=dict)
     scored: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -130,7 +145,7 @@ def _read_records(
                 **seconds,
             }
         )
-        recovered.finished[row["clip_name"], shard] = entry["finished_at"]
+        recovered.finished[row["clip_name"], shard] = Scored(entry["finished_at"], bool(entry["repeatable"]))
     if rows and not stated:  # it is the first line; nobody knows what these rows were made with
         raise ValueError("the line with its provenance is damaged")
     return rows
@@ -173,10 +188,10 @@ def keep_copy(recovered: Recovered, folder: RunFolder) -> list[Path]:
     return [copy]
 
 
-def read_finished(
+def read_scored(
     folder: RunFolder, copies: Iterable[tuple[str, str]], recovered: Recovered
-) -> dict[tuple[str, str], datetime]:
-    """Times at which rows were finished, from the clip logs of their writers.
+) -> dict[tuple[str, str], Scored]:
+    """How and when rows were made, from the clip logs of their writers.
 
     Parameters
     ----------
@@ -188,21 +203,22 @@ def read_finished(
         What the journals held; the entry of a row that is not yet in a clip log stands there.
     """
     shards = {str(temporary): shard for temporary, shard in recovered.files.items()}
-    logs: dict[Path, dict[str, datetime]] = {}
-    times = {}
+    logs: dict[Path, dict[str, Scored]] = {}
+    found = {}
     for name, file in copies:
         shard = shards.get(file, Path(file))
         if shard not in logs:
             logs[shard] = _read_log(folder.clip_logs / shard.parent.name / shard.name)
-        at = logs[shard].get(name) or recovered.finished.get((name, shard))
-        if at:
-            times[name, file] = at
-    return times
+        scored = logs[shard].get(name) or recovered.finished.get((name, shard))
+        if scored:
+            found[name, file] = scored
+    return found
 
 
-def _read_log(path: Path) -> dict[str, datetime]:
+def _read_log(path: Path) -> dict[str, Scored]:
     try:
-        log = read_columns(path, {name: _LOG_TYPES[name] for name in ("clip_name", "finished_at")})
+        log = read_clip_log(path, ("clip_name", "repeatable", "finished_at"))
     except (OSError, DamagedError):
         return {}
-    return dict(zip(log["clip_name"].to_pylist(), log["finished_at"].to_pylist(), strict=True))
+    scored = map(Scored, log["finished_at"].to_pylist(), log["repeatable"].to_pylist())
+    return dict(zip(log["clip_name"].to_pylist(), scored, strict=True))

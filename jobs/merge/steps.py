@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -31,20 +30,12 @@ from jobs.merge.inputs import (
 )
 from jobs.merge.journals import Recovered, keep_copy, recover
 from jobs.merge.listing import judge_listing, list_shards
+from jobs.merge.options import Options
 from jobs.merge.table import TableWriter, Written
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
 from jobs.stamps import Stamps
 from jobs.up_to_date import digest_file
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is allowed in a merge; see `jobs.merge.merge`."""
-
-    allow_missing: bool
-    max_failed_share: float
-    on_conflict: str
 
 
 class Merge:
@@ -298,7 +289,7 @@ class Merge:
 
 _COUNTS = (
     "clips", "rows", "shards", "journals", "recovered_rows", "torn_lines", "duplicate_rows", "conflicts",
-    "missing", "failed_for_good",
+    "not_repeatable", "missing", "failed_for_good",
 )  # fmt: skip
 
 _NO_ROWS = "no clip has a row, so there is nothing to publish"

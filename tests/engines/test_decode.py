@@ -11,20 +11,16 @@ import media
 import pytest
 from engine_helpers import FFMPEG, block_positions, broken_time_stamps, keyframes, no_time_stamps
 
-from jobs.engines.decode import (
-    FORMATS,
-    PREPARE,
-    Report,
-    input_arguments,
-    read_report,
-)
+from jobs.engines.decode import FORMATS, PREPARE, input_arguments
 from jobs.engines.files import read_y4m
 from jobs.engines.judge import judge, notes
+from jobs.engines.report import Report, read_report
 from jobs.limits import DEFAULT_LIMITS
 
 Clips = Callable[[str], Path]
 SOUND = Report(
-    True, 480, 270, "yuv420p", 8, 25.0, 1.0, 25, 25, 0, 0, "", (), 25, 0, (0,), "h264 (fourcc avc1)"
+    True, 480, 270, "yuv420p", 8, 25.0, 1.0, 25, 25, 0, 0, "", (), 25, 0, (0,), "h264 (fourcc avc1)",
+    container="mov,mp4,m4a,3gp,3g2,mj2", shown_seconds=1.0,
 )  # fmt: skip
 
 
@@ -32,7 +28,7 @@ def decode(clip: Path, target: str = "null") -> tuple[Report, int, str]:
     """Decode as both engines do; the report, the exit status and the messages."""
     to = ("-f", "null", "-") if target == "null" else ("-strict", "-1", "-f", "yuv4mpegpipe", target)
     command = [
-        *input_arguments(FFMPEG, clip, 1, DEFAULT_LIMITS.max_pixels),
+        *input_arguments(FFMPEG, clip, DEFAULT_LIMITS.max_pixels),
         *("-lavfi", f"[0:V:0]{PREPARE}[frames]", "-map", "[frames]", "-fps_mode", "passthrough", *to),
     ]
     finished = subprocess.run(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
@@ -50,7 +46,7 @@ def test_sound_clip_is_reported_as_it_is(clips: Clips) -> None:
     assert status == 0
     assert report == SOUND
     assert judge(report, status) is None
-    assert notes(report) == []
+    assert notes(report, "") == []
 
 
 @pytest.mark.parametrize(
@@ -197,7 +193,7 @@ def test_protocols_alone_would_let_a_script_through(clips: Clips, tmp_path: Path
     # Why the containers are listed too: this is what the list is for.
     media.concat_script(tmp_path / "x.mp4", Path(clips("100x100.mkv").name))
     (tmp_path / "100x100.mkv").symlink_to(clips("100x100.mkv"))
-    ours = input_arguments(FFMPEG, tmp_path / "x.mp4", 1, 1 << 20)
+    ours = input_arguments(FFMPEG, tmp_path / "x.mp4", 1 << 20)
     at = ours.index("-format_whitelist")
     for arguments, opened in ((ours[:at] + ours[at + 2 :], True), (ours, False)):
         finished = subprocess.run([*arguments, "-f", "null", "-"], stderr=subprocess.PIPE)
@@ -207,7 +203,7 @@ def test_protocols_alone_would_let_a_script_through(clips: Clips, tmp_path: Path
 
 
 def test_only_files_may_be_opened(clips: Clips, tmp_path: Path) -> None:
-    arguments = input_arguments(FFMPEG, clips("plain.mp4"), 1, 1 << 20)
+    arguments = input_arguments(FFMPEG, clips("plain.mp4"), 1 << 20)
     assert arguments[arguments.index("-protocol_whitelist") + 1] == "file"
     arguments[-1] = f"concat:{clips('plain.mp4')}"
     finished = subprocess.run([*arguments, "-f", "null", "-"], stderr=subprocess.PIPE)
@@ -224,13 +220,13 @@ def test_title_of_a_clip_is_not_taken_for_a_message(clips: Clips, tmp_path: Path
     assert title in stderr
     assert report.frames == 6
     assert judge(report, status) is None
-    assert notes(report) == []
+    assert notes(report, "") == []
 
 
 def test_concealed_errors_are_noted() -> None:
     report = replace(SOUND, errors=("error while decoding MB 16 8", "no frame"))
     assert judge(report, 0) is None
-    assert notes(report) == ["2 decoder messages, first: error while decoding MB 16 8"]
+    assert notes(report, "") == ["2 decoder messages, first: error while decoding MB 16 8"]
 
 
 def test_concealed_errors_of_a_real_clip_are_noted(tmp_path: Path) -> None:
@@ -238,14 +234,44 @@ def test_concealed_errors_of_a_real_clip_are_noted(tmp_path: Path) -> None:
     cut = tmp_path / "cut.ts"  # no container tells less of where it should end
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     report, status, _ = decode(cut)
-    assert judge(report, status) or notes(report)
+    assert judge(report, status) or notes(report, "")
 
 
-def test_video_that_is_shorter_than_its_container_is_noted() -> None:
-    assert notes(replace(SOUND, frames=5)) == ["video is 0.20 s of the container's 1.00 s"]
-    assert notes(replace(SOUND, frames=20)) == []  # audio may go on for a moment
-    assert notes(replace(SOUND, frames=5, fps=0.0)) == []
-    assert notes(replace(SOUND, frames=100, duration=0.0)) == []
+@pytest.mark.parametrize(
+    ("line", "damaged"),
+    [
+        ("[hevc @ 0x1] [warning] Skipping invalid undecodable NALU: 1", True),
+        ("[vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [warning] corrupt decoded frame", True),
+        ("[h264 @ 0x1] [info] concealing 12 DC, 12 AC, 12 MV errors in P frame", True),
+        ("[h264 @ 0x1] [error] error while decoding MB 16 8", True),
+        ("[matroska,webm @ 0x1] [error] File ended prematurely", False),
+        ("[in#0/matroska,webm @ 0x1] [warning] Packet corrupt (stream = 0, dts = 17).", False),
+        ("[swscaler @ 0x1] [warning] deprecated pixel format used, missing range", False),
+        ("[h264 @ 0x1] [verbose] Reinit context to 480x270", False),
+        ("[info]     title           : [h264 @ 0x1] [error] damaged", False),
+        ("[error] Error opening input", False),
+    ],
+)
+def test_only_a_decoder_says_that_a_clip_cannot_repeat(line: str, damaged: bool) -> None:
+    report = read_report(f"[info] Input #0, matroska,webm, from 'x.mkv':\n{line}\n")
+    assert bool(report.damaged) == damaged
+
+
+def test_concealed_damage_is_noted_with_what_the_decoder_said() -> None:
+    (note,) = notes(replace(SOUND, damaged="Skipping a NALU"), "")
+    assert note == "the decoder concealed damage (Skipping a NALU): another decode may give other values"
+
+
+def test_the_decoder_has_its_own_number_of_threads(tmp_path: Path) -> None:
+    arguments = input_arguments(FFMPEG, tmp_path / "x.mp4", 1 << 20)
+    assert arguments[arguments.index("-threads") + 1] == "1"
+    assert arguments.index("-threads") < arguments.index("-i")
+
+
+def test_a_short_clip_is_noted() -> None:
+    assert notes(SOUND, "5 frames, the file counts 25") == [
+        "shorter than it says: 5 frames, the file counts 25"
+    ]
 
 
 def test_process_that_died_at_once_leaves_zeros() -> None:
