@@ -86,6 +86,7 @@ def test_names_that_belong_together_are_joined(clip, score):
         (["a.mp4"], ["a.mp4 ", " a.mp4"]),
         (["a.mov.mp4", "a.mov.mkv", "a.mp4"], ["a.mov"]),
         (["x/a.mp4", "y/a.mp4", "a.mkv"], ["a.mp4"]),
+        (["a.mp4"], ["x/a.mp4", "y/a.mp4", "A.MP4"]),
     ],
 )
 def test_names_in_doubt_are_not_joined(clips, scores):
@@ -111,6 +112,7 @@ def test_leftover_after_an_exact_match_is_not_guessed():
         (["a.mp4", "a.mov.mp4"], ["a.mov"], {"a.mov.mp4": "a.mov"}),
         (["a.mp4", "a.mov.mp4"], ["a.mov", "a.mov.mp4"], {"a.mov.mp4": "a.mov.mp4", "a.mp4": "a.mov"}),
         (["x/a.mp4", "y/a.mov.mp4"], ["a.mov"], {"y/a.mov.mp4": "a.mov"}),
+        (["a.mp4", "A.MOV.mkv"], ["A.MOV", "A.MOV.mp4"], {"A.MOV.mkv": "A.MOV.mp4"}),
         # The same folder is nearer than the same extension.
         (["x/a.mp4", "a.mov.mp4"], ["x/a.mov"], {"x/a.mp4": "x/a.mov"}),
         # As it is written is nearer than any other spelling.

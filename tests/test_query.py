@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from command import vmafarm
 from merge_helpers import NAN, Run, make_row, plan_run
 from terminal import Terminal
 
-from jobs import database, sql
+from jobs import database, scratch, sql
 from jobs.database import open_run
 from jobs.errors import UnavailableError, UsageError
 from jobs.merge import merge
@@ -576,3 +577,18 @@ def test_parquet_keeps_types_and_is_written_whole(run, tmp_path):
     with pytest.raises(UsageError):
         run_query(run.config, "SELECT nothing", write, print)
     assert path.read_bytes() == before
+
+
+def test_a_full_scratch_folder_is_named_and_not_the_memory_blamed(run, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise duckdb.IOException("Could not write file: No space left on device")
+
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(database, "_fill", fail)
+    with pytest.raises(UnavailableError, match="cannot be copied for queries: Could not write"):
+        ask(run, "SELECT 1")
+    monkeypatch.setattr(scratch.tempfile, "TemporaryFile", full)
+    with pytest.raises(UnavailableError, match=r"the scratch folder .* has no space left"):
+        ask(run, "SELECT 1")

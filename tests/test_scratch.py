@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.engines.base import run_probe, write_probe_clip
+from jobs.engines.base import common_diagnosis, run_probe, write_probe_clip
 from jobs.errors import UnavailableError
+from jobs.process import Finished
 from jobs.scratch import check_scratch, in_scratch, scratch_folder, try_scratch
 
 
@@ -201,6 +202,7 @@ def test_a_folder_that_is_removed_while_it_is_in_use_is_told_and_not_the_program
             lambda: check_scratch(folder),
             lambda: try_scratch(folder),
             lambda: write_probe_clip(folder / "probe.y4m"),
+            lambda: common_diagnosis(Finished(1, "Error opening output", False, 0.0, "", folder)),
             lambda: run_probe(Path(sys.executable), [sys.executable, "-c", ""], folder, None),
         ):
             with pytest.raises(UnavailableError) as caught:
