@@ -30,14 +30,12 @@ def _run() -> int:
         status = _run_verb()
         sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback
         return status
-    except VmafarmError as error:
-        return _tell(error)
+    except (VmafarmError, OSError, MemoryError) as error:
+        return _tell(explain(error))
     except OutputError as lost:
         if lost.message:
             print(f"error: {lost.message}\n  {lost.hint}", file=sys.stderr)
         return lost.exit_code
-    except OSError as error:
-        return _tell(explain(error))
     except KeyboardInterrupt:
         return _stopped()
 

@@ -19,7 +19,7 @@ from jobs.config import Config
 from jobs.durable import Appender, make_folder
 from jobs.element_log import ElementLog
 from jobs.engines import make_engine
-from jobs.errors import INCOMPLETE, IncompleteError, UnavailableError, VmafarmError, explain, show
+from jobs.errors import INCOMPLETE, IncompleteError, VmafarmError, explain, show
 from jobs.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
 from jobs.lifetime import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
 from jobs.limits import Limits
@@ -45,8 +45,6 @@ from jobs.work import (
 )
 
 __all__ = ["ElementResult", "ElementSpec", "run_element", "writer_name"]
-
-_LESS_MEMORY = "give it more (slurm.mem), or score fewer clips at once (extract.workers)"
 
 
 def run_element(spec: ElementSpec) -> ElementResult:
@@ -77,12 +75,8 @@ def run_element(spec: ElementSpec) -> ElementResult:
             element.run()
         except Stopped:
             pass
-        except VmafarmError as error:
-            return element.end(error)
-        except OSError as error:
+        except (VmafarmError, OSError, MemoryError) as error:
             return element.end(explain(error))
-        except MemoryError:
-            return element.end(UnavailableError("no memory is left for this element", _LESS_MEMORY))
         return element.end()
 
 

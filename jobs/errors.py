@@ -54,18 +54,23 @@ class UnavailableError(VmafarmError):
     exit_code = UNAVAILABLE
 
 
-def explain(error: OSError) -> UnavailableError:
-    """Tell an error of the system that nobody nearer to it has explained.
+def explain(error: VmafarmError | OSError | MemoryError) -> VmafarmError:
+    """Tell an error of the system that nobody nearer to it has explained; one of ours stays as it is.
 
     Parameters
     ----------
     error
-        As the system raised it.
+        As it was raised.
     """
+    if isinstance(error, VmafarmError):
+        return error
+    if isinstance(error, MemoryError):
+        return UnavailableError("no memory is left", _LESS_MEMORY)
     where = f"{show(os.fsdecode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
     return UnavailableError(f"{where}{error.strerror or error}", _TO_DO.get(error.errno or 0, ""))
 
 
+_LESS_MEMORY = "score fewer clips at once (extract.workers), or give it more (slurm.mem)"
 _TO_DO = {
     errno.ENOSPC: "free space (df -h), or inodes (df -i)",
     errno.EDQUOT: "free space within the quota",

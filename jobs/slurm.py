@@ -21,6 +21,10 @@ _NO_SLURM_HINT = (
 )
 
 
+class NoProgramError(UnavailableError):
+    """One of SLURM's programs is not there."""
+
+
 def call(arguments: Sequence[str]) -> str:
     """Run one of SLURM's programs and return what it prints.
 
@@ -35,7 +39,7 @@ def call(arguments: Sequence[str]) -> str:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except OSError:
-        raise UnavailableError(
+        raise NoProgramError(
             f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
         ) from None
     except subprocess.TimeoutExpired:
@@ -182,8 +186,10 @@ class Slurm:
         options = ["--noheader", "--parsable2", "--jobs", listed]
         try:
             return parse_accounting(self._run(["sacct", *options, "--format=JobID,State,NodeList"]))
+        except NoProgramError:
+            return None
         except UnavailableError as error:
-            if re.search(r"storage is disabled|no program sacct", error.message):
+            if "storage is disabled" in error.message:  # sacct's own words
                 return None
             raise
 

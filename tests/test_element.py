@@ -513,7 +513,7 @@ def test_an_end_that_cannot_be_written_down_is_told(prepare: Any, monkeypatch: p
     ("error", "message"),
     [
         (OSError(errno.EDQUOT, "Disk quota exceeded", "/lost"), "/lost: Disk quota exceeded"),
-        (MemoryError(), "no memory is left for this element"),
+        (MemoryError(), "no memory is left"),
     ],
 )
 def test_an_error_of_the_system_that_nobody_explained_is_the_elements_result(
