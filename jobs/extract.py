@@ -28,7 +28,7 @@ from jobs.passes import read_pass, run_passes
 from jobs.process import Stop
 from jobs.refusals import CrashedError, crash_suspects, describe_pass, refusing, remark, without_crashing
 from jobs.schema import FEATURE_NAMES, MIN_SIDE, identity_value
-from jobs.verdict import check_side, judge_clip, too_many_frames
+from jobs.verdict import check_samples, check_side, judge_clip, too_many_frames
 
 _SECONDS_AT_LEAST = 600.0
 _SECONDS_PER_BYTE = 300e-6
@@ -232,6 +232,7 @@ def _check_passes(
 ) -> None:
     """Judge how the passes ended."""
     for done in finished:
+        check_samples(done)
         if (problem := stopped_from_outside(done)) is not None:
             raise ClipFailedError(
                 *problem, done, limit="engine_memory" if done.broke.startswith("memory") else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from jobs.clip import ClipFailedError
 from jobs.engines.base import complains_of_memory
 from jobs.engines.declared import Declared, missing
@@ -60,6 +62,23 @@ def _not_decoded(report: Report, finished: Finished) -> tuple[str, str] | None:
         return "decode_error", f"it cannot be decoded: ffmpeg: {finished.ending()}: {report.errors[0]}"
     # Without a word on the clip: for example when no thread can be started (245).
     return "engine_error", f"ffmpeg: {finished.ending()}"
+
+
+def check_samples(finished: Finished) -> None:
+    """Raise ClipFailedError if libvmaf was given samples beyond the bit depth.
+
+    Decoders of damaged H.264 of 10 bit conceal without clipping (measured, ffmpeg 9). An extractor that
+    looks refuses the frame; no other one was meant for such samples either.
+    """
+    if _BEYOND.search(finished.stderr):
+        raise ClipFailedError(
+            "decode_error",
+            "damaged: it decodes to samples beyond its bit depth, which libvmaf refuses",
+            finished,
+        )
+
+
+_BEYOND = re.compile(r"input contains values greater than \d+, which exceeds the maximum value")
 
 
 def too_many_frames(found: str, limits: Limits) -> ClipFailedError:

@@ -185,7 +185,7 @@ def read_report(stderr: str) -> Report:
         opened, width, height, pixel_format, depth, fps, duration,
         packets, frames, decode_errors, changes, cut, tuple(errors),
         decoded, rebuilt, tuple(streams), codec, no_decoder, color_range, container, shown_seconds,
-        next((text for context, text in concealed if not _is_of_file(context, container)), ""),
+        next((text for context, text in concealed if _tells_damage(context, text, container)), ""),
     )  # fmt: skip
 
 
@@ -198,11 +198,12 @@ def _seconds(found: re.Match[str]) -> float:
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
 
 
-def _is_of_file(context: str, container: str) -> bool:
-    """Whether a message is of the demuxer or of a filter, and not of a decoder; a message of nobody is."""
-    return not context or context.startswith(
+def _tells_damage(context: str, text: str, container: str) -> bool:
+    """Whether a message is a decoder's, or a demuxer's that hands on a packet that it knows to be corrupt."""
+    is_of_file = not context or context.startswith(
         ("[in#", f"[{container} @ ", "[sws", "[graph", "[Parsed", "[auto")
     )
+    return not is_of_file or "corrupt input packet" in text
 
 
 def _samples(pixel_format: str) -> str:

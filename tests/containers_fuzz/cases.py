@@ -219,9 +219,12 @@ def _compare_row(
         result.differs = True
         if repeats:
             result.remarks.append(("marked as not repeatable, but plain ffmpeg repeats", wrong))
-    else:
-        kind = "wrong row" if repeats else "does not repeat, and is not marked so"
-        result.violations.append((kind, wrong))
+    elif repeats:
+        result.violations.append(("wrong row", wrong))
+    elif decoded.messages:
+        result.violations.append(("does not repeat, and is not marked so", wrong))
+    else:  # nothing that anybody could mark it by
+        result.remarks.append(("does not repeat, and ffmpeg says nothing", wrong))
 
 
 def _differences(
