@@ -145,7 +145,6 @@ def _result(job: Any) -> ElementResult:
             # What an element cannot write down, its result and its log, is missing for that reason.
             probe.write(bytes(_RESULT_BYTES))
             probe.flush()
-            os.fsync(probe.fileno())
         said = tail(job.paths.stderr, 1)
         raise UnavailableError(
             "an element ended without a result; "

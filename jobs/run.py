@@ -126,13 +126,15 @@ def extract_missing(config: Config, manifest: Manifest, console: Console, limit:
     """
     gaps = read_states(config.folder, config, manifest).gaps
     total = len(manifest.names)
-    done = total - len(gaps.missing)
+    failed = len(gaps.failed)
+    done = total - len(gaps.missing) - failed
     if not gaps.missing:
-        failed = f", {len(gaps.failed):,} of them failed for good" if gaps.failed else ""
-        say(console, [f"nothing left to score: {counted(total, 'clip')}{failed}"])
+        of_them = f", {failed:,} of them failed for good" if failed else ""
+        say(console, [f"nothing left to score: {counted(total, 'clip')}{of_them}"])
         return False
-    if done:
-        say(console, [f"resuming: {done:,} of {counted(total, 'clip')} are done or have failed for good"])
+    if done or failed:
+        besides = f", {failed:,} failed for good" if failed else ""
+        say(console, [f"resuming: {done:,} of {counted(total, 'clip')} are done{besides}"])
     _score(config, manifest, gaps.missing, console, limit)
     undecided = read_states(config.folder, config, manifest).gaps.undecided
     if undecided and not limit:

@@ -254,6 +254,13 @@ def giant_frames(path: Path, side: int) -> Path:
     return path
 
 
+def beyond_depth(path: Path) -> Path:
+    """Two frames of 10 bit with samples of 12 bit."""
+    frame = struct.pack("<H", 4095) * (240 * 136 * 3 // 2)
+    path.write_bytes(b"YUV4MPEG2 W240 H136 F25:1 Ip C420p10 XYSCSS=420P10\n" + (b"FRAME\n" + frame) * 2)
+    return path
+
+
 def many_frames(path: Path, frames: int) -> Path:
     """An MP4 whose index names the same few frames again and again."""
     make_clip(path, size="64x64", frames=10, options=("-bf", "0", "-g", "1"))
@@ -336,6 +343,7 @@ CLIPS: dict[str, Callable[[Path], Path]] = {
     "cut_before_index.mp4": lambda path: _derive(path, _plain, _cut(0.5)),
     "cut.mkv": lambda path: _derive(path, _plain, _cut(0.5)),
     "corrupt.mp4": lambda path: _derive(path, _faststart, _corrupt),
+    "beyond_depth.y4m": beyond_depth,
     "giant.mkv": lambda path: giant_frames(path, 16384),
     "many_frames.mp4": lambda path: many_frames(path, 10_000_000),
     "resized.mp4": _resized,

@@ -5,6 +5,7 @@ One test for each row of docs/errors.md, by the same words.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -217,6 +218,7 @@ def test_what_is_not_a_clip_is_counted_and_left_out(folder: Path, row: str) -> N
 
 CLIPS = {
     "an empty clip": ("empty.mp4", "decode_error"),
+    "a clip of samples beyond its bit depth": ("beyond_depth.y4m", "decode_error"),
     "random bytes": ("random.mp4", "decode_error"),
     "a clip that is cut": ("cut.mp4", "incomplete_decode"),
     "a clip that is cut between two packets": ("cut_on_packet.mp4", "incomplete_decode"),
@@ -232,20 +234,36 @@ CLIPS = {
 }
 
 
-@pytest.mark.parametrize("row", CLIPS)
-def test_bad_clip_is_set_aside_and_takes_no_other_along(
-    folder: Path, clips: Callable[[str], Path], row: str
-) -> None:
-    source, failure = CLIPS[row]
-    bad = f"bad{Path(source).suffix}"
-    shutil.copy(clips(source), folder / "clips" / bad)
-    write_scores(folder / "scores.csv", ["a.mp4", "b.mp4", bad])
-    refused = vmafarm(*RUN, cwd=folder, status=1)
-    _check(refused.stderr, row, failure)
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory, clips: Callable[[str], Path]) -> Path:
+    """A run of two sound clips and all the bad ones, which publishes nothing."""
+    folder = tmp_path_factory.mktemp("refused")
+    (folder / "clips").mkdir()
+    sources = {"a.mp4": "plain.mp4", "b.mp4": "plain.mp4"} | {source: source for source, _ in CLIPS.values()}
+    for name, source in sources.items():
+        shutil.copy(clips(source), folder / "clips" / name)
+    write_scores(folder / "scores.csv", sorted(sources))
+    vmafarm(*RUN, cwd=folder, status=1)
     assert not (folder / "runs/full_features_r.parquet").exists()
-    allowed = vmafarm(*RUN, "--set", "merge.max_failed_share=0.5", cwd=folder)
-    assert failure in allowed.stdout
-    assert table(folder / "runs/full_features_r.parquet")["clip_name"].to_pylist() == ["a.mp4", "b.mp4"]
+    return folder
+
+
+@pytest.mark.parametrize("row", CLIPS)
+def test_bad_clip_fails_for_good_with_its_class(refused: Path, row: str) -> None:
+    source, failure = CLIPS[row]
+    record = json.loads((refused / "runs/full_features_r.merge.json").read_text())
+    found = record["failed_for_good"][source]
+    assert found["failure"] == failure
+    assert found["message"]
+    _documented(row)
+
+
+def test_bad_clips_take_no_other_along_and_are_told_where_it_is_allowed(refused: Path) -> None:
+    allowed = vmafarm(*RUN, "--max-failed-share", "0.95", cwd=refused)
+    assert f"failed for good  {len(CLIPS)} clips: decode_error" in allowed.stdout
+    assert "  audio_only.mp4: no_video: the file has no video stream" in allowed.stdout
+    assert f"and {len(CLIPS) - 10} more" in allowed.stdout
+    assert table(refused / "runs/full_features_r.parquet")["clip_name"].to_pylist() == ["a.mp4", "b.mp4"]
 
 
 def test_clip_that_cannot_be_read_is_not_held_against_it(folder: Path) -> None:

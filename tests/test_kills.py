@@ -86,7 +86,7 @@ def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(
     os.kill(process.pid, number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "run the same command again to go on" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     kept = len(_done(folder))
     assert 3 <= kept < CLIPS

@@ -272,7 +272,7 @@ def test_clips_that_failed_on_one_node_go_to_another_in_jobs_of_their_own(cluste
     run.fail("c0004.mp4", host="node1")
     submitted = submit(run.config, Slurm(), again=True)
     assert submitted.lines()[:2] == [
-        "submitted 1 slices: 5",
+        "submitted 1 slice: 5",
         "3 clips that failed on one node only: submitted to another node than node3",
     ]
     assert slices_of(run, "11", 1) == [5]
