@@ -140,27 +140,33 @@ class Marked(Extracted):
 
 
 @pytest.mark.parametrize(
-    ("marked", "change", "repeats", "violation", "remarks"),
+    ("marked", "change", "repeats", "said", "violation", "remarks"),
     [
-        (True, changed_row(vmaf_mean=1.0), False, "", 0),
-        (True, changed_row(vmaf_mean=1.0), True, "", 1),  # the other outcome may be rare
-        (True, changed_row(psnr_y_mean=1.0), True, "wrong row", 0),
-        (True, one_frame_more, True, "wrong row", 0),
-        (False, changed_row(vmaf_mean=1.0), False, "does not repeat, and is not marked so", 0),
-        (False, changed_row(vmaf_mean=1.0), True, "wrong row", 0),
+        (True, changed_row(vmaf_mean=1.0), False, (), "", 0),
+        (True, changed_row(vmaf_mean=1.0), True, (), "", 1),  # the other outcome may be rare
+        (True, changed_row(psnr_y_mean=1.0), True, (), "wrong row", 0),
+        (True, one_frame_more, True, (), "wrong row", 0),
+        (False, changed_row(vmaf_mean=1.0), False, ("damaged",), "does not repeat, and is not marked so", 0),
+        (False, changed_row(vmaf_mean=1.0), False, (), "", 1),  # nothing by which to mark it
+        (False, changed_row(vmaf_mean=1.0), True, (), "wrong row", 0),
     ],
 )
 def test_a_row_may_differ_only_where_it_is_marked_as_not_repeatable(
     marked: bool,
     change: Callable[[Outcome], Outcome],
     repeats: bool,
+    said: tuple[str, ...],
     violation: str,
     remarks: int,
     bench: Bench,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    decode = cases.truth.decode
     monkeypatch.setattr(cases.truth, "repeats", lambda *_, **__: repeats)
+    monkeypatch.setattr(
+        cases.truth, "decode", lambda *given, **more: replace(decode(*given, **more), messages=said)
+    )
     path = tmp_path / "clip.mp4"
     path.write_bytes(bench.whole("h264-mp4")[0])
     outcome = change(bench.extract(path))

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from merge_helpers import plan_run
 
+from jobs.completeness import History
 from jobs.config import Config, frozen, load, template, to_toml
 from jobs.element_log import ElementLog, ElementRecord, read_elements
 from jobs.engines.logs import LARGEST, LogError, read_log
 from jobs.errors import UsageError, VmafarmError
 from jobs.extract import aggregate
-from jobs.failures import FailureRecord, load_failures, set_aside
+from jobs.failures import FailureRecord, load_failures
 from jobs.frozen import with_frozen
 from jobs.provenance import Provenance, read_frozen
 from jobs.schema import FEATURE_NAMES
@@ -243,7 +244,9 @@ def test_damaged_failures_are_left_out_and_counted(tmp_path, data):
     records, wrong = load_failures(run.folder.failures)
     assert len(records) + wrong == content.count(b"\n")
     assert all(isinstance(record, FailureRecord) for record in records)
-    set_aside(records, 3, {record.host for record in records})
+    names = {record.clip_name for record in records} | {"a.mp4"}
+    gaps = History(records, list, 3).sort_out(names)
+    assert {*gaps.missing, *gaps.failed} == names
 
 
 @fuzz
