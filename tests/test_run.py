@@ -113,7 +113,7 @@ def test_a_clip_that_failed_where_two_hosts_took_part_is_decided_by_the_next_run
     monkeypatch.setenv("SLURMD_NODENAME", "node1")
     ended = vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
     assert "1 clip failed on one of several hosts: tried once more here, which decides" in ended.stdout
-    assert "\n  bad.mp4: decode_error: not a video file" in ended.stdout
+    assert "  bad.mp4: decode_error: not a video file" in ended.stdout
     assert table(folder / "runs/full_features_r.parquet").num_rows == len(GOOD)
     assert "1 failed for good" in vmafarm("status", "--run", "r", cwd=folder).stdout
     again = vmafarm("run", *options, cwd=folder)

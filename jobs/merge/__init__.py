@@ -244,6 +244,7 @@ def summarise(result: MergeResult) -> list[str]:
     if result.failed_classes:
         classes = ", ".join(f"{name} {count:,}" for name, count in result.failed_classes.items())
         facts.append(("failed for good", f"{counted(counts['failed_for_good'], 'clip')}: {classes}"))
+        facts += [("", line.strip()) for line in list_failed(result)]
     constant = [name for name, how in result.metadata["features"].items() if how == "constant"]
     if constant:
         facts.append(("constant", f"known on an identity pair, filled in: {', '.join(constant)}"))
