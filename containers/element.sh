@@ -56,11 +56,20 @@ mark_broken() {
         mv "$run/broken_nodes/.$node.$$" "$run/broken_nodes/$node"
 }
 
+# Prints a comma and the node that the job of a next look is kept off, if that is this job.
+looked_at() {
+    for look in "$run"/submissions/*.look; do
+        if [ -s "$look.away" ] && [ "$(cat "$look")" = "$1" ]; then printf ',%s' "$(cat "$look.away")"; fi
+    done
+}
+
 # Of the run's waiting jobs none shall start on a broken node any more. Fails where SLURM cannot be told.
 keep_away() {
     nodes=$(cd "$run/broken_nodes" && printf '%s,' [A-Za-z0-9]*)$exclude
     jobs=$(timeout 60 squeue --noheader --user "$(id -un)" --name "$name" --states PENDING --format %F) || return 1
+    all=${nodes%,}
     for job in $(printf '%s\n' "$jobs" | sort -u); do
+        nodes=$all$(looked_at "$job")
         # Of an array it fails for those elements that run already or have ended, and says so line by line.
         if ! answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=${nodes%,}" 2>&1) &&
             { [ -z "$answer" ] || echo "$answer" | grep -qv -e 'no longer pending' -e 'already finished' \
@@ -75,7 +84,7 @@ keep_away() {
 # Prints nodes that could take the place of this one: of its partition and kind, in service, not excluded.
 alternatives() {
     timeout 60 sinfo --noheader --Node --responding --states idle,mixed,allocated,completing \
-        ${SLURM_JOB_PARTITION:+--partition "$SLURM_JOB_PARTITION"} --format '%N %c %G %f' | sort -u |
+        ${SLURM_JOB_PARTITION:+--partition "$SLURM_JOB_PARTITION"} --format '%N %c %m %G %f' | sort -u |
         awk -v node="$node" -v away="$(timeout 60 scontrol show hostnames "$1")" '
             { name = $1; $1 = ""; kind[name] = $0 }
             END {
@@ -92,6 +101,7 @@ look_elsewhere() {
     nodes=${nodes%,}${exclude:+,$exclude}
     if [ -s "$next_look" ] && [ -n "$(alternatives "$nodes")" ]; then
         job=$(cat "$next_look")
+        echo "$node" > "$next_look.away" # for those who exclude broken nodes meanwhile
         if answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=$nodes" 2>&1); then
             say "job $job keeps away from $nodes"
         else

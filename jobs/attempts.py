@@ -14,7 +14,7 @@ from pathlib import Path
 from jobs.clip import Clip, ClipFailedError, Extracted
 from jobs.engines import Engine
 from jobs.extract import extract
-from jobs.failures import ENGINE_FAULTS, WRONG_CONSTANT
+from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from jobs.process import Stop
 
 
@@ -45,6 +45,27 @@ def clips_at_once(workers: int, *, reads_clips: bool) -> int:
     return workers if reads_clips else workers + 1
 
 
+def wants_another_try(failures: Sequence[str], tries: int, *, decides: bool) -> bool:
+    """Whether a clip is tried once more in this element.
+
+    Parameters
+    ----------
+    failures
+        Of its tries so far, at least one.
+    tries
+        That it gets.
+    decides
+        Go on while the last one is a fault of the clip itself and there are not more of these than `tries`,
+        which is what `jobs.completeness.History` takes for final on one host.
+    """
+    if failures[-1] == WRONG_CONSTANT:  # nothing that another try could mend
+        return False
+    if len(failures) < tries:
+        return True
+    faults = sum(failure in CLIP_FAULTS for failure in failures)
+    return decides and failures[-1] in CLIP_FAULTS and faults <= tries
+
+
 class Attempts:
     """Runs the tries of clips; `run` is called from many threads.
 
@@ -73,6 +94,8 @@ class Attempts:
         them; the engine's program takes one only. Empty: whatever the environment says.
     auditor
         The engine with the other plan, for the clips that are audited.
+    decides
+        Go on with a clip that fails by a fault of its own until that is final on this host alone.
     """
 
     def __init__(
@@ -86,12 +109,14 @@ class Attempts:
         probe: Callable[[Path], object],
         gpus: Sequence[str] = (),
         auditor: Engine | None = None,
+        *,
+        decides: bool = False,
     ) -> None:
         self.at_once = clips_at_once(workers, reads_clips=engine.reads_clips)
         self._engine, self._auditor = engine, auditor
         self._scratch = scratch
         self._stop = stop
-        self._tries = tries
+        self._tries, self._decides = tries, decides
         self._timeout = timeout
         self._probe = probe
         self._numbers = itertools.count()
@@ -116,7 +141,7 @@ class Attempts:
         started = time.monotonic()
         failures: list[tuple[int, ClipFailedError]] = []
         spared = False
-        for attempt in range(1, self._tries + 1):
+        for attempt in itertools.count(1):
             with self._lock:
                 name = f"clip-{next(self._numbers):06d}"
             try:
@@ -133,11 +158,12 @@ class Attempts:
                         spared = self._score_more()
                 spared = self._look_after(failed) or spared
                 failures.append((attempt, failed))
-                if failed.failure == WRONG_CONSTANT:  # nothing that another try could mend
-                    break
+                tried = [failed.failure for _, failed in failures]
+                if not wants_another_try(tried, self._tries, decides=self._decides):
+                    return Outcome(clip, None, failures, time.monotonic() - started)
             else:
                 return Outcome(clip, extracted, failures, time.monotonic() - started)
-        return Outcome(clip, None, failures, time.monotonic() - started)
+        raise AssertionError("the tries of a clip are bounded")
 
     @contextmanager
     def _scoring(self) -> Iterator[Mapping[str, str]]:

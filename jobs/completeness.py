@@ -60,8 +60,8 @@ class Gaps:
         Clips whose tries were used up by faults of the clip or of the engine on one host alone, with that
         host: another host is worth a try, whether or not the clip has failed for good.
     undecided
-        Missing clips whose tries were used up by faults of their own, on one of several hosts: the next try
-        decides.
+        Missing clips whose tries were used up by faults of their own on one of several hosts, or in different
+        ways of which a fault of their own came last: a last look decides.
     """
 
     missing: tuple[str, ...]
@@ -147,7 +147,8 @@ class History:
             else:
                 missing.append(name)
                 tried[name] = records[-1]
-                if len(faults) >= self._tries:
+                used_up = len(records) >= self._tries and self._counts(records[-1])
+                if used_up or len(faults) >= self._tries:
                     undecided.add(name)
             suspicious = faults + [record for record in records if record.failure in ENGINE_FAULTS]
             hosts = {record.host for record in suspicious}

@@ -18,6 +18,7 @@ from jobs.merge import merge, summarise
 from jobs.qa import Outcome, run_checks
 from jobs.qa import summarise as summarise_checks
 from jobs.remarks import RemarkReader, tell_remarks
+from jobs.up_to_date import recorded_errors
 
 Say = Callable[[str], None]
 
@@ -127,11 +128,7 @@ def require_sound(outcomes: Sequence[Outcome], *, allow_missing: bool = False) -
 
 def require_sound_record(record: Mapping[str, Any], *, allow_missing: bool = False) -> None:
     """The same by what the record of a merge says of its checks."""
-    errors = {
-        name: str(found.get("message", ""))
-        for name, found in record.get("qa", {}).items()
-        if found["result"] == "failed" or (found["severity"] == "error" and found["result"] == "found")
-    }
+    errors = recorded_errors(record)
     _refuse(errors, allow_missing=allow_missing or record["options"]["allow_missing"])
 
 

@@ -33,6 +33,7 @@ from jobs.shard import ShardWriter
 from jobs.squashfs import mounted
 from jobs.todo import check_visible, find_todo, take_sample
 from jobs.work import (
+    ELSEWHERE,
     LAST_LOOK,
     ElementResult,
     ElementSpec,
@@ -155,11 +156,10 @@ class _Element:
             )  # fmt: skip
             freeze(self._folder.provenance, self._provenance)
             workers = worker_count(extract.workers, self._config.engine.threads)
-            # After a last look no clip waits for another try: one more than `History` wants is final.
-            tries = extract.retries + 1 + (self._spec.share == LAST_LOOK)
             attempts = Attempts(
-                engine, scratch, self._stop, workers, tries, extract.timeout, self._probe_again,
+                engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again,
                 visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (), auditor,
+                decides=self._spec.share == LAST_LOOK,
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
             self._log.work_begins(attempts.at_once, self._config.engine.threads)
@@ -255,6 +255,8 @@ class _Element:
                 f"{show(outcome.clip.name)}: {failed.message}",
                 'measure all features: plan another run with engine.plan = "full"',
             )
+        if self._spec.share in (ELSEWHERE, LAST_LOOK):  # nothing but suspects
+            return
         self._in_a_row = self._in_a_row + 1 if failed.failure in ENGINE_FAULTS else 0
         # After each of them the engine has scored the built-in clip (see `Attempts`), so these clips are
         # suspects, which another host gets to try. So many of them are not: the node spoils all that it gets.

@@ -237,15 +237,17 @@ def look_closer(
     try:
         if engine.reads_clips and failed.failure == "timeout":
             _check_count(clip, engine, programs)
-        elif engine.reads_clips and failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit:
-            _check_decodes(clip, engine, programs, declared)
+            return failed
+        suspicious = failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit
+        if suspicious and engine.reads_clips and _decodes(clip, engine, programs, declared):
+            failed.otherwise = None  # the engine lacked memory; the clip does not ask for too much
     except ClipFailedError as closer:
         return closer
     return failed
 
 
-def _check_decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared) -> None:
-    """Raise ClipFailedError if the clip does not even decode without the engine."""
+def _decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared) -> bool:
+    """Whether the clip decodes without the engine; False: not known. ClipFailedError if it does not."""
     limits = engine.limits
     finished, report, _ = _run_decoder(
         lambda reading: [
@@ -256,8 +258,10 @@ def _check_decodes(clip: Path, engine: Engine, programs: Programs, declared: Dec
         ],
         clip, engine, programs, limits.for_decoder(by_address_space=False),
     )  # fmt: skip
-    if stopped_from_outside(finished, "decoder_memory") is None:
-        judge_clip(report, finished, declared, limits, decoded_alone=True)
+    if stopped_from_outside(finished, "decoder_memory") is not None:
+        return False
+    judge_clip(report, finished, declared, limits, decoded_alone=True)
+    return True
 
 
 def _check_count(clip: Path, engine: Engine, programs: Programs) -> None:

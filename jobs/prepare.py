@@ -74,8 +74,10 @@ class Prepared:
         Of the cluster.
     max_broken
         Of more broken nodes than that, not the nodes are to blame.
+    partitions
+        Names of those in which the elements may run, with commas between them.
     nodes
-        In the partitions of the elements.
+        In these partitions.
     settings
         The configuration that may change between submissions.
     """
@@ -90,6 +92,7 @@ class Prepared:
     python: Sequence[str]
     max_array_size: int
     max_broken: int
+    partitions: str
     nodes: int
     settings: Mapping[str, Any]
 
@@ -176,6 +179,7 @@ def prepare(
         python=python,
         max_array_size=slurm.max_array_size(),
         max_broken=max_broken,
+        partitions=",".join(partition.name for partition in mine),
         nodes=sum(partition.nodes for partition in mine) if slurm.is_known else _SOME_NODES,
         settings=settings,
     )

@@ -150,10 +150,11 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
 
 
 def _away_from(prepared: Prepared, slurm: Slurm, tried: Sequence[str]) -> str:
-    """The node on which most of the waiting clips have failed, if the cluster has another one to offer."""
+    """The node on which most of the waiting clips have failed, if one of its kind can take its place."""
     if not tried:
         return ""
-    section = prepared.config.slurm
     node = min(set(tried), key=lambda host: (-tried.count(host), host))
-    usable = slurm.usable_nodes(section.partition) - slurm.hosts_of(section.exclude)
-    return node if node in usable and len(usable) > 1 else ""
+    kinds = slurm.nodes_in_service(prepared.partitions)
+    excluded = slurm.hosts_of(prepared.config.slurm.exclude)
+    alike = {name for name, kind in kinds.items() if kind == kinds.get(node)}
+    return node if alike - {node, *excluded} else ""

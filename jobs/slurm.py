@@ -124,11 +124,13 @@ class Slurm:
             found[name] = kind
         return found
 
-    def usable_nodes(self, partition: str) -> set[str]:
-        """Names of the nodes of partitions that take jobs now; "": of all."""
+    def nodes_in_service(self, partitions: str) -> dict[str, str]:
+        """Nodes of these partitions in service, with their kind: processors, memory, GPUs, features."""
+        if not partitions:
+            return {}
         options = ["--noheader", "--Node", "--responding", "--states=idle,mixed,allocated,completing"]
-        options += [f"--partition={partition}"] if partition else []
-        return set(self._run(["sinfo", *options, "--format=%N"]).split())
+        said = self._run(["sinfo", *options, f"--partition={partitions}", "--format=%N|%c|%m|%G|%f"])
+        return dict(line.split("|", 1) for line in said.splitlines())
 
     def hosts_of(self, nodes: str) -> set[str]:
         """Names in a list of nodes as SLURM writes it, such as ``node[1-3,7]``."""

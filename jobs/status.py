@@ -32,6 +32,7 @@ from jobs.tasks import (
     latest_records,
     summarise_messages,
 )
+from jobs.up_to_date import read_errors
 
 SLICE_STATES = ("done", "running", "pending", "failed", "new", "unknown")
 
@@ -52,6 +53,8 @@ class Status:
         Missing clips that failed on one host alone, and that another one should try.
     published
         Whether the table is there, of the last submission where there was one.
+    errors
+        Checks of the table that found errors, by merge.json.
     slices
         Slices by state: ``done``; ``running`` (an element that has them works); ``pending`` (one
         waits, of a later round too); ``failed`` (were submitted, and nobody works or waits for them any
@@ -93,6 +96,7 @@ class Status:
     missing: int
     waiting: int
     published: bool
+    errors: tuple[str, ...]
     slices: Mapping[str, int]
     states: str
     missing_slices: str
@@ -111,7 +115,7 @@ class Status:
     @property
     def is_good(self) -> bool:
         """Whether the table is there, and its checks found no errors."""
-        return self.published and not (self.merge and self.merge.said)
+        return self.published and not self.errors and not (self.merge and self.merge.said)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it."""
@@ -186,6 +190,7 @@ class Watcher:
             missing=missing,
             waiting=len(gaps.waiting),
             published=merge.published if merge else folder.table.exists(),
+            errors=tuple(read_errors(folder)),
             slices={"done": manifest.slice_count - len(left)} | {s: counts[s] for s in SLICE_STATES[1:]},
             states="".join(slices.get(number, "done")[0] for number in range(manifest.slice_count)),
             missing_slices=format_indices(retried) if submissions and view.queue is not None else "",

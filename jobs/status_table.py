@@ -63,6 +63,8 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
     ]
     if status.merge is not None and status.merge.state:
         rows += [("merge", _merge_text(status.merge)), *(("", line) for line in status.merge.said)]
+    if status.errors:
+        rows.append(("checks", f"found errors in the table: {', '.join(status.errors)}: vmafarm qa"))
     rows += [
         ("failed", _cut(f"{failure} {count:,}: {message}", width))
         for failure, (count, message) in status.failures.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,23 @@ def read_delivered(config: Config) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError):
         return None
     return record if is_same else None
+
+
+def recorded_errors(record: Mapping[str, Any]) -> dict[str, str]:
+    """Checks that found errors, or could not be run, by the record of a merge: name to what was expected."""
+    return {
+        name: str(found.get("message", ""))
+        for name, found in record.get("qa", {}).items()
+        if found["result"] == "failed" or (found["severity"] == "error" and found["result"] == "found")
+    }
+
+
+def read_errors(folder: RunFolder) -> dict[str, str]:
+    """What `recorded_errors` says of the published table; empty where there is none, or no record of it."""
+    try:
+        record = json.loads(folder.merge_record.read_text(encoding="utf-8"))
+        allowed = ["missing"] if record["options"]["allow_missing"] else []
+        found = recorded_errors(record) if record["published"] else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {name: why for name, why in found.items() if name not in allowed}

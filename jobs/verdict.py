@@ -34,6 +34,10 @@ def judge_clip(
     """
     if report.frames > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)
+    if _NO_THREAD in finished.stderr:
+        raise ClipFailedError(
+            "engine_error", "ffmpeg could not start a thread: a limit of processes?", finished
+        )
     problem = judge(report, finished.returncode)
     if problem is None and decoded_alone:
         problem = _not_decoded(report, finished)
@@ -60,7 +64,7 @@ def _not_decoded(report: Report, finished: Finished) -> tuple[str, str] | None:
         return "engine_error", f"ffmpeg: {finished.ending()}"
     if report.errors:
         return "decode_error", f"it cannot be decoded: ffmpeg: {finished.ending()}: {report.errors[0]}"
-    # Without a word on the clip: for example when no thread can be started (245).
+    # Without a word on the clip.
     return "engine_error", f"ffmpeg: {finished.ending()}"
 
 
@@ -78,6 +82,8 @@ def check_samples(finished: Finished) -> None:
         )
 
 
+_NO_THREAD = "pthread_create() failed"
+"""Decoders and demuxers say it as they complain of the clip (ffmpeg 9, RLIMIT_NPROC)."""
 _BEYOND = re.compile(r"input contains values greater than \d+, which exceeds the maximum value")
 
 

@@ -131,9 +131,10 @@ exit {status}
         """Lines as ``sinfo --format=%R|%P|%l|%c|%D|%G`` prints them."""
         (self._state / "partitions").write_text("".join(f"{line}\n" for line in lines))
 
-    def set_nodes(self, *names: str) -> None:
-        """Nodes that take jobs now."""
-        (self._state / "nodes").write_text("".join(f"{name}\n" for name in names))
+    def set_nodes(self, *names: str, kind: str = "32|64000|(null)|(null)") -> None:
+        """Nodes that take jobs now; a name may have a kind of its own behind a bar."""
+        lines = [name if "|" in name else f"{name}|{kind}" for name in names]
+        (self._state / "nodes").write_text("".join(f"{line}\n" for line in lines))
 
     def fail(self, program: str, message: str) -> None:
         """Have a program fail from now on; ``sbatch-12``: only when job 12 is submitted; ``test-only``."""

@@ -15,7 +15,7 @@ import pytest
 from engine_helpers import ffmpeg_engine, vmaf_engine
 from standin.vmaf import read_calls, write_standin
 
-from jobs.attempts import Attempts, Outcome
+from jobs.attempts import Attempts, Outcome, wants_another_try
 from jobs.clip import Clip
 from jobs.engines import Engine, EngineInfo
 from jobs.errors import UnavailableError
@@ -287,3 +287,23 @@ def test_a_permit_that_came_back_keeps_its_gpu(clip: Clip, tmp_path: Path, stop:
     attempts = make(vmaf_engine(program), tmp_path, stop, workers=1, gpus=["3"])
     run_all(attempts, clip, 3)
     assert {call["cuda_visible_devices"] for call in read_calls(program)} == {"3"}
+
+
+@pytest.mark.parametrize(
+    ("failures", "again", "again_at_last"),
+    [
+        (["decode_error"], True, True),
+        (["decode_error"] * 2, False, True),
+        (["decode_error"] * 3, False, False),
+        (["timeout", "decode_error"], False, True),
+        (["timeout", "decode_error", "no_frames"], False, True),
+        (["timeout", "decode_error", "no_frames", "decode_error"], False, False),
+        (["decode_error", "timeout"], False, False),
+        (["wrong_constant"], False, False),
+    ],
+)
+def test_a_last_look_goes_on_until_faults_of_the_clip_decide(
+    failures: list[str], again: bool, again_at_last: bool
+) -> None:
+    assert wants_another_try(failures, 2, decides=False) is again
+    assert wants_another_try(failures, 2, decides=True) is again_at_last

@@ -105,6 +105,14 @@ def test_a_clip_that_failed_for_good_where_one_host_took_part_is_still_worth_ano
     assert found.waiting == {}
 
 
+def test_tries_that_ended_in_different_ways_are_decided_by_a_last_look():
+    mixed = [failed(failure="out_of_memory"), failed()]
+    assert sort_out(mixed, hosts={"node1"}).undecided == {"a.mp4"}
+    assert sort_out(mixed[::-1], hosts={"node1"}).undecided == frozenset()
+    assert sort_out(mixed[1:], hosts={"node1"}).undecided == frozenset()  # its tries are not used up
+    assert sort_out([*mixed, failed(), failed()], hosts={"node1"}).failed.keys() == {"a.mp4"}
+
+
 def test_time_and_memory_send_no_clip_to_another_host():
     assert sort_out([failed(failure="timeout")] * 9, hosts={"node1", "node2"}).one_host == {}
 

@@ -256,6 +256,30 @@ def test_decoder_that_fails_without_a_word_on_the_clip_charges_no_clip(
     assert (error.failure, error.message) == ("engine_error", "ffmpeg: exit status 245")
 
 
+@pytest.mark.parametrize("who", ["vist#0:0/h264", "in#0/mov,mp4,m4a,3gp,3g2,mj2"])
+def test_decoder_that_can_start_no_thread_charges_no_clip(tmp_path: Path, engine: Engine, who: str) -> None:
+    said = f"[{who} @ 0x55d0] [error] pthread_create() failed: Resource temporarily unavailable"
+    engine.ffmpeg = write_program(
+        tmp_path / "ffmpeg", f"exec >&2\n{SAYS_WHAT_IT_OPENED}\necho '{said}'\nexit 245\n"
+    )
+    error = failure(engine, small(tmp_path / "clip.mp4"), tmp_path)
+    assert error.failure == "engine_error"
+    assert "could not start a thread" in error.message
+
+
+def test_memory_that_only_scoring_lacks_is_never_the_clips(tmp_path: Path) -> None:
+    """As a limit on address space does it: libvmaf has its share, and the decoder gets no more."""
+    script = (
+        f'case "$*" in *libvmaf*) {shlex.quote(str(FFMPEG))} "$@" 2>&1 >/dev/null |'
+        " sed 's/frames decoded; 0 decode errors/frames decoded; 1 decode errors/' >&2\n"
+        "echo '[h264 @ 0x55d0] [error] get_buffer() failed: Cannot allocate memory' >&2;;\n"
+        f'*) exec {shlex.quote(str(FFMPEG))} "$@";; esac\n'
+    )
+    engine = ffmpeg_engine(ffmpeg=write_program(tmp_path / "ffmpeg", script))
+    error = failure(engine, small(tmp_path / "clip.mp4"), tmp_path)
+    assert (error.failure, error.otherwise) == ("out_of_memory", None)
+
+
 def test_decoder_that_fails_for_its_limit_alone_decodes_without_it(tmp_path: Path, standin: Path) -> None:
     program = write_program(
         tmp_path / "ffmpeg",

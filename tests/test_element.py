@@ -223,6 +223,21 @@ def test_engine_that_scores_the_built_in_clip_is_well_and_the_good_clips_behind_
     assert not read_broken(config.folder)
 
 
+def test_a_look_at_nothing_but_suspects_ends_no_element(
+    prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="log_cut", spares_probe=True)
+    config = prepare(
+        "engine.kind=vmaf", f"engine.vmaf={program}", "extract.retries=0", "extract.max_engine_failures=3",
+        "extract.workers=1",
+    )  # fmt: skip
+    monkeypatch.setenv("SLURMD_NODENAME", "node1")
+    assert dict(_run(config).failed) == {"bad_log": 3}
+    monkeypatch.setenv("SLURMD_NODENAME", "node2")
+    result = _run(config, share=ELSEWHERE)
+    assert (dict(result.failed), result.exit_code) == ({"bad_log": 3}, 0)
+
+
 def test_an_element_takes_the_share_of_clips_that_it_is_given(
     prepare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -963,7 +963,16 @@ def test_clips_of_sizes_that_cambi_refuses_have_none(run, width, height):
 def test_one_large_clip_without_cambi_is_no_small_clip(run):
     rows = [make_row(clip, width=160, height=120) for clip in CLIPS[1:]]
     run.shard([*rows, make_row(CLIPS[0], cambi_mean=NAN, cambi_std=NAN)])
-    refuse(run, "all_nan", "all_nan")
+    assert [finding.severity for finding in find(finish(run), "all_nan")].count("warn") == 2
+
+
+def test_an_extractor_that_was_left_out_of_each_clip_is_told_and_blocks_nothing(run):
+    run.shard([make_row(clip, cambi_mean=NAN, cambi_std=NAN) for clip in CLIPS])
+    result = finish(run)
+    assert {finding.column for finding in find(result, "all_nan") if finding.severity == "warn"} == {
+        "cambi_mean", "cambi_std"
+    }  # fmt: skip
+    assert not any("as expected" in line and "cambi" in line for line in summarise(result))
 
 
 def test_constant_of_a_clip_that_is_too_small_is_nan(run):
@@ -1017,6 +1026,7 @@ def test_summary_fits_a_terminal_and_names_the_table(tmp_path, monkeypatch):
     assert all(len(line) <= 80 for line in lines)
     text = "\n".join(lines)
     assert lines[0] == "rows             7 of 10 clips, 48 columns"
+    assert "".join(lines).count(f"{CLIPS[9]}: decode_error") == 1
     assert lines[-1] == "table            runs/full_features_demo.parquet"
     for part in (
         "1 equal row collapsed",

@@ -313,3 +313,56 @@ def test_nothing_is_started_where_others_could_put_a_pickle(node):
     logs.symlink_to("elsewhere")
     assert node.start("echo", "started").returncode == 3
     assert node.broken == []  # the node is not to blame
+
+
+# The next look keeps away from the node of this one
+
+NODES = """node1 32 64000 gpu:1 (null)
+node2 32 64000 gpu:1 (null)
+node3 32 64000 gpu:1 nvme"""
+
+
+def look(node, nodes=NODES, exclude="", there="node1"):
+    """Start an element behind which job 77 is to look at the same clips on another node."""
+    submissions = node.run / "submissions"
+    submissions.mkdir()
+    file = submissions / "00001.look"
+    file.write_text("77\n")
+    node.answer("sinfo", f"cat <<'END'\n{nodes}\nEND")
+    node.answer("scontrol", 'case "$*" in "show hostnames "*) shift 2; echo "$*" | tr , "\\n" ;; esac')
+    options = ("--next-look", str(file), *(("--exclude", exclude) if exclude else ()))
+    assert node.start("true", options=options, node=there).returncode == 0
+    return [call for call in node.calls if call.startswith("scontrol update")]
+
+
+def test_the_next_look_is_kept_off_this_node_where_another_one_is_like_it(node):
+    assert look(node, exclude="node9") == ["scontrol update JobId=77 ExcNodeList=node1,node9"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "exclude", "there"),
+    [
+        ("node1 32 64000 gpu:1 (null)", "", "node1"),  # the only one in service
+        (NODES, "node2", "node1"),
+        (NODES, "", "node3"),  # the only one with that feature
+        ("node1 32 64000 gpu:1 (null)\nnode2 32 32000 gpu:1 (null)", "", "node1"),  # of less memory
+        ("node1 32 64000 gpu:1 (null)\nnode2 32 64000 (null) (null)", "", "node1"),  # without a GPU
+    ],
+)
+def test_the_next_look_may_come_to_this_node_where_no_other_one_could_take_it(node, nodes, exclude, there):
+    assert look(node, nodes, exclude, there) == []
+
+
+def test_a_broken_node_takes_the_place_of_no_other_one(node):
+    node.mark("node2")
+    assert look(node) == []
+
+
+def test_nodes_that_break_later_are_excluded_beside_the_one_that_was_looked_at_from(node):
+    look(node)
+    node.answer("squeue", "echo 12; echo 77")
+    assert node.start("sh", "-c", "exit 255", node="node8").returncode == 3
+    assert node.calls[-2:] == [
+        "scontrol update JobId=12 ExcNodeList=node8",
+        "scontrol update JobId=77 ExcNodeList=node8,node1",
+    ]

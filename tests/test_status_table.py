@@ -31,6 +31,7 @@ SOME = Status(
     missing=8,
     waiting=0,
     published=False,
+    errors=(),
     slices={"done": 4, "running": 1, "pending": 2, "failed": 5, "new": 0, "unknown": 0},
     states="ddddrppfffff",
     missing_slices="7-11",
@@ -211,6 +212,9 @@ def test_a_table_is_good_once_it_is_there_and_its_checks_found_no_errors():
     assert replace(SOME, published=True, merge=None).is_good
     assert not replace(SOME, published=True, merge=replace(merge, said=("checks found errors:",))).is_good
     assert not replace(SOME, published=False, merge=None).is_good
+    wrong = replace(SOME, published=True, merge=None, errors=("audits",))
+    assert not wrong.is_good
+    assert "checks     found errors in the table: audits: vmafarm qa" in table(wrong)
 
 
 def test_clips_that_wait_for_another_node_are_counted():

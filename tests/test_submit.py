@@ -301,8 +301,18 @@ def test_where_only_such_clips_are_missing_nothing_else_is_submitted(cluster, ru
     assert cluster.options("13")["dependency"] == "afterany:11:12"
 
 
-@pytest.mark.parametrize("nodes", [("node1",), ("node1", "node4"), ("node2", "node3")])
-def test_no_node_is_excluded_that_is_the_last_one_or_not_of_this_cluster(cluster, runs, nodes):
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        ("node1",),
+        ("node1", "node4"),
+        ("node2", "node3"),
+        ("node1|8|64000|gpu:a100:1|(null)", "node2"),
+        ("node1|32|64000|(null)|nvme", "node2", "node3"),
+        ("node1|32|128000|(null)|(null)", "node2"),
+    ],
+)
+def test_no_node_is_excluded_that_no_other_one_of_its_kind_can_replace(cluster, runs, nodes):
     cluster.set_nodes(*nodes)
     run = planned(runs, 3, exclude="node4")
     finish(run, 0, 1)
@@ -310,6 +320,8 @@ def test_no_node_is_excluded_that_is_the_last_one_or_not_of_this_cluster(cluster
     run.take_part("here")
     submit(run.config, Slurm(), again=True)
     assert cluster.options("11")["exclude"] == "node4"
+    (asked,) = [call for call in cluster.calls if "--Node" in call]
+    assert "--partition=cpu " in asked  # the default, by its name
 
 
 def test_a_cluster_of_one_node_gets_one_look_and_a_tight_limit_none(cluster, runs):

@@ -203,7 +203,13 @@ def _tells_damage(context: str, text: str, container: str) -> bool:
     is_of_file = not context or context.startswith(
         ("[in#", f"[{container} @ ", "[sws", "[graph", "[Parsed", "[auto")
     )
+    if _HARMLESS.search(text):
+        return False
     return not is_of_file or "corrupt input packet" in text
+
+
+_HARMLESS = re.compile(r"mmco: unref short failure|number of reference frames .* exceeds max")
+"""Said of whole clips that were cut out of longer ones, or come from careless encoders."""
 
 
 def _samples(pixel_format: str) -> str:

@@ -249,18 +249,14 @@ def summarise(result: MergeResult) -> list[str]:
     if constant:
         facts.append(("constant", f"known on an identity pair, filled in: {', '.join(constant)}"))
     facts += tell_audits(result.audits, result.metadata["plan"])
-    expected = [name for name, count in result.nan.items() if count == counts["rows"] > 0]
+    expected = [finding.column for finding in result.of("info") if finding.name == "all_nan"]
     if expected:
         facts.append(("as expected", f"NaN in all rows: {', '.join(expected)}"))
     if warnings := result.of("warn"):
         names = ", ".join(dict.fromkeys(f.name for f in warnings))
         facts.append(("warnings", f"{len(warnings):,}: {names}; see the record"))
     files = [("record", show(str(result.record))), ("table", show(str(result.table)))]
-    told = [line for label, text in facts for line in _lines(label, text)]
-    told += [
-        part for line in list_failed(result) for part in textwrap.wrap(line, 80, subsequent_indent=" " * 4)
-    ]
-    return told + [line for label, text in files for line in _lines(label, text)]
+    return [line for label, text in facts + files for line in _lines(label, text)]
 
 
 def _lines(label: str, text: str) -> list[str]:

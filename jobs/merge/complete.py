@@ -25,12 +25,12 @@ _REMEDIES = {
     "unreadable": "make the files readable",
     "changed": "put the planned files back",
     **dict.fromkeys(ENGINE_FAULTS, "the engine fails on these clips alone: try another build of it"),
-    **dict.fromkeys(
-        CLIP_FAULTS,
-        "tried on one of several hosts: vmafarm retry tries another, vmafarm run decides here",
-    ),
 }
 """What helps clips that are missing, by their last failure."""
+
+
+_ONE_OF_SEVERAL = "tried on one of several hosts: vmafarm retry tries another, vmafarm run decides here"
+_DIFFERENT = "its tries ended in different ways, see its failure records; a higher extract.retries decides"
 
 
 def names_without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -96,7 +96,9 @@ def _why_missing(gaps: Gaps) -> str:
         told.append(f"Not tried yet: {untried:,}: run the extraction (vmafarm run; on SLURM vmafarm retry)")
     for failure, those in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])):
         name, record = max(those, key=lambda found: found[1].at)
-        remedy = _REMEDIES.get(failure, "see the failure records")
+        remedy = _REMEDIES.get(failure, _DIFFERENT)
+        if failure in CLIP_FAULTS and any(name in gaps.one_host for name, _ in those):
+            remedy = _ONE_OF_SEVERAL
         told.append(f"{failure} {len(those):,} (last: {show(name)}: {show(record.message)}): {remedy}")
     return "; ".join(told)
 

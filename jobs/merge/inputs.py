@@ -57,6 +57,8 @@ class Finding:
         How many clips, rows or files.
     query
         DuckDB SQL that shows them; empty where there is nothing to show.
+    column
+        Of the table, where it is about one.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Finding:
     message: str
     count: int
     query: str = ""
+    column: str = ""
 
 
 def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:

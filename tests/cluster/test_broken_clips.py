@@ -59,14 +59,14 @@ def test_forty_clips_of_which_five_are_broken_are_published_without_a_person(
 def test_where_nothing_is_published_the_merge_job_fails_and_watching_ends_with_1(
     site: Site, corpus: tuple[str, ...]
 ) -> None:
-    site.vmafarm("submit", "refused", *corpus)
-    said = site.vmafarm("status", "refused", "--watch", "--every", "2", status=1)
+    site.vmafarm("submit", "unpublished", *corpus)
+    said = site.vmafarm("status", "unpublished", "--watch", "--every", "2", status=1)
     assert "5 of 40 clips (12.500%) have failed for good, more than the 2" in " ".join(said.split())
-    assert not site.table("refused").exists()
-    merge = site.submissions("refused")[-1].merge_job
+    assert not site.table("unpublished").exists()
+    merge = site.submissions("unpublished")[-1].merge_job
     state = as_user("scontrol", "show", "job", merge).stdout
     assert "JobState=FAILED" in state
     assert "ExitCode=1:0" in state
     # A flag is all that it takes.
-    site.vmafarm("merge", "refused", "--max-failed-share", "0.2")
-    assert "the table is there" in site.vmafarm("status", "refused", "--watch")
+    site.vmafarm("merge", "unpublished", "--max-failed-share", "0.2")
+    assert "the table is there" in site.vmafarm("status", "unpublished", "--watch")

@@ -124,7 +124,7 @@ def test_a_run_that_is_in_the_queue_already_and_one_that_is_complete(site: Site,
     assert len(site.queued("twice")) <= len(before)
     assert site.wait_for_table("twice") == expected
     said = site.vmafarm("submit", "twice", *slowly, status=2)
-    assert 'nothing is missing: every clip of "twice" has a row or was set aside' in said
+    assert 'nothing is missing: every clip of "twice" has a row or has failed for good' in said
 
 
 def test_a_cluster_whose_authentication_does_not_work(site: Site, daemons: Daemons) -> None:

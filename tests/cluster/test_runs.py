@@ -116,7 +116,7 @@ def test_a_limit_of_three_submitted_jobs_is_kept_by_elements_that_share_slices(
     said = site.vmafarm("submit", "few", *few, *setting("slurm.rounds", 3), status=2)
     assert "3 more jobs may be in the queue, but 4 are needed" in said
     said = site.vmafarm("submit", "few", *few)
-    assert f"submitted {SLICES} slices in 1 elements" in said
+    assert f"submitted {SLICES} slices in 1 element:" in said
     assert site.wait_for_table("few") == expected
 
 
