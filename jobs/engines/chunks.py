@@ -28,10 +28,13 @@ class Chunks:
         That its index or, without one, its header counts; 0: not known.
     cut
         How it shows that frames are missing, or "".
+    absent
+        How many of the frames were not found, or "": damage may have hidden them.
     """
 
     frames: int = 0
     cut: str = ""
+    absent: str = ""
 
 
 def read_chunks(file: Reader) -> Chunks:
@@ -75,9 +78,10 @@ def read_chunks(file: Reader) -> Chunks:
     if not length:
         return Chunks(0, by_size)
     found, whole = _count(file, movies, stream, end)
-    if found < length or not whole:
-        return Chunks(length, f"its header counts {length} frames, the file holds {found - (not whole)}")
-    return Chunks()
+    counts = f"its header counts {length} frames, the file holds {found - (not whole)}"
+    if not whole:
+        return Chunks(length, cut=counts)
+    return Chunks(length, absent=counts) if found < length else Chunks()
 
 
 def _chunks(file: Reader, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:

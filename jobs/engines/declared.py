@@ -44,6 +44,8 @@ class Declared:
         Its duration by a header that ffmpeg does not report; NaN: there is none.
     cut
         How its index shows that frames are not in the file, or "".
+    absent
+        How many of the frames were not found, or "": damage may have hidden them.
     unended
         A stream without the mark that ends it.
     """
@@ -52,6 +54,7 @@ class Declared:
     frames: int = 0
     seconds: float = math.nan
     cut: str = ""
+    absent: str = ""
     unended: bool = False
 
 
@@ -76,7 +79,7 @@ def read_declared(clip: Path) -> Declared:
                 return Declared(boxes.samples, boxes.frames, cut=boxes.cut)
             if head[:4] == b"RIFF":
                 chunks = read_chunks(Reader(file))
-                return Declared(frames=chunks.frames, cut=chunks.cut)
+                return Declared(frames=chunks.frames, cut=chunks.cut, absent=chunks.absent)
         if head == _ASF:
             return Declared(seconds=_asf_seconds(file))
         if head[:4] == b"OggS":
@@ -134,6 +137,8 @@ def missing(declared: Declared, report: Report) -> str:
     """How the file's index shows that frames did not come out of it, or ""."""
     if declared.cut:
         return declared.cut
+    if declared.absent and report.frames < declared.frames:  # ffmpeg looks for frames behind the damage, too
+        return declared.absent
     # Frames in the middle may be concealed or dropped, and those at the beginning have nothing to refer to:
     # only where the end is missing as well did the decoder not get that far.
     if report.damaged and _fewer(declared, report) and _ends_early(declared, report):

@@ -201,9 +201,9 @@ def test_an_avi_without_a_frame_is_cut_by_its_header(sound: Callable[[str], Path
     data = sound("jpegs.avi").read_bytes()
     last = data[: data.rfind(b"idx1")].rfind(b"00dc")
     between = read_declared(wrote(tmp_path, data[:last]))
-    assert between.cut == f"its header counts {FRAMES} frames, the file holds {FRAMES - 1}"
+    assert between.absent == f"its header counts {FRAMES} frames, the file holds {FRAMES - 1}"
     within = read_declared(wrote(tmp_path, data[: last + 20]))
-    assert within.cut == between.cut
+    assert within.cut == between.absent
 
 
 # Cut files, and files whose end is zeros
@@ -327,3 +327,19 @@ def test_what_is_cut(frames: int, shown: float, damaged: str, cut: str) -> None:
 
 def test_an_index_that_shows_a_cut_needs_no_report() -> None:
     assert missing(Declared(cut="its mdat box ends"), REPORT) == "its mdat box ends"
+
+
+@pytest.mark.parametrize(("frames", "cut"), [(50, ""), (49, "the file holds 7")])
+def test_frames_that_ffmpeg_found_are_not_absent(frames: int, cut: str) -> None:
+    assert missing(Declared(frames=50, absent="the file holds 7"), replace(REPORT, frames=frames)) == cut
+
+
+def test_an_avi_file_with_a_damaged_list_has_the_frames_that_ffmpeg_finds(
+    sound: Callable[[str], Path], tmp_path: Path
+) -> None:
+    data = sound("jpegs.avi").read_bytes()
+    movie = data.index(b"movi") - 8
+    clip = wrote(tmp_path, data[:movie] + bytes(64) + data[movie : data.rfind(b"idx1")], "inserted.avi")
+    assert read_declared(clip).absent == f"its header counts {FRAMES} frames, the file holds 0"
+    report, cut, short = look(clip)
+    assert (report.frames, cut, short) == (FRAMES, "", "")
