@@ -153,7 +153,7 @@ trap : CONT
 trap '' USR2
 
 if [ -n "$clips" ] && [ ! -e "$clips" ]; then
-    mark_broken "the clips are not to be seen on this node: $clips is not there"
+    mark_broken "the clips cannot be seen on this node: $clips is not there"
 fi
 if is_broken; then
     say "node $node cannot do this run's work (see $run/broken_nodes): left to other nodes"

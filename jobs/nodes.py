@@ -1,4 +1,4 @@
-"""Nodes that cannot do a run's work: a broken driver, a full disk, clips that are not to be seen there.
+"""Nodes that cannot do a run's work: a broken driver, a full disk, clips that cannot be seen there.
 
 Such a node fails clip after clip in no time and would draw all work of a run to itself. The element
 that notices writes a file named after the node and ends; what starts elements (containers/element.sh)

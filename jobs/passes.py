@@ -65,7 +65,7 @@ def read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scr
     Raises
     ------
     ClipFailedError
-        It cannot be trusted, has not the frames of the source, or says that the pass ran elsewhere.
+        It cannot be trusted, lacks frames of the source, or says that the pass ran elsewhere.
     """
     try:
         log = read_log(scratch / one.log, one.features, log_bytes(source.frames))

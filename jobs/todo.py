@@ -87,7 +87,7 @@ def check_visible(todo: Sequence[Clip], folder: Path) -> None:
     """Raise NodeBrokenError where none of the clips is visible: their folder is not mounted here."""
     if todo and not any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
         raise NodeBrokenError(
-            f"the clips are not to be seen on this node: {show(str(folder))} "
+            f"the clips cannot be seen on this node: {show(str(folder))} "
             + ("holds none of them" if folder.is_dir() else "is not there"),
             "it must be there under the same path on every node: is it mounted? (slurm.exclude, slurm.binds)",
         )

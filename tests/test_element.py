@@ -398,8 +398,8 @@ def test_a_canary_takes_a_sample(prepare: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("gone", "the clips are not to be seen on this node: .* is not there"),
-        ("empty", "the clips are not to be seen on this node: .* holds none of them"),
+        ("gone", "the clips cannot be seen on this node: .* is not there"),
+        ("empty", "the clips cannot be seen on this node: .* holds none of them"),
         ("scratch", "the scratch folder .* is not there"),
         ("engine", "the program 'no-such-program' .engine.vmaf. is not there"),
     ],
