@@ -8,7 +8,7 @@ from itertools import islice
 
 from jobs.columns import TABLE, nan_by_size
 from jobs.info import Info
-from jobs.schema import ACCEPTED_SIZES, ALL_NAN
+from jobs.schema import ACCEPTED_SIZES, ALL_NAN, BY_NAME
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -53,6 +53,7 @@ def as_card(info: Info) -> str:
     if "incomplete" in metadata:
         counts += [(name.replace("_", " "), f"{count:,}") for name, count in metadata["incomplete"].items()]
     nan = [f"`{column.name}`" for column in TABLE if column.feature in ALL_NAN]
+    always = {BY_NAME[feature].extractor for feature in ALL_NAN}
     constant = [f"`{name}`" for name in info.of("constant")]
     body = [
         f"# libvmaf features of {_code(run)}",
@@ -82,7 +83,7 @@ def as_card(info: Info) -> str:
         "## Columns without values",
         "",
         f"{', '.join(nan)} are NaN in all rows: both features are infinite on an identity pair.",
-        *(f"`{extractor}_*` are {nan_by_size(extractor)}." for extractor in ACCEPTED_SIZES),
+        *(f"`{name}_*` are {nan_by_size(name)}." for name in ACCEPTED_SIZES if name not in always),
         "Drop or fill them:",
         "",
         "```python",

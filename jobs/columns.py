@@ -68,6 +68,8 @@ def nan_by_size(extractor: str) -> str:
         where.append(f"where width + height is above {sizes.both_sides:,}")
     if sizes.aspect is not None:
         where.append(f"where the longer side is above {sizes.aspect} x the shorter one + {sizes.slack}")
+    if sizes.even_height:
+        where.append("where the height is odd")
     return "NaN " + ", or ".join(where)
 
 

@@ -41,6 +41,7 @@ _COLUMNS = pa.schema(
         ("both_sides", pa.int64()),
         ("aspect", pa.int64()),
         ("slack", pa.int64()),
+        ("even_height", pa.bool_()),
     ]
 )
 _RUN = pa.schema([("key", pa.string()), ("value", pa.string())])
@@ -58,7 +59,7 @@ def column_rows() -> list[dict[str, Any]]:
     ``constants`` are the values that a known feature may have on an identity pair. The extractor takes
     frames whose shorter side is at least ``shorter_side``, whose longer side is at least ``longer_side`` and
     at most ``aspect`` times the shorter one plus ``slack``, and whose width and height come to at most
-    ``both_sides``.
+    ``both_sides``; with ``even_height`` none with an odd height.
     """
     rows = []
     for position, column in enumerate(TABLE, 1):

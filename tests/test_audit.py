@@ -173,7 +173,7 @@ def test_a_wrong_constant_under_the_full_plan_is_told_and_costs_no_row(folder: P
 
 def test_an_audit_that_fails_costs_no_row(folder: Path, tmp_path: Path) -> None:
     program = write_standin(
-        tmp_path / "bin", misbehave="abort_without_output", only_with="ciede", spares_probe=True
+        tmp_path / "bin", misbehave="abort_without_output", only_with="ssimulacra2", spares_probe=True
     )
     said, report = run(
         folder,
@@ -185,7 +185,7 @@ def test_an_audit_that_fails_costs_no_row(folder: Path, tmp_path: Path) -> None:
     )
     assert (report["audits"]["clips"], report["audits"]["failed"]) == (0, 3), said
     assert all("audit: engine_error" in entry["notes"] for entry in entries(folder, "r").values())
-    assert any("ciede" in str(call) for call in read_calls(program))
+    assert any("ssimulacra2" in str(call) for call in read_calls(program))
 
 
 def test_extractors_that_refuse_the_size_are_not_audited(

@@ -27,7 +27,7 @@ from jobs import sql
 from jobs.engines import Engine
 from jobs.facts import _COLUMNS, column_rows
 from jobs.process import run
-from jobs.schema import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts
+from jobs.schema import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of
 
 Clips = Callable[[str], Path]
 SIZES = [
@@ -53,11 +53,12 @@ def nan_features(row: dict[str, float]) -> set[str]:
 
 @pytest.mark.parametrize("extractor", ACCEPTED_SIZES)
 def test_the_size_check_of_the_filter_graph_is_the_rule_of_the_schema(extractor: str) -> None:
-    plan = "full" if extractor == "float_ms_ssim" else "identity"
+    plan = "identity" if extractor == "cambi" else "full"
     others = set(ACCEPTED_SIZES) - {extractor}
     (one,) = ffmpeg_engine(plan).passes(Path("/x"), "x", others)
     (expression,) = re.findall(r",crop=w='([^']*)':h=ih:x=0:y=0:exact=1,split", one.arguments[-10])
     words = {"lt": lambda a, b: a < b, "gt": lambda a, b: a > b, "min": min, "max": max}
+    words["mod"] = lambda a, b: a % b
     for width, height in SIZES:
         wide = eval(expression, {"__builtins__": {}}, {**words, "iw": width, "ih": height})
         assert (wide == width) is extractor_accepts(extractor, width, height), (width, height)
@@ -72,9 +73,10 @@ def test_the_view_of_refused_clips_is_the_rule_of_the_schema() -> None:
         connection.execute(sql.render("query/refused").replace("CREATE VIEW", "CREATE TEMP VIEW"))
         found = set(connection.execute("SELECT * FROM refused").fetchall())
     assert found == {
-        (f"{width}x{height}", f"{extractor}_{statistic}")
+        (f"{width}x{height}", f"{feature}_{statistic}")
         for width, height in SIZES
         for extractor in ACCEPTED_SIZES
+        for feature in features_of([extractor])
         for statistic in ("mean", "std")
         if not extractor_accepts(extractor, width, height)
     }
@@ -125,6 +127,23 @@ def test_all_plans_and_engines_agree_on_a_size_on_which_cambi_corrupts_memory(
     assert_equal_rows(identity.row, full.row, 1e-6)
     assert_equal_rows(fork.row, full.row, 1e-9)
     assert fork.notes == full.notes == (*identity.notes, f"float_ms_ssim refuses {size}")
+
+
+@pytest.mark.parametrize("size", ["240x241", "241x241", "241x240"])
+def test_ciede_is_left_out_where_an_odd_height_makes_it_read_beyond_its_buffers(
+    tmp_path: Path, standin: Path, size: str
+) -> None:
+    clip = media.make_clip(tmp_path / "x.mkv", size=size, codec="ffv1", frames=2, source="testsrc")
+    full = score(ffmpeg_engine("full"), clip, tmp_path, auditor=ffmpeg_engine())
+    identity = score(ffmpeg_engine(), clip, tmp_path, auditor=ffmpeg_engine("full"))
+    fork = score(vmaf_engine(standin, "full", "cuda"), clip, tmp_path)
+    assert full.audit == identity.audit == "equal"
+    for extracted in (full, identity, fork):
+        assert math.isnan(extracted.row["ciede2000_mean"])
+        assert nan_features(extracted.row) == set()
+    assert full.notes == fork.notes == ((f"ciede refuses {size}",) if size.endswith("1") else ())
+    asked = any(a.startswith("ciede") for call in read_calls(standin) for a in call["arguments"])
+    assert asked is size.endswith("0")
 
 
 @pytest.mark.parametrize("size", ["1920x144", "641x31", "30x640", "160x120", "16x640"])

@@ -117,6 +117,8 @@ def _refused(sizes: FrameSizes) -> str:
         terms.append(f"gt(iw+ih,{sizes.both_sides})")
     if sizes.aspect is not None:
         terms.append(f"gt(max(iw,ih),{sizes.aspect}*min(iw,ih)+{sizes.slack})")
+    if sizes.even_height:
+        terms.append("mod(ih,2)")
     return "+".join(terms)
 
 

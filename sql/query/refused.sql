@@ -8,3 +8,4 @@ JOIN columns
     OR greatest(width, height) < longer_side
     OR width + height > both_sides
     OR greatest(width, height) > aspect * least(width, height) + slack
+    OR (even_height AND height % 2 = 1)
