@@ -91,7 +91,7 @@ demo: $(VENV)/.setup ## a small corpus in demo-corpus/
 	@$(BIN)/vmafarm demo demo-corpus $(ARGS)
 
 test: $(VENV)/.setup-dev ## the tests
-	@$(PYTEST) -n 2 --dist loadfile -m "not full" $(ARGS)
+	@$(PYTEST) -n 3 --dist loadfile -m "not full" $(ARGS)
 
 fuzz: $(VENV)/.setup-dev ## what is read from disk, damaged at random, and any names: N=10000 examples a test
 	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz tests/test_names.py $(ARGS)
