@@ -169,7 +169,7 @@ if is_broken; then
     exit 3
 fi
 
-# What starts next reads a pickle from there, and a pickle runs whatever its writer wanted.
+# This very script lies there, and whoever may write there has his own run.
 case $(stat -c %u:%a "$run/logs" 2>/dev/null) in
     "" | "$(id -u):700" | "$(id -u):2700") ;;
     *)

@@ -1,9 +1,26 @@
 """The command ``vmafarm``: runs a verb and turns errors into one message and an exit status."""
 
+# ruff: noqa: E402 - what is imported depends on what comes first
 from __future__ import annotations
 
-import signal
+import os
 import sys
+
+
+def _forget_working_folder() -> None:
+    """Import nothing from the working folder, unless this package lies there: then it comes last."""
+    try:
+        here = os.path.realpath(os.curdir)
+    except OSError:  # it was removed
+        return
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) != here]
+    if os.path.realpath(os.path.join(__file__, "../..")) == here:  # noqa: PTH118 - pathlib is not imported yet
+        sys.path.append(here)
+
+
+_forget_working_folder()
+
+import signal
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs import utf8
 from jobs.errors import UsageError, show
+from jobs.interpreter import IN_IMAGE, own_command
 from jobs.run_folder import RunFolder
 from jobs.settings import SlurmSection
 from jobs.squashfs import image_bind, is_squashfs
@@ -16,9 +16,7 @@ PYTHON = "/opt/venv/bin/python"
 """In an image."""
 
 
-def container_python(
-    section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str, python: str
-) -> list[str]:
+def container_python(section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str) -> list[str]:
     """Command that starts Python for an element: in the image, or this one where there is none.
 
     Parameters
@@ -32,16 +30,14 @@ def container_python(
         at `jobs.squashfs.CONTAINER_CLIPS`. None: there is none to bind.
     scratch
         Folder for temporary files on the node, or "".
-    python
-        This interpreter.
 
     Raises
     ------
     UsageError
-        A path cannot be bound: Apptainer splits at colons and commas.
+        A path cannot be bound: Apptainer splits at colons and commas. Or see `own_command`.
     """
     if not section.image:
-        return [python, *utf8.OPTIONS]
+        return own_command()
     binds = [str(_bindable(folder.root.absolute()))]
     if clips is not None:
         bound = _bindable(clips)
@@ -53,9 +49,7 @@ def container_python(
         command.append("--nv")
     for bind in (*binds, *section.binds):
         command += ["--bind", bind]
-    # The image's own packages alone: what the user has in the home folder or PYTHONPATH is another's.
-    command += ["--env", "PYTHONPATH=,PYTHONNOUSERSITE=1"]
-    return [*command, str(Path(section.image).absolute()), PYTHON, *utf8.OPTIONS]
+    return [*command, str(Path(section.image).absolute()), PYTHON, *IN_IMAGE]
 
 
 def _bindable(path: Path) -> Path:

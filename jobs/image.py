@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from jobs import __version__
 from jobs.apptainer import ask, build, find_apptainer
 from jobs.durable import publish, replace_text
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.interpreter import own_command
 from jobs.recipe import merge_arguments, read_arguments
 from jobs.sif import read_digest, read_labels
 
@@ -198,7 +198,7 @@ def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Pa
             shutil.copyfile(wheel, folder / "wheelhouse" / wheel.name)
     built = folder / "wheel"
     finished = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
+        [*own_command(), "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
          "--no-build-isolation", "--no-index", "--wheel-dir", str(built), str(checkout)],
         stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
     )  # fmt: skip

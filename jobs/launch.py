@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +17,12 @@ import submitit
 
 from jobs.config import Config
 from jobs.durable import explained
-from jobs.element import ElementResult, ElementSpec, run_element
 from jobs.errors import UnavailableError, show
+from jobs.handover import Work, read_result
+from jobs.interpreter import own_command, safe_environment
 from jobs.task_log import tail
 from jobs.trust import secure_logs
-from jobs.work import EVERYTHING, visible_gpus
+from jobs.work import EVERYTHING, ElementResult, ElementSpec, visible_gpus
 
 _POLL_SECONDS = 0.2
 _END_SECONDS = 60.0
@@ -63,12 +66,20 @@ def run_local(
         An element ended without a result.
     """
     logs = config.folder.logs
-    secure_logs(config.folder)
+    secure_logs(config.folder, config.run.trusted_owners)
     groups = _groups(config, slices, limit, share)
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
-    with explained(logs), _interrupts_ignored():
-        jobs = [executor.submit(run_element, spec) for spec in groups]
+    work = Work.of_elements(logs.absolute(), groups)
+    work.write()
+    command = f"{shlex.join(own_command())} {work.arguments}"
+    token = secrets.token_hex(4)
+    results = [logs.absolute() / f"{token}-{index}.result.json" for index in range(len(groups))]
+    with explained(logs), _interrupts_ignored(), safe_environment():
+        jobs: list[Any] = [
+            executor._submit_command(f"{command} {index} {shlex.quote(str(result))}")
+            for index, result in enumerate(results)
+        ]
     try:
         while not all(job.done() for job in jobs):
             watch()
@@ -77,8 +88,7 @@ def run_local(
         _end(jobs)
         raise
     watch()
-    secure_logs(config.folder)  # results are pickles too
-    return _together([_result(job) for job in jobs])
+    return _together([_result(job, result) for job, result in zip(jobs, results, strict=True)])
 
 
 def gpus_here(config: Config) -> list[str | None]:
@@ -136,10 +146,9 @@ def _end(jobs: Sequence[Any]) -> None:
             time.sleep(_POLL_SECONDS)
 
 
-def _result(job: Any) -> ElementResult:
-    try:
-        result = job.result()
-    except Exception:  # submitit wraps whatever happened in the element
+def _result(job: Any, path: Path) -> ElementResult:
+    result = read_result(path)
+    if result is None:
         logs: Path = job.paths.folder
         with explained(logs), TemporaryFile(dir=logs) as probe:
             # What an element cannot write down, its result and its log, is missing for that reason.
@@ -151,8 +160,7 @@ def _result(job: Any) -> ElementResult:
             + (f"the last line of its log: {said[0]}" if said else "it was killed before it said anything"),
             f"its log: {show(str(job.paths.stderr))}\n"
             "run the same command again to go on; what is finished is kept",
-        ) from None
-    assert isinstance(result, ElementResult)
+        )
     return result
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from jobs.container import PYTHON, STARTER, container_python, start_command
 from jobs.data import data_folder
 from jobs.engines import make_engine
 from jobs.errors import UnavailableError, UsageError, VmafarmError, show
+from jobs.interpreter import IN_IMAGE
 from jobs.manifest import Manifest, load_manifest
 from jobs.nodes import read_broken
 from jobs.provenance import read_frozen
@@ -160,9 +160,7 @@ def prepare(
     section = section.model_copy(update={"exclude": exclude})
     engine = config.engine.model_copy(update={"kind": kind})
     config = config.model_copy(update={"slurm": section, "engine": engine})
-    python = container_python(
-        section, folder, Path(config.corpus.clips), config.extract.scratch, sys.executable
-    )
+    python = container_python(section, folder, Path(config.corpus.clips), config.extract.scratch)
     settings = {key: value for key, value in flat(config).items() if not key.startswith("corpus.")}
     clips = config.corpus.clips
     if section.image:  # where the container has them
@@ -208,8 +206,8 @@ def check_image(image: str) -> str:
 
 def _ask_inside(image: str, program: str, *words: str) -> str:
     """What a line of Python prints in an image."""
-    command = ["exec", "--no-home", "--pwd", "/", "--env", "PYTHONPATH=", str(Path(image).absolute())]
-    return ask([str(find_apptainer()), *command, PYTHON, "-c", program, *words]).strip()
+    command = ["exec", "--no-home", "--pwd", "/", str(Path(image).absolute()), PYTHON, *IN_IMAGE]
+    return ask([str(find_apptainer()), *command, "-c", program, *words]).strip()
 
 
 def _engine_kind(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""Queues jobs through submitit: its executor with a run's folder, its Python and its pickles."""
+"""Queues jobs through submitit: its executor with a run's folder and its Python."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
-from jobs.element import run_element
 from jobs.errors import UsageError, VmafarmError, show
+from jobs.handover import Work
 from jobs.lifetime import ignore_early_notice
 from jobs.trust import secure_logs
 from jobs.work import ElementSpec
@@ -43,38 +43,49 @@ class Queue:
         self._document = absolute(config).model_dump()
         self._minutes = config.slurm.time
         self._folder = config.folder
+        self._trusted = config.run.trusted_owners
         self._logs = logs
         self._element_command = element_command
         self._merge_command = merge_command
 
-    def script(self, parameters: dict[str, Any], count: int) -> str:
-        """Text that sbatch would get."""
-        executor = self._executor(parameters, self._element_command, _Offline)
-        if count > 1:  # a single job is no array
-            executor.parameters["map_count"] = count
-        text: str = executor._make_submission_file_text(executor._submitit_command_str, "0")
+    def script(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
+        """Text that sbatch would get from `array`."""
+        work = self._elements(elements, **more)
+        executor = self._executor(parameters, len(elements), _Offline)
+        text: str = executor._make_submission_file_text(f"{self._element_command} {work.arguments}", "0")
         return text
 
     def array(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
-        """Queue one array, an element for each of these lists of slices; returns its job id."""
-        specs = [ElementSpec(self._document, slices, minutes=self._minutes, **more) for slices in elements]
-        secure_logs(self._folder)
-        with redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
-            jobs = self._executor(parameters, self._element_command).map_array(run_element, specs)
-        return str(jobs[0].job_id).partition("_")[0]
+        """Queue one array, an element for each of these lists of slices; returns its job id.
+
+        Other arguments are those of `ElementSpec`.
+        """
+        work = self._elements(elements, **more)
+        return self._submit(parameters, len(elements), self._element_command, work)
 
     def merge(self, parameters: dict[str, Any]) -> str:
         """Queue the merge; returns its job id."""
-        secure_logs(self._folder)
-        with redirect_stderr(io.StringIO()):
-            job = self._executor(parameters, self._merge_command).submit(merge_on_node, self._document)
-        return str(job.job_id)
+        return self._submit(parameters, 1, self._merge_command, Work.of_merge(self._logs, self._document))
+
+    def _elements(self, elements: Sequence[tuple[int, ...]], **more: Any) -> Work:
+        specs = [ElementSpec(self._document, slices, minutes=self._minutes, **more) for slices in elements]
+        return Work.of_elements(self._logs, specs)
+
+    def _submit(self, parameters: dict[str, Any], count: int, command: str, work: Work) -> str:
+        secure_logs(self._folder, self._trusted)
+        work.write()
+        executor = self._executor(parameters, count)
+        with redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
+            job = executor._submit_command(f"{command} {work.arguments}")
+        return str(job.job_id).partition("_")[0]
 
     def _executor(
-        self, parameters: dict[str, Any], command: str, kind: type[submitit.SlurmExecutor] | None = None
+        self, parameters: dict[str, Any], count: int, kind: type[submitit.SlurmExecutor] | None = None
     ) -> Any:
-        executor = (kind or submitit.SlurmExecutor)(folder=self._logs, python=command)
+        executor = (kind or submitit.SlurmExecutor)(folder=self._logs)
         executor.update_parameters(**parameters)
+        if count > 1:  # a single job is no array
+            executor.parameters["map_count"] = count
         return executor
 
 

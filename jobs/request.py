@@ -20,6 +20,7 @@ from jobs.slices import format_indices
 from jobs.slurm import Slurm
 from jobs.submission import Submission, read_submissions
 from jobs.words import counted
+from jobs.work import EVERYTHING, ORDINARY
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,13 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
     )
     first = rounds[0] if rounds else [1]
     parameters = sbatch_parameters(section, prepared.job_name, slots(section.parallelism, len(first))[0])
+    share = ORDINARY if looks else EVERYTHING
     clips = [sum(weights[number] for number in element) for element in elements]
     return Submitted(
         submission=submission,
-        script=prepared.queue(submission.number).script(parameters, first[0]),
+        script=prepared.queue(submission.number).script(
+            parameters, elements[: first[0]] or [submission.waiting], share=share
+        ),
         command=shlex.join(prepared.python),
         rounds=rounds,
         looks=looks,

@@ -78,7 +78,7 @@ def begin(config: Config, console: Console, limit: int | None) -> tuple[Config, 
     planned = plan(config, limit=limit)
     say(console, planned.lines())
     config = with_frozen(config)
-    say(console, check_run_folders(config.folder))
+    say(console, check_run_folders(config.folder, config.run.trusted_owners))
     return config, planned.manifest
 
 

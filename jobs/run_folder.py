@@ -86,7 +86,7 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """Folder of submitit (pickles: private) and the elements' logs."""
+        """What jobs start with, and their logs: private to this user."""
         return self.path / "logs"
 
     @property

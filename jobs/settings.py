@@ -27,6 +27,10 @@ class RunSection(_Section):
         description="name of the run; letters, digits, dot, dash, underscore",
     )
     root: str = Field("runs", min_length=1, description="folder of all runs and of the final tables")
+    trusted_owners: list[str] = Field(
+        [],
+        description="users besides you and root who may own folders above it; they could run programs as you",
+    )
 
 
 class CorpusSection(_Section):

@@ -145,8 +145,8 @@ def new_submission(folder: RunFolder, submission: Submission) -> None:
 
 
 def starter_path(folder: RunFolder, number: int) -> Path:
-    """Where a submission has its copy of containers/element.sh."""
-    return _path(folder, number, "sh")
+    """Where a submission has its copy of containers/element.sh, which nobody else may write: jobs run it."""
+    return folder.logs / f"element-{number:05d}.sh"
 
 
 def write_next_look(folder: RunFolder, number: int, job: str) -> None:

@@ -57,7 +57,7 @@ def preview(
     except UnavailableError as error:
         say(f"no cluster to ask ({one_line(error.message)}): its limits are not known here")
         slurm = NoCluster()
-    for line in check_run_folders(config.folder):
+    for line in check_run_folders(config.folder, config.run.trusted_owners):
         say(line)
     prepared = prepare(config, slurm, manifest, say)
     return make_request(prepared, slurm, _missing(prepared, slurm, again))
@@ -100,9 +100,9 @@ def submit(
         The canary failed.
     """
     prepared = prepare(config, slurm)
-    for line in check_run_folders(config.folder):
+    for line in check_run_folders(config.folder, config.run.trusted_owners):
         say(line)
-    secure_logs(config.folder)
+    secure_logs(config.folder, config.run.trusted_owners)
     todo = _missing(prepared, slurm, again)
     if preflight is not None:
         preflight()

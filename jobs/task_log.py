@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from jobs.errors import show
 from jobs.run_folder import RunFolder
 
 _TAIL_BYTES = 256 * 1024
-_OF_SUBMITIT = re.compile(r"submitit [A-Z]+ \(")
+START = "=== vmafarm starts: "
+"""How the first line of each start begins: a job that was requeued writes into the same log again."""
 
 
 def log_path(folder: RunFolder, job: str, index: int | None, stream: str) -> Path:
@@ -37,13 +37,13 @@ def tail(path: Path, count: int) -> list[str]:
 
 
 def printed(path: Path) -> list[str]:
-    """Lines of a log's last start that the task itself has printed, not submitit around it."""
+    """Lines that a task has printed since it was started last."""
     lines: list[str] = []
     for line in _read_end(path):
-        if not _OF_SUBMITIT.match(line):
-            lines.append(line)
-        elif " - Starting with JobEnvironment" in line:
+        if line.startswith(START):
             lines.clear()
+        else:
+            lines.append(line)
     return lines
 
 

@@ -1,15 +1,18 @@
-"""Who else could change what this user runs: folders of runs, and the pickles in them.
+"""Who else could change what this user runs, and the rows: folders of runs, and those above them.
 
-A pickle runs whatever its writer wanted. submitit's lie in ``runs/<run>/logs``, so that folder is
-this user's alone (0700), and nobody else may put another one in its place.
+What jobs start with lies in ``runs/<run>/logs``, so that folder is this user's alone (0700), and nobody else
+may put another one in its place: whoever owns a folder above it, or may write there, could rename it.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
 import grp
 import os
 import pwd
 import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from jobs.durable import make_folder
@@ -17,40 +20,121 @@ from jobs.errors import UnavailableError, UsageError, show
 from jobs.run_folder import RunFolder
 
 _PERMISSIONS = 0o777
+_MOST_LINKS = 40
+"""On one path, as Linux has it (path_resolution(7))."""
 
 
-def check_run_folders(folder: RunFolder) -> list[str]:
-    """Look who else may write where a run lies. Writes nothing.
+def check_run_folders(folder: RunFolder, trusted: Collection[str] = ()) -> list[str]:
+    """Look who else could change what a run starts. Writes nothing.
 
     Parameters
     ----------
     folder
         The run; folders that are not there yet are passed over.
+    trusted
+        Names of users besides root and this one who may own folders above the run.
 
     Returns
     -------
     list of str
-        At most one line: that a group may write there, as in a project space (setgid, 2770), or that
-        everybody may write a folder above.
+        At most one line: that a group may write there, as in a project space (setgid, 2770).
 
     Raises
     ------
     UsageError
-        Everybody may write the run folder or the folder of runs.
+        Everybody may write a folder of the run or one above it, or such a folder is another user's.
+    UnavailableError
+        A folder above cannot be entered.
     """
-    shared = []
-    for path in (folder.path, folder.root):
+    require_own_way(folder.path.absolute(), trusted)
+    return check_writers(folder)
+
+
+def check_writers(folder: RunFolder) -> list[str]:
+    """Look who else may write the rows of a run, which need not be this user's; see `check_run_folders`."""
+    shared: list[str] = []
+    below = [path for path in _folders_below(folder.path) if path != folder.logs]  # closed by `secure_logs`
+    for path in (folder.root, folder.path, *below):
         try:
             status = path.stat()
         except FileNotFoundError:
             continue
         require_not_for_all(path, status)
-        if group := shared_group(status):
+        if not shared and (group := shared_group(status)):
             shared.append(f"{show(str(path))} can be written by everybody in the group {show(group)} too")
-    open_above = [path for path in folder.root.resolve().parents if is_for_all(path.stat())]
-    if open_above:
-        shared.append(f"everybody on this machine may write {show(str(open_above[0]))}, above the runs")
-    return [f"warning: {shared[0]}: they could change rows, and what elements run"] if shared else []
+    return [f"warning: {line}: they could change rows, and what elements run" for line in shared]
+
+
+def _folders_below(run: Path) -> Iterator[Path]:
+    """Folders of a run and the folders in them: there is nothing deeper."""
+    for level in ("*", "*/*"):
+        yield from (path for path in sorted(run.glob(f"{level}/")) if not path.is_symlink())
+
+
+def require_own_way(path: Path, trusted: Collection[str]) -> None:
+    """Refuse a path on which another user could exchange a folder or a link, as sshd does for its keys."""
+    for part, status in _way_to(path):
+        shown = show(str(part))
+        if not _is_trusted(status.st_uid, trusted):
+            owner = show(_user(status.st_uid))
+            raise UsageError(
+                f"{shown} belongs to {owner}, who could put another folder in its place and have elements "
+                f"run what lies there; expected {show(_user(os.geteuid()))} or root",
+                "choose another run.root; or, where you trust that user with all that is yours: "
+                f'run.trusted_owners = ["{owner}"]',
+            )
+        if not stat.S_ISLNK(status.st_mode):
+            require_not_for_all(part, status)
+
+
+def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every folder and link on the way to a path, from the root down to what is not there yet."""
+    parts = list(path.parts)
+    current = Path(parts.pop(0))
+    yield current, current.lstat()
+    links = 0
+    while parts:
+        part = parts.pop(0)
+        if part == os.pardir:
+            current = current.parent
+            continue
+        found = current / part
+        try:
+            status = found.lstat()
+        except FileNotFoundError:
+            return
+        yield found, status
+        if not stat.S_ISLNK(status.st_mode):
+            current = found
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(found))
+        target = found.readlink()
+        if target.is_absolute():
+            current = Path(target.anchor)
+        parts = [part for part in target.parts if part != target.anchor] + parts
+
+
+def _is_trusted(owner: int, trusted: Collection[str]) -> bool:
+    return owner in (0, os.geteuid(), _nobody_mapped()) or _user(owner) in trusted
+
+
+@functools.cache
+def _nobody_mapped() -> int:
+    """As whom a user namespace shows root and all others that it does not map; -1 outside of one.
+
+    Who starts a container without privileges is the only user there (user_namespaces(7)).
+    """
+    try:
+        maps = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
+        return -1 if int(maps[2]) > _ALL_USERS else int(Path("/proc/sys/kernel/overflowuid").read_bytes())
+    except (OSError, ValueError, IndexError):
+        return -1
+
+
+_ALL_USERS = 1 << 31
+"""The initial namespace maps 2^32 - 1 users; a container at most as many as /etc/subuid gives."""
 
 
 def require_not_for_all(path: Path, status: os.stat_result) -> None:
@@ -86,24 +170,24 @@ def shared_group(status: os.stat_result) -> str:
     return "" if group.gr_name == owner and not set(group.gr_mem) - {owner} else group.gr_name
 
 
-def secure_logs(folder: RunFolder) -> None:
-    """Make the folder of the pickles, or make sure that what lies in it is this user's alone.
+def secure_logs(folder: RunFolder, trusted: Collection[str] = ()) -> None:
+    """Make the folder of what jobs start with, or make sure that what lies in it is this user's alone.
 
-    Called before anything is queued or started, and before a result is read.
+    Called before anything is queued or started.
 
     Parameters
     ----------
-    folder
-        The run.
+    folder, trusted
+        As for `check_run_folders`.
 
     Raises
     ------
     UsageError
-        It is a link, another user's, holds files of another user, or everybody may write above it.
+        It is a link, another user's, or holds files of another user; or see `check_run_folders`.
     UnavailableError
         It cannot be made, or its file system takes no permissions.
     """
-    check_run_folders(folder)
+    check_run_folders(folder, trusted)
     logs, shown = folder.logs, show(str(folder.logs))
     elsewhere = f"move it away (mv {shown} {shown}.old), or choose another run.root; rows are not there"
     if not logs.is_symlink():  # a link that leads nowhere would be in the way of the folder
@@ -122,7 +206,7 @@ def secure_logs(folder: RunFolder) -> None:
         )
     if status.st_mode & _PERMISSIONS != stat.S_IRWXU:
         _close(logs)
-        # While it was open, somebody may have put a pickle there for us.
+        # While it was open, somebody may have put a file there, or a link to one of ours.
     with os.scandir(logs) as entries:
         for entry in entries:
             if (owner := entry.stat(follow_symlinks=False).st_uid) != os.geteuid():

@@ -17,7 +17,7 @@ EVERYTHING, ORDINARY, ELSEWHERE, LAST_LOOK = SHARES = ("everything", "ordinary",
 
 @dataclass(frozen=True)
 class ElementSpec:
-    """What an element is to do; crosses to its process as a pickle.
+    """What an element is to do; crosses to its process as JSON.
 
     Attributes
     ----------

@@ -13,9 +13,11 @@ from typing import Any
 
 from merge_helpers import Run, make_row, plan_run
 
+from jobs.handover import MODULE, as_spec, read_work
 from jobs.manifest import load_manifest
 from jobs.settings import SlurmSection
 from jobs.submission import run_job_name
+from jobs.work import ElementSpec
 
 PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "sacctmgr", "scontrol", "scancel", "sinfo")
 
@@ -176,6 +178,18 @@ exit {status}
         """Options of a submitted script: name to value, unquoted; "" for a flag."""
         lines = re.findall(r"^#SBATCH --([\w-]+)(?:=(.*))?$", self.scripts[job], re.MULTILINE)
         return {name: "".join(shlex.split(value)) for name, value in lines}
+
+    def work(self, job: str) -> dict[str, Any]:
+        """What a submitted job is to do, as its process reads it."""
+        (start,) = [line for line in self.scripts[job].splitlines() if line.startswith("srun ")]
+        *_, option, module, path, digest = shlex.split(start)
+        assert (option, module) == ("-m", MODULE)
+        return read_work(Path(path), digest)
+
+    def specs(self, job: str) -> list[ElementSpec]:
+        """What the elements of a submitted array, or its only one, are to do."""
+        work = self.work(job)
+        return [as_spec(work, index) for index in range(len(work["elements"]))]
 
 
 def planned(root: Path, count: int = 5, **slurm: Any) -> Run:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from fake_slurm import finish, name_of, planned
-from submitit.core.utils import DelayedSubmission
 
 from jobs import canary
 from jobs.element_log import ElementLog
@@ -114,7 +113,7 @@ def test_its_job_asks_for_what_elements_ask_for_and_takes_a_sample_of_all_slices
     submit(run.config, Slurm(), canary=3, say=lambda _: None)
     assert "array" not in cluster.options("11")
     assert cluster.options("11")["time"] == "45"
-    (spec,) = DelayedSubmission.load(run.folder.logs / "11_submitted.pkl").args
+    (spec,) = cluster.specs("11")
     assert (spec.limit, spec.canary, spec.slices) == (3, True, tuple(range(12)))
     first, second = read_submissions(run.folder)
     assert (first.canary, first.jobs(), second.canary, second.done) == (True, ["11"], False, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,20 +25,20 @@ def refusal(call, *arguments, **options):
 
 
 def test_without_an_image_elements_run_with_this_python():
-    assert container_python(SlurmSection(), FOLDER, Path("/clips"), "", "/usr/bin/python3") == [
-        *("/usr/bin/python3", "-X", "utf8")  # names are UTF-8 on nodes of any locale
+    assert container_python(SlurmSection(), FOLDER, Path("/clips"), "") == [
+        *(sys.executable, "-E", "-P", "-s"),
+        *("-X", "utf8"),  # names are UTF-8 on nodes of any locale
     ]
 
 
 def test_the_image_sees_the_clips_read_only_the_run_and_nothing_of_the_home_folder():
     section = SlurmSection(image="/images/vmafarm.sif", binds=["/opt/licence:/licence:ro"])
-    command = container_python(section, FOLDER, Path("/clips"), "/local/tmp", "python")
+    command = container_python(section, FOLDER, Path("/clips"), "/local/tmp")
     assert command == [
         "apptainer", "exec", "--no-home", "--pwd", "/",
         "--bind", "/data/runs", "--bind", "/clips:/clips:ro", "--bind", "/local/tmp",
         "--bind", "/opt/licence:/licence:ro",
-        "--env", "PYTHONPATH=,PYTHONNOUSERSITE=1",
-        "/images/vmafarm.sif", "/opt/venv/bin/python", "-X", "utf8",
+        "/images/vmafarm.sif", "/opt/venv/bin/python", "-E", "-P", "-s", "-X", "utf8",
     ]  # fmt: skip
 
 
@@ -46,13 +47,13 @@ def test_the_image_sees_the_clips_read_only_the_run_and_nothing_of_the_home_fold
 )
 def test_the_image_gets_the_driver_only_where_there_are_gpus(keys, expected):
     section = SlurmSection(image="/x.sif", **keys)
-    assert ("--nv" in container_python(section, FOLDER, Path("/clips"), "", "python")) is expected
+    assert ("--nv" in container_python(section, FOLDER, Path("/clips"), "")) is expected
 
 
 def test_paths_with_spaces_and_quotes_stay_whole_in_the_command():
     section = SlurmSection(image="/my images/x's.sif")
     folder = RunFolder(Path("/my runs"), "demo")
-    command = container_python(section, folder, Path("/the clips/it's"), "", "python")
+    command = container_python(section, folder, Path("/the clips/it's"), "")
     assert shlex.split(shlex.join(command)) == command
     assert {"/my runs", "/the clips/it's:/the clips/it's:ro", "/my images/x's.sif"} <= set(command)
 
@@ -66,21 +67,22 @@ def test_paths_that_cannot_be_bound_are_refused(name):
         (FOLDER, Path("/") / name, ""),
         (FOLDER, Path("/clips"), f"/{name}"),
     ):
-        error = refusal(container_python, section, folder, clips, scratch, "python")
+        error = refusal(container_python, section, folder, clips, scratch)
         assert error.message.startswith(f"/{shown}: Apptainer cannot bind a path with a colon, a comma")
         assert "link" in error.hint
     # No container, no binding.
-    assert container_python(SlurmSection(), FOLDER, Path("/") / name, "", "python")[0] == "python"
+    assert container_python(SlurmSection(), FOLDER, Path("/") / name, "")[0] == sys.executable
 
 
 def test_around_the_container_stands_what_needs_the_host():
     section = SlurmSection(image="/images/x.sif", exclude="node[1-2]", stage_folder="/local")
     command = start_command(
-        Path("/data/runs/demo/submissions/00001.sh"), section, FOLDER, "name", ["apptainer", "/images/x.sif"],
+        Path("/data/runs/demo/logs/element-00001.sh"), section, FOLDER, "name",
+        ["apptainer", "/images/x.sif"],
         clips="/the clips", max_broken=3, staged_digest="sha256:0a1b",
     )  # fmt: skip
     assert command == [
-        "sh", "/data/runs/demo/submissions/00001.sh", "--run", "/data/runs/demo", "--name", "name",
+        "sh", "/data/runs/demo/logs/element-00001.sh", "--run", "/data/runs/demo", "--name", "name",
         "--clips", "/the clips", "--max-broken", "3", "--exclude", "node[1-2]",
         "--image", "/images/x.sif", "--digest", "0a1b", "--stage", "/local",
         "--", "apptainer", "/images/x.sif",

@@ -17,11 +17,7 @@ def ended(folder: Path, log: str | None) -> Any:
     stderr = folder / "7_0_log.err"
     if log is not None:
         stderr.write_bytes(log.encode("latin-1"))
-
-    def result() -> None:
-        raise RuntimeError("a traceback of many lines")
-
-    return SimpleNamespace(result=result, paths=SimpleNamespace(folder=folder, stderr=stderr))
+    return SimpleNamespace(paths=SimpleNamespace(folder=folder, stderr=stderr))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +30,7 @@ def ended(folder: Path, log: str | None) -> Any:
 )
 def test_an_element_without_a_result_is_told_with_its_log(tmp_path: Path, log: str | None, told: str) -> None:
     with pytest.raises(UnavailableError) as caught:
-        _result(ended(tmp_path, log))
+        _result(ended(tmp_path, log), tmp_path / "none")
     assert caught.value.message == f"an element ended without a result; {told}"
     assert str(tmp_path / "7_0_log.err") in caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == (["7_0_log.err"] if log else [])
@@ -42,5 +38,5 @@ def test_an_element_without_a_result_is_told_with_its_log(tmp_path: Path, log: s
 
 def test_a_logs_folder_that_takes_no_result_is_why_there_is_none() -> None:
     with pytest.raises(UnavailableError, match="cannot write /proc: ") as caught:
-        _result(ended(Path("/proc"), None))
+        _result(ended(Path("/proc"), None), Path("/proc/none"))
     assert "run.root" in caught.value.hint

@@ -10,7 +10,7 @@ from jobs.errors import UsageError
 from jobs.logs import slice_logs
 from jobs.slurm import Slurm
 from jobs.submit import submit
-from jobs.task_log import printed, tail
+from jobs.task_log import START, printed, tail
 
 
 @pytest.fixture
@@ -146,8 +146,8 @@ def test_log_lines_are_escaped_and_only_the_last_ones_are_read(run):
 
 
 def test_of_a_log_with_two_starts_the_last_one_counts(run):
-    start = "submitit INFO (2025-01-01 10:00:00,000) - Starting with JobEnvironment(job_id=13)\n"
-    path = write_log(run, "13", "out", f"{start}one\n{start}two\nsubmitit INFO (x) - Job completed\n")
+    start = f"{START}13-0-0, node1, 2025-01-01T10:00:00+00:00\n"
+    path = write_log(run, "13", "out", f"{start}one\n{start}two\n")
     assert printed(path) == ["two"]
 
 

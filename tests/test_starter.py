@@ -297,7 +297,7 @@ def test_a_node_that_does_not_have_the_clips_is_broken_and_starts_nothing(node):
     assert node.start("echo", "started", options=("--clips", str(clips)), node="node2").stdout == "started\n"
 
 
-def test_nothing_is_started_where_others_could_put_a_pickle(node):
+def test_nothing_is_started_where_others_could_put_a_script(node):
     logs = node.run / "logs"
     logs.mkdir(mode=0o700)
     assert node.start("echo", "started").stdout == "started\n"

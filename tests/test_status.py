@@ -20,6 +20,7 @@ from jobs.slurm import Slurm
 from jobs.status import SLICE_STATES, Watcher, look
 from jobs.submission import Array, Submission, new_submission, note_job, read_submissions
 from jobs.submit import submit
+from jobs.task_log import START
 
 NO_ACCOUNTS = "no accounting (sacct): what ended, and how, is known from disk alone"
 
@@ -289,16 +290,14 @@ def test_nodes_that_are_kept_out_are_told_with_the_reason(cluster, run):
     assert (broken.node, broken.message) == ("node7", "the engine fails")
 
 
-SUBMITIT = "submitit INFO (2025-01-01 10:00:00,000) - "
-REFUSED = f"""{SUBMITIT}Starting with JobEnvironment(job_id=15)
+REFUSED = f"""{START}15-0-0, node1, 2025-01-01T10:00:00+00:00
 merge of "demo": nothing published, 2 reasons:
 1. [old] of an earlier start
-{SUBMITIT}Starting with JobEnvironment(job_id=15)
+{START}15-0-1, node1, 2025-01-01T10:10:00+00:00
 merge of "demo": nothing published, 1 reason:
 1. [missing] 9 clips have no row
    to see them, in DuckDB:
      SELECT 1
-{SUBMITIT}Job completed successfully
 """
 
 
@@ -312,7 +311,7 @@ def test_a_merge_that_published_nothing_says_why(cluster, run):
 
 def test_a_merge_that_was_killed_says_its_last_words(cluster, run):
     no_accounts(cluster)
-    write_log(run, "15", "out", f"{SUBMITIT}Starting with JobEnvironment(job_id=15)\n")
+    write_log(run, "15", "out", f"{START}15-0-0, node1, 2025-01-01T10:00:00+00:00\n")
     write_log(run, "15", "err", "slurmstepd: error: Detected 1 oom-kill event(s)\x1b[2J\n")
     merge = look(run.config, Slurm()).merge
     assert (merge.state, merge.published) == ("ENDED", False)
@@ -335,9 +334,7 @@ def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run
     run.log_clips({"c0003.mp4": 1.0}, 3, audit="differs", notes="audit: vif_scale0 is 0.9 on frame 0")
     with pytest.raises(SystemExit):  # the job counts as failed
         merge_on_node(run.config.model_dump())
-    write_log(
-        run, "15", "out", f"{SUBMITIT}Starting with JobEnvironment(job_id=15)\n{capsys.readouterr().out}"
-    )
+    write_log(run, "15", "out", f"{START}15-0-0, node1, 2025-01-01T10:00:00+00:00\n{capsys.readouterr().out}")
     cluster.set_accounting("15|COMPLETED|node1")
     status = look(run.config, Slurm())
     assert status.published

@@ -1,4 +1,4 @@
-"""Submitting to a fake SLURM: the scripts it gets, the pickles beside them, what is left to a retry."""
+"""Submitting to a fake SLURM: scripts, the work that they start, what is left to a retry."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import sys
 import command
 import pytest
 from fake_slurm import finish, name_of, planned
-from submitit.core.utils import DelayedSubmission
 
-from jobs import apptainer
+from jobs import apptainer, queue
 from jobs import submit as submit_module
 from jobs.config import Config
 from jobs.data import data_folder
@@ -26,7 +25,6 @@ from jobs.slurm import Slurm
 from jobs.submission import Array, read_submissions
 from jobs.submit import cancel, preview, submit
 from jobs.toolkit import version
-from jobs.work import ElementSpec
 
 
 @pytest.fixture
@@ -40,16 +38,11 @@ def queued(run, *slices, job="11", state="RUNNING"):
     return [(name_of(run), f"{job}|{job}|{numbers.index(n)}|{state}|None|node1") for n in slices]
 
 
-def slices_of(run, job, count):
-    """What the elements of an array will find: the slices in their pickles."""
-    found = []
-    for i in range(count):
-        element = f"{job}_{i}" if count > 1 else job  # one alone is no array
-        loaded = DelayedSubmission.load(run.folder.logs / f"{element}_submitted.pkl")
-        (spec,) = loaded.args
-        assert isinstance(spec, ElementSpec)
-        found += spec.slices
-    return found
+def slices_of(cluster, job, count):
+    """What the elements of an array will find."""
+    specs = cluster.specs(job)
+    assert len(specs) == count
+    return [number for spec in specs for number in spec.slices]
 
 
 def refusal(kind, call, *arguments, **options):
@@ -66,7 +59,7 @@ def test_each_round_waits_for_the_one_before_and_the_merge_for_all(cluster, runs
     assert "\n#SBATCH --array=0-4%3\n" in cluster.scripts["11"]
     for job in ("12", "13"):  # no more elements than run at the same time
         assert "\n#SBATCH --array=0-2%3\n" in cluster.scripts[job]
-    assert slices_of(run, "12", 3) == slices_of(run, "13", 3) == [0, 3, 1, 4, 2]
+    assert slices_of(cluster, "12", 3) == slices_of(cluster, "13", 3) == [0, 3, 1, 4, 2]
     assert "dependency" not in cluster.options("11")
     assert "\n#SBATCH --dependency=afterany:11\n" in cluster.scripts["12"]
     assert "\n#SBATCH --dependency=afterany:12\n" in cluster.scripts["13"]
@@ -105,7 +98,7 @@ def test_the_script_holds_all_that_was_configured(cluster, runs):
     assert "--cpus-per-task=3" in words
     python = words.index(sys.executable)
     logs = str(run.folder.logs.absolute())
-    assert words[python:] == [sys.executable, "-X", "utf8", "-u", "-m", "submitit.core._submit", logs]
+    assert words[python:-2] == [sys.executable, "-E", "-P", "-s", "-X", "utf8", "-u", "-m", "jobs.start"]
     assert cluster.options("11")["output"] == f"{logs}/%A_%a_0_log.out"
     # In the order in which they count: before the element.
     assert text.index("module load") < text.index("\nsrun ")
@@ -146,7 +139,7 @@ def test_1523_slices_are_cut_into_arrays_that_the_cluster_takes(cluster, runs):
     submitted = submit(run.config, Slurm())
     assert cluster.options("11")["array"] == "0-760%32"
     assert cluster.options("12")["array"] == "0-761%32"
-    assert slices_of(run, "11", 761) + slices_of(run, "12", 762) == list(range(1523))
+    assert slices_of(cluster, "11", 761) + slices_of(cluster, "12", 762) == list(range(1523))
     assert cluster.options("15")["dependency"] == "afterany:11:12:13:14"
     assert submitted.submission.arrays[:2] == (
         Array("11", 0, 0, 761, "ordinary"), Array("12", 0, 761, 762, "ordinary")
@@ -163,25 +156,24 @@ def test_a_later_round_waits_for_all_arrays_of_the_one_before(cluster, runs):
         None, None, None, "afterany:11:12:13", "afterany:11:12:13", "afterany:11:12:13:14:15",
         "afterany:11:12:13:14:15:16",
     ]  # fmt: skip
-    assert slices_of(run, "11", 1) + slices_of(run, "12", 2) + slices_of(run, "13", 2) == list(range(5))
-    assert slices_of(run, "14", 2) == [0, 2, 4, 1, 3]
+    assert slices_of(cluster, "11", 1) + slices_of(cluster, "12", 2) + slices_of(cluster, "13", 2) == list(
+        range(5)
+    )
+    assert slices_of(cluster, "14", 2) == [0, 2, 4, 1, 3]
 
 
-def test_a_pickle_holds_what_an_element_needs_wherever_it_starts(cluster, runs, monkeypatch):
+def test_the_work_holds_what_an_element_needs_wherever_it_starts(cluster, runs, monkeypatch):
     runs.mkdir()
     monkeypatch.chdir(runs.parent)
     run = planned(runs, 2, time=45)
     relative = run.config.run.model_copy(update={"root": runs.name})
     submit(run.config.model_copy(update={"run": relative}), Slurm())
-    loaded = DelayedSubmission.load(run.folder.logs / "11_1_submitted.pkl")
-    (spec,) = loaded.args
-    assert loaded.function.__name__ == "run_element"
+    _, spec = cluster.specs("11")
     assert (spec.slices, spec.minutes, spec.launcher) == ((1,), 45, 0)
     assert Config.model_validate(spec.config).run.root == str(runs)
-    looks = [DelayedSubmission.load(run.folder.logs / f"{job}_submitted.pkl").args[0] for job in (13, 14)]
+    looks = [spec for job in ("13", "14") for spec in cluster.specs(job)]
     assert [(look.share, look.slices) for look in looks] == [("elsewhere", (0, 1)), ("last look", (0, 1))]
-    merge = DelayedSubmission.load(run.folder.logs / "15_submitted.pkl")
-    assert merge.function is merge_on_node
+    assert cluster.work("15") == {"merge": spec.config}
     assert run.folder.logs.stat().st_mode & 0o777 == 0o700
 
 
@@ -190,8 +182,8 @@ def test_one_slice_is_a_single_job_whose_element_has_no_index(cluster, runs):
     finish(run, 0, 1, 2, 4)
     submitted = submit(run.config, Slurm())
     assert "--array" not in cluster.scripts["11"] + submitted.script
-    loaded = DelayedSubmission.load(run.folder.logs / "11_submitted.pkl")
-    assert loaded.args[0].slices == (3,)
+    (spec,) = cluster.specs("11")
+    assert spec.slices == (3,)
     assert submitted.submission.slices_of("11", None) == (3,)
     cluster.set_queue((name_of(run), "11|11|N/A|RUNNING|None|node1"))
     error = refusal(UsageError, submit, run.config, Slurm(), again=True)
@@ -205,7 +197,7 @@ def test_a_dry_run_shows_the_script_and_queues_and_writes_nothing(cluster, runs)
     assert not cluster.scripts
     assert sorted(run.folder.path.rglob("*")) == before
     assert "#SBATCH --array=0-4%3" in seen.script
-    assert seen.command == shlex.join([sys.executable, "-X", "utf8"])
+    assert seen.command == shlex.join([sys.executable, "-E", "-P", "-s", "-X", "utf8"])
     submit(run.config, Slurm())
     assert cluster.scripts["11"] == seen.script
 
@@ -259,7 +251,7 @@ def test_a_retry_submits_exactly_what_is_missing_and_nobody_works_on(cluster, ru
     assert submitted.lines()[0] == "submitted 4 slices: 3,7-9"
     assert submitted.submission.number == 2
     assert cluster.options("16")["array"] == "0-3%4"
-    assert slices_of(run, "16", 4) == [3, 7, 8, 9]
+    assert slices_of(cluster, "16", 4) == [3, 7, 8, 9]
     assert cluster.options("20")["dependency"] == "afterany:16:17:18:19"
     assert (run.folder.submissions / "00001.json").read_bytes() == first
 
@@ -275,8 +267,8 @@ def test_clips_that_failed_on_one_node_go_to_another_in_jobs_of_their_own(cluste
         "submitted 1 slice: 5",
         "3 clips that failed on one node only: submitted to another node than node3",
     ]
-    assert slices_of(run, "11", 1) == [5]
-    looks = [DelayedSubmission.load(run.folder.logs / f"{job}_submitted.pkl").args[0] for job in (13, 14)]
+    assert slices_of(cluster, "11", 1) == [5]
+    looks = [spec for job in ("13", "14") for spec in cluster.specs(job)]
     assert [look.share for look in looks] == ["elsewhere", "last look"]
     assert all(set(look.slices) >= {2, 3, 4} for look in looks)
     assert cluster.options("13")["exclude"] == "node3"
@@ -417,11 +409,11 @@ def test_an_answer_of_sbatch_that_names_no_job_is_shown(cluster, runs):
     assert "welcome to the cluster" in error.message
 
 
-def test_a_full_disk_while_pickles_are_written_is_one_message(cluster, runs, monkeypatch):
-    def dump(*_):
+def test_a_full_disk_while_the_work_is_written_down_is_one_message(cluster, runs, monkeypatch):
+    def write(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(DelayedSubmission, "dump", dump)
+    monkeypatch.setattr(queue.Work, "write", write)
     error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
     assert "No space left on device" in error.message
 
@@ -505,8 +497,8 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
     assert words[at : at + 5] == ["apptainer", "exec", "--no-home", "--pwd", "/"]
     clips = run.config.corpus.clips
     assert {str(runs), f"{clips}:{clips}:ro", str(image)} <= set(words[at:])
-    assert words[-7:-3] == ["/opt/venv/bin/python", "-X", "utf8", "-u"]
-    assert words[-3:-1] == ["-m", "submitit.core._submit"]
+    python = words.index("/opt/venv/bin/python")
+    assert words[python + 1 : -2] == ["-E", "-P", "-s", "-X", "utf8", "-u", "-m", "jobs.start"]
     assert submitted.command in start
 
 
@@ -518,7 +510,7 @@ def test_auto_is_the_engine_of_the_image_and_the_elements_get_its_name(cluster, 
     submitted = submit(run.config, Slurm())
     assert submitted.submission.engine == "vmaf"
     assert submitted.submission.settings["engine.kind"] == "vmaf"
-    (spec,) = DelayedSubmission.load(run.folder.logs / "11_0_submitted.pkl").args
+    spec = cluster.specs("11")[0]
     assert spec.config["engine"]["kind"] == "vmaf"
 
 
@@ -593,7 +585,7 @@ def test_a_limit_of_submitted_jobs_is_kept(cluster, runs):
     submitted = submit(run.config, Slurm())
     # Nine, and all of the user's jobs count: here squeue shows none, for it is asked for no name.
     assert [len(submitted.submission.elements), cluster.options("12")["array"]] == [3, "0-2%3"]
-    assert slices_of(run, "11", 3) == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
+    assert slices_of(cluster, "11", 3) == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
     tight = refusal(UsageError, submit, planned(runs.parent / "more", 12, max_jobs=2).config, Slurm())
     assert tight.message.startswith("2 more jobs may be in the queue, but 3 are needed")
 
@@ -601,7 +593,7 @@ def test_a_limit_of_submitted_jobs_is_kept(cluster, runs):
 def test_the_starter_is_the_submissions_own_copy(cluster, runs):
     run = planned(runs)
     submit(run.config, Slurm())
-    starter = run.folder.submissions / "00001.sh"
+    starter = run.folder.logs / "element-00001.sh"
     assert starter.read_text() == (data_folder("containers") / "element.sh").read_text()
     words = shlex.split(next(line for line in cluster.scripts["11"].splitlines() if line.startswith("srun ")))
     assert words[words.index("sh") + 1] == str(starter.absolute())

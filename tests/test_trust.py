@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import pickle
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_slurm import FakeSlurm, planned
 from merge_helpers import plan_run
 
-from jobs import launch, trust
+from jobs import trust
 from jobs.errors import UnavailableError, UsageError
 from jobs.manifest import load_manifest
 from jobs.run_folder import RunFolder
@@ -31,7 +33,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return made
 
 
-def test_the_folder_of_pickles_is_made_for_this_user_alone(folder):
+def test_the_private_folder_is_made_for_this_user_alone(folder):
     assert check_run_folders(folder) == []
     assert not folder.logs.exists()
     secure_logs(folder)
@@ -40,14 +42,14 @@ def test_the_folder_of_pickles_is_made_for_this_user_alone(folder):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o2775, 0o777, 0o500])
-def test_a_folder_of_pickles_that_was_open_is_closed(folder, mode):
+def test_a_private_folder_that_was_open_is_closed(folder, mode):
     folder.logs.mkdir()
     folder.logs.chmod(mode)
     secure_logs(folder)
     assert folder.logs.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_link_in_the_place_of_the_folder_of_pickles_is_refused(folder, tmp_path):
+def test_a_link_in_the_place_of_the_private_folder_is_refused(folder, tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     for target in (tmp_path / "elsewhere", tmp_path / "nowhere"):
         folder.logs.symlink_to(target)
@@ -58,7 +60,7 @@ def test_a_link_in_the_place_of_the_folder_of_pickles_is_refused(folder, tmp_pat
 
 
 @root_only
-def test_a_folder_of_pickles_that_is_another_users_is_refused(folder):
+def test_a_private_folder_that_is_another_users_is_refused(folder):
     folder.logs.mkdir(mode=0o700)
     os.chown(folder.logs, STRANGER, STRANGER)
     with pytest.raises(UsageError, match=r"logs belongs to .*, expected root") as caught:
@@ -67,13 +69,13 @@ def test_a_folder_of_pickles_that_is_another_users_is_refused(folder):
 
 
 @root_only
-def test_a_pickle_that_another_user_has_put_there_is_refused(folder):
+def test_a_file_that_another_user_has_put_there_is_refused(folder):
     folder.logs.mkdir()
     folder.logs.chmod(0o770)
-    (folder.logs / "12_0_submitted.pkl").touch()
+    (folder.logs / "12_0_log.out").touch()
     secure_logs(folder)
-    os.chown(folder.logs / "12_0_submitted.pkl", STRANGER, STRANGER)
-    with pytest.raises(UsageError, match=r"holds a file of .*: 12_0_submitted\.pkl"):
+    os.chown(folder.logs / "12_0_log.out", STRANGER, STRANGER)
+    with pytest.raises(UsageError, match=r"holds a file of .*: 12_0_log\.out"):
         secure_logs(folder)
 
 
@@ -117,13 +119,132 @@ def test_a_project_space_that_a_group_may_write_is_fine_with_one_warning(folder,
     assert folder.logs.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_above_that_everybody_may_write_is_told(tmp_path):
+def test_a_folder_above_that_everybody_may_write_is_refused(tmp_path):
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch").chmod(0o777)
     made = plan_run(tmp_path / "scratch" / "runs", ["a.mp4"]).folder
     made.root.chmod(0o700)
-    (warning,) = check_run_folders(made)
-    assert warning.startswith(f"warning: everybody on this machine may write {tmp_path / 'scratch'}")
+    with pytest.raises(UsageError, match=f"everybody on this machine may write {tmp_path / 'scratch'}: "):
+        check_run_folders(made)
+
+
+@root_only
+@pytest.mark.parametrize("mode", [0o755, 0o1777, 0o700])
+def test_a_folder_above_that_is_another_users_is_refused(tmp_path, mode):
+    above = tmp_path / "theirs"
+    made = plan_run(above / "mine" / "runs", ["a.mp4"]).folder
+    above.chmod(mode)
+    os.chown(above, STRANGER, STRANGER)
+    for check in (check_run_folders, secure_logs):
+        with pytest.raises(UsageError, match=f"{above} belongs to nobody, who could put another") as caught:
+            check(made)
+        assert 'run.trusted_owners = ["nobody"]' in caught.value.hint
+    assert not made.logs.exists()
+    if mode != 0o1777:
+        assert check_run_folders(made, ["nobody"]) == []
+        secure_logs(made, ["nobody"])
+
+
+@root_only
+@pytest.mark.parametrize("place", ["root", "path"])
+def test_a_run_that_is_another_users_is_refused(folder, place):
+    os.chown(getattr(folder, place), STRANGER, STRANGER)
+    with pytest.raises(UsageError, match=f"{getattr(folder, place)} belongs to nobody"):
+        check_run_folders(folder)
+
+
+@root_only
+def test_a_link_that_another_user_could_turn_elsewhere_is_refused(tmp_path):
+    made = plan_run(tmp_path / "runs", ["a.mp4"]).folder
+    made.root.chmod(0o755)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o1777)
+    link = tmp_path / "open" / "link"
+    link.symlink_to("../runs")
+    assert check_run_folders(RunFolder(link, "demo")) == []
+    os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
+    with pytest.raises(UsageError, match=f"{link} belongs to nobody"):
+        check_run_folders(RunFolder(link, "demo"))
+
+
+@root_only
+def test_what_lies_behind_a_link_is_looked_at_too(tmp_path):
+    made = plan_run(tmp_path / "theirs" / "runs", ["a.mp4"]).folder
+    os.chown(tmp_path / "theirs", STRANGER, STRANGER)
+    for number, target in enumerate(["theirs/runs", str(made.root), "mine/../theirs/runs"]):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        link = tmp_path / f"link{number}"
+        link.symlink_to(target)
+        with pytest.raises(UsageError, match=f"{tmp_path / 'theirs'} belongs to nobody"):
+            check_run_folders(RunFolder(link, "demo"))
+
+
+def test_links_in_a_circle_are_an_error_of_the_system(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        check_run_folders(RunFolder(tmp_path / "a" / "runs", "demo"))
+
+
+@pytest.mark.parametrize("below", ["shards", "shards/slice-00000", "failures", "submissions", "broken_nodes"])
+def test_a_folder_of_the_run_that_everybody_may_write_is_refused(folder, below):
+    (folder.path / below).mkdir(parents=True)
+    assert check_run_folders(folder) == []
+    (folder.path / below).chmod(0o777)
+    for check in (check_run_folders, trust.check_writers):
+        with pytest.raises(UsageError, match=f"may write {folder.path / below}: anybody could change rows"):
+            check(folder)
+
+
+@root_only
+def test_a_link_of_another_user_among_the_private_files_is_his_whatever_it_leads_to(folder):
+    secure_logs(folder)
+    (folder.path / "mine").touch()
+    (folder.logs / "12_0_log.out").symlink_to(folder.path / "mine")
+    secure_logs(folder)
+    os.chown(folder.logs / "12_0_log.out", STRANGER, STRANGER, follow_symlinks=False)
+    with pytest.raises(UsageError, match=r"holds a file of nobody: 12_0_log\.out"):
+        secure_logs(folder)
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "members", "expected"),
+    [
+        (0o2750, "vision", ["ada"], ""),
+        (0o2770, "vision", [], "vision"),
+        (0o770, "ada", [], ""),
+        (0o770, "ada", ["ada"], ""),
+        (0o770, "ada", ["ada", "bob"], "ada"),
+        (0o770, None, [], "1234"),
+    ],
+)
+def test_a_group_shares_a_folder_unless_it_is_the_owners_alone(monkeypatch, mode, group, members, expected):
+    def look_up(_: int) -> SimpleNamespace:
+        if group is None:
+            raise KeyError
+        return SimpleNamespace(gr_name=group, gr_mem=members)
+
+    monkeypatch.setattr(trust.grp, "getgrgid", look_up)
+    monkeypatch.setattr(trust.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ada"))
+    assert trust.shared_group(os.stat_result((mode, 0, 0, 1, 1000, 1234, 0, 0, 0, 0))) == expected
+
+
+def test_in_a_container_without_privileges_those_above_are_shown_as_nobody(tmp_path):
+    """It maps this user alone: that root owns ``/`` cannot be seen there, and is no reason to refuse."""
+    made = plan_run(tmp_path / "above" / "runs", ["a.mp4"]).folder
+    if os.geteuid() == 0:  # whom the namespace maps, so that somebody else must be shown as nobody
+        os.chown(tmp_path / "above", 4321, 4321)
+        with pytest.raises(UsageError, match="belongs to user 4321"):
+            check_run_folders(made)
+    program = (
+        "import sys; from pathlib import Path; from jobs import trust; from jobs.run_folder import RunFolder;"
+        "folder = RunFolder(Path(sys.argv[1]), 'demo');"
+        "assert 65534 in {path.stat().st_uid for path in folder.path.parents}, 'no namespace';"
+        "print(trust.check_run_folders(folder))"
+    )
+    namespace = ["unshare", "--user", "--map-user=1234", sys.executable, "-c", program, str(made.root)]
+    seen = subprocess.run(namespace, capture_output=True, text=True, check=False)
+    assert (seen.stdout, seen.stderr) == ("[]\n", "")
 
 
 def test_nothing_is_queued_where_somebody_else_could_write_it(tmp_path, monkeypatch):
@@ -152,49 +273,3 @@ def test_a_group_is_warned_of_once_when_jobs_are_queued(tmp_path, monkeypatch):
     submit(run.config, Slurm(), say=said.append)
     assert len([line for line in said if "group vision" in line]) == 1
     assert cluster.scripts
-
-
-class Trap:
-    def __reduce__(self):
-        return os.mkdir, (os.environ["TRAP"],)
-
-
-def test_no_pickle_is_read_on_this_machine_from_a_folder_that_is_not_ours(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRAP", str(tmp_path / "trapped"))
-    run = plan_run(tmp_path / "runs", ["a.mp4"])
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "1_0_result.pkl").write_bytes(pickle.dumps(Trap()))
-    run.folder.logs.symlink_to(elsewhere)
-    with pytest.raises(UsageError, match="is a link"):
-        launch.run_local(run.config, (0,), lambda: None)
-    assert not (tmp_path / "trapped").exists()
-
-
-def test_a_result_is_not_read_when_the_folder_has_become_another_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRAP", str(tmp_path / "trapped"))
-    run = plan_run(tmp_path / "runs", ["a.mp4"])
-
-    class Job:
-        """One that has ended; its result is the trap."""
-
-        def done(self) -> bool:
-            return True
-
-        def result(self) -> object:
-            return pickle.loads(pickle.dumps(Trap()))
-
-    class Executor:
-        def __init__(self, folder: str) -> None:
-            run.folder.logs.rename(tmp_path / "away")
-            run.folder.logs.symlink_to(tmp_path / "away")
-
-        def update_parameters(self, **_: object) -> None: ...
-
-        def submit(self, *_: object) -> Job:
-            return Job()
-
-    monkeypatch.setattr(launch.submitit, "LocalExecutor", Executor)
-    with pytest.raises(UsageError, match="is a link"):
-        launch.run_local(run.config, (0,), lambda: None)
-    assert not (tmp_path / "trapped").exists()

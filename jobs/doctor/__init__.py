@@ -110,8 +110,11 @@ def _here(config: Config, machine: Machine) -> list[Finding]:
 
 
 def _run_root(config: Config) -> Finding:
-    root = Path(config.run.root)
-    return attempt("run folder", lambda: in_time(config.run.root, lambda: check_run_root(root)))
+    run = config.run
+    return attempt(
+        "run folder",
+        lambda: in_time(run.root, lambda: check_run_root(Path(run.root), run.trusted_owners)),
+    )
 
 
 def _space(config: Config, slices: int) -> Finding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -194,9 +193,9 @@ def check_merge_job(config: Config, slurm: Slurm) -> Finding:
 
 def _try(name: str, config: Config, slurm: Slurm, parameters: Mapping[str, Any], count: int) -> Finding:
     clips = Path(config.corpus.clips).absolute() if config.corpus.clips else None
-    python = container_python(config.slurm, config.folder, clips, config.extract.scratch, sys.executable)
+    python = container_python(config.slurm, config.folder, clips, config.extract.scratch)
     command = shlex.join(python)
-    text = Queue(config, command, command).script(dict(parameters), count)
+    text = Queue(config, command, command).script(dict(parameters), [()] * count)
     with tempfile.TemporaryDirectory(prefix="vmafarm-doctor-") as folder:
         script = Path(folder) / "script.sh"
         script.write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from jobs.engines.files import check_readable
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.scores import read_scores
 from jobs.scratch import scratch_folder, scratch_place
-from jobs.trust import require_not_for_all, shared_group
+from jobs.trust import require_own_way, shared_group
 from jobs.words import counted
 from jobs.work import worker_count
 
@@ -54,7 +54,7 @@ def existing(folder: Path) -> Path:
     return found
 
 
-def check_run_root(root: Path) -> Finding:
+def check_run_root(root: Path, trusted: Collection[str] = ()) -> Finding:
     """Write, rename and remove a file where runs lie, as every element does.
 
     Raises
@@ -62,13 +62,13 @@ def check_run_root(root: Path) -> Finding:
     UnavailableError
         It cannot be written.
     UsageError
-        It is a file, or everybody can write it.
+        It is a file, or somebody else could put another folder in its place.
     """
     name = "run folder"
     folder = existing(root)
     shown = show(str(folder))
     status = folder.stat()
-    require_not_for_all(folder, status)
+    require_own_way(folder.absolute(), trusted)
     probe = folder / f".vmafarm-doctor-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         durable.replace_text(probe, "a probe of vmafarm doctor\n")

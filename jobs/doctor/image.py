@@ -99,7 +99,6 @@ def _start_python(config: Config) -> list[str]:
         RunFolder(existing(Path(config.run.root)), config.run.name),  # for an element, the plan has made it
         clips if clips is not None and clips.exists() else None,
         scratch if scratch and Path(scratch).is_dir() else "",
-        "",
     )
 
 

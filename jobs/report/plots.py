@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -20,10 +21,11 @@ _cache = tempfile.TemporaryDirectory(prefix="matplotlib-", ignore_cleanup_errors
 os.environ.setdefault("MPLCONFIGDIR", _cache.name)
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it could not keep its cache
 
-import matplotlib as mpl  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+with contextlib.chdir(_cache.name):  # it reads its settings from the working folder, too
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
 
 # Colours that nothing else has stand for those of the page until the SVG is written.
 _INK, _BAR, _FAINT = "#010203", "#040506", "#070809"
@@ -61,7 +63,9 @@ def draw(slug: str, label: str, size: tuple[float, float], paint: Callable[[Axes
     paint
         Paints on the axes.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever this user prefers
+        mpl.rcParams.update(_STYLE)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure.add_subplot())

@@ -1,0 +1,43 @@
+"""Where the process of an element or of the merge begins.
+
+``python -m jobs.start FILE SHA256 [INDEX RESULT]``, see `jobs.handover`. Within SLURM the index is the
+job's own; on this machine it follows, with the file that the result goes to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jobs.element import run_element
+from jobs.errors import VmafarmError
+from jobs.handover import as_spec, read_work, write_result
+from jobs.queue import merge_on_node
+from jobs.task_log import START
+from jobs.work import job_label, node_name
+
+
+def main() -> None:
+    """Do the work that the command line names; ends the process."""
+    path, digest, *local = sys.argv[1:]
+    label = job_label(os.environ, "on this machine")
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    print(f"{START}{label}, {node_name(os.environ)}, {at}", flush=True)
+    try:
+        work = read_work(Path(path), digest)
+        if "merge" in work:
+            merge_on_node(work["merge"])
+            return
+        index = int(local[0] if local else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+        result = run_element(as_spec(work, index))
+        if local:
+            write_result(Path(local[1]), result)
+    except VmafarmError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
