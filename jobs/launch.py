@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -14,9 +13,11 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
+from jobs.descendants import kill_orphans, orphans_ended
 from jobs.durable import explained
 from jobs.element import ElementResult, ElementSpec, run_element
 from jobs.errors import UnavailableError, show
+from jobs.signals import ignored
 from jobs.task_log import tail
 from jobs.trust import secure_logs
 from jobs.work import EVERYTHING, visible_gpus
@@ -67,15 +68,19 @@ def run_local(
     groups = _groups(config, slices, limit, share)
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
-    with explained(logs), _interrupts_ignored():
-        jobs = [executor.submit(run_element, spec) for spec in groups]
-    try:
-        while not all(job.done() for job in jobs):
-            watch()
-            time.sleep(_POLL_SECONDS)
-    except BaseException:
-        _end(jobs)
-        raise
+    with orphans_ended():
+        # submitit's process kills the element a second after Ctrl-C, and ends when the terminal is closed;
+        # it inherits this and leaves the ending to us.
+        with explained(logs), ignored(signal.SIGINT, signal.SIGHUP):
+            jobs = [executor.submit(run_element, spec) for spec in groups]
+        try:
+            while not all(job.done() for job in jobs):
+                watch()
+                kill_orphans()
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            _end(jobs)
+            raise
     watch()
     secure_logs(config.folder)  # results are pickles too
     return _together([_result(job) for job in jobs])
@@ -114,20 +119,9 @@ def _plain(folder: Path) -> str:
     return str(folder.absolute())
 
 
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    # submitit's process kills the element a second after Ctrl-C; it inherits this and leaves the
-    # ending to us.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _end(jobs: Sequence[Any]) -> None:
     """Have the elements put their rows in place and end; they need no second asking."""
-    with _interrupts_ignored():
+    with ignored(signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         for job in jobs:
             if job._process is not None and job._process.poll() is None:
                 job._process.terminate()  # submitit's process hands SIGTERM on
