@@ -211,6 +211,17 @@ def test_several_engine_failures_in_a_row_end_the_element(prepare: Any, tmp_path
     assert {record.failure for record in read_failures(config.folder.failures)} == {"bad_log"}
 
 
+def test_a_wrong_constant_ends_the_element_before_the_clips_behind_it(prepare: Any, tmp_path: Path) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="wrong_constant", spares_probe=True)
+    config = prepare(
+        "engine.kind=vmaf", f"engine.vmaf={program}", "engine.audit_every=1", "extract.workers=1", count=6
+    )
+    result = _run(config)
+    assert (result.exit_code, result.done) == (1, 0)
+    assert result.message.startswith("a value that the plan identity fills in is another one: c")
+    assert result.failed == {"wrong_constant": 1}
+
+
 def test_engine_that_scores_the_built_in_clip_is_well_and_the_good_clips_behind_the_bad_ones_are_done(
     prepare: Any, tmp_path: Path
 ) -> None:
