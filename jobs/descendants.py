@@ -12,13 +12,15 @@ import os
 import re
 import resource
 import signal
+import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from operator import call
+from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
@@ -50,7 +52,7 @@ class Limit(ctypes.Structure):
 class Descendants:
     """All processes that descend from one child of this process.
 
-    Make it before the child is started, have the child make the `calls`, and call `end` once it has ended.
+    Start the child with `start`, or have it make the `calls`; call `end` once it has ended.
     """
 
     def __init__(self) -> None:
@@ -71,6 +73,31 @@ class Descendants:
             partial(PRCTL, _PR_SET_CHILD_SUBREAPER, 1),
             partial(_SETRLIMIT, _RLIMIT_LOCKS, ctypes.pointer(limit)),
         ]
+
+    def start(
+        self, command: Sequence[str], calls: Iterable[Callable[[], object]] = (), **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start the child.
+
+        Parameters
+        ----------
+        command
+            Argument list.
+        calls
+            What else it calls between fork and exec, see `in_child`.
+        **options
+            Of `subprocess.Popen`.
+
+        Raises
+        ------
+        OSError
+            It cannot be started.
+        """
+        try:
+            return subprocess.Popen(command, preexec_fn=in_child((*self.calls(), *calls)), **options)
+        except BaseException:
+            self.end()
+            raise
 
     def end(self) -> None:
         """Kill and reap what the child, which has ended and was waited for, has left; safe to call twice."""

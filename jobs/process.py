@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from jobs.ceiling import NO_CEILING, Ceiling
-from jobs.descendants import PRCTL, Descendants, in_child
+from jobs.descendants import PRCTL, Descendants
 from jobs.finished import LEFT_OUT, Finished
 
 _PR_SET_PDEATHSIG = 1
 _DIE_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGKILL))
 """Runs in the child between fork and exec, see `in_child`."""
 HANG_UP_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
-"""The same for a child that has something to clean up."""
+TERMINATE_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGTERM))
+"""The same for children that have something to clean up."""
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
 _POLL_SECONDS = 0.2
@@ -153,20 +154,16 @@ class _Child:
     ) -> None:
         self._started = time.monotonic()
         self._descendants = Descendants()
-        try:
-            self._process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                preexec_fn=in_child((_DIE_WITH_PARENT, *self._descendants.calls(), *ceiling.calls())),
-            )
-        except BaseException:
-            self._descendants.end()
-            raise
+        self._process = self._descendants.start(
+            command,
+            (_DIE_WITH_PARENT, *ceiling.calls()),
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         assert self._process.stderr is not None
         self._pipe = self._process.stderr
         os.set_blocking(self._pipe.fileno(), False)

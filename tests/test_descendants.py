@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from standin.grandchildren import TESTS
 
-from jobs import process
+from jobs import apptainer, process
 from jobs.ceiling import Ceiling
 from jobs.descendants import Descendants, in_child, kill_orphans, orphans_ended
 from jobs.finished import Finished
@@ -126,6 +126,13 @@ def test_nothing_is_left_of_any_of_several_clips_at_once(tmp_path: Path) -> None
         list(pool.map(work, range(len(folders))))
 
 
+@pytest.mark.parametrize("use", [apptainer.ask, lambda command: apptainer.build(command, Path("/"), print)])
+def test_nothing_is_left_of_what_apptainer_starts(tmp_path: Path, use: Callable[[list[str]], object]) -> None:
+    quiet = "import os; [os.dup2(os.open('/dev/null', os.O_RDWR), number) for number in (1, 2)]"
+    use([*PYTHON, f"{quiet}\n{LEAVE}", str(tmp_path)])
+    assert_nothing_is_left(tmp_path)
+
+
 def test_what_belongs_to_a_clip_that_is_still_at_work_in_another_thread_lives(
     tmp_path: Path, stop: Stop
 ) -> None:
@@ -216,7 +223,7 @@ def test_what_a_killed_process_has_left_of_its_engines_is_killed_by_the_one_abov
     script = f"""
         import sys
         from pathlib import Path
-        from jobs import process
+        from jobs import apptainer, process
         command = [*{PYTHON!r}, {LEAVE!r} + "; open('ready', 'w').close(); import time; time.sleep(300)", "."]
         process.run([command], folder=Path({str(tmp_path)!r}), deadline=99)
     """

@@ -121,10 +121,19 @@ def test_closing_the_terminal_ends_it_in_order(tmp_path: Path, corpus_folder: Pa
     )  # fmt: skip
     os.close(other_side)
     _wait_for_rows(folder, 3)
+    status = Path(f"/proc/{_submitits_process(folder)}/status").read_text()
+    ignores = int(status.split("SigIgn:")[1].split()[0], 16)
     os.close(terminal)
     process.wait(60)
     assert 3 <= len(_done(folder)) < CLIPS
     assert not list(folder.glob("runs/r/shards/*/*.journal"))  # the shards were closed, not cut off
+    # The run waits for it, and so for its element: who pulls the plug must not end it first.
+    assert [ignores >> number - 1 & 1 for number in (signal.SIGINT, signal.SIGHUP)] == [1, 1]
+
+
+def _submitits_process(folder: Path) -> int:
+    [path] = folder.glob("runs/r/logs/*_submitted.pkl")
+    return int(path.name.split("_")[0])
 
 
 def test_started_to_ignore_hang_ups_and_interrupts_it_goes_on(tmp_path: Path, corpus_folder: Path) -> None:
@@ -154,9 +163,9 @@ def test_what_the_engines_of_a_killed_element_have_left_is_killed_by_the_run(
     while len(pids := _left(program)) < 7:
         assert time.monotonic() < deadline, "no engine was started"
         time.sleep(0.02)
-    [element] = [int(path.name.split("_")[0]) for path in folder.glob("runs/r/logs/*_submitted.pkl")]
-    child = Path(f"/proc/{element}/task/{element}/children").read_text().split()
-    os.kill(int(child[0]), signal.SIGKILL)
+    parent = _submitits_process(folder)
+    [element] = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    os.kill(int(element), signal.SIGKILL)
     said, _ = process.communicate(timeout=60)
     assert "ended without a result" in said
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
