@@ -26,6 +26,7 @@ from pathlib import Path
 from types import FrameType
 
 from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError, explain
+from jobs.signals import hear_of_children, take
 from jobs.streams import OutputError, set_up_streams
 from jobs.utf8 import restart_in_utf8
 
@@ -42,7 +43,8 @@ def main() -> None:
 
 def _run() -> int:
     """Exit status of the command, once its output is out."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    hear_of_children()
+    take([signal.SIGTERM, signal.SIGHUP], _interrupt)  # as Python itself does with SIGINT
     try:
         status = _run_verb()
         sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback

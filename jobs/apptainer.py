@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from jobs.descendants import Descendants
 from jobs.errors import IncompleteError, UnavailableError, show
-from jobs.process import die_with
+from jobs.process import TERMINATE_WITH_PARENT
 
 BUILD_SECONDS = 6 * 3600.0
 """The fork with nvcc takes minutes, the download of its base on a slow line may take an hour."""
@@ -89,8 +90,9 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
     """
     seconds = _ASK_SECONDS if seconds is None else seconds
     shown = " ".join(command[:2])
+    descendants = Descendants()
     try:
-        process = subprocess.Popen(
+        process = descendants.start(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
@@ -104,6 +106,7 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
         # What runs in the image is a child of its own; nobody else would end it.
         _kill(process.pid)
         process.wait()
+        descendants.end()
         for stream in (process.stdout, process.stderr):
             assert stream is not None
             stream.close()
@@ -122,10 +125,10 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
         It failed or did not end.
     """
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    parent = os.getpid()
-    process = subprocess.Popen(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True, preexec_fn=lambda: die_with(parent),
+    descendants = Descendants()
+    process = descendants.start(
+        command, [TERMINATE_WITH_PARENT], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     late = threading.Timer(BUILD_SECONDS, _kill, [process.pid])
@@ -141,6 +144,7 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
         timed_out = not late.is_alive()
         late.cancel()
         _end(process)
+        descendants.end()
     if status == 0:
         return
     tail = [line for line in lines if line][-_SHOWN_LINES:]

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from jobs.descendants import Limit
+
 _SETRLIMIT = ctypes.PyDLL(None).setrlimit
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class _Limit(ctypes.Structure):
-    """struct rlimit."""
-
-    _fields_ = (("soft", ctypes.c_ulong), ("hard", ctypes.c_ulong))
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class Ceiling:
             _, hard = resource.getrlimit(kind)
             if hard != resource.RLIM_INFINITY:
                 most = min(most, hard)
-            limit = _Limit(most, ctypes.c_ulong(hard).value)
+            limit = Limit(most, ctypes.c_ulong(hard).value)
             calls.append(partial(_SETRLIMIT, kind, ctypes.pointer(limit)))
         return calls
 

@@ -30,6 +30,7 @@ from jobs.provenance import Provenance, freeze
 from jobs.records import json_line
 from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
+from jobs.signals import hear_of_children
 from jobs.squashfs import mounted
 from jobs.todo import check_visible, find_todo, take_sample
 from jobs.work import (
@@ -65,6 +66,7 @@ def run_element(spec: ElementSpec) -> ElementResult:
         if value is not None:
             os.environ[name] = value
     stop = Stop()
+    hear_of_children()
     if not spec.launcher:
         ignore_early_notice()
     with signals_set(stop):

@@ -7,8 +7,7 @@ import secrets
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -16,10 +15,12 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
+from jobs.descendants import kill_orphans, orphans_ended
 from jobs.durable import explained
 from jobs.errors import UnavailableError, show
 from jobs.handover import Work, read_result
 from jobs.interpreter import own_command, safe_environment
+from jobs.signals import ignored
 from jobs.task_log import tail
 from jobs.trust import secure_logs
 from jobs.work import EVERYTHING, ElementResult, ElementSpec, visible_gpus
@@ -75,18 +76,22 @@ def run_local(
     command = f"{shlex.join(own_command())} {work.arguments}"
     token = secrets.token_hex(4)
     results = [logs.absolute() / f"{token}-{index}.result.json" for index in range(len(groups))]
-    with explained(logs), _interrupts_ignored(), safe_environment():
-        jobs: list[Any] = [
-            executor._submit_command(f"{command} {index} {shlex.quote(str(result))}")
-            for index, result in enumerate(results)
-        ]
-    try:
-        while not all(job.done() for job in jobs):
-            watch()
-            time.sleep(_POLL_SECONDS)
-    except BaseException:
-        _end(jobs)
-        raise
+    with orphans_ended():
+        # submitit's process kills the element a second after Ctrl-C, and ends when the terminal is closed;
+        # it inherits this and leaves the ending to us.
+        with explained(logs), ignored(signal.SIGINT, signal.SIGHUP), safe_environment():
+            jobs: list[Any] = [
+                executor._submit_command(f"{command} {index} {shlex.quote(str(result))}")
+                for index, result in enumerate(results)
+            ]
+        try:
+            while not all(job.done() for job in jobs):
+                watch()
+                kill_orphans()
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            _end(jobs)
+            raise
     watch()
     return _together([_result(job, result) for job, result in zip(jobs, results, strict=True)])
 
@@ -124,20 +129,9 @@ def _plain(folder: Path) -> str:
     return str(folder.absolute())
 
 
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    # submitit's process kills the element a second after Ctrl-C; it inherits this and leaves the
-    # ending to us.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _end(jobs: Sequence[Any]) -> None:
     """Have the elements put their rows in place and end; they need no second asking."""
-    with _interrupts_ignored():
+    with ignored(signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         for job in jobs:
             if job._process is not None and job._process.poll() is None:
                 job._process.terminate()  # submitit's process hands SIGTERM on

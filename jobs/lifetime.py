@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from jobs.process import Stop
+from jobs.signals import give_back, take
 
 
 def ignore_early_notice() -> None:
@@ -25,19 +26,17 @@ def ignore_early_notice() -> None:
 
 @contextmanager
 def signals_set(stop: Stop) -> Iterator[None]:
-    """SIGTERM and SIGINT set `stop` while this lasts."""
-    signals = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in signals}
+    """SIGTERM, SIGINT and SIGHUP set `stop` while this lasts, those apart that are ignored."""
+    before = take((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), lambda *_: stop.set())
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        give_back(before)
 
 
 @contextmanager
 def interrupts_noted(stop: Stop) -> Iterator[None]:
-    """SIGINT sets `stop` before it raises KeyboardInterrupt, while this lasts.
+    """SIGINT sets `stop` before it raises KeyboardInterrupt, while this lasts; ignored, it stays ignored.
 
     Raised where Python lets no exception out, such as a destructor, it would be lost.
     """
@@ -46,11 +45,11 @@ def interrupts_noted(stop: Stop) -> Iterator[None]:
         stop.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, note)
+    before = take([signal.SIGINT], note)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        give_back(before)
 
 
 def watch(launcher: int, stop: Stop) -> None:

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from operator import call
 from pathlib import Path
 
 from jobs.ceiling import NO_CEILING, Ceiling
+from jobs.descendants import PRCTL, Descendants
 from jobs.finished import LEFT_OUT, Finished
 
 _PR_SET_PDEATHSIG = 1
-_PRCTL = ctypes.PyDLL(None).prctl
-_PRCTL.argtypes = (ctypes.c_int, ctypes.c_ulong)
-_DIE_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGKILL))
-"""Runs in the child between fork and exec, where a lock that another thread held stays locked for
-ever: so it is C alone. A line of Python there, traced by a coverage tool, was seen to hang."""
-HANG_UP_WITH_PARENT = partial(_PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
-"""The same for a child that has something to clean up."""
+_DIE_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGKILL))
+"""Runs in the child between fork and exec, see `in_child`."""
+HANG_UP_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
+TERMINATE_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGTERM))
+"""The same for children that have something to clean up."""
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
 _POLL_SECONDS = 0.2
@@ -76,8 +72,9 @@ def run(
 ) -> list[Finished]:
     """Run programs side by side and wait for all of them.
 
-    Every child gets a session of its own; on every way out of this function the whole process
-    group is dead and reaped. A child is also killed by the kernel when the calling thread ends.
+    Every child gets a session of its own; on every way out of this function it and all that descends
+    from it is dead and reaped, also what has left its session. A child is also killed by the kernel when
+    the calling thread ends.
 
     Parameters
     ----------
@@ -156,16 +153,16 @@ class _Child:
         self, command: Sequence[str], folder: Path, env: Mapping[str, str], ceiling: Ceiling
     ) -> None:
         self._started = time.monotonic()
-        self._process = subprocess.Popen(
+        self._descendants = Descendants()
+        self._process = self._descendants.start(
             command,
+            (_DIE_WITH_PARENT, *ceiling.calls()),
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            # Consumes the calls without a line of Python.
-            preexec_fn=partial(deque, map(call, (_DIE_WITH_PARENT, *ceiling.calls())), 0),  # type: ignore[arg-type]
         )
         assert self._process.stderr is not None
         self._pipe = self._process.stderr
@@ -216,10 +213,11 @@ class _Child:
     def kill(self) -> None:
         self._kill_group()
         self._process.wait()
+        self._descendants.end()
         self._pipe.close()
 
     def _kill_group(self) -> None:
-        # The group may hold grandchildren although its leader is gone.
+        # All at once, also those that go on forking. It may hold grandchildren although its leader is gone.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -252,6 +250,6 @@ def die_with(parent: int) -> None:
     parent
         Process id that the parent should have; if it is gone already, SIGTERM comes at once.
     """
-    _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)

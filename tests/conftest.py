@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,23 @@ from standin.vmaf import write_standin
 _MARK = f"VMAFARM_TESTS_{os.getpid()}"
 os.environ[_MARK] = "1"  # every process that a test starts inherits it, also one that leaves its parents
 _STAYS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+
+
+def _take_signals_as_at_a_terminal() -> None:
+    """However the tests were started: nohup has SIGHUP ignored, a script's ``&`` SIGINT; both are inherited.
+
+    A process that a test starts gets the default of a signal that is handled here.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # the tests themselves outlive the terminal
+
+
+_take_signals_as_at_a_terminal()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.completeness import FailedClip, Gaps, History, failures_allowed
+from jobs.completeness import FailedClip, Gaps, History, failures_allowed, read_history
+from jobs.config import load
 from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, FAILURE_CLASSES, FailureRecord
+from jobs.records import json_line
 
 
 def failed(clip="a.mp4", failure="decode_error", host="node1", attempt=1, message="message"):
@@ -30,6 +32,18 @@ def test_a_clip_has_failed_for_good_after_its_tries_and_not_before():
     assert sort_out(records).missing == ()
     assert sort_out(records, tries=3).missing == ("a.mp4",)
     assert sort_out(records[:1], tries=1).failed.keys() == {"a.mp4"}
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_a_clip_gets_as_many_more_tries_as_are_configured_before_it_is_set_aside(tmp_path, retries):
+    config, _ = load(None, [f"extract.retries={retries}", "run.name=r", f"run.root={tmp_path}"])
+    config.folder.failures.mkdir(parents=True)
+    path = config.folder.failures / "w-node1.jsonl"
+    for attempt in range(1, retries + 2):
+        assert not read_history(config.folder, config).sort_out(["a.mp4"]).failed
+        with path.open("ab") as file:
+            file.write(json_line(failed(attempt=attempt).as_dict()))
+    assert read_history(config.folder, config).sort_out(["a.mp4"]).failed.keys() == {"a.mp4"}
 
 
 @pytest.mark.parametrize("failure", sorted(set(FAILURE_CLASSES) - set(CLIP_FAULTS)))

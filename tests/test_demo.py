@@ -1,9 +1,12 @@
+import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
+from command import command
 
 from jobs.corpus import list_clips
 from jobs.demo import DEMO_CLIPS, FRAMES, make_demo
@@ -121,3 +124,15 @@ def test_place_that_cannot_be_written_is_explained(tmp_path):
     for folder in (tmp_path / "file/demo", Path("/proc/demo"), tmp_path / ("x" * 300)):
         with pytest.raises(UnavailableError, match="cannot write the demo to"):
             make_demo(folder, FFMPEG)
+
+
+def test_an_ffmpeg_that_fails_is_told_although_the_command_was_started_to_ignore_ends_of_children(tmp_path):
+    ignore = (
+        "import os, sys; from signal import *; signal(SIGCHLD, SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    ignoring = [sys.executable, "-c", ignore, *command(["demo", "d"])]
+    environment = {**os.environ, "IMAGEIO_FFMPEG_EXE": str(script(tmp_path, 'touch "$0.ran"; exit 9'))}
+    finished = subprocess.run(ignoring, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (tmp_path / "ffmpeg.ran").exists()
+    assert finished.returncode == 3
+    assert "exit status 9" in finished.stderr

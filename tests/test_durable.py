@@ -264,6 +264,26 @@ def test_of_two_that_create_a_file_the_first_one_has_its_text(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_a_file_system_has_no_links_a_new_file_gets_there_and_one_that_is_there_stays(
+    tmp_path, monkeypatch, number
+):
+    monkeypatch.setattr(os, "link", failing(number))
+    create_text(tmp_path / "a", "first")
+    assert (tmp_path / "a").read_text() == "first"
+    with pytest.raises(FileExistsError):
+        create_text(tmp_path / "a", "second")
+    assert (tmp_path / "a").read_text() == "first"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_link_that_fails_for_another_reason_puts_no_file_in_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", failing(errno.EIO))
+    with pytest.raises(UnavailableError, match="cannot write"):
+        create_text(tmp_path / "a", "first")
+    assert os.listdir(tmp_path) == []
+
+
 def test_drafts_that_were_left_behind_go_once_nobody_can_be_writing_them(tmp_path):
     for name, age in (
         (".t.parquet.1.ab.tmp", 3700),

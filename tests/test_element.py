@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -209,6 +210,31 @@ def test_several_engine_failures_in_a_row_end_the_element(prepare: Any, tmp_path
     assert result.exit_code == 3
     assert "3 engine failures in a row" in result.message
     assert {record.failure for record in read_failures(config.folder.failures)} == {"bad_log"}
+
+
+def test_exit_statuses_of_engines_are_known_although_the_element_was_started_to_ignore_ends_of_children(
+    prepare: Any, tmp_path: Path
+) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="exit_255", spares_probe=True)
+    config = prepare("engine.kind=vmaf", f"engine.vmaf={program}", "extract.retries=0", count=1)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert _run(config).failed == {"engine_error": 1}
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    (record,) = read_failures(config.folder.failures)
+    assert "exit status 255" in record.message
+
+
+def test_a_wrong_constant_ends_the_element_before_the_clips_behind_it(prepare: Any, tmp_path: Path) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="wrong_constant", spares_probe=True)
+    config = prepare(
+        "engine.kind=vmaf", f"engine.vmaf={program}", "engine.audit_every=1", "extract.workers=1", count=6
+    )
+    result = _run(config)
+    assert (result.exit_code, result.done) == (1, 0)
+    assert result.message.startswith("a value that the plan identity fills in is another one: c")
+    assert result.failed == {"wrong_constant": 1}
 
 
 def test_engine_that_scores_the_built_in_clip_is_well_and_the_good_clips_behind_the_bad_ones_are_done(

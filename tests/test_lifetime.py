@@ -15,11 +15,19 @@ from pathlib import Path
 import pytest
 
 from jobs import lifetime
-from jobs.lifetime import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
+from jobs.lifetime import (
+    Deadline,
+    elapsed_seconds,
+    ignore_early_notice,
+    interrupts_noted,
+    signals_set,
+    watch,
+)
 from jobs.process import Stop
+from jobs.signals import hear_of_children, ignored
 
 CHECKOUT = Path(__file__).parents[1]
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @pytest.fixture
@@ -51,6 +59,57 @@ def test_the_handlers_before_are_back_afterwards_also_after_an_error(stop):
         raise ValueError
     assert [signal.getsignal(number) for number in SIGNALS] == before
     assert not stop.is_set()
+
+
+@pytest.fixture
+def restored():
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGCHLD)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_this_process_was_started_to_ignore_stays_ignored(stop, restored, number):
+    signal.signal(number, signal.SIG_IGN)
+    with signals_set(stop):
+        assert signal.getsignal(number) is signal.SIG_IGN
+        with ignored(number):
+            pass
+        assert signal.getsignal(number) is signal.SIG_IGN
+    assert signal.getsignal(number) is signal.SIG_IGN
+
+
+def test_an_interrupt_sets_the_stop_and_raises_unless_it_is_ignored(stop, restored):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interrupts_noted(stop):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not stop.is_set()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt), interrupts_noted(stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    assert stop.is_set()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ignored_signals_do_nothing_and_what_handled_them_is_back_afterwards(restored):
+    def hear(*_):
+        raise AssertionError
+
+    for number in SIGNALS:
+        signal.signal(number, hear)
+    with ignored(*SIGNALS):
+        for number in SIGNALS:
+            os.kill(os.getpid(), number)
+    assert [signal.getsignal(number) for number in SIGNALS] == [hear] * len(SIGNALS)
+
+
+def test_exit_statuses_are_heard_of_although_ends_of_children_were_ignored(restored):
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    assert subprocess.run(["false"]).returncode == 0  # what is to be avoided
+    hear_of_children()
+    assert subprocess.run(["false"]).returncode == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -466,6 +466,8 @@ MISBEHAVING = {
     "eats_memory": ("out_of_memory", {"megabytes": 100_000}),
     "child_eats_memory": ("out_of_memory", {"megabytes": 100_000}),
     "forks_child_keeping_pipe": ("", {}),
+    "leaves_grandchildren": ("", {}),
+    "leaves_grandchildren_and_hangs": ("timeout", {}),
     "floods_stderr": ("", {"megabytes": 16}),
 }
 

@@ -238,6 +238,37 @@ def test_a_stop_wakes_the_wait_at_once_and_kills(tmp_path, stop):
     assert not is_alive(read_pid(tmp_path / "pid"))
 
 
+def test_a_stop_and_an_end_wake_a_wait_that_looks_at_nothing_by_itself(monkeypatch, tmp_path, stop):
+    ended = []
+    waits = threading.Event()
+
+    def wait(children, stop, seconds, real=process._wait):
+        if stop is not None:
+            waits.set()  # and has looked already whether the stop is set
+        real(children, stop, seconds)
+
+    monkeypatch.setattr(process, "_POLL_SECONDS", 1e6)
+    monkeypatch.setattr(process, "_wait", wait)
+
+    def work():
+        ended.append(sh("echo bye >&2; exit 3", deadline=1e6))
+        with pytest.raises(Stopped):
+            sh(f"echo $$ > pid; exec sleep {LONG}", folder=tmp_path, stop=stop, deadline=1e6)
+        ended.append("stopped")
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        pid = read_pid(tmp_path / "pid")
+        assert waits.wait(20)
+        stop.set()
+        thread.join(20)
+        assert [ended[0].returncode, *ended[1:]] == [3, "stopped"]
+    finally:
+        os.kill(pid, signal.SIGKILL) if is_alive(pid) else None
+        thread.join(20)
+
+
 def test_a_stop_ends_every_wait_that_begins_after_it_too(stop):
     stop.set()
     stop.set()

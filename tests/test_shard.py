@@ -31,7 +31,7 @@ from jobs.records import json_line, read_checked, read_json_lines
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.sealed import write_sealed
-from jobs.shard import ShardWriter, read_done, row_from_json
+from jobs.shard import DoneReader, ShardWriter, read_done, row_from_json
 
 PROVENANCE = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
 SLICE = 12
@@ -351,6 +351,48 @@ def test_done_is_read_of_the_slices_that_are_asked_for(folder):
     assert read_done(folder, [1, 3]) == {"a", "c"}
     assert read_done(folder, [4]) == set()
     assert read_done(folder, []) == set()
+
+
+def two_journals(folder):
+    """A writer's journal, which has ca, and another one, which has cb; both of the same size and time."""
+    Writer(folder).add("ca")
+    path = path_of(folder, "journal")
+    Writer(folder, "other").add("cb")
+    other = path_of(folder, "journal", "other").rename(folder.path / "other")
+    assert other.stat().st_size == path.stat().st_size
+    os.utime(path, ns=(10**18, 10**18))
+    os.utime(other, ns=(10**18, 10**18))
+    return path, other
+
+
+def test_a_reader_that_looks_again_sees_a_file_that_was_put_in_the_place_of_its_like(folder):
+    path, other = two_journals(folder)
+    reader = DoneReader()
+    assert reader.read(folder, [SLICE]) == {"ca"}
+    other.replace(path)
+    assert reader.read(folder, [SLICE]) == {"cb"}
+
+
+def test_a_reader_that_looks_again_sees_a_file_that_was_written_anew(folder):
+    path, other = two_journals(folder)
+    reader = DoneReader()
+    assert reader.read(folder, [SLICE]) == {"ca"}
+    with path.open("r+b") as file:  # the same file, of the same size
+        file.write(other.read_bytes())
+    os.utime(path, ns=(10**18 + 1, 10**18 + 1))
+    assert reader.read(folder, [SLICE]) == {"cb"}
+
+
+def test_a_reader_that_looks_again_reads_no_file_twice_that_has_not_changed(folder, monkeypatch):
+    path, _ = two_journals(folder)
+    reader = DoneReader()
+    assert reader.read(folder, [SLICE]) == {"ca"}
+    monkeypatch.setattr(shard, "_names_in_journal", lambda path: pytest.fail(f"read {path} again"))
+    assert reader.read(folder, [SLICE]) == {"ca"}
+    os.truncate(path, path.stat().st_size + 1)
+    os.utime(path, ns=(10**18, 10**18))
+    with pytest.raises(pytest.fail.Exception, match="again"):
+        reader.read(folder, [SLICE])
 
 
 def test_a_shard_that_somebody_cut_is_read_as_not_done_and_the_others_are_read(folder):

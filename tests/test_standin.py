@@ -18,6 +18,7 @@ from standin.misbehaviour import MISBEHAVIOURS
 from standin.vmaf import read_calls, write_standin
 
 from jobs.ceiling import resident_bytes
+from jobs.descendants import Descendants, in_child
 from jobs.schema import BY_NAME, EXTRACTORS, FEATURES
 
 Clips = Callable[[str], Path]
@@ -447,6 +448,21 @@ def test_child_that_keeps_the_pipe_dies_with_the_process_group(tmp_path: Path, s
         process.communicate(timeout=0.3)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [("leaves_grandchildren", 0), ("leaves_grandchildren_and_hangs", 255)]
+)
+def test_grandchildren_of_many_kinds_are_left(tmp_path: Path, small_y4m: Path, how: str, status: int) -> None:
+    program = write_standin(tmp_path, misbehave=how, seconds=0.5)
+    below = Descendants()
+    process = start(program, small_y4m, log=tmp_path / "log.json", preexec_fn=in_child(below.calls()))
+    assert process.wait(timeout=30) == status
+    pids = [int(line) for line in (tmp_path / "pids").read_text().splitlines()]
+    alive = [_is_alive(pid) for pid in pids]
+    below.end()
+    process.communicate(timeout=10)
+    assert alive == [True] * 7
 
 
 def test_flood_on_stderr_does_not_keep_it_from_scoring(tmp_path: Path, small_y4m: Path) -> None:

@@ -10,6 +10,8 @@ import sys
 import time
 from typing import Any, NoReturn
 
+from standin.grandchildren import leave
+
 MISBEHAVIOURS = {
     "cuda_init_falls_back": "says that CUDA did not start, goes on on the CPU, exit 0 (--backend cuda)",
     "cuda_init_exit_100": "CUDA does not start: exit 100 (--backend cuda; newer builds)",
@@ -31,6 +33,8 @@ MISBEHAVIOURS = {
     "ignores_sigterm": "never ends, and ignores SIGTERM",
     "slow": "waits, then scores",
     "forks_child_keeping_pipe": "ends, but a child of it keeps stdout and stderr open",
+    "leaves_grandchildren": "scores, but processes that have left its session, and more, go on",
+    "leaves_grandchildren_and_hangs": "the same, but never ends itself",
     "floods_stderr": "writes megabytes to stderr, then scores",
     "log_without_end": "writes megabytes into its log where scores should be",
     "eats_memory": "takes megabytes of memory and keeps them",
@@ -106,7 +110,7 @@ def _run_out_of_memory() -> NoReturn:
     )
 
 
-def before_scoring(how: str, settings: dict[str, Any], backend: str) -> str:
+def before_scoring(how: str, settings: dict[str, Any], folder: str, backend: str) -> str:
     """Misbehave ahead of any score; returns the backend that is used from here on."""
     seconds = settings["seconds"]
     if how in _ON_CUDA_ONLY and backend != "cuda":
@@ -126,7 +130,9 @@ def before_scoring(how: str, settings: dict[str, Any], backend: str) -> str:
         _run_out_of_memory()
     if how == "ignores_sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if how in ("hangs", "ignores_sigterm"):
+    if how in ("leaves_grandchildren", "leaves_grandchildren_and_hangs"):
+        leave(folder)
+    if how in ("hangs", "ignores_sigterm", "leaves_grandchildren_and_hangs"):
         time.sleep(seconds)
         fail(255, f"hung for {seconds} s")
     if how == "slow":

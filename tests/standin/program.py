@@ -141,7 +141,7 @@ def _run(options: dict[str, Any], settings: dict[str, Any], folder: str, argumen
     asked_for = backend
     if backend == "cuda" and settings["most_processes"]:
         misbehaviour.take_a_place(folder, settings["most_processes"])
-    backend = misbehaviour.before_scoring(how, settings, backend)
+    backend = misbehaviour.before_scoring(how, settings, folder, backend)
     with_model = _load_model(options, settings, how)
     for name in options["feature"]:
         known = name in EXTRACTORS or (name in CUDA_EXTRACTORS and asked_for == "cuda")

@@ -1,0 +1,207 @@
+"""What a child process leaves behind: found wherever it hides, killed and reaped.
+
+A process group does not do: a grandchild that calls setsid has left it. This process is a subreaper while
+children of it are at work, so the kernel hands it every orphan among their descendants; and each of these
+carries the tag of the child that it descends from.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import resource
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from operator import call
+from typing import Any
+
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
+PRCTL = ctypes.PyDLL(None).prctl
+PRCTL.argtypes = (ctypes.c_int, ctypes.c_ulong)
+_SETRLIMIT = ctypes.PyDLL(None).setrlimit
+_RLIMIT_LOCKS = 10
+"""The tag is its soft limit: fork and exec hand it on, also to who closes all files and clears its
+environment, anybody may read it, even a zombie's, and no kernel since 2.4 goes by it."""
+_TAG = re.compile(rb"^Max file locks +(\d+)", re.MULTILINE)
+_RANDOM_BITS = 46
+_MAGIC = 0x7666
+_END_SECONDS = 5.0
+"""Until those are given up that not even SIGKILL ends: in a call of the kernel, or another user's."""
+_LOOK_SECONDS = 0.001
+
+_lock = threading.Lock()
+_at_work: set[int] = set()
+_INHERITED = resource.getrlimit(_RLIMIT_LOCKS)[0]
+"""The tag of this process, where it descends from such a child itself: then all children have it."""
+
+
+class Limit(ctypes.Structure):
+    """struct rlimit."""
+
+    _fields_ = (("soft", ctypes.c_ulong), ("hard", ctypes.c_ulong))
+
+
+class Descendants:
+    """All processes that descend from one child of this process.
+
+    Start the child with `start`, or have it make the `calls`; call `end` once it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._tag = _MAGIC << _RANDOM_BITS | int.from_bytes(os.urandom(8)) >> 64 - _RANDOM_BITS
+        with _lock:
+            _at_work.add(self._tag)
+            _adopt(True)
+
+    def calls(self) -> list[Callable[[], object]]:
+        """What the child calls between fork and exec; C alone, see `in_child`.
+
+        It becomes a subreaper itself: nothing leaves the tree below it while it lives, so all of that counts
+        against its ceiling of memory.
+        """
+        hard = ctypes.c_ulong(resource.getrlimit(_RLIMIT_LOCKS)[1]).value
+        limit = Limit(min(self._tag, hard), hard)
+        return [
+            partial(PRCTL, _PR_SET_CHILD_SUBREAPER, 1),
+            partial(_SETRLIMIT, _RLIMIT_LOCKS, ctypes.pointer(limit)),
+        ]
+
+    def start(
+        self, command: Sequence[str], calls: Iterable[Callable[[], object]] = (), **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start the child.
+
+        Parameters
+        ----------
+        command
+            Argument list.
+        calls
+            What else it calls between fork and exec, see `in_child`.
+        **options
+            Of `subprocess.Popen`.
+
+        Raises
+        ------
+        OSError
+            It cannot be started.
+        """
+        try:
+            return subprocess.Popen(command, preexec_fn=in_child((*self.calls(), *calls)), **options)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Kill and reap what the child, which has ended and was waited for, has left; safe to call twice."""
+        with _lock:
+            _at_work.discard(self._tag)
+        ends_at = time.monotonic() + _END_SECONDS
+        while self._tag in kill_orphans() and time.monotonic() < ends_at:
+            time.sleep(_LOOK_SECONDS)
+        with _lock:
+            _adopt(bool(_at_work))
+
+
+def kill_orphans() -> set[int]:
+    """Kill and reap the orphans that this process was handed, once; returns without waiting.
+
+    Only children of this process are killed, whose process ids nobody else can have got meanwhile; what
+    these leave is handed to this process in turn. No child of a child that is at work is among them, and
+    none that anybody here has started in another way.
+
+    Returns
+    -------
+    set of int
+        Tags of those that were found; another look is due, since they may have left others.
+    """
+    found = set()
+    with _lock:  # a list of children is exact only while nobody reaps any of them
+        for pid in _children():
+            tag = _tag_of(pid)
+            if tag >> _RANDOM_BITS != _MAGIC or tag in _at_work or tag == _INHERITED:
+                continue
+            found.add(tag)
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+    return found
+
+
+@contextmanager
+def orphans_ended() -> Iterator[None]:
+    """Be handed what processes below this one, killed, leave of their engines, and end it at the end of this.
+
+    `kill_orphans` does so meanwhile.
+    """
+    keeper = Descendants()
+    try:
+        yield
+    finally:
+        _end_orphans()
+        keeper.end()
+
+
+def _end_orphans() -> None:
+    ends_at = time.monotonic() + _END_SECONDS
+    while kill_orphans() and time.monotonic() < ends_at:
+        time.sleep(_LOOK_SECONDS)
+
+
+def in_child(calls: Iterable[Callable[[], object]]) -> Callable[[], object]:
+    """Several calls as one ``preexec_fn``.
+
+    It runs in the child between fork and exec, where a lock that another thread held stays locked for ever:
+    so these must be C alone, as this is. A line of Python there, traced by a coverage tool, was seen to hang.
+    """
+    return partial(deque, map(call, calls), 0)
+
+
+def _adopt(wanted: bool) -> None:
+    PRCTL(_PR_SET_CHILD_SUBREAPER, wanted or _WAS_SUBREAPER)
+
+
+def _is_subreaper() -> bool:
+    answer = ctypes.c_int()
+    PRCTL(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(answer))
+    return bool(answer.value)
+
+
+_WAS_SUBREAPER = _is_subreaper()
+
+
+def _children() -> list[int]:
+    """Own children, also those that have ended; none where the kernel does not list them."""
+    found: list[int] = []
+    for thread in _list("/proc/self/task"):
+        with suppress(OSError):  # it has ended meanwhile, and another one has its children
+            found += map(int, _read(f"/proc/self/task/{thread}/children").split())
+    return found
+
+
+def _list(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are enough
+    except OSError:
+        return []
+
+
+def _tag_of(pid: int) -> int:
+    try:
+        match = _TAG.search(_read(f"/proc/{pid}/limits"))
+    except OSError:
+        return 0
+    return int(match[1]) if match else 0
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.readall()
