@@ -16,6 +16,9 @@ import pydantic
 from jobs.errors import UsageError, show
 from jobs.settings import Config, flat, flatten, frozen, keys
 
+MOST_BYTES = 1 << 20
+"""Of a configuration file; the longest that make sense have some 10 KB."""
+
 __all__ = ["Config", "as_override", "flat", "frozen", "keys", "load", "template", "to_toml"]
 
 
