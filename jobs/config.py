@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from jobs.errors import UsageError, show
-from jobs.settings import Config, flat, flatten, frozen, keys
+from jobs.settings import MAY_BE_SECRET, Config, flat, flatten, frozen, keys
 
 MOST_BYTES = 1 << 20
 """Of a configuration file; the longest that make sense have some 10 KB."""
@@ -211,11 +211,11 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
             hints.append(_suggest(key))
         elif key in fields:
             allowed = _allowed(fields[key].annotation, fields[key].metadata)
+            shown = "" if key in MAY_BE_SECRET else f" = {problem['input']!r:.200}"
             close = get_close_matches(str(problem["input"]), re.findall(r'"(.*?)"', allowed), n=1)
             hints.append(f'did you mean "{close[0]}"?' if close else "")
             messages.append(
-                f"{origin}: {key} = {problem['input']!r:.200}: expected {allowed or 'text'} "
-                f"({fields[key].description})"
+                f"{origin}: {key}{shown}: expected {allowed or 'text'} ({fields[key].description})"
             )
         else:
             messages.append(f"{origin}: [{show(key)}] = {problem['input']!r:.200}: expected a table of keys")

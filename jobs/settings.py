@@ -197,6 +197,11 @@ FROZEN = ("corpus", "engine")
 NOT_FROZEN = {"engine.threads", "engine.audit_every"}
 """Keys of those sections that do not determine values."""
 
+MAY_BE_SECRET = ("slurm.environment", "slurm.setup", "slurm.extra")
+"""Keys of free text, in which sites have tokens and passwords. Their values reach the scripts of jobs, in
+``runs/<run>/logs`` (0700), and nothing that others may read: no record, and no command line. Not a digest
+either, by which a short secret could be guessed."""
+
 
 def keys() -> dict[str, pydantic.fields.FieldInfo]:
     """Every key as ``section.key``, with its field."""
@@ -218,6 +223,14 @@ def flat(config: Config) -> dict[str, Any]:
     """Every key with its value."""
     values = flatten(config.model_dump())
     return {key: values[key] for key in keys()}
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """Every key as records may have it: of `MAY_BE_SECRET` names of entries, or the number of lines."""
+    values = flat(config)
+    for key in MAY_BE_SECRET:
+        values[key] = sorted(values[key]) if isinstance(values[key], Mapping) else len(values[key])
+    return values
 
 
 def frozen(config: Config) -> dict[str, Any]:
