@@ -70,7 +70,7 @@ class Plan:
         lines = [
             *self.counts.lines(),
             f"run {self.folder.name}: {counted(len(manifest.names), 'clip')}{of}, "
-            f"{size(int(manifest.bytes.sum()))}, {counted(manifest.slice_count, 'slice')}",
+            f"{size(sum(manifest.bytes.tolist()))}, {counted(manifest.slice_count, 'slice')}",
         ]
         if manifest.slice_count > 1:
             lines.append(f"the heaviest slice is {over:.1f}% heavier than the mean")

@@ -79,7 +79,7 @@ class ExtractSection(_Section):
     retries: int = Field(1, ge=0, le=20, description="more tries for a clip that failed")
     scratch: str = Field("", description="folder for temporary files; empty: $TMPDIR or /tmp")
     timeout: float = Field(
-        0.0, ge=0, description="seconds a clip may take; 0: from its size, at least 10 minutes"
+        0.0, ge=0, description="seconds a clip may take; 0: from its size, 10 minutes to a day"
     )
     max_pixels: int = Field(
         8192 * 4352, ge=1, description="pixels that a frame may have; a clip with larger ones is set aside"

@@ -4,6 +4,7 @@ import os
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -527,6 +528,21 @@ def test_size_of_the_corpus_is_shown_with_a_unit(corpus, size, shown):
     made = plan(config_of(corpus), limit=1)
     made.manifest.bytes[0] = size
     assert any(f"1 clip (a sample, limit 1), {shown}, 1 slice" in line for line in made.lines())
+
+
+def test_sizes_that_no_64_bits_can_hold_together_are_summed_right(corpus):
+    """Sparse files can have 2^63 - 1 bytes each."""
+    made = plan(config_of(corpus, "slices.count=2"))
+    made.manifest.bytes[:] = 2**63 - 1
+    assert "run k150k: 6 clips, 55,340,232.2 TB, 2 slices" in made.lines()
+    (corpus / "runs/again").mkdir()
+    write_manifest(RunFolder(corpus / "runs", "again"), replace(made.manifest, digest=digest_of_all(made)))
+    assert set(load_manifest(RunFolder(corpus / "runs", "again")).sizes().values()) == {2**63 - 1}
+
+
+def digest_of_all(made: Plan) -> str:
+    manifest = made.manifest
+    return manifest_digest(manifest.names, manifest.mos, manifest.bytes)
 
 
 def digest_of(rows: list[tuple[str, float, int]]) -> str:
