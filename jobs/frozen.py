@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import pydantic
 
 from jobs import durable
-from jobs.config import MOST_BYTES, Config, frozen, to_toml
+from jobs.config import Config, frozen, to_toml
 from jobs.errors import UsageError, show
 from jobs.manifest import read_stated
 from jobs.regular_files import read_regular_text
 from jobs.run_folder import RunFolder
+from jobs.toml import MOST_BYTES, parse_toml
 
 LIMIT = "plan.limit"
 DIGEST = "plan.manifest"
@@ -95,10 +95,10 @@ def _read_copy(folder: RunFolder) -> dict[str, Any]:
     """What earlier versions have written into config.toml alone."""
     path = show(str(folder.config))
     try:
-        document = tomllib.loads(read_regular_text(folder.config, MOST_BYTES))
+        document = parse_toml(read_regular_text(folder.config, MOST_BYTES))
     except OSError as error:
         raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", _HINT) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: not the frozen configuration: {show(str(error))}", _HINT) from None
     found = {
         f"{section}.{key}": value

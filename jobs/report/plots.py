@@ -20,10 +20,17 @@ _cache = tempfile.TemporaryDirectory(prefix="matplotlib-", ignore_cleanup_errors
 os.environ.setdefault("MPLCONFIGDIR", _cache.name)
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it could not keep its cache
 
-import matplotlib as mpl  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+# It reads a file matplotlibrc in the working folder too, whoever has put it there, and waits for a FIFO.
+_here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+os.chdir(_cache.name)
+try:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+finally:
+    os.fchdir(_here)
+    os.close(_here)
 
 # Colours that nothing else has stand for those of the page until the SVG is written.
 _INK, _BAR, _FAINT = "#010203", "#040506", "#070809"
