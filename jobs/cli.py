@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,8 @@ app = typer.Typer(
 )
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; without it ./vmafarm.toml, if there.")
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file; without it ./vmafarm.toml, if there and yours."),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="A key of it: --set engine.plan=identity. Repeatable.")
@@ -201,13 +203,15 @@ def show_config(
     if template:
         typer.echo(configuration.template(), nl=False)
         return
-    config, origins = configuration.load(_config_file(config_file), overrides or [])
+    config, origins = configuration.load(
+        _config_file(config_file), overrides or [], named=config_file is not None
+    )
     typer.echo(configuration.to_toml(configuration.flat(config), origins), nl=False)
 
 
 def _config_file(given: Path | None) -> Path | None:
     default = Path("vmafarm.toml")
-    return given or (default if default.exists() else None)
+    return given or (default if os.path.lexists(default) else None)
 
 
 def load_config(
@@ -224,6 +228,7 @@ def load_config(
     config, _ = load(
         _config_file(config_file),
         overrides or [],
+        named=config_file is not None,
         corpus__clips=clips,
         corpus__scores=scores,
         run__name=name,

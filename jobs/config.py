@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,22 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from jobs.errors import UsageError, show
-from jobs.settings import Config, flat, flatten, frozen, keys
+from jobs.regular_files import open_regular
+from jobs.settings import MAY_BE_SECRET, Config, flat, flatten, frozen, keys
+from jobs.toml import MOST_BYTES, parse_toml, toml_value
+from jobs.trust import require_own
+
+_TEXT = 16 << 10
+"""Characters of a value; Linux allows 4,096 in a path."""
+_KEY = 200
+_MESSAGES = 20
+"""So many keys are explained; a file can have thousands that are none."""
 
 __all__ = ["Config", "as_override", "flat", "frozen", "keys", "load", "template", "to_toml"]
 
 
 def load(
-    path: Path | None = None, overrides: Sequence[str] = (), **values: Any
+    path: Path | None = None, overrides: Sequence[str] = (), *, named: bool = True, **values: Any
 ) -> tuple[Config, dict[str, str]]:
     """Read and check the configuration.
 
@@ -30,6 +39,8 @@ def load(
         TOML file; None: defaults alone.
     overrides
         ``section.key=value`` as on the command line; the value is TOML, or else a bare string.
+    named
+        The user has named the file. False: it lies where it is looked for, and must be the user's own.
     **values
         ``section__key=value`` from options of the command line; None is left out.
 
@@ -42,12 +53,13 @@ def load(
     Raises
     ------
     UsageError
-        The file cannot be read, or a key or value is not one of the allowed.
+        The file cannot be read, is another user's though nobody named it, or a key or value is not one
+        of the allowed.
     """
     document: dict[str, Any] = {}
     origins = dict.fromkeys(keys(), "default")
     if path is not None:
-        document = _read(path)
+        document = _read(path, named)
         origins.update({key: str(path) for key in (*document, *flatten(document))})
     given = [(*_split_override(text), "--set") for text in overrides]
     given += [(k.replace("__", "."), v, "command line") for k, v in values.items() if v is not None]
@@ -68,8 +80,16 @@ def load(
     except pydantic.ValidationError as error:
         raise _explain(error, origins) from None
     for key, value in flat(config).items():
-        if isinstance(value, str) and not _is_utf8(value):
-            raise UsageError(f"{show(origins[key])}: {key} = {show(value)}: expected UTF-8 text", "rename it")
+        for text in _texts(value):
+            if not _is_utf8(text):
+                shown = "" if key in MAY_BE_SECRET else f" = {show(text)}"
+                raise UsageError(f"{show(origins[key])}: {key}{shown}: expected UTF-8 text", "rename it")
+            if "\0" in text or len(text) > _TEXT:
+                raise UsageError(
+                    f"{show(origins[key])}: {key} has {len(text):,} characters"
+                    + (", a NUL among them" if "\0" in text else "")
+                    + f": expected at most {_TEXT:,}, and no NUL"
+                )
     if config.corpus.mos_min >= config.corpus.mos_max:
         raise UsageError(
             f"corpus.mos_min = {config.corpus.mos_min} ({show(origins['corpus.mos_min'])}): expected less "
@@ -95,7 +115,7 @@ def to_toml(values: Mapping[str, Any], origins: Mapping[str, str] | None = None)
 
 def as_override(key: str, value: Any) -> str:
     """A key and its value as ``load`` takes them in `overrides`."""
-    return f"{key}={_toml_value(value)}"
+    return f"{key}={toml_value(value)}"
 
 
 def template() -> str:
@@ -117,52 +137,40 @@ def _toml_lines(values: Mapping[str, Any], comment: typing.Callable[[str], list[
         if section != current:
             lines += [*([""] if lines else []), f"[{section}]"]
             current = section
-        lines += [*comment(key), f"{name} = {_toml_value(value)}"]
+        lines += [*comment(key), f"{name} = {toml_value(value)}"]
     return [*lines, ""]
 
 
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = "".join(
-            f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {"\\": "\\\\", '"': '\\"'}.get(c, c)
-            for c in value
-        )
-        return f'"{escaped}"'
-    if isinstance(value, list):
-        return f"[{', '.join(_toml_value(item) for item in value)}]"
-    if isinstance(value, Mapping):
-        items = (f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items())
-        return f"{{ {', '.join(items)} }}" if value else "{}"
-    return repr(value)
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, named: bool) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_regular(path, MOST_BYTES) as file:
+            if not named:
+                require_own(path, path.lstat(), os.fstat(file.fileno()))
+            text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(
-            f"cannot read the configuration {show(str(path))}: {error.strerror}",
-            "write one with: vmafarm config --template > vmafarm.toml",
+            f"cannot read the configuration {show(str(path))}: {error.strerror or error}",
+            "name a file; write one with: vmafarm config --template > vmafarm.toml",
         ) from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{show(str(path))}: not UTF-8 text: {error}") from None
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # besides TOMLDecodeError: a number of 5,000 digits
-        raise UsageError(f"{show(str(path))}: not TOML: {error}") from None
+        return parse_toml(text)
+    except ValueError as error:  # besides TOMLDecodeError: a number of 5,000 digits
+        raise UsageError(f"{show(str(path))}: not TOML: {show(str(error))}") from None
 
 
 def _split_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key, value = key.strip(), value.strip()
     section, _, name = key.partition(".")
+    if len(key) > _KEY:
+        raise UsageError(f"--set {show(key[:_KEY])}...: a key of {len(key):,} characters")
     if not (equals and section and name):
-        raise UsageError(f"--set {show(text)}: expected section.key=value", _suggest(key))
+        raise UsageError(f"--set {show(text[:_TEXT])}: expected section.key=value", _suggest(key))
     try:
-        document = tomllib.loads(f"value = {value}")
-    except (ValueError, RecursionError):
+        document = parse_toml(f"value = {value}")
+    except ValueError:
         return key, value
     parsed = document.pop("value")
     if document:  # a value that goes on with other keys in a second line
@@ -171,6 +179,13 @@ def _split_override(text: str) -> tuple[str, Any]:
     if field is not None and not isinstance(parsed, str) and _takes_text_only(field.annotation):
         return key, value  # --set corpus.missing_mos=nan means the word, not the number
     return key, parsed
+
+
+def _texts(value: Any) -> list[str]:
+    """All text in the value of a key."""
+    if isinstance(value, Mapping):
+        return [*value, *value.values()]
+    return value if isinstance(value, list) else [value] if isinstance(value, str) else []
 
 
 def _is_utf8(text: str) -> bool:
@@ -200,6 +215,9 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
         if key in seen:
             continue
         seen.add(key)
+        if len(seen) > _MESSAGES:
+            messages.append("and more")
+            break
         origin = show(
             next(origins[p] for i in range(len(location), 0, -1) if (p := ".".join(location[:i])) in origins)
         )
@@ -208,15 +226,24 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
             hints.append(_suggest(key))
         elif key in fields:
             allowed = _allowed(fields[key].annotation, fields[key].metadata)
-            close = get_close_matches(str(problem["input"]), re.findall(r'"(.*?)"', allowed), n=1)
+            shown = "" if key in MAY_BE_SECRET else f" = {_brief(problem['input'])}"
+            close = get_close_matches(
+                _brief(problem["input"]).strip("'"), re.findall(r'"(.*?)"', allowed), n=1
+            )
             hints.append(f'did you mean "{close[0]}"?' if close else "")
             messages.append(
-                f"{origin}: {key} = {problem['input']!r:.200}: expected {allowed or 'text'} "
-                f"({fields[key].description})"
+                f"{origin}: {key}{shown}: expected {allowed or 'text'} ({fields[key].description})"
             )
         else:
-            messages.append(f"{origin}: [{show(key)}] = {problem['input']!r:.200}: expected a table of keys")
-    return UsageError("\n".join(messages), "\n".join(hint for hint in hints if hint))
+            messages.append(f"{origin}: [{show(key)}] = {_brief(problem['input'])}: expected a table of keys")
+    return UsageError("\n".join(messages), "\n".join(dict.fromkeys(hint for hint in hints if hint)))
+
+
+def _brief(value: Any) -> str:
+    try:
+        return f"{value!r:.200}"
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"
 
 
 def _suggest(key: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from jobs.errors import UnavailableError, show
-from jobs.system import System
+from jobs.system import System, name_first
 
 system = System()
 """What all calls below go through."""
@@ -149,15 +149,7 @@ class Draft(io.RawIOBase):
         self.sync()
         with explained(self._destination):
             try:
-                system.link(self.path, self._destination)
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-                # A file system without links: of two at the very same time the second one wins.
-                if self._destination.exists():
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-                system.replace(self.path, self._destination)
-                self._published = True
+                name_first(system, self.path, self._destination)
             finally:
                 # Also what another process has just put there is to be built upon.
                 _sync_names(self._destination.parent)

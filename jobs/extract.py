@@ -34,6 +34,9 @@ _SECONDS_AT_LEAST = 600.0
 _SECONDS_PER_BYTE = 300e-6
 """Full plan on one core: 70 CPU seconds for 120 frames of 960x540 (measured), about 0.5 MB; with a
 margin for slow and crowded nodes."""
+_SECONDS_AT_MOST = 86400.0
+"""Reached at 290 MB. Longer than most partitions let an element run, and a file can have any size without
+having content (holes); whoever has such clips sets a time of their own."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def extract(
     name
         Stem of the temporary files, unique within `scratch`.
     timeout
-        Seconds that each child process may take; 0: from the clip's size.
+        Seconds that each child process may take; 0: from the clip's size, 10 minutes to a day.
     stop
         Ends the work early.
     scoring
@@ -92,7 +95,7 @@ def extract(
         This machine cannot go on (scratch full, program gone).
     """
     stamp = check_readable(clip.path, clip.bytes)
-    deadline = timeout or _SECONDS_AT_LEAST + stamp.bytes * _SECONDS_PER_BYTE
+    deadline = timeout or min(_SECONDS_AT_LEAST + stamp.bytes * _SECONDS_PER_BYTE, _SECONDS_AT_MOST)
     programs = Programs(scratch, deadline, stop)
     try:
         declared = read_declared(clip.path)
@@ -110,7 +113,7 @@ def extract(
     except ClipFailedError as failed:
         failed = look_closer(failed, clip.path, engine, programs, declared)
         if failed.failure in CLIP_FAULTS:
-            read_through(clip.path, stop)
+            read_through(clip.path, deadline, stop)
         if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS):
             check_unchanged(clip.path, stamp)
         raise failed from None

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pydantic
 
-from jobs.config import Config, frozen
+from jobs import durable
+from jobs.config import Config, frozen, to_toml
 from jobs.errors import UsageError, show
-from jobs.manifest import load_manifest
+from jobs.manifest import read_stated
+from jobs.regular_files import read_regular_text
 from jobs.run_folder import RunFolder
+from jobs.toml import MOST_BYTES, parse_toml
 
 LIMIT = "plan.limit"
 DIGEST = "plan.manifest"
+
+_HEAD = "# A copy for people of what manifest.parquet has; changes here have no effect.\n"
+_HINT = "restore it from a copy, or plan again under another run.name"
 
 
 def freeze(config: Config, limit: int | None) -> dict[str, Any]:
@@ -67,25 +73,60 @@ def read_frozen(folder: RunFolder) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        The file is missing or is not what `plan` wrote.
+        The run is not planned, or a file is not what `plan` wrote.
+    UnavailableError
+        The manifest cannot be read.
     """
-    hint = "restore it from a copy, or plan again under another run.name"
+    return _read_embedded(folder) or _read_copy(folder)
+
+
+def _read_embedded(folder: RunFolder) -> dict[str, Any] | None:
+    """What stands in the manifest; None: an earlier version has planned the run."""
+    stated = read_stated(folder)
+    if "configuration" not in stated:
+        return None
+    found = stated["configuration"]
+    if not isinstance(found, dict) or LIMIT not in found:
+        raise UsageError(f"{show(str(folder.manifest))}: its frozen configuration is damaged", _HINT)
+    return found | {DIGEST: stated.get("manifest")}
+
+
+def _read_copy(folder: RunFolder) -> dict[str, Any]:
+    """What earlier versions have written into config.toml alone."""
     path = show(str(folder.config))
     try:
-        document = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+        document = parse_toml(read_regular_text(folder.config, MOST_BYTES))
     except OSError as error:
-        raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", hint) from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not the frozen configuration: {show(str(error))}", hint) from None
+        raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", _HINT) from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not the frozen configuration: {show(str(error))}", _HINT) from None
     found = {
         f"{section}.{key}": value
         for section, table in document.items()
         if isinstance(table, dict)
         for key, value in table.items()
     }
-    if not {"plan.limit", "plan.manifest"} <= found.keys():  # the last ones that a plan writes
-        raise UsageError(f"{path}: not the frozen configuration, or cut: [plan] is not whole", hint)
+    if not {LIMIT, DIGEST} <= found.keys():  # the last ones that a plan writes
+        raise UsageError(f"{path}: not the frozen configuration, or cut: [plan] is not whole", _HINT)
     return found
+
+
+def keep_copy(folder: RunFolder) -> None:
+    """Have config.toml say what the manifest says, for people; a plan may have ended before it was written.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        The manifest is damaged, or the run folder cannot be written.
+    """
+    values = _read_embedded(folder)
+    if values is None:
+        return
+    text = _HEAD + to_toml(values)
+    with suppress(OSError, UnicodeDecodeError):
+        if read_regular_text(folder.config, MOST_BYTES) == text:
+            return
+    durable.replace_text(folder.config, text)
 
 
 def with_frozen(config: Config) -> Config:
@@ -96,15 +137,13 @@ def with_frozen(config: Config) -> Config:
     UsageError
         The run is not planned, or its frozen configuration is damaged.
     """
-    if not os.path.exists(config.folder.manifest):  # noqa: PTH110 - no permission is no manifest, too
-        load_manifest(config.folder)  # says why; else whoever needs the manifest reads it
     try:
         return with_values(config, read_frozen(config.folder))
     except pydantic.ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UsageError(
-            f"{show(str(config.folder.config))}: not the frozen configuration: {show(key)} has a wrong type",
-            "restore it from a copy, or plan again under another run.name",
+            f"{show(str(config.folder.path))}: not the frozen configuration: {show(key)} has a wrong type",
+            _HINT,
         ) from None
 
 

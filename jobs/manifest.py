@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs import durable
@@ -29,6 +32,7 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 """Schema of manifest.parquet; rows in byte order of clip_name."""
+_HINT = "restore it from a copy, or plan again under another run.name"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,20 +109,36 @@ def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArr
     return f"sha256:{digest.hexdigest()}"
 
 
-def write_manifest(folder: RunFolder, manifest: Manifest) -> None:
-    """Write manifest.parquet whole.
+def write_manifest(
+    folder: RunFolder, manifest: Manifest, configuration: Mapping[str, Any] | None = None
+) -> None:
+    """Write manifest.parquet whole, unless there is one. With it a run is planned.
+
+    Parameters
+    ----------
+    folder, manifest
+        The run.
+    configuration
+        What its plan freezes: stands in the same file, so that both are there, or neither. None: as
+        earlier versions did it, which had it in config.toml alone.
 
     Raises
     ------
+    FileExistsError
+        There is one; it is untouched.
     UnavailableError
         The run folder cannot be written.
     """
-    metadata = {METADATA_KEY: json.dumps({"manifest": manifest.digest})}
+    document: dict[str, Any] = {"manifest": manifest.digest}
+    if configuration is not None:
+        document["configuration"] = dict(configuration)
     table = make_table(
         [manifest.names, manifest.mos, manifest.bytes, manifest.slices],
-        MANIFEST_SCHEMA.with_metadata(metadata),
+        MANIFEST_SCHEMA.with_metadata({METADATA_KEY: json.dumps(document)}),
     )
-    durable.replace(folder.manifest, partial(write_sealed, table))
+    with durable.Draft(folder.manifest) as draft:
+        write_sealed(table, cast(BinaryIO, draft))
+        draft.publish_first()
 
 
 def load_manifest(folder: RunFolder) -> Manifest:
@@ -131,41 +151,68 @@ def load_manifest(folder: RunFolder) -> Manifest:
     UnavailableError
         It cannot be read.
     """
+    with _opened(folder) as file:
+        table = file.read(use_threads=False)
     path = show(str(folder.manifest))
-    hint = "restore it from a copy, or plan again under another run.name"
+    if not table.schema.equals(MANIFEST_SCHEMA):
+        found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(table.schema))
+        expected = ", ".join(f"{name} {kind}" for name, kind in _columns(MANIFEST_SCHEMA))
+        raise UsageError(f"{path}: not a manifest: columns {found}; expected {expected}", _HINT)
+    names: list[str] = table["clip_name"].to_pylist()
+    mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
+    digest = manifest_digest(names, mos, sizes)
+    if _stated(table.schema).get("manifest") != digest or not names or slices.min() < 0:
+        raise UsageError(f"{path}: its content does not have the digest that it states", _HINT)
+    return Manifest(names, mos, sizes, slices, digest)
+
+
+def read_stated(folder: RunFolder) -> dict[str, Any]:
+    """What the manifest of a run says beside its clips.
+
+    Returns
+    -------
+    dict
+        ``manifest``, its digest; ``configuration``, what the plan has frozen, unless an earlier version
+        has written it. Empty where the file says nothing of the kind.
+
+    Raises
+    ------
+    UsageError
+        There is no manifest, or it is damaged.
+    UnavailableError
+        It cannot be read.
+    """
+    with _opened(folder) as file:
+        return _stated(file.schema_arrow)
+
+
+@contextmanager
+def _opened(folder: RunFolder) -> Iterator[pq.ParquetFile]:
+    path = show(str(folder.manifest))
     try:
         with open_sealed(folder.manifest) as file:
-            table = file.read(use_threads=False)
+            yield file
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f'{path}: not there, so the run "{folder.name}" is not planned',
             "plan it first: vmafarm plan (or make plan); or choose the run with run.name and run.root",
         ) from None
     except DamagedError as error:
-        raise UsageError(f"{path}: not a manifest, or cut: {show(str(error))}", hint) from None
+        raise UsageError(f"{path}: not a manifest, or cut: {show(str(error))}", _HINT) from None
     except OSError as error:
-        raise UnavailableError(f"cannot read {path}: {error.strerror or show(str(error))}", hint) from None
-    if not table.schema.equals(MANIFEST_SCHEMA):
-        found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(table.schema))
-        expected = ", ".join(f"{name} {kind}" for name, kind in _columns(MANIFEST_SCHEMA))
-        raise UsageError(f"{path}: not a manifest: columns {found}; expected {expected}", hint)
-    names: list[str] = table["clip_name"].to_pylist()
-    mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
-    digest = manifest_digest(names, mos, sizes)
-    if _stated_digest(table.schema) != digest or not names or slices.min() < 0:
-        raise UsageError(f"{path}: its content does not have the digest that it states", hint)
-    return Manifest(names, mos, sizes, slices, digest)
+        raise UnavailableError(f"cannot read {path}: {error.strerror or show(str(error))}", _HINT) from None
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, str]]:
     return [(field.name, f"{field.type}{'' if field.nullable else ' not null'}") for field in schema]
 
 
-def _stated_digest(schema: pa.Schema) -> object:
+def _stated(schema: pa.Schema) -> dict[str, Any]:
     try:
-        return json.loads((schema.metadata or {})[METADATA_KEY])["manifest"]
-    except (KeyError, ValueError, TypeError):
-        return None
+        document = json.loads((schema.metadata or {})[METADATA_KEY])
+    except (KeyError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def corpus_differences(frozen: Manifest, new: Manifest) -> list[str]:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from jobs import durable
-from jobs.config import Config, keys, to_toml
+from jobs.config import Config, keys
 from jobs.corpus import list_clips
 from jobs.counts import Counts
 from jobs.errors import UsageError, show
-from jobs.frozen import DIGEST, LIMIT, freeze, read_frozen, with_values
+from jobs.frozen import DIGEST, LIMIT, freeze, keep_copy, read_frozen, with_values
 from jobs.join import Joined, join, settle_missing
 from jobs.manifest import (
     Manifest,
@@ -70,7 +70,7 @@ class Plan:
         lines = [
             *self.counts.lines(),
             f"run {self.folder.name}: {counted(len(manifest.names), 'clip')}{of}, "
-            f"{size(int(manifest.bytes.sum()))}, {counted(manifest.slice_count, 'slice')}",
+            f"{size(sum(manifest.bytes.tolist()))}, {counted(manifest.slice_count, 'slice')}",
         ]
         if manifest.slice_count > 1:
             lines.append(f"the heaviest slice is {over:.1f}% heavier than the mean")
@@ -136,16 +136,19 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
         balance(joined.bytes, cut),
         manifest_digest(joined.names, joined.mos, joined.bytes),
     )
+    if not planned and not dry_run:
+        planned = not _write_first(folder, values, manifest)
+        if planned:
+            _refuse_other_keys(folder, read_frozen(folder), values)
+    kept = manifest
     if planned:
-        existing = load_manifest(folder)
-        _refuse_other_corpus(folder, existing, manifest)
-        if not dry_run:
-            # Rows are built on what is found, and who planned it may have been killed just before.
-            durable.sync_folder(folder.path)
-        return Plan(folder, frozen, existing, joined.counts, limit, new=False, asked_slices=cut)
+        kept = load_manifest(folder)
+        _refuse_other_corpus(folder, kept, manifest)
     if not dry_run:
-        _write(folder, values | {DIGEST: manifest.digest}, manifest)
-    return Plan(folder, frozen, manifest, joined.counts, limit, new=True, asked_slices=cut)
+        keep_copy(folder)
+        # Rows are built on what is found, and who planned it may have been killed just before.
+        durable.sync_folder(folder.path)
+    return Plan(folder, frozen, kept, joined.counts, limit, new=not planned, asked_slices=cut)
 
 
 def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:
@@ -206,7 +209,8 @@ def _value(key: str, value: object) -> str:
     return show(repr(value))
 
 
-def _write(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> None:
+def _write_first(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> bool:
+    """Write the plan, which is this one file; False: another process has just planned this run."""
     try:
         durable.make_folder(folder.path)
     except (FileExistsError, NotADirectoryError):
@@ -214,6 +218,8 @@ def _write(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> 
             f"{show(str(folder.path))}: a file is in the way, expected the folder of the run",
             "move it away, or choose another run.root or run.name",
         ) from None
-    durable.replace_text(folder.config, to_toml(values))
-    # Last: where there is a manifest, the plan is finished.
-    write_manifest(folder, manifest)
+    try:
+        write_manifest(folder, manifest, values)
+    except FileExistsError:
+        return False
+    return True

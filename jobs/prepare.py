@@ -13,7 +13,7 @@ from submitit.core.utils import FailedSubmissionError
 
 from jobs import durable
 from jobs.apptainer import ask, find_apptainer
-from jobs.config import Config, flat
+from jobs.config import Config
 from jobs.container import PYTHON, STARTER, container_python, start_command
 from jobs.data import data_folder
 from jobs.engines import make_engine
@@ -24,7 +24,7 @@ from jobs.nodes import read_broken
 from jobs.provenance import read_frozen
 from jobs.queue import Queue
 from jobs.sbatch import check_request, chosen
-from jobs.settings import SlurmSection
+from jobs.settings import SlurmSection, recorded
 from jobs.sif import check_sif, read_digest
 from jobs.slurm import Slurm, explain
 from jobs.slurm_answers import Partition
@@ -161,7 +161,7 @@ def prepare(
     engine = config.engine.model_copy(update={"kind": kind})
     config = config.model_copy(update={"slurm": section, "engine": engine})
     python = container_python(section, folder, Path(config.corpus.clips), config.extract.scratch)
-    settings = {key: value for key, value in flat(config).items() if not key.startswith("corpus.")}
+    settings = {key: value for key, value in recorded(config).items() if not key.startswith("corpus.")}
     clips = config.corpus.clips
     if section.image:  # where the container has them
         corpus = config.corpus.model_copy(update={"clips": str(inside(Path(clips)))})

@@ -13,6 +13,8 @@ _SECTION = re.compile(r"^%(\w+)")
 _DEFAULT = re.compile(r"^\s*([A-Za-z_]\w*)=(.*?)\s*$")
 _VALUE = re.compile(r"[A-Za-z0-9_.,:@/+=~-]*", re.ASCII)
 """What a value may hold: it becomes part of a shell script and of the recipe's header."""
+_CREDENTIALS = re.compile(r"https?://[^/]*@|\w+://[^/@]*:[^/@]*@", re.ASCII)
+"""A user's name or token in a URL. Of ssh the name alone is none: ssh://git@host."""
 _PATHS = ("_FROM", "_REPO")
 """Ends of names whose values may be files or folders."""
 
@@ -48,7 +50,8 @@ def merge_arguments(
     Raises
     ------
     UsageError
-        Not ``NAME=VALUE``, a name that the recipe does not have, or a value that a shell could misread.
+        Not ``NAME=VALUE``, a name that the recipe does not have, or a value that a shell could
+        misread or that holds a password.
     """
     values = dict(defaults)
     for one in given:
@@ -66,6 +69,13 @@ def merge_arguments(
         if not _VALUE.fullmatch(value):
             raise UsageError(
                 f"build argument {name}={show(value)}: expected letters, digits and . , : @ / + = ~ _ - only"
+            )
+        if _CREDENTIALS.match(value):
+            raise UsageError(
+                f"build argument {name}: a URL with a user's name, token or password; an image shows its "
+                "build arguments to everybody who may read it",
+                "get the repository (git clone), and name its folder; or let git ask for the password "
+                "(git credential)",
             )
         if value and name.endswith(_PATHS) and (folder / value).exists():
             value = str((folder / value).absolute())

@@ -25,6 +25,7 @@ MOS_COLUMNS = ("mos", "video_score", "score")
 beside it, and there ``mos`` is the score on the scale from 1 to 5."""
 
 _EXAMPLES = 3
+_COLUMNS = 10_000
 _BLANKS_AFTER_QUOTE = re.compile(r'"[ \t]+(?=[,\r\n]|\Z)')
 
 
@@ -127,7 +128,7 @@ def _read_columns(
     names: list[str] = []
     texts: list[str] = []
     numbers: list[int] = []
-    end = name_at = mos_at = 0
+    end = name_at = mos_at = named = 0
     try:
         for row in reader:
             begin, end = end, reader.line_num
@@ -135,11 +136,14 @@ def _read_columns(
                 continue
             if not header:
                 header = [cell.strip() for cell in row]
+                named = max(at for at, cell in enumerate(header, 1) if cell)
+                if named > _COLUMNS:
+                    _refuse(path, begin + 1, f"{named:,} columns, expected at most {_COLUMNS:,}")
                 name_at = _find(path, header, name_column, NAME_COLUMNS, "name_column")
                 mos_at = _find(path, header, mos_column, MOS_COLUMNS, "mos_column")
                 continue
             # A spreadsheet keeps the commas of columns that have neither a name nor a value.
-            if any(cell.strip() for cell in (*header[len(row) :], *row[len(header) :])):
+            if len(row) < named or any(cell.strip() for cell in row[len(header) :]):
                 _refuse(
                     path, begin + 1, f"{len(row)} fields, expected {len(header)}: {_list(header)}",
                     "put names that contain a comma in double quotes",

@@ -11,7 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.run_folder import RunFolder
 
-_MEMORY = r"^\d+(\.\d+)?\s*[KMGT]i?B$"
+_MEMORY = r"^\d{1,6}(\.\d{1,9})?\s*[KMGT]i?B$"  # 999,999 TB fit into 64 bits
+_MANY = 1_000_000_000
+"""More of anything is a slip."""
+_YEAR = 366 * 24 * 60
+"""Minutes."""
 
 
 class _Section(BaseModel):
@@ -42,8 +46,12 @@ class CorpusSection(_Section):
     scores: str = Field("", description="CSV file with a header: clip name and mean opinion score")
     name_column: str = Field("", description="its column of names; empty: clip_name, video_name, ...")
     mos_column: str = Field("", description="its column of scores; empty: mos, else video_score, ...")
-    mos_min: float = Field(1.0, allow_inf_nan=False, description="lowest score that is possible")
-    mos_max: float = Field(5.0, allow_inf_nan=False, description="highest score that is possible")
+    mos_min: float = Field(
+        1.0, ge=-1e9, le=1e9, allow_inf_nan=False, description="lowest score that is possible"
+    )
+    mos_max: float = Field(
+        5.0, ge=-1e9, le=1e9, allow_inf_nan=False, description="highest score that is possible"
+    )
     missing_mos: Literal["error", "skip", "nan"] = Field(
         "error", description="a clip without a score: refuse to plan, leave the clip out, or mos = NaN"
     )
@@ -68,6 +76,7 @@ class EngineSection(_Section):
     audit_every: int = Field(
         200,
         ge=0,
+        le=_MANY,
         description="one clip in so many, at least one, is scored by both plans and compared; 0: none; "
         "does not change values",
     )
@@ -79,14 +88,17 @@ class ExtractSection(_Section):
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="clips at once; auto: processors / engine.threads"
     )
-    flush_every: int = Field(50, ge=1, description="clips between two atomic writes of a shard")
+    flush_every: int = Field(50, ge=1, le=_MANY, description="clips between two atomic writes of a shard")
     retries: int = Field(1, ge=0, le=20, description="more tries for a clip that failed")
     scratch: str = Field("", description="folder for temporary files; empty: $TMPDIR or /tmp")
     timeout: float = Field(
-        0.0, ge=0, description="seconds a clip may take; 0: from its size, at least 10 minutes"
+        0.0, ge=0, le=_YEAR * 60, description="seconds a clip may take; 0: from its size, 10 minutes to a day"
     )
     max_pixels: int = Field(
-        8192 * 4352, ge=1, description="pixels that a frame may have; a clip with larger ones is set aside"
+        8192 * 4352,
+        ge=1,
+        le=_MANY,
+        description="pixels that a frame may have; a clip with larger ones is set aside",
     )
     max_frames: int = Field(
         20_000, ge=1, le=1_000_000, description="frames that a clip may have; one with more is set aside"
@@ -103,6 +115,7 @@ class ExtractSection(_Section):
     max_engine_failures: int = Field(
         50,
         ge=1,
+        le=_MANY,
         description="engine failures in a row that end an element although the engine scores a built-in clip",
     )
 
@@ -110,8 +123,8 @@ class ExtractSection(_Section):
 class SlicesSection(_Section):
     """How the manifest is cut; one slice is the work of one array element."""
 
-    count: int = Field(0, ge=0, description="number of slices; 0: from clips_per_slice")
-    clips_per_slice: int = Field(100, ge=1, description="clips in a slice, at most on average")
+    count: int = Field(0, ge=0, le=_MANY, description="number of slices; 0: from clips_per_slice")
+    clips_per_slice: int = Field(100, ge=1, le=_MANY, description="clips in a slice, at most on average")
 
 
 class MergeSection(_Section):
@@ -135,9 +148,9 @@ class SlurmMergeSection(_Section):
     """Resources of the merge job that is chained behind the arrays; it needs no GPU."""
 
     partition: str = Field("", description="empty: that of the arrays")
-    time: int = Field(60, ge=1, description="minutes")
+    time: int = Field(60, ge=1, le=_YEAR, description="minutes")
     mem: str = Field("4GB", pattern=_MEMORY, description="memory of the job")
-    cpus: int = Field(2, ge=1, description="processors of the job")
+    cpus: int = Field(2, ge=1, le=_MANY, description="processors of the job")
 
 
 class SlurmSection(_Section):
@@ -147,10 +160,10 @@ class SlurmSection(_Section):
     partition: str = Field("", description="empty: the cluster's default")
     account: str = Field("", description="account to charge")
     qos: str = Field("", description="quality of service")
-    time: int = Field(60, ge=1, description="minutes that an element may take")
+    time: int = Field(60, ge=1, le=_YEAR, description="minutes that an element may take")
     mem: str = Field("8GB", pattern=_MEMORY, description="memory of an element")
-    cpus: int = Field(2, ge=1, description="processors of an element, srun's too")
-    gpus: int = Field(0, ge=0, description="GPUs of an element; with 0 the image gets no --nv")
+    cpus: int = Field(2, ge=1, le=_MANY, description="processors of an element, srun's too")
+    gpus: int = Field(0, ge=0, le=_MANY, description="GPUs of an element; with 0 the image gets no --nv")
     gres: str = Field("", description='how this site asks for GPUs, for example "gpu:a100:1"; empty: gpus')
     constraint: str = Field("", description="features that a node must have")
     exclude: str = Field("", description="nodes not to use")
@@ -158,15 +171,21 @@ class SlurmSection(_Section):
     setup: list[str] = Field([], description="shell lines before the element, such as module load")
     environment: dict[str, str] = Field({}, description="environment variables of the element")
     binds: list[str] = Field([], description="more folders for the image, as apptainer --bind takes them")
-    parallelism: int = Field(64, ge=1, description="elements that run at the same time")
+    parallelism: int = Field(64, ge=1, le=_MANY, description="elements that run at the same time")
     rounds: int = Field(
         2, ge=1, le=10, description="arrays queued up front, each doing what the one before it left"
     )
     minutes: float = Field(
-        30.0, gt=0, description="most work of an element, as slices together; from measured clips (--canary)"
+        30.0,
+        gt=0,
+        le=_YEAR,
+        description="most work of an element, as slices together; from measured clips (--canary)",
     )
     max_jobs: int = Field(
-        0, ge=0, description="jobs that may be in the queue at once, elements counted; 0: ask the cluster"
+        0,
+        ge=0,
+        le=_MANY,
+        description="jobs that may be in the queue at once, elements counted; 0: ask the cluster",
     )
     stage: Literal["auto", "yes", "no"] = Field(
         "auto", description="copy the image to each node's disk; auto: if over 8 elements fit a node"
@@ -201,6 +220,11 @@ FROZEN = ("corpus", "engine")
 NOT_FROZEN = {"engine.threads", "engine.audit_every"}
 """Keys of those sections that do not determine values."""
 
+MAY_BE_SECRET = ("slurm.environment", "slurm.setup", "slurm.extra")
+"""Keys of free text, in which sites have tokens and passwords. Their values reach the scripts of jobs, in
+``runs/<run>/logs`` (0700), and nothing that others may read: no record, and no command line. Not a digest
+either, by which a short secret could be guessed."""
+
 
 def keys() -> dict[str, pydantic.fields.FieldInfo]:
     """Every key as ``section.key``, with its field."""
@@ -222,6 +246,14 @@ def flat(config: Config) -> dict[str, Any]:
     """Every key with its value."""
     values = flatten(config.model_dump())
     return {key: values[key] for key in keys()}
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """Every key as records may have it: of `MAY_BE_SECRET` names of entries, or the number of lines."""
+    values = flat(config)
+    for key in MAY_BE_SECRET:
+        values[key] = sorted(values[key]) if isinstance(values[key], Mapping) else len(values[key])
+    return values
 
 
 def frozen(config: Config) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Submission:
     engine
         Which one ``engine.kind`` was found to mean, in the image.
     settings
-        The configuration that may change between submissions.
+        The configuration that may change between submissions, as `jobs.settings.recorded` gives it.
     done
         Clips that had a row already.
     at

@@ -6,8 +6,15 @@ in order, every call that decides what stands on disk after a kill or a power lo
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 from pathlib import Path
+
+_HERE = -100
+"""AT_FDCWD: paths are relative to the working folder."""
+_NOREPLACE = 1
+"""RENAME_NOREPLACE."""
 
 
 class System:
@@ -37,6 +44,15 @@ class System:
         """Give a file a second name; raises FileExistsError where that is taken."""
         os.link(source, destination)
 
+    def rename_first(self, source: Path, destination: Path) -> None:
+        """Give a file another name (renameat2(2)); raises FileExistsError where that is taken."""
+        rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if rename is None:  # a C library of before 2018, or another one
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        if rename(_HERE, os.fsencode(source), _HERE, os.fsencode(destination), _NOREPLACE):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
     def unlink(self, path: Path) -> None:
         """Take a name away."""
         os.unlink(path)  # noqa: PTH108
@@ -44,3 +60,24 @@ class System:
     def mkdir(self, path: Path) -> None:
         """Make a folder."""
         os.mkdir(path)  # noqa: PTH102
+
+
+def name_first(system: System, source: Path, destination: Path) -> None:
+    """Give a file a name unless that is taken; the file may keep its first name beside it.
+
+    Raises
+    ------
+    FileExistsError
+        The name is taken: of two processes one gets it.
+    """
+    # exFAT, FAT and some of FUSE have no links, and few of those cannot rename in this way either.
+    for name in (system.link, system.rename_first):
+        try:
+            return name(source, destination)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
+    # There, of two at the very same time, the second one wins.
+    if destination.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    return system.replace(source, destination)

@@ -170,6 +170,42 @@ def shared_group(status: os.stat_result) -> str:
     return "" if group.gr_name == owner and not set(group.gr_mem) - {owner} else group.gr_name
 
 
+def require_own(path: Path, named: os.stat_result, opened: os.stat_result) -> None:
+    """Refuse a file that nobody named, unless it is this user's own or root's, and no other may write it.
+
+    A configuration names the programs that are run.
+
+    Parameters
+    ----------
+    path
+        Where it was looked for.
+    named
+        Status of what lies there; a link counts as its owner's.
+    opened
+        Status of the file itself.
+
+    Raises
+    ------
+    UsageError
+        It is another user's, a link of another user's, or others may write it.
+    """
+    take = f"look at it; to use it all the same: --config {show(str(path))} (with make: CONFIG=...)"
+    for status in (named, opened):
+        if status.st_uid not in (os.geteuid(), 0):
+            raise UsageError(
+                f"{show(str(path))} belongs to {show(_user(status.st_uid))}, expected a file of your own: "
+                "it names the programs that are run",
+                take,
+            )
+    if opened.st_mode & stat.S_IWOTH or shared_group(opened):
+        who = "everybody" if opened.st_mode & stat.S_IWOTH else f"the group {show(shared_group(opened))}"
+        raise UsageError(
+            f"{show(str(path))} can be written by {who}, expected by you alone: it names the programs "
+            "that are run",
+            f"chmod go-w {show(str(path))}; or {take}",
+        )
+
+
 def secure_logs(folder: RunFolder, trusted: Collection[str] = ()) -> None:
     """Make the folder of what jobs start with, or make sure that what lies in it is this user's alone.
 

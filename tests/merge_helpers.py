@@ -141,6 +141,7 @@ def plan_run(root: Path, clips: Iterable[str] | dict[str, float], slices: int = 
     folder = RunFolder(root, "demo")
     folder.path.mkdir(parents=True, exist_ok=True)
     cut = np.array([i % slices for i in range(len(names))], np.int32)
+    folder.manifest.unlink(missing_ok=True)  # of an earlier example of a test
     write_manifest(folder, Manifest(names, mos, sizes, cut, digest))
     provenance = Provenance(
         engine="ffmpeg",

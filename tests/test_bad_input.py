@@ -464,6 +464,15 @@ def test_estimate_without_a_clip_that_can_be_scored(folder: Path) -> None:
     _check(told, "an estimate for which no clip could be scored here", "nothing could be measured")
 
 
+def test_a_configuration_that_others_may_write(folder: Path) -> None:
+    (folder / "vmafarm.toml").touch()
+    (folder / "vmafarm.toml").chmod(0o666)
+    refused = vmafarm("plan", *RUN[1:], cwd=folder, status=2)
+    row = "a vmafarm.toml of another user, or that others may write"
+    _check(refused.stderr, row, "vmafarm.toml can be written by everybody")
+    assert not (folder / "runs").exists()
+
+
 def test_no_run_to_merge(folder: Path) -> None:
     row = "a merge of a run that is not planned"
     refused = vmafarm("merge", "--run", "nothing", cwd=folder, status=2)

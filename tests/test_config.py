@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import tomllib
+from pathlib import Path
 
+import command
 import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs import trust
+from jobs.cli import load_config
 from jobs.config import Config, flat, frozen, keys, load, template, to_toml
 from jobs.errors import UsageError
 
@@ -53,7 +58,21 @@ MISTAKES = {
     "not closed": ("[run\n", ["not TOML", "line 1"]),
     "key given twice": ('[run]\nname = "a"\nname = "b"\n', ["not TOML", "line 3"]),
     "more digits than Python reads": (f"[slices]\ncount = {'9' * 5000}", ["not TOML"]),
-    "more brackets than Python reads": (f"[slices]\ncount = {'[' * 5000}", ["not TOML"]),
+    "more brackets than Python reads": (f"[slices]\ncount = {'[' * 5000}", ["not TOML: nested more than 10"]),
+    "brackets that Python just reads": (f"[slices]\ncount = {'[' * 90}{']' * 90}", ["nested more than 10"]),
+    "an integer that Python cannot write": (f"[slices]\ncount = 0x{'f' * 9999}", ["of more than 64 bits"]),
+    "more than any corpus has": (f"[slices]\ncount = {10**15}", ["from 0 to 1000000000"]),
+    "a time without an end": ("[extract]\ntimeout = inf", ["extract.timeout = inf", "to 31622400"]),
+    "a date": ("[run]\nname = 2024-01-01", ["run.name = datetime.date(2024, 1, 1)", "expected text"]),
+    "memory beyond 64 bits": ('[merge]\nmemory = "9999999TB"', ["merge.memory = '9999999TB'"]),
+    "a long key": (f"[run]\n{'k' * 60000} = 1", ["a key of 60,000 characters, expected at most 200"]),
+    "a long key in quotes": (f"[run]\n'{'k' * 60000}' = 1", ["a key of 60,000 characters"]),
+    "a section of many parts": (f"[a{'.a' * 30000}]", ["line 1 has more than 1,000 dots"]),
+    "a key of many parts": (f"[run]\na{'.a' * 900} = 1", ["nested more than 10 deep"]),
+    "a file too large": ("#" * 70_000, ["70,000 bytes, expected at most 65,536"]),
+    "a NUL": ('[corpus]\nclips = "a\\u0000b"', ["corpus.clips has 3 characters, a NUL among them"]),
+    "longer than any path": (f'[corpus]\nclips = "{"a" * 20_000}"', ["20,000 characters: expected at"]),
+    "a NUL in a list": ('[slurm]\nsetup = ["a\\u0000b"]', ["slurm.setup has 3 characters, a NUL"]),
 }  # fmt: skip
 
 
@@ -90,6 +109,132 @@ def test_all_mistakes_are_named_at_once_each_with_its_place(write):
     assert "command line: unknown key slices.cuont" in lines
     assert 'did you mean "full"?' in caught.value.hint
     assert "did you mean slices.count?" in caught.value.hint
+
+
+def test_of_thousands_of_mistakes_the_first_ones_are_told(write):
+    path = write("".join(f"k{i} = 1\n" for i in range(5000)))
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    lines = caught.value.message.splitlines()
+    assert lines == [*(f"{path}: unknown key k{i}" for i in range(20)), "and more"]
+    assert caught.value.hint == "known keys: run, corpus, engine, extract, slices, merge, slurm"
+
+
+@pytest.mark.parametrize("key", ["a" + ".a" * 60_000, "a." + "a" * 120_000, "a" * 120_000])
+def test_a_long_key_on_the_command_line_is_refused(key):
+    with pytest.raises(UsageError, match="a key of 120,00"):
+        load(None, [f"{key}=1"])
+
+
+def test_a_value_on_the_command_line_that_is_no_toml_within_bounds_is_text():
+    deep = "a" + ".a" * 50_000 + " = 1"
+    with pytest.raises(UsageError, match=r"corpus\.clips has 100,005 characters"):
+        load(None, [f"corpus.clips={deep}"])
+
+
+def test_text_that_is_not_utf8_is_refused_in_lists_and_tables_too():
+    for key, value in (("setup", '["\udcff"]'), ("environment", '{A = "\udcff"}'), ("binds", '["\udcff"]')):
+        with pytest.raises(UsageError, match=rf"slurm.{key}.*: expected UTF-8 text"):
+            load(None, [f"slurm.{key}={value}"])
+
+
+def test_every_number_has_both_bounds_and_none_is_infinite():
+    """Whatever is computed from them stays within what numbers, clocks and other programs take."""
+    for key, field in keys().items():
+        if field.annotation in (int, float):
+            for value in (10**400, -(10**400), math.inf, -math.inf, math.nan):
+                with pytest.raises(UsageError, match=f"{key} = "):
+                    load(None, **{key.replace(".", "__"): value})
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "device", "folder"])
+def test_a_configuration_that_is_no_file_is_refused_and_holds_nobody_up(tmp_path, kind):
+    path = {"FIFO": tmp_path / "fifo", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "FIFO":
+        os.mkfifo(path)
+    with pytest.raises(UsageError, match=f"this is a {kind}, expected a regular file"):
+        load(path)
+
+
+# A file that nobody named
+
+
+@pytest.fixture
+def implicit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "vmafarm.toml"
+    path.write_text("[run]\nname = 'implicit'\n")
+    path.chmod(0o644)
+    return path
+
+
+def owned_by(user, monkeypatch, path):
+    """Have it look as if this file (not what it may lead to) were another user's: only root could do it."""
+
+    def altered(status):
+        return os.stat_result([*status[:4], user, *status[5:]]) if status.st_ino == inode else status
+
+    inode = path.lstat().st_ino
+    for module, name in ((os, "fstat"), (Path, "lstat")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda what, real=real: altered(real(what)))
+
+
+def test_a_file_of_this_user_is_read_unasked(implicit):
+    assert load_config(None, None).run.name == "implicit"
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_file_or_link_of_another_user_is_read_only_where_it_is_named(implicit, monkeypatch, link):
+    if link:
+        implicit.rename("own.toml")
+        implicit.symlink_to("own.toml")
+    owned_by(54321, monkeypatch, implicit)
+    with pytest.raises(
+        UsageError, match=r"vmafarm\.toml belongs to user 54321, expected a file of your own"
+    ) as e:
+        load_config(None, None)
+    assert "--config vmafarm.toml" in e.value.hint
+    assert load_config(Path("vmafarm.toml"), None).run.name == "implicit"
+
+
+def test_a_link_to_a_file_of_another_user_counts_as_that(implicit, monkeypatch):
+    implicit.rename("theirs.toml")
+    implicit.symlink_to("theirs.toml")
+    owned_by(54321, monkeypatch, Path("theirs.toml"))
+    with pytest.raises(UsageError, match=r"vmafarm\.toml belongs to user 54321"):
+        load_config(None, None)
+
+
+def test_a_file_of_root_is_read_unasked(implicit, monkeypatch):
+    owned_by(0, monkeypatch, implicit)
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    assert load_config(None, None).run.name == "implicit"
+
+
+@pytest.mark.parametrize(("mode", "who"), [(0o646, "everybody"), (0o664, "the group")])
+def test_a_file_that_others_may_write_is_read_only_where_it_is_named(implicit, monkeypatch, mode, who):
+    implicit.chmod(mode)
+    monkeypatch.setattr(trust, "shared_group", lambda status: "vision" if status.st_mode & 0o020 else "")
+    with pytest.raises(UsageError, match=f"vmafarm.toml can be written by {who}"):
+        load_config(None, None)
+    assert load_config(Path("vmafarm.toml"), None).run.name == "implicit"
+
+
+def test_the_command_refuses_a_file_of_another_user(implicit):
+    """The real thing, with another user's file, which only root can make; others look at their own."""
+    if os.geteuid() == 0:
+        os.chown(implicit, 65534, 65534)
+    finished = command.vmafarm("config", cwd=implicit.parent, status=2 if os.geteuid() == 0 else 0)
+    assert ("belongs to" in finished.stderr) == (os.geteuid() == 0)
+    assert "implicit" in command.vmafarm("config", "--config", "vmafarm.toml", cwd=implicit.parent).stdout
+
+
+def test_a_link_that_leads_nowhere_is_told_not_passed_over(implicit):
+    implicit.unlink()
+    implicit.symlink_to("gone")
+    with pytest.raises(UsageError, match=r"cannot read the configuration vmafarm\.toml: No such file"):
+        load_config(None, None)
 
 
 def test_a_key_that_harms_a_terminal_is_shown_escaped(write):

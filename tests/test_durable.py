@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import durable
 from jobs.durable import (
     Appender,
     create_text,
@@ -23,6 +24,7 @@ from jobs.durable import (
     sync_folder,
 )
 from jobs.errors import UnavailableError
+from jobs.system import System
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)
@@ -271,6 +273,18 @@ def test_where_a_file_system_has_no_links_a_new_file_gets_there_and_one_that_is_
     monkeypatch.setattr(os, "link", failing(number))
     create_text(tmp_path / "a", "first")
     assert (tmp_path / "a").read_text() == "first"
+
+
+@pytest.mark.parametrize("missing", [["link"], ["link", "renameat2"]])
+def test_a_file_is_created_where_a_file_system_lacks_links_or_more(tmp_path, monkeypatch, missing):
+    class Poor(System):
+        pass
+
+    for name in missing:
+        call = "rename_first" if name == "renameat2" else name
+        monkeypatch.setattr(Poor, call, failing(errno.EINVAL if name == "renameat2" else errno.EPERM))
+    monkeypatch.setattr(durable, "system", Poor())
+    create_text(tmp_path / "a", "first")
     with pytest.raises(FileExistsError):
         create_text(tmp_path / "a", "second")
     assert (tmp_path / "a").read_text() == "first"
@@ -282,6 +296,16 @@ def test_a_link_that_fails_for_another_reason_puts_no_file_in_place(tmp_path, mo
     with pytest.raises(UnavailableError, match="cannot write"):
         create_text(tmp_path / "a", "first")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_rename_that_must_be_the_first_keeps_what_is_there(tmp_path):
+    (tmp_path / "one").write_text("one")
+    (tmp_path / "two").write_text("two")
+    System().rename_first(tmp_path / "one", tmp_path / "taken")
+    with pytest.raises(FileExistsError):
+        System().rename_first(tmp_path / "two", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "one"
+    assert sorted(os.listdir(tmp_path)) == ["taken", "two"]
 
 
 def test_drafts_that_were_left_behind_go_once_nobody_can_be_writing_them(tmp_path):

@@ -20,7 +20,7 @@ from jobs.errors import UsageError
 from jobs.info import read_info, tell
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
-from jobs.settings import flat
+from jobs.settings import recorded
 from jobs.toolkit import version
 
 CLIPS = ["a.mp4", "b.mp4", "c.mp4"]
@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_the_report_says_how_the_rows_came_to_be(run: Run) -> None:
     made = json.loads(run.folder.merge_record.read_text())["made"]
-    text = json.dumps(flat(run.config), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(recorded(run.config), sort_keys=True, separators=(",", ":"))
     assert made["configuration"] == json.loads(text)
     assert made["configuration_sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert made["hosts"] == ["h1", "h2"]

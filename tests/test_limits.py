@@ -21,14 +21,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standin.vmaf import read_calls, write_standin
 
+from jobs import extract as extract_module
 from jobs.ceiling import Ceiling, show_bytes
 from jobs.clip import Clip, ClipFailedError
-from jobs.engines import Engine, VmafEngine
+from jobs.engines import Engine, VmafEngine, files
 from jobs.engines.declared import read_declared
 from jobs.engines.decode import count_arguments, read_count
 from jobs.engines.files import read_through
 from jobs.engines.report import read_report
 from jobs.extract import extract
+from jobs.frames import Programs
 from jobs.limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
 from jobs.process import Stop, Stopped, run
 from jobs.settings import ExtractSection
@@ -301,10 +303,39 @@ def test_each_of_several_children_has_its_own_ceiling(tmp_path: Path) -> None:
     assert [(tmp_path / name).stat().st_size for name in "ac"] == [3_000_000, MB]
 
 
-def test_stop_ends_the_reading_of_a_file_with_holes(tmp_path: Path) -> None:
+def test_a_file_that_is_one_hole_is_no_video_however_large_it_is(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     with clip.open("wb") as file:
         file.truncate(1 << 42)
+    assert failure(ffmpeg_engine(), clip, tmp_path).failure == "decode_error"
+
+
+@pytest.mark.parametrize(
+    ("size", "timeout", "seconds"),
+    [(10, 0.0, 600.0), (10_000_000, 0.0, 3600.0), (1 << 42, 0.0, 86_400.0), (1 << 42, 5.0, 5.0)],
+)
+def test_the_deadline_of_a_clip_grows_with_its_size_up_to_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, timeout: float, seconds: float
+) -> None:
+    given = []
+
+    def note(scratch: Path, deadline: float, stop: Stop | None) -> Programs:
+        given.append(deadline)
+        return Programs(scratch, deadline, stop)
+
+    monkeypatch.setattr(extract_module, "Programs", note)
+    clip = tmp_path / "clip.mp4"
+    with clip.open("wb") as file:
+        file.truncate(size)
+    failure(ffmpeg_engine(), clip, tmp_path, timeout=timeout)
+    assert [round(one) for one in given] == [seconds]
+
+
+def test_stop_ends_the_reading_of_a_file_with_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tmp_path / "clip.mp4"
+    with clip.open("wb") as file:
+        file.truncate(1 << 42)
+    monkeypatch.setattr(files, "_to_data", lambda file: True)  # a file system that does not tell of holes
     stop = Stop()
     timer = threading.Timer(1.0, stop.set)
     timer.start()
@@ -379,7 +410,7 @@ def test_pipe_that_takes_the_place_of_a_clip_holds_nobody_up(tmp_path: Path) -> 
     with pytest.raises(OSError, match="not a regular file"):
         read_declared(path)
     with pytest.raises(ClipFailedError, match="not a regular file"):
-        read_through(path)
+        read_through(path, 60.0)
 
 
 @pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])

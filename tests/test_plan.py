@@ -1,6 +1,13 @@
+import errno
 import json
+import os
 import tomllib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -13,11 +20,12 @@ from hypothesis import strategies as st
 from jobs import durable
 from jobs.config import Config, load
 from jobs.errors import UnavailableError, UsageError
-from jobs.frozen import read_frozen, with_frozen
-from jobs.manifest import MANIFEST_SCHEMA, load_manifest, manifest_digest
-from jobs.plan import plan
+from jobs.frozen import freeze, read_frozen, with_frozen
+from jobs.manifest import MANIFEST_SCHEMA, load_manifest, manifest_digest, write_manifest
+from jobs.plan import Plan, plan
 from jobs.run_folder import RunFolder
 from jobs.sealed import write_sealed
+from jobs.system import System
 
 
 @pytest.fixture
@@ -56,6 +64,14 @@ def refusal(config: Config, **options: object) -> UsageError:
     return caught.value
 
 
+def plan_as_before(config: Config, **options: Any) -> Plan:
+    """As earlier versions did: the frozen configuration stands in config.toml alone."""
+    made = plan(config, **options)
+    made.folder.manifest.unlink()
+    write_manifest(made.folder, made.manifest)
+    return made
+
+
 def files(folder: RunFolder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.path.glob("*")}
 
@@ -71,7 +87,9 @@ def test_plan_writes_the_manifest(corpus):
         "bytes": [10, 20, 30, 40, 50, 60],
         "slice": [1, 0, 0, 1, 1, 0],
     }
-    assert json.loads(table.schema.metadata[b"vmafarm"]) == {"manifest": made.manifest.digest}
+    stated = json.loads(table.schema.metadata[b"vmafarm"])
+    assert stated.keys() == {"manifest", "configuration"}
+    assert stated["manifest"] == made.manifest.digest
     assert sorted(files(made.folder)) == ["config.toml", "manifest.parquet"]
 
 
@@ -169,10 +187,18 @@ def test_other_limit_is_refused(corpus):
     assert "plan.limit: planned with 2, now all clips" in refusal(config_of(corpus)).message
 
 
-def test_key_that_a_later_version_added_counts_as_its_default(corpus):
-    folder = plan(config_of(corpus)).folder
-    lines = folder.config.read_text().splitlines(keepends=True)
-    folder.config.write_text("".join(line for line in lines if not line.startswith("backend")))
+@pytest.mark.parametrize("before", [True, False])
+def test_key_that_a_later_version_added_counts_as_its_default(corpus, before):
+    if before:
+        folder = plan_as_before(config_of(corpus)).folder
+        lines = folder.config.read_text().splitlines(keepends=True)
+        folder.config.write_text("".join(line for line in lines if not line.startswith("backend")))
+    else:
+        made = plan(config_of(corpus))
+        made.folder.manifest.unlink()
+        values = freeze(config_of(corpus), None)
+        del values["engine.backend"]
+        write_manifest(made.folder, made.manifest, values)
     assert not plan(config_of(corpus)).new
     assert "engine.backend: planned with 'cpu'" in refusal(config_of(corpus, "engine.backend=cuda")).message
 
@@ -248,23 +274,147 @@ def test_file_in_the_way_of_the_run_folder_is_refused(corpus):
         plan(config_of(corpus))
 
 
-def test_manifest_is_written_last_and_an_unfinished_plan_is_planned_anew(corpus, monkeypatch):
-    def fail(path, write):
-        raise UnavailableError("no space left")
+# Two plans of one run, and plans that are killed
 
-    replace = durable.replace
-    monkeypatch.setattr(
-        durable, "replace", lambda path, write: (replace if path.suffix == ".toml" else fail)(path, write)
-    )
-    with pytest.raises(UnavailableError):
-        plan(config_of(corpus))
-    monkeypatch.undo()
-    folder = config_of(corpus).folder
-    assert list(files(folder)) == ["config.toml"]
-    with pytest.raises(UsageError, match="is not planned"):
-        load_manifest(folder)
-    assert plan(config_of(corpus, "engine.plan=identity")).new
-    assert read_frozen(folder)["engine.plan"] == "identity"
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it reaches the disk."""
+
+
+class Watched(System):
+    """Calls `at_call` before the call of the system with this number, or is dead from that one on."""
+
+    def __init__(self, number: int, at_call: Callable[[], None] | None, links: bool = True) -> None:
+        self.calls = 0
+        self._number = number
+        self._at_call = at_call
+        self._links = links
+
+    def __getattribute__(self, name: str) -> Any:
+        method = super().__getattribute__(name)
+        return partial(self._call, method) if name in vars(System) else method
+
+    def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
+        self.calls += 1
+        if self._at_call is None and self.calls >= self._number:
+            raise Killed
+        if self._at_call is not None and self.calls == self._number:
+            self._at_call()
+        if method.__name__ == "link" and not self._links:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        return method(*arguments)
+
+
+def check_whole(folder: RunFolder, plan_name: str) -> None:
+    """The run folder has one plan, and both of its files are of that one."""
+    assert sorted(files(folder)) == ["config.toml", "manifest.parquet"]
+    frozen = read_frozen(folder)
+    assert frozen["engine.plan"] == plan_name
+    assert frozen["plan.manifest"] == load_manifest(folder).digest
+    document = tomllib.loads(folder.config.read_text())
+    assert {f"{s}.{k}": value for s, table in document.items() for k, value in table.items()} == frozen
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_plans_at_once_the_first_one_stays_and_the_other_is_told(corpus, monkeypatch, links):
+    """One plan is held up before each call of the system, and another one, with other inputs, finishes."""
+    ours, theirs = "engine.plan=full", "engine.plan=identity"
+    number, lost = 0, []
+    while True:
+        number += 1
+        config = config_of(corpus, f"run.name=r{number}", ours)
+        other = config_of(corpus, f"run.name=r{number}", theirs)
+        refused: list[UsageError] = []
+
+        def overtake(other=other, refused=refused):
+            monkeypatch.setattr(durable, "system", Watched(0, pytest.fail, links))
+            try:
+                assert plan(other, limit=3).new
+            except UsageError as error:
+                refused.append(error)
+
+        system = Watched(number, overtake, links)
+        monkeypatch.setattr(durable, "system", system)
+        try:
+            assert plan(config).new
+        except UsageError as error:
+            refused.append(error)
+            lost.append(number)
+        if system.calls < number:  # it had fewer calls
+            break
+        [told] = refused
+        won, now = ("identity", "full") if number in lost else ("full", "identity")
+        assert f"already planned with other inputs:\n  engine.plan: planned with '{won}', now '{now}'" in str(
+            told
+        )
+        check_whole(config.folder, won)
+    assert lost == list(range(1, len(lost) + 1))  # up to one call, which decides
+    assert 0 < len(lost) < number - 1
+
+
+def test_a_plan_that_another_one_of_the_same_inputs_overtakes_finds_it(corpus, monkeypatch):
+    def overtake():
+        monkeypatch.setattr(durable, "system", System())
+        assert plan(config_of(corpus, "slices.count=2")).new
+
+    monkeypatch.setattr(durable, "system", Watched(1, overtake))
+    late = plan(config_of(corpus, "slices.count=3"))
+    assert not late.new
+    assert "the cut into 2 slices is kept, not changed to 3: a plan is final" in late.lines()
+    check_whole(late.folder, "full")
+
+
+def test_a_plan_killed_at_any_call_is_there_whole_or_not_at_all(corpus, monkeypatch):
+    """After each kill another plan, with other inputs, finds either the whole first one or none."""
+    number, stood = 0, []
+    while True:
+        number += 1
+        config = config_of(corpus, f"run.name=r{number}")
+        system = Watched(number, None)
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(durable, "system", system)
+            plan(config)
+        if system.calls < number:
+            break
+        stood.append(config.folder.manifest.exists())
+        other = config_of(corpus, f"run.name=r{number}", "engine.plan=identity")
+        if stood[-1]:
+            with pytest.raises(UsageError, match="already planned with other inputs"):
+                plan(other)
+            assert not plan(config).new
+        else:
+            assert plan(other).new
+        for draft in config.folder.path.glob(".*.tmp"):
+            draft.unlink()
+        check_whole(config.folder, "full" if stood[-1] else "identity")
+    assert stood == sorted(stood)
+    assert set(stood) == {False, True}
+
+
+def test_a_configuration_that_an_unfinished_plan_left_behind_does_not_count(corpus):
+    folder = plan(config_of(corpus, "run.name=left", "engine.plan=identity")).folder
+    stale = folder.config.read_bytes()
+    folder = plan(config_of(corpus)).folder
+    folder.config.write_bytes(stale)
+    assert with_frozen(config_of(corpus)).engine.plan == "full"
+    assert not plan(config_of(corpus)).new
+    check_whole(folder, "full")
+
+
+def test_a_dry_run_restores_nothing(corpus):
+    folder = plan(config_of(corpus)).folder
+    folder.config.unlink()
+    assert not plan(config_of(corpus), dry_run=True).new
+    assert not folder.config.exists()
+
+
+def test_a_run_that_an_earlier_version_planned_goes_on(corpus):
+    made = plan_as_before(config_of(corpus, "engine.plan=identity"))
+    before = files(made.folder)
+    assert not plan(config_of(corpus, "engine.plan=identity")).new
+    assert with_frozen(config_of(corpus)).engine.plan == "identity"
+    assert "engine.plan: planned with 'identity', now 'full'" in refusal(config_of(corpus)).message
+    assert files(made.folder) == before
 
 
 def test_frozen_keys_of_a_planned_run_win_over_the_configuration(corpus):
@@ -343,7 +493,7 @@ def test_manifest_that_cannot_be_read_is_unavailable(corpus):
     [(None, "cannot read the frozen configuration"), ("[corpus", "not the frozen configuration")],
 )
 def test_damaged_frozen_configuration_is_refused(corpus, text, message):
-    folder = plan(config_of(corpus)).folder
+    folder = plan_as_before(config_of(corpus)).folder
     if text is None:
         folder.config.unlink()
     else:
@@ -352,8 +502,8 @@ def test_damaged_frozen_configuration_is_refused(corpus, text, message):
 
 
 def test_configuration_and_manifest_of_two_plans_are_refused(corpus):
-    one = plan(config_of(corpus, "run.name=one")).folder
-    two = plan(config_of(corpus, "run.name=two", "corpus.missing_mos=skip"), limit=2).folder
+    one = plan_as_before(config_of(corpus, "run.name=one")).folder
+    two = plan_as_before(config_of(corpus, "run.name=two", "corpus.missing_mos=skip"), limit=2).folder
     one.manifest.write_bytes(two.manifest.read_bytes())
     assert "does not belong to config.toml beside it" in refusal(config_of(corpus, "run.name=one")).message
 
@@ -378,6 +528,21 @@ def test_size_of_the_corpus_is_shown_with_a_unit(corpus, size, shown):
     made = plan(config_of(corpus), limit=1)
     made.manifest.bytes[0] = size
     assert any(f"1 clip (a sample, limit 1), {shown}, 1 slice" in line for line in made.lines())
+
+
+def test_sizes_that_no_64_bits_can_hold_together_are_summed_right(corpus):
+    """Sparse files can have 2^63 - 1 bytes each."""
+    made = plan(config_of(corpus, "slices.count=2"))
+    made.manifest.bytes[:] = 2**63 - 1
+    assert "run k150k: 6 clips, 55,340,232.2 TB, 2 slices" in made.lines()
+    (corpus / "runs/again").mkdir()
+    write_manifest(RunFolder(corpus / "runs", "again"), replace(made.manifest, digest=digest_of_all(made)))
+    assert set(load_manifest(RunFolder(corpus / "runs", "again")).sizes().values()) == {2**63 - 1}
+
+
+def digest_of_all(made: Plan) -> str:
+    manifest = made.manifest
+    return manifest_digest(manifest.names, manifest.mos, manifest.bytes)
 
 
 def digest_of(rows: list[tuple[str, float, int]]) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from command import vmafarm
 from made_up import NASTY, make_up
 from merge_helpers import NAN, Run, make_row, plan_run
 
+import jobs
 from jobs.deliver import deliver, examine
 from jobs.errors import IncompleteError
 from jobs.schema import FEATURE_NAMES, MUST_MEASURE
@@ -186,3 +190,14 @@ def test_the_verb_writes_the_page_where_it_is_told(tmp_path: Path) -> None:
     assert "1 of 6 clips" in Page(tmp_path / "page.html").text
     with pytest.raises(IncompleteError):
         deliver(run.config, lambda _: None)
+
+
+def test_a_matplotlibrc_in_the_working_folder_is_not_read(tmp_path):
+    """matplotlib reads one unasked: here it is a FIFO, for which it would wait for ever."""
+    os.mkfifo(tmp_path / "matplotlibrc")
+    script = "import os; from jobs.report import plots; print(os.getcwd())"
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(jobs.__file__).parents[1])},
+    ).stdout  # fmt: skip
+    assert said == f"{tmp_path}\n"

@@ -224,6 +224,16 @@ def test_a_byte_order_mark_says_the_order(path, order):
     assert read(path, data).names == ["a"]
 
 
+def test_a_million_columns_without_a_name_are_not_looked_through_for_each_row(path):
+    text = "name,mos" + "," * 1_000_000 + "\n" + "".join(f"c{i},1\n" for i in range(30_000))
+    assert len(read(path, text).names) == 30_000
+
+
+def test_more_columns_than_any_sound_file_has_are_refused(path):
+    text = ",".join(f"c{i}" for i in range(100_000)) + "\n"
+    assert "line 1: 100,000 columns, expected at most 10,000" in refusal(path, text).message
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -13,12 +13,13 @@ from jobs.doctor.folders import existing
 from jobs.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
 from jobs.prepare import check_image
 from jobs.run_folder import RunFolder
+from jobs.settings import MAY_BE_SECRET
 from jobs.sif import check_sif, read_labels
 from jobs.squashfs import inside
 
 INSIDE_SECONDS = 900.0
 """The engine's probe has its own deadlines, which end it before this one does."""
-_KEPT_OUT = ("slurm.environment", "slurm.setup", "slurm.extra", "slurm.merge")
+_KEPT_OUT = (*MAY_BE_SECRET, "slurm.merge")
 """Not on a command line, which everybody on the machine can read; and no use inside."""
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,30 +89,44 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def read_through(path: Path, stop: Stop | None = None) -> None:
+def read_through(path: Path, deadline: float, stop: Stop | None = None) -> None:
     """Read a clip to its end: to ffmpeg a failing disk looks like a damaged clip.
 
     Parameters
     ----------
     path
-        Of the clip.
+        Of the clip. Holes are passed over: no disk has them, and they can have any size.
+    deadline
+        Seconds that this may take.
     stop
-        Ends the reading early: a file with holes can be of any size.
+        Ends the reading early.
 
     Raises
     ------
     ClipFailedError
-        ``unreadable``.
+        ``unreadable``; ``timeout`` at the deadline.
     Stopped
         `stop` was set.
     """
+    ends_at = time.monotonic() + deadline
     try:
         with open_regular(path) as file:
-            while file.read(1 << 20):
+            while _to_data(file) and file.read(1 << 20):
                 if stop is not None and stop.is_set():
                     raise Stopped
+                if time.monotonic() >= ends_at:
+                    raise ClipFailedError("timeout", f"reading it to its end took over {deadline:.0f} s")
     except OSError as error:
         raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
+
+
+def _to_data(file: BinaryIO) -> bool:
+    """Go over a hole, if there is one here; False: up to the end there is nothing else."""
+    try:
+        file.seek(file.tell(), os.SEEK_DATA)
+    except OSError as error:
+        return error.errno != errno.ENXIO  # others: a file system that does not tell
+    return True
 
 
 @dataclass(frozen=True)

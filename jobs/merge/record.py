@@ -11,7 +11,7 @@ from typing import Any
 from jobs.config import Config
 from jobs.errors import UsageError
 from jobs.run_folder import RunFolder
-from jobs.settings import flat
+from jobs.settings import recorded
 from jobs.submission import read_submissions
 from jobs.toolkit import commit, version
 
@@ -29,11 +29,11 @@ def describe_making(folder: RunFolder, config: Config, hosts: Sequence[str]) -> 
     Returns
     -------
     dict
-        ``configuration``, and the SHA-256 of it as JSON with sorted keys and without spaces;
-        ``toolkit`` and the ``commit`` of its checkout, if it runs from one; the digests of the
-        ``images`` of all submissions; ``hosts``.
+        ``configuration`` as `jobs.settings.recorded` gives it, and the SHA-256 of that as JSON with
+        sorted keys and without spaces; ``toolkit`` and the ``commit`` of its checkout, if it runs from
+        one; the digests of the ``images`` of all submissions; ``hosts``.
     """
-    configuration = flat(config)
+    configuration = recorded(config)
     text = json.dumps(configuration, sort_keys=True, separators=(",", ":"))
     images: list[str] = []
     with suppress(UsageError):  # a damaged record is told by status; the table does not hang on it

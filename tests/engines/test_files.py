@@ -11,6 +11,7 @@ import media
 import pytest
 
 from jobs.clip import ClipFailedError
+from jobs.engines import files
 from jobs.engines.declared import read_declared
 from jobs.engines.files import RawVideo, check_readable, read_through, read_y4m
 
@@ -171,5 +172,30 @@ def test_empty_file_is_a_fault_of_the_clip(tmp_path: Path) -> None:
 
 def test_reading_error_in_the_middle_is_unreadable() -> None:
     with pytest.raises(ClipFailedError, match="cannot be read: Input/output error") as caught:
-        read_through(Path("/proc/self/mem"))  # opens, but its first page is not there
+        read_through(Path("/proc/self/mem"), 60.0)  # opens, but its first page is not there
     assert caught.value.failure == "unreadable"
+
+
+def sparse(path: Path) -> Path:
+    """A file of one byte and then a hole, as large as the file system allows (ext4: 16 TB, tmpfs: 8 EB)."""
+    path.write_bytes(b"x")
+    for exponent in (62, 53, 43):
+        try:
+            os.truncate(path, 2**exponent - 1)
+        except OSError:
+            continue
+        return path
+    raise AssertionError("no large files here")
+
+
+def test_a_hole_of_any_size_is_passed_over(tmp_path: Path) -> None:
+    read_through(sparse(tmp_path / "clip.mp4"), 100_000.0)
+
+
+def test_a_file_system_that_does_not_tell_of_holes_is_read_up_to_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_to_data", lambda file: True)
+    with pytest.raises(ClipFailedError, match="reading it to its end took over 0 s") as caught:
+        read_through(sparse(tmp_path / "clip.mp4"), 0.01)
+    assert caught.value.failure == "timeout"

@@ -1,0 +1,73 @@
+"""TOML to values, bounded before anything that grows with the square of it, and values to TOML.
+
+`tomllib` takes minutes for a key of a hundred thousand dots, and Python takes them to print what came of it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+MOST_BYTES = 64 << 10
+"""Of a file; `vmafarm config --template` has some 8 KB."""
+_DOTS = 1000
+"""In a line; a key of ours has two."""
+_KEY = 200
+_DEPTH = 10
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse a document.
+
+    Raises
+    ------
+    ValueError
+        It is no TOML, or is larger than any configuration, nested more deeply, has longer keys, or integers
+        of more than 64 bits; the message says what was found.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"{len(text):,} characters, expected at most {MOST_BYTES:,}")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > _DOTS:
+            raise ValueError(f"line {number} has more than {_DOTS:,} dots")
+    try:
+        document = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"nested more than {_DEPTH} deep") from None
+    _check(document)
+    return document
+
+
+def _check(document: dict[str, Any]) -> None:
+    left: list[tuple[Any, int]] = [(document, 0)]
+    while left:
+        value, depth = left.pop()
+        if depth > _DEPTH:
+            raise ValueError(f"nested more than {_DEPTH} deep")
+        if isinstance(value, dict):
+            if long := next((key for key in value if len(key) > _KEY), ""):
+                raise ValueError(f"a key of {len(long):,} characters, expected at most {_KEY}")
+            left += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, list):
+            left += [(inner, depth + 1) for inner in value]
+        elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise ValueError("an integer of more than 64 bits")
+
+
+def toml_value(value: Any) -> str:
+    """A value as `parse_toml` reads it back."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = "".join(
+            f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {"\\": "\\\\", '"': '\\"'}.get(c, c)
+            for c in value
+        )
+        return f'"{escaped}"'
+    if isinstance(value, list):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        items = (f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items())
+        return f"{{ {', '.join(items)} }}" if value else "{}"
+    return repr(value)
