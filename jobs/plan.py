@@ -145,9 +145,9 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
         kept = load_manifest(folder)
         _refuse_other_corpus(folder, kept, manifest)
     if not dry_run:
+        # Where who planned it was killed before the manifest's name was durable, there is no copy yet, and
+        # writing it makes both names durable before rows are built on them.
         keep_copy(folder)
-        # Rows are built on what is found, and who planned it may have been killed just before.
-        durable.sync_folder(folder.path)
     return Plan(folder, frozen, kept, joined.counts, limit, new=not planned, asked_slices=cut)
 
 
