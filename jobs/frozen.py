@@ -12,6 +12,7 @@ import pydantic
 from jobs.config import Config, frozen
 from jobs.errors import UsageError, show
 from jobs.manifest import load_manifest
+from jobs.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular_text
 from jobs.run_folder import RunFolder
 
 LIMIT = "plan.limit"
@@ -72,7 +73,7 @@ def read_frozen(folder: RunFolder) -> dict[str, Any]:
     hint = "restore it from a copy, or plan again under another run.name"
     path = show(str(folder.config))
     try:
-        document = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_regular_text(folder.config, MOST_BYTES_OF_DOCUMENT))
     except OSError as error:
         raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", hint) from None
     except (ValueError, RecursionError) as error:

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs import durable
@@ -17,8 +18,9 @@ from jobs.arrow import make_table, numbers
 from jobs.counts import examples, tally
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.provenance import METADATA_KEY
+from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
-from jobs.sealed import DamagedError, open_sealed, write_sealed
+from jobs.sealed import MOST_ROWS, DamagedError, open_sealed, write_sealed
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -134,8 +136,7 @@ def load_manifest(folder: RunFolder) -> Manifest:
     path = show(str(folder.manifest))
     hint = "restore it from a copy, or plan again under another run.name"
     try:
-        with open_sealed(folder.manifest) as file:
-            table = file.read(use_threads=False)
+        table = open_sealed(folder.manifest).read()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f'{path}: not there, so the run "{folder.name}" is not planned',
@@ -152,9 +153,25 @@ def load_manifest(folder: RunFolder) -> Manifest:
     names: list[str] = table["clip_name"].to_pylist()
     mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
     digest = manifest_digest(names, mos, sizes)
-    if _stated_digest(table.schema) != digest or not names or slices.min() < 0:
+    if _stated_digest(table.schema) != digest or not names:
         raise UsageError(f"{path}: its content does not have the digest that it states", hint)
+    if slices.min() < 0 or slices.max() >= len(names) or sizes.min() < 0:
+        raise UsageError(f"{path}: slices and sizes are not those of a plan", hint)
     return Manifest(names, mos, sizes, slices, digest)
+
+
+def most_rows(folder: RunFolder) -> int:
+    """Rows that a shard or a clip log of a run may have: its writer has done each clip once.
+
+    Twice as many, and 10,000 at least: a file that has rows of clips which were never planned is still read,
+    so that the merge can name them.
+    """
+    try:
+        with open_regular(folder.manifest) as file, pq.ParquetFile(file) as parquet:
+            clips: int = parquet.metadata.num_rows
+    except (OSError, pa.ArrowException):
+        clips = 0  # who needs the manifest says what is wrong with it
+    return max(10_000, 2 * min(clips, MOST_ROWS))
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ import jinja2
 
 from jobs.data import data_folder
 from jobs.errors import UsageError, show
+from jobs.regular_files import is_regular
 
 
 class Sql(str):
@@ -164,12 +165,20 @@ def exact(path: Path) -> str:
 def below(folder: Path, pattern: str) -> list[str]:
     """What DuckDB takes for the files below a folder: a pattern, whatever the folder's name.
 
-    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one.
+    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one. Of files
+    that a query opens, a pattern must meet no FIFO; see `regular_below`.
     """
     folder = folder.absolute()
     if "\\" in str(folder):
         return [exact(path) for path in sorted(folder.glob(pattern))]
     return [f"{_escape(str(folder))}/{pattern}"]
+
+
+def regular_below(folder: Path, pattern: str) -> list[str]:
+    """`below`, but the regular files one by one where there is anything else."""
+    found = sorted(folder.absolute().glob(pattern))
+    regular = [path for path in found if is_regular(path)]
+    return below(folder, pattern) if regular == found else [exact(path) for path in regular]
 
 
 def _escape(text: str) -> str:

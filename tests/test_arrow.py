@@ -121,7 +121,7 @@ before = os.listdir("/proc/self/task")
 assert len(load_manifest(config.folder).names) == read_outline(config.folder)[0] == 2
 assert read_done(config.folder, [0]) == {"a.mp4"}
 assert look(config, None).done == 1
-assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards)
+assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards, 100)
 assert os.listdir("/proc/self/task") == before
 """
 

@@ -1062,7 +1062,7 @@ def test_no_space_for_the_table_is_told_and_nothing_is_left(run, monkeypatch):
 
 def test_journal_that_vanishes_has_been_flushed_by_its_writer(run, tmp_path):
     gone = run.folder.shard_folder(0) / "w.journal"
-    recovered = recover([gone], tmp_path, run.provenance, run.folder.shards)
+    recovered = recover([gone], tmp_path, run.provenance, run.folder.shards, 100)
     assert (recovered.rows, recovered.findings) == (0, [])
 
 
