@@ -160,7 +160,8 @@ class SealedFile:
             table = file.read(columns, use_threads=False)
             if risky:
                 self._require_room(sum(_repeated_bytes(table[name]) for name in texts))
-                table = table.cast(pa.schema([self.schema.field(name) for name in table.schema.names]))
+                fields = [self.schema.field(name) for name in table.schema.names]
+                table = table.cast(pa.schema(fields, table.schema.metadata))
             table.validate(full=True)
         return table
 

@@ -45,7 +45,7 @@ class Array:
     job: Job
     round: Count
     offset: Count
-    count: Count
+    count: Annotated[int, Field(strict=True, ge=1, le=4_000_001)]  # the largest MaxArraySize of SLURM
     share: Word = EVERYTHING
 
 
@@ -193,9 +193,6 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             document["arrays"] = [record for record in records if "count" in record]
             document["merge_job"] = merges[-1] if merges else ""
             submission = _SUBMISSION.validate_python(document)
-            most = len(submission.slices)
-            if any(not 1 <= array.count <= max(1, most) for array in submission.arrays):
-                raise ValueError(f"an array has from 1 to {most} elements")
         except (OSError, ValueError, TypeError) as error:
             said = why(error) if isinstance(error, ValueError) else reason(error)
             raise UsageError(
