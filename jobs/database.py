@@ -28,7 +28,7 @@ from jobs.errors import UnavailableError, UsageError, reason, show
 from jobs.facts import add_facts
 from jobs.journal import read_journal
 from jobs.manifest import load_manifest, most_rows
-from jobs.merge.inputs import examples, short, sort_shards
+from jobs.merge.inputs import examples, find_unreadable, short, sort_shards
 from jobs.merge.journals import recover
 from jobs.merge.listing import list_shards
 from jobs.provenance import read_frozen
@@ -152,6 +152,7 @@ def _add_shards(
     recovered = recover(listing.journals, scratch, provenance, folder.shards, most)
     if listing.journals:  # a writer that has ended meanwhile
         listing = list_shards(folder, slices)
+    broken: list[tuple[Path, str]] = []
     for _ in range(_ATTEMPTS):
         stamps = Stamps()
         good, bad = sort_shards(listing.shards, provenance, stamps, most)
@@ -159,7 +160,12 @@ def _add_shards(
             extra = _scan_shards(connection, [sql.exact(path) for path in (*good, *recovered.files)])
         except duckdb.Error:
             if not stamps.changed():
-                raise
+                unreadable = find_unreadable(good, most)
+                if not unreadable:
+                    raise
+                broken += unreadable.items()
+                listing.shards = [path for path in listing.shards if path not in unreadable]
+                continue
         if not stamps.changed():
             break
     else:
@@ -167,7 +173,9 @@ def _add_shards(
             f'elements of "{folder.name}" put new shards in place faster than they can be read',
             "ask again a little later",
         )
-    left_out = [f"{short(path, folder.shards)}: {why}" for files in bad.values() for path, why in files]
+    left_out = [
+        f"{short(path, folder.shards)}: {why}" for files in (*bad.values(), broken) for path, why in files
+    ]
     left_out += [finding.message for finding in recovered.findings] + listing.wrong
     if left_out:
         say(f"features: left out: {examples(left_out)}")

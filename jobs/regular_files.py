@@ -24,8 +24,8 @@ MOST_BYTES_OF_DOCUMENT = 1 << 24
 MOST_BYTES_OF_NOTE = 1 << 16
 """Of a few lines for people."""
 
-NOT_AS_EXPECTED = frozenset((errno.EINVAL, errno.EFBIG, errno.ELOOP, errno.ENXIO, errno.ENODEV))
-"""Errors that say what stands there, not that the system failed; a socket gives ENXIO."""
+NOT_AS_EXPECTED = frozenset((errno.EINVAL, errno.EFBIG, errno.ELOOP))
+"""Errors that say what stands there, not that the system failed."""
 
 NEVER_WAIT = os.O_NONBLOCK | os.O_NOCTTY
 """Opened with it, a FIFO keeps nobody waiting; regular files and folders know no difference."""
@@ -55,7 +55,12 @@ def open_regular(path: Path, most: int | None = MOST_BYTES) -> FileIO:
         It cannot be opened, is a FIFO, a device, a socket or a folder (EINVAL), or has too many bytes
         (EFBIG); ``strerror`` says what was found and what was expected.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | NEVER_WAIT)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | NEVER_WAIT)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise _other(path.stat().st_mode, path) from None  # a socket cannot be opened
     try:
         size = require_regular(descriptor, path)
         if most is not None and size > most:
@@ -70,8 +75,7 @@ def require_regular(descriptor: int, path: Path) -> int:
     """Bytes of an open file; raises OSError (EINVAL) if it is not a regular one."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        kind = _kind(status.st_mode)
-        raise OSError(errno.EINVAL, f"this is {kind}, expected a regular file", str(path))
+        raise _other(status.st_mode, path)
     return status.st_size
 
 
@@ -93,6 +97,10 @@ def kind_of(entry: os.DirEntry[str]) -> str:
         return _kind(entry.stat().st_mode)
     except OSError as error:  # a link to nothing, or to itself
         return f"a broken link ({error.strerror})"
+
+
+def _other(mode: int, path: Path) -> OSError:
+    return OSError(errno.EINVAL, f"this is {_kind(mode)}, expected a regular file", str(path))
 
 
 def _kind(mode: int) -> str:
