@@ -59,7 +59,7 @@ class BrokenNode:
 def mark_broken(folder: RunFolder, node: str, message: str) -> None:
     """Write down that a node cannot do this run's work; the first message stays."""
     path = folder.broken_nodes / node
-    if _NAME.fullmatch(node) is None or path.exists():
+    if _NAME.fullmatch(node) is None or is_regular(path) or path.is_dir():
         return
     make_folder(folder.broken_nodes)
     # No JSON: a shell writes such files, too.

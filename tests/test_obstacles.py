@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from merge_helpers import Run
+from merge_helpers import Run, rows_of
 from verbs import QUICK, VERBS, moved, say, whole_run
 
 
@@ -110,3 +111,16 @@ def test_no_verb_waits_for_what_is_no_file(run: Run, file: str, obstacle: str) -
             assert what in said[verb], (verb, said[verb])
     if file in ("shard", "journal", "clip_log"):
         assert OBSTACLES[obstacle][1] in said["status"], said["status"]
+
+
+@pytest.mark.parametrize("file", ["shard", "failures"])
+def test_the_queries_that_a_merge_prints_wait_for_nothing_either(run: Run, file: str) -> None:
+    """A user pastes them into DuckDB, which would wait for a FIFO that a pattern matches."""
+    other = (run.folder.root / FILES[file]).with_name(f"x{Path(FILES[file]).suffix}")
+    os.mkfifo(other)
+    say(VERBS["merge"], run, other)
+    findings = json.loads(run.folder.merge_record.read_text())["findings"]
+    queries = {one["name"]: one["query"] for one in findings if one["query"]}
+    assert {"shard": "misplaced", "failures": "failed_for_good"}[file] in queries
+    for query in queries.values():
+        say(lambda _, query=query: [str(rows_of(query))], run, other)

@@ -36,15 +36,6 @@ class Listing:
     wrong: list[str] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
 
-    def printed(self, root: Path) -> list[str]:
-        """The shards as a query for people has them: one pattern, unless it would meet more than them.
-
-        DuckDB waits for a FIFO that a pattern matches as long as for a file.
-        """
-        if self.shards and not self.wrong:
-            return sql.below(root, "*/*.parquet")
-        return [sql.exact(path) for path in self.shards]
-
 
 def list_shards(folder: RunFolder, slices: Collection[int]) -> Listing:
     """List shards and journals; whatever else lies there is told, not passed over.
