@@ -165,20 +165,13 @@ def exact(path: Path) -> str:
 def below(folder: Path, pattern: str) -> list[str]:
     """What DuckDB takes for the files below a folder: a pattern, whatever the folder's name.
 
-    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one. Of files
-    that a query opens, a pattern must meet no FIFO; see `regular_below`.
+    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one. Patterns
+    match regular files alone, and links to them: a query that has one waits for no FIFO.
     """
     folder = folder.absolute()
     if "\\" in str(folder):
-        return [exact(path) for path in sorted(folder.glob(pattern))]
+        return [exact(path) for path in sorted(folder.glob(pattern)) if is_regular(path)]
     return [f"{_escape(str(folder))}/{pattern}"]
-
-
-def regular_below(folder: Path, pattern: str) -> list[str]:
-    """`below`, but the regular files one by one where there is anything else."""
-    found = sorted(folder.absolute().glob(pattern))
-    regular = [path for path in found if is_regular(path)]
-    return below(folder, pattern) if regular == found else [exact(path) for path in regular]
 
 
 def _escape(text: str) -> str:

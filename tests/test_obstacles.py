@@ -115,9 +115,11 @@ def test_no_verb_waits_for_what_is_no_file(run: Run, file: str, obstacle: str) -
 
 @pytest.mark.parametrize("file", ["shard", "failures"])
 def test_the_queries_that_a_merge_prints_wait_for_nothing_either(run: Run, file: str) -> None:
-    """A user pastes them into DuckDB, which would wait for a FIFO that a pattern matches."""
+    """A user pastes them into DuckDB, which waits for a FIFO that it is given; its patterns match none."""
     other = (run.folder.root / FILES[file]).with_name(f"x{Path(FILES[file]).suffix}")
     os.mkfifo(other)
+    other.with_name(f"y{other.suffix}").symlink_to("/dev/zero")
+    other.with_name(f"z{other.suffix}").symlink_to(other)
     say(VERBS["merge"], run, other)
     findings = json.loads(run.folder.merge_record.read_text())["findings"]
     queries = {one["name"]: one["query"] for one in findings if one["query"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 
 import pytest
@@ -178,3 +179,18 @@ def test_a_bar_fits_the_terminal(folder, clock, width):
     assert all(len(line) <= width for line in lines)
     assert lines[-1].lstrip(" ╸╺━").split("  ") == ["12000/152265 0.20/s", "8d 2h left", "120 failed tries"]
     assert all(line[0] in "╸╺━" for line in lines)  # none is the rest of another one
+
+
+def test_what_is_no_file_is_not_counted(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nothing").symlink_to("nowhere")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("1\n")
+    paths = sorted(tmp_path.iterdir())
+    counter = LineCounter()
+    assert counter.update(paths) == 1
+    counter = LineCounter()
+    counter.skip(paths)
+    assert counter.update(paths) == 0

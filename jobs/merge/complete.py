@@ -78,7 +78,7 @@ def judge_gaps(
         if failed > allowed and not allow_missing:
             message += ". Replace these clips or leave them out, or allow more: --max-failed-share"
         query = sql.render(
-            "merge/failures", files=sql.regular_below(folder.failures, "*.jsonl"), classes=list(CLIP_FAULTS)
+            "merge/failures", files=sql.below(folder.failures, "*.jsonl"), classes=list(CLIP_FAULTS)
         )
         findings.append(
             Finding("failed_for_good", gravity if failed > allowed else "warn", message, failed, query)

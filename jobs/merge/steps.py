@@ -188,7 +188,6 @@ class Merge:
         self._paths = [*listing.shards, *recovered.files]
         self._files = [sql.exact(path) for path in self._paths]
         # What the printed queries read: the shards, and the journals' rows in a file of their own.
-        # Of what is no file a merge goes no further, so that the pattern meets none.
         files = sql.below(root, "*/*.parquet") if listing.shards else []
         files += [sql.exact(path) for path in keep_copy(recovered, self.folder)]
         self._printed = sql.render("merge/shards", files=files)
