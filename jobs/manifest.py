@@ -136,7 +136,9 @@ def load_manifest(folder: RunFolder) -> Manifest:
     path = show(str(folder.manifest))
     hint = "restore it from a copy, or plan again under another run.name"
     try:
-        table = open_sealed(folder.manifest).read()
+        file = open_sealed(folder.manifest)
+        is_one = file.schema.equals(MANIFEST_SCHEMA)
+        table = file.read() if is_one else MANIFEST_SCHEMA.empty_table()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f'{path}: not there, so the run "{folder.name}" is not planned',
@@ -146,8 +148,8 @@ def load_manifest(folder: RunFolder) -> Manifest:
         raise UsageError(f"{path}: not a manifest, or cut: {show(str(error))}", hint) from None
     except OSError as error:
         raise UnavailableError(f"cannot read {path}: {error.strerror or show(str(error))}", hint) from None
-    if not table.schema.equals(MANIFEST_SCHEMA):
-        found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(table.schema))
+    if not is_one:
+        found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(file.schema))
         expected = ", ".join(f"{name} {kind}" for name, kind in _columns(MANIFEST_SCHEMA))
         raise UsageError(f"{path}: not a manifest: columns {found}; expected {expected}", hint)
     names: list[str] = table["clip_name"].to_pylist()

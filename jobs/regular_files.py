@@ -111,12 +111,17 @@ def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
     """All bytes of a regular file; see `open_regular`."""
     with open_regular(path, most) as file:
         parts, size = [], 0
-        while part := file.read(most + 1 - size):
+        step = os.fstat(file.fileno()).st_size + 1  # all of it at once, unless it grows
+        while part := file.read(min(step, most + 1 - size)):
             parts.append(part)
             size += len(part)
-            if size > most:  # it grew
+            step = _STEP
+            if size > most:
                 raise _too_large(path, size, most)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+_STEP = 1 << 20
 
 
 def read_regular_text(path: Path, most: int = MOST_BYTES) -> str:

@@ -9,7 +9,7 @@ in the metadata.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -133,12 +133,15 @@ class SealedFile:
 
     def __init__(self, content: bytes, most_rows: int = MOST_ROWS) -> None:
         self._content = content
-        with explained(content), self._open() as file:
-            self._metadata, self.schema = file.metadata, file.schema_arrow
-        self.rows = max(self._metadata.num_rows, sum(group.num_rows for group in self._groups()))
+        with explained(content):
+            self._file = self._open()
+            self._metadata, self.schema = self._file.metadata, self._file.schema_arrow
+        groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
+        self.rows = max(self._metadata.num_rows, sum(group.num_rows for group in groups))
         require_rows(self.rows, most_rows)
         self._room = min(MOST_BYTES, _BYTES_OF_A_FILE + self.rows * _BYTES_OF_A_ROW)
-        self._require_room(sum(group.total_byte_size for group in self._groups()))
+        self._bytes = sum(group.total_byte_size for group in groups)
+        self._require_room(self._bytes)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read columns, or all; text is UTF-8.
@@ -151,34 +154,30 @@ class SealedFile:
         DamagedError
             They cannot be read, or take far more memory than so many rows ever do.
         """
-        wanted = self.schema.names if columns is None else columns
-        texts = [field.name for field in self.schema if field.name in wanted and field.type == pa.string()]
-        # One long text a million times takes no room in a file, and may be too much for any memory. Where
-        # that could be so, each text is read once, and counted before it is repeated.
-        risky = self.rows * self._bytes_of(texts) > _BYTES_AT_ONCE
-        with explained(self._content), self._open(texts if risky else ()) as file:
-            table = file.read(columns, use_threads=False)
-            if risky:
-                self._require_room(sum(_repeated_bytes(table[name]) for name in texts))
-                fields = [self.schema.field(name) for name in table.schema.names]
-                table = table.cast(pa.schema(fields, table.schema.metadata))
+        with explained(self._content):
+            if self.rows * self._bytes <= _BYTES_AT_ONCE:
+                table = self._file.read(columns, use_threads=False)
+            else:
+                table = self._read_counted(self.schema.names if columns is None else columns)
             table.validate(full=True)
         return table
+
+    def _read_counted(self, columns: Sequence[str]) -> pa.Table:
+        """Read each text once, and count all of them before they are repeated.
+
+        One long text a million times takes no room in a file, and may be too much for any memory.
+        """
+        texts = [name for name in columns if self.schema.field(name).type == pa.string()]
+        table = self._open(texts).read(columns, use_threads=False)
+        self._require_room(sum(_repeated_bytes(table[name]) for name in texts))
+        fields = [self.schema.field(name) for name in table.schema.names]
+        return table.cast(pa.schema(fields, table.schema.metadata))
 
     def _open(self, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
         # Without reading ahead, which copies what is in memory already.
         return pq.ParquetFile(
             pa.BufferReader(self._content), pre_buffer=False, read_dictionary=list(dictionaries)
         )
-
-    def _groups(self) -> list[pq.RowGroupMetaData]:
-        return [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
-
-    def _bytes_of(self, names: Collection[str]) -> int:
-        """Bytes of columns before they are compressed."""
-        schema = self._metadata.schema
-        places = [i for i in range(self._metadata.num_columns) if schema.column(i).path in names]
-        return sum(group.column(i).total_uncompressed_size for group in self._groups() for i in places)
 
     def _require_room(self, size: int) -> None:
         if size > self._room:
