@@ -143,5 +143,5 @@ def test_a_large_file_with_many_texts_is_read_as_it_was_written(tmp_path):
     sealed = open_sealed(tmp_path / "x")
     found = sealed.read()
     assert found.to_pydict() == {"name": names, "n": list(range(20_000))}
-    assert found.schema.equals(sealed.schema, check_metadata=True)
+    assert found.schema.equals(sealed.schema)
     assert found.schema.metadata[b"k"] == b"v"
