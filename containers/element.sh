@@ -42,16 +42,28 @@ cd / # a working folder that the node does not have would end the container
 
 say() { echo "element.sh: $*" >&2; }
 
-is_broken() { [ -e "$run/broken_nodes/$node" ]; }
+is_broken() { [ -f "$run/broken_nodes/$node" ]; }
 
-count_broken() {
-    set -- "$run"/broken_nodes/[A-Za-z0-9]*
-    if [ -e "$1" ]; then echo $#; else echo 0; fi
+# Prints the broken nodes, one a line: regular files with names that nodes can have.
+list_broken() {
+    for broken in "$run"/broken_nodes/[A-Za-z0-9]*; do
+        case ${broken##*/} in *[!A-Za-z0-9_.-]*) continue ;; esac
+        [ ! -f "$broken" ] || echo "${broken##*/}"
+    done
 }
+
+count_broken() { list_broken | grep -c .; }
+
+# Prints them with a comma behind each.
+broken_nodes() { list_broken | tr '\n' ,; }
+
+# Prints the beginning of a file that somebody else may have put there: a FIFO would never end.
+read_file() { [ ! -f "$1" ] || head -c 4096 "$1"; }
 
 mark_broken() {
     say "$1"
     mkdir -p "$run/broken_nodes" || return 0
+    rm -f "$run/broken_nodes/.$node.$$"
     printf '%s\n%s\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" "$1" > "$run/broken_nodes/.$node.$$" &&
         mv "$run/broken_nodes/.$node.$$" "$run/broken_nodes/$node"
 }
@@ -59,13 +71,14 @@ mark_broken() {
 # Prints a comma and the node that the job of a next look is kept off, if that is this job.
 looked_at() {
     for look in "$run"/submissions/*.look; do
-        if [ -s "$look.away" ] && [ "$(cat "$look")" = "$1" ]; then printf ',%s' "$(cat "$look.away")"; fi
+        away=$(read_file "$look.away")
+        if [ -n "$away" ] && [ "$(read_file "$look")" = "$1" ]; then printf ',%s' "$away"; fi
     done
 }
 
 # Of the run's waiting jobs none shall start on a broken node any more. Fails where SLURM cannot be told.
 keep_away() {
-    nodes=$(cd "$run/broken_nodes" && printf '%s,' [A-Za-z0-9]*)$exclude
+    nodes=$(broken_nodes)$exclude
     jobs=$(timeout 60 squeue --noheader --user "$(id -un)" --name "$name" --states PENDING --format %F) || return 1
     all=${nodes%,}
     for job in $(printf '%s\n' "$jobs" | sort -u); do
@@ -96,12 +109,12 @@ alternatives() {
 
 # The job of the next look keeps away from this node, where there is another one: else it would wait for ever.
 look_elsewhere() {
-    nodes=$node
-    [ "$(count_broken)" = 0 ] || nodes=$nodes,$(cd "$run/broken_nodes" && printf '%s,' [A-Za-z0-9]*)
+    nodes=$node,$(broken_nodes)
     nodes=${nodes%,}${exclude:+,$exclude}
-    if [ -s "$next_look" ] && [ -n "$(alternatives "$nodes")" ]; then
-        job=$(cat "$next_look")
-        echo "$node" > "$next_look.away" # for those who exclude broken nodes meanwhile
+    job=$(read_file "$next_look")
+    if [ -n "$job" ] && [ -n "$(alternatives "$nodes")" ]; then
+        # For those who exclude broken nodes meanwhile; what stands there may be no file.
+        rm -f "$next_look.away" && echo "$node" > "$next_look.away"
         if answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=$nodes" 2>&1); then
             say "job $job keeps away from $nodes"
         else

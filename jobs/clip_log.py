@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from jobs.arrow import make_table
+from jobs.arrow import make_table, numbers
+from jobs.records import EARLIEST, LATEST, MOST_SECONDS
 from jobs.sealed import DamagedError, open_sealed
 
 CLIP_LOG_SCHEMA = pa.schema(
@@ -42,7 +43,7 @@ CLIP_LOG_SCHEMA = pa.schema(
 nothing; ``short``: it says more than came out. ``repeatable`` is false where the decoder concealed damage, so
 that another decode may give other values."""
 
-_DEFAULTS: Mapping[str, Any] = {
+DEFAULTS: Mapping[str, Any] = {
     "audit": "",
     "seconds_other_plan": math.nan,
     "declared_frames": 0,
@@ -53,13 +54,15 @@ _DEFAULTS: Mapping[str, Any] = {
 """Of columns that earlier versions did not write."""
 
 
-def read_clip_log(path: Path, columns: Collection[str] = CLIP_LOG_SCHEMA.names) -> pa.Table:
+def read_clip_log(path: Path, most_rows: int, columns: Collection[str] = CLIP_LOG_SCHEMA.names) -> pa.Table:
     """Read columns of a clip log; those that its writer did not know have their defaults.
 
     Parameters
     ----------
     path
         The file.
+    most_rows
+        Rows that it may have; see `jobs.manifest.most_rows`.
     columns
         Of `CLIP_LOG_SCHEMA`, in its order.
 
@@ -68,28 +71,44 @@ def read_clip_log(path: Path, columns: Collection[str] = CLIP_LOG_SCHEMA.names) 
     OSError
         It cannot be read.
     DamagedError
-        It is not as its writer left it, or a column is not there or of another type.
+        It is not as its writer left it, a column is not there or of another type, or a value is none that
+        a clip has.
     """
     schema = pa.schema([CLIP_LOG_SCHEMA.field(name) for name in columns])
-    with open_sealed(path) as file:
-        known = file.schema_arrow.names
-        found = file.read(columns=[name for name in schema.names if name in known], use_threads=False)
+    file = open_sealed(path, most_rows)
+    known = file.schema.names
+    for field in schema:
+        lacking = field.name not in known and field.name in DEFAULTS
+        if not lacking and (known.count(field.name) != 1 or file.schema.field(field.name).type != field.type):
+            raise DamagedError(f"no column {field.name} of type {field.type}")
+    found = file.read([name for name in schema.names if name in known])
     arrays = []
     for field in schema:
-        if field.name not in known and field.name in _DEFAULTS:
-            fill = make_table([[_DEFAULTS[field.name]] * found.num_rows], pa.schema([field]))
+        if field.name not in known:
+            fill = make_table([[DEFAULTS[field.name]] * found.num_rows], pa.schema([field]))
             arrays.append(fill[field.name])
-        elif known.count(field.name) != 1 or found[field.name].type != field.type:
-            raise DamagedError(f"no column {field.name} of type {field.type}")
         else:
+            _require_possible(field, found[field.name])
             arrays.append(found[field.name])
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def entry_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A journal's clip log entry as it was appended: null is NaN again."""
-    entry = {**_DEFAULTS, **record}
-    for name in ("seconds_other_plan", "declared_seconds"):
-        if entry[name] is None:
-            entry[name] = math.nan
-    return {**entry, "finished_at": datetime.fromisoformat(record["finished_at"]).astimezone(UTC)}
+def _require_possible(field: pa.Field, column: pa.ChunkedArray) -> None:
+    """Raise DamagedError where a column has a value that a journal could not have either."""
+    if column.null_count:
+        raise DamagedError(f"{field.name} has nulls")
+    if pa.types.is_string(field.type) or pa.types.is_boolean(field.type) or not len(column):
+        return
+    values = numbers(column.cast(pa.int64()) if pa.types.is_timestamp(field.type) else column)
+    lowest, highest = _bounds(field)
+    if np.isinf(values).any() or not (np.isnan(values) | ((values >= lowest) & (values <= highest))).all():
+        raise DamagedError(f"{field.name} is not from {lowest:g} to {highest:g} in all rows")
+
+
+def _bounds(field: pa.Field) -> tuple[float, float]:
+    """The same that `jobs.journal` allows."""
+    if pa.types.is_timestamp(field.type):  # microseconds
+        return EARLIEST.timestamp() * 1e6, LATEST.timestamp() * 1e6
+    if pa.types.is_integer(field.type):
+        return 0, np.iinfo(np.int32).max
+    return (0, MOST_SECONDS if field.name.startswith("seconds") else math.inf)

@@ -20,18 +20,19 @@ import duckdb
 import pyarrow as pa
 
 from jobs import sql
-from jobs.clip_log import CLIP_LOG_SCHEMA, entry_from_json, read_clip_log
+from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from jobs.completeness import read_history
 from jobs.config import Config
 from jobs.durable import replace
-from jobs.errors import UnavailableError, UsageError, show
+from jobs.errors import UnavailableError, UsageError, reason, show
 from jobs.facts import add_facts
-from jobs.manifest import load_manifest
-from jobs.merge.inputs import examples, short, sort_shards
+from jobs.journal import read_journal
+from jobs.manifest import load_manifest, most_rows
+from jobs.merge.inputs import examples, find_unreadable, short, sort_shards
 from jobs.merge.journals import recover
 from jobs.merge.listing import list_shards
 from jobs.provenance import read_frozen
-from jobs.records import read_checked
+from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.scratch import for_databases, scratch_folder, try_scratch
@@ -97,7 +98,7 @@ def open_run(
                 "raise merge.memory, or choose another extract.scratch",
             ) from None
         if keep and os.access(folder.path, os.W_OK, effective_ids=True):
-            with file.open("rb") as copy:
+            with open_regular(file, None) as copy:
                 replace(folder.database, partial(shutil.copyfileobj, copy))
         with sql.connect(
             spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
@@ -142,22 +143,29 @@ def _add_shards(
     say: Callable[[str], None],
 ) -> None:
     listing, provenance = list_shards(folder, slices), read_frozen(folder.provenance)
+    most = most_rows(folder)
     if provenance is None:
         if listing.shards or listing.journals:
             say(f"features: {show(str(folder.provenance))} is not there, so no shard is read")
         _add(connection, "features", ARROW_SCHEMA.empty_table())
         return
-    recovered = recover(listing.journals, scratch, provenance, folder.shards)
+    recovered = recover(listing.journals, scratch, provenance, folder.shards, most)
     if listing.journals:  # a writer that has ended meanwhile
         listing = list_shards(folder, slices)
+    broken: list[tuple[Path, str]] = []
     for _ in range(_ATTEMPTS):
         stamps = Stamps()
-        good, bad = sort_shards(listing.shards, provenance, stamps)
+        good, bad = sort_shards(listing.shards, provenance, stamps, most)
         try:
             extra = _scan_shards(connection, [sql.exact(path) for path in (*good, *recovered.files)])
         except duckdb.Error:
             if not stamps.changed():
-                raise
+                unreadable = find_unreadable(good, most)
+                if not unreadable:
+                    raise
+                broken += unreadable.items()
+                listing.shards = [path for path in listing.shards if path not in unreadable]
+                continue
         if not stamps.changed():
             break
     else:
@@ -165,7 +173,9 @@ def _add_shards(
             f'elements of "{folder.name}" put new shards in place faster than they can be read',
             "ask again a little later",
         )
-    left_out = [f"{short(path, folder.shards)}: {why}" for files in bad.values() for path, why in files]
+    left_out = [
+        f"{short(path, folder.shards)}: {why}" for files in (*bad.values(), broken) for path, why in files
+    ]
     left_out += [finding.message for finding in recovered.findings] + listing.wrong
     if left_out:
         say(f"features: left out: {examples(left_out)}")
@@ -195,24 +205,28 @@ def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int
 def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:
     """How each clip was scored: the clip logs, and what stands in journals alone."""
     tables, left_out = [CLIP_LOG_SCHEMA.empty_table()], []
+    most = most_rows(folder)
     for path in sorted(folder.clip_logs.glob("*/*.parquet")):
         try:
-            tables.append(read_clip_log(path))
-        except (OSError, DamagedError, ValueError) as error:
-            left_out.append(f"{short(path, folder.clip_logs)}: {show(str(error))}")
+            tables.append(read_clip_log(path, most))
+        except (OSError, DamagedError) as error:
+            left_out.append(f"{short(path, folder.clip_logs)}: {reason(error)}")
     logged = pa.concat_tables(tables)
     seen = set(zip(logged["writer"].to_pylist(), logged["clip_name"].to_pylist(), strict=True))
     entries = []
     for path in list_shards(folder, slices).journals:
         try:
-            records, _ = read_checked(path)
-            found = [entry_from_json(record["log"]) for record in records if "log" in record]
-            found = [entry for entry in found if (entry["writer"], entry["clip_name"]) not in seen]
-            entries.append(pa.Table.from_pylist(found, schema=CLIP_LOG_SCHEMA))
+            journal = read_journal(path)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
-            left_out.append(f"{short(path, folder.shards)}: {show(repr(error))}")
+        except OSError as error:
+            left_out.append(f"{short(path, folder.shards)}: {reason(error)}")
+            continue
+        if journal.wrong:  # none of its rows is taken
+            left_out.append(f"{short(path, folder.shards)}: {journal.wrong}")
+            continue
+        found = [entry for _, entry in journal.rows if (entry["writer"], entry["clip_name"]) not in seen]
+        entries.append(pa.Table.from_pylist(found, schema=CLIP_LOG_SCHEMA))
     if left_out:
         say(f"clips: left out: {examples(left_out)}")
     clips = pa.concat_tables([logged, *entries])

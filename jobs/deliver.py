@@ -12,9 +12,10 @@ from jobs import durable
 from jobs.card import as_card
 from jobs.config import Config
 from jobs.database import open_run
-from jobs.errors import IncompleteError, show
+from jobs.errors import IncompleteError, UsageError, show
 from jobs.info import read_info
 from jobs.merge import merge, summarise
+from jobs.merge_record import read_merge_record
 from jobs.qa import Outcome, run_checks
 from jobs.qa import summarise as summarise_checks
 from jobs.remarks import RemarkReader, tell_remarks
@@ -111,10 +112,10 @@ def _record(path: Path, outcomes: list[Outcome]) -> None:
 
 def _add_to_record(path: Path, **more: Any) -> None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # no merge yet, or a record that the next merge replaces
-    if os.access(path.parent, os.W_OK, effective_ids=True):
+        record = read_merge_record(path)
+    except UsageError:  # the next merge replaces it
+        return
+    if record and os.access(path.parent, os.W_OK, effective_ids=True):
         durable.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from jobs import durable
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.process import run
+from jobs.regular_files import read_regular
 
 FRAMES = 24
 """Frames of a clip, at 24 a second."""
@@ -137,7 +138,7 @@ def make_demo(folder: Path, ffmpeg: Path) -> Demo:
 
 def _is_demo(clips: Path, scores: Path) -> bool:
     complete = all((clips / clip.file_name).is_file() for clip in DEMO_CLIPS)
-    return complete and scores.is_file() and scores.read_bytes() == _scores_csv().encode()
+    return complete and scores.is_file() and read_regular(scores) == _scores_csv().encode()
 
 
 def _scores_csv() -> str:

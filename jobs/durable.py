@@ -1,8 +1,7 @@
 """All durable I/O: what stands on disk after a call returns survives a kill and a power loss.
 
-The order is always the same: write, fsync the file, rename, fsync the folder. Without the fsync
-of the file a rename may survive a power loss that the bytes did not; without the fsync of the
-folder the file may have lost its name.
+The order is always the same: write, fsync the file, rename, fsync the folder. Without the fsync of the file a
+rename may survive a power loss that the bytes did not; without that of the folder the file may have no name.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from jobs.errors import UnavailableError, show
+from jobs.regular_files import require_regular
 from jobs.system import System, name_first
 
 system = System()
@@ -221,6 +221,7 @@ def publish(temporary: Path, path: Path) -> None:
     with explained(path):
         descriptor = system.open(temporary, os.O_RDONLY)
         try:
+            require_regular(descriptor, temporary)
             system.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -250,7 +251,11 @@ class Appender:
         self._stump = False
         with explained(path):
             self._file = system.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            self._length = os.fstat(self._file).st_size
+            try:
+                self._length = require_regular(self._file, path)
+            except OSError:
+                self.close()
+                raise
             if durable:
                 _sync_names(path.parent)
 

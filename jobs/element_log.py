@@ -6,16 +6,16 @@ The queue forgets jobs within minutes and many clusters keep no accounts; these 
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
 from jobs.durable import Appender, make_folder
-from jobs.records import json_line, read_json_lines
+from jobs.records import Count, Flag, Moment, Seconds, Text, Word, json_line, parse_json, read_lines
 from jobs.run_folder import RunFolder
 from jobs.work import ElementResult
 
@@ -54,24 +54,24 @@ class ElementRecord:
         Of the error that ended it, or 0 and "".
     """
 
-    writer: str
-    job: str
-    index: int | None
-    node: str
-    slices: tuple[int, ...]
-    clips: int
-    started_at: str
-    ended_at: str = ""
-    done: int = 0
-    failed: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    at_once: int = 1
-    threads: int = 1
-    stopped: bool = False
-    exit_code: int = 0
-    message: str = ""
-    hint: str = ""
+    writer: Word
+    job: Word
+    index: Count | None
+    node: Word
+    slices: tuple[Count, ...]
+    clips: Count
+    started_at: Moment
+    ended_at: Moment | Literal[""] = ""
+    done: Count = 0
+    failed: Mapping[Word, Count] = field(default_factory=dict)
+    seconds: Seconds = 0.0
+    cpu_seconds: Seconds = 0.0
+    at_once: Count = 1
+    threads: Count = 1
+    stopped: Flag = False
+    exit_code: Count = 0
+    message: Text = ""
+    hint: Text = ""
 
 
 _RECORD = pydantic.TypeAdapter(ElementRecord)
@@ -116,32 +116,42 @@ class ElementLog:
 
 
 def read_elements(folder: RunFolder) -> list[ElementRecord]:
-    """All elements of a run that began; damaged records are left out.
+    """All elements of a run that began; damaged records are left out. See `load_elements`."""
+    return load_elements(folder)[0]
 
-    They come in the order of their beginning, those of the same millisecond in that of their names.
+
+def load_elements(folder: RunFolder) -> tuple[list[ElementRecord], int]:
+    """Read all elements of a run.
+
+    Returns
+    -------
+    records : list of ElementRecord
+        In the order of their beginning, those of the same millisecond in that of their names.
+    damaged : int
+        Files that say nothing which an element would say. One that no whole line has is none of them.
     """
     found = []
+    damaged = 0
     for path in folder.elements.glob("*.jsonl"):
-        document: dict[str, Any] = {}
-        with suppress(OSError):
-            for line in read_json_lines(path):
-                document |= line if isinstance(line, dict) else {}
-        record = _as_record(document)
+        try:
+            lines = list(read_lines(path))
+            record = _as_record(lines)
+        except (OSError, ValueError):
+            damaged += 1
+            continue
         if record is not None:
             found.append(record)
-    return sorted(found, key=lambda record: (record.started_at, record.writer))
+    return sorted(found, key=lambda record: (record.started_at, record.writer)), damaged
 
 
-def _as_record(document: dict[str, Any]) -> ElementRecord | None:
-    """What the lines of one file say; None: not when the element began, or nothing that one would say."""
-    try:
-        record = _RECORD.validate_python(document, strict=False)
-        for at in (record.started_at, record.ended_at or record.started_at):
-            if datetime.fromisoformat(at).tzinfo is None:
-                return None
-    except ValueError:  # pydantic's too
-        return None
-    return record
+def _as_record(lines: Sequence[bytes]) -> ElementRecord | None:
+    """What the lines of one file say; None: it has none. Raises ValueError where they say nothing."""
+    document: dict[str, Any] = {}
+    for line in lines:
+        with suppress(ValueError):
+            said = parse_json(line)
+            document |= said if isinstance(said, dict) else {}
+    return _RECORD.validate_python(document) if lines else None
 
 
 def _cpu_seconds() -> float:

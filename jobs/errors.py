@@ -84,6 +84,11 @@ _TO_DO = {
 }
 
 
+def reason(error: Exception) -> str:
+    """Why a file cannot be used, in a line for a terminal, without its name."""
+    return show((isinstance(error, OSError) and error.strerror) or str(error).partition("\n")[0])
+
+
 def show(text: str | bytes) -> str:
     r"""Escape a name for one line of a terminal: control characters and invalid UTF-8 as \x...
 

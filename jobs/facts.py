@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +14,7 @@ from jobs.columns import TABLE
 from jobs.completeness import History
 from jobs.config import Config
 from jobs.errors import UsageError
+from jobs.merge_record import read_merge_record
 from jobs.provenance import read_frozen
 from jobs.run_folder import RunFolder
 from jobs.schema import ACCEPTED_SIZES, ALL_NAN, ALL_SIZES, ARROW_SCHEMA, BY_NAME
@@ -100,10 +100,10 @@ def run_facts(config: Config) -> dict[str, str]:
 def read_findings(folder: RunFolder) -> list[dict[str, Any]]:
     """The table ``findings``: those of the last merge; empty if there was none that can be read."""
     try:
-        record = json.loads(folder.merge_record.read_text())
-        return [{name: found[name] for name in _FINDINGS.names} for found in record["findings"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_merge_record(folder.merge_record)
+    except UsageError:  # status tells it
         return []
+    return [{name: found[name] for name in _FINDINGS.names} for found in record.get("findings", ())]
 
 
 def _without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_origin, get_type_hints
+from typing import Annotated
 
-from jobs.records import read_json_lines
+import pydantic
+from pydantic import AfterValidator, Field
+
+from jobs.records import Count, Moment, Name, Size, Text, Word, read_records
 
 CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small", "too_large")
 """Faults of the clip itself: the same on every try and every host, so they can be final."""
@@ -21,6 +24,12 @@ was filled in can be trusted, whatever the clip."""
 FAILURE_CLASSES = (
     *CLIP_FAULTS, *ENGINE_FAULTS, WRONG_CONSTANT, "timeout", "out_of_memory", "unreadable", "changed"
 )  # fmt: skip
+
+
+def _known(failure: str) -> str:
+    if failure not in FAILURE_CLASSES:
+        raise ValueError("expected a class of failure")
+    return failure
 
 
 @dataclass(frozen=True)
@@ -45,17 +54,19 @@ class FailureRecord:
         Key of the limit that was exceeded (see `jobs.limits.Limits`) and its value then; "": none was.
     """
 
-    clip_name: str
-    failure: str
-    message: str
-    stderr: list[str]
-    attempt: int
-    slice: int
-    host: str
-    writer: str
-    at: str
-    limit: str = ""
-    limit_was: int = 0
+    clip_name: Name
+    failure: Annotated[Word, AfterValidator(_known)]
+    message: Text
+    stderr: Annotated[list[Text], Field(max_length=100)]
+    attempt: Count
+    slice: Count
+    host: Word
+    writer: Word
+    at: Moment
+    limit: Word = ""
+    limit_was: Size = 0
+
+    __pydantic_config__ = pydantic.ConfigDict(extra="forbid")
 
     def as_dict(self) -> dict[str, object]:
         """The record as it stands in the failures file."""
@@ -82,25 +93,13 @@ def load_failures(folder: Path) -> tuple[list[FailureRecord], int]:
     damaged = 0
     for path in sorted(folder.glob("*.jsonl")):
         try:
-            lines = path.read_bytes().count(b"\n")
-            whole = [record for record in read_json_lines(path) if _is_record(record)]
+            found, odd = read_records(path, _RECORD)
         except OSError:
             damaged += 1
             continue
-        damaged += max(0, lines - len(whole))  # there may be more by now
-        records += [FailureRecord(**record) for record in whole]
+        damaged += odd
+        records += found
     return sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt)), damaged
 
 
-def _is_record(found: object) -> bool:
-    return (
-        isinstance(found, dict)
-        and _NEEDED <= found.keys() <= _TYPES.keys()
-        and all(type(value) is _TYPES[name] for name, value in found.items())
-        and all(isinstance(line, str) for line in found["stderr"])
-    )
-
-
-_TYPES = {name: get_origin(kind) or kind for name, kind in get_type_hints(FailureRecord).items()}
-_NEEDED = {field.name for field in fields(FailureRecord) if field.default is MISSING}
-"""Earlier versions wrote no others."""
+_RECORD = pydantic.TypeAdapter(FailureRecord)

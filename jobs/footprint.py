@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from jobs.engines.ffmpeg import FfmpegEngine
+from jobs.manifest import most_rows
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA
 from jobs.sealed import DamagedError, read_columns, write_sealed
@@ -120,11 +121,12 @@ def _written(table: pa.Table, options: dict[str, object]) -> int:
 def _read(folder: RunFolder, logs: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
     """Rows and clip log entries of the same clips, of the first files that have enough of them."""
     rows, entries = [ARROW_SCHEMA.empty_table()], [CLIP_LOG_SCHEMA.empty_table()]
+    most = most_rows(folder)
     for path in logs:
         shard = folder.shards / path.parent.name / path.name
         with suppress(OSError, DamagedError):
-            found = read_columns(shard, {field.name: field.type for field in ARROW_SCHEMA})
-            entries.append(read_clip_log(path))
+            found = read_columns(shard, {field.name: field.type for field in ARROW_SCHEMA}, most)
+            entries.append(read_clip_log(path, most))
             rows.append(found)
         if sum(table.num_rows for table in rows) >= _ROWS:
             break

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pydantic
 
-from jobs.errors import UsageError, show
+from jobs.errors import UsageError, reason, show
 from jobs.merge.inputs import schema_differences
+from jobs.merge_record import read_merge_record
 from jobs.provenance import METADATA_KEY
-from jobs.words import counted, size
+from jobs.records import Count, Text, Word, parse_json, why
+from jobs.regular_files import open_regular
+from jobs.words import counted
+from jobs.words import size as in_units
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Info:
         What determines its values; see `jobs.provenance`.
     record
         What the merge that has published it wrote beside it; empty where there is no such file.
+    damage
+        What is wrong with that file; "": nothing.
     """
 
     path: Path
@@ -40,12 +47,13 @@ class Info:
     problems: list[str]
     metadata: dict[str, Any]
     record: dict[str, Any]
+    damage: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
             "path": str(self.path), "bytes": self.bytes, "rows": self.rows, "problems": self.problems,
-            "metadata": self.metadata, "record": self.record,
+            "metadata": self.metadata, "record": self.record, "damage": self.damage,
         }  # fmt: skip
 
     def of(self, how: str) -> list[str]:
@@ -63,31 +71,49 @@ def read_info(path: Path) -> Info:
     """
     hint = "vmafarm info takes runs/full_features_<run>.parquet, or a shard"
     try:
-        with pq.ParquetFile(path) as file:
+        with open_regular(path, None) as content, pq.ParquetFile(content) as file:
             schema, rows, stated = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
+            size = os.fstat(content.fileno()).st_size
     except FileNotFoundError:
         raise UsageError(f"{show(str(path))} is not there", hint) from None
     except (pa.ArrowException, OSError) as error:
-        why = show(str(error).partition("\n")[0])
-        raise UsageError(f"{show(str(path))} is not a Parquet file that can be read: {why}", hint) from None
-    try:
-        metadata = json.loads((stated or {})[METADATA_KEY])
-        if not isinstance(metadata["features"], dict):
-            raise TypeError
-    except (KeyError, ValueError, TypeError):
         raise UsageError(
-            f"{show(str(path))} does not say what made it: expected the key vmafarm in its metadata", hint
+            f"{show(str(path))} is not a Parquet file that can be read: {reason(error)}", hint
         ) from None
-    return Info(path, path.stat().st_size, rows, schema_differences(schema), metadata, _read_record(path))
-
-
-def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.with_suffix(".merge.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+        text = (stated or {})[METADATA_KEY]
+        _METADATA.validate_json(text)
+        metadata = parse_json(text)
+    except (KeyError, ValueError) as error:
+        odd = f": {why(error)}" if isinstance(error, ValueError) else ""
+        raise UsageError(
+            f"{show(str(path))} does not say what made it: expected the key vmafarm in its metadata{odd}",
+            hint,
+        ) from None
+    record, damage = _read_record(path)
+    return Info(path, size, rows, schema_differences(schema), metadata, record, damage)
+
+
+def _read_record(path: Path) -> tuple[dict[str, Any], str]:
+    """The record, and what is wrong with it."""
+    try:
+        record = read_merge_record(path.with_suffix(".merge.json"))
+    except UsageError as error:
+        return {}, error.message
     # Of a merge that refused, its table is an earlier one: the record does not speak of it.
-    return record if isinstance(record, dict) and record.get("published") else {}
+    return (record if record.get("published") else {}), ""
+
+
+class _Metadata(pydantic.BaseModel):
+    """What is read of a table's metadata; see `jobs.provenance` and `jobs.merge`."""
+
+    features: dict[Word, Word]
+    incomplete: dict[Word, Count] = {}
+    left_out: dict[Text, Word] = {}
+    conflicts: dict[Word, Count | Word] = {}
+
+
+_METADATA = pydantic.TypeAdapter(_Metadata)
 
 
 def tell(info: Info) -> list[tuple[str, str]]:
@@ -95,7 +121,7 @@ def tell(info: Info) -> list[tuple[str, str]]:
     metadata, record = info.metadata, info.record
     facts = [
         ("table", show(str(info.path))),
-        ("rows", f"{info.rows:,}, {size(info.bytes)}"),
+        ("rows", f"{info.rows:,}, {in_units(info.bytes)}"),
         ("columns", "; ".join(info.problems) or "the 48 of the schema"),
         ("engine", _join(metadata, "engine", "backend", "engine_version")),
         ("libvmaf", _join(metadata, "libvmaf_version", "model")),
@@ -113,11 +139,12 @@ def tell(info: Info) -> list[tuple[str, str]]:
         facts.append(("conflicts", _counts(metadata["conflicts"])))
     if record:
         facts += _tell_record(record)
+    facts.append(("record", info.damage))
     return [(label, text) for label, text in facts if text]
 
 
 def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:
-    made = record.get("made", {})
+    made = record.get("made") or {}
     facts = [
         ("run", str(record.get("run", ""))),
         ("failed for good", _counts(record.get("failed_classes", {}))),

@@ -20,8 +20,9 @@ from jobs.arrow import make_table, numbers
 from jobs.counts import examples, tally
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.provenance import METADATA_KEY
+from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
-from jobs.sealed import DamagedError, open_sealed, write_sealed
+from jobs.sealed import MOST_ROWS, DamagedError, SealedFile, open_sealed, write_sealed
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -152,17 +153,20 @@ def load_manifest(folder: RunFolder) -> Manifest:
         It cannot be read.
     """
     with _opened(folder) as file:
-        table = file.read(use_threads=False)
+        is_one = file.schema.equals(MANIFEST_SCHEMA)
+        table = file.read() if is_one else MANIFEST_SCHEMA.empty_table()
     path = show(str(folder.manifest))
-    if not table.schema.equals(MANIFEST_SCHEMA):
-        found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(table.schema))
+    if not is_one:
+        found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(file.schema))
         expected = ", ".join(f"{name} {kind}" for name, kind in _columns(MANIFEST_SCHEMA))
         raise UsageError(f"{path}: not a manifest: columns {found}; expected {expected}", _HINT)
     names: list[str] = table["clip_name"].to_pylist()
     mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
     digest = manifest_digest(names, mos, sizes)
-    if _stated(table.schema).get("manifest") != digest or not names or slices.min() < 0:
+    if _stated(file.schema).get("manifest") != digest or not names:
         raise UsageError(f"{path}: its content does not have the digest that it states", _HINT)
+    if slices.min() < 0 or slices.max() >= len(names) or sizes.min() < 0:
+        raise UsageError(f"{path}: slices and sizes are not those of a plan", _HINT)
     return Manifest(names, mos, sizes, slices, digest)
 
 
@@ -183,15 +187,14 @@ def read_stated(folder: RunFolder) -> dict[str, Any]:
         It cannot be read.
     """
     with _opened(folder) as file:
-        return _stated(file.schema_arrow)
+        return _stated(file.schema)
 
 
 @contextmanager
-def _opened(folder: RunFolder) -> Iterator[pq.ParquetFile]:
+def _opened(folder: RunFolder) -> Iterator[SealedFile]:
     path = show(str(folder.manifest))
     try:
-        with open_sealed(folder.manifest) as file:
-            yield file
+        yield open_sealed(folder.manifest)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f'{path}: not there, so the run "{folder.name}" is not planned',
@@ -201,6 +204,20 @@ def _opened(folder: RunFolder) -> Iterator[pq.ParquetFile]:
         raise UsageError(f"{path}: not a manifest, or cut: {show(str(error))}", _HINT) from None
     except OSError as error:
         raise UnavailableError(f"cannot read {path}: {error.strerror or show(str(error))}", _HINT) from None
+
+
+def most_rows(folder: RunFolder) -> int:
+    """Rows that a shard or a clip log of a run may have: its writer has done each clip once.
+
+    Twice as many, and 10,000 at least: a file that has rows of clips which were never planned is still read,
+    so that the merge can name them.
+    """
+    try:
+        with open_regular(folder.manifest) as file, pq.ParquetFile(file) as parquet:
+            clips: int = parquet.metadata.num_rows
+    except (OSError, pa.ArrowException):
+        clips = 0  # who needs the manifest says what is wrong with it
+    return max(10_000, 2 * min(clips, MOST_ROWS))
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from jobs.clip_log import read_clip_log
 from jobs.element_log import ElementRecord
+from jobs.manifest import most_rows
 from jobs.run_folder import RunFolder
 from jobs.sampling import Total, predict
 from jobs.sealed import DamagedError
@@ -113,12 +114,13 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 def _read(folder: RunFolder, records: Sequence[ElementRecord]) -> list[_Element]:
     elements = {record.writer: _Element(record) for record in records}
+    most = most_rows(folder)
     for path in sorted(folder.clip_logs.glob("*/*.parquet")) if elements else ():
         element = elements.get(path.stem)
         if element is None:
             continue
         with suppress(OSError, DamagedError):  # then its clips are not all known
-            log = read_clip_log(path, _COLUMNS)
+            log = read_clip_log(path, most, _COLUMNS)
             element.begun += _begun(log)
             element.logs.append(path)
     return list(elements.values())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jobs.durable import make_folder, replace_text
 from jobs.errors import UnavailableError
+from jobs.regular_files import MOST_BYTES_OF_NOTE, is_regular, read_regular
 from jobs.run_folder import RunFolder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
@@ -58,7 +59,7 @@ class BrokenNode:
 def mark_broken(folder: RunFolder, node: str, message: str) -> None:
     """Write down that a node cannot do this run's work; the first message stays."""
     path = folder.broken_nodes / node
-    if _NAME.fullmatch(node) is None or path.exists():
+    if _NAME.fullmatch(node) is None or is_regular(path) or path.is_dir():
         return
     make_folder(folder.broken_nodes)
     # No JSON: a shell writes such files, too.
@@ -69,6 +70,8 @@ def read_broken(folder: RunFolder) -> list[BrokenNode]:
     """Nodes that are kept out of a run, by name; those too that no Python could say anything of."""
     found = []
     for path in sorted(folder.broken_nodes.glob("[A-Za-z0-9]*")):
+        if _NAME.fullmatch(path.name) is None or not is_regular(path):
+            continue  # SLURM has no such node, or nobody has written it down
         at, _, message = _read(path).partition("\n")
         found.append(BrokenNode(path.name, message.strip() or "no reason is given", at))
     return found
@@ -76,6 +79,6 @@ def read_broken(folder: RunFolder) -> list[BrokenNode]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_regular(path, MOST_BYTES_OF_NOTE).decode("utf-8", "replace")
     except OSError:
         return ""

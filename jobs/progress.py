@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
+from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
 from jobs.words import format_seconds
 
@@ -29,19 +30,23 @@ class LineCounter:
     def skip(self, paths: Iterable[Path]) -> None:
         """Leave out what stands in these files now."""
         for path in paths:
-            self._offsets[path] = path.stat().st_size
+            with suppress(OSError):  # nobody's file, as a link to nothing
+                self._offsets[path] = path.stat().st_size
 
     def update(self, paths: Iterable[Path]) -> int:
         """Count what has come since; returns the lines so far."""
         for path in paths:
-            offset = self._offsets[path]
-            if path.stat().st_size > offset:
-                with path.open("rb") as file:
-                    file.seek(offset)
-                    new = file.read()
+            with suppress(OSError):
+                if path.stat().st_size > self._offsets[path]:
+                    self._read_on(path)
+        return self.lines
+
+    def _read_on(self, path: Path) -> None:
+        with open_regular(path, None) as file:
+            file.seek(self._offsets[path])
+            while new := file.read(1 << 20):
                 self._offsets[path] += len(new)
                 self.lines += new.count(b"\n")
-        return self.lines
 
 
 class Display(Protocol):

@@ -10,6 +10,8 @@ from typing import Any
 
 from jobs.durable import create_text
 from jobs.errors import UsageError, show
+from jobs.records import parse_json
+from jobs.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
 from jobs.schema import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
 
 METADATA_KEY = b"vmafarm"
@@ -117,12 +119,12 @@ def read_frozen(path: Path) -> Provenance | None:
         The file is damaged.
     """
     try:
-        return Provenance.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return Provenance.from_dict(parse_json(read_regular(path, MOST_BYTES_OF_DOCUMENT)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{show(str(path))} is damaged: {error!r}",
+            f"{show(str(path))} is damaged: {show(repr(error))}",
             "remove it, and the next extraction writes it anew; the merge compares it with every shard",
         ) from None
 

@@ -1,12 +1,59 @@
-"""Records of which a file holds one a line: how they are written, and how they are read after a kill."""
+"""Records of which a file holds one a line: how they are written, and how they are read.
+
+Whoever may write into the run folder may have put anything there. So a record is read by its types: no text
+with half a character, no number that another program could not hold, no time without its zone.
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+import pydantic
+import pydantic_core
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from jobs.errors import show
+from jobs.regular_files import MOST_BYTES_OF_RECORDS, read_regular
+
+_T = TypeVar("_T")
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Between them lies every time on record."""
+MOST_SECONDS = 1e9
+"""No clip takes longer."""
+
+
+def _to_time(text: Any) -> datetime:
+    at = datetime.fromisoformat(text) if isinstance(text, str) else None
+    if at is None or at.tzinfo is None or not EARLIEST <= at < LATEST:
+        raise ValueError("expected a time from 1970 on, with its zone")
+    return at
+
+
+def _as_moment(text: str) -> str:
+    _to_time(text)
+    return text
+
+
+Word = Annotated[str, Field(strict=True, max_length=1024)]
+"""Name of a host, a job, a writer."""
+Name = Annotated[str, Field(strict=True, max_length=4096)]
+"""Name of a clip."""
+Text = Annotated[str, Field(strict=True, max_length=1 << 20)]
+"""For people."""
+Moment = Annotated[str, Field(strict=True, max_length=40), AfterValidator(_as_moment)]
+"""ISO 8601 with its zone."""
+Time = Annotated[datetime, BeforeValidator(_to_time)]
+"""The same, as a datetime."""
+Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+Size = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
+Seconds = Annotated[float, Field(strict=True, ge=0, le=MOST_SECONDS)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 def json_line(value: Any) -> bytes:
@@ -20,33 +67,77 @@ def checked_line(value: Any) -> bytes:
     return f"{zlib.crc32(line):08x} ".encode() + line
 
 
-def read_checked(path: Path) -> tuple[list[Any], int]:
+def parse_json(data: bytes) -> Any:
+    """What JSON says; raises ValueError for NaN, half a character and endless nesting, too."""
+    return pydantic_core.from_json(data, allow_inf_nan=False)
+
+
+def why(error: ValueError) -> str:
+    """What was wrong with a record, in a line for a terminal: without what pydantic says besides."""
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        return show(f"{where}: {first['msg']}" if where else first["msg"])
+    return show(str(error).partition("\n")[0])
+
+
+def read_checked(path: Path) -> tuple[list[bytes], int]:
     """Read what `checked_line` wrote.
 
     Returns
     -------
-    records : list
-        The whole ones, in order.
+    records : list of bytes
+        The whole ones, in order, as JSON.
     torn : int
         Lines that are cut or do not match their checksum; their writer died in the middle.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, is no regular file, or has more than `MOST_BYTES_OF_RECORDS`.
     """
     records = []
     torn = 0
-    for line in path.read_bytes().splitlines(keepends=True):
+    for line in read_regular(path, MOST_BYTES_OF_RECORDS).splitlines(keepends=True):
         crc, body = line[:8], line[9:]
-        try:
-            if not line.endswith(b"\n") or line[8:9] != b" " or crc != f"{zlib.crc32(body):08x}".encode():
-                raise ValueError
-            records.append(json.loads(body))
-        except (ValueError, RecursionError):  # a sum that is right over what is no JSON: nobody's record
+        if line.endswith(b"\n") and line[8:9] == b" " and crc == f"{zlib.crc32(body):08x}".encode():
+            records.append(body)
+        else:
             torn += 1
     return records, torn
 
 
-def read_json_lines(path: Path) -> Iterator[Any]:
-    """Read JSON Lines; a line that is none, as the last one of a killed writer, is left out."""
-    for line in path.read_bytes().split(b"\n")[:-1]:
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of a file of records; the last one of a killed writer, which has no end, is left out.
+
+    Raises
+    ------
+    OSError
+        As `read_checked`.
+    """
+    yield from read_regular(path, MOST_BYTES_OF_RECORDS).split(b"\n")[:-1]
+
+
+def read_records(path: Path, adapter: pydantic.TypeAdapter[_T]) -> tuple[list[_T], int]:
+    """Read JSON Lines of one type.
+
+    Returns
+    -------
+    records : list
+        In order.
+    damaged : int
+        Whole lines that are no such record.
+
+    Raises
+    ------
+    OSError
+        As `read_checked`.
+    """
+    records = []
+    damaged = 0
+    for line in read_lines(path):
         try:
-            yield json.loads(line)
-        except (ValueError, RecursionError):
-            continue
+            records.append(adapter.validate_json(line))
+        except ValueError:
+            damaged += 1
+    return records, damaged

@@ -9,11 +9,26 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 MOST_BYTES = 1 << 30
 """Of a file that is read whole: a shard of a million rows has 0.4 GB."""
+
+MOST_BYTES_OF_RECORDS = 1 << 28
+"""Of a journal, and of a file of records that one writer has written: some 100,000 of them."""
+
+MOST_BYTES_OF_DOCUMENT = 1 << 24
+"""Of what is one document: a configuration, a submission with all its slices."""
+
+MOST_BYTES_OF_NOTE = 1 << 16
+"""Of a few lines for people."""
+
+NOT_AS_EXPECTED = frozenset((errno.EINVAL, errno.EFBIG, errno.ELOOP))
+"""Errors that say what stands there, not that the system failed."""
+
+NEVER_WAIT = os.O_NONBLOCK | os.O_NOCTTY
+"""Opened with it, a FIFO keeps nobody waiting; regular files and folders know no difference."""
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -24,7 +39,7 @@ _KINDS = {
 }
 
 
-def open_regular(path: Path, most: int | None = MOST_BYTES) -> BinaryIO:
+def open_regular(path: Path, most: int | None = MOST_BYTES) -> FileIO:
     """Open a regular file for reading, unbuffered; never waits for another process.
 
     Parameters
@@ -40,30 +55,73 @@ def open_regular(path: Path, most: int | None = MOST_BYTES) -> BinaryIO:
         It cannot be opened, is a FIFO, a device, a socket or a folder (EINVAL), or has too many bytes
         (EFBIG); ``strerror`` says what was found and what was expected.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
-            raise OSError(errno.EINVAL, f"this is {kind}, expected a regular file", str(path))
-        if most is not None and status.st_size > most:
-            raise _too_large(path, status.st_size, most)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | NEVER_WAIT)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise _other(path.stat().st_mode, path) from None  # a socket cannot be opened
+    try:
+        size = require_regular(descriptor, path)
+        if most is not None and size > most:
+            raise _too_large(path, size, most)
         return open(descriptor, "rb", buffering=0)  # noqa: PTH123 - it is a descriptor
     except BaseException:
         os.close(descriptor)
         raise
 
 
+def require_regular(descriptor: int, path: Path) -> int:
+    """Bytes of an open file; raises OSError (EINVAL) if it is not a regular one."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise _other(status.st_mode, path)
+    return status.st_size
+
+
+def is_regular(path: Path) -> bool:
+    """Whether it is a regular file or a link to one; it is not opened."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def kind_of(entry: os.DirEntry[str]) -> str:
+    """What stands in a folder, links followed: ``file``, ``folder``, or in words what is neither."""
+    try:
+        if entry.is_file():
+            return "file"
+        if entry.is_dir():
+            return "folder"
+        return _kind(entry.stat().st_mode)
+    except OSError as error:  # a link to nothing, or to itself
+        return f"a broken link ({error.strerror})"
+
+
+def _other(mode: int, path: Path) -> OSError:
+    return OSError(errno.EINVAL, f"this is {_kind(mode)}, expected a regular file", str(path))
+
+
+def _kind(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
 def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
     """All bytes of a regular file; see `open_regular`."""
     with open_regular(path, most) as file:
         parts, size = [], 0
-        while part := file.read(most + 1 - size):
+        step = os.fstat(file.fileno()).st_size + 1  # all of it at once, unless it grows
+        while part := file.read(min(step, most + 1 - size)):
             parts.append(part)
             size += len(part)
-            if size > most:  # it grew
+            step = _STEP
+            if size > most:
                 raise _too_large(path, size, most)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+_STEP = 1 << 20
 
 
 def read_regular_text(path: Path, most: int = MOST_BYTES) -> str:

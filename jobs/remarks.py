@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.clip_log import entry_from_json, read_clip_log
-from jobs.errors import show
-from jobs.records import read_checked
+from jobs.clip_log import read_clip_log
+from jobs.errors import reason, show
+from jobs.journal import read_journal
+from jobs.manifest import most_rows
 from jobs.run_folder import RunFolder
 from jobs.sealed import DamagedError
 
@@ -46,10 +48,17 @@ class RemarkReader:
     ----------
     folder
         The run.
+
+    Attributes
+    ----------
+    problems
+        Files that could not be read, with the reason.
     """
 
     def __init__(self, folder: RunFolder) -> None:
+        self.problems: dict[Path, str] = {}
         self._folder = folder
+        self._most_rows = 0
         self._seen: dict[Path, tuple[tuple[int, int, int], list[tuple[str, str]]]] = {}
 
     def read(self) -> dict[str, Remark]:
@@ -58,6 +67,8 @@ class RemarkReader:
         A log that cannot be read counts as empty: the merge names it.
         """
         found: dict[str, set[str]] = {kind: set() for kind in _TEXTS}
+        self._most_rows = most_rows(self._folder)
+        self.problems = {path: why for path, why in self.problems.items() if os.path.lexists(path)}
         for path in (*self._folder.shards.glob("*/*.journal"), *self._folder.clip_logs.glob("*/*.parquet")):
             for kind, name in self._of_file(path):
                 found[kind].add(name)
@@ -68,28 +79,31 @@ class RemarkReader:
         }
 
     def _of_file(self, path: Path) -> list[tuple[str, str]]:
-        with suppress(OSError):  # a journal that its writer has removed meanwhile
-            status = path.stat()
-            state = (status.st_mtime_ns, status.st_size, status.st_ino)
-            seen = self._seen.get(path)
-            if seen is None or seen[0] != state:
-                self._seen[path] = seen = (state, _read(path))
-            return seen[1]
+        with suppress(FileNotFoundError):  # a journal that its writer has removed meanwhile
+            try:
+                status = path.stat()
+                state = (status.st_mtime_ns, status.st_size, status.st_ino)
+                seen = self._seen.get(path)
+                if seen is None or seen[0] != state:
+                    self._seen[path] = (state, [])
+                    self.problems.pop(path, None)
+                    self._seen[path] = seen = (state, _read(path, self._most_rows))
+                return seen[1]
+            except FileNotFoundError:
+                raise
+            except (OSError, DamagedError) as error:
+                self.problems[path] = reason(error)
         return []
 
 
-def _read(path: Path) -> list[tuple[str, str]]:
+def _read(path: Path, most_rows: int) -> list[tuple[str, str]]:
     """Kind and clip name of each remark."""
-    with suppress(OSError, DamagedError, ValueError, TypeError, KeyError, AttributeError):
-        if path.suffix == ".journal":
-            records, _ = read_checked(path)
-            entries = [entry_from_json(record["log"]) for record in records if "log" in record]
-        else:
-            entries = read_clip_log(path, ("clip_name", "short", "repeatable")).to_pylist()
-        found = [("short", entry["clip_name"]) for entry in entries if entry["short"]]
-        found += [("not_repeatable", entry["clip_name"]) for entry in entries if not entry["repeatable"]]
-        return [(kind, name) for kind, name in found if isinstance(name, str)]
-    return []
+    if path.suffix == ".journal":
+        entries = [entry for _, entry in read_journal(path).rows]
+    else:
+        entries = read_clip_log(path, most_rows, ("clip_name", "short", "repeatable")).to_pylist()
+    found = [("short", entry["clip_name"]) for entry in entries if entry["short"]]
+    return found + [("not_repeatable", entry["clip_name"]) for entry in entries if not entry["repeatable"]]
 
 
 def tell_remarks(remarks: Mapping[str, Remark]) -> list[str]:

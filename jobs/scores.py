@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.regular_files import NOT_AS_EXPECTED, read_regular
 from jobs.text import decode_text
 
 NAME_COLUMNS = ("clip_name", "video_name", "file_name", "filename", "name")
@@ -90,12 +91,12 @@ def _read_text(path: Path) -> str:
     hint = "name the CSV file of scores: corpus.scores, or SCORES= with make"
     shown = show(str(path))
     try:
-        data = path.read_bytes()
-    except IsADirectoryError:
-        raise UsageError(f"{shown}: a folder, expected a CSV file of scores", hint) from None
+        data = read_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{shown}: no such file, expected a CSV file of scores", hint) from None
     except OSError as error:
+        if error.errno in NOT_AS_EXPECTED:
+            raise UsageError(f"{shown}: {error.strerror}: a CSV file of scores", hint) from None
         raise UnavailableError(
             f"cannot read the scores {shown}: {error.strerror}", "make the file readable"
         ) from None

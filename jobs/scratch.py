@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jobs.errors import UnavailableError, show
 from jobs.mounts import unmount_below
+from jobs.regular_files import NEVER_WAIT
 
 _PREFIX = "vmafarm-"
 _LOCK = ".lock"
@@ -143,7 +144,7 @@ def _sweep(place: Path, own: Path) -> None:
             young = time.time() - status.st_mtime < _YOUNG_SECONDS  # it may not have its lock yet
             if folder == own or status.st_uid != os.getuid() or young:
                 continue
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | NEVER_WAIT)
         except OSError:
             continue
         try:

@@ -9,20 +9,23 @@ in the metadata.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.arrow import numbers
 from jobs.errors import show
+from jobs.regular_files import MOST_BYTES, open_regular, read_regular
 
 SEAL_KEY = b"vmafarm.sha256"
-_DIGITS = 64
-_BLANK = b"0" * _DIGITS
-_MARK = SEAL_KEY + b"\x18" + bytes([_DIGITS])
+DIGITS = 64
+BLANK = b"0" * DIGITS
+_MARK = SEAL_KEY + b"\x18" + bytes([DIGITS])
 """As the footer (Thrift, compact protocol) has it: the key, then a string of 64 bytes."""
 
 
@@ -47,59 +50,20 @@ def write_sealed(table: pa.Table, file: BinaryIO, **options: Any) -> None:
     metadata = {key: text for key, text in (table.schema.metadata or {}).items() if key != SEAL_KEY}
     table = table.replace_schema_metadata(metadata)  # without the seal of the file it was read from
     options = {"compression": "zstd", "write_statistics": counted} | options
-    content = _written(table.schema, [table], **options)
-    at = _find(content)
-    content[at : at + _DIGITS] = _digest(content, at)
+    content = written(table.schema, [table], **options)
+    at = find_digest(content)
+    content[at : at + DIGITS] = _digest(content, at)
     file.write(content)
 
 
-def _written(schema: pa.Schema, tables: Iterable[pa.Table], **options: Any) -> bytearray:
+def written(schema: pa.Schema, tables: Iterable[pa.Table], **options: Any) -> bytearray:
+    """Tables as Parquet, with zeros as their seal."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, **options) as writer:
         for table in tables:
             writer.write_table(table)
-        writer.add_key_value_metadata({SEAL_KEY: _BLANK})
+        writer.add_key_value_metadata({SEAL_KEY: BLANK})
     return bytearray(sink.getvalue())
-
-
-class Outline:
-    """What all files of `write_sealed` with the same columns and metadata have in common.
-
-    A footer is the columns, the number of rows, the row groups, then the metadata; it is read from
-    its front. So a file whose footer begins and ends with the same bytes has the same columns and
-    metadata, and need not be parsed to see that: of a file of a hundred rows that is most of the time.
-
-    Parameters
-    ----------
-    schema
-        With its metadata.
-    """
-
-    def __init__(self, schema: pa.Schema) -> None:
-        footer = _footer(_written(schema, []))
-        self._head, found, self._tail = footer.partition(_NO_ROWS)
-        self._usable = bool(found) and _NO_ROWS not in self._tail
-
-    def fits(self, content: bytes) -> bool:
-        """Whether a sealed file has these columns and metadata; False: it has others, or was written by
-        another version of pyarrow.
-        """
-        footer = _footer(content)
-        return self._usable and footer.startswith(self._head + _ROWS) and footer.endswith(self._tail)
-
-
-_ROWS = b"\x16"
-"""How the number of rows begins (Thrift, compact protocol: the next field, 64 bits)."""
-_NO_ROWS = _ROWS + b"\x00\x19\x0c"
-"""No rows, then an empty list of row groups."""
-
-
-def _footer(content: bytes | bytearray) -> bytes:
-    """The footer with zeros as its seal; empty where there is none."""
-    end = len(content) - 8
-    start = end - int.from_bytes(content[end : end + 4], "little")
-    at = _find(content)
-    return bytes(content[start:at] + _BLANK + content[at + _DIGITS : end]) if 0 < start < at else b""
 
 
 def is_sealed(content: bytes) -> bool:
@@ -110,10 +74,10 @@ def is_sealed(content: bytes) -> bool:
     DamagedError
         They state another one than their own.
     """
-    at = _find(content)
+    at = find_digest(content)
     if at < 0:
         return False
-    if content[at : at + _DIGITS] != _digest(content, at):
+    if content[at : at + DIGITS] != _digest(content, at):
         raise DamagedError(f"cut or damaged ({len(content):,} bytes): not the bytes that its writer sealed")
     return True
 
@@ -126,37 +90,142 @@ def stated_digest(path: Path) -> str:
     OSError
         It cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         file.seek(max(0, file.seek(0, 2) - _LARGEST_FOOTER))
         end = file.read(_LARGEST_FOOTER)
-    at = _find(end)
-    return end[at : at + _DIGITS].decode("ascii", "replace") if at >= 0 else ""
+    at = find_digest(end)
+    return end[at : at + DIGITS].decode("ascii", "replace") if at >= 0 else ""
 
 
 _LARGEST_FOOTER = 64 << 10
 """The footer of a shard takes some 10 KB."""
 
 
-@contextmanager
-def open_sealed(path: Path) -> Iterator[pq.ParquetFile]:
+MOST_ROWS = 10_000_000
+"""Of a file of which nothing else is known."""
+
+
+class SealedFile:
+    """A file whose bytes are those that its writer sealed.
+
+    A seal has no secret: who may write the file may seal it, too. So rows are counted before any is read, and
+    nothing is read that would take far more memory than so many rows ever do.
+
+    Parameters
+    ----------
+    content
+        Its bytes, of which the seal is right.
+    most_rows
+        Rows that it may have.
+
+    Attributes
+    ----------
+    schema
+        Its columns, and their metadata.
+    rows
+        How many it has.
+
+    Raises
+    ------
+    DamagedError
+        It is not Parquet, or has more rows or bytes than it may.
+    """
+
+    def __init__(self, content: bytes, most_rows: int = MOST_ROWS) -> None:
+        self._content = content
+        with explained(content):
+            self._file = self._open()
+            self._metadata, self.schema = self._file.metadata, self._file.schema_arrow
+        groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
+        self.rows = max(self._metadata.num_rows, sum(group.num_rows for group in groups))
+        require_rows(self.rows, most_rows)
+        self._room = min(MOST_BYTES, _BYTES_OF_A_FILE + self.rows * _BYTES_OF_A_ROW)
+        self._bytes = sum(group.total_byte_size for group in groups)
+        self._require_room(self._bytes)
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read columns, or all; text is UTF-8.
+
+        Read without threads: one of Arrow's that is at work as Python ends aborts the process, with
+        "terminate called without an active exception" (apache/arrow, issue 34314), after all was done.
+
+        Raises
+        ------
+        DamagedError
+            They cannot be read, or take far more memory than so many rows ever do.
+        """
+        with explained(self._content):
+            if self.rows * self._bytes <= _BYTES_AT_ONCE:
+                table = self._file.read(columns, use_threads=False)
+            else:
+                table = self._read_counted(self.schema.names if columns is None else columns)
+            table.validate(full=True)
+        return table
+
+    def _read_counted(self, columns: Sequence[str]) -> pa.Table:
+        """Read each text once, and count all of them before they are repeated.
+
+        One long text a million times takes no room in a file, and may be too much for any memory.
+        """
+        texts = [name for name in columns if self.schema.field(name).type == pa.string()]
+        table = self._open(texts).read(columns, use_threads=False)
+        self._require_room(sum(_repeated_bytes(table[name]) for name in texts))
+        fields = [self.schema.field(name) for name in table.schema.names]
+        return table.cast(pa.schema(fields, table.schema.metadata))
+
+    def _open(self, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+        # Without reading ahead, which copies what is in memory already.
+        return pq.ParquetFile(
+            pa.BufferReader(self._content), pre_buffer=False, read_dictionary=list(dictionaries)
+        )
+
+    def _require_room(self, size: int) -> None:
+        if size > self._room:
+            raise DamagedError(f"{size:,} bytes in {self.rows:,} rows, expected at most {self._room:,}")
+
+
+_BYTES_OF_A_FILE, _BYTES_OF_A_ROW = 1 << 20, 1 << 14
+"""A row has 0.4 KB, and its notes seldom have more."""
+_BYTES_AT_ONCE = 1 << 26
+
+
+def _repeated_bytes(column: pa.ChunkedArray) -> int:
+    """Bytes of all texts of a column that holds each of them once."""
+    total = 0
+    for chunk in column.chunks:
+        texts = chunk.dictionary
+        ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, 4 * texts.offset)
+        total += int(np.diff(ends)[numbers(pa.chunked_array([chunk.indices.drop_null()]))].sum())
+    return total
+
+
+def require_rows(rows: int, most: int) -> None:
+    """Raise DamagedError where a file has more rows than it may."""
+    if rows > most:
+        raise DamagedError(f"{rows:,} rows, expected at most {most:,}: none of them is read")
+
+
+def open_sealed(path: Path, most_rows: int = MOST_ROWS) -> SealedFile:
     """Open a file whose bytes are those that its writer sealed; nothing else is even parsed.
 
-    Read it with ``use_threads=False``. A thread of Arrow's that is at work as Python ends aborts the process,
-    with "terminate called without an active exception" (apache/arrow, issue 34314), after all was done.
+    Parameters
+    ----------
+    path
+        The file.
+    most_rows
+        Rows that it may have; see `jobs.manifest.most_rows`.
 
     Raises
     ------
     OSError
         It cannot be read.
     DamagedError
-        It is cut, changed, or was written by something else.
+        It is cut, changed, was written by something else, or has more rows or bytes than it may.
     """
-    content = path.read_bytes()
+    content = read_regular(path)
     if not is_sealed(content):
         raise DamagedError(describe_unsealed(content))
-    # Without reading ahead, which copies what is in memory already.
-    with explained(content), pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
-        yield file
+    return SealedFile(content, most_rows)
 
 
 @contextmanager
@@ -180,7 +249,7 @@ def describe_unsealed(content: bytes) -> str:
     return f"no digest of its {len(content):,} bytes in its footer: not written by vmafarm, or changed since"
 
 
-def read_columns(path: Path, schema: Mapping[str, pa.DataType]) -> pa.Table:
+def read_columns(path: Path, schema: Mapping[str, pa.DataType], most_rows: int = MOST_ROWS) -> pa.Table:
     """Read columns of a sealed file.
 
     Parameters
@@ -189,6 +258,8 @@ def read_columns(path: Path, schema: Mapping[str, pa.DataType]) -> pa.Table:
         The file.
     schema
         Names of the columns, and the type that each must have.
+    most_rows
+        As for `open_sealed`.
 
     Raises
     ------
@@ -197,22 +268,22 @@ def read_columns(path: Path, schema: Mapping[str, pa.DataType]) -> pa.Table:
     DamagedError
         It is not as its writer left it, or a column is not there or of another type.
     """
-    with open_sealed(path) as file:
-        table = file.read(columns=list(schema), use_threads=False)
+    file = open_sealed(path, most_rows)
     for name, kind in schema.items():
-        if table.schema.names.count(name) != 1 or table.schema.field(name).type != kind:
+        if file.schema.names.count(name) != 1 or file.schema.field(name).type != kind:
             raise DamagedError(f"no column {name} of type {kind}")
-    return table
+    return file.read(list(schema))
 
 
-def _find(content: bytes | bytearray) -> int:
+def find_digest(content: bytes | bytearray) -> int:
+    """Where the digest of a file stands in its bytes; -1: it states none."""
     at = content.rfind(_MARK)
-    return -1 if at < 0 or at + len(_MARK) + _DIGITS > len(content) else at + len(_MARK)
+    return -1 if at < 0 or at + len(_MARK) + DIGITS > len(content) else at + len(_MARK)
 
 
 def _digest(content: bytes | bytearray, at: int) -> bytes:
     view = memoryview(content)
     digest = hashlib.sha256(view[:at])
-    digest.update(_BLANK)
-    digest.update(view[at + _DIGITS :])
+    digest.update(BLANK)
+    digest.update(view[at + DIGITS :])
     return digest.hexdigest().encode()

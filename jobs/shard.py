@@ -9,8 +9,8 @@ other; readers take the union of all journals and Parquet files.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ import pyarrow as pa
 from jobs.arrow import make_table
 from jobs.clip_log import CLIP_LOG_SCHEMA
 from jobs.durable import Appender, make_folder, remove, replace
+from jobs.errors import reason
+from jobs.journal import read_journal
+from jobs.manifest import most_rows
 from jobs.provenance import METADATA_KEY, Provenance
-from jobs.records import checked_line, json_line, read_checked
+from jobs.records import checked_line, json_line
 from jobs.run_folder import RunFolder
-from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.sealed import DamagedError, read_columns, write_sealed
 
 
@@ -113,15 +116,6 @@ def _to_json(value: Any) -> Any:
     return value
 
 
-def row_from_json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A journal's row as it was appended: null is NaN again."""
-    row = dict(record)
-    for name in ("mos", *FEATURE_COLUMNS):
-        if row[name] is None:
-            row[name] = math.nan
-    return row
-
-
 def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
     """Names of the clips that have a durable row in these slices, whoever wrote it.
 
@@ -142,20 +136,30 @@ def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
 
 
 class DoneReader:
-    """`read_done` for those who look again and again: a file that has not changed is read once."""
+    """`read_done` for those who look again and again: a file that has not changed is read once.
+
+    Attributes
+    ----------
+    problems
+        Files that could not be read, or not wholly, with the reason.
+    """
 
     def __init__(self) -> None:
+        self.problems: dict[Path, str] = {}
+        self._most_rows = 0
         self._seen: dict[Path, tuple[tuple[int, int, int], list[str]]] = {}
 
     def read(self, folder: RunFolder, slices: Iterable[int]) -> set[str]:
         """Names as `read_done` returns them."""
+        self._most_rows = most_rows(folder)
+        self.problems = {path: why for path, why in self.problems.items() if os.path.lexists(path)}
         return {name for slice_id in slices for name in self._in_folder(folder.shard_folder(slice_id))}
 
     def _in_folder(self, shards: Path) -> list[str]:
         # The journals first: a writer removes its own only when its Parquet file has all the rows.
         return [
             name
-            for suffix, read in ((".journal", _names_in_journal), (".parquet", _names_in))
+            for suffix, read in ((".journal", self._in_journal), (".parquet", self._in_shard))
             for path in _files(shards, suffix)
             for name in self._names(path, read)
         ]
@@ -163,14 +167,40 @@ class DoneReader:
     def _names(self, path: Path, read: Callable[[Path], list[str]]) -> list[str]:
         try:
             found = path.stat()
-        except OSError:  # a journal that its writer has removed; whatever cannot be read is empty
+        except FileNotFoundError:  # a journal that its writer has removed
+            return []
+        except OSError as error:
+            self.problems[path] = reason(error)
             return []
         # Taken before the content: what is appended meanwhile makes the file another one next time.
         state = (found.st_mtime_ns, found.st_size, found.st_ino)
         seen = self._seen.get(path)
         if seen is None or seen[0] != state:
+            self.problems.pop(path, None)
             self._seen[path] = seen = (state, read(path))
         return seen[1]
+
+    def _in_journal(self, path: Path) -> list[str]:
+        try:
+            journal = read_journal(path)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self.problems[path] = reason(error)
+            return []
+        if journal.wrong:
+            self.problems[path] = journal.wrong
+        return [row["clip_name"] for row, _ in journal.rows]
+
+    def _in_shard(self, path: Path) -> list[str]:
+        try:
+            table = read_columns(path, {"clip_name": pa.string()}, self._most_rows)
+        except FileNotFoundError:
+            return []
+        except (OSError, DamagedError) as error:
+            self.problems[path] = reason(error)
+            return []
+        return [name for name in table["clip_name"].to_pylist() if name is not None]
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
@@ -178,20 +208,3 @@ def _files(folder: Path, suffix: str) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.suffix == suffix)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _names_in_journal(path: Path) -> list[str]:
-    with suppress(FileNotFoundError):
-        records, _ = read_checked(path)
-        rows = [record.get("row") for record in records if isinstance(record, dict)]
-        names = [row.get("clip_name") for row in rows if isinstance(row, dict)]
-        return [name for name in names if isinstance(name, str)]
-    return []
-
-
-def _names_in(path: Path) -> list[str]:
-    try:
-        names = read_columns(path, {"clip_name": pa.string()}).column("clip_name").to_pylist()
-    except (OSError, DamagedError):
-        return []
-    return [name for name in names if isinstance(name, str)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.apptainer import ask, find_apptainer
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.image_inside import LABEL
+from jobs.regular_files import open_regular
 
 _MAGIC = b"SIF_MAGIC"
 _MAGIC_AT = 32
@@ -18,7 +19,7 @@ _MAGIC_AT = 32
 def check_sif(image: Path) -> None:
     """Raise UsageError if this is not a readable SIF."""
     try:
-        with image.open("rb") as file:
+        with open_regular(image, None) as file:
             head = file.read(_MAGIC_AT + len(_MAGIC))
     except OSError as error:
         raise UsageError(
@@ -32,7 +33,7 @@ def check_sif(image: Path) -> None:
 
 def read_digest(image: Path) -> str:
     """``sha256:`` and the digest of a file, in hexadecimal digits."""
-    with image.open("rb") as file:
+    with open_regular(image, None) as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 

@@ -20,6 +20,7 @@ import jinja2
 
 from jobs.data import data_folder
 from jobs.errors import UsageError, show
+from jobs.regular_files import is_regular
 
 
 class Sql(str):
@@ -164,11 +165,12 @@ def exact(path: Path) -> str:
 def below(folder: Path, pattern: str) -> list[str]:
     """What DuckDB takes for the files below a folder: a pattern, whatever the folder's name.
 
-    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one.
+    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one. Patterns
+    match regular files alone, and links to them: a query that has one waits for no FIFO.
     """
     folder = folder.absolute()
     if "\\" in str(folder):
-        return [exact(path) for path in sorted(folder.glob(pattern))]
+        return [exact(path) for path in sorted(folder.glob(pattern)) if is_regular(path)]
     return [f"{_escape(str(folder))}/{pattern}"]
 
 

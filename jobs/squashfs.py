@@ -17,6 +17,7 @@ from shutil import which
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.mounts import mounts_below, unmount_below
 from jobs.process import HANG_UP_WITH_PARENT
+from jobs.regular_files import open_regular
 from jobs.scratch import in_scratch, scratch_folder
 
 CONTAINER_CLIPS = Path("/clips")
@@ -213,7 +214,7 @@ def _is_file(path: Path) -> bool:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path, None) as file:
             return file.read(_SUPERBLOCK.size)
     except OSError as error:
         raise UnavailableError(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jobs.regular_files import open_regular
+
 _Stamp = tuple[int, int, int, int]
 
 
@@ -26,9 +28,9 @@ class Stamps:
 
     def read(self, path: Path) -> bytes:
         """All bytes of a file, which is remembered; raises OSError."""
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path) as file:
             self._stamps[path] = _stamp(file.fileno())
-            return file.readall()
+            return file.read()
 
     def changed(self) -> list[Path]:
         """Files that are gone, or no longer the ones that were read, in order."""
@@ -38,7 +40,7 @@ class Stamps:
     def _now(path: Path) -> _Stamp | None:
         # Opened, not looked up: that is when a network file system asks its server again.
         try:
-            with path.open("rb", buffering=0) as file:
+            with open_regular(path) as file:
                 return _stamp(file.fileno())
         except OSError:
             return None

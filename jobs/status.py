@@ -12,8 +12,8 @@ import numpy as np
 
 from jobs.completeness import read_states
 from jobs.config import Config
-from jobs.element_log import ElementRecord, read_elements
-from jobs.errors import show
+from jobs.element_log import ElementRecord, load_elements
+from jobs.errors import UsageError, show
 from jobs.failures import FailureRecord
 from jobs.manifest import load_manifest
 from jobs.merge_job import MergeJob, look_at_merge
@@ -33,6 +33,7 @@ from jobs.tasks import (
     summarise_messages,
 )
 from jobs.up_to_date import read_errors
+from jobs.words import counted
 
 SLICE_STATES = ("done", "running", "pending", "failed", "new", "unknown")
 
@@ -167,7 +168,7 @@ class Watcher:
         slices = _slice_states(left, submissions, view)
         retried = [number for number in left if slices[number] in ("failed", "new")]
         counts = Counter(slices.values())
-        records = read_elements(folder)
+        records, damaged = load_elements(folder)
         last = submissions[-1] if submissions else None
         of_last = _records_of(last, records)
         now = datetime.now(UTC)
@@ -181,6 +182,13 @@ class Watcher:
                 between = (missing / high, missing / low)
         states = element_states(last, view, of_last) if last else {}
         merge = look_at_merge(folder, last, view) if last else None
+        remarks = self._remarks.read()
+        notes = self._left_out(clips.history.damaged, damaged)
+        errors: list[str] = []
+        try:
+            errors += read_errors(folder)
+        except UsageError as error:
+            notes.append(error.message)
         return Status(
             run=folder.name,
             at=now.isoformat(timespec="seconds"),
@@ -190,7 +198,7 @@ class Watcher:
             missing=missing,
             waiting=len(gaps.waiting),
             published=merge.published if merge else folder.table.exists(),
-            errors=tuple(read_errors(folder)),
+            errors=tuple(errors),
             slices={"done": manifest.slice_count - len(left)} | {s: counts[s] for s in SLICE_STATES[1:]},
             states="".join(slices.get(number, "done")[0] for number in range(manifest.slice_count)),
             missing_slices=format_indices(retried) if submissions and view.queue is not None else "",
@@ -203,9 +211,23 @@ class Watcher:
             messages=tuple(summarise_messages(latest_records(of_last).values())),
             broken_nodes=tuple(read_broken(folder)),
             merge=merge,
-            notes=view.notes,
-            remarks=self._remarks.read(),
+            notes=(*view.notes, *notes),
+            remarks=remarks,
         )
+
+    def _left_out(self, failures: int, elements: int) -> list[str]:
+        """What is not read because it cannot be, or is nothing that vmafarm writes."""
+        files = {**self._done.problems, **self._remarks.problems}
+        told = [f"{show(str(path.relative_to(self._folder.path)))}: {files[path]}" for path in sorted(files)]
+        more = f"; and {len(told) - _SHOWN:,} more" if len(told) > _SHOWN else ""
+        notes = [f"left out: {'; '.join(told[:_SHOWN])}{more}"] if told else []
+        for count, what, where in ((failures, "record", "failures"), (elements, "file", "elements")):
+            if count:
+                notes.append(f"left out of {where}: {counted(count, what)}, damaged")
+        return notes
+
+
+_SHOWN = 5
 
 
 def _slice_states(left: Sequence[int], submissions: Sequence[Submission], view: SlurmView) -> dict[int, str]:

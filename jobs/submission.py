@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pydantic
+from pydantic import Field
 
 from jobs import durable
-from jobs.errors import UsageError, show
-from jobs.records import json_line, read_json_lines
+from jobs.errors import UsageError, reason, show
+from jobs.records import Count, Flag, Moment, Text, Word, json_line, parse_json, read_lines, why
+from jobs.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
 from jobs.run_folder import RunFolder
 from jobs.work import EVERYTHING
+
+Job = Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")]
+"""A job's id, which programs of SLURM are given."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,11 @@ class Array:
         Which clips of these slices they take; see `jobs.todo.find_todo`.
     """
 
-    job: str
-    round: int
-    offset: int
-    count: int
-    share: str = EVERYTHING
+    job: Job
+    round: Count
+    offset: Count
+    count: Annotated[int, Field(strict=True, ge=1, le=4_000_001)]  # the largest MaxArraySize of SLURM
+    share: Word = EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -75,20 +81,20 @@ class Submission:
         Jobs as they were queued; what is missing here was not queued.
     """
 
-    number: int
-    job_name: str
-    elements: tuple[tuple[int, ...], ...]
-    version: str
-    image: str
-    image_digest: str
-    engine: str
+    number: Count
+    job_name: Word
+    elements: tuple[tuple[Count, ...], ...]
+    version: Word
+    image: Text
+    image_digest: Word
+    engine: Word
     settings: Mapping[str, Any]
-    done: int = 0
-    at: str = ""
-    canary: bool = False
-    waiting: tuple[int, ...] = ()
+    done: Count = 0
+    at: Moment | Literal[""] = ""
+    canary: Flag = False
+    waiting: tuple[Count, ...] = ()
     arrays: tuple[Array, ...] = ()
-    merge_job: str = ""
+    merge_job: Job | Literal[""] = ""
 
     @property
     def slices(self) -> tuple[int, ...]:
@@ -127,7 +133,8 @@ def run_job_name(folder: RunFolder, manifest_digest: str) -> str:
 def next_number(folder: RunFolder) -> int:
     """Take the next number; of two that ask at the same time each gets its own."""
     durable.make_folder(folder.submissions)
-    number = max((int(path.stem) for path in folder.submissions.glob("[0-9]*.jobs")), default=0)
+    taken = [path.stem for path in folder.submissions.glob("[0-9]*.jobs")]
+    number = max((int(stem) for stem in taken if _NUMBER.fullmatch(stem)), default=0)
     while True:
         number += 1
         with suppress(FileExistsError):
@@ -180,23 +187,36 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
     for path in sorted(folder.submissions.glob("*.json")):
         jobs = path.with_suffix(".jobs")
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            records = list(read_json_lines(jobs)) if jobs.exists() else []
+            document = parse_json(read_regular(path, MOST_BYTES_OF_DOCUMENT))
+            records = _read_jobs(jobs)
             merges = [record["merge_job"] for record in records if "merge_job" in record]
             document["arrays"] = [record for record in records if "count" in record]
             document["merge_job"] = merges[-1] if merges else ""
             submission = _SUBMISSION.validate_python(document)
-            if any(array.count < 1 or array.offset < 0 for array in submission.arrays):
-                raise ValueError("an array without elements")
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            why = str(error).partition("\n")[0]
+        except (OSError, ValueError, TypeError) as error:
+            said = why(error) if isinstance(error, ValueError) else reason(error)
             raise UsageError(
-                f"{show(str(path))}, or .jobs beside it, is damaged: {show(why)}",
+                f"{show(str(path))}, or .jobs beside it, is damaged: {said}",
                 "restore it from a copy; or, when none of its jobs waits or runs any more (squeue), "
                 "move both away",
             ) from None
         found.append(submission)
     return found
+
+
+def _read_jobs(path: Path) -> list[dict[str, Any]]:
+    """Its lines; that which its writer did not finish is no job of ours yet."""
+    records = []
+    with suppress(FileNotFoundError):
+        for line in read_lines(path):
+            with suppress(ValueError):
+                records.append(parse_json(line))
+    if any(not isinstance(record, dict) for record in records):
+        raise TypeError("a line is no object")
+    return records
+
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def _path(folder: RunFolder, number: int, suffix: str) -> Path:

@@ -11,6 +11,8 @@ import errno
 import os
 from pathlib import Path
 
+from jobs.regular_files import NEVER_WAIT
+
 _HERE = -100
 """AT_FDCWD: paths are relative to the working folder."""
 _NOREPLACE = 1
@@ -21,8 +23,8 @@ class System:
     """Passes each call on to the system."""
 
     def open(self, path: Path, flags: int) -> int:
-        """Open or create a file, or open a folder; returns a descriptor."""
-        return os.open(path, flags, 0o666)
+        """Open or create a file, or open a folder, without a wait; returns a descriptor."""
+        return os.open(path, flags | NEVER_WAIT, 0o666)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         """Write a part of `data` at the end; returns how much."""

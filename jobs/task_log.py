@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.errors import show
+from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
 
 _TAIL_BYTES = 256 * 1024
@@ -48,10 +49,10 @@ def printed(path: Path) -> list[str]:
 
 
 def _read_end(path: Path) -> list[str]:
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), open_regular(path, None) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
-        data = file.read()
+        data = file.read(_TAIL_BYTES)
         if size > _TAIL_BYTES:
             data = data.partition(b"\n")[2]
         # A progress bar ends its lines with carriage returns, and only the last of them counts.

@@ -6,23 +6,25 @@ By content alone: times come and go with copies, restored backups and clocks.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.config import Config
+from jobs.errors import UsageError
+from jobs.merge_record import read_merge_record
+from jobs.regular_files import MOST_BYTES, open_regular
 from jobs.run_folder import RunFolder
 from jobs.sealed import stated_digest
 
 _BLOCK = 1 << 20
 
 
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal digits; raises OSError."""
+def digest_file(path: Path, most: int | None = None) -> str:
+    """SHA-256 of a file, of any size or of at most so many bytes, in hexadecimal digits; raises OSError."""
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path, most) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -47,7 +49,7 @@ def digest_inputs(folder: RunFolder) -> str:
     digest = hashlib.sha256()
     for path in (folder.manifest, folder.provenance, *_parts(folder)):
         try:
-            size, content = path.stat().st_size, stated_digest(path) or digest_file(path)
+            size, content = path.stat().st_size, stated_digest(path) or digest_file(path, MOST_BYTES)
         except OSError:  # gone meanwhile, or cannot be read: not what was merged
             size, content = -1, ""
         name = os.fsencode(os.path.relpath(path, folder.path))
@@ -70,8 +72,8 @@ def read_delivered(config: Config) -> dict[str, Any] | None:
     """
     folder = config.folder
     try:
-        record = json.loads(folder.merge_record.read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or not record.get("delivered"):
+        record = read_merge_record(folder.merge_record)
+        if not record.get("delivered"):
             return None
         beside = [folder.card, *([folder.report] if config.merge.checks else [])]
         is_same = (
@@ -79,7 +81,7 @@ def read_delivered(config: Config) -> dict[str, Any] | None:
             and record["inputs_sha256"] == digest_inputs(folder)
             and record["table_sha256"] == digest_file(folder.table)
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, UsageError):
         return None
     return record if is_same else None
 
@@ -94,11 +96,16 @@ def recorded_errors(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_errors(folder: RunFolder) -> dict[str, str]:
-    """What `recorded_errors` says of the published table; empty where there is none, or no record of it."""
-    try:
-        record = json.loads(folder.merge_record.read_text(encoding="utf-8"))
-        allowed = ["missing"] if record["options"]["allow_missing"] else []
-        found = recorded_errors(record) if record["published"] else {}
-    except (OSError, ValueError, KeyError, TypeError):
+    """What `recorded_errors` says of the published table; empty where there is none, or no record of it.
+
+    Raises
+    ------
+    UsageError
+        The record is not what a merge writes.
+    """
+    record = read_merge_record(folder.merge_record)
+    if not record.get("published"):
         return {}
+    allowed = ["missing"] if record["options"]["allow_missing"] else []
+    found = recorded_errors(record)
     return {name: why for name, why in found.items() if name not in allowed}

@@ -46,6 +46,17 @@ def make_row(clip: str, mos: float = 3.0, width: int = 960, height: int = 540, *
     return row | values
 
 
+def log_entry(clip: str, wall: float, writer: str, slice_id: int, at: datetime) -> dict:
+    """A clip log's entry of a clip that took so many seconds."""
+    return {
+        "clip_name": clip, "frames": 120, "fps": 25.0, "pixel_format": "yuv420p", "bit_depth": 8,
+        "seconds_decoding": 0.25 * wall, "seconds_scoring": 0.75 * wall,
+        "audit": "", "seconds_other_plan": NAN, "declared_frames": 0, "declared_seconds": NAN,
+        "short": False, "repeatable": True, "attempts": 1,
+        "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id, "finished_at": at,
+    }  # fmt: skip
+
+
 @dataclass
 class Run:
     """A planned run to put rows into."""
@@ -66,14 +77,21 @@ class Run:
             write_sealed(table, file, **options)
         return path
 
-    def journal(self, rows: Iterable[dict], slice_id: int = 0, writer: str = "w", torn: bytes = b"") -> Path:
+    def journal(
+        self, rows: Iterable[dict], slice_id: int = 0, writer: str = "w", torn: bytes = b"",
+        without: Iterable[str] = (),
+    ) -> Path:  # fmt: skip
+        """Write a journal as writers do, with a torn end, or without what earlier versions did not log."""
         path = self.folder.shard_folder(slice_id) / f"{writer}.journal"
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [checked_line({"provenance": self.provenance.as_dict()})]
         for row in rows:
             values = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-            entry = {"clip_name": row["clip_name"], "host": "h1", "finished_at": NOW.isoformat()}
-            lines.append(checked_line({"row": values, "log": entry}))
+            entry = log_entry(row["clip_name"], 1.0, writer, slice_id, NOW)
+            entry |= {k: None for k, v in entry.items() if v != v} | {"finished_at": NOW.isoformat()}
+            lines.append(
+                checked_line({"row": values, "log": {k: entry[k] for k in entry.keys() - set(without)}})
+            )
         path.write_bytes(b"".join(lines) + torn)
         return path
 
@@ -89,16 +107,7 @@ class Run:
         at, entries = NOW, []
         for clip, wall in seconds.items():
             at += timedelta(seconds=wall)
-            entries.append(
-                {
-                    "clip_name": clip, "frames": 120, "fps": 25.0, "pixel_format": "yuv420p", "bit_depth": 8,
-                    "seconds_decoding": 0.25 * wall, "seconds_scoring": 0.75 * wall,
-                    "audit": "", "seconds_other_plan": NAN, "declared_frames": 0, "declared_seconds": NAN,
-                    "short": False, "repeatable": True, "attempts": 1,
-                    "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id,
-                    "finished_at": at, **columns,
-                }
-            )  # fmt: skip
+            entries.append(log_entry(clip, wall, writer, slice_id, at) | columns)
         with path.open("wb") as file:
             write_sealed(pa.Table.from_pylist(entries, schema=CLIP_LOG_SCHEMA), file)
         return path

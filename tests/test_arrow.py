@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from merge_helpers import make_row, plan_run
 
 from jobs.arrow import make_table, numbers
+from jobs.sealed import open_sealed, write_sealed
 
 SCHEMA = pa.schema(
     [
@@ -121,7 +122,7 @@ before = os.listdir("/proc/self/task")
 assert len(load_manifest(config.folder).names) == read_outline(config.folder)[0] == 2
 assert read_done(config.folder, [0]) == {"a.mp4"}
 assert look(config, None).done == 1
-assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards)
+assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards, 100)
 assert os.listdir("/proc/self/task") == before
 """
 
@@ -131,3 +132,16 @@ def test_reading_starts_no_thread_that_could_abort_the_process_at_its_end(tmp_pa
     run.shard([make_row("a.mp4")])
     run.freeze()
     subprocess.run([sys.executable, "-c", READ], cwd=tmp_path, check=True)
+
+
+def test_a_large_file_with_many_texts_is_read_as_it_was_written(tmp_path):
+    """Texts of a large file are read once each, and counted before they are repeated."""
+    names = [f"folder/{i % 15_000:08}.mp4" for i in range(20_000)]
+    schema = pa.schema([("name", pa.string()), ("n", pa.int64())], {b"k": b"v"})
+    with (tmp_path / "x").open("wb") as file:
+        write_sealed(pa.table([names, range(20_000)], schema=schema), file)
+    sealed = open_sealed(tmp_path / "x")
+    found = sealed.read()
+    assert found.to_pydict() == {"name": names, "n": list(range(20_000))}
+    assert found.schema.equals(sealed.schema)
+    assert found.schema.metadata[b"k"] == b"v"

@@ -14,10 +14,11 @@ import pytest
 from command import corpus, table, vmafarm, write_scores
 from hypothesis import given
 from hypothesis import strategies as st
+from merge_helpers import make_row, plan_run
 from standin.vmaf import read_calls, write_standin
 
 from jobs.audit import audited_clips, differences, wrong_constants
-from jobs.clip_log import CLIP_LOG_SCHEMA, entry_from_json
+from jobs.journal import read_journal
 from jobs.lifetime import Deadline
 from jobs.schema import KNOWN, identity_value
 
@@ -206,8 +207,9 @@ def test_an_audited_clip_makes_no_other_look_too_long():
     assert not deadline.allows_another(audited=True)
 
 
-def test_a_journal_of_an_earlier_version_has_no_audits():
-    entry = {field.name: 0 for field in CLIP_LOG_SCHEMA if field.name not in ("audit", "seconds_other_plan")}
-    read = entry_from_json(entry | {"finished_at": "2026-03-01T00:00:00+00:00"})
+def test_a_journal_of_an_earlier_version_has_no_audits(tmp_path):
+    run = plan_run(tmp_path, ["a.mp4"])
+    path = run.journal([make_row("a.mp4")], without=("audit", "seconds_other_plan"))
+    ((_, read),) = read_journal(path).rows
     assert read["audit"] == ""
     assert math.isnan(read["seconds_other_plan"])

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from merge_helpers import NAN, NOW, Run, make_row, plan_run
+from merge_helpers import NAN, Run, make_row, plan_run
 
-from jobs.clip_log import CLIP_LOG_SCHEMA, entry_from_json, read_clip_log
+from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from jobs.database import open_run
 from jobs.deliver import deliver
 from jobs.footprint import footprint
+from jobs.journal import read_journal
 from jobs.merge import merge
 from jobs.records import checked_line
 from jobs.remarks import Remark, RemarkReader, tell_remarks
@@ -47,12 +48,12 @@ def forget(path: Path, *columns: str) -> None:
 @pytest.mark.parametrize("unknown", [NEW, NEWER])
 def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknown: dict) -> None:
     (path,) = run.folder.clip_logs.glob("*/*.parquet")
-    before = read_clip_log(path)
+    before = read_clip_log(path, 100)
     forget(path, *unknown)
-    after = read_clip_log(path)
+    after = read_clip_log(path, 100)
     assert after.schema == CLIP_LOG_SCHEMA
     assert str(after.to_pylist()) == str(before.to_pylist())  # equal, NaN too
-    assert read_clip_log(path, ["repeatable", "clip_name"]).column_names == ["repeatable", "clip_name"]
+    assert read_clip_log(path, 100, ["repeatable", "clip_name"]).column_names == ["repeatable", "clip_name"]
     assert [field.name for field in CLIP_LOG_SCHEMA if not field.nullable] == CLIP_LOG_SCHEMA.names
 
 
@@ -60,21 +61,21 @@ def test_a_log_without_a_column_that_all_versions_have_is_refused(run: Run) -> N
     (path,) = run.folder.clip_logs.glob("*/*.parquet")
     forget(path, "frames", *NEWER)
     with pytest.raises(DamagedError, match="no column frames of type int32"):
-        read_clip_log(path)
-    assert read_clip_log(path, ["clip_name", "short"]).num_rows == 3
+        read_clip_log(path, 100)
+    assert read_clip_log(path, 100, ["clip_name", "short"]).num_rows == 3
     whole = read_columns(path, {"clip_name": pa.string()})
     with path.open("wb") as file:
         write_sealed(whole.append_column("short", pa.array([1, 2, 3])), file)
     with pytest.raises(DamagedError, match="no column short of type bool"):
-        read_clip_log(path, ["short"])
+        read_clip_log(path, 100, ["short"])
 
 
-def test_a_journal_of_an_earlier_version_has_the_defaults() -> None:
-    entry = {field.name: 0 for field in CLIP_LOG_SCHEMA if field.name not in NEWER}
-    read = entry_from_json(entry | {"finished_at": "2026-03-01T00:00:00+00:00"})
+def test_a_journal_of_an_earlier_version_has_the_defaults(run: Run) -> None:
+    path = run.journal([make_row("a.mp4")], writer="old", without=NEWER)
+    ((_, read),) = read_journal(path).rows
     assert {name: str(read[name]) for name in NEWER} == {name: str(value) for name, value in NEWER.items()}
     assert set(read) == set(CLIP_LOG_SCHEMA.names)
-    null = entry_from_json(entry | {"finished_at": "2026-03-01T00:00:00+00:00", "declared_seconds": None})
+    ((_, null),) = read_journal(run.journal([make_row("a.mp4")], writer="new")).rows
     assert math.isnan(null["declared_seconds"])
 
 
@@ -122,11 +123,13 @@ def test_remarks_are_read_again_only_where_something_changed(run: Run) -> None:
 
 
 def test_a_remark_in_a_journal_counts_and_what_cannot_be_read_does_not(run: Run) -> None:
-    row = {"clip_name": "c\n.mp4", "finished_at": NOW.isoformat(), "short": True}
+    short = (
+        run.journal([make_row("c\n.mp4")], writer="x").read_text().replace('"short":false', '"short":true')
+    )
+    lines = [json.loads(line[9:]) for line in short.splitlines()]
     journal = run.folder.shard_folder(0) / "x.journal"
-    journal.write_bytes(b"torn\n" + checked_line({"log": row}) + checked_line({"log": {"short": 1}}))
-    assert RemarkReader(run.folder).read() == {}  # one record is nobody's: the merge names the journal
-    journal.write_bytes(b"torn\n" + checked_line({"log": row}))
+    odd = checked_line({"log": {"short": 1}})  # nobody's: the merge names the journal
+    journal.write_bytes(b"torn\n" + odd + b"".join(map(checked_line, lines)))
     (run.folder.clip_log_folder(1)).mkdir(parents=True)
     (run.folder.clip_log_folder(1) / "y.parquet").write_bytes(b"PAR1")
     assert RemarkReader(run.folder).read() == {"short": Remark(1, ("c\\n.mp4",))}

@@ -359,3 +359,19 @@ def test_no_descriptor_is_left_open(tmp_path):
         publish(tmp_path / "t", tmp_path / "b")
         Appender(tmp_path / "j").close()
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.mark.parametrize("reader", [False, True])
+def test_a_fifo_where_records_should_go_is_an_error_and_no_wait(tmp_path, reader):
+    path = tmp_path / "w.journal"
+    os.mkfifo(path)
+    other = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if reader else -1
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(UnavailableError, match="this is a FIFO, expected" if reader else "No such device"):
+        Appender(path)
+    assert len(os.listdir("/proc/self/fd")) == len(before), "the descriptor was given back"
+    with pytest.raises(UnavailableError, match="this is a FIFO, expected a regular file"):
+        publish(path, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    if reader:
+        os.close(other)

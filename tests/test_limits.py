@@ -407,9 +407,9 @@ def test_what_is_no_file_is_never_opened(
 def test_pipe_that_takes_the_place_of_a_clip_holds_nobody_up(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     os.mkfifo(path)
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(OSError, match="expected a regular file"):
         read_declared(path)
-    with pytest.raises(ClipFailedError, match="not a regular file"):
+    with pytest.raises(ClipFailedError, match="expected a regular file"):
         read_through(path, 60.0)
 
 

@@ -688,7 +688,8 @@ def test_a_journal_tells_that_its_row_cannot_repeat(run):
     run.clip_log(CLIPS, 1, writer="v")
     path = run.journal([make_row(CLIPS[0], vmaf_std=1.0)], writer="w")
     refuse(run, "conflict")
-    records, _ = read_checked(path)
+    lines, _ = read_checked(path)
+    records = [json.loads(line) for line in lines]
     records[1]["log"]["repeatable"] = False
     path.write_bytes(b"".join(map(checked_line, records)))
     assert finish(run).counts["not_repeatable"] == 1
@@ -1062,7 +1063,7 @@ def test_no_space_for_the_table_is_told_and_nothing_is_left(run, monkeypatch):
 
 def test_journal_that_vanishes_has_been_flushed_by_its_writer(run, tmp_path):
     gone = run.folder.shard_folder(0) / "w.journal"
-    recovered = recover([gone], tmp_path, run.provenance, run.folder.shards)
+    recovered = recover([gone], tmp_path, run.provenance, run.folder.shards, 100)
     assert (recovered.rows, recovered.findings) == (0, [])
 
 

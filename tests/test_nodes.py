@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from jobs.nodes import BrokenNode, mark_broken, read_broken
 from jobs.run_folder import RunFolder
 
@@ -32,3 +34,16 @@ def test_a_mark_without_a_readable_reason_still_counts(tmp_path):
     (folder.broken_nodes / "node7").write_bytes(b"")
     (folder.broken_nodes / ".node8.123").write_text("{}")  # being written
     assert read_broken(folder) == [BrokenNode("node7", "no reason is given", "")]
+
+
+def test_what_is_no_file_or_no_name_of_a_node_breaks_none(tmp_path):
+    folder = RunFolder(tmp_path, "demo")
+    mark_broken(folder, "node1", "no driver")
+    os.mkfifo(folder.broken_nodes / "node2")
+    (folder.broken_nodes / "node3").symlink_to("/dev/zero")
+    (folder.broken_nodes / "node4").mkdir()
+    (folder.broken_nodes / "node5,node6").write_text("x\n")
+    assert [node.node for node in read_broken(folder)] == ["node1"]
+    mark_broken(folder, "node2", "a full disk")
+    mark_broken(folder, "node4", "a full disk")
+    assert [node.node for node in read_broken(folder)] == ["node1", "node2"]

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from merge_helpers import make_row
 
+from jobs.outline import Outline
 from jobs.schema import ARROW_SCHEMA
-from jobs.sealed import Outline, write_sealed
+from jobs.sealed import write_sealed
 
 METADATA = {b"vmafarm": b'{"engine":"ffmpeg"}'}
 SCHEMA = ARROW_SCHEMA.with_metadata(METADATA)
@@ -30,10 +31,10 @@ def replaced(field: pa.Field) -> pa.Schema:
     return SCHEMA.set(SCHEMA.get_field_index(field.name), field)
 
 
-@pytest.mark.parametrize("count", [0, 1, 100])
+@pytest.mark.parametrize("count", [0, 1, 100, 1000])
 @pytest.mark.parametrize("options", [{}, {"compression": "none"}, {"use_dictionary": False}])
 def test_a_shard_fits_whatever_its_rows(count, options):
-    assert Outline(SCHEMA).fits(sealed(rows(count), **options))
+    assert Outline(SCHEMA).rows(sealed(rows(count), **options)) == count
 
 
 @pytest.mark.parametrize(
@@ -50,8 +51,8 @@ def test_a_shard_fits_whatever_its_rows(count, options):
     ],
 )
 def test_a_file_with_other_columns_or_metadata_does_not_fit(schema):
-    assert not Outline(SCHEMA).fits(sealed(rows(3, schema)))
-    assert Outline(schema).fits(sealed(rows(3, schema)))
+    assert Outline(SCHEMA).rows(sealed(rows(3, schema))) is None
+    assert Outline(schema).rows(sealed(rows(3, schema))) == 3
 
 
 def test_what_is_not_sealed_or_not_whole_does_not_fit():
@@ -67,4 +68,4 @@ def test_what_is_not_sealed_or_not_whole_does_not_fit():
         content[-8:],
         content[len(content) // 2 : -9],
     ):
-        assert not outline.fits(other)
+        assert outline.rows(other) is None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
 import re
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -77,14 +77,14 @@ def test_each_byte_is_read_once(tmp_path, monkeypatch):
             read.append(len(data))
             return data
 
-    monkeypatch.setattr(Path, "open", lambda self, mode: Counting(self, mode))
+    monkeypatch.setattr(progress, "open_regular", lambda path, most: Counting(path))
     counter = LineCounter()
     for round_ in range(1, 5):
         with open(path, "a") as file:
             file.write("x" * 9 + "\n")
         for _ in range(3):
             assert counter.update([path]) == round_
-    assert read == [10, 10, 10, 10]
+    assert read == [10, 0] * 4  # up to the end
 
 
 def test_what_stood_there_before_is_not_counted(folder, clock):
@@ -179,3 +179,18 @@ def test_a_bar_fits_the_terminal(folder, clock, width):
     assert all(len(line) <= width for line in lines)
     assert lines[-1].lstrip(" ╸╺━").split("  ") == ["12000/152265 0.20/s", "8d 2h left", "120 failed tries"]
     assert all(line[0] in "╸╺━" for line in lines)  # none is the rest of another one
+
+
+def test_what_is_no_file_is_not_counted(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nothing").symlink_to("nowhere")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("1\n")
+    paths = sorted(tmp_path.iterdir())
+    counter = LineCounter()
+    assert counter.update(paths) == 1
+    counter = LineCounter()
+    counter.skip(paths)
+    assert counter.update(paths) == 0

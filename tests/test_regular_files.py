@@ -42,7 +42,7 @@ def _socket(path: Path) -> None:
         ),
         (Path.mkdir, errno.EINVAL, "this is a folder, expected a regular file"),
         (lambda path: path.symlink_to(path), errno.ELOOP, "Too many levels"),
-        (_socket, errno.ENXIO, "No such device or address"),
+        (_socket, errno.EINVAL, "this is a socket, expected a regular file"),
         (lambda path: None, errno.ENOENT, "No such file"),
     ],
     ids=["fifo", "device", "folder", "link to itself", "socket", "missing"],

@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import time
 from pathlib import Path
 
@@ -131,8 +132,14 @@ def test_missing_file_and_folder_are_refused(tmp_path):
     options = {"name_column": "", "mos_column": "", "mos_min": 1.0, "mos_max": 5.0}
     with pytest.raises(UsageError, match=r"nothing\.csv: no such file.*\n.*corpus\.scores"):
         read_scores(tmp_path / "nothing.csv", **options)
-    with pytest.raises(UsageError, match="a folder, expected a CSV file"):
+    with pytest.raises(UsageError, match="this is a folder, expected a regular file: a CSV file"):
         read_scores(tmp_path, **options)
+    os.mkfifo(tmp_path / "fifo.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    for name, said in (("fifo", "this is a FIFO"), ("zero", "this is a device"), ("loop", "Too many levels")):
+        with pytest.raises(UsageError, match=rf"{name}\.csv: {said}.*: a CSV file of scores"):
+            read_scores(tmp_path / f"{name}.csv", **options)
     with pytest.raises(UnavailableError, match=r"cannot read the scores .*File name too long"):
         read_scores(tmp_path / ("x" * 300), **options)
 

@@ -356,14 +356,18 @@ def test_a_second_look_reads_only_what_has_changed(cluster, run, monkeypatch):
     watcher = Watcher(run.config, None)
     assert watcher.look().done == 3
     read = []
-    original = shard._names_in
-    monkeypatch.setattr(shard, "_names_in", lambda path: read.append(path.parent.name) or original(path))
+
+    def spied(original):
+        return lambda path, *more: read.append(path.parent.name) or original(path, *more)
+
+    monkeypatch.setattr(shard, "read_journal", spied(shard.read_journal))
+    monkeypatch.setattr(shard, "read_columns", spied(shard.read_columns))
     assert watcher.look().done == 3
     assert read == []
     finish(run, 5)
     journal = run.journal([], 6)
     assert watcher.look().done == 4
-    assert read == ["slice-00005"]
+    assert read == ["slice-00005", "slice-00006"]
     run.journal([make_row("c0006.mp4")], 6)
     assert watcher.look().done == 5
     journal.unlink()

@@ -607,7 +607,7 @@ def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):
     for name, problem in (
         ("none.sif", "cannot read the image {}: No such file or directory"),
         ("text.sif", "{} is not an Apptainer image (SIF)"),
-        ("cluster", "cannot read the image {}: Is a directory"),
+        ("cluster", "cannot read the image {}: this is a folder, expected a regular file"),
     ):
         error = refusal(UsageError, check_image, str(tmp_path / name))
         assert error.message == problem.format(tmp_path / name)

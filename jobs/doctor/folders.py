@@ -17,6 +17,7 @@ from jobs.corpus import VIDEO_EXTENSIONS, list_clips
 from jobs.doctor.finding import Finding, Machine
 from jobs.engines.files import check_readable
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.regular_files import open_regular
 from jobs.scores import read_scores
 from jobs.scratch import scratch_folder, scratch_place
 from jobs.trust import require_own_way, shared_group
@@ -200,7 +201,7 @@ def check_clips(clips: str) -> Finding:
     for path in first:
         try:
             check_readable(path)
-            with path.open("rb") as file:
+            with open_regular(path, None) as file:
                 file.read(4096)
         except (ClipFailedError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)

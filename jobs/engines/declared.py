@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 from jobs.engines.boxes import FIRST, read_boxes
 from jobs.engines.chunks import read_chunks
-from jobs.engines.files import open_regular
 from jobs.engines.reader import Reader, TooManyReadsError
 from jobs.engines.report import Report
+from jobs.regular_files import open_regular
 from jobs.words import counted
 
 _WITH_DURATION = {"matroska", "flv", "asf", "ivf", "mxf", "rm", "mov"}
@@ -71,7 +72,7 @@ def read_declared(clip: Path) -> Declared:
     OSError
         It cannot be read.
     """
-    with open_regular(clip) as file:
+    with BufferedReader(open_regular(clip, None)) as file:
         head = file.read(16)
         with suppress(TooManyReadsError):
             if head[4:8] in FIRST:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from jobs.clip import ClipFailedError
 from jobs.process import Stop, Stopped
+from jobs.regular_files import open_regular
 
 
 @dataclass(frozen=True)
@@ -74,21 +73,6 @@ def check_unchanged(path: Path, before: Stamp) -> None:
         raise ClipFailedError("changed", "written to while it was read")
 
 
-@contextlib.contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading, but wait for no pipe that has taken its place.
-
-    Raises
-    ------
-    OSError
-        It cannot be opened, or is not a regular file.
-    """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        yield file
-
-
 def read_through(path: Path, deadline: float, stop: Stop | None = None) -> None:
     """Read a clip to its end: to ffmpeg a failing disk looks like a damaged clip.
 
@@ -110,7 +94,7 @@ def read_through(path: Path, deadline: float, stop: Stop | None = None) -> None:
     """
     ends_at = time.monotonic() + deadline
     try:
-        with open_regular(path) as file:
+        with open_regular(path, None) as file:
             while _to_data(file) and file.read(1 << 20):
                 if stop is not None and stop.is_set():
                     raise Stopped
@@ -157,7 +141,7 @@ def read_y4m(path: Path) -> RawVideo:
     ValueError
         Not such a file, or it ends within a frame.
     """
-    with path.open("rb") as file:
+    with open_regular(path, None) as file:
         header = file.readline(1024)
         total = file.seek(0, 2) - len(header)
     fields = header.decode("ascii", "replace").split()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import show
+from jobs.regular_files import read_regular
 from jobs.schema import BY_NAME
 
 LARGEST = 1e100
@@ -79,7 +80,7 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
         size = path.stat().st_size
         if size > max_bytes:
             raise LogError("bad_log", f"the log has {size:,} bytes, expected at most {max_bytes:,}")
-        document = json.loads(path.read_bytes(), object_pairs_hook=_unique)
+        document = json.loads(read_regular(path, max_bytes), object_pairs_hook=_unique)
     except FileNotFoundError:
         raise LogError("bad_log", "the engine wrote no log") from None
     except OSError as error:

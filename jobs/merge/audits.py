@@ -15,10 +15,13 @@ from jobs.audit import OUTCOMES
 from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from jobs.errors import show
 from jobs.failures import WRONG_CONSTANT, FailureRecord
+from jobs.manifest import most_rows
 from jobs.merge.inputs import Finding, examples
 from jobs.merge.journals import Recovered
+from jobs.outline import Outline
+from jobs.regular_files import read_regular
 from jobs.run_folder import RunFolder
-from jobs.sealed import DamagedError, is_sealed
+from jobs.sealed import DamagedError, SealedFile, is_sealed, require_rows
 from jobs.words import counted, format_seconds
 
 _SCHEMA = pa.schema(
@@ -47,13 +50,15 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
         Clip logs that cannot be read, or lack a column; their entries do not count.
     """
     found = sorted(folder.clip_logs.glob("*/*.parquet"))
-    logs = [path for path in found if _is_whole(path)]
+    most = most_rows(folder)
+    outline = Outline(CLIP_LOG_SCHEMA)
+    logs = [path for path in found if _is_whole(path, outline, most)]
     columns = [[entry[name] for entry in recovered.scored] for name in _SCHEMA.names]
     entries = make_table(columns, _SCHEMA)
     try:
         _make_entries(connection, logs, entries)
     except duckdb.Error:  # one is of an earlier version, lacks a column, or has been replaced meanwhile
-        tables = [table for path in logs if (table := _read(path)) is not None]
+        tables = [table for path in logs if (table := _read(path, most)) is not None]
         _make_entries(connection, [], pa.concat_tables([entries, *tables]))
         return len(found) - len(tables)
     return len(found) - len(logs)
@@ -68,16 +73,23 @@ def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], other
     connection.execute(f"CREATE OR REPLACE TEMP TABLE entries AS {entries}", files)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path: Path, outline: Outline, most: int) -> bool:
+    """Whether DuckDB may be given a file: sealed, with no more rows than it may have, and a name in UTF-8."""
     try:
-        return is_sealed(path.read_bytes())
-    except (OSError, DamagedError):
+        str(path).encode()
+        content = read_regular(path)
+        if not is_sealed(content):
+            return False
+        rows = outline.rows(content)  # nearly all need not be parsed
+        require_rows(SealedFile(content, most).rows if rows is None else rows, most)
+    except (OSError, DamagedError, UnicodeEncodeError):
         return False
+    return True
 
 
-def _read(path: Path) -> pa.Table | None:
+def _read(path: Path, most: int) -> pa.Table | None:
     try:
-        return read_clip_log(path, _SCHEMA.names).cast(_SCHEMA)
+        return read_clip_log(path, most, _SCHEMA.names).cast(_SCHEMA)
     except (OSError, DamagedError, ValueError):
         return None
 

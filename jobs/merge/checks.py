@@ -207,3 +207,10 @@ def _verdict_on_nan(
 
 
 _EXPECTED = "as expected, on an identity pair it is infinite"
+
+
+CLIP_RULES = {
+    "unknown": "clips that have rows but do not stand in the manifest",
+    "wrong_mos": "clips whose rows have another score than the manifest",
+}
+"""Rules about clips, and what is wrong with those that break them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +18,19 @@ from jobs import sql
 from jobs.arrow import numbers
 from jobs.errors import show
 from jobs.manifest import MANIFEST_SCHEMA, load_manifest
+from jobs.outline import Outline
 from jobs.provenance import METADATA_KEY, Provenance, differences
+from jobs.records import parse_json
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.sealed import (
     DamagedError,
-    Outline,
     describe_unsealed,
     explained,
     is_sealed,
     open_sealed,
+    read_columns,
+    require_rows,
 )
 from jobs.stamps import Stamps
 
@@ -86,18 +88,21 @@ def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
         There is none, or it is damaged.
     """
     try:
-        with open_sealed(folder.manifest) as file:
-            stated = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])["manifest"]
-            if file.schema_arrow.equals(MANIFEST_SCHEMA) and file.metadata.num_rows:
-                slices = np.unique(numbers(file.read(["slice"], use_threads=False)["slice"]))
-                return file.metadata.num_rows, set(slices.tolist()), str(stated)
+        file = open_sealed(folder.manifest)
+        stated = parse_json((file.schema.metadata or {})[METADATA_KEY])["manifest"]
+        if file.schema.equals(MANIFEST_SCHEMA) and file.rows:
+            slices = np.unique(numbers(file.read(["slice"])["slice"]))
+            if slices[0] >= 0 and file.rows > slices[-1]:
+                return file.rows, set(slices.tolist()), str(stated)
     except (OSError, DamagedError, ValueError, KeyError, TypeError):
         pass
     manifest = load_manifest(folder)  # says what is wrong with it
     return len(manifest.names), set(manifest.slices.tolist()), manifest.digest
 
 
-def check_footers(shards: list[Path], provenance: Provenance, root: Path, stamps: Stamps) -> list[Finding]:
+def check_footers(
+    shards: list[Path], provenance: Provenance, root: Path, stamps: Stamps, most_rows: int
+) -> list[Finding]:
     """Check the seal of every shard, and compare schema and provenance with what they must be.
 
     Parameters
@@ -110,6 +115,8 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path, stamps
         The shards folder, for short names.
     stamps
         Remember the files as they were then.
+    most_rows
+        Rows that each may have; see `jobs.manifest.most_rows`.
 
     Returns
     -------
@@ -117,18 +124,18 @@ def check_footers(shards: list[Path], provenance: Provenance, root: Path, stamps
         Errors: ``unreadable_shard``, ``schema``, ``provenance``. Whether the file declares its
         columns nullable makes no difference, a null in them does (found by the scan).
     """
-    _, bad = sort_shards(shards, provenance, stamps)
+    _, bad = sort_shards(shards, provenance, stamps, most_rows)
     return [_finding(name, files, root) for name, files in bad.items() if files]
 
 
 def sort_shards(
-    shards: list[Path], provenance: Provenance, stamps: Stamps
+    shards: list[Path], provenance: Provenance, stamps: Stamps, most_rows: int
 ) -> tuple[list[Path], dict[str, list[tuple[Path, str]]]]:
     """Tell shards that can be read from those that cannot.
 
     Parameters
     ----------
-    shards, provenance, stamps
+    shards, provenance, stamps, most_rows
         As for `check_footers`.
 
     Returns
@@ -144,10 +151,12 @@ def sort_shards(
         try:
             content = stamps.read(path)
             sealed = is_sealed(content)
-            if sealed and outline.fits(content):  # so are nearly all
+            if sealed and (rows := outline.rows(content)) is not None:  # so are nearly all
+                require_rows(rows, most_rows)
                 return None
             # What has no seal is looked at to say what it is; none of its rows is ever taken.
             with explained(content), pq.ParquetFile(pa.BufferReader(content)) as file:
+                require_rows(file.metadata.num_rows, most_rows)
                 problem = schema_differences(file.schema_arrow)
                 metadata = file.metadata.metadata
         except (OSError, DamagedError) as error:
@@ -206,30 +215,35 @@ def _provenance_differences(found: bytes | None, expected: dict[str, Any]) -> li
     if found is None:
         return ["no provenance in its metadata"]
     try:
-        document = json.loads(found)
-    except (ValueError, RecursionError):
+        document = parse_json(found)
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         return ["the provenance in its metadata is not a JSON object"]
     return differences(document, expected)
 
 
-def check_data(shards: Iterable[Path], root: Path) -> list[Finding]:
-    """Find the shards that have been damaged since `check_footers` looked at them.
+def check_data(shards: Iterable[Path], root: Path, most_rows: int) -> list[Finding]:
+    """Find the shards that cannot be read, or have been damaged since `check_footers` looked at them.
 
     Parameters
     ----------
-    shards, root
+    shards, root, most_rows
         As for `check_footers`.
     """
+    bad = find_unreadable(shards, most_rows)
+    return [_finding("unreadable_shard", list(bad.items()), root)] if bad else []
+
+
+def find_unreadable(shards: Iterable[Path], most_rows: int) -> dict[Path, str]:
+    """Shards of which not all can be read, with the reason; each is read whole."""
     bad = {}
     for path in shards:
         try:
-            with open_sealed(path) as file:
-                file.read(use_threads=False)
+            read_columns(path, {field.name: field.type for field in ARROW_SCHEMA}, most_rows)
         except (OSError, DamagedError) as error:
             bad[path] = _reason(error)
-    return [_finding("unreadable_shard", list(bad.items()), root)] if bad else []
+    return bad
 
 
 def _finding(name: str, bad: list[tuple[Path, str]], root: Path) -> Finding:

@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import durable, sql
-from jobs.clip_log import entry_from_json, read_clip_log
-from jobs.errors import show
+from jobs.clip_log import read_clip_log
+from jobs.errors import reason
+from jobs.journal import Journal, read_journal
+from jobs.manifest import most_rows
 from jobs.merge.inputs import Finding, examples, short
 from jobs.provenance import METADATA_KEY, Provenance, differences
-from jobs.records import read_checked
+from jobs.regular_files import read_regular
 from jobs.run_folder import RunFolder
-from jobs.schema import ARROW_SCHEMA, COLUMNS
+from jobs.schema import ARROW_SCHEMA
 from jobs.sealed import DamagedError, read_columns
-from jobs.shard import row_from_json
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Recovered:
     findings: list[Finding] = field(default_factory=list)
 
 
-def recover(journals: list[Path], spill: Path, provenance: Provenance, root: Path) -> Recovered:
+def recover(
+    journals: list[Path], spill: Path, provenance: Provenance, root: Path, most_rows: int
+) -> Recovered:
     """Read journals, and write those rows that are not in their writer's shard as Parquet.
 
     Parameters
@@ -78,29 +81,31 @@ def recover(journals: list[Path], spill: Path, provenance: Provenance, root: Pat
         The run's.
     root
         The shards folder, for short names.
+    most_rows
+        Rows that a shard may have; see `jobs.manifest.most_rows`.
     """
     recovered = Recovered()
     problems: list[tuple[Path, str]] = []
     for number, path in enumerate(journals):
         try:
-            records, torn = read_checked(path)
+            journal = read_journal(path)
         except FileNotFoundError:
             continue
         except OSError as error:
-            problems.append((path, error.strerror or str(error)))
+            problems.append((path, reason(error)))
             continue
-        recovered.torn += torn
+        recovered.torn += journal.torn
         shard = path.with_suffix(".parquet")
         try:
-            rows = _read_records(records, shard, provenance, recovered)
-            flushed = _names(shard) if rows else set()
+            rows = _take_rows(journal, shard, provenance, recovered)
+            flushed = _names(shard, most_rows) if rows else set()
             rows = {name: row for name, row in rows.items() if name not in flushed}
             if rows:
                 target = spill / f"recovered-{number}.parquet"
                 _write(list(rows.values()), target, provenance)
                 recovered.files[target] = shard
                 recovered.rows += len(rows)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, pa.ArrowException) as error:
+        except ValueError as error:
             problems.append((path, str(error)))
     if problems:
         files = [sql.exact(path) for path, _ in problems[:1]]
@@ -118,44 +123,31 @@ def recover(journals: list[Path], spill: Path, provenance: Provenance, root: Pat
     return recovered
 
 
-def _read_records(
-    records: list[Any], shard: Path, provenance: Provenance, recovered: Recovered
+def _take_rows(
+    journal: Journal, shard: Path, provenance: Provenance, recovered: Recovered
 ) -> dict[str, dict[str, Any]]:
+    if journal.wrong:
+        raise ValueError(journal.wrong)
+    if journal.provenance is None:
+        if journal.rows:  # nobody knows what these rows were made with
+            raise ValueError("the line with its provenance is damaged")
+        return {}
+    if different := differences(dict(journal.provenance), provenance.as_dict()):
+        raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
     rows = {}
-    stated = False
-    for record in records:
-        if not isinstance(record, dict):
-            raise TypeError(f"a record is {type(record).__name__}, expected an object")
-        if "provenance" in record:
-            if different := differences(record["provenance"], provenance.as_dict()):
-                raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
-            stated = True
-            continue
-        if odd := set(record["row"]) ^ set(COLUMNS):
-            raise ValueError(f"a row with columns too many or too few: {show(', '.join(sorted(odd)))}")
-        row, entry = row_from_json(record["row"]), entry_from_json(record["log"])
-        if not isinstance(row["clip_name"], str):
-            raise TypeError("a row's name is no text")
+    for row, entry in journal.rows:
         rows[row["clip_name"]] = row
-        seconds = {name: float(entry.get(name, 0.0)) for name in ("seconds_scoring", "seconds_other_plan")}
-        recovered.scored.append(
-            {
-                **{name: str(entry[name]) for name in ("audit", "host")},
-                "clip_name": row["clip_name"],
-                **seconds,
-            }
-        )
-        recovered.finished[row["clip_name"], shard] = Scored(entry["finished_at"], bool(entry["repeatable"]))
-    if rows and not stated:  # it is the first line; nobody knows what these rows were made with
-        raise ValueError("the line with its provenance is damaged")
+        recovered.scored.append({name: entry[name] for name in _SCORED})
+        recovered.finished[row["clip_name"], shard] = Scored(entry["finished_at"], entry["repeatable"])
     return rows
 
 
-def _names(shard: Path) -> set[str]:
-    if not shard.exists():
-        return set()
+_SCORED = ("clip_name", "audit", "host", "seconds_scoring", "seconds_other_plan")
+
+
+def _names(shard: Path, most_rows: int) -> set[str]:
     try:
-        return set(read_columns(shard, {"clip_name": pa.string()})["clip_name"].to_pylist())
+        return set(read_columns(shard, {"clip_name": pa.string()}, most_rows)["clip_name"].to_pylist())
     except (OSError, DamagedError):
         return set()  # the check of the footers names the shard
 
@@ -179,7 +171,8 @@ def keep_copy(recovered: Recovered, folder: RunFolder) -> list[Path]:
     if not recovered.rows:
         durable.remove(copy)
         return []
-    tables = [pq.ParquetFile(path).read(use_threads=False) for path in recovered.files]
+    contents = [pa.BufferReader(read_regular(path)) for path in recovered.files]
+    tables = [pq.ParquetFile(content).read(use_threads=False) for content in contents]
 
     def write(file: BinaryIO) -> None:
         pq.write_table(pa.concat_tables(tables), file, write_statistics=["clip_name"])
@@ -208,16 +201,16 @@ def read_scored(
     for name, file in copies:
         shard = shards.get(file, Path(file))
         if shard not in logs:
-            logs[shard] = _read_log(folder.clip_logs / shard.parent.name / shard.name)
+            logs[shard] = _read_log(folder.clip_logs / shard.parent.name / shard.name, most_rows(folder))
         scored = logs[shard].get(name) or recovered.finished.get((name, shard))
         if scored:
             found[name, file] = scored
     return found
 
 
-def _read_log(path: Path) -> dict[str, Scored]:
+def _read_log(path: Path, most_rows: int) -> dict[str, Scored]:
     try:
-        log = read_clip_log(path, ("clip_name", "repeatable", "finished_at"))
+        log = read_clip_log(path, most_rows, ("clip_name", "repeatable", "finished_at"))
     except (OSError, DamagedError):
         return {}
     scored = map(Scored, log["finished_at"].to_pylist(), log["repeatable"].to_pylist())

@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs import sql
 from jobs.errors import show
 from jobs.merge.inputs import Finding, examples
+from jobs.regular_files import kind_of
 from jobs.run_folder import RunFolder, slice_folder, slice_id
 
 
@@ -51,10 +52,11 @@ def list_shards(folder: RunFolder, slices: Collection[int]) -> Listing:
     if not root.is_dir():
         return listing
     for entry in sorted(os.scandir(root), key=lambda e: e.name):
-        number = slice_id(Path(entry.name))
-        if not entry.is_dir():
-            kind = listing.wrong if _holds_rows(entry.name) else listing.strange
-            kind.append(f"{show(entry.name)}: a file, expected folders of slices alone")
+        number, kind = slice_id(Path(entry.name)), kind_of(entry)
+        if kind != "folder":
+            what = listing.wrong if _holds_rows(entry.name) or number is not None else listing.strange
+            found = "a file" if kind == "file" else kind
+            what.append(f"{show(entry.name)}: {found}, expected folders of slices alone")
         elif number is None or entry.name != slice_folder(number):
             _refuse(listing, entry, "not the folder of a slice, expected names like slice-00012")
         elif number not in slices:
@@ -68,11 +70,11 @@ def _list_slice(listing: Listing, folder: os.DirEntry[str]) -> None:
     for entry in sorted(os.scandir(folder.path), key=lambda e: e.name):
         if entry.name.endswith(".tmp"):
             listing.leftovers += 1
-        elif _holds_rows(entry.name) and not entry.is_file():
-            listing.wrong.append(
-                f"{folder.name}/{show(entry.name)}: a {'folder' if entry.is_dir() else 'broken link'}, "
-                "expected a file"
-            )
+        elif _holds_rows(entry.name) and (kind := kind_of(entry)) != "file":
+            found = "a folder" if kind == "folder" else kind
+            listing.wrong.append(f"{folder.name}/{show(entry.name)}: {found}, expected a file")
+        elif _holds_rows(entry.name) and not _is_utf8(entry.name):
+            listing.wrong.append(f"{folder.name}/{show(entry.name)}: the name is not UTF-8")
         elif entry.name.endswith(".parquet"):
             listing.shards.append(Path(entry.path))
         elif entry.name.endswith(".journal"):
@@ -84,6 +86,14 @@ def _list_slice(listing: Listing, folder: os.DirEntry[str]) -> None:
 def _refuse(listing: Listing, folder: os.DirEntry[str], reason: str) -> None:
     rows = any(_holds_rows(name) for _, _, names in os.walk(folder.path) for name in names)
     (listing.wrong if rows else listing.strange).append(f"{show(folder.name)}: {reason}")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _holds_rows(name: str) -> bool:

@@ -13,9 +13,9 @@ from jobs import durable, sql
 from jobs.completeness import FailedClip, read_history
 from jobs.config import Config
 from jobs.errors import UnavailableError, show
-from jobs.manifest import load_manifest
+from jobs.manifest import load_manifest, most_rows
 from jobs.merge.audits import count_audits, judge_audits, judge_constants, read_entries, read_hosts
-from jobs.merge.checks import FLOATS, build_checks, judge
+from jobs.merge.checks import CLIP_RULES, FLOATS, build_checks, judge
 from jobs.merge.complete import count_classes, describe_left_out, judge_gaps, names_without_row
 from jobs.merge.copies import settle_copies
 from jobs.merge.inputs import (
@@ -77,6 +77,7 @@ class Merge:
         self._files: list[str] = []
         self._recovered = Recovered()
         self._manifest = ""
+        self._most_rows = most_rows(folder)
         self._printed: sql.Sql = sql.render("merge/shards", files=[])
 
     def run(self) -> None:
@@ -175,12 +176,12 @@ class Merge:
             )
             self._find("provenance", "error", message, 1)
         self.metadata = provenance.as_dict()
-        recovered = recover(listing.journals, self._scratch, provenance, root)
+        recovered = recover(listing.journals, self._scratch, provenance, root, self._most_rows)
         if listing.journals:
             # A writer that ended meanwhile has moved its rows from the journal to its shard.
             listing = list_shards(self.folder, slices)
         self.findings += judge_listing(listing, root) + recovered.findings
-        self.findings += check_footers(listing.shards, provenance, root, self._stamps)
+        self.findings += check_footers(listing.shards, provenance, root, self._stamps, self._most_rows)
         self.counts["shards"], self.counts["journals"] = len(listing.shards), len(listing.journals)
         self.counts["recovered_rows"], self.counts["torn_lines"] = recovered.rows, recovered.torn
         self._recovered = recovered
@@ -210,7 +211,7 @@ class Merge:
         self.slices = sql.one_row(self._connection, slices, bound)
         counts = sql.one_row(self._connection, sql.render("merge/counts"))
         self.counts["rows"] = self.counts["clips"] - counts["missing"]
-        for name, text in _CLIP_RULES.items():
+        for name, text in CLIP_RULES.items():
             query = sql.render("merge/examples", problem=name, shown=SHOWN)
             first = self._connection.execute(query).fetchall()
             names = (f"{show(str(clip))} (mos {mos}, planned {planned})" for clip, mos, planned in first)
@@ -233,10 +234,10 @@ class Merge:
     def _judge_gaps(self, without_row: Sequence[str]) -> None:
         history = read_history(self.folder, self.config)
         self.findings += judge_constants(history.records, self.folder)
-        if not without_row:
-            return
         message = f"{show(str(self.folder.failures))}: records of failures that cannot be read do not count"
         self._find("failures", "warn", message, history.damaged)
+        if not without_row:
+            return
         gaps = history.sort_out(without_row)
         self.counts.update(missing=len(gaps.missing), failed_for_good=len(gaps.failed))
         self.failed, self.failed_classes = dict(gaps.failed), count_classes(gaps.failed.values())
@@ -275,7 +276,7 @@ class Merge:
         self._find_changed()
         if self.changed:
             return
-        if findings := check_data(self._paths[: self.counts["shards"]], self.folder.shards):
+        if findings := check_data(self._paths[: self.counts["shards"]], self.folder.shards, self._most_rows):
             self.findings += findings
             return
         load_manifest(self.folder)  # raises if it is the manifest that is damaged
@@ -293,8 +294,3 @@ _COUNTS = (
 )  # fmt: skip
 
 _NO_ROWS = "no clip has a row, so there is nothing to publish"
-
-_CLIP_RULES = {
-    "unknown": "clips that have rows but do not stand in the manifest",
-    "wrong_mos": "clips whose rows have another score than the manifest",
-}

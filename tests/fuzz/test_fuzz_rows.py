@@ -90,7 +90,7 @@ def journal_of(run: Run) -> Path:
 
 
 def check_shard(run: Run, path: Path) -> None:
-    good, bad = sort_shards([path], run.provenance, Stamps())
+    good, bad = sort_shards([path], run.provenance, Stamps(), 100)
     assert good == []
     assert len(bad["unreadable_shard"]) == 1
     assert bad["unreadable_shard"][0][1].isprintable()
@@ -161,7 +161,7 @@ def test_queries_leave_damaged_files_out_and_say_so(shards, data):
 
 def rows_out(run: Run, tmp_path: Path) -> tuple[dict[str, dict], list]:
     """Rows that the merge would take from the journal, and what it finds wrong with it."""
-    found = recover([journal_of(run)], tmp_path, run.provenance, run.folder.shards)
+    found = recover([journal_of(run)], tmp_path, run.provenance, run.folder.shards, 100)
     rows = {}
     for path in found.files:
         with pq.ParquetFile(path) as file:
@@ -250,7 +250,6 @@ def test_a_damaged_manifest_is_refused(shards, data):
 def test_the_files_of_these_tests_are_right_before_they_are_damaged(tmp_path):
     run = plan_run(tmp_path / "runs", CLIPS)
     write(run, close=True)
-    assert sort_shards([shard_of(run)], run.provenance, Stamps())[0] == [shard_of(run)]
+    assert sort_shards([shard_of(run)], run.provenance, Stamps(), 100)[0] == [shard_of(run)]
     assert read_done(run.folder, [0]) == set(CLIPS)
-    with open_sealed(shard_of(run)) as file:
-        assert isinstance(file.read(), pa.Table)
+    assert isinstance(open_sealed(shard_of(run)).read(), pa.Table)

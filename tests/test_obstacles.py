@@ -1,0 +1,128 @@
+"""What stands where a file of a run should: no verb waits for it, and what counted is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from merge_helpers import Run, rows_of
+from verbs import QUICK, VERBS, moved, say, whole_run
+
+
+def _socket(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with socket.socket(socket.AF_UNIX) as one:  # its own name would be too long
+            one.bind(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
+
+
+OBSTACLES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "fifo": (os.mkfifo, "a FIFO"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "a device"),
+    "loop": (lambda path: path.symlink_to(path), "symbolic links"),
+    "folder": (Path.mkdir, "a folder"),
+    "socket": (_socket, "a socket"),
+}
+FILES = {
+    "shard": "demo/shards/slice-00000/v.parquet",
+    "journal": "demo/shards/slice-00001/w.journal",
+    "done": "demo/shards/slice-00001/w.done",
+    "clip_log": "demo/clip_log/slice-00000/v.parquet",
+    "failures": "demo/failures/h1.jsonl",
+    "elements": "demo/elements/w-h1.jsonl",
+    "submission": "demo/submissions/00001.json",
+    "jobs": "demo/submissions/00001.jobs",
+    "broken": "demo/broken_nodes/node7",
+    "log": "demo/logs/1_0_0_log.out",
+    "merge_log": "demo/logs/2_0_log.out",
+    "provenance": "demo/provenance.json",
+    "config": "demo/config.toml",
+    "manifest": "demo/manifest.parquet",
+    "recovered": "demo/recovered.parquet",
+    "database": "demo/qa.duckdb",
+    "table": "full_features_demo.parquet",
+    "record": "full_features_demo.merge.json",
+    "card": "full_features_demo.card.md",
+}
+TELLS = {
+    "shard": {"status": "slice-00000/v.parquet", "merge": "slice-00000/v.parquet"},
+    "journal": {"status": "slice-00001/w.journal", "merge": "slice-00001/w.journal"},
+    "clip_log": {"status": "slice-00000/v.parquet", "qa": "slice-00000/v.parquet", "merge": "clip logs that"},
+    "failures": {"status": "failures: 1 record", "qa": "failures: 1 record", "merge": "records of failures"},
+    "elements": {"status": "elements: 1 file"},
+    "submission": {"status": "00001.json", "retry": "00001.json", "logs": "00001.json"},
+    "jobs": {"status": "00001.json", "retry": "00001.json"},
+    "provenance": {"merge": "provenance.json"},
+    "config": {"run": "config.toml"},
+    "manifest": {"status": "manifest.parquet", "merge": "manifest.parquet", "qa": "manifest.parquet"},
+    "table": {"info": "full_features_demo.parquet"},
+    "record": {"status": "merge.json", "info": "merge.json"},
+}
+"""By file and verb what is told."""
+SLOW = {(file, "device") for file in ("shard", "clip_log", "table")}
+"""What DuckDB opens: with any other obstacle the verbs that ask it, which take longer, do the same."""
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Made once, and copied."""
+    return whole_run(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def run(sound: Run, tmp_path: Path) -> Run:
+    """A copy of it."""
+    shutil.copytree(sound.folder.root, tmp_path / "runs")
+    return moved(sound, tmp_path / "runs")
+
+
+def put(run: Run, file: str, obstacle: str) -> Path:
+    path = run.folder.root / FILES[file]
+    path.unlink()
+    OBSTACLES[obstacle][0](path)
+    return path
+
+
+def test_all_these_files_are_there_and_all_verbs_take_them(run: Run) -> None:
+    """Else the tests below could not fail."""
+    for file in FILES.values():
+        assert (run.folder.root / file).is_file(), file
+    for name, verb in VERBS.items():
+        said = say(verb, run)
+        for wrong in ("left out of", "left out: ", "regular file", "damaged"):
+            assert wrong not in said, (name, said)
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+@pytest.mark.parametrize("file", FILES)
+def test_no_verb_waits_for_what_is_no_file(run: Run, file: str, obstacle: str) -> None:
+    path = put(run, file, obstacle)
+    verbs = VERBS if obstacle == "fifo" or (file, obstacle) in SLOW else QUICK
+    said = {name: say(verb, run, path) for name, verb in verbs.items()}
+    for verb, what in TELLS.get(file, {}).items():
+        if verb in said:
+            assert what in said[verb], (verb, said[verb])
+    if file in ("shard", "journal", "clip_log"):
+        assert OBSTACLES[obstacle][1] in said["status"], said["status"]
+
+
+@pytest.mark.parametrize("file", ["shard", "failures"])
+def test_the_queries_that_a_merge_prints_wait_for_nothing_either(run: Run, file: str) -> None:
+    """A user pastes them into DuckDB, which waits for a FIFO that it is given; its patterns match none."""
+    other = (run.folder.root / FILES[file]).with_name(f"x{Path(FILES[file]).suffix}")
+    os.mkfifo(other)
+    other.with_name(f"y{other.suffix}").symlink_to("/dev/zero")
+    other.with_name(f"z{other.suffix}").symlink_to(other)
+    say(VERBS["merge"], run, other)
+    findings = json.loads(run.folder.merge_record.read_text())["findings"]
+    queries = {one["name"]: one["query"] for one in findings if one["query"]}
+    assert {"shard": "misplaced", "failures": "failed_for_good"}[file] in queries
+    for query in queries.values():
+        say(lambda _, query=query: [str(rows_of(query))], run, other)

@@ -1,0 +1,94 @@
+"""All files that others may have put there are opened by jobs/regular_files.py: a rule that a test holds."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import jobs
+
+PACKAGE = Path(jobs.__file__).parent
+METHODS = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "touch"}
+FUNCTIONS = {"open", "fdopen"}
+READERS = {
+    "ParquetFile",
+    "read_table",
+    "read_metadata",
+    "read_schema",
+    "read_json",
+    "read_csv",
+    "read_parquet",
+}
+MAY = {
+    "regular_files.py": "the one way",
+    "system.py": "the one way of opening files to write them, without a wait",
+    "config.py": "the user's own configuration",
+    "query_text.py": "what the user names to be read may be a pipe",
+    "toolkit.py": "files of the package",
+    "qa.py": "files of the package",
+    "prepare.py": "files of the package",
+    "image.py": "files of the checkout, and a new folder of its own",
+    "image_inside.py": "in an image, while it is built",
+    "mounts.py": "/proc",
+    "memory.py": "/proc and /sys",
+    "ceiling.py": "/proc",
+    "utf8.py": "/proc",
+    "doctor/engine.py": "/proc",
+    "doctor/folders.py": "/proc",
+    "doctor/cluster.py": "a new folder of its own",
+    "streams.py": "/dev/null",
+    "scratch.py": "locks, opened without a wait",
+    "squashfs.py": "a log in a new folder of its own",
+    "engines/base.py": "a new folder of its own",
+    "query.py": "DuckDB's answer, written to a draft",
+}
+"""Modules that may open files in another way, and why."""
+
+
+def openings(source: str) -> Iterator[tuple[int, str]]:
+    """Line and name of each call that opens a file by its path."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Name) and called.id in FUNCTIONS | READERS:
+            yield node.lineno, called.id
+        elif isinstance(called, ast.Attribute) and called.attr in METHODS | READERS | FUNCTIONS:
+            owner = called.value.id if isinstance(called.value, ast.Name) else ""
+            of_open_file = called.attr in READERS and node.args and _is_open(node.args[0])
+            if owner != "system" and not of_open_file:  # jobs.system, by which files are written
+                yield node.lineno, called.attr
+
+
+def _is_open(argument: ast.expr) -> bool:
+    """Whether a reader is given bytes in memory, or a file that is open: by their names here."""
+    if isinstance(argument, ast.Call):
+        return ast.unparse(argument.func) == "pa.BufferReader"
+    return isinstance(argument, ast.Name) and argument.id in ("content", "file")
+
+
+def test_no_module_opens_files_in_a_way_of_its_own() -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if str(path.relative_to(PACKAGE)) not in MAY
+        for line, name in openings(path.read_text(encoding="utf-8"))
+    ]
+    assert found == [], "use jobs.regular_files, or say in MAY why it cannot wait for ever"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["open(p)", "p.open('rb')", "p.read_text()", "os.open(p, 0)", "(a / b).read_bytes()", "io.open(p)",
+     "pq.ParquetFile(path)", "pq.read_table(p)", "Path(p).write_text('')"],
+)  # fmt: skip
+def test_the_rule_sees_each_way(source: str) -> None:
+    assert list(openings(source))
+
+
+def test_the_rule_lets_the_one_way_through() -> None:
+    allowed = "open_regular(p)\nread_regular(p)\nsystem.open(p, 0)\npq.ParquetFile(pa.BufferReader(c))\n"
+    assert list(openings(allowed)) == []
