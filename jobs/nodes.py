@@ -69,6 +69,8 @@ def read_broken(folder: RunFolder) -> list[BrokenNode]:
     """Nodes that are kept out of a run, by name; those too that no Python could say anything of."""
     found = []
     for path in sorted(folder.broken_nodes.glob("[A-Za-z0-9]*")):
+        if _NAME.fullmatch(path.name) is None:  # no node's, and it would stand in a script of sbatch's
+            continue
         at, _, message = _read(path).partition("\n")
         found.append(BrokenNode(path.name, message.strip() or "no reason is given", at))
     return found
