@@ -121,15 +121,20 @@ def _toml_lines(values: Mapping[str, Any], comment: typing.Callable[[str], list[
     return [*lines, ""]
 
 
+def _toml_character(character: str) -> str:
+    if character in '\\"':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = "".join(
-            f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {"\\": "\\\\", '"': '\\"'}.get(c, c)
-            for c in value
-        )
-        return f'"{escaped}"'
+        return f'"{"".join(map(_toml_character, value))}"'
     if isinstance(value, list):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, Mapping):

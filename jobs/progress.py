@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
 from jobs.run_folder import RunFolder
+from jobs.say import say
 from jobs.words import format_seconds
 
 _LINE_SECONDS = 15.0
@@ -102,7 +103,8 @@ def _bar(console: Console, total: int) -> Iterator[Display]:
         MofNCompleteColumn(table_column=Column(no_wrap=True)),  # the bar shrinks, not the numbers
         TextColumn("{task.fields[rest]}"),
     )
-    with Progress(*columns, console=console, expand=True) as progress:
+    # Drawn by this thread: in one of its own, an output that fails would be a traceback and no end.
+    with Progress(*columns, console=console, expand=True, auto_refresh=False) as progress:
         yield _Bar(progress, total)
 
 
@@ -113,7 +115,8 @@ class _Bar:
         self._pace = Pace(total)
 
     def update(self, finished: int, failures: int) -> None:
-        self._progress.update(self._task, completed=finished, rest=self._pace.describe(finished, failures))
+        rest = self._pace.describe(finished, failures)
+        self._progress.update(self._task, completed=finished, rest=rest, refresh=True)
 
 
 class _Lines:
@@ -130,7 +133,7 @@ class _Lines:
             self._shown_at = time.monotonic()
             self._shown = finished
             rest = self._pace.describe(finished, failures)
-            self._console.print(f"scored {finished:,} of {self._total:,} clips  {rest}", highlight=False)
+            say(f"scored {finished:,} of {self._total:,} clips  {rest}", file=self._console.file)
 
 
 class Pace:

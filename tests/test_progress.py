@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from jobs import progress
 from jobs.progress import LineCounter, Pace, watch_progress
 from jobs.run_folder import RunFolder
+from jobs.streams import OutputError
 from jobs.words import format_seconds
 
 
@@ -179,3 +181,22 @@ def test_a_bar_fits_the_terminal(folder, clock, width):
     assert all(len(line) <= width for line in lines)
     assert lines[-1].lstrip(" ╸╺━").split("  ") == ["12000/152265 0.20/s", "8d 2h left", "120 failed tries"]
     assert all(line[0] in "╸╺━" for line in lines)  # none is the rest of another one
+
+
+def test_a_bar_whose_terminal_fails_ends_the_command(folder, clock):
+    class Failing(io.StringIO):
+        fails = False
+
+        def write(self, text):
+            if self.fails:
+                self.fails = False  # as the streams of the command, which fail once
+                raise OutputError(OSError(errno.EIO, "Input/output error"))
+            return super().write(text)
+
+    file = Failing()
+    console = Console(file=file, force_terminal=True, legacy_windows=False)
+    with watch_progress(folder, 12, console) as watcher:
+        watcher()
+        file.fails = True
+        with pytest.raises(OutputError):  # here, and not in a thread that draws
+            watcher()
