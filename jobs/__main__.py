@@ -25,7 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError, explain
+from jobs.errors import INCOMPLETE, USAGE, UnavailableError, UsageError, VmafarmError, explain
+from jobs.say import say_aside
 from jobs.signals import hear_of_children, take
 from jobs.streams import OutputError, set_up_streams
 from jobs.utf8 import restart_in_utf8
@@ -53,7 +54,7 @@ def _run() -> int:
         return _tell(explain(error))
     except OutputError as lost:
         if lost.message:
-            print(f"error: {lost.message}\n  {lost.hint}", file=sys.stderr)
+            _say_error(lost.message, lost.hint)
         return lost.exit_code
     except KeyboardInterrupt:
         return _stopped()
@@ -62,33 +63,44 @@ def _run() -> int:
 def _run_verb() -> int:
     try:
         Path.cwd()
+        os.chdir(".")  # which needs the right to enter it, as all that is done there does
     except OSError as error:
         raise UnavailableError(
-            f"the working folder cannot be used: {error.strerror}", "cd to a folder that is there"
+            f"the working folder cannot be used: {error.strerror}", "cd to a folder that is there and yours"
         ) from None
+    if not os.environ.get("TERMINAL_WIDTH", "0").isdecimal():
+        del os.environ["TERMINAL_WIDTH"]  # typer takes it for a number
     import jobs.cli_cluster
     import jobs.cli_look  # noqa: F401 - both add their verbs
     from jobs.cli import app
 
+    words = sys.argv[1:]
     try:
-        app(prog_name="vmafarm")
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else 0
-        return _stopped() if status == _INTERRUPTED else status
-    return 0
+        # typer shows no errors itself, and does not answer to a shell's completion, which is not offered.
+        status = app(words or ["--help"], prog_name="vmafarm", complete_var="", standalone_mode=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # as typer's own have, or click's, by its version
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", "vmafarm")
+        raise UsageError(error.format_message(), f"{command} --help tells how it is used") from None
+    if status == _INTERRUPTED:
+        return _stopped()
+    return status or (0 if words else USAGE)
 
 
 def _tell(error: VmafarmError) -> int:
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
+    _say_error(error.message, error.hint)
     with suppress(OutputError):
         sys.stdout.flush()
     return error.exit_code
 
 
+def _say_error(message: str, hint: str) -> None:
+    say_aside(f"error: {message}", *(f"  {line}" for line in hint.split("\n") if line))
+
+
 def _stopped() -> int:
-    print("stopped", file=sys.stderr)
+    say_aside("stopped")
     with suppress(OutputError):
         sys.stdout.flush()
     return INCOMPLETE

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from jobs.columns import TABLE, nan_by_size
 from jobs.info import Info
+from jobs.say import to_json
 from jobs.schema import ACCEPTED_SIZES, ALL_NAN, BY_NAME
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -26,15 +26,15 @@ def as_card(info: Info) -> str:
     # JSON is YAML: a name with quotes, colons or line breaks stays a name.
     head = [
         "---",
-        f"pretty_name: {json.dumps(f'libvmaf features of {run}')}",
+        f"pretty_name: {to_json(f'libvmaf features of {run}')}",
         "license: other",
         "license_name: of-the-corpus",
-        f"size_categories: [{json.dumps(size)}]",
+        f"size_categories: [{to_json(size)}]",
         "task_categories: [other]",
         "tags: [video-quality, libvmaf, vmaf, features]",
         "configs:",
         "- config_name: default",
-        f"  data_files: {json.dumps(info.path.name)}",
+        f"  data_files: {to_json(info.path.name)}",
         "---",
     ]
     metadata = info.metadata
@@ -51,10 +51,10 @@ def as_card(info: Info) -> str:
     ]
     counts = [("rows", f"{info.rows:,}"), ("columns", "48")]
     if "incomplete" in metadata:
-        counts += [(name.replace("_", " "), f"{count:,}") for name, count in metadata["incomplete"].items()]
+        counts += [(_words(what), f"{n:,}") for what, n in metadata["incomplete"].items()]
     nan = [f"`{column.name}`" for column in TABLE if column.feature in ALL_NAN]
     always = {BY_NAME[feature].extractor for feature in ALL_NAN}
-    constant = [f"`{name}`" for name in info.of("constant")]
+    constant = [_code(name) for name in info.of("constant")]
     body = [
         f"# libvmaf features of {_code(run)}",
         "",
@@ -89,7 +89,7 @@ def as_card(info: Info) -> str:
         "```python",
         "import pandas as pd",
         "",
-        f"table = pd.read_parquet({json.dumps(info.path.name)})",
+        f"table = pd.read_parquet({to_json(info.path.name)})",
         'table = table.dropna(axis="columns", how="all")',
         "```",
         "",
@@ -107,7 +107,7 @@ def _left_out(left_out: Mapping[str, str]) -> list[str]:
     """The clips without a row, the first of them by name."""
     if not left_out:
         return []
-    rows = [(_code(name), why.replace("_", " ")) for name, why in islice(left_out.items(), _LISTED)]
+    rows = [(_code(name), _words(why)) for name, why in islice(left_out.items(), _LISTED)]
     more = len(left_out) - len(rows)
     return [
         "## Clips without a row",
@@ -123,6 +123,12 @@ _LISTED = 50
 
 def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (names, tuple("---" for _ in names), *rows)]
+
+
+def _words(name: str) -> str:
+    """A name of ours as words; as code where it is none of ours."""
+    words = name.replace("_", " ")
+    return words if words.replace(" ", "").isalnum() else _code(name)
 
 
 def _code(text: str) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs import __version__
+from jobs.errors import show
+from jobs.say import say, to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="vmafarm",
     help="libvmaf features of large video corpora, as one validated Parquet table.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,7 +48,7 @@ MaxFailedShare = Annotated[
 
 def _version(show: bool) -> None:
     if show:
-        typer.echo(f"vmafarm {__version__}")
+        say(f"vmafarm {__version__}")
         raise typer.Exit
 
 
@@ -99,7 +100,7 @@ def demo(
     from jobs.engines import find_ffmpeg
 
     made = make_demo(folder, find_ffmpeg(""))
-    typer.echo(f"{'written' if made.new else 'already there'}: {made.clips} and {made.scores}")
+    say(f"{'written' if made.new else 'already there'}: {show(f'{made.clips} and {made.scores}')}")
 
 
 @app.command()
@@ -120,10 +121,9 @@ def plan(
 
     config = load_config(config_file, overrides, clips, scores, name)
     planned = make_plan(config, limit=limit, dry_run=dry_run)
-    for line in planned.lines():
-        typer.echo(line)
+    say(*planned.lines())
     if planned.new:
-        typer.echo("nothing written (--dry-run)" if dry_run else f"written: {planned.folder.manifest}")
+        say("nothing written (--dry-run)" if dry_run else f"written: {show(str(planned.folder.manifest))}")
 
 
 @app.command()
@@ -145,15 +145,13 @@ def estimate(
 
     Example: vmafarm estimate --clips k150ka --scores k150ka_scores.csv
     """
-    import json
-
     from jobs.forecast import estimate_run
     from jobs.run import with_demo
 
     console = make_console(stderr=as_json)
     config = with_demo(load_config(config_file, overrides, clips, scores, name), console)
     found = estimate_run(config, console, sample, limit)
-    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
+    say(*([to_json(found.as_dict())] if as_json else found.lines()))
 
 
 @app.command()
@@ -183,7 +181,7 @@ def merge(
             merge__on_conflict=on_conflict,
         )
     )
-    deliver(config, typer.echo, allow_missing=allow_missing)
+    deliver(config, say, allow_missing=allow_missing)
 
 
 @app.command("config")
@@ -201,12 +199,12 @@ def show_config(
     from jobs import config as configuration
 
     if template:
-        typer.echo(configuration.template(), nl=False)
+        say(configuration.template().rstrip("\n"))
         return
     config, origins = configuration.load(
         _config_file(config_file), overrides or [], named=config_file is not None
     )
-    typer.echo(configuration.to_toml(configuration.flat(config), origins), nl=False)
+    say(configuration.to_toml(configuration.flat(config), origins).rstrip("\n"))
 
 
 def _config_file(given: Path | None) -> Path | None:
@@ -238,7 +236,7 @@ def load_config(
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Where verbs print."""
+    """The terminal, for its width and for what is drawn on it; text goes through `jobs.say`."""
     from rich.console import Console
 
     return Console(stderr=stderr)

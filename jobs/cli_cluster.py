@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli import Clips, ConfigFile, Limit, Name, Overrides, Scores, app, load_config, make_console
-from jobs.errors import INCOMPLETE
+from jobs.errors import INCOMPLETE, show
+from jobs.say import say
 
 if TYPE_CHECKING:
     from jobs.config import Config
@@ -54,9 +55,9 @@ def image(
         binds=tuple(binds or ()),
         wheelhouse=wheelhouse,
         force=force,
-        say=typer.echo,
+        say=say,
     )
-    typer.echo(f"built in {built.seconds:.0f} s: {built.path}\n{built.digest}")
+    say(f"built in {built.seconds:.0f} s: {show(str(built.path))}", built.digest)
 
 
 @app.command()
@@ -79,8 +80,7 @@ def submit(
 
     config = load_config(config_file, overrides, clips, scores, name)
     planned = make_plan(config, limit=limit, dry_run=dry_run)
-    for line in planned.lines():
-        typer.echo(line)
+    say(*planned.lines())
     if dry_run:
         _preview(planned.config, planned.manifest, again=False)
     else:
@@ -113,11 +113,9 @@ def _preview(config: Config, manifest: Manifest, *, again: bool) -> None:
     from jobs.slurm import Slurm
     from jobs.submit import preview
 
-    request = preview(config, Slurm(), manifest, again=again, say=typer.echo)
-    for line in request.estimate.lines() if request.estimate else []:
-        typer.echo(line)
-    typer.echo(f"each element starts:\n{request.command}\n\n{request.script}")
-    typer.echo(request.plan())
+    request = preview(config, Slurm(), manifest, again=again, say=say)
+    say(*(request.estimate.lines() if request.estimate else []))
+    say("each element starts:", request.command, "", request.script, request.plan())
 
 
 def _submit(config: Config, *, again: bool, canary: int) -> None:
@@ -126,11 +124,10 @@ def _submit(config: Config, *, again: bool, canary: int) -> None:
     from jobs.submit import submit as submit_run
 
     submitted = submit_run(
-        config, Slurm(), again=again, canary=canary, say=typer.echo,
-        preflight=lambda: preflight(config, typer.echo),
+        config, Slurm(), again=again, canary=canary, say=say,
+        preflight=lambda: preflight(config, say),
     )  # fmt: skip
-    for line in submitted.lines():
-        typer.echo(line)
+    say(*submitted.lines())
 
 
 @app.command()
@@ -181,7 +178,7 @@ def logs(
 
     config = with_frozen(load_config(config_file, overrides, name=name))
     found = slice_logs(config, _slurm_if_any(), slice_id, lines)
-    typer.echo("\n".join(found.lines(lines, text_width(make_console()))))
+    say(*found.lines(lines, text_width(make_console())))
 
 
 def _slurm_if_any() -> Slurm | None:
@@ -203,7 +200,7 @@ def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Na
     from jobs.submit import cancel as cancel_run
 
     cancelled = cancel_run(with_frozen(load_config(config_file, overrides, name=name)), Slurm())
-    typer.echo(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
+    say(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
 
 
 @app.command()
@@ -227,5 +224,5 @@ def doctor(
 
     config = load_config(config_file, overrides, clips, scores, name)
     findings = checks.examine_here(config) if here else checks.examine(config, Slurm())
-    typer.echo(checks.as_json(findings) if as_json else "\n".join(checks.lines(findings)))
+    say(*([checks.as_json(findings)] if as_json else checks.lines(findings)))
     raise typer.Exit(checks.exit_status(findings))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli import ConfigFile, Name, Overrides, app, load_config, make_console
+from jobs.say import Shown, data_sink, say, say_aside, to_json
 
 
 @app.command("sql")
@@ -50,21 +51,20 @@ def query_run(
     if output is not None:
         write = write_to(output)
     elif as_csv:
-        write = partial(write_csv, sys.stdout)
+        write = partial(write_csv, data_sink())
     elif as_json:
-        write = partial(write_json, sys.stdout)
+        write = partial(write_json, Shown())
     else:
-        write = partial(write_table, sys.stdout, make_console().width)
+        write = partial(write_table, Shown(), make_console().width)
     config = with_frozen(load_config(config_file, overrides, name=name))
-    say = partial(typer.echo, err=True)
     # One file or one stream holds one answer in these formats.
     several = query is None and output is None and not (as_csv or as_json)
     if not asks:
-        run_query(config, text, write, say, unsafe=unsafe, several=several)
+        run_query(config, text, write, say_aside, unsafe=unsafe, several=several)
     elif isinstance(write, ArrowWriter):
         raise UsageError("a Parquet file of the answers to a prompt", "give a query, or --file")
     else:
-        run_prompt(config, write, say, unsafe=unsafe)
+        run_prompt(config, write, say_aside, unsafe=unsafe)
 
 
 @app.command()
@@ -79,29 +79,23 @@ def qa(
 
     Example: vmafarm qa --check mos
     """
-    import json
-    import sys
-    from functools import partial
-
     from jobs import deliver
     from jobs.frozen import with_frozen
     from jobs.qa import find_check, summarise, tell
-    from jobs.query import plain, write_table
+    from jobs.query import write_table
 
     for one in check or ():
         find_check(one)
     config = with_frozen(load_config(config_file, overrides, name=name))
-    say = partial(typer.echo, err=True)
-    outcomes = deliver.examine(config, say, check or None, limit=None if check else 20)
+    outcomes = deliver.examine(config, say_aside, check or None, limit=None if check else 20)
     if as_json:
-        typer.echo(json.dumps(plain([outcome.as_dict() for outcome in outcomes]), indent=1, default=str))
+        say(to_json([outcome.as_dict() for outcome in outcomes], indent=1))
     elif check:
         for outcome in outcomes:
-            typer.echo(f"{outcome.check.name}: expected {outcome.check.expected}")
-            write_table(sys.stdout, make_console().width, outcome.columns, iter([list(outcome.rows)]))
+            say(f"{outcome.check.name}: expected {outcome.check.expected}")
+            write_table(Shown(), make_console().width, outcome.columns, iter([list(outcome.rows)]))
     else:
-        for line in [*tell(outcomes, make_console().width), summarise(outcomes)]:
-            typer.echo(line)
+        say(*tell(outcomes, make_console().width), summarise(outcomes))
     deliver.require_sound(outcomes)
 
 
@@ -116,16 +110,14 @@ def report(
 
     Example: vmafarm report --run k150k
     """
-    from functools import partial
-
     from jobs import deliver
     from jobs.errors import show
     from jobs.frozen import with_frozen
 
     config = with_frozen(load_config(config_file, overrides, name=name))
     page = output or config.folder.report
-    deliver.examine(config, partial(typer.echo, err=True), page=page)
-    typer.echo(f"written: {show(str(page))}")
+    deliver.examine(config, say_aside, page=page)
+    say(f"written: {show(str(page))}")
 
 
 @app.command()
@@ -138,7 +130,6 @@ def info(
 
     Example: vmafarm info runs/full_features_k150k.parquet
     """
-    import json
     import textwrap
 
     from jobs.card import as_card
@@ -146,9 +137,9 @@ def info(
 
     found = read_info(table)
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+        say(to_json(found.as_dict(), indent=1))
     elif card:
-        typer.echo(as_card(found), nl=False)
+        say(as_card(found).rstrip("\n"))
     else:
         width = max(40, min(make_console().width, 100))
         for label, text in tell(found):
@@ -160,4 +151,4 @@ def info(
                 break_on_hyphens=False,
                 break_long_words=False,
             )
-            typer.echo("\n".join(lines))
+            say(*lines)

@@ -28,6 +28,7 @@ from jobs.nodes import NodeBrokenError, mark_broken, on_this_node
 from jobs.process import Stop, Stopped, die_with
 from jobs.provenance import Provenance, freeze
 from jobs.records import json_line
+from jobs.say import say
 from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
 from jobs.signals import hear_of_children
@@ -182,7 +183,7 @@ class _Element:
         from jobs.doctor.preflight import check_findings
 
         findings = examine_here(self._config)
-        print("\n".join(lines(findings)), flush=True)
+        say(*lines(findings))
         check_findings(findings, NodeBrokenError)
 
     def _probe_again(self, scratch: Path) -> None:

@@ -19,8 +19,9 @@ from jobs.footprint import Footprint, footprint
 from jobs.launch import gpus_here
 from jobs.manifest import Manifest
 from jobs.measured import Measured, measure
-from jobs.run import begin, extract_missing, say
+from jobs.run import begin, extract_missing
 from jobs.sampling import AT_LEAST, Total
+from jobs.say import say
 from jobs.submission import read_submissions
 from jobs.todo import find_todo
 from jobs.words import counted, format_seconds, size
@@ -188,7 +189,7 @@ def estimate_run(config: Config, console: Console, sample: int, limit: int | Non
     if lacking > 0 and extract_missing(config, manifest, console, lacking):
         measured = _measured_here(config)
     elif lacking <= 0:
-        say(console, ["measured before on this machine: no clip is scored"])
+        say("measured before on this machine: no clip is scored", file=console.file)
     if measured is None:
         raise IncompleteError(
             f'nothing could be measured: no clip of "{config.folder.name}" was scored on this machine',

@@ -19,6 +19,7 @@ from pathlib import Path
 import jobs
 from jobs.engines import EngineInfo, make_engine
 from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.say import say, say_aside
 from jobs.settings import EngineSection
 from jobs.sql import sql_folder
 
@@ -131,11 +132,11 @@ def main(arguments: list[str]) -> None:
             record(arguments[1:], labels=Path(labels) if labels else None)
         elif len(arguments) == 2 and arguments[0] == "test":
             info = check_image(arguments[1])
-            print(f"vmafarm {jobs.__version__}: the engine {info.kind} {info.version} has what it must have")
+            say(f"vmafarm {jobs.__version__}: the engine {info.kind} {info.version} has what it must have")
         else:
             raise UsageError(f"{arguments} is neither 'record KEY=VALUE ...' nor 'test vmaf|ffmpeg'")
     except VmafarmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_aside(f"error: {error}")
         sys.exit(error.exit_code)
 
 

@@ -61,7 +61,7 @@ class TaskSeen:
             same_day = self.ended_at[:10] == self.at[:10]
             when += " to " + self.ended_at[11 if same_day else 5 : 16].replace("T", " ")
         line = f"  {self.name:<10} {self.state:<13} {self.node or '-':<10} {when}"
-        return [line, *_indent(self.note, width)]
+        return [show(line), *_indent(self.note, width)]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class SliceLogs:
     def lines(self, count: int, width: int = 80) -> list[str]:
         """For a terminal; of the failures the latest `count`. Lines of logs stay as they are."""
         lines = [f"slice {self.slice_id}: {counted(self.clips, 'clip')}, {self.missing:,} without a row"]
-        lines += [line for note in self.notes for line in textwrap.wrap(f"note: {note}", width)]
+        lines += [line for note in self.notes for line in textwrap.wrap(show(f"note: {note}"), width)]
         lines.append("tasks, the newest first (UTC):")
         for task in self.tasks:
             lines += task.lines(width)
@@ -108,7 +108,7 @@ class SliceLogs:
             )
             lines += ["", f"failed tries of its clips{of_all}:"]
             for failure in shown:
-                lines.append(f"  {show(failure.clip_name)}  {failure.failure}, on {failure.host}")
+                lines.append(show(f"  {failure.clip_name}  {failure.failure}, on {failure.host}"))
                 lines += _indent(one_line(failure.message), width)
         return lines
 

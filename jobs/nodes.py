@@ -71,7 +71,7 @@ def read_broken(folder: RunFolder) -> list[BrokenNode]:
     found = []
     for path in sorted(folder.broken_nodes.glob("[A-Za-z0-9]*")):
         if _NAME.fullmatch(path.name) is None or not is_regular(path):
-            continue  # SLURM has no such node, or nobody has written it down
+            continue  # no node has that name, which would stand in a script of sbatch's; or nobody wrote it
         at, _, message = _read(path).partition("\n")
         found.append(BrokenNode(path.name, message.strip() or "no reason is given", at))
     return found

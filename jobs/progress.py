@@ -15,6 +15,7 @@ from rich.table import Column
 
 from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
+from jobs.say import say
 from jobs.words import format_seconds
 
 _LINE_SECONDS = 15.0
@@ -107,7 +108,8 @@ def _bar(console: Console, total: int) -> Iterator[Display]:
         MofNCompleteColumn(table_column=Column(no_wrap=True)),  # the bar shrinks, not the numbers
         TextColumn("{task.fields[rest]}"),
     )
-    with Progress(*columns, console=console, expand=True) as progress:
+    # Drawn by this thread: in one of its own, an output that fails would be a traceback and no end.
+    with Progress(*columns, console=console, expand=True, auto_refresh=False) as progress:
         yield _Bar(progress, total)
 
 
@@ -118,7 +120,8 @@ class _Bar:
         self._pace = Pace(total)
 
     def update(self, finished: int, failures: int) -> None:
-        self._progress.update(self._task, completed=finished, rest=self._pace.describe(finished, failures))
+        rest = self._pace.describe(finished, failures)
+        self._progress.update(self._task, completed=finished, rest=rest, refresh=True)
 
 
 class _Lines:
@@ -135,7 +138,7 @@ class _Lines:
             self._shown_at = time.monotonic()
             self._shown = finished
             rest = self._pace.describe(finished, failures)
-            self._console.print(f"scored {finished:,} of {self._total:,} clips  {rest}", highlight=False)
+            say(f"scored {finished:,} of {self._total:,} clips  {rest}", file=self._console.file)
 
 
 class Pace:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -21,6 +20,7 @@ from jobs.config import Config
 from jobs.database import check_statements, explain, open_run
 from jobs.durable import replace
 from jobs.errors import UsageError, show
+from jobs.say import Sink, printable, to_json
 
 Row = tuple[Any, ...]
 
@@ -174,37 +174,35 @@ def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Row]]:
         yield rows
 
 
-def write_csv(file: TextIO, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
+def write_csv(file: Sink, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
     """Write all rows as CSV: NaN as ``nan``, NULL as nothing."""
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(_Lines(file))
     writer.writerow(names)
     for rows in batches:
         writer.writerows(rows)
 
 
-def write_json(file: TextIO, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
+class _Lines:
+    """Ends rows as Unix does. csv quotes what it ends rows with, and a lone CR has to be quoted as well."""
+
+    def __init__(self, file: Sink) -> None:
+        self._file = file
+
+    def write(self, row: str, /) -> None:
+        self._file.write(row.removesuffix("\r\n") + "\n")
+
+
+def write_json(file: Sink, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
     """Write all rows as a list of objects, one a line; NaN, infinity and NULL are null."""
     separator = "[\n"
     for rows in batches:
         for row in rows:
-            record = {name: plain(value) for name, value in zip(names, row, strict=True)}
-            file.write(separator + json.dumps(record, ensure_ascii=False, allow_nan=False, default=str))
+            file.write(separator + to_json(dict(zip(names, row, strict=True))))
             separator = ",\n"
     file.write("[]\n" if separator.startswith("[") else "\n]\n")
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: NaN and infinity are null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, dict):
-        return {str(key): plain(part) for key, part in value.items()}
-    return value
-
-
-def write_table(file: TextIO, width: int, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
+def write_table(file: Sink, width: int, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
     """Write the first rows aligned, as many columns as fit, the last of them cut where that helps.
 
     Parameters
@@ -220,7 +218,8 @@ def write_table(file: TextIO, width: int, names: Sequence[str], batches: Iterato
         return
     if names == ["explain_key", "explain_value"]:
         for rows in batches:
-            file.writelines(show(line) + "\n" for _, plan in rows for line in plan.splitlines())
+            for _, plan in rows:
+                file.write(f"{printable(str(plan).rstrip())}\n")
         return
     rows, more = _first(batches)
     texts = [[show(name) for name in names], *([_text(value) for value in row] for row in rows)]

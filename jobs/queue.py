@@ -15,6 +15,7 @@ from jobs.config import Config
 from jobs.errors import UsageError, VmafarmError, show
 from jobs.handover import Work
 from jobs.lifetime import ignore_early_notice
+from jobs.say import say
 from jobs.trust import secure_logs
 from jobs.work import ElementSpec
 
@@ -117,7 +118,7 @@ def merge_on_node(document: dict[str, Any]) -> None:
 
     ignore_early_notice()
     try:
-        deliver(Config.model_validate(document), lambda line: print(line, flush=True))
+        deliver(Config.model_validate(document), say)
     except VmafarmError as error:
-        print(error, flush=True)
+        say(str(error))
         sys.exit(error.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from jobs.config import Config
 from jobs.deliver import deliver, require_sound_record
 from jobs.demo import make_demo
 from jobs.engines import find_ffmpeg
-from jobs.errors import IncompleteError, VmafarmError
+from jobs.errors import IncompleteError, VmafarmError, show
 from jobs.frozen import with_frozen
 from jobs.launch import run_local
 from jobs.manifest import Manifest
 from jobs.plan import plan
 from jobs.progress import watch_progress
+from jobs.say import say
 from jobs.trust import check_run_folders
 from jobs.up_to_date import read_delivered
 from jobs.words import counted, format_seconds
@@ -51,9 +53,12 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
     extracted = extract_missing(config, manifest, console)
     if not extracted and (record := read_delivered(config)) is not None:
         require_sound_record(record, allow_missing=allow_missing)
-        say(console, [f"nothing to do: the table is there and up to date: {config.folder.table}"])
+        say(
+            f"nothing to do: the table is there and up to date: {show(str(config.folder.table))}",
+            file=console.file,
+        )
         return
-    deliver(config, lambda line: say(console, [line]), allow_missing=allow_missing)
+    deliver(config, partial(say, file=console.file), allow_missing=allow_missing)
 
 
 def begin(config: Config, console: Console, limit: int | None) -> tuple[Config, Manifest]:
@@ -76,9 +81,9 @@ def begin(config: Config, console: Console, limit: int | None) -> tuple[Config, 
         See `plan` and `check_run_folders`.
     """
     planned = plan(config, limit=limit)
-    say(console, planned.lines())
+    say(*planned.lines(), file=console.file)
     config = with_frozen(config)
-    say(console, check_run_folders(config.folder, config.run.trusted_owners))
+    say(*check_run_folders(config.folder, config.run.trusted_owners), file=console.file)
     return config, planned.manifest
 
 
@@ -88,7 +93,7 @@ def with_demo(config: Config, console: Console) -> Config:
         return config
     demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
     verb = "made" if demo.new else "using"
-    say(console, [f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}"])
+    say(f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}", file=console.file)
     return config.model_copy(
         update={
             "run": config.run.model_copy(update={"name": "demo"}),
@@ -130,16 +135,16 @@ def extract_missing(config: Config, manifest: Manifest, console: Console, limit:
     done = total - len(gaps.missing) - failed
     if not gaps.missing:
         of_them = f", {failed:,} of them failed for good" if failed else ""
-        say(console, [f"nothing left to score: {counted(total, 'clip')}{of_them}"])
+        say(f"nothing left to score: {counted(total, 'clip')}{of_them}", file=console.file)
         return False
     if done or failed:
         besides = f", {failed:,} failed for good" if failed else ""
-        say(console, [f"resuming: {done:,} of {counted(total, 'clip')} are done{besides}"])
+        say(f"resuming: {done:,} of {counted(total, 'clip')} are done{besides}", file=console.file)
     _score(config, manifest, gaps.missing, console, limit)
     undecided = read_states(config.folder, config, manifest).gaps.undecided
     if undecided and not limit:
         clips = counted(len(undecided), "clip")
-        say(console, [f"{clips} failed on one of several hosts: tried once more here, which decides"])
+        say(f"{clips} failed on one of several hosts: tried once more here, which decides", file=console.file)
         _score(config, manifest, undecided, console, share=LAST_LOOK)
     return True
 
@@ -171,8 +176,8 @@ def _say_extracted(result: ElementResult, seconds: float, console: Console, fail
     lines = [f"scored {counted(result.done, 'clip')} in {format_seconds(seconds)}"]
     if result.failed:
         classes = ", ".join(f"{name} {count}" for name, count in sorted(result.failed.items()))
-        lines += [f"failed: {classes}", f"  details in {failures}"]
-    say(console, lines)
+        lines += [f"failed: {classes}", f"  details in {show(str(failures))}"]
+    say(*lines, file=console.file)
 
 
 def _stopped(config: Config, manifest: Manifest) -> IncompleteError:
@@ -181,9 +186,3 @@ def _stopped(config: Config, manifest: Manifest) -> IncompleteError:
         f"stopped: {done:,} of {len(manifest.names):,} clips are done and kept",
         "run the same command again to resume",
     )
-
-
-def say(console: Console, lines: list[str]) -> None:
-    """Print lines as they are."""
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)

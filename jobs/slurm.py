@@ -11,7 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import UnavailableError
-from jobs.slurm_answers import Partition, Task, parse_accounting, parse_count, parse_minutes, parse_queue
+from jobs.slurm_answers import (
+    Partition,
+    Task,
+    parse_accounting,
+    parse_count,
+    parse_minutes,
+    parse_queue,
+    rows,
+)
 
 ANSWER_SECONDS = 120.0
 """A busy slurmctld answers late; one that never does must not hang us. Without munge, SLURM's own programs
@@ -108,8 +116,8 @@ class Slurm:
     def partitions(self) -> dict[str, Partition]:
         """All partitions by name."""
         found: dict[str, Partition] = {}
-        for line in self._run(["sinfo", "--noheader", "--format=%R|%P|%l|%c|%D|%G"]).splitlines():
-            name, marked, limit, cpus, nodes, gres = line.split("|", 5)
+        said = self._run(["sinfo", "--noheader", "--format=%R|%P|%l|%c|%D|%G"])
+        for name, marked, limit, cpus, nodes, gres in rows(said, 6):
             kind = Partition(
                 name, marked.endswith("*"), parse_minutes(limit), "" if gres == "(null)" else gres,
                 parse_count(cpus), parse_count(nodes),
@@ -130,7 +138,7 @@ class Slurm:
             return {}
         options = ["--noheader", "--Node", "--responding", "--states=idle,mixed,allocated,completing"]
         said = self._run(["sinfo", *options, f"--partition={partitions}", "--format=%N|%c|%m|%G|%f"])
-        return dict(line.split("|", 1) for line in said.splitlines())
+        return dict(rows(said, 2))
 
     def hosts_of(self, nodes: str) -> set[str]:
         """Names in a list of nodes as SLURM writes it, such as ``node[1-3,7]``."""
@@ -158,11 +166,11 @@ class Slurm:
         found, names = [], {qos} if qos else {"normal"}
         for line in limits[0].splitlines():
             limit, _, default_qos = line.partition("|")
-            found += [int(limit)] if limit.isdigit() else []
+            found += [int(limit)] if limit.isdecimal() else []
             names |= {default_qos} if default_qos and not qos else set()
         for line in limits[1].splitlines():
             name, _, limit = line.partition("|")
-            found += [int(limit)] if limit.isdigit() and name in names else []
+            found += [int(limit)] if limit.isdecimal() and name in names else []
         if not found:
             return None
         options = ["--noheader", "--array", "--user", user, *(["--account", account] if account else [])]

@@ -5,6 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from jobs.errors import UnavailableError
+
+
+def rows(text: str, count: int) -> list[list[str]]:
+    """Lines of so many fields with bars between them; the last one may hold bars.
+
+    Raises
+    ------
+    UnavailableError
+        A line has fewer. None is passed over: it could be a job that is still there.
+    """
+    found = [line.split("|", count - 1) for line in text.split("\n") if line]
+    for fields in found:
+        if len(fields) != count:
+            raise UnavailableError(
+                f"SLURM has answered {'|'.join(fields)[:200]!r}, expected {count} fields between bars",
+                "does a wrapper of this site print more than the program itself?",
+            )
+    return found
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -62,10 +82,9 @@ class Task:
 def parse_queue(text: str) -> list[Task]:
     """Read squeue's ``%A|%F|%K|%T|%r|%N``."""
     tasks = []
-    for line in text.splitlines():
-        job, array, index, state, reason, node = line.split("|", 5)
+    for job, array, index, state, reason, node in rows(text, 6):
         reason = "" if reason in ("None", "(null)") else reason
-        if index.isdigit():
+        if index.isdecimal():
             tasks.append(Task(array, int(index), state, reason, node))
         else:
             tasks.append(Task(job, None, state, reason, node))
@@ -78,12 +97,12 @@ def parse_accounting(text: str) -> list[Task]:
     A state such as ``CANCELLED by 1000`` is its first word. Where a step ran out of memory, SLURM calls
     the job FAILED and only the step OUT_OF_MEMORY: here the job is OUT_OF_MEMORY then.
     """
-    rows = [line.split("|", 2) for line in text.splitlines()]
-    short_of_memory = {job.partition(".")[0] for job, state, _ in rows if state == "OUT_OF_MEMORY"}
+    found = rows(text, 3)
+    short_of_memory = {job.partition(".")[0] for job, state, _ in found if state == "OUT_OF_MEMORY"}
     tasks = []
-    for job, state, node in rows:
+    for job, state, node in found:
         array, _, index = job.partition("_")
-        if "." in job or (index and not index.isdigit()):  # 12_[3-7]: not started, squeue knows them
+        if "." in job or (index and not index.isdecimal()):  # 12_[3-7]: not started, squeue knows them
             continue
         state = state.partition(" ")[0]
         if state == "FAILED" and job in short_of_memory:

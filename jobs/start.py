@@ -15,6 +15,7 @@ from jobs.element import run_element
 from jobs.errors import VmafarmError
 from jobs.handover import as_spec, read_work, write_result
 from jobs.queue import merge_on_node
+from jobs.say import say, say_aside
 from jobs.task_log import START
 from jobs.work import job_label, node_name
 
@@ -24,7 +25,7 @@ def main() -> None:
     path, digest, *local = sys.argv[1:]
     label = job_label(os.environ, "on this machine")
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    print(f"{START}{label}, {node_name(os.environ)}, {at}", flush=True)
+    say(f"{START}{label}, {node_name(os.environ)}, {at}")
     try:
         work = read_work(Path(path), digest)
         if "merge" in work:
@@ -35,7 +36,7 @@ def main() -> None:
         if local:
             write_result(Path(local[1]), result)
     except VmafarmError as error:
-        print(error, file=sys.stderr, flush=True)
+        say_aside(str(error))
         sys.exit(error.exit_code)
 
 

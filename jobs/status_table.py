@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import select
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +11,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs.errors import show
 from jobs.lifetime import interrupts_noted
 from jobs.merge_job import MergeJob
 from jobs.process import Stop
 from jobs.remarks import tell_remarks
+from jobs.say import printable, say, to_json
 from jobs.status import SLICE_STATES, Status
 from jobs.tasks import one_line
 from jobs.words import counted, format_seconds
@@ -143,12 +144,12 @@ def text_width(console: Console) -> int:
 
 def as_json(status: Status) -> str:
     """A status as one line of JSON."""
-    return json.dumps(status.as_dict())
+    return to_json(status.as_dict())
 
 
 def show_once(status: Status, console: Console, show_json: bool = False) -> None:
     """Print a status, as a table or for machines."""
-    print(as_json(status) if show_json else "\n".join(table(status, text_width(console))), flush=True)
+    say(*([as_json(status)] if show_json else table(status, text_width(console))))
 
 
 def watch(look: Callable[[], Status], console: Console, seconds: float, show_json: bool = False) -> Status:
@@ -175,13 +176,14 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
     if show_json or not console.is_terminal:
         first = True
         for status in _looks(look, seconds):
-            text = as_json(status) if show_json else "\n".join(table(status))
-            print(text if first or show_json else f"\n{text}", flush=True)
+            lines = [as_json(status)] if show_json else table(status)
+            say(*lines if first or show_json else ["", *lines])
             first = False
         return status
     with Live(console=console, auto_refresh=False) as live:
         for status in _looks(look, seconds):
-            live.update(Text("\n".join(table(status, text_width(console)))), refresh=True)
+            text = "\n".join(table(status, text_width(console)))
+            live.update(Text(printable(text)), refresh=True)
     return status
 
 
@@ -236,10 +238,12 @@ def _shorten(indices: str) -> str:
 def _cut(text: str, width: int) -> str:
     """A message on one line, its end left out where it does not fit."""
     room = width - _LABEL
+    text = show(text)
     return text if len(text) <= room else text[: room - 3] + "..."
 
 
 def _wrap(label: str, text: str, width: int) -> list[str]:
+    text = _NO_BREAK.join(map(show, text.split(_NO_BREAK)))
     lines = textwrap.wrap(
         text, width, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL,
         break_on_hyphens=False,

@@ -109,7 +109,7 @@ class Observer:
         if not self._has_accounts:
             notes.append("no accounting (sacct): what ended, and how, is known from disk alone")
         noted = {job for submission in submissions for job in submission.jobs()}
-        strangers = sorted({task.job for task in queue or ()} - noted, key=int)
+        strangers = sorted({task.job for task in queue or ()} - noted, key=lambda job: (len(job), job))
         if strangers:
             notes.append(
                 f"jobs that no submission has noted: {', '.join(strangers)}; vmafarm cancel ends them"

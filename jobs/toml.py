@@ -55,16 +55,21 @@ def _check(document: dict[str, Any]) -> None:
             raise ValueError("an integer of more than 64 bits")
 
 
+def _character(character: str) -> str:
+    if character in '\\"':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def toml_value(value: Any) -> str:
     """A value as `parse_toml` reads it back."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = "".join(
-            f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {"\\": "\\\\", '"': '\\"'}.get(c, c)
-            for c in value
-        )
-        return f'"{escaped}"'
+        return f'"{"".join(map(_character, value))}"'
     if isinstance(value, list):
         return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -12,6 +13,7 @@ from rich.console import Console
 from jobs import progress
 from jobs.progress import LineCounter, Pace, watch_progress
 from jobs.run_folder import RunFolder
+from jobs.streams import OutputError
 from jobs.words import format_seconds
 
 
@@ -194,3 +196,22 @@ def test_what_is_no_file_is_not_counted(tmp_path):
     counter = LineCounter()
     counter.skip(paths)
     assert counter.update(paths) == 0
+
+
+def test_a_bar_whose_terminal_fails_ends_the_command(folder, clock):
+    class Failing(io.StringIO):
+        fails = False
+
+        def write(self, text):
+            if self.fails:
+                self.fails = False  # as the streams of the command, which fail once
+                raise OutputError(OSError(errno.EIO, "Input/output error"))
+            return super().write(text)
+
+    file = Failing()
+    console = Console(file=file, force_terminal=True, legacy_windows=False)
+    with watch_progress(folder, 12, console) as watcher:
+        watcher()
+        file.fails = True
+        with pytest.raises(OutputError):  # here, and not in a thread that draws
+            watcher()

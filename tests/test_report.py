@@ -7,18 +7,23 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import duckdb
 import pytest
 from command import vmafarm
+from hostile_run import EVIL, SEEN
 from made_up import NASTY, make_up
 from merge_helpers import NAN, Run, make_row, plan_run
 
 import jobs
+from jobs.database import open_run
 from jobs.deliver import deliver, examine
 from jobs.errors import IncompleteError
+from jobs.qa import run_checks
+from jobs.report import render, write_report
 from jobs.schema import FEATURE_NAMES, MUST_MEASURE
 
 CLIPS = [f"{letter}.mp4" for letter in "abcdef"]
@@ -117,6 +122,20 @@ def test_nothing_is_run_fetched_or_taken_for_markup(page: Page) -> None:
     assert "\u202e" not in page.source
 
 
+def test_whatever_a_check_says_is_shown_as_printable_text(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    with open_run(run.config, lambda _: None) as connection:
+        found = [
+            replace(one, ok=False, failure=EVIL, count=1, columns=(EVIL,), rows=((EVIL,),))
+            if one.check.name == "duplicates"
+            else one
+            for one in run_checks(connection)
+        ]
+        text = render(run.config, connection, found)
+    assert not {character for character in text if not (character.isprintable() or character == "\n")}
+    assert text.count(SEEN) == 3
+
+
 def test_ids_are_unique_and_links_lead_to_them(page: Page) -> None:
     assert len(page.ids) == len({*page.ids})
     assert {link[1:] for link in page.links if link.startswith("#")} <= {*page.ids}
@@ -159,10 +178,6 @@ def test_columns_without_a_spread_have_a_page(tmp_path: Path, clips: int, values
 
 @pytest.mark.parametrize("column", ["vmaf_mean", "clip_name"])
 def test_a_table_without_a_column_has_a_page_that_says_so(tmp_path: Path, column: str) -> None:
-    from jobs.database import open_run
-    from jobs.qa import run_checks
-    from jobs.report import write_report
-
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
     run.shard([make_row(clip) for clip in CLIPS])
     with open_run(run.config, lambda _: None, unsafe=True) as connection:

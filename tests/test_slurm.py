@@ -52,6 +52,17 @@ def test_the_queue_names_elements_by_their_array_and_single_jobs_by_themselves()
     assert parse_queue("") == []
 
 
+@pytest.mark.parametrize("parse", [parse_queue, parse_accounting])
+def test_a_line_that_is_no_answer_is_one_message(parse):
+    error = refusal(parse, "Maintenance on Friday\x07\n21|20|0|RUNNING|None|node1\n")
+    assert "'Maintenance on Friday\\x07'" in error.message
+    assert "wrapper" in error.hint
+
+
+def test_lines_end_at_line_breaks_alone():
+    assert parse_queue("21|20|0|RUNNING|a\x85\u2028b\r|node1\n")[0].reason == "a\x85\u2028b\r"
+
+
 def test_accounts_are_read_without_those_that_only_squeue_can_tell_apart():
     text = (
         "12_0|COMPLETED|node1\n12_1|CANCELLED by 0|None assigned\n12_2|TIMEOUT|node2\n"

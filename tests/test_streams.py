@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from command import command
+from fake_slurm import FakeSlurm
+from hostile_run import VERBS, make_hostile
 
-from jobs import streams
+from jobs import __main__, streams
 
 FULL = Path("/dev/full")
 
@@ -32,6 +36,88 @@ def test_an_output_that_takes_nothing_is_one_message(words: str) -> None:
         "error: cannot write the output: No space left on device\n"
         "  free space there, or send it somewhere else; what was finished is kept\n"
     )
+
+
+_EACH_VERB = """
+import json, os, sys
+import jobs.cli_cluster, jobs.cli_look, jobs.database, jobs.merge, jobs.report, jobs.submit, jobs.__main__
+for words in json.load(sys.stdin):
+    if (child := os.fork()) == 0:
+        sys.argv = ["vmafarm", *words]
+        os.dup2(os.open("said", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 2)
+        jobs.__main__.main()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with open("said", encoding="utf-8") as said, open("all", "a", encoding="utf-8") as file:
+        print(json.dumps([words, status, said.read()]), file=file)
+"""
+"""Runs verbs, each in a process of its own, without the imports of each."""
+
+
+@pytest.mark.parametrize("kind", ["full", "gone"])
+def test_no_verb_ends_in_a_traceback_where_its_output_takes_nothing(
+    tmp_path: Path, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_hostile(tmp_path)
+    forms = {words[0]: words for words in VERBS.values()} | {"estimate": ("estimate",)}
+    verbs = [*forms.values(), ("sql", "--csv", "FROM clips"), ("--help",), ("status", "--help"), ()]
+    if kind == "full":
+        taking = os.open(FULL, os.O_WRONLY)
+    else:
+        ours, taking = os.pipe()
+        os.close(ours)
+    child = [sys.executable, "-c", _EACH_VERB]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "FORCE_COLOR": "1"}
+    subprocess.run(child, input=json.dumps(verbs), text=True, stdout=taking, env=environment, check=True)
+    os.close(taking)
+    found = [json.loads(line) for line in Path("all").read_text(encoding="utf-8").splitlines()]
+    assert [words for words, _, _ in found] == [list(words) for words in verbs]
+    for words, status, said in found:
+        assert "Traceback" not in said, words
+        if kind == "full":
+            assert (status, said.count("error: ")) == (3, 1), (words, said)
+            assert "error: cannot write the output: No space left on device\n" in said
+        else:
+            assert (status, said.count("error: ")) == (1, 0), (words, said)
+
+
+def test_a_working_folder_that_cannot_be_entered_is_one_message(
+    tmp_path: Path,
+    as_ordinary_user: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.chmod(0)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert __main__._run() == 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        folder.chmod(0o700)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the working folder cannot be used: Permission denied",
+        "  cd to a folder that is there and yours",
+    ]
+
+
+def test_a_width_that_is_no_number_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERMINAL_WIDTH", "wide")
+    said = run("--help")
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_wrong_use_is_told_like_any_other_error() -> None:
+    said = run("status --ever 1")
+    assert said.returncode == 2
+    lines = said.stderr.splitlines()
+    assert lines[0].startswith("error: No such option: --ever")
+    assert lines[1:] == ["  vmafarm status --help tells how it is used"]
+    nothing = run("")
+    assert (nothing.returncode, nothing.stderr) == (2, "")
+    assert "Usage: vmafarm" in nothing.stdout
 
 
 @pytest.mark.parametrize(("words", "status"), [("config", 0), ("status --run none", 2), ("nothing", 2)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from jobs.doctor.image import examine_image
 from jobs.errors import VmafarmError, show
 from jobs.frozen import with_frozen
 from jobs.manifest import load_manifest
+from jobs.say import to_json
 from jobs.slurm import Slurm
 from jobs.squashfs import is_squashfs, mounted
 from jobs.toolkit import version
@@ -94,7 +94,7 @@ def as_json(findings: Sequence[Finding]) -> str:
         "exit_status": exit_status(findings),
         "findings": [asdict(finding) for finding in findings],
     }
-    return json.dumps(document)
+    return to_json(document)
 
 
 def _here(config: Config, machine: Machine) -> list[Finding]:

@@ -210,7 +210,7 @@ def explain(result: MergeResult) -> str:
 def list_failed(result: MergeResult) -> list[str]:
     """The clips that have failed for good, a line each with its reason; of many the first ones."""
     failed = list(result.failed_for_good.items())
-    lines = [f"  {show(name)}: {clip.failure}: {show(clip.message)}" for name, clip in failed[:_SHOWN]]
+    lines = ["  " + show(f"{name}: {clip.failure}: {clip.message}") for name, clip in failed[:_SHOWN]]
     if (more := result.counts["failed_for_good"] - len(lines)) > 0:
         lines.append(f"  and {more:,} more: see {show(str(result.record))}")
     return lines

@@ -99,7 +99,7 @@ def _why_missing(gaps: Gaps) -> str:
         remedy = _REMEDIES.get(failure, _DIFFERENT)
         if failure in CLIP_FAULTS and any(name in gaps.one_host for name, _ in those):
             remedy = _ONE_OF_SEVERAL
-        told.append(f"{failure} {len(those):,} (last: {show(name)}: {show(record.message)}): {remedy}")
+        told.append(f"{show(failure)} {len(those):,} (last: {show(name)}: {show(record.message)}): {remedy}")
     return "; ".join(told)
 
 
@@ -120,6 +120,6 @@ def describe_failed(failed: Mapping[str, FailedClip]) -> str:
     """Faults with their counts, and the first clip of each with its message."""
     first = {clip.failure: (name, clip) for name, clip in reversed(list(failed.items()))}
     return ", ".join(
-        f"{failure} {count:,} (first: {show(first[failure][0])}: {show(first[failure][1].message)})"
+        f"{show(failure)} {count:,} (first: {show(first[failure][0])}: {show(first[failure][1].message)})"
         for failure, count in count_classes(failed.values()).items()
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import jinja2
+from markupsafe import Markup
 
 from jobs import durable, sql
 from jobs.config import Config
@@ -18,6 +19,7 @@ from jobs.info import read_info
 from jobs.info import tell as tell_info
 from jobs.qa import Outcome
 from jobs.report import plots
+from jobs.say import printable
 from jobs.schema import MUST_MEASURE
 
 _QUERIES = ("bins", "extremes", "strangest", "throughput", "slices", "slowest", "counts", "map")
@@ -52,6 +54,7 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
