@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
-from jobs.errors import INCOMPLETE, UnavailableError, VmafarmError, explain
+from jobs import interrupts
+from jobs.errors import UnavailableError, VmafarmError, explain
 from jobs.streams import OutputError, set_up_streams
 from jobs.utf8 import restart_in_utf8
 
@@ -25,19 +24,17 @@ def main() -> None:
 
 def _run() -> int:
     """Exit status of the command, once its output is out."""
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        status = _run_verb()
-        sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback
-        return status
+        with interrupts.heard():
+            status = _run_verb()
+            sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback
+            return status
     except (VmafarmError, OSError, MemoryError) as error:
         return _tell(explain(error))
     except OutputError as lost:
         if lost.message:
             print(f"error: {lost.message}\n  {lost.hint}", file=sys.stderr)
         return lost.exit_code
-    except KeyboardInterrupt:
-        return _stopped()
 
 
 def _run_verb() -> int:
@@ -55,7 +52,9 @@ def _run_verb() -> int:
         app(prog_name="vmafarm")
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 0
-        return _stopped() if status == _INTERRUPTED else status
+        if status == _INTERRUPTED:
+            raise KeyboardInterrupt from None
+        return status
     return 0
 
 
@@ -66,17 +65,6 @@ def _tell(error: VmafarmError) -> int:
     with suppress(OutputError):
         sys.stdout.flush()
     return error.exit_code
-
-
-def _stopped() -> int:
-    print("stopped", file=sys.stderr)
-    with suppress(OutputError):
-        sys.stdout.flush()
-    return INCOMPLETE
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ from jobs.provenance import read_frozen
 from jobs.records import read_checked
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
-from jobs.scratch import for_databases, scratch_folder, try_scratch
+from jobs.scratch import for_databases, scratch_folder
 from jobs.sealed import DamagedError
+from jobs.sql_errors import is_outside
 from jobs.stamps import Stamps
 from jobs.words import counted
 
@@ -90,8 +91,9 @@ def open_run(
         try:
             with sql.connect(spill, memory=memory, database=file) as connection:
                 _fill(connection, config, scratch, say)
+                # Closing does the same, but says nothing where the disk takes no more: rows would be missing.
+                connection.execute("CHECKPOINT")
         except duckdb.Error as error:
-            try_scratch(scratch)
             raise UnavailableError(
                 f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
                 "raise merge.memory, or choose another extract.scratch",
@@ -155,8 +157,8 @@ def _add_shards(
         good, bad = sort_shards(listing.shards, provenance, stamps)
         try:
             extra = _scan_shards(connection, [sql.exact(path) for path in (*good, *recovered.files)])
-        except duckdb.Error:
-            if not stamps.changed():
+        except duckdb.Error as error:
+            if is_outside(error) or not stamps.changed():
                 raise
         if not stamps.changed():
             break
@@ -254,13 +256,11 @@ def check_statements(query: str, *, several: bool = False) -> list[str]:
     return [statement.query for statement in statements]
 
 
-def explain(error: duckdb.Error) -> UsageError | UnavailableError:
+def explain(error: duckdb.Error) -> UsageError:
     """What DuckDB says, as one of our errors."""
     if "pytz" in str(error):
         return UsageError("a time with a time zone cannot be shown", "cast it: x::TIMESTAMP")
     lines = [show(line) for line in str(error).splitlines() if line.strip()][:8]
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return UnavailableError(lines[0], "raise merge.memory, or choose a larger extract.scratch")
     if isinstance(error, duckdb.PermissionException):
         return UsageError(lines[0], "a query reads the run alone; --unsafe lets it read and write files")
     return UsageError(

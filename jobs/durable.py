@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from jobs.errors import UnavailableError, show
+from jobs.errors import DISK, UnavailableError, show, to_do
+from jobs.interrupts import hold, release
 from jobs.system import System
 
 system = System()
@@ -42,10 +43,10 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise  # a file is where a folder should be: the caller knows what is in the way
+        remedy = to_do(error.errno) if error.errno in DISK else "make the run folder writable"
         raise UnavailableError(
             f"cannot write {show(str(path))}: {error.strerror or error}",
-            "make the run folder writable, or choose another one (run.root), then run again; "
-            "everything finished so far is kept",
+            f"{remedy}, or choose another one (run.root), then run again; everything finished so far is kept",
         ) from error
 
 
@@ -107,8 +108,14 @@ class Draft(io.RawIOBase):
         )
         self._waiting = bytearray()
         self._synced = self._published = False
-        with explained(destination):
-            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        self._descriptor = -1
+        hold(self.path)
+        try:
+            with explained(destination):
+                self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except UnavailableError:
+            release(self.path)
+            raise
 
     def writable(self) -> bool:
         """It is."""
@@ -170,6 +177,7 @@ class Draft(io.RawIOBase):
             if not self._published:
                 with suppress(OSError):  # left behind at worst; the error that led here is told
                     system.unlink(self.path)
+        release(self.path)
         super().close()
 
 

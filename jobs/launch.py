@@ -17,6 +17,7 @@ from jobs.config import Config
 from jobs.durable import explained
 from jobs.element import ElementResult, ElementSpec, run_element
 from jobs.errors import UnavailableError, show
+from jobs.interrupts import in_order
 from jobs.task_log import tail
 from jobs.trust import secure_logs
 from jobs.work import EVERYTHING, visible_gpus
@@ -62,9 +63,13 @@ def run_local(
     UnavailableError
         An element ended without a result.
     """
+    with in_order():
+        return _run_local(config, _groups(config, slices, limit, share), watch)
+
+
+def _run_local(config: Config, groups: Sequence[ElementSpec], watch: Callable[[], None]) -> ElementResult:
     logs = config.folder.logs
     secure_logs(config.folder)
-    groups = _groups(config, slices, limit, share)
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
     with explained(logs), _interrupts_ignored():

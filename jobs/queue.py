@@ -14,6 +14,7 @@ import submitit
 from jobs.config import Config
 from jobs.element import run_element
 from jobs.errors import UsageError, VmafarmError, show
+from jobs.interrupts import heard
 from jobs.lifetime import ignore_early_notice
 from jobs.trust import secure_logs
 from jobs.work import ElementSpec
@@ -99,14 +100,15 @@ def merge_on_node(document: dict[str, Any]) -> None:
     Raises
     ------
     SystemExit
-        Nothing was published, or the checks found errors: the job has failed, for mails and for whatever
-        depends on it. submitit passes this on as it is, without a traceback.
+        Nothing was published, the checks found errors, or it was stopped: the job has failed, for mails and
+        for whatever depends on it. submitit passes this on as it is, without a traceback.
     """
     from jobs.deliver import deliver
 
     ignore_early_notice()
     try:
-        deliver(Config.model_validate(document), lambda line: print(line, flush=True))
+        with heard():  # submitit would have the job pass over SIGTERM, until SLURM kills it
+            deliver(Config.model_validate(document), lambda line: print(line, flush=True))
     except VmafarmError as error:
         print(error, flush=True)
         sys.exit(error.exit_code)

@@ -148,7 +148,7 @@ def test_failed_build_shows_its_last_lines_and_keeps_the_old_image(apptainer: Ap
 
 def test_stopping_ends_the_build_and_leaves_nothing(apptainer: Apptainer) -> None:
     apptainer.end_with("hang")
-    command = "import jobs.__main__, signal; signal.signal(signal.SIGTERM, jobs.__main__._interrupt);"
+    command = "from jobs.interrupts import listen; listen();"
     command += f"from jobs.image import *; build_image(Path({str(CPU)!r}), Path('x.sif'))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(apptainer.folder)}
     process = subprocess.Popen(

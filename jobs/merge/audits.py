@@ -19,6 +19,7 @@ from jobs.merge.inputs import Finding, examples
 from jobs.merge.journals import Recovered
 from jobs.run_folder import RunFolder
 from jobs.sealed import DamagedError, is_sealed
+from jobs.sql_errors import is_outside
 from jobs.words import counted, format_seconds
 
 _SCHEMA = pa.schema(
@@ -52,7 +53,10 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     entries = make_table(columns, _SCHEMA)
     try:
         _make_entries(connection, logs, entries)
-    except duckdb.Error:  # one is of an earlier version, lacks a column, or has been replaced meanwhile
+    except duckdb.Error as error:
+        if is_outside(error):
+            raise
+        # One is of an earlier version, lacks a column, or has been replaced meanwhile.
         tables = [table for path in logs if (table := _read(path)) is not None]
         _make_entries(connection, [], pa.concat_tables([entries, *tables]))
         return len(found) - len(tables)

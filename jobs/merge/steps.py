@@ -34,6 +34,7 @@ from jobs.merge.options import Options
 from jobs.merge.table import TableWriter, Written
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
+from jobs.sql_errors import is_outside
 from jobs.stamps import Stamps
 from jobs.up_to_date import digest_file
 
@@ -266,12 +267,8 @@ class Merge:
 
     def _explain(self, error: Exception) -> None:
         """Find out why a scan or the writing of the table failed, or raise what it is."""
-        if isinstance(error, duckdb.OutOfMemoryException):
-            raise UnavailableError(
-                f"more than merge.memory = {self.config.merge.memory} is needed, or more disk in "
-                f"{show(str(self._scratch.parent))}: {show(str(error).partition(chr(10))[0])}",
-                "raise merge.memory, or choose a larger extract.scratch; nothing was published",
-            ) from error
+        if is_outside(error):
+            raise error  # whoever opened the connection says what it is
         self._find_changed()
         if self.changed:
             return

@@ -19,6 +19,7 @@ from jobs.info import tell as tell_info
 from jobs.qa import Outcome
 from jobs.report import plots
 from jobs.schema import MUST_MEASURE
+from jobs.sql_errors import is_outside
 
 _QUERIES = ("bins", "extremes", "strangest", "throughput", "slices", "slowest", "counts", "map")
 _MARKS = {"error": "✖", "warn": "▲", "info": "●"}
@@ -82,8 +83,8 @@ def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[
     """Rows of a query of sql/report; maybe none, of a table that lacks columns, which a check tells."""
     try:
         result = connection.execute(sql.render(f"report/{name}"))
-    except duckdb.Error:
-        if whole:
+    except duckdb.Error as error:
+        if whole or is_outside(error):
             raise
         return []
     columns = [column[0] for column in result.description]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import groupby
 from typing import Any
 
 from markupsafe import Markup, escape
 
+from jobs.scratch import scratch_folder
 from jobs.words import format_seconds
 
 # As it is imported, matplotlib looks for a cache at home, which may not be there, and is nobody's business.
-_cache = tempfile.TemporaryDirectory(prefix="matplotlib-", ignore_cleanup_errors=True)
-os.environ.setdefault("MPLCONFIGDIR", _cache.name)
+if "MPLCONFIGDIR" not in os.environ:
+    _cache = ExitStack()
+    atexit.register(_cache.close)
+    os.environ["MPLCONFIGDIR"] = str(_cache.enter_context(scratch_folder("")))
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it could not keep its cache
 
 import matplotlib as mpl  # noqa: E402
