@@ -23,9 +23,9 @@ from jobs import sql
 from jobs.clip_log import CLIP_LOG_SCHEMA, entry_from_json, read_clip_log
 from jobs.completeness import read_history
 from jobs.config import Config
-from jobs.durable import replace
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.facts import add_facts
+from jobs.in_place import InPlace
 from jobs.manifest import load_manifest
 from jobs.merge.inputs import examples, short, sort_shards
 from jobs.merge.journals import recover
@@ -57,7 +57,7 @@ _FAILURES = pa.schema(
 
 @contextmanager
 def open_run(
-    config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: bool = False
+    config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: InPlace | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Copy a run into a database of its own, and open that for queries.
 
@@ -70,7 +70,8 @@ def open_run(
     unsafe
         Open it so that queries can write it, and read and write files. It is a copy all the same.
     keep
-        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients, where one may write there.
+        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients, where one may write there and
+        this is still the table; None: do not.
 
     Yields
     ------
@@ -83,6 +84,8 @@ def open_run(
         The run is not planned, or something of it is damaged.
     UnavailableError
         No memory or space.
+    SupersededError
+        Another table was put in place while it was copied; only with `keep`.
     """
     folder, memory = config.folder, config.merge.memory
     load_manifest(folder)  # says what is wrong with it
@@ -100,7 +103,7 @@ def open_run(
             ) from None
         if keep and os.access(folder.path, os.W_OK, effective_ids=True):
             with file.open("rb") as copy:
-                replace(folder.database, partial(shutil.copyfileobj, copy))
+                keep.replace(folder.database, partial(shutil.copyfileobj, copy))
         with sql.connect(
             spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
         ) as connection:
@@ -196,7 +199,18 @@ def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int
 
 def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:
     """How each clip was scored: the clip logs, and what stands in journals alone."""
-    tables, left_out = [CLIP_LOG_SCHEMA.empty_table()], []
+    left_out, entries = [], []
+    # Journals first: a writer that ends meanwhile moves its entries from its journal to its clip log.
+    for path in list_shards(folder, slices).journals:
+        try:
+            records, _ = read_checked(path)
+            found = [entry_from_json(record["log"]) for record in records if "log" in record]
+            entries.append(pa.Table.from_pylist(found, schema=CLIP_LOG_SCHEMA))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+            left_out.append(f"{short(path, folder.shards)}: {show(repr(error))}")
+    tables = [CLIP_LOG_SCHEMA.empty_table()]
     for path in sorted(folder.clip_logs.glob("*/*.parquet")):
         try:
             tables.append(read_clip_log(path))
@@ -204,23 +218,18 @@ def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None])
             left_out.append(f"{short(path, folder.clip_logs)}: {show(str(error))}")
     logged = pa.concat_tables(tables)
     seen = set(zip(logged["writer"].to_pylist(), logged["clip_name"].to_pylist(), strict=True))
-    entries = []
-    for path in list_shards(folder, slices).journals:
-        try:
-            records, _ = read_checked(path)
-            found = [entry_from_json(record["log"]) for record in records if "log" in record]
-            found = [entry for entry in found if (entry["writer"], entry["clip_name"]) not in seen]
-            entries.append(pa.Table.from_pylist(found, schema=CLIP_LOG_SCHEMA))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
-            left_out.append(f"{short(path, folder.shards)}: {show(repr(error))}")
+    entries = [_without(table, seen) for table in entries]
     if left_out:
         say(f"clips: left out: {examples(left_out)}")
     clips = pa.concat_tables([logged, *entries])
     # Without the time zone, which is UTC: DuckDB shows Python none without a package for them.
     at = clips.schema.get_field_index("finished_at")
     return clips.set_column(at, "finished_at", clips["finished_at"].cast(pa.timestamp("us")))
+
+
+def _without(entries: pa.Table, seen: set[tuple[str, str]]) -> pa.Table:
+    keys = zip(entries["writer"].to_pylist(), entries["clip_name"].to_pylist(), strict=True)
+    return entries.take(pa.array([at for at, key in enumerate(keys) if key not in seen], pa.int64()))
 
 
 def check_statements(query: str, *, several: bool = False) -> list[str]:

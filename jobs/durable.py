@@ -108,14 +108,9 @@ class Draft(io.RawIOBase):
         )
         self._waiting = bytearray()
         self._synced = self._published = False
-        self._descriptor = -1
+        with explained(destination):
+            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         hold(self.path)
-        try:
-            with explained(destination):
-                self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        except UnavailableError:
-            release(self.path)
-            raise
 
     def writable(self) -> bool:
         """It is."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.errors import DISK, UnavailableError, show, to_do
+from jobs.errors import UnavailableError, show, to_do
 from jobs.interrupts import hold, release
 from jobs.mounts import unmount_below
 
@@ -103,7 +103,7 @@ def scratch_error(folder: Path, number: int, reason: str) -> UnavailableError:
         if number == errno.EDQUOT:
             what = "is above this user's quota"
         return UnavailableError(f"the scratch folder {shown} {what}", f"free space there, or {_HINT}")
-    remedy = f"{to_do(number)}, or {_HINT}" if number in DISK else _HINT
+    remedy = f"{to_do(number)}, or {_HINT}" if number in (errno.EFBIG, errno.EIO) else _HINT
     return UnavailableError(f"the scratch folder {shown} cannot be used: {reason}", remedy)
 
 

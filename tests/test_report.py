@@ -157,14 +157,14 @@ def test_columns_without_a_spread_have_a_page(tmp_path: Path, clips: int, values
 def test_a_table_without_a_column_has_a_page_that_says_so(tmp_path: Path, column: str) -> None:
     from jobs.database import open_run
     from jobs.qa import run_checks
-    from jobs.report import write_report
+    from jobs.report import render
 
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
     run.shard([make_row(clip) for clip in CLIPS])
     with open_run(run.config, lambda _: None, unsafe=True) as connection:
         connection.execute("DROP VIEW refused; DROP VIEW feature_values; ALTER TABLE features DROP " + column)
         outcomes = run_checks(connection)
-        write_report(run.config, connection, outcomes, run.folder.report)
+        run.folder.report.write_text(render(run.config, connection, outcomes))
     page = Page(run.folder.report)
     assert "✖ error schema" in " ".join(page.text.split())
 

@@ -13,6 +13,7 @@ from jobs import durable, sql
 from jobs.completeness import FailedClip, read_history
 from jobs.config import Config
 from jobs.errors import UnavailableError, show
+from jobs.in_place import InPlace
 from jobs.manifest import load_manifest
 from jobs.merge.audits import count_audits, judge_audits, judge_constants, read_entries, read_hosts
 from jobs.merge.checks import FLOATS, build_checks, judge
@@ -50,6 +51,8 @@ class Merge:
         DuckDB, in memory.
     scratch
         Private folder.
+    place
+        The table that was there when the merge began.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Merge:
         options: Options,
         connection: duckdb.DuckDBPyConnection,
         scratch: Path,
+        place: InPlace,
     ) -> None:
         self.folder, self.config, self.options = folder, config, options
         self.published = self.changed = False
@@ -73,7 +77,7 @@ class Merge:
         self.left_out: dict[str, str] = {}
         self.metadata: dict[str, Any] = {}
         self.findings: list[Finding] = []
-        self._connection, self._scratch, self._stamps = connection, scratch, Stamps()
+        self._connection, self._scratch, self._place, self._stamps = connection, scratch, place, Stamps()
         self._paths: list[Path] = []
         self._files: list[str] = []
         self._recovered = Recovered()
@@ -146,7 +150,7 @@ class Merge:
         self._check_columns(provenance, [sql.exact(draft.path)])
         if not self._blocked:
             self.table_digest = digest_file(draft.path)
-            draft.publish()
+            self._place.publish(draft, self.table_digest)
             self.published = True
 
     @property
@@ -268,7 +272,7 @@ class Merge:
     def _explain(self, error: Exception) -> None:
         """Find out why a scan or the writing of the table failed, or raise what it is."""
         if is_outside(error):
-            raise error  # whoever opened the connection says what it is
+            raise error  # `jobs.sql.connect` explains it
         self._find_changed()
         if self.changed:
             return
@@ -290,7 +294,6 @@ _COUNTS = (
 )  # fmt: skip
 
 _NO_ROWS = "no clip has a row, so there is nothing to publish"
-
 _CLIP_RULES = {
     "unknown": "clips that have rows but do not stand in the manifest",
     "wrong_mos": "clips whose rows have another score than the manifest",

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import jinja2
 
-from jobs import durable, sql
+from jobs import sql
 from jobs.config import Config
 from jobs.errors import show
 from jobs.info import read_info
@@ -25,10 +25,8 @@ _QUERIES = ("bins", "extremes", "strangest", "throughput", "slices", "slowest", 
 _MARKS = {"error": "✖", "warn": "▲", "info": "●"}
 
 
-def write_report(
-    config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], path: Path
-) -> None:
-    """Write the page on a run.
+def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
+    """Make the page on a run.
 
     Parameters
     ----------
@@ -38,14 +36,12 @@ def write_report(
         Its database, as `jobs.database.open_run` yields it.
     outcomes
         Of all checks; see `jobs.qa.run_checks`.
-    path
-        Where to.
+
+    Returns
+    -------
+    str
+        HTML.
     """
-    durable.replace_text(path, render(config, connection, outcomes))
-
-
-def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
-    """The page as HTML; see `write_report`."""
     by_check = {outcome.check.name: outcome for outcome in outcomes}
     whole = by_check["schema"].ok
     found = {name: _ask(connection, name, whole) for name in _QUERIES}
