@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from jobs.errors import INCOMPLETE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-END_SECONDS = 1.0
+END_SECONDS = 0.8
 """For ending in order, before the process is ended."""
 _TELL_SECONDS = 0.2
 _PAUSE_SECONDS = 0.05

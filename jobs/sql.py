@@ -238,7 +238,7 @@ def connect(
                 "allow_community_extensions": False,
             },
         )
-        with closing(connection), breaking(connection.interrupt):
+        with breaking(connection.interrupt), closing(connection):
             connection.execute("SET enable_progress_bar = false")
             if locked:
                 connection.execute("SET lock_configuration = true")
