@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the command ends within two seconds, whatever it is doing.
+"""Ctrl-C, SIGTERM and a terminal that is closed: the command ends within two seconds, whatever it is doing.
 
 Python runs a signal's handler in the main thread, between two of its instructions: not while that thread
 is in DuckDB, in pyarrow, or waits for other threads that are. The C part of the handler, though, writes
@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from jobs.errors import INCOMPLETE
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 END_SECONDS = 0.8
 """For ending in order, before the process is ended."""
 _TELL_SECONDS = 0.2
@@ -39,7 +39,7 @@ _told = threading.Lock()
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """Have both signals raise KeyboardInterrupt, once, and end the process soon; in the main thread.
+    """Have `SIGNALS` raise KeyboardInterrupt, once, and end the process soon; in the main thread.
 
     A signal that is ignored stays so. To be used once a process.
 
@@ -84,7 +84,7 @@ def release(path: Path) -> None:
 
 @contextmanager
 def in_order(*numbers: int) -> Iterator[None]:
-    """Let these signals (none: both) take what time it takes: there is something to end in order."""
+    """Let these signals (none: all) take what time it takes: there is something to end in order."""
     with _noted(_in_order, numbers or SIGNALS):
         yield
 

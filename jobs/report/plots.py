@@ -18,10 +18,9 @@ from jobs.scratch import scratch_folder
 from jobs.words import format_seconds
 
 # As it is imported, matplotlib looks for a cache at home, which may not be there, and is nobody's business.
-if "MPLCONFIGDIR" not in os.environ:
-    _cache = ExitStack()
-    atexit.register(_cache.close)
-    os.environ["MPLCONFIGDIR"] = str(_cache.enter_context(scratch_folder("")))
+_kept = ExitStack()
+atexit.register(_kept.close)
+os.environ.setdefault("MPLCONFIGDIR", str(_kept.enter_context(scratch_folder(""))))
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it could not keep its cache
 
 import matplotlib as mpl  # noqa: E402
