@@ -20,14 +20,13 @@ def _forget_working_folder() -> None:
 
 _forget_working_folder()
 
-import signal
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
-from jobs.errors import INCOMPLETE, USAGE, UnavailableError, UsageError, VmafarmError, explain
+from jobs import interrupts
+from jobs.errors import USAGE, UnavailableError, UsageError, VmafarmError, explain
 from jobs.say import say_aside
-from jobs.signals import hear_of_children, take
+from jobs.signals import hear_of_children
 from jobs.streams import OutputError, set_up_streams
 from jobs.utf8 import restart_in_utf8
 
@@ -45,19 +44,17 @@ def main() -> None:
 def _run() -> int:
     """Exit status of the command, once its output is out."""
     hear_of_children()
-    take([signal.SIGTERM, signal.SIGHUP], _interrupt)  # as Python itself does with SIGINT
     try:
-        status = _run_verb()
-        sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback
-        return status
+        with interrupts.heard():
+            status = _run_verb()
+            sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback
+            return status
     except (VmafarmError, OSError, MemoryError) as error:
         return _tell(explain(error))
     except OutputError as lost:
         if lost.message:
             _say_error(lost.message, lost.hint)
         return lost.exit_code
-    except KeyboardInterrupt:
-        return _stopped()
 
 
 def _run_verb() -> int:
@@ -84,7 +81,7 @@ def _run_verb() -> int:
         command = getattr(getattr(error, "ctx", None), "command_path", "vmafarm")
         raise UsageError(error.format_message(), f"{command} --help tells how it is used") from None
     if status == _INTERRUPTED:
-        return _stopped()
+        raise KeyboardInterrupt
     return status or (0 if words else USAGE)
 
 
@@ -97,17 +94,6 @@ def _tell(error: VmafarmError) -> int:
 
 def _say_error(message: str, hint: str) -> None:
     say_aside(f"error: {message}", *(f"  {line}" for line in hint.split("\n") if line))
-
-
-def _stopped() -> int:
-    say_aside("stopped")
-    with suppress(OutputError):
-        sys.stdout.flush()
-    return INCOMPLETE
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

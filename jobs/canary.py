@@ -11,6 +11,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from jobs.element_log import ElementRecord, read_elements
 from jobs.errors import IncompleteError, UnavailableError, VmafarmError, show
+from jobs.interrupts import in_order
 from jobs.prepare import Prepared, refused
 from jobs.sbatch import sbatch_parameters
 from jobs.slurm import Slurm
@@ -70,11 +71,12 @@ def run_canary(
     except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
         raise refused(error, []) from None
     say(f"canary: job {job} scores {counted(clips, 'clip')} on a compute node first")
-    try:
-        record = _wait(prepared, slurm, job, say)
-    except KeyboardInterrupt:
-        slurm.cancel([job])
-        raise
+    with in_order():
+        try:
+            record = _wait(prepared, slurm, job, say)
+        except KeyboardInterrupt:
+            slurm.cancel([job])
+            raise
     log = f"its log: {folder.logs / f'{job}_0_log.err'}, and .out"
     if record is None:
         raise IncompleteError(f"the canary, job {job}, ended before it began to work", log)

@@ -23,9 +23,9 @@ from jobs import sql
 from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from jobs.completeness import read_history
 from jobs.config import Config
-from jobs.durable import replace
 from jobs.errors import UnavailableError, UsageError, reason, show
 from jobs.facts import add_facts
+from jobs.in_place import InPlace
 from jobs.journal import read_journal
 from jobs.manifest import load_manifest, most_rows
 from jobs.merge.inputs import examples, find_unreadable, short, sort_shards
@@ -35,8 +35,9 @@ from jobs.provenance import read_frozen
 from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
-from jobs.scratch import for_databases, scratch_folder, try_scratch
+from jobs.scratch import for_databases, scratch_folder
 from jobs.sealed import DamagedError
+from jobs.sql_errors import is_outside
 from jobs.stamps import Stamps
 from jobs.words import counted
 
@@ -57,7 +58,7 @@ _FAILURES = pa.schema(
 
 @contextmanager
 def open_run(
-    config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: bool = False
+    config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: InPlace | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Copy a run into a database of its own, and open that for queries.
 
@@ -70,7 +71,8 @@ def open_run(
     unsafe
         Open it so that queries can write it, and read and write files. It is a copy all the same.
     keep
-        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients, where one may write there.
+        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients, where one may write there and
+        this is still the table; None: do not.
 
     Yields
     ------
@@ -83,6 +85,8 @@ def open_run(
         The run is not planned, or something of it is damaged.
     UnavailableError
         No memory or space.
+    SupersededError
+        Another table was put in place while it was copied; only with `keep`.
     """
     folder, memory = config.folder, config.merge.memory
     load_manifest(folder)  # says what is wrong with it
@@ -91,15 +95,16 @@ def open_run(
         try:
             with sql.connect(spill, memory=memory, database=file) as connection:
                 _fill(connection, config, scratch, say)
+                # Closing does the same, but says nothing where the disk takes no more: rows would be missing.
+                connection.execute("CHECKPOINT")
         except duckdb.Error as error:
-            try_scratch(scratch)
             raise UnavailableError(
                 f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
                 "raise merge.memory, or choose another extract.scratch",
             ) from None
         if keep and os.access(folder.path, os.W_OK, effective_ids=True):
             with open_regular(file, None) as copy:
-                replace(folder.database, partial(shutil.copyfileobj, copy))
+                keep.replace(folder.database, partial(shutil.copyfileobj, copy))
         with sql.connect(
             spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
         ) as connection:
@@ -158,7 +163,9 @@ def _add_shards(
         good, bad = sort_shards(listing.shards, provenance, stamps, most)
         try:
             extra = _scan_shards(connection, [sql.exact(path) for path in (*good, *recovered.files)])
-        except duckdb.Error:
+        except duckdb.Error as error:
+            if is_outside(error):
+                raise
             if not stamps.changed():
                 unreadable = find_unreadable(good, most)
                 if not unreadable:
@@ -204,16 +211,10 @@ def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int
 
 def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:
     """How each clip was scored: the clip logs, and what stands in journals alone."""
-    tables, left_out = [CLIP_LOG_SCHEMA.empty_table()], []
-    most = most_rows(folder)
-    for path in sorted(folder.clip_logs.glob("*/*.parquet")):
-        try:
-            tables.append(read_clip_log(path, most))
-        except (OSError, DamagedError) as error:
-            left_out.append(f"{short(path, folder.clip_logs)}: {reason(error)}")
-    logged = pa.concat_tables(tables)
-    seen = set(zip(logged["writer"].to_pylist(), logged["clip_name"].to_pylist(), strict=True))
+    left_out: list[str] = []
     entries = []
+    most = most_rows(folder)
+    # Journals first: a writer that ends meanwhile moves its entries from its journal to its clip log.
     for path in list_shards(folder, slices).journals:
         try:
             journal = read_journal(path)
@@ -225,14 +226,27 @@ def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None])
         if journal.wrong:  # none of its rows is taken
             left_out.append(f"{short(path, folder.shards)}: {journal.wrong}")
             continue
-        found = [entry for _, entry in journal.rows if (entry["writer"], entry["clip_name"]) not in seen]
-        entries.append(pa.Table.from_pylist(found, schema=CLIP_LOG_SCHEMA))
+        entries.append(pa.Table.from_pylist([entry for _, entry in journal.rows], schema=CLIP_LOG_SCHEMA))
+    tables = [CLIP_LOG_SCHEMA.empty_table()]
+    for path in sorted(folder.clip_logs.glob("*/*.parquet")):
+        try:
+            tables.append(read_clip_log(path, most))
+        except (OSError, DamagedError) as error:
+            left_out.append(f"{short(path, folder.clip_logs)}: {reason(error)}")
+    logged = pa.concat_tables(tables)
+    seen = set(zip(logged["writer"].to_pylist(), logged["clip_name"].to_pylist(), strict=True))
+    entries = [_without(table, seen) for table in entries]
     if left_out:
         say(f"clips: left out: {examples(left_out)}")
     clips = pa.concat_tables([logged, *entries])
     # Without the time zone, which is UTC: DuckDB shows Python none without a package for them.
     at = clips.schema.get_field_index("finished_at")
     return clips.set_column(at, "finished_at", clips["finished_at"].cast(pa.timestamp("us")))
+
+
+def _without(entries: pa.Table, seen: set[tuple[str, str]]) -> pa.Table:
+    keys = zip(entries["writer"].to_pylist(), entries["clip_name"].to_pylist(), strict=True)
+    return entries.take(pa.array([at for at, key in enumerate(keys) if key not in seen], pa.int64()))
 
 
 def check_statements(query: str, *, several: bool = False) -> list[str]:
@@ -268,13 +282,11 @@ def check_statements(query: str, *, several: bool = False) -> list[str]:
     return [statement.query for statement in statements]
 
 
-def explain(error: duckdb.Error) -> UsageError | UnavailableError:
+def explain(error: duckdb.Error) -> UsageError:
     """What DuckDB says, as one of our errors."""
     if "pytz" in str(error):
         return UsageError("a time with a time zone cannot be shown", "cast it: x::TIMESTAMP")
     lines = [show(line) for line in str(error).splitlines() if line.strip()][:8]
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return UnavailableError(lines[0], "raise merge.memory, or choose a larger extract.scratch")
     if isinstance(error, duckdb.PermissionException):
         return UsageError(lines[0], "a query reads the run alone; --unsafe lets it read and write files")
     return UsageError(

@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import durable
 from jobs.card import as_card
 from jobs.config import Config
 from jobs.database import open_run
 from jobs.errors import IncompleteError, UsageError, show
+from jobs.in_place import ATTEMPTS, InPlace, SupersededError
 from jobs.info import read_info
 from jobs.merge import merge, summarise
 from jobs.merge_record import read_merge_record
 from jobs.qa import Outcome, run_checks
 from jobs.qa import summarise as summarise_checks
 from jobs.remarks import RemarkReader, tell_remarks
-from jobs.up_to_date import recorded_errors
+from jobs.up_to_date import read_delivered, recorded_errors
 
 Say = Callable[[str], None]
 
@@ -39,24 +39,42 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
     Raises
     ------
     IncompleteError
-        Nothing was published, or the checks found errors.
+        Nothing was published, or the checks found errors; or other merges published theirs again and again.
     VmafarmError
         See `jobs.merge.merge` and `examine`.
     """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            outcomes = _deliver(config, say, allow_missing=allow_missing)
+            break
+        except SupersededError as error:
+            if not error.is_mixed and (record := read_delivered(config)) is not None:
+                say(f"{'table':<17}{show(str(config.folder.table))}")
+                say(f"{'note':<17}another merge has published it meanwhile; it is up to date")
+                require_sound_record(record, allow_missing=allow_missing)
+                return
+            if attempt == ATTEMPTS:
+                raise
+            say(f"{'note':<17}another merge has published its table meanwhile: merging again")
+    require_sound(outcomes, allow_missing=allow_missing)
+
+
+def _deliver(config: Config, say: Say, *, allow_missing: bool) -> list[Outcome]:
     folder = config.folder
-    for line in summarise(merge(folder, config, allow_missing=allow_missing)):
+    place = InPlace(folder.table)
+    for line in summarise(merge(folder, config, allow_missing=allow_missing, place=place)):
         say(line)
     for line in tell_remarks(RemarkReader(folder).read()):
         say(f"{'note':<17}{line}")
-    durable.replace_text(folder.card, as_card(read_info(folder.table)))
+    place.replace_text(folder.card, as_card(read_info(folder.table)))
     say(f"{'card':<17}{show(str(folder.card))}")
     outcomes: list[Outcome] = []
     if config.merge.checks:
-        outcomes = examine(config, lambda _: None, page=folder.report)
+        outcomes = _examine(config, lambda _: None, None, 20, folder.report, place)
         say(f"{'report':<17}{show(str(folder.report))}")
         say(f"{'checks':<17}{summarise_checks(outcomes)}")
-    _add_to_record(folder.merge_record, delivered=True)  # last: all that belongs to the table is there
-    require_sound(outcomes, allow_missing=allow_missing)
+    _add_to_record(folder.merge_record, place, delivered=True)  # last: all that belongs to the table is there
+    return outcomes
 
 
 def examine(
@@ -87,19 +105,39 @@ def examine(
     ------
     UsageError, UnavailableError
         See `jobs.database.open_run`; or the page cannot be written.
+    SupersededError
+        Other tables are put in place again and again.
     """
-    with open_run(config, say, keep=True) as connection:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _examine(config, say, names, limit, page, InPlace(config.folder.table))
+        except SupersededError:
+            if attempt == ATTEMPTS:
+                raise
+            say("another table was published meanwhile: once more")
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _examine(
+    config: Config,
+    say: Say,
+    names: Sequence[str] | None,
+    limit: int | None,
+    page: Path | None,
+    place: InPlace,
+) -> list[Outcome]:
+    with open_run(config, say, keep=place) as connection:
         outcomes = run_checks(connection, names, limit=limit)
         if names is None:
-            _record(config.folder.merge_record, outcomes)  # first: the page has it, too
+            _record(config.folder.merge_record, place, outcomes)  # first: the page has it, too
         if page:
-            from jobs.report import write_report  # matplotlib takes longer to import than all else of a run
+            from jobs.report import render  # matplotlib takes longer to import than all else of a run
 
-            write_report(config, connection, outcomes, page)
+            place.replace_text(page, render(config, connection, outcomes))
     return outcomes
 
 
-def _record(path: Path, outcomes: list[Outcome]) -> None:
+def _record(path: Path, place: InPlace, outcomes: list[Outcome]) -> None:
     found = {
         outcome.check.name: {
             "severity": outcome.check.severity, "result": outcome.result, "count": outcome.count,
@@ -107,16 +145,16 @@ def _record(path: Path, outcomes: list[Outcome]) -> None:
         }
         for outcome in outcomes
     }  # fmt: skip
-    _add_to_record(path, qa=found)
+    _add_to_record(path, place, qa=found)
 
 
-def _add_to_record(path: Path, **more: Any) -> None:
+def _add_to_record(path: Path, place: InPlace, **more: Any) -> None:
     try:
         record = read_merge_record(path)
     except UsageError:  # the next merge replaces it
         return
     if record and os.access(path.parent, os.W_OK, effective_ids=True):
-        durable.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
+        place.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
 
 
 def require_sound(outcomes: Sequence[Outcome], *, allow_missing: bool = False) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobs import durable
 from jobs.errors import UnavailableError, UsageError, show
+from jobs.interrupts import hold, release
 from jobs.process import run
 from jobs.regular_files import read_regular
 
@@ -122,6 +123,7 @@ def make_demo(folder: Path, ffmpeg: Path) -> Demo:
         parent = folder.absolute().parent
         durable.make_folder(parent)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=".tmp", dir=parent))
+        hold(temporary)
     except OSError as error:
         raise _cannot_write(folder, error) from None
     try:
@@ -133,6 +135,7 @@ def make_demo(folder: Path, ffmpeg: Path) -> Demo:
         raise _cannot_write(folder, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        release(temporary)
     return Demo(clips, scores, new=True)
 
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from jobs.errors import UnavailableError, show
+from jobs.errors import DISK, UnavailableError, show, to_do
+from jobs.interrupts import hold, release
 from jobs.regular_files import require_regular
 from jobs.system import System, name_first
 
@@ -42,10 +43,10 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise  # a file is where a folder should be: the caller knows what is in the way
+        remedy = to_do(error.errno) if error.errno in DISK else "make the run folder writable"
         raise UnavailableError(
             f"cannot write {show(str(path))}: {error.strerror or error}",
-            "make the run folder writable, or choose another one (run.root), then run again; "
-            "everything finished so far is kept",
+            f"{remedy}, or choose another one (run.root), then run again; everything finished so far is kept",
         ) from error
 
 
@@ -109,6 +110,7 @@ class Draft(io.RawIOBase):
         self._synced = self._published = False
         with explained(destination):
             self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        hold(self.path)
 
     def writable(self) -> bool:
         """It is."""
@@ -162,6 +164,7 @@ class Draft(io.RawIOBase):
             if not self._published:
                 with suppress(OSError):  # left behind at worst; the error that led here is told
                     system.unlink(self.path)
+        release(self.path)
         super().close()
 
 

@@ -67,13 +67,22 @@ def explain(error: VmafarmError | OSError | MemoryError) -> VmafarmError:
     if isinstance(error, MemoryError):
         return UnavailableError("no memory is left", _LESS_MEMORY)
     where = f"{show(os.fsdecode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
-    return UnavailableError(f"{where}{error.strerror or error}", _TO_DO.get(error.errno or 0, ""))
+    return UnavailableError(f"{where}{error.strerror or error}", to_do(error.errno))
 
+
+def to_do(number: int | None) -> str:
+    """What helps against an error of the system, by its number; "" where that is not known."""
+    return _TO_DO.get(number or 0, "")
+
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
+"""Numbers of the errors that a disk gives, or a limit on what is written, whatever is written there."""
 
 _LESS_MEMORY = "score fewer clips at once (extract.workers), or give it more (slurm.mem)"
 _TO_DO = {
     errno.ENOSPC: "free space (df -h), or inodes (df -i)",
     errno.EDQUOT: "free space within the quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or of the file system",
     errno.EROFS: "use a folder that can be written",
     errno.EACCES: "make it accessible to this user",
     errno.EPERM: "make it accessible to this user",

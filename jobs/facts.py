@@ -109,7 +109,7 @@ def read_findings(folder: RunFolder) -> list[dict[str, Any]]:
 def _without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
     try:
         found = connection.execute("SELECT clip_name FROM manifest ANTI JOIN features USING (clip_name)")
-    except duckdb.Error:  # a table without names, which the check of the schema reports
+    except duckdb.BinderException:  # a table without names, which the check of the schema reports
         found = connection.execute("SELECT clip_name FROM manifest")
     return [name for (name,) in found.fetchall()]
 
@@ -142,6 +142,6 @@ def add_facts(connection: duckdb.DuckDBPyConnection, config: Config, history: Hi
         connection.execute(sql.render("query/arrow", name=name))
         connection.unregister("source")
     # Of a table that is not the one of the schema there are no such views; its columns are told by a check.
-    with suppress(duckdb.Error):
+    with suppress(duckdb.BinderException):
         connection.execute(sql.render("query/feature_values"))
         connection.execute(sql.render("query/refused"))

@@ -18,6 +18,7 @@ from jobs.apptainer import ask, build, find_apptainer
 from jobs.durable import publish, replace_text
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.interpreter import own_command
+from jobs.interrupts import in_order
 from jobs.recipe import merge_arguments, read_arguments
 from jobs.sif import read_digest, read_labels
 
@@ -117,7 +118,8 @@ def build_image(
         for bind in binds:
             command += ["--bind", bind]
         try:
-            build([*command, str(temporary), "image.def"], context, say)
+            with in_order():  # what runs in the image is asked to end, and waited for
+                build([*command, str(temporary), "image.def"], context, say)
             labels = read_labels(temporary)
             digest = read_digest(temporary)
             publish(temporary, output)

@@ -20,6 +20,7 @@ from jobs.durable import explained
 from jobs.errors import UnavailableError, show
 from jobs.handover import Work, read_result
 from jobs.interpreter import own_command, safe_environment
+from jobs.interrupts import in_order
 from jobs.signals import ignored
 from jobs.task_log import tail
 from jobs.trust import secure_logs
@@ -66,9 +67,13 @@ def run_local(
     UnavailableError
         An element ended without a result.
     """
+    with in_order():
+        return _run_local(config, _groups(config, slices, limit, share), watch)
+
+
+def _run_local(config: Config, groups: Sequence[ElementSpec], watch: Callable[[], None]) -> ElementResult:
     logs = config.folder.logs
     secure_logs(config.folder, config.run.trusted_owners)
-    groups = _groups(config, slices, limit, share)
     executor = submitit.LocalExecutor(folder=_plain(logs))
     executor.update_parameters(timeout_min=_YEAR_MINUTES)
     work = Work.of_elements(logs.absolute(), groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import readline
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 from jobs.config import Config
 from jobs.database import check_statements, open_run
 from jobs.errors import VmafarmError
-from jobs.query import Write, answer, interruptible
+from jobs.interrupts import in_order, is_ending
+from jobs.query import Write, answer
 
 _KEPT = 1_000
 _HELP = """\
@@ -42,7 +44,7 @@ def run_prompt(
     read
         Reads a line after a prompt; raises EOFError at the end.
     """
-    with interruptible(), open_run(config, say, unsafe=unsafe) as connection, _history():
+    with open_run(config, say, unsafe=unsafe) as connection, in_order(signal.SIGINT), _history():
         say("a query ends with a semicolon; .tables, .help; Ctrl-D ends")
         lines: list[str] = []
         while True:
@@ -61,6 +63,8 @@ def run_prompt(
             except EOFError:
                 return
             except KeyboardInterrupt:
+                if is_ending():
+                    raise
                 lines = []
                 say("")
             except VmafarmError as error:

@@ -13,6 +13,7 @@ import duckdb
 
 from jobs.errors import UsageError, show
 from jobs.sql import sql_folder
+from jobs.sql_errors import is_outside
 from jobs.words import counted
 
 SEVERITIES = ("error", "warn", "info")
@@ -187,9 +188,9 @@ def _run(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None)
         while batch := result.fetchmany(_BATCH):
             count += len(batch)
             rows += batch if limit is None else batch[: max(0, limit - len(rows))]
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
     except duckdb.Error as error:
+        if is_outside(error):
+            raise
         # Of a table without the columns that the query names: the check of the schema says so.
         return Outcome(check, False, 0, (), (), show(str(error).partition("\n")[0]))
     return Outcome(check, check.returns == "figures" or not count, count, columns, tuple(rows))

@@ -6,7 +6,6 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from jobs.database import check_statements, explain, open_run
 from jobs.durable import replace
 from jobs.errors import UsageError, show
 from jobs.say import Sink, printable, to_json
+from jobs.sql import one_row
+from jobs.sql_errors import explain_outside, is_outside
 
 Row = tuple[Any, ...]
 
@@ -73,7 +74,7 @@ def run_query(
     except UnicodeEncodeError:
         raise UsageError(f"the query is not UTF-8: {show(query)}") from None
     statements = [query] if unsafe else check_statements(query, several=several)
-    with interruptible(), open_run(config, say, unsafe=unsafe) as connection:
+    with open_run(config, say, unsafe=unsafe) as connection:
         answer(connection, statements, write)
 
 
@@ -104,10 +105,21 @@ def answer(
             result = _call(connection, connection.execute, statement)
             names = _unique([column[0] for column in result.description or ()])
             write(names, _batches(connection) if names else iter(()))
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
     except duckdb.Error as error:
-        raise explain(error) from None
+        raise _explain(connection, error) from None
+
+
+def _explain(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> BaseException:
+    if not is_outside(error):
+        return explain(error)
+    try:
+        settings = (
+            "SELECT current_setting('memory_limit') AS memory, current_setting('temp_directory') AS spill"
+        )
+        bounds = one_row(connection, settings)
+    except duckdb.Error:  # nothing can be asked any more; who opened the connection knows them
+        return error
+    return explain_outside(error, bounds["memory"], Path(bounds["spill"]).parent) or error
 
 
 def _to_arrow(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
@@ -129,17 +141,6 @@ class ArrowWriter:
     def __call__(self, table: pa.Table) -> None:
         """Write it."""
         replace(self._path, partial(pq.write_table, table))
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Hear Ctrl-C while a run is copied."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C while the run is copied
-            raise KeyboardInterrupt from None
-        raise
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ import submitit
 from jobs.config import Config
 from jobs.errors import UsageError, VmafarmError, show
 from jobs.handover import Work
+from jobs.interrupts import heard
 from jobs.lifetime import ignore_early_notice
 from jobs.say import say
 from jobs.trust import secure_logs
@@ -111,14 +112,15 @@ def merge_on_node(document: dict[str, Any]) -> None:
     Raises
     ------
     SystemExit
-        Nothing was published, or the checks found errors: the job has failed, for mails and for whatever
-        depends on it. submitit passes this on as it is, without a traceback.
+        Nothing was published, the checks found errors, or it was stopped: the job has failed, for mails and
+        for whatever depends on it. submitit passes this on as it is, without a traceback.
     """
     from jobs.deliver import deliver
 
     ignore_early_notice()
     try:
-        deliver(Config.model_validate(document), say)
+        with heard():
+            deliver(Config.model_validate(document), say)
     except VmafarmError as error:
         say(str(error))
         sys.exit(error.exit_code)

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.errors import UnavailableError, show
+from jobs.errors import UnavailableError, show, to_do
+from jobs.interrupts import hold, release
 from jobs.mounts import unmount_below
 from jobs.regular_files import NEVER_WAIT
 
@@ -44,10 +45,12 @@ def scratch_folder(parent: str) -> Iterator[Path]:
     place = scratch_place(parent)
     with in_scratch(place):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        hold(folder)
         try:
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError:
             folder.rmdir()
+            release(folder)
             raise
     try:
         with contextlib.suppress(OSError):  # a file system without locks: nobody will sweep there
@@ -56,6 +59,7 @@ def scratch_folder(parent: str) -> Iterator[Path]:
         yield folder
     finally:
         _remove(folder)
+        release(folder)
         os.close(lock)
 
 
@@ -100,7 +104,8 @@ def scratch_error(folder: Path, number: int, reason: str) -> UnavailableError:
         if number == errno.EDQUOT:
             what = "is above this user's quota"
         return UnavailableError(f"the scratch folder {shown} {what}", f"free space there, or {_HINT}")
-    return UnavailableError(f"the scratch folder {shown} cannot be used: {reason}", _HINT)
+    remedy = f"{to_do(number)}, or {_HINT}" if number in (errno.EFBIG, errno.EIO) else _HINT
+    return UnavailableError(f"the scratch folder {shown} cannot be used: {reason}", remedy)
 
 
 def check_scratch(folder: Path) -> None:

@@ -10,7 +10,7 @@ import functools
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ import jinja2
 
 from jobs.data import data_folder
 from jobs.errors import UsageError, show
+from jobs.interrupts import breaking
 from jobs.regular_files import is_regular
+from jobs.sql_errors import explain_outside
 
 
 class Sql(str):
@@ -193,7 +195,7 @@ def connect(
     Parameters
     ----------
     spill
-        Private folder for what does not fit into memory.
+        Folder for what does not fit into memory, in a scratch folder (`jobs.scratch.scratch_folder`).
     memory
         DuckDB's limit, for example ``2GB``.
     threads
@@ -211,31 +213,42 @@ def connect(
     Yields
     ------
     duckdb.DuckDBPyConnection
-        Closed on the way out. It installs and loads no extension.
+        Closed on the way out. It installs and loads no extension. A signal that ends this process
+        interrupts what it does.
+
+    Raises
+    ------
+    UnavailableError
+        The disk of the scratch folder, or of a file that is read or written, or the memory is not enough.
+    KeyboardInterrupt
+        It was interrupted.
     """
-    connection = duckdb.connect(
-        ":memory:" if database is None else str(database),
-        read_only=read_only,
-        config={
-            "enable_external_access": not read_only,
-            "python_enable_replacements": not read_only,
-            "storage_compatibility_version": _STORAGE,
-            "memory_limit": memory,
-            "temp_directory": str(spill),
-            "threads": threads or len(os.sched_getaffinity(0)),
-            "preserve_insertion_order": keep_order,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_community_extensions": False,
-        },
-    )
     try:
-        connection.execute("SET enable_progress_bar = false")
-        if locked:
-            connection.execute("SET lock_configuration = true")
-        yield connection
-    finally:
-        connection.close()
+        connection = duckdb.connect(
+            ":memory:" if database is None else str(database),
+            read_only=read_only,
+            config={
+                "enable_external_access": not read_only,
+                "python_enable_replacements": not read_only,
+                "storage_compatibility_version": _STORAGE,
+                "memory_limit": memory,
+                "temp_directory": str(spill),
+                "threads": threads or len(os.sched_getaffinity(0)),
+                "preserve_insertion_order": keep_order,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+            },
+        )
+        with breaking(connection.interrupt), closing(connection):
+            connection.execute("SET enable_progress_bar = false")
+            if locked:
+                connection.execute("SET lock_configuration = true")
+            yield connection
+    except (duckdb.Error, OSError, RuntimeError) as error:
+        if told := explain_outside(error, memory, spill.parent):
+            raise told from error
+        raise
 
 
 def one_row(

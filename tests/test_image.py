@@ -148,8 +148,8 @@ def test_failed_build_shows_its_last_lines_and_keeps_the_old_image(apptainer: Ap
 
 def test_stopping_ends_the_build_and_leaves_nothing(apptainer: Apptainer) -> None:
     apptainer.end_with("hang")
-    command = "import jobs.__main__, signal; signal.signal(signal.SIGTERM, jobs.__main__._interrupt);"
-    command += f"from jobs.image import *; build_image(Path({str(CPU)!r}), Path('x.sif'))"
+    command = "from jobs.interrupts import heard; from jobs.image import *\n"
+    command += f"with heard(): build_image(Path({str(CPU)!r}), Path('x.sif'))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(apptainer.folder)}
     process = subprocess.Popen(
         [sys.executable, "-c", command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

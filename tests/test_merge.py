@@ -21,8 +21,8 @@ from merge_helpers import NAN, Run, make_row, plan_run, rows_of
 
 from jobs.completeness import FailedClip
 from jobs.errors import IncompleteError, UnavailableError, UsageError
-from jobs.merge import MergeResult, merge, summarise
-from jobs.merge.journals import recover
+from jobs.merge import MergeResult, merge, steps, summarise
+from jobs.merge.journals import Recovered, recover
 from jobs.merge.steps import Merge
 from jobs.merge.table import TableWriter, Written, cut, is_increasing
 from jobs.provenance import METADATA_KEY, Provenance
@@ -467,6 +467,20 @@ def test_journal_and_shard_of_one_writer_hold_the_same_row_once(run):
     run.journal(rows)
     result = finish(run)
     assert result.counts["recovered_rows"] == result.counts["duplicate_rows"] == 0
+
+
+def test_rows_that_move_from_a_journal_to_a_new_shard_meanwhile_are_merged(run, monkeypatch):
+    """Their writer ends after the shards were listed, and before its journal is read."""
+    rows = [make_row(clip) for clip in CLIPS]
+    journal = run.journal(rows)
+
+    def late(*arguments) -> Recovered:
+        run.shard(rows)
+        journal.unlink()
+        return recover(*arguments)
+
+    monkeypatch.setattr(steps, "recover", late)
+    assert finish(run).counts["rows"] == len(CLIPS)
 
 
 def test_queries_show_rows_of_journals_too(run):

@@ -23,7 +23,7 @@ from jobs.database import open_run
 from jobs.deliver import deliver, examine
 from jobs.errors import IncompleteError
 from jobs.qa import run_checks
-from jobs.report import render, write_report
+from jobs.report import render
 from jobs.schema import FEATURE_NAMES, MUST_MEASURE
 
 CLIPS = [f"{letter}.mp4" for letter in "abcdef"]
@@ -183,7 +183,7 @@ def test_a_table_without_a_column_has_a_page_that_says_so(tmp_path: Path, column
     with open_run(run.config, lambda _: None, unsafe=True) as connection:
         connection.execute("DROP VIEW refused; DROP VIEW feature_values; ALTER TABLE features DROP " + column)
         outcomes = run_checks(connection)
-        write_report(run.config, connection, outcomes, run.folder.report)
+        run.folder.report.write_text(render(run.config, connection, outcomes))
     page = Page(run.folder.report)
     assert "✖ error schema" in " ".join(page.text.split())
 

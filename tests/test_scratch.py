@@ -167,7 +167,8 @@ def test_a_place_without_permission_is_an_error_that_names_it(tmp_path, as_ordin
         (errno.EDQUOT, "is above this user's quota", "free space there, or choose another one"),
         (errno.EROFS, "cannot be used: Read-only file system", "choose another one"),
         (errno.EACCES, "cannot be used: Permission denied", "choose another one"),
-        (errno.EIO, "cannot be used: Input/output error", "choose another one"),
+        (errno.EIO, "cannot be used: Input/output error", "the disk, or the server"),
+        (errno.EFBIG, "cannot be used: File too large", "raise the limit on the size of files (ulimit -f)"),
         (errno.ENOTDIR, "is not a folder", "choose another one"),
     ],
 )

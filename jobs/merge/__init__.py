@@ -10,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jobs import durable, sql
+from jobs import sql
 from jobs.completeness import FailedClip
 from jobs.config import Config
 from jobs.errors import IncompleteError, UsageError, show
+from jobs.in_place import InPlace
 from jobs.merge.audits import tell_audits
 from jobs.merge.complete import LISTED
 from jobs.merge.inputs import Finding
@@ -103,6 +104,7 @@ def merge(
     max_failed_share: float | None = None,
     on_conflict: str | None = None,
     threads: int | None = None,
+    place: InPlace | None = None,
 ) -> MergeResult:
     """Check everything, and publish the table or say why not.
 
@@ -121,6 +123,8 @@ def merge(
         ``fail`` or ``latest``; None: ``merge.on_conflict``.
     threads
         Threads of DuckDB; None: the processors that this process may use. Changes no byte.
+    place
+        Of those who write what belongs to the table; knows it afterwards.
 
     Returns
     -------
@@ -134,6 +138,8 @@ def merge(
     IncompleteError
         Nothing was published; all reasons, each with the query that shows it. The record is
         written, and the table of an earlier merge is left as it was.
+    SupersededError
+        Another merge has published another table meanwhile; it is left as it was, and so is its record.
     UnavailableError
         No memory, space or permission.
     """
@@ -143,20 +149,20 @@ def merge(
         on_conflict=on_conflict or config.merge.on_conflict,
     )
     _check(options)
+    place = place or InPlace(folder.table)
     for _ in range(_ATTEMPTS):
+        place.look()
         inputs = digest_inputs(folder)
         with (
             scratch_folder(for_databases(config.extract.scratch)) as scratch,
             sql.connect(scratch / "spill", memory=config.merge.memory, threads=threads) as connection,
         ):
-            state = Merge(folder, config, options, connection, scratch)
+            state = Merge(folder, config, options, connection, scratch, place)
             state.run()
         if not state.changed or (state.counts["missing"] and not allow_missing):
             break
     result = _result(state, inputs)
-    durable.replace_text(
-        folder.merge_record, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n"
-    )
+    place.replace_text(folder.merge_record, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
     if not result.published:
         raise IncompleteError(
             explain(result), f"All counts and findings stand in {show(str(folder.merge_record))}"

@@ -22,6 +22,7 @@ from jobs.outline import Outline
 from jobs.regular_files import read_regular
 from jobs.run_folder import RunFolder
 from jobs.sealed import DamagedError, SealedFile, is_sealed, require_rows
+from jobs.sql_errors import is_outside
 from jobs.words import counted, format_seconds
 
 _SCHEMA = pa.schema(
@@ -57,7 +58,10 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     entries = make_table(columns, _SCHEMA)
     try:
         _make_entries(connection, logs, entries)
-    except duckdb.Error:  # one is of an earlier version, lacks a column, or has been replaced meanwhile
+    except duckdb.Error as error:
+        if is_outside(error):
+            raise
+        # One is of an earlier version, lacks a column, or has been replaced meanwhile.
         tables = [table for path in logs if (table := _read(path, most)) is not None]
         _make_entries(connection, [], pa.concat_tables([entries, *tables]))
         return len(found) - len(tables)

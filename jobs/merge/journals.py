@@ -21,6 +21,7 @@ from jobs.provenance import METADATA_KEY, Provenance, differences
 from jobs.regular_files import read_regular
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA
+from jobs.scratch import in_scratch
 from jobs.sealed import DamagedError, read_columns
 
 
@@ -76,13 +77,18 @@ def recover(
     journals
         Paths; one that vanishes meanwhile has been flushed by its writer and is left out.
     spill
-        Private folder for the temporary Parquet files.
+        The scratch folder, for the temporary Parquet files.
     provenance
         The run's.
     root
         The shards folder, for short names.
     most_rows
         Rows that a shard may have; see `jobs.manifest.most_rows`.
+
+    Raises
+    ------
+    UnavailableError
+        The scratch folder takes nothing more.
     """
     recovered = Recovered()
     problems: list[tuple[Path, str]] = []
@@ -156,7 +162,10 @@ def _write(rows: list[dict[str, Any]], path: Path, provenance: Provenance) -> No
     table = pa.Table.from_pylist(rows, schema=ARROW_SCHEMA)
     table.validate(full=True)
     schema = ARROW_SCHEMA.with_metadata({METADATA_KEY: provenance.as_json().encode()})
-    pq.write_table(table.cast(schema), path, write_statistics=["clip_name"])
+    content = pa.BufferOutputStream()
+    pq.write_table(table.cast(schema), content, write_statistics=["clip_name"])
+    with in_scratch(path.parent):
+        path.write_bytes(content.getvalue())
 
 
 def keep_copy(recovered: Recovered, folder: RunFolder) -> list[Path]:

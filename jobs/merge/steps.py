@@ -13,6 +13,7 @@ from jobs import durable, sql
 from jobs.completeness import FailedClip, read_history
 from jobs.config import Config
 from jobs.errors import UnavailableError, show
+from jobs.in_place import InPlace
 from jobs.manifest import load_manifest, most_rows
 from jobs.merge.audits import count_audits, judge_audits, judge_constants, read_entries, read_hosts
 from jobs.merge.checks import CLIP_RULES, FLOATS, build_checks, judge
@@ -34,6 +35,7 @@ from jobs.merge.options import Options
 from jobs.merge.table import TableWriter, Written
 from jobs.provenance import Provenance, read_frozen
 from jobs.run_folder import RunFolder
+from jobs.sql_errors import is_outside
 from jobs.stamps import Stamps
 from jobs.up_to_date import digest_file
 
@@ -49,6 +51,8 @@ class Merge:
         DuckDB, in memory.
     scratch
         Private folder.
+    place
+        The table that was there when the merge began.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Merge:
         options: Options,
         connection: duckdb.DuckDBPyConnection,
         scratch: Path,
+        place: InPlace,
     ) -> None:
         self.folder, self.config, self.options = folder, config, options
         self.published = self.changed = False
@@ -72,7 +77,7 @@ class Merge:
         self.left_out: dict[str, str] = {}
         self.metadata: dict[str, Any] = {}
         self.findings: list[Finding] = []
-        self._connection, self._scratch, self._stamps = connection, scratch, Stamps()
+        self._connection, self._scratch, self._place, self._stamps = connection, scratch, place, Stamps()
         self._paths: list[Path] = []
         self._files: list[str] = []
         self._recovered = Recovered()
@@ -146,7 +151,7 @@ class Merge:
         self._check_columns(provenance, [sql.exact(draft.path)])
         if not self._blocked:
             self.table_digest = digest_file(draft.path)
-            draft.publish()
+            self._place.publish(draft, self.table_digest)
             self.published = True
 
     @property
@@ -267,12 +272,8 @@ class Merge:
 
     def _explain(self, error: Exception) -> None:
         """Find out why a scan or the writing of the table failed, or raise what it is."""
-        if isinstance(error, duckdb.OutOfMemoryException):
-            raise UnavailableError(
-                f"more than merge.memory = {self.config.merge.memory} is needed, or more disk in "
-                f"{show(str(self._scratch.parent))}: {show(str(error).partition(chr(10))[0])}",
-                "raise merge.memory, or choose a larger extract.scratch; nothing was published",
-            ) from error
+        if is_outside(error):
+            raise error  # `jobs.sql.connect` explains it
         self._find_changed()
         if self.changed:
             return

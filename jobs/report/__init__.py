@@ -12,7 +12,7 @@ import duckdb
 import jinja2
 from markupsafe import Markup
 
-from jobs import durable, sql
+from jobs import sql
 from jobs.config import Config
 from jobs.errors import show
 from jobs.info import read_info
@@ -21,15 +21,14 @@ from jobs.qa import Outcome
 from jobs.report import plots
 from jobs.say import printable
 from jobs.schema import MUST_MEASURE
+from jobs.sql_errors import is_outside
 
 _QUERIES = ("bins", "extremes", "strangest", "throughput", "slices", "slowest", "counts", "map")
 _MARKS = {"error": "✖", "warn": "▲", "info": "●"}
 
 
-def write_report(
-    config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], path: Path
-) -> None:
-    """Write the page on a run.
+def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
+    """Make the page on a run.
 
     Parameters
     ----------
@@ -39,14 +38,12 @@ def write_report(
         Its database, as `jobs.database.open_run` yields it.
     outcomes
         Of all checks; see `jobs.qa.run_checks`.
-    path
-        Where to.
+
+    Returns
+    -------
+    str
+        HTML.
     """
-    durable.replace_text(path, render(config, connection, outcomes))
-
-
-def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
-    """The page as HTML; see `write_report`."""
     by_check = {outcome.check.name: outcome for outcome in outcomes}
     whole = by_check["schema"].ok
     found = {name: _ask(connection, name, whole) for name in _QUERIES}
@@ -85,8 +82,8 @@ def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[
     """Rows of a query of sql/report; maybe none, of a table that lacks columns, which a check tells."""
     try:
         result = connection.execute(sql.render(f"report/{name}"))
-    except duckdb.Error:
-        if whole:
+    except duckdb.Error as error:
+        if whole or is_outside(error):
             raise
         return []
     columns = [column[0] for column in result.description]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import groupby
 from typing import Any
 
 from markupsafe import Markup, escape
 
+from jobs.scratch import scratch_folder
 from jobs.words import format_seconds
 
 # As it is imported, matplotlib looks for a cache at home, which may not be there, and is nobody's business.
-_cache = tempfile.TemporaryDirectory(prefix="matplotlib-", ignore_cleanup_errors=True)
-os.environ.setdefault("MPLCONFIGDIR", _cache.name)
+_kept = ExitStack()
+atexit.register(_kept.close)
+_cache = _kept.enter_context(scratch_folder(""))
+os.environ.setdefault("MPLCONFIGDIR", str(_cache))
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it could not keep its cache
 
-with contextlib.chdir(_cache.name):  # it reads its settings from the working folder, too
+with contextlib.chdir(_cache):  # it reads its settings from the working folder, too
     import matplotlib as mpl
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_svg import FigureCanvasSVG

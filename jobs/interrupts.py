@@ -1,0 +1,175 @@
+"""Ctrl-C, SIGTERM and a terminal that is closed: the command ends within two seconds, whatever it is doing.
+
+Python runs a signal's handler in the main thread, between two of its instructions: not while that thread
+is in DuckDB, in pyarrow, or waits for other threads that are. The C part of the handler, though, writes
+the signal's number to a descriptor at once. A thread reads it, interrupts DuckDB, and after a while ends
+the process: whatever is durable is whole at every instant (`jobs.durable`), and children die with their
+parent.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from jobs.errors import INCOMPLETE
+from jobs.signals import is_ignored, take
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+END_SECONDS = 0.8
+"""For ending in order, before the process is ended."""
+_TELL_SECONDS = 0.2
+_PAUSE_SECONDS = 0.05
+_STOPPED = "stopped: run the same command again to go on; what is finished is kept"
+
+_breaks: dict[object, Callable[[], object]] = {}
+_held: set[Path] = set()
+_in_order: dict[object, tuple[int, ...]] = {}
+_ending = threading.Event()
+_told = threading.Lock()
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Have `SIGNALS` raise KeyboardInterrupt, once, and end the process soon; in the main thread.
+
+    A signal that is ignored stays so. To be used once a process.
+
+    Raises
+    ------
+    SystemExit
+        It was interrupted: that has been said, and what was held removed.
+    """
+    take(SIGNALS, _interrupt)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reader,), daemon=True, name="interrupts").start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stop()
+    except Exception:
+        if is_ending():  # what the interrupt has become on its way here
+            _stop()
+        raise
+
+
+@contextmanager
+def breaking(call: Callable[[], object]) -> Iterator[None]:
+    """Have `call` called, in another thread and until the process has ended, once it is to end."""
+    with _noted(_breaks, call):
+        yield
+
+
+def hold(path: Path) -> None:
+    """Have a file or folder of this process's own removed should the process be stopped, until `release`."""
+    _held.add(path)
+
+
+def release(path: Path) -> None:
+    """It is gone, or is to stay."""
+    _held.discard(path)
+
+
+@contextmanager
+def in_order(*numbers: int) -> Iterator[None]:
+    """Let these signals (none: all) take what time it takes: there is something to end in order."""
+    with _noted(_in_order, numbers or SIGNALS):
+        yield
+
+
+@contextmanager
+def _noted(notes: dict[object, Any], note: Any) -> Iterator[None]:
+    key = object()
+    notes[key] = note
+    try:
+        yield
+    finally:
+        del notes[key]
+
+
+def is_ending() -> bool:
+    """Whether the process is to end, and soon."""
+    return _ending.is_set()
+
+
+def _stop() -> NoReturn:
+    _flush()
+    _tell()
+    _clean_up()
+    raise SystemExit(INCOMPLETE) from None
+
+
+def _tell() -> None:
+    if _told.acquire(blocking=False):
+        with suppress(OSError):
+            os.write(2, f"{_STOPPED}\n".encode())
+
+
+def _clean_up() -> None:
+    from jobs.mounts import mounts_below
+
+    for path in list(_held):
+        with suppress(OSError):
+            if not path.is_dir():
+                path.unlink()
+            elif not mounts_below(path):  # else whoever sweeps next unmounts it
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    if _is_in_order(number):
+        raise KeyboardInterrupt
+    # Once: another one would disturb the ending that the first one began.
+    if not _ending.is_set():
+        _ending.set()
+        raise KeyboardInterrupt
+
+
+def _is_in_order(number: int) -> bool:
+    return any(number in numbers for numbers in list(_in_order.values()))
+
+
+def _watch(reader: int) -> None:
+    while True:
+        for number in os.read(reader, 64):
+            if number in SIGNALS and not is_ignored(signal.Signals(number)):
+                _end(number)
+
+
+def _end(number: int) -> None:
+    ends_at = time.monotonic() + END_SECONDS
+    while time.monotonic() < ends_at:
+        if _is_in_order(number):
+            return
+        _break()
+        time.sleep(_PAUSE_SECONDS)
+    _tell()
+    _clean_up()
+    # What was printed may wait in a buffer, whose lock the main thread may hold.
+    flush = threading.Thread(target=_flush, daemon=True)
+    flush.start()
+    flush.join(_TELL_SECONDS)
+    os._exit(INCOMPLETE)
+
+
+def _break() -> None:
+    # In a function of its own: as the interpreter ends, this thread refers to no connection.
+    for call in list(_breaks.values()):
+        with suppress(Exception):  # it has ended meanwhile
+            call()
+
+
+def _flush() -> None:
+    with suppress(BaseException):
+        sys.stdout.flush()

@@ -1,0 +1,82 @@
+"""Errors of DuckDB that neither a query nor a file is to blame for: an interrupt, the disk, the memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+
+from jobs.errors import DISK, UnavailableError, show, to_do
+from jobs.scratch import scratch_error
+
+_NUMBERS = {os.strerror(number): number for number in DISK}
+
+
+def is_outside(error: BaseException) -> bool:
+    """Whether the cause of an error of DuckDB, or of pyarrow that reads from it, is one of these."""
+    return _is_interrupt(error) or _is_memory(error) or _disk(error) is not None
+
+
+def explain_outside(
+    error: BaseException, memory: str, scratch: Path
+) -> KeyboardInterrupt | UnavailableError | None:
+    """Such an error as one of ours.
+
+    Parameters
+    ----------
+    error
+        As it was raised.
+    memory
+        DuckDB's limit.
+    scratch
+        The scratch folder (`jobs.scratch.scratch_folder`) with what does not fit into that.
+
+    Returns
+    -------
+    KeyboardInterrupt or UnavailableError or None
+        None: it is another error.
+    """
+    if _is_interrupt(error):
+        return KeyboardInterrupt()
+    line = show(str(error).partition("\n")[0])
+    if _is_memory(error):
+        place = show(str(scratch.parent))
+        return UnavailableError(
+            f"more than merge.memory = {memory} is needed, or more disk in {place}: {line}",
+            "raise merge.memory, or choose a larger extract.scratch, then run the same command again",
+        )
+    number = _disk(error)
+    if number is None:
+        return None
+    if str(scratch) in str(error):
+        return scratch_error(scratch, number, os.strerror(number))
+    return UnavailableError(line, f"{to_do(number)}, then run the same command again")
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, duckdb.InterruptException)
+        or (isinstance(error, RuntimeError) and text == "Query interrupted")  # what it makes of a signal
+        or (_is_told_by_arrow(error) and text.startswith("INTERRUPT Error"))
+    )
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, duckdb.OutOfMemoryException) or (
+        _is_told_by_arrow(error) and str(error).startswith("Out of Memory Error")
+    )
+
+
+def _disk(error: BaseException) -> int | None:
+    """Number of the system's error; DuckDB tells it in words, in errors of several kinds."""
+    text = str(error)
+    if not (isinstance(error, duckdb.Error) or _is_told_by_arrow(error)) or "Could not " not in text:
+        return None
+    return next((number for words, number in _NUMBERS.items() if words in text), None)
+
+
+def _is_told_by_arrow(error: BaseException) -> bool:
+    # A stream of batches ends with an error of the system that has DuckDB's words, and no number.
+    return isinstance(error, OSError) and error.errno is None

@@ -1,0 +1,178 @@
+"""A merge, or what belongs to its table, that goes on late replaces nothing that is newer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+from merge_helpers import Run, make_row, plan_run
+
+from jobs.deliver import deliver, examine
+from jobs.durable import Draft
+from jobs.errors import IncompleteError
+from jobs.in_place import SupersededError
+from jobs.merge import merge
+from jobs.up_to_date import digest_file, read_delivered
+
+CLIPS = [f"clip_{i}.mp4" for i in range(6)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Six clips, of which five have a row."""
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    run.shard([make_row(clip) for clip in CLIPS[:5]])
+    return run
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, Callable[[], object]], None]:
+    """Have something happen while a process is stopped just before, or after, it has looked at the table.
+
+    Before: as it has written a draft of a file of this name. After: as it gives the draft that name.
+    """
+
+    def stop(when: str, name: str, meanwhile: Callable[[], object], times: int = 1) -> None:
+        method = {"before": "sync", "after": "publish"}[when]
+        real = getattr(Draft, method)
+        left = [times]
+
+        def late(self: Draft) -> None:
+            if left[0] and self._destination.name.endswith(name) and not (when == "before" and self._synced):
+                left[0] -= 1
+                with monkeypatch.context() as patch:
+                    patch.setattr(Draft, method, real)
+                    meanwhile()
+            real(self)
+
+        monkeypatch.setattr(Draft, method, late)
+
+    return stop
+
+
+def finish(run: Run) -> list[str]:
+    """Deliver what there is; what was said."""
+    said: list[str] = []
+    deliver(run.config, said.append, allow_missing=True)
+    return said
+
+
+def complete(run: Run) -> None:
+    """What another process does meanwhile: the last row comes, and it delivers."""
+    run.shard([make_row(CLIPS[5])], writer="late")
+    finish(run)
+
+
+def assert_of_six_clips(run: Run) -> None:
+    """All that was delivered belongs to the table with all rows."""
+    assert run.table()["clip_name"].to_pylist() == CLIPS
+    record = json.loads(run.folder.merge_record.read_text())
+    assert record["counts"]["rows"] == 6
+    assert record["table_sha256"] == digest_file(run.folder.table)
+    assert all(found["result"] != "found" or found["severity"] != "error" for found in record["qa"].values())
+    assert "| rows | 6 |" in run.folder.card.read_text()
+    assert "clips are missing" not in run.folder.report.read_text()
+    assert f"{CLIPS[5]}" in run.folder.report.read_text()
+    with duckdb.connect(str(run.folder.database), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM features").fetchall() == [(6,)]
+    assert read_delivered(run.config) is not None
+    assert not list(run.folder.root.glob(".*"))
+
+
+@pytest.mark.parametrize("name", [".parquet", ".merge.json", ".card.md", "qa.duckdb", ".report.html"])
+def test_a_delivery_that_goes_on_late_leaves_the_newer_one_and_says_so(run, stop, name):
+    stop("before", name, lambda: complete(run))
+    said = finish(run)
+    assert_of_six_clips(run)
+    assert said[-1].endswith("another merge has published it meanwhile; it is up to date")
+
+
+@pytest.mark.parametrize("name", [".merge.json", ".card.md", "qa.duckdb", ".report.html"])
+def test_what_was_put_beside_a_newer_table_all_the_same_is_made_again(run, stop, name):
+    stop("after", name, lambda: complete(run))
+    said = finish(run)
+    assert_of_six_clips(run)
+    assert any("merging again" in line for line in said)
+
+
+def test_where_the_newer_table_lacks_rows_that_have_come_since_it_is_merged_again(run, stop):
+    def go_on() -> None:
+        run.shard([make_row(CLIPS[4])], writer="more")
+        finish(run)
+        run.shard([make_row(CLIPS[5])], writer="late")
+
+    run.shard([make_row(clip) for clip in CLIPS[:4]])
+    stop("before", ".parquet", go_on)
+    said = finish(run)
+    assert_of_six_clips(run)
+    assert any("merging again" in line for line in said)
+
+
+def test_merges_that_always_come_first_end_this_one_with_one_message(run, stop):
+    tables = []
+
+    def differ() -> None:
+        run.shard([make_row(clip) for clip in CLIPS[: 1 + len(tables)]])
+        merge(run.folder, run.config, allow_missing=True)
+        tables.append(run.folder.table.read_bytes())
+        run.shard([make_row(clip) for clip in CLIPS])
+
+    stop("before", ".parquet", differ, times=9)
+    with pytest.raises(SupersededError, match="another process puts its table in place of") as caught:
+        finish(run)
+    assert "wait for the other one" in caught.value.hint
+    assert len(tables) == 3
+    assert run.folder.table.read_bytes() == tables[-1]
+
+
+@pytest.mark.parametrize("name", [".parquet", ".card.md"])
+def test_the_same_bytes_by_another_merge_are_the_same_table(run, stop, name):
+    stop("before", name, lambda: finish(run))
+    said = finish(run)
+    assert not any("meanwhile" in line for line in said)
+    assert read_delivered(run.config) is not None
+
+
+def test_reasons_of_a_late_merge_do_not_replace_the_record_of_a_newer_table(run, stop):
+    stop("before", ".merge.json", lambda: complete(run))
+    said: list[str] = []
+    deliver(run.config, said.append)  # clips were missing when it began
+    assert_of_six_clips(run)
+
+
+def test_reasons_that_still_hold_are_told(run):
+    with pytest.raises(IncompleteError, match="1 of 6 clips are missing"):
+        deliver(run.config, lambda _: None)
+
+
+def test_a_table_that_was_removed_meanwhile_is_no_newer_one(run, stop):
+    finish(run)
+    stop("before", ".parquet", run.folder.table.unlink)
+    finish(run)
+    assert read_delivered(run.config) is not None
+
+
+@pytest.mark.parametrize("name", ["qa.duckdb", ".merge.json", ".report.html"])
+def test_checks_and_page_that_go_on_late_are_those_of_the_newer_table(run, stop, name):
+    finish(run)
+    stop("before", name, lambda: complete(run))
+    said: list[str] = []
+    outcomes = examine(run.config, said.append, page=run.folder.report)
+    assert not any(outcome.is_error for outcome in outcomes)
+    assert "another table was published meanwhile: once more" in said
+    assert_of_six_clips(run)
+
+
+def test_a_table_restored_from_a_copy_is_another_one_until_it_is_merged(run, stop, tmp_path):
+    """A file of the same size and times, but of other bytes, is not taken for the one of the merge."""
+    finish(run)
+    shutil.copy2(run.folder.table, tmp_path / "old")
+    complete(run)
+    stop("before", ".card.md", lambda: shutil.copy2(tmp_path / "old", run.folder.table))
+    said = finish(run)
+    assert any("merging again" in line for line in said)
+    assert_of_six_clips(run)
