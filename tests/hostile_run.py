@@ -71,6 +71,7 @@ def make_hostile(root: Path) -> Run:
     run = planned(root / "runs", 4)
     mos, sizes = np.full(4, 3.0), np.full(4, 1000, np.int64)
     digest = manifest_digest(names, mos, sizes)
+    run.folder.manifest.unlink()
     write_manifest(run.folder, Manifest(names, mos, sizes, np.arange(4, dtype=np.int32), digest))
     run.provenance = replace(run.provenance, manifest=digest)
     run.folder.provenance.write_text(run.provenance.as_json())

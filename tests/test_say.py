@@ -98,6 +98,7 @@ ALLOWED = {
     ("streams.py", "sys.stdout"): "makes the streams",
     ("streams.py", "sys.stderr"): "makes the streams",
     ("__main__.py", "sys.stdout"): "flushes it at the end",
+    ("interrupts.py", "sys.stdout"): "flushes it at the end",
     ("cli.py", "Console"): "the one there is: for its width, and for what is drawn",
 }
 PRINTS = {"print", "echo", "secho", "pprint", "print_exc", "print_exception", "print_json", "Console"}

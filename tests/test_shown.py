@@ -112,7 +112,7 @@ def write(path: Path, found: list[dict[str, Any]]) -> None:
 # Everything at once
 
 SHOWN = {
-    "failures": ("failure", "message", "stderr", "host", "writer"),
+    "failures": ("message", "stderr", "host", "writer"),
     "elements": ("node", "message", "hint"),
 }
 """Fields of records that are read whatever text they hold."""
@@ -172,11 +172,11 @@ def test_a_table_in_place_is_drawn_without_what_records_say(world: World) -> Non
 FIELDS = {
     "failures/*.jsonl": (
         ("status", "status --json", "logs", "sql --json"),
-        {"clip_name", "failure", "message", "host", "writer"},
+        {"clip_name", "message", "host", "writer"},
     ),
     "elements/*.jsonl": (("status", "status --json", "logs"), {"job", "node", "message"}),
     "submissions/*.json": (("status", "status --json", "logs", "retry --dry-run"), set()),
-    "submissions/*.jobs": (("status", "status --json", "logs", "retry --dry-run"), {"job", "merge_job"}),
+    "submissions/*.jobs": (("status", "status --json", "logs", "retry --dry-run"), set()),
     "provenance.json": (("sql clips",), {"engine", "engine_version", "libvmaf_version", "decoder_version"}),
     "../*.merge.json": (
         ("status", "info", "info --json", "info --card"), {"run", "qa", "made", "findings", "options"},
