@@ -8,6 +8,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -22,6 +23,7 @@ from jobs.handover import Work, read_result
 from jobs.interpreter import own_command, safe_environment
 from jobs.interrupts import in_order
 from jobs.signals import ignored
+from jobs.squashfs import is_squashfs
 from jobs.task_log import tail
 from jobs.trust import secure_logs
 from jobs.work import EVERYTHING, ElementResult, ElementSpec, visible_gpus
@@ -81,7 +83,10 @@ def _run_local(config: Config, groups: Sequence[ElementSpec], watch: Callable[[]
     command = f"{shlex.join(own_command())} {work.arguments}"
     token = secrets.token_hex(4)
     results = [logs.absolute() / f"{token}-{index}.result.json" for index in range(len(groups))]
-    with orphans_ended():
+    # A parent-death signal comes again with the end of each subreaper that a process was handed to
+    # (prctl(2)), and squashfuse, which it tells to unmount, would be killed by the second one meanwhile.
+    has_image = is_squashfs(Path(config.corpus.clips))
+    with nullcontext() if has_image else orphans_ended():
         # submitit's process kills the element a second after Ctrl-C, and ends when the terminal is closed;
         # it inherits this and leaves the ending to us.
         with explained(logs), ignored(signal.SIGINT, signal.SIGHUP), safe_environment():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -19,9 +20,17 @@ from jobs.finished import LEFT_OUT, Finished
 _PR_SET_PDEATHSIG = 1
 _DIE_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGKILL))
 """Runs in the child between fork and exec, see `in_child`."""
-HANG_UP_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP))
 TERMINATE_WITH_PARENT = partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGTERM))
-"""The same for children that have something to clean up."""
+"""The same for a child that has something to clean up."""
+_SIGNAL = ctypes.PyDLL(None).signal
+_SIGNAL.argtypes = (ctypes.c_int, ctypes.c_void_p)
+_SIGNAL.restype = ctypes.c_void_p
+HANG_UP_WITH_PARENT = (
+    # Under nohup, and below the launcher of a local run, it is ignored; a null pointer is SIG_DFL.
+    partial(_SIGNAL, int(signal.SIGHUP), None),
+    partial(PRCTL, _PR_SET_PDEATHSIG, int(signal.SIGHUP)),
+)
+"""For one that has, and has SIGTERM blocked."""
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
 _POLL_SECONDS = 0.2

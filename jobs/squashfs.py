@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 
+from jobs.descendants import in_child
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.mounts import mounts_below, unmount_below
 from jobs.process import HANG_UP_WITH_PARENT
@@ -139,7 +140,7 @@ class _Server:
                 self._process = subprocess.Popen(
                     command, cwd=target.parent, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True,
-                    preexec_fn=HANG_UP_WITH_PARENT,
+                    preexec_fn=in_child(HANG_UP_WITH_PARENT),
                 )  # fmt: skip
         except OSError as error:
             raise UnavailableError(

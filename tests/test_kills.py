@@ -132,7 +132,7 @@ def test_closing_the_terminal_ends_it_in_order(tmp_path: Path, corpus_folder: Pa
 
 
 def _submitits_process(folder: Path) -> int:
-    [path] = folder.glob("runs/r/logs/*_submitted.pkl")
+    [path] = folder.glob("runs/r/logs/*_0_log.out")
     return int(path.name.split("_")[0])
 
 
