@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from jobs.errors import INCOMPLETE
-from jobs.signals import is_ignored, take
+from jobs.signals import give_back, is_ignored, take
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 END_SECONDS = 0.8
@@ -42,17 +42,17 @@ _told = threading.Lock()
 def heard() -> Iterator[None]:
     """Have `SIGNALS` raise KeyboardInterrupt, once, and end the process soon; in the main thread.
 
-    A signal that is ignored stays so. To be used once a process.
+    A signal that is ignored stays so.
 
     Raises
     ------
     SystemExit
         It was interrupted: that has been said, and what was held removed.
     """
-    take(SIGNALS, _interrupt)
+    before = take(SIGNALS, _interrupt)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    woken_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="interrupts").start()
     try:
         yield
@@ -62,6 +62,10 @@ def heard() -> Iterator[None]:
         if is_ending():  # what the interrupt has become on its way here
             _stop()
         raise
+    finally:
+        signal.set_wakeup_fd(woken_before)
+        os.close(writer)
+        give_back(before)
 
 
 @contextmanager
@@ -141,10 +145,11 @@ def _is_in_order(number: int) -> bool:
 
 
 def _watch(reader: int) -> None:
-    while True:
-        for number in os.read(reader, 64):
+    while numbers := os.read(reader, 64):
+        for number in numbers:
             if number in SIGNALS and not is_ignored(signal.Signals(number)):
                 _end(number)
+    os.close(reader)
 
 
 def _end(number: int) -> None:

@@ -117,7 +117,7 @@ SHOWN = {
 }
 """Fields of records that are read whatever text they hold."""
 QUIET = {
-    "info --card", "retry --dry-run", "config", "qa", "report", "merge --allow-missing", "plan", "run",
+    "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run",
     "estimate", "estimate --json", "submit", "submit --dry-run", "retry", "cancel",
 }  # fmt: skip
 """Verbs that show nothing of these records; most of them show paths."""
