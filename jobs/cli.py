@@ -171,6 +171,7 @@ def merge(
     """
     from jobs.deliver import deliver
     from jobs.frozen import with_frozen
+    from jobs.trust import check_writers
 
     config = with_frozen(
         load_config(
@@ -181,6 +182,7 @@ def merge(
             merge__on_conflict=on_conflict,
         )
     )
+    say(*check_writers(config.folder))
     deliver(config, say, allow_missing=allow_missing)
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import command
 import pytest
 from fake_slurm import FakeSlurm, planned
 from merge_helpers import plan_run
@@ -273,3 +274,17 @@ def test_a_group_is_warned_of_once_when_jobs_are_queued(tmp_path, monkeypatch):
     submit(run.config, Slurm(), say=said.append)
     assert len([line for line in said if "group vision" in line]) == 1
     assert cluster.scripts
+
+
+def test_a_merge_of_rows_that_everybody_may_write_is_refused(tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").write_bytes(b"x")
+    command.write_scores(tmp_path / "scores.csv", ["a.mp4"])
+    command.vmafarm("plan", *command.corpus("--run", "r"), cwd=tmp_path)
+    slice_folder = tmp_path / "runs/r/shards/slice-00000"
+    slice_folder.mkdir(parents=True)
+    slice_folder.chmod(0o777)
+    said = command.vmafarm("merge", "--run", "r", cwd=tmp_path, status=2).stderr
+    assert "everybody on this machine may write runs/r/shards/slice-00000: anybody could change" in said
+    slice_folder.chmod(0o755)
+    assert "1 of 1 clips" in command.vmafarm("merge", "--run", "r", cwd=tmp_path, status=1).stderr
