@@ -22,6 +22,7 @@ from jobs.errors import UnavailableError, show
 from jobs.handover import Work, read_result
 from jobs.interpreter import own_command, safe_environment
 from jobs.interrupts import in_order
+from jobs.settings import for_jobs
 from jobs.signals import ignored
 from jobs.squashfs import is_squashfs
 from jobs.task_log import tail
@@ -115,7 +116,7 @@ def gpus_here(config: Config) -> list[str | None]:
 
 
 def _groups(config: Config, slices: Sequence[int], limit: int, share: str) -> list[ElementSpec]:
-    document = config.model_dump()
+    document = for_jobs(config)
     gpus = gpus_here(config)
     count = min(len(gpus), len(slices))
     limits = [limit * (i + 1) // count - limit * i // count for i in range(count)]

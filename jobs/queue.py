@@ -17,6 +17,7 @@ from jobs.handover import Work
 from jobs.interrupts import heard
 from jobs.lifetime import ignore_early_notice
 from jobs.say import say
+from jobs.settings import for_jobs
 from jobs.trust import secure_logs
 from jobs.work import ElementSpec
 
@@ -42,7 +43,7 @@ class Queue:
                     f"the run folder's path contains a {what}, which sbatch cannot take: {show(str(logs))}",
                     "choose another run.root",
                 )
-        self._document = absolute(config).model_dump()
+        self._document = for_jobs(absolute(config))
         self._minutes = config.slurm.time
         self._folder = config.folder
         self._trusted = config.run.trusted_owners

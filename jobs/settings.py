@@ -248,6 +248,16 @@ def flat(config: Config) -> dict[str, Any]:
     return {key: values[key] for key in keys()}
 
 
+def for_jobs(config: Config) -> dict[str, Any]:
+    """The configuration as a document for a job: blanks for `MAY_BE_SECRET`, whose values its script has."""
+    document = config.model_dump()
+    for key in MAY_BE_SECRET:
+        section, name = key.split(".")
+        value = document[section][name]
+        document[section][name] = dict.fromkeys(value, "") if isinstance(value, dict) else [""] * len(value)
+    return document
+
+
 def recorded(config: Config) -> dict[str, Any]:
     """Every key as records may have it: of `MAY_BE_SECRET` names of entries, or the number of lines."""
     values = flat(config)

@@ -78,6 +78,10 @@ def test_no_file_of_a_run_that_others_may_read_holds_a_value_of_them(
     holding = {path: set(SECRET.findall(text)) for path in files if "s3cr3t" in (text := text_of(path))}
     assert set.union(*holding.values()) == set(SECRET.findall(CONFIGURATION))  # the jobs do get them
     assert [path for path in holding if not is_private(path, work)] == []
+    assert {path.suffix for path in holding} == {
+        ".sh",
+        ".toml",
+    }  # the scripts of jobs, and what the user wrote
     kinds = {path.suffix for path in files}
     assert {".parquet", ".json", ".duckdb", ".html", ".md", ".jsonl", ".toml"} <= kinds
     # What a record needs to be repeated stands there.
