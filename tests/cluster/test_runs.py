@@ -92,8 +92,8 @@ def test_jobs_that_no_submission_has_noted_are_told_and_can_be_cancelled(
     sbatch = shared / "sbatch"
     sbatch.write_text('#!/bin/sh\n/usr/bin/sbatch "$@"\nkill -9 $PPID\n')
     sbatch.chmod(0o755)
-    held = setting("slurm.extra", "{hold=true}")  # else it would score clips until it is cancelled
-    vmafarm = [CHECKOUT / ".venv/bin/vmafarm", "submit", "--config", site.config, "--run", "orphan", *held]
+    later = ("--set", 'slurm.extra={begin="now+1hour"}')  # else it would score clips until it is cancelled
+    vmafarm = [CHECKOUT / ".venv/bin/vmafarm", "submit", "--config", site.config, "--run", "orphan", *later]
     died = as_user(*vmafarm, cwd=site.folder, environment={"PATH": f"{shared}:/usr/bin:/bin"})
     assert died.returncode in (137, -9), died.stderr  # runuser's, or its own
     orphan = {one.job.partition("_")[0] for one in site.queued("orphan")}
