@@ -28,6 +28,7 @@ logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it 
 with contextlib.chdir(_cache):  # it reads its settings from the working folder, too
     import matplotlib as mpl
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -70,9 +71,11 @@ def draw(slug: str, label: str, size: tuple[float, float], paint: Callable[[Axes
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever this user prefers
         mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        paint(figure.add_subplot())
+        axes = figure.add_subplot()
+        paint(axes)
+        _make_room(axes, size)
         sink = io.StringIO()
         figure.savefig(
             sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -89,6 +92,27 @@ def draw(slug: str, label: str, size: tuple[float, float], paint: Callable[[Axes
     text = re.sub(r'<svg ([^>]*?)width="[^"]*"', rf"{head}\1", text, count=1)
     text = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1)
     return Markup(text)  # noqa: S704 - of matplotlib, which escapes what is written in it
+
+
+def _make_room(axes: Axes, size: tuple[float, float]) -> None:
+    """Set the margins for what stands around the axes, by counting its characters.
+
+    matplotlib's own layouts draw everything twice to measure it, half of the time that a page takes, and in
+    a font that the page then replaces by its own.
+    """
+    width, height = size
+    line, digit = 0.2, 0.09  # inches, as all lengths here, of text of 10 points
+    left = digit * _longest_tick(axes.yaxis) + 0.15 + (line if axes.get_ylabel() else 0)
+    right = digit * _longest_tick(axes.xaxis) / 2
+    bottom = 0.3 + (line if axes.get_xlabel() else 0)
+    axes.set_position(
+        (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + 0.1) / height)
+    )
+
+
+def _longest_tick(axis: Axis) -> int:
+    """Characters of the longest number, or name, that stands at an axis."""
+    return max(map(len, axis.get_major_formatter().format_ticks(list(axis.get_ticklocs()))), default=0)
 
 
 def histograms(bins: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
@@ -111,8 +135,9 @@ def _histogram(name: str, rows: list[dict[str, Any]]) -> Markup:
         )  # fmt: skip
         axes.set_ylabel("clips")
         axes.locator_params(axis="x", nbins=5)
-        labels = axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks().tolist())
-        if max(map(len, labels)) > 7:  # as close to 1 as some features are, five of them run into each other
+        if (
+            _longest_tick(axes.xaxis) > 6
+        ):  # as close to 1 as some features are, five of them run into each other
             axes.locator_params(axis="x", nbins=2)
         axes.locator_params(axis="y", nbins=4, integer=True)
 
@@ -132,7 +157,7 @@ def correlation(rows: list[dict[str, Any]]) -> Markup | None:
         bars = axes.barh([row["name"].removesuffix("_mean") for row in known], values, color=_BAR, height=0.7)
         axes.bar_label(bars, [f"{value:+.2f}" for value in values], padding=3)
         axes.axvline(0, color=_FAINT, linewidth=1)
-        axes.set_xlim(min(-0.2, 1.25 * min(values)), max(0.2, 1.25 * max(values)))
+        axes.set_xlim(min(-0.2, 1.4 * min(values)), max(0.2, 1.4 * max(values)))
         axes.set_xlabel("Spearman's correlation with mos")
 
     return draw(
