@@ -86,7 +86,8 @@ def make_folder(folder: Path) -> None:
 def _may_be_ours(folder: Path) -> bool:
     parent = folder.absolute().parent
     # The name of a mount stands in no folder, and some file systems cannot sync one (SquashFS).
-    return folder.stat().st_dev == parent.stat().st_dev and os.access(parent, os.R_OK | os.W_OK)
+    ours = os.access(parent, os.R_OK | os.W_OK, effective_ids=True)
+    return ours and folder.stat().st_dev == parent.stat().st_dev
 
 
 class Draft(io.RawIOBase):

@@ -23,7 +23,7 @@ from jobs.durable import (
     sweep,
     sync_folder,
 )
-from jobs.errors import UnavailableError
+from jobs.errors import UnavailableError, to_do
 from jobs.system import System
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -104,6 +104,11 @@ def test_a_hint_is_written_and_not_synced(tmp_path, calls):
     assert calls == [("write", "h", 4)]
 
 
+def test_names_are_synced_when_asked_for(tmp_path, calls):
+    sync_folder(tmp_path)
+    assert calls == [("fsync", tmp_path.name, 0)]
+
+
 def test_every_new_folder_on_the_way_is_made_and_its_name_synced(tmp_path, calls):
     above = ("fsync", tmp_path.parent.name, 0)
     make_folder(tmp_path / "a" / "b" / "c")
@@ -114,6 +119,24 @@ def test_the_name_of_a_folder_that_is_there_is_synced_who_made_it_may_have_been_
     (tmp_path / "a").mkdir()
     make_folder(tmp_path / "a")
     assert calls == [("fsync", tmp_path.name, 0)]
+
+
+@pytest.mark.parametrize("mode", [0o311, 0o511])
+def test_a_folder_in_one_that_others_have_made_can_be_used(tmp_path, calls, mode, as_ordinary_user):
+    """It need not be readable, nor on a file system that syncs names: what is not ours is not synced."""
+    (tmp_path / "theirs" / "a").mkdir(parents=True)
+    (tmp_path / "theirs").chmod(mode)
+    try:
+        make_folder(tmp_path / "theirs" / "a")
+        make_folder(tmp_path / "theirs" / "a" / "b")
+    finally:
+        (tmp_path / "theirs").chmod(0o700)
+    assert calls == [("fsync", "a", 0)]
+
+
+def test_the_name_of_a_mount_is_not_synced(calls):
+    make_folder(Path("/proc"))
+    assert calls == []
 
 
 def test_a_relative_folder_can_be_made(tmp_path, monkeypatch):
@@ -128,6 +151,36 @@ def test_a_file_is_replaced_whole(tmp_path):
     replace(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_is_written_to_a_large_file_is_not_kept_in_memory(tmp_path):
+    part = b"x" * (1 << 20)
+    with durable.Draft(tmp_path / "a") as draft:
+        for count in range(1, 4):
+            assert draft.write(memoryview(part)) == len(part)
+            assert draft.path.stat().st_size == count * len(part)
+        assert draft.writable()
+        draft.write(b"end")
+        draft.publish()
+    assert (tmp_path / "a").read_bytes() == 3 * part + b"end"
+
+
+def test_a_draft_is_synced_once_and_closed_twice(tmp_path, calls):
+    draft = durable.Draft(tmp_path / "a")
+    draft.write(b"text")
+    draft.sync()
+    draft.sync()
+    assert [kind for kind, *_ in calls] == ["write", "fsync"]
+    draft.write(b" and more")  # is synced, too
+    draft.publish()
+    assert [kind for kind, *_ in calls] == ["write", "fsync", "write", "fsync", "rename", "fsync"]
+    draft.close()
+    with (tmp_path / "b").open("wb") as reused:
+        draft.close()
+        reused.write(b"the number of the descriptor is another file's now")
+    assert draft.closed
+    os.fstat(1)
+    assert (tmp_path / "a").read_bytes() == b"text and more"
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -158,7 +211,13 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_says_what_to_do(tmp_path, m
             replace_text(path, "new")
     assert r"a\n.txt" in caught.value.message
     assert os.strerror(number) in caught.value.message
-    assert ("df -h" if number in NO_SPACE else "run.root") in caught.value.hint
+    if number in NO_SPACE:
+        remedy = "free space (or quota, or inodes: df -h, df -i), then run the same"
+    elif number in (errno.EIO, errno.ESTALE, errno.EROFS):
+        remedy = to_do(number)
+    else:
+        remedy = "make the run folder writable, or choose another one (run.root)"
+    assert caught.value.hint.startswith(remedy)
     assert "finished so far is kept" in caught.value.hint
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == [path.name]
