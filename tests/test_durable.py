@@ -285,6 +285,7 @@ def test_a_record_that_could_not_be_written_whole_is_cut_off_again(tmp_path, mon
         patch.setattr(os, "write", short)
         with pytest.raises(UnavailableError, match="no space left"):
             appender.append(b"second\n")
+    assert (tmp_path / "j").read_bytes() == b"first\n", "at once: there may be no next record"
     appender.append(b"third\n")
     appender.close()
     assert (tmp_path / "j").read_bytes() == b"first\nthird\n"
@@ -297,8 +298,11 @@ def test_a_record_that_could_not_be_synced_is_not_there(tmp_path, monkeypatch):
         patch.setattr(os, "fsync", failing(errno.EIO))
         with pytest.raises(UnavailableError, match="cannot write"):
             appender.append(b"second\n")
+    assert (tmp_path / "j").read_bytes() == b"first\n", "at once: there may be no next record"
     appender.append(b"third\n")
     appender.close()
+    appender.close()
+    os.fstat(1)
     assert (tmp_path / "j").read_bytes() == b"first\nthird\n"
 
 

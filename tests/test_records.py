@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.records import checked_line, json_line, read_checked, read_lines
+from jobs.records import (
+    Count,
+    Flag,
+    Moment,
+    Name,
+    Number,
+    Seconds,
+    Size,
+    Text,
+    Time,
+    Word,
+    checked_line,
+    json_line,
+    parse_json,
+    read_checked,
+    read_lines,
+    read_records,
+    why,
+)
 
 RECORDS = [{"name": "a\nb\r\u2028'); DROP TABLE x", "n": i, "x": 0.1 * i, "none": None} for i in range(4)]
 
@@ -88,3 +108,69 @@ def test_a_last_line_of_json_that_was_cut_is_left_out(tmp_path):
         assert list(map(json.loads, read_lines(path))) == [{"a": 1}]
     path.write_bytes(whole)
     assert list(map(json.loads, read_lines(path))) == [{"a": 1}, {"b": "é"}]
+
+
+NOW = "2026-11-27T12:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("kind", "within", "outside"),
+    [
+        (Word, ["", "x" * 1024], ["x" * 1025, 1, None]),
+        (Name, ["é" * 4096], ["é" * 4097, ["a"]]),
+        (Text, ["x" * (1 << 20)], ["x" * ((1 << 20) + 1)]),
+        (Count, [0, 2**31 - 1], [-1, 2**31, 1.0, "1", True]),
+        (Size, [0, 2**63 - 1], [-1, 2**63, 10**30]),
+        (Seconds, [0, 0.0, 1e9], [-1e-9, 1.1e9, "1"]),
+        (Number, [-1e300, 1e30, 1], ["1", True]),
+        (Flag, [True, False], [0, 1, "true"]),
+        (
+            Moment,
+            [NOW, "1970-01-01T00:00:00+00:00", "2199-12-31T23:59:59.999999+00:00", "2026-01-01T00:00:00Z"],
+            [
+                "1969-12-31T23:59:59+00:00", "1970-01-01T00:00:00+01:00", "2200-01-01T00:00:00+00:00",
+                "2026-11-27T12:00:00", "2026-11-27", "now", "", 0, None,
+            ],
+        ),
+    ],
+    ids=["word", "name", "text", "count", "size", "seconds", "number", "flag", "moment"],
+)  # fmt: skip
+def test_a_value_is_read_by_its_type_and_within_its_bounds(kind, within, outside):
+    adapter = pydantic.TypeAdapter(kind)
+    for value in within:
+        assert adapter.validate_json(json.dumps(value)) == value
+    for value in outside:
+        with pytest.raises(pydantic.ValidationError):
+            adapter.validate_json(json.dumps(value))
+
+
+def test_a_moment_is_read_as_a_time_by_the_same_bounds():
+    adapter = pydantic.TypeAdapter(Time)
+    assert adapter.validate_json(json.dumps(NOW)) == datetime(2026, 11, 27, 12, tzinfo=UTC)
+    for wrong in ("2026-11-27T12:00:00", "2200-01-01T00:00:00+00:00", 0, None):
+        with pytest.raises(pydantic.ValidationError, match="expected a time from 1970 on, with its zone"):
+            adapter.validate_json(json.dumps(wrong))
+
+
+@pytest.mark.parametrize("wrong", [b"NaN", b"Infinity", b'"\\ud800"', b"[" * 10_000, b"{", b""])
+def test_what_is_not_strict_json_is_refused(wrong):
+    with pytest.raises(ValueError):
+        parse_json(wrong)
+    with pytest.raises(ValueError):
+        json_line(float("nan"))
+
+
+def test_what_was_wrong_is_told_in_one_line_for_a_terminal():
+    with pytest.raises(pydantic.ValidationError) as nested:
+        pydantic.TypeAdapter(dict[str, Count]).validate_python({"\x1b": -1})
+    assert why(nested.value) == r"\x1b: Input should be greater than or equal to 0"
+    with pytest.raises(pydantic.ValidationError) as plain:
+        pydantic.TypeAdapter(Count).validate_python(-1)
+    assert why(plain.value) == "Input should be greater than or equal to 0"
+    assert why(ValueError("one\x1b\ntwo")) == r"one\x1b"
+
+
+def test_records_of_one_type_are_read_in_order_and_the_others_counted(tmp_path):
+    path = tmp_path / "r"
+    path.write_bytes(b"1\n2\nx\n-3\n\n4\n5")
+    assert read_records(path, pydantic.TypeAdapter(Count)) == ([1, 2, 4], 3)

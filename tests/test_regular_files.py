@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import socket
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.regular_files import open_regular, read_regular, read_regular_text
+from jobs.regular_files import is_regular, kind_of, open_regular, read_regular, read_regular_text
 
 
 def test_a_file_is_read_whole_also_through_a_link(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def _socket(path: Path) -> None:
         one.bind(str(path))
 
 
-@pytest.mark.parametrize(
+OTHERS = pytest.mark.parametrize(
     ("make", "number", "said"),
     [
         (os.mkfifo, errno.EINVAL, "this is a FIFO, expected a regular file"),
@@ -47,6 +48,9 @@ def _socket(path: Path) -> None:
     ],
     ids=["fifo", "device", "folder", "link to itself", "socket", "missing"],
 )
+
+
+@OTHERS
 def test_anything_else_is_refused_at_once(
     tmp_path: Path, make: Callable[[Path], object], number: int, said: str
 ) -> None:
@@ -58,6 +62,60 @@ def test_anything_else_is_refused_at_once(
     assert caught.value.errno == number
     assert caught.value.filename in (str(path), path)
     assert len(os.listdir("/proc/self/fd")) == len(before), "the descriptor was given back"
+
+
+@OTHERS
+def test_what_stands_there_is_told_without_opening_it(
+    tmp_path: Path, make: Callable[[Path], object], number: int, said: str
+) -> None:
+    path = tmp_path / "x"
+    make(path)
+    assert not is_regular(path)
+    with os.scandir(tmp_path) as entries:
+        kinds = [kind_of(entry) for entry in entries]
+    if number == errno.ENOENT:
+        assert kinds == []
+    elif number == errno.ELOOP:
+        assert kinds == [f"a broken link ({os.strerror(errno.ELOOP)})"]
+    else:
+        assert said.startswith(f"this is {kinds[0].replace('folder', 'a folder')}, ")
+
+
+def test_a_file_and_a_link_to_it_are_files(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    with os.scandir(tmp_path) as entries:
+        assert [kind_of(entry) for entry in entries] == ["file", "file"]
+    assert is_regular(tmp_path / "file")
+    assert is_regular(tmp_path / "link")
+
+
+def test_a_file_that_may_not_be_read_is_told_so(tmp_path: Path, as_ordinary_user: None) -> None:
+    (tmp_path / "x").touch(0)
+    with pytest.raises(PermissionError):
+        read_regular(tmp_path / "x")
+
+
+@pytest.mark.parametrize("sizes", [(10, 20), (10, 11), (0, 5), (10, 3_000_000)])
+def test_a_file_that_grows_as_it_is_read_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int]
+) -> None:
+    before, after = sizes
+    (tmp_path / "x").write_bytes(b"1" * before)
+
+    class Growing(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            found = super().read(size)
+            if (tmp_path / "x").stat().st_size < after:
+                with (tmp_path / "x").open("ab") as file:
+                    file.write(b"2" * (after - before))
+            return found or super().read(size)
+
+    monkeypatch.setattr("jobs.regular_files.open", lambda *args, **_: Growing(*args[:2]), raising=False)
+    assert read_regular(tmp_path / "x") == b"1" * before + b"2" * (after - before)
+    assert read_regular(tmp_path / "x", after) == (tmp_path / "x").read_bytes()
+    with pytest.raises(OSError, match=f"expected at most {after - 1:,}"):
+        read_regular(tmp_path / "x", after - 1)
 
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
