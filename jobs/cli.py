@@ -74,18 +74,19 @@ def run(
 ) -> None:
     """Do it all on this machine: plan, score, merge. Without clips and scores: on a demo corpus.
 
-    Can be stopped at any time (Ctrl-C); the same command goes on where it was.
+    Can be stopped at any time (Ctrl-C); the same command goes on where it was, or vmafarm run --run NAME.
 
     Example: vmafarm run --clips k150ka --scores k150ka_scores.csv
     """
     from jobs.run import run as run_all
-    from jobs.run import with_demo
+    from jobs.run import with_corpus
 
     console = make_console()
     config = load_config(
         config_file, overrides, clips, scores, name, merge__max_failed_share=max_failed_share
     )
-    run_all(with_demo(config, console), console, limit=limit, allow_missing=allow_missing)
+    config, limit = with_corpus(config, console, limit, named=name is not None)
+    run_all(config, console, limit=limit, allow_missing=allow_missing)
 
 
 @app.command()
@@ -146,10 +147,11 @@ def estimate(
     Example: vmafarm estimate --clips k150ka --scores k150ka_scores.csv
     """
     from jobs.forecast import estimate_run
-    from jobs.run import with_demo
+    from jobs.run import with_corpus
 
     console = make_console(stderr=as_json)
-    config = with_demo(load_config(config_file, overrides, clips, scores, name), console)
+    config = load_config(config_file, overrides, clips, scores, name)
+    config, limit = with_corpus(config, console, limit, named=name is not None)
     found = estimate_run(config, console, sample, limit)
     say(*([to_json(found.as_dict())] if as_json else found.lines()))
 

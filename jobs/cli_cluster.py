@@ -84,7 +84,7 @@ def submit(
     if dry_run:
         _preview(planned.config, planned.manifest, again=False)
     else:
-        _submit(with_frozen(config), again=False, canary=canary)
+        _submit(with_frozen(config, to_start=True), again=False, canary=canary)
 
 
 @app.command()
@@ -102,7 +102,7 @@ def retry(
     from jobs.frozen import with_frozen
     from jobs.manifest import load_manifest
 
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(load_config(config_file, overrides, name=name), to_start=True)
     if dry_run:
         _preview(config, load_manifest(config.folder), again=True)
     else:

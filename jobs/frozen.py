@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -16,6 +18,7 @@ from jobs.manifest import read_stated
 from jobs.regular_files import read_regular_text
 from jobs.run_folder import RunFolder
 from jobs.toml import MOST_BYTES, parse_toml
+from jobs.trust import is_for_all, is_trusted, shared_group, user_name, way_to
 
 LIMIT = "plan.limit"
 DIGEST = "plan.manifest"
@@ -129,22 +132,55 @@ def keep_copy(folder: RunFolder) -> None:
     durable.replace_text(folder.config, text)
 
 
-def with_frozen(config: Config) -> Config:
+def with_frozen(config: Config, *, to_start: bool = False) -> Config:
     """Take what a planned run has frozen in place of what the configuration says now.
+
+    Parameters
+    ----------
+    config
+        The configuration as the user gives it.
+    to_start
+        The engine is going to be run. Somebody else may have written the plan, so a program that it names
+        and the user does not must be one that nobody else can change.
 
     Raises
     ------
     UsageError
-        The run is not planned, or its frozen configuration is damaged.
+        The run is not planned, its frozen configuration is damaged, or another user could change its engine.
     """
     try:
-        return with_values(config, read_frozen(config.folder))
+        found = with_values(config, read_frozen(config.folder))
     except pydantic.ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UsageError(
             f"{show(str(config.folder.path))}: not the frozen configuration: {show(key)} has a wrong type",
             _HINT,
         ) from None
+    for name in ("ffmpeg", "vmaf") if to_start else ():
+        program = getattr(found.engine, name)
+        if program != getattr(config.engine, name):
+            _require_own_program(program, f"engine.{name}", config)
+    return found
+
+
+def _require_own_program(program: str, key: str, config: Config) -> None:
+    if os.sep not in program:
+        return  # is looked for in this user's PATH
+    for part, status in way_to(Path(program).absolute()):
+        # Administrators may write what is root's; in a sticky folder others may move their own files only.
+        safe = status.st_uid == 0 != os.geteuid() or status.st_mode & stat.S_ISVTX
+        group = "" if safe else shared_group(status)
+        if not is_trusted(status.st_uid, config.run.trusted_owners):
+            who = user_name(status.st_uid)
+        elif stat.S_ISLNK(status.st_mode) or not (group or is_for_all(status)):
+            continue
+        else:
+            who = "everybody" if is_for_all(status) else f"the group {group}"
+        raise UsageError(
+            f'the plan of "{config.run.name}" says {key} = {show(program)}, and {show(who)} could change '
+            f"{show(str(part))}: what lies there would be run as {show(user_name(os.geteuid()))}",
+            f"if you trust it, name it yourself: --set {key}={show(program)}",
+        )
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
@@ -156,8 +192,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
         A value has a wrong type.
     """
     sections: dict[str, dict[str, Any]] = config.model_dump()
-    for key, value in values.items():
+    for key in frozen(config).keys() & values.keys():  # other keys were never frozen, and may be forged
         section, _, name = key.partition(".")
-        if name in sections.get(section, {}):
-            sections[section][name] = value
+        sections[section][name] = values[key]
     return Config.model_validate(sections)

@@ -15,8 +15,8 @@ from jobs.config import Config
 from jobs.deliver import deliver, require_sound_record
 from jobs.demo import make_demo
 from jobs.engines import find_ffmpeg
-from jobs.errors import IncompleteError, VmafarmError, show
-from jobs.frozen import with_frozen
+from jobs.errors import IncompleteError, UsageError, VmafarmError, show
+from jobs.frozen import LIMIT, read_frozen, with_frozen
 from jobs.launch import run_local
 from jobs.manifest import Manifest
 from jobs.plan import plan
@@ -27,7 +27,7 @@ from jobs.up_to_date import read_delivered
 from jobs.words import counted, format_seconds
 from jobs.work import EVERYTHING, LAST_LOOK, ElementResult
 
-_DEMO_FOLDER = Path("demo-corpus")
+_DEMO, _DEMO_FOLDER = "demo", Path("demo-corpus")
 
 
 def run(config: Config, console: Console, *, limit: int | None = None, allow_missing: bool = False) -> None:
@@ -82,24 +82,53 @@ def begin(config: Config, console: Console, limit: int | None) -> tuple[Config, 
     """
     planned = plan(config, limit=limit)
     say(*planned.lines(), file=console.file)
-    config = with_frozen(config)
+    config = with_frozen(config, to_start=True)
     say(*check_run_folders(config.folder, config.run.trusted_owners), file=console.file)
     return config, planned.manifest
 
 
-def with_demo(config: Config, console: Console) -> Config:
-    """Where neither clips nor scores are given: make the demo corpus, and configure it as a run."""
+def with_corpus(
+    config: Config, console: Console, limit: int | None, *, named: bool
+) -> tuple[Config, int | None]:
+    """The configuration with a corpus: the one it has, that of the run if it is planned, or the demo corpus.
+
+    Parameters
+    ----------
+    config, console, limit
+        As for `run`.
+    named
+        The user has named the run. The demo corpus is a run of its own, called demo.
+
+    Returns
+    -------
+    config : Config
+    limit : int or None
+        Also that of the plan, where the corpus is the plan's.
+
+    Raises
+    ------
+    UsageError
+        The named run is not planned, and there is no corpus to plan it with.
+    """
     if config.corpus.clips or config.corpus.scores:
-        return config
+        return config, limit
+    name = config.run.name
+    if config.folder.manifest.exists():
+        corpus = with_frozen(config).corpus
+        say(f'no clips given: going on with the run "{name}" of {show(corpus.clips)}', file=console.file)
+        limit = limit or read_frozen(config.folder)[LIMIT] or None
+        return config.model_copy(update={"corpus": corpus}), limit
+    if named and name != _DEMO:
+        raise UsageError(
+            f'the run "{name}" is not planned, and no clips and scores are given',
+            "give them: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)",
+        )
     demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
     verb = "made" if demo.new else "using"
     say(f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}", file=console.file)
-    return config.model_copy(
-        update={
-            "run": config.run.model_copy(update={"name": "demo"}),
-            "corpus": config.corpus.model_copy(update={"clips": str(demo.clips), "scores": str(demo.scores)}),
-        }
-    )
+    run = config.run.model_copy(update={"name": _DEMO})
+    corpus = config.corpus.model_copy(update={"clips": str(demo.clips), "scores": str(demo.scores)})
+    return config.model_copy(update={"run": run, "corpus": corpus}), limit
 
 
 def extract_missing(config: Config, manifest: Manifest, console: Console, limit: int = 0) -> bool:

@@ -73,13 +73,13 @@ def _folders_below(run: Path) -> Iterator[Path]:
 
 def require_own_way(path: Path, trusted: Collection[str]) -> None:
     """Refuse a path on which another user could exchange a folder or a link, as sshd does for its keys."""
-    for part, status in _way_to(path):
+    for part, status in way_to(path):
         shown = show(str(part))
-        if not _is_trusted(status.st_uid, trusted):
-            owner = show(_user(status.st_uid))
+        if not is_trusted(status.st_uid, trusted):
+            owner = show(user_name(status.st_uid))
             raise UsageError(
                 f"{shown} belongs to {owner}, who could put another folder in its place and have elements "
-                f"run what lies there; expected {show(_user(os.geteuid()))} or root",
+                f"run what lies there; expected {show(user_name(os.geteuid()))} or root",
                 "choose another run.root; or, where you trust that user with all that is yours: "
                 f'run.trusted_owners = ["{owner}"]',
             )
@@ -87,7 +87,7 @@ def require_own_way(path: Path, trusted: Collection[str]) -> None:
             require_not_for_all(part, status)
 
 
-def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Every folder and link on the way to a path, from the root down to what is not there yet."""
     parts = list(path.parts)
     current = Path(parts.pop(0))
@@ -116,8 +116,9 @@ def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
         parts = [part for part in target.parts if part != target.anchor] + parts
 
 
-def _is_trusted(owner: int, trusted: Collection[str]) -> bool:
-    return owner in (0, os.geteuid(), _nobody_mapped()) or _user(owner) in trusted
+def is_trusted(owner: int, trusted: Collection[str]) -> bool:
+    """Whether a user may change what this one runs: itself, root, or a name in ``run.trusted_owners``."""
+    return owner in (0, os.geteuid(), _nobody_mapped()) or user_name(owner) in trusted
 
 
 @functools.cache
@@ -192,8 +193,9 @@ def require_own(path: Path, named: os.stat_result, opened: os.stat_result) -> No
     take = f"look at it; to use it all the same: --config {show(str(path))} (with make: CONFIG=...)"
     for status in (named, opened):
         if status.st_uid not in (os.geteuid(), 0):
+            owner = show(user_name(status.st_uid))
             raise UsageError(
-                f"{show(str(path))} belongs to {show(_user(status.st_uid))}, expected a file of your own: "
+                f"{show(str(path))} belongs to {owner}, expected a file of your own: "
                 "it names the programs that are run",
                 take,
             )
@@ -236,7 +238,7 @@ def secure_logs(folder: RunFolder, trusted: Collection[str] = ()) -> None:
         )
     if status.st_uid != os.geteuid():
         raise UsageError(
-            f"{shown} belongs to {show(_user(status.st_uid))}, expected {show(_user(os.geteuid()))}: "
+            f"{shown} belongs to {show(user_name(status.st_uid))}, expected {show(user_name(os.geteuid()))}: "
             "elements run what lies in it",
             elsewhere,
         )
@@ -247,7 +249,7 @@ def secure_logs(folder: RunFolder, trusted: Collection[str] = ()) -> None:
         for entry in entries:
             if (owner := entry.stat(follow_symlinks=False).st_uid) != os.geteuid():
                 raise UsageError(
-                    f"{shown} holds a file of {show(_user(owner))}: {show(entry.name)}; all there is run",
+                    f"{shown} holds a file of {show(user_name(owner))}: {show(entry.name)}; all there is run",
                     f"find out how it came there; then {elsewhere}",
                 )
 
@@ -268,7 +270,8 @@ def _close(logs: Path) -> None:
         )
 
 
-def _user(number: int) -> str:
+def user_name(number: int) -> str:
+    """Name of a user, or its number."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:

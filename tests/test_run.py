@@ -57,6 +57,9 @@ def test_running_again_does_nothing_twice_and_says_so(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()}
     again = vmafarm("run", *options, cwd=folder)
     assert "nothing to do: the table is there and up to date" in again.stdout
+    by_name = vmafarm("run", *QUICK, "--run", "r", cwd=folder)
+    assert f'no clips given: going on with the run "r" of {folder}/clips' in by_name.stdout
+    assert "nothing to do: the table is there and up to date" in by_name.stdout
     assert {
         path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()
     } == before
@@ -214,6 +217,24 @@ def test_clips_named_to_break_things_get_their_rows(folder: Path) -> None:
     assert result["clip_name"].to_pylist() == sorted(names, key=str.encode)
     assert set(result["mos"].to_pylist()) == {2.5}
     assert not list(folder.rglob("pwned"))
+
+
+def test_a_run_of_some_clips_goes_on_by_its_name(folder: Path) -> None:
+    vmafarm("plan", *corpus(*QUICK, "--run", "r", "--limit", "2"), cwd=folder)
+    assert "run r: 2 clips" in vmafarm("run", *QUICK, "--run", "r", cwd=folder).stdout
+    other = vmafarm("run", *QUICK, "--run", "r", "--limit", "3", cwd=folder, status=2)
+    assert "plan.limit: planned with 2, now 3" in other.stderr
+    assert table(folder / "runs/full_features_r.parquet").num_rows == 2
+
+
+@pytest.mark.parametrize("verb", ["run", "estimate"])
+def test_a_run_by_a_name_that_is_not_planned_is_not_the_demo(tmp_path: Path, verb: str) -> None:
+    said = vmafarm(verb, "--run", "r", cwd=tmp_path, status=2).stderr
+    assert said == (
+        'error: the run "r" is not planned, and no clips and scores are given\n'
+        "  give them: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_corpus_the_demo_is_made_and_scored(tmp_path: Path) -> None:

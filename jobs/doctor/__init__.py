@@ -150,7 +150,7 @@ def _with_plan(config: Config) -> tuple[Config, int, Finding]:
         manifest = load_manifest(config.folder)
         clips, slices = counted(len(manifest.names), "clip"), counted(manifest.slice_count, "slice")
         found = f'the run "{name}" has {clips} in {slices}'
-        return with_frozen(config), manifest.slice_count, Finding("plan", "ok", found)
+        return with_frozen(config, to_start=True), manifest.slice_count, Finding("plan", "ok", found)
 
     try:
         return in_time(config.run.root, read)
