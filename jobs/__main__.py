@@ -19,12 +19,13 @@ def _forget_working_folder() -> None:
 
 
 _forget_working_folder()
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else NumPy starts one per processor, for nothing
 
 from contextlib import suppress
 from pathlib import Path
 
 from jobs import interrupts
-from jobs.errors import USAGE, UnavailableError, UsageError, VmafarmError, explain
+from jobs.errors import USAGE, UnavailableError, UsageError, VmafarmError, explain, explain_limit
 from jobs.say import say_aside
 from jobs.signals import hear_of_children
 from jobs.streams import OutputError, set_up_streams
@@ -55,6 +56,10 @@ def _run() -> int:
         if lost.message:
             _say_error(lost.message, lost.hint)
         return lost.exit_code
+    except Exception as error:
+        if (limit := explain_limit(error)) is None:
+            raise  # a fault of ours: the traceback is what a report needs
+        return _tell(limit)
 
 
 def _run_verb() -> int:

@@ -70,6 +70,21 @@ def explain(error: VmafarmError | OSError | MemoryError) -> VmafarmError:
     return UnavailableError(f"{where}{error.strerror or error}", to_do(error.errno))
 
 
+def explain_limit(error: Exception) -> UnavailableError | None:
+    """Tell what a library makes of a limit of this process, by its words; None: it is another error.
+
+    Python has no number for a thread that does not start, nor for a library that is not loaded.
+    """
+    text = str(error)
+    if isinstance(error, RuntimeError) and text == "can't start new thread":
+        return UnavailableError("no more threads may be started here", to_do(errno.EAGAIN))
+    if isinstance(error, ImportError) or text.startswith("IO Error"):
+        for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            if os.strerror(number) in text or (number == errno.ENOMEM and "failed to map segment" in text):
+                return UnavailableError(show(text.partition("\n")[0]), to_do(number))
+    return None
+
+
 def to_do(number: int | None) -> str:
     """What helps against an error of the system, by its number; "" where that is not known."""
     return _TO_DO.get(number or 0, "")
@@ -78,7 +93,7 @@ def to_do(number: int | None) -> str:
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
 """Numbers of the errors that a disk gives, or a limit on what is written, whatever is written there."""
 
-_LESS_MEMORY = "score fewer clips at once (extract.workers), or give it more (slurm.mem)"
+_LESS_MEMORY = "score fewer clips at once (extract.workers), or give it more (slurm.mem, ulimit -v)"
 _TO_DO = {
     errno.ENOSPC: "free space (df -h), or inodes (df -i)",
     errno.EDQUOT: "free space within the quota",
@@ -87,6 +102,9 @@ _TO_DO = {
     errno.EACCES: "make it accessible to this user",
     errno.EPERM: "make it accessible to this user",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "wait until other programs on this machine have closed their files",
+    errno.EAGAIN: "raise the limit of processes and threads (ulimit -u), or end other programs of yours",
+    errno.ENOMEM: _LESS_MEMORY,
     errno.ENOENT: "was it removed meanwhile? run the same command again",
     errno.EIO: "the disk, or the server of the file system, fails: look at the kernel's log",
     errno.ESTALE: "the server of the file system has lost it: run the same command again",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -80,6 +81,14 @@ def explain(said: str) -> str:
     return "what SLURM refuses is set in [slurm]: vmafarm config shows it"
 
 
+def _own_name() -> str:
+    """Name of this user, or its number; $USER may be that of whoever has become this one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 class Slurm:
     """The cluster.
 
@@ -104,7 +113,7 @@ class Slurm:
         for program in ("sbatch", "srun"):
             if self._run is call and shutil.which(program) is None:
                 raise UnavailableError(f"this machine has no SLURM: no program {program}", _NO_SLURM_HINT)
-        self._run(["squeue", "--noheader", "--format=%i", "--user", getpass.getuser()])
+        self._run(["squeue", "--noheader", "--format=%i", "--user", _own_name()])
 
     def max_array_size(self) -> int:
         """MaxArraySize of the cluster: an array may have so many elements, less one for index 0."""
@@ -152,7 +161,7 @@ class Slurm:
         account, qos
             As they are asked for; "": the user's defaults.
         """
-        user = getpass.getuser()
+        user = _own_name()
         ask = ["sacctmgr", "--noheader", "--parsable2", "show"]
         try:
             default, *_ = self._run([*ask, "user", user, "format=DefaultAccount"]).split() or [""]
@@ -179,7 +188,7 @@ class Slurm:
 
     def queue(self, job_name: str) -> list[Task]:
         """Jobs of this name and of this user that wait or run."""
-        options = ["--noheader", "--array", "--user", getpass.getuser(), "--name", job_name]
+        options = ["--noheader", "--array", "--user", _own_name(), "--name", job_name]
         return parse_queue(self._run(["squeue", *options, "--format=%A|%F|%K|%T|%r|%N"]))
 
     def accounting(self, jobs: Iterable[str]) -> list[Task] | None:

@@ -1,7 +1,8 @@
-"""Errors of DuckDB that neither a query nor a file is to blame for: an interrupt, the disk, the memory."""
+"""Errors of DuckDB that neither query nor file is to blame for: an interrupt, the disk, the memory, a limit."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from jobs.errors import DISK, UnavailableError, show, to_do
 from jobs.scratch import scratch_error
 
 _NUMBERS = {os.strerror(number): number for number in DISK}
+_LIMITS = {os.strerror(number): number for number in (errno.EMFILE, errno.ENFILE)}
 
 
 def is_outside(error: BaseException) -> bool:
     """Whether the cause of an error of DuckDB, or of pyarrow that reads from it, is one of these."""
-    return _is_interrupt(error) or _is_memory(error) or _disk(error) is not None
+    return _is_interrupt(error) or _is_memory(error) or _system(error) is not None
 
 
 def explain_outside(
@@ -46,7 +48,7 @@ def explain_outside(
             f"more than merge.memory = {memory} is needed, or more disk in {place}: {line}",
             "raise merge.memory, or choose a larger extract.scratch, then run the same command again",
         )
-    number = _disk(error)
+    number = _system(error)
     if number is None:
         return None
     if str(scratch) in str(error):
@@ -69,12 +71,13 @@ def _is_memory(error: BaseException) -> bool:
     )
 
 
-def _disk(error: BaseException) -> int | None:
+def _system(error: BaseException) -> int | None:
     """Number of the system's error; DuckDB tells it in words, in errors of several kinds."""
     text = str(error)
-    if not (isinstance(error, duckdb.Error) or _is_told_by_arrow(error)) or "Could not " not in text:
+    if not (isinstance(error, duckdb.Error) or _is_told_by_arrow(error)):
         return None
-    return next((number for words, number in _NUMBERS.items() if words in text), None)
+    known = (_NUMBERS if "Could not " in text else {}) | (_LIMITS if "Cannot open file" in text else {})
+    return next((number for words, number in known.items() if words in text), None)
 
 
 def _is_told_by_arrow(error: BaseException) -> bool:

@@ -7,6 +7,9 @@ job's own; on this machine it follows, with the file that the result goes to.
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else one per processor, for nothing
+
 import sys
 from datetime import UTC, datetime
 from pathlib import Path

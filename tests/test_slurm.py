@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 
 import pytest
 
@@ -10,6 +11,8 @@ from jobs import slurm
 from jobs.errors import UnavailableError
 from jobs.slurm import Slurm
 from jobs.slurm_answers import Partition, Task, parse_accounting, parse_minutes, parse_queue
+
+OWN = pwd.getpwuid(os.geteuid()).pw_name
 
 
 def refusal(call, *arguments):
@@ -89,12 +92,19 @@ def test_a_job_is_out_of_memory_where_its_step_was_and_no_other_job_is():
     ]
 
 
-def test_squeue_is_asked_for_one_name_and_one_user_element_by_element(cluster):
+def test_squeue_is_asked_for_one_name_and_one_user_element_by_element(cluster, monkeypatch):
+    monkeypatch.setenv("USER", "whoever became this user")
+    monkeypatch.setenv("LOGNAME", "whoever became this user")
     cluster.set_queue(("mine", "20|20|3|RUNNING|None|node1"), ("mine too", "30|30|0|RUNNING|None|node1"))
     assert Slurm().queue("mine") == [Task("20", 3, "RUNNING", "", "node1")]
-    assert cluster.calls == [
-        f"squeue --noheader --array --user {getpass.getuser()} --name mine --format=%A|%F|%K|%T|%r|%N"
-    ]
+    assert cluster.calls == [f"squeue --noheader --array --user {OWN} --name mine --format=%A|%F|%K|%T|%r|%N"]
+
+
+def test_a_user_without_a_name_is_asked_for_by_number(cluster, monkeypatch):
+    """As in a container, or where the directory of users does not answer."""
+    monkeypatch.setattr("jobs.slurm.pwd.getpwuid", {}.__getitem__)
+    Slurm().queue("mine")
+    assert f" --user {os.geteuid()} --name mine " in cluster.calls[0]
 
 
 def test_sacct_is_asked_once_for_all_jobs_by_options_that_old_versions_have(cluster):

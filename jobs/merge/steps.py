@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs import durable, sql
 from jobs.completeness import FailedClip, read_history
 from jobs.config import Config
-from jobs.errors import UnavailableError, show
+from jobs.errors import DISK, UnavailableError, show
 from jobs.in_place import InPlace
 from jobs.manifest import load_manifest, most_rows
 from jobs.merge.audits import count_audits, judge_audits, judge_constants, read_entries, read_hosts
@@ -281,7 +281,7 @@ class Merge:
             self.findings += findings
             return
         load_manifest(self.folder)  # raises if it is the manifest that is damaged
-        if (isinstance(error, OSError) and error.errno is not None) or "No space left" in str(error):
+        if (isinstance(error, OSError) and error.errno in DISK) or "No space left" in str(error):
             raise UnavailableError(
                 f"cannot write the table or the scratch folder: {show(str(error))}",
                 "free space or choose another folder, then merge again; nothing was published",
