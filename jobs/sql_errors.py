@@ -1,4 +1,4 @@
-"""Errors of DuckDB that neither query nor file is to blame for: an interrupt, the disk, the memory, a limit."""
+"""Errors of DuckDB that neither query nor file is to blame for: interrupts, the disk, memory, limits."""
 
 from __future__ import annotations
 
