@@ -4,7 +4,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+
+_IS_THE_COMMAND = __name__ == "__main__" or sys.argv[0].endswith("/vmafarm")
+if _IS_THE_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Ctrl-C while all below is imported would be a traceback; so it ends the process.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _forget_working_folder() -> None:

@@ -49,12 +49,15 @@ def heard() -> Iterator[None]:
     SystemExit
         It was interrupted: that has been said, and what was held removed.
     """
-    before = take(SIGNALS, _interrupt)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    woken_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="interrupts").start()
+    woken_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    hook_before = sys.unraisablehook
+    sys.unraisablehook = _without_interrupts(hook_before)
+    before: dict[Any, Any] = {}
     try:
+        before = take(SIGNALS, _interrupt)
         yield
     except KeyboardInterrupt:
         _stop()
@@ -63,9 +66,20 @@ def heard() -> Iterator[None]:
             _stop()
         raise
     finally:
-        signal.set_wakeup_fd(woken_before)
-        os.close(writer)
         give_back(before)
+        signal.set_wakeup_fd(woken_before)
+        sys.unraisablehook = hook_before
+        os.close(writer)
+
+
+def _without_interrupts(tell: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Have nothing said of an interrupt that Python cannot raise where it came; it counts all the same."""
+
+    def hook(lost: Any) -> None:
+        if not (is_ending() and isinstance(lost.exc_value, KeyboardInterrupt)):
+            tell(lost)
+
+    return hook
 
 
 @contextmanager

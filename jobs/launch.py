@@ -31,6 +31,7 @@ from jobs.work import EVERYTHING, ElementResult, ElementSpec, visible_gpus
 
 _POLL_SECONDS = 0.2
 _END_SECONDS = 60.0
+_ASK_AGAIN_SECONDS = 2.0
 _RESULT_BYTES = 64 * 1024
 """A result and a log have less."""
 _YEAR_MINUTES = 60 * 24 * 365
@@ -141,13 +142,17 @@ def _plain(folder: Path) -> str:
 
 
 def _end(jobs: Sequence[Any]) -> None:
-    """Have the elements put their rows in place and end; they need no second asking."""
+    """Have the elements put their rows in place and end."""
     with ignored(signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        for job in jobs:
-            if job._process is not None and job._process.poll() is None:
-                job._process.terminate()  # submitit's process hands SIGTERM on
         ends_at = time.monotonic() + _END_SECONDS
-        while time.monotonic() < ends_at and not all(job.done() for job in jobs):
+        ask_at = 0.0
+        while (now := time.monotonic()) < ends_at and not all(job.done() for job in jobs):
+            if now >= ask_at:
+                # submitit's process hands it on, but passes over one that comes as it starts the element.
+                ask_at = now + _ASK_AGAIN_SECONDS
+                for job in jobs:
+                    if job._process is not None and job._process.poll() is None:
+                        job._process.terminate()
             time.sleep(_POLL_SECONDS)
 
 

@@ -10,6 +10,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else one per processor, for nothing
 
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ def main() -> None:
             return
         index = int(local[0] if local else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
         result = run_element(as_spec(work, index))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended in order, and may be asked to once more
         if local:
             write_result(Path(local[1]), result)
     except VmafarmError as error:

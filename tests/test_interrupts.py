@@ -176,6 +176,54 @@ def test_an_interrupt_that_python_drops_ends_the_process_all_the_same(tmp_path):
     assert is_stopped(status, said), said
 
 
+def test_an_interrupt_that_is_lost_in_a_destructor_is_no_traceback(tmp_path):
+    status, _, said = interrupt(
+        """
+        import time
+        from jobs import interrupts
+
+        class Slow:
+            def __del__(self):
+                say_begun()
+                time.sleep(60)
+
+        with interrupts.heard():
+            one = Slow()
+            del one
+            time.sleep(60)
+        """,
+        folder=tmp_path,
+    )
+    assert is_stopped(status, said), said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("when", ["import json", "import jobs.interrupts", "start of a thread"])
+def test_an_interrupt_before_the_command_has_begun_ends_it_in_silence(tmp_path, when):
+    (tmp_path / "vmafarm").write_text(
+        textwrap.dedent("""
+        import os, signal, sys, threading
+        when = sys.argv.pop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        class Finder:
+            def find_spec(self, name, *_):
+                if when == f"import {name}":
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Finder())
+        if when == "start of a thread":
+            threading.Thread.start = lambda _: os.kill(os.getpid(), signal.SIGINT)
+        from jobs.__main__ import main
+        main()
+        """)
+    )
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "vmafarm", "--version", when], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_a_second_interrupt_does_not_disturb_the_ending(tmp_path):
     status, out, said = interrupt(
         """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import UnavailableError
-from jobs.launch import _result
+from jobs.launch import _end, _result
 
 
 def ended(folder: Path, log: str | None) -> Any:
@@ -34,6 +37,22 @@ def test_an_element_without_a_result_is_told_with_its_log(tmp_path: Path, log: s
     assert caught.value.message == f"an element ended without a result; {told}"
     assert str(tmp_path / "7_0_log.err") in caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == (["7_0_log.err"] if log else [])
+
+
+def test_an_element_that_was_not_told_at_first_is_asked_again_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """submitit's process passes over a SIGTERM that comes between its own start and that of the element."""
+    script = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))\n"
+        "print(flush=True)\n"
+        "while True: signal.pause()"
+    )
+    monkeypatch.setattr("jobs.launch._ASK_AGAIN_SECONDS", 0.1)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        _end([SimpleNamespace(_process=process, done=lambda: process.poll() is not None)])
+        assert process.poll() == -signal.SIGTERM
 
 
 def test_a_logs_folder_that_takes_no_result_is_why_there_is_none() -> None:
