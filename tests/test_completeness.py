@@ -7,11 +7,14 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from merge_helpers import make_row, plan_run
 
-from jobs.completeness import FailedClip, Gaps, History, failures_allowed, read_history
+from jobs.completeness import FailedClip, Gaps, History, failures_allowed, read_history, read_states
 from jobs.config import load
 from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, FAILURE_CLASSES, FailureRecord
+from jobs.manifest import load_manifest
 from jobs.records import json_line
+from jobs.shard import DoneReader
 
 
 def failed(clip="a.mp4", failure="decode_error", host="node1", attempt=1, message="message"):
@@ -175,3 +178,55 @@ def test_ten_clips_or_five_percent_of_a_small_corpus_may_fail(clips, allowed):
 )
 def test_a_share_above_that_counts_and_none_means_none(clips, share, allowed):
     assert failures_allowed(clips, share) == allowed
+
+
+def test_a_share_of_a_corpus_above_ten_thousand_clips_counts_alone():
+    assert failures_allowed(10_000, 1e-6) == 10
+    assert failures_allowed(10_001, 1e-6) == 0
+    assert failures_allowed(10_001, 0.01) == 100
+
+
+def test_one_try_on_one_host_sends_no_clip_to_another():
+    assert sort_out([failed()]).one_host == {}
+    assert sort_out([failed(), failed()]).one_host == {"a.mp4": "node1"}
+    assert sort_out([failed(), failed(host="node2")]).one_host == {}
+
+
+def test_whether_a_second_host_took_part_is_known_from_another_clips_failure_or_from_elements():
+    twice = [failed(), failed()]
+    assert sort_out(twice, clips=["a.mp4"]).failed.keys() == {"a.mp4"}
+    assert sort_out([*twice, failed("b.mp4", host="node2")], clips=["a.mp4"]).undecided == {"a.mp4"}
+    assert sort_out(twice, hosts=["node2"], clips=["a.mp4"]).undecided == {"a.mp4"}
+    assert sort_out(twice, hosts=["node1"], clips=["a.mp4"]).failed.keys() == {"a.mp4"}
+
+
+def test_states_of_a_run_have_the_order_of_the_manifest_or_of_the_slices_that_are_asked_for(tmp_path):
+    names = [f"{letter}.mp4" for letter in "abcdef"]
+    run = plan_run(tmp_path / "runs", names, slices=2)
+    run.shard([make_row("c.mp4")])
+    manifest = load_manifest(run.folder)
+    assert read_states(run.folder, run.config, manifest).gaps.missing == tuple(
+        "abdef"[i] + ".mp4" for i in range(5)
+    )
+    found = read_states(run.folder, run.config, manifest, (1, 0))
+    assert found.gaps.missing == ("b.mp4", "d.mp4", "f.mp4", "a.mp4", "e.mp4")
+    assert found.done == {"c.mp4"}
+    assert read_states(run.folder, run.config, manifest, (1,)).gaps.missing == ("b.mp4", "d.mp4", "f.mp4")
+
+
+class OnceReader(DoneReader):
+    """Counts what it is asked for."""
+
+    asked = 0
+
+    def read(self, *arguments):
+        self.asked += 1
+        return super().read(*arguments)
+
+
+def test_whoever_asks_again_brings_what_was_read_before(tmp_path):
+    run = plan_run(tmp_path / "runs", ["a.mp4"])
+    reader = OnceReader()
+    for _ in range(2):
+        read_states(run.folder, run.config, load_manifest(run.folder), reader=reader)
+    assert reader.asked == 2
