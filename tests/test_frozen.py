@@ -66,7 +66,9 @@ def make_program(path: Path) -> Path:
 def test_a_program_that_a_plan_names_is_not_started_where_others_could_change_it(
     config, tmp_path, monkeypatch, name
 ):
-    monkeypatch.setattr("jobs.frozen.shared_group", lambda status: "vision" if status.st_mode & 0o020 else "")
+    monkeypatch.setattr(
+        "jobs.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
+    )
     program = make_program(tmp_path / "bin" / "x")
     forge(config, **{f"engine__{name}": str(program)})
     assert getattr(with_frozen(config, to_start=True).engine, name) == str(program)
@@ -83,6 +85,18 @@ def test_a_program_that_a_plan_names_is_not_started_where_others_could_change_it
     assert getattr(with_frozen(config).engine, name) == str(program), "a status starts nothing"
     forge(config, **{f"engine__{name}": "x"})
     assert getattr(with_frozen(config, to_start=True).engine, name) == "x", "is looked for in PATH"
+
+
+def test_a_program_that_a_plan_names_must_not_lie_where_others_could_still_make_it(config, tmp_path):
+    """It is looked at before it is run, and may come in between."""
+    (tmp_path / "bin").mkdir()
+    forge(config, engine__vmaf=str(tmp_path / "bin" / "below" / "x"))
+    with_frozen(config, to_start=True)  # as of a program that compute nodes alone have
+    (tmp_path / "bin").chmod(0o1777)
+    with pytest.raises(UsageError, match=f"and everybody could change {tmp_path}/bin: what lies there"):
+        with_frozen(config, to_start=True)
+    make_program(tmp_path / "bin" / "below" / "x")
+    with_frozen(config, to_start=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
