@@ -56,12 +56,12 @@ def freeze(config: Config, limit: int | None) -> dict[str, Any]:
         path = str(values[key])
         if not path:
             raise UsageError(f"{key} is not set, expected {what}", f"give it: {option}, or {key} in the file")
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{key} = {show(path)}: expected a path in UTF-8", "rename it") from None
         # Without ".." but as the user names it: resolving links would tie the run to today's targets.
-        values[key] = os.path.abspath(path)  # noqa: PTH100
+        values[key] = whole = os.path.abspath(path)  # noqa: PTH100
+        try:
+            whole.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{key} = {show(whole)}: expected a path in UTF-8", "rename it") from None
     return values | {LIMIT: limit or 0}
 
 

@@ -416,3 +416,15 @@ def test_defaults_are_themselves_allowed():
 def test_the_run_folder_is_named_by_root_and_name():
     config, _ = load(None, ["run.root=/data/runs", "run.name=k"])
     assert str(config.folder.table) == "/data/runs/full_features_k.parquet"
+
+
+def test_a_working_folder_whose_name_is_not_utf8_is_refused_unless_runs_lie_elsewhere(tmp_path, monkeypatch):
+    """Its runs would be scored whole, and could not be merged."""
+    here = tmp_path / os.fsdecode(b"caf\xe9")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(UsageError, match=r"run.root is .*/caf\\xe9/runs: expected UTF-8 text"):
+        load()
+    with pytest.raises(UsageError, match=r"expected UTF-8 text"):
+        load(None, [f"run.root={here}"])
+    assert load(None, [f"run.root={tmp_path}"])[0].run.root == str(tmp_path)

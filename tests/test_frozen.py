@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from fake_slurm import FakeSlurm, planned
 from merge_helpers import plan_run
@@ -14,6 +15,8 @@ from jobs.config import Config, load
 from jobs.errors import UsageError
 from jobs.frozen import freeze, with_frozen
 from jobs.manifest import load_manifest, write_manifest
+from jobs.provenance import METADATA_KEY
+from jobs.sealed import write_sealed
 
 
 @pytest.fixture
@@ -136,3 +139,26 @@ def test_a_status_of_it_starts_nothing_and_goes_on(config, tmp_path, monkeypatch
     )
     assert command._run() == 0
     assert "0 of 2 done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["clips", "scores"])
+def test_a_corpus_below_a_folder_whose_name_is_not_utf8_is_not_planned(tmp_path, monkeypatch, key):
+    here = tmp_path / os.fsdecode(b"caf\xe9")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    named = {"corpus__clips": "/clips", "corpus__scores": "/scores.csv", f"corpus__{key}": "mine"}
+    with pytest.raises(UsageError, match=rf"corpus.{key} = .*/caf\\xe9/mine: expected a path in UTF-8"):
+        freeze(load(None, run__root=str(tmp_path), **named)[0], None)
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "[" * 500 + "]" * 500], ids=["half a character", "nesting"])
+def test_a_frozen_configuration_that_is_no_strict_json_is_damaged(config, text):
+    """It is read as all records are."""
+    table = pq.read_table(config.folder.manifest)
+    stated = table.schema.metadata[METADATA_KEY].decode()
+    forged = stated.replace('"/clips"', text)
+    assert forged != stated
+    with config.folder.manifest.open("wb") as file:
+        write_sealed(table.replace_schema_metadata({METADATA_KEY: forged}), file)
+    with pytest.raises(UsageError, match="frozen configuration"):
+        with_frozen(config)
