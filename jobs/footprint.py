@@ -79,8 +79,12 @@ def footprint(folder: RunFolder, logs: Sequence[Path], clips: int, slices: int) 
         return None
     sides = zip(rows["width"].to_pylist(), rows["height"].to_pylist(), strict=True)
     by_name = dict(zip(rows["clip_name"].to_pylist(), sides, strict=True))
+    # A log is written before its shard: of a writer that was killed in between it has more clips.
+    known = [entry for entry in entries.to_pylist() if entry["clip_name"] in by_name]
+    if not known:
+        return None
     frames, width, height, depth = max(
-        ((e["frames"], *by_name[e["clip_name"]], e["bit_depth"]) for e in entries.to_pylist()),
+        ((e["frames"], *by_name[e["clip_name"]], e["bit_depth"]) for e in known),
         key=lambda clip: clip[0] * frame_bytes(*clip[1:]),
     )
     reads_clips = entries["engine"][0].as_py() == FfmpegEngine.kind

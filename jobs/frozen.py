@@ -190,8 +190,7 @@ def _who_could_change(part: Path, status: os.stat_result, trusted: Collection[st
         return ""
     if status.st_mode & stat.S_IWOTH:
         return "everybody"
-    # Those who may write what is root's are administrators.
-    return "" if status.st_uid == 0 != os.geteuid() else shared_with(part, status)
+    return shared_with(part, status)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

@@ -12,25 +12,31 @@ from jobs.records import Count, Flag, Size, Text, Word, parse_json, why
 from jobs.regular_files import MOST_BYTES_OF_RECORDS, read_regular
 
 
-class _Check(pydantic.BaseModel):
+class _Part(pydantic.BaseModel):
+    """Keeps what else it says."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+class _Check(_Part):
     severity: Word
     result: Word
     count: Size = 0
     message: Text = ""
 
 
-class _Finding(pydantic.BaseModel):
+class _Finding(_Part):
     name: Word
     severity: Word
     message: Text
     count: Size
 
 
-class _Options(pydantic.BaseModel):
+class _Options(_Part):
     allow_missing: Flag
 
 
-class _Made(pydantic.BaseModel):
+class _Made(_Part):
     toolkit: Text = ""
     commit: Text = ""
     configuration_sha256: Word
@@ -38,11 +44,11 @@ class _Made(pydantic.BaseModel):
     hosts: list[Word] = []
 
 
-class _Audits(pydantic.BaseModel):
+class _Audits(_Part):
     clips: Count = 0
 
 
-class _Record(pydantic.BaseModel):
+class _Record(_Part):
     """What is read of it; see `jobs.merge.MergeResult` and `jobs.deliver`."""
 
     run: Text
@@ -72,7 +78,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        All that it says; empty where there is none.
+        All that it says, and an empty value for each key that it may lack; empty where there is none.
 
     Raises
     ------
@@ -80,9 +86,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
         It is not what a merge writes.
     """
     try:
-        content = read_regular(path, MOST_BYTES_OF_RECORDS)
-        _RECORD.validate_json(content)
-        record: dict[str, Any] = parse_json(content)
+        record = _RECORD.validate_python(parse_json(read_regular(path, MOST_BYTES_OF_RECORDS)))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -91,4 +95,5 @@ def read_merge_record(path: Path) -> dict[str, Any]:
             f"{show(str(path))} is not the record of a merge: {said}",
             "remove it: the next merge writes it anew",
         ) from None
-    return record
+    document = record.model_dump()
+    return document | {"made": document["made"] or {}}

@@ -193,6 +193,7 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             document["arrays"] = [record for record in records if "count" in record]
             document["merge_job"] = merges[-1] if merges else ""
             submission = _SUBMISSION.validate_python(document)
+            _check_arrays(submission)
         except (OSError, ValueError, TypeError) as error:
             said = why(error) if isinstance(error, ValueError) else reason(error)
             raise UsageError(
@@ -202,6 +203,17 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             ) from None
         found.append(submission)
     return found
+
+
+def _check_arrays(submission: Submission) -> None:
+    """Raise ValueError where arrays have more elements than there is work for, or are there twice."""
+    jobs = [array.job for array in submission.arrays]
+    if len(jobs) != len(set(jobs)):
+        raise ValueError("an array is noted twice")
+    for array in submission.arrays:
+        most = len(submission.elements) - array.offset if array.round == 0 else len(submission.slices)
+        if array.count > most:
+            raise ValueError(f"array {array.job} has {array.count:,} elements, expected at most {most:,}")
 
 
 def _read_jobs(path: Path) -> list[dict[str, Any]]:

@@ -162,7 +162,7 @@ def test_a_hostile_record_of_a_merge_is_told_and_hurts_nobody(run: Run) -> None:
     few["audits"] = {"clips": 0}
     few["findings"] = [{key: few["findings"][0][key] for key in ("name", "severity", "message", "count")}]
     path.write_bytes(as_json(few))
-    assert read_merge_record(path) == few
+    assert read_merge_record(path) == few | {"made": few["made"] | {"images": []}}
     for where, odd in spoiled(few):
         path.write_bytes(as_json(odd))
         with pytest.raises(UsageError, match=r"merge\.json is not the record of a merge: "):
@@ -175,6 +175,21 @@ def test_a_hostile_record_of_a_merge_is_told_and_hurts_nobody(run: Run) -> None:
             if name in ("status", "info"):
                 assert "is not the record of a merge" in " ".join(said.split()), said
     assert read_merge_record(path)["published"], "the merge among the verbs has written it anew"
+
+
+def test_a_record_of_a_merge_may_lack_what_not_all_versions_write(run: Run) -> None:
+    path = run.folder.merge_record
+    document = json.loads(path.read_text())
+    for key in ("failed_classes", "audits", "delivered"):
+        document.pop(key)
+    document |= {"made": None, "qa": {"schema": {"severity": "error", "result": "found"}}, "more": {"a": 1}}
+    path.write_text(json.dumps(document))
+    read = read_merge_record(path)
+    assert (read["made"], read["audits"]["clips"], read["qa"]["schema"]["count"]) == ({}, 0, 0)
+    assert read["more"] == {"a": 1}
+    assert "1 check: schema 0" in say(VERBS["info"], run)
+    for name, verb in VERBS.items():
+        assert "not the record of a merge" not in say(verb, run), name
 
 
 def test_hostile_metadata_of_a_table_are_one_message(run: Run) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from jobs.errors import UsageError
 from jobs.run_folder import RunFolder
 from jobs.submission import (
     Array,
@@ -93,3 +96,32 @@ def test_a_number_is_taken_once_also_where_the_submission_died_before_its_record
     new_submission(folder, make_submission(2))
     assert next_number(folder) == 3
     assert [submission.number for submission in read_submissions(folder)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([Array("9", 0, 0, 4)], "array 9 has 4 elements, expected at most 3"),
+        ([Array("9", 0, 2, 2)], "array 9 has 2 elements, expected at most 1"),
+        ([Array("9", 0, 5, 1)], "array 9 has 1 elements, expected at most -2"),
+        ([Array("9", 1, 0, 4_000_001)], "array 9 has 4,000,001 elements, expected at most 4"),
+        ([Array("9", 0, 0, 3), Array("9", 1, 0, 1)], "an array is noted twice"),
+    ],
+)
+def test_an_array_of_more_elements_than_there_is_work_for_is_damage(tmp_path, lines, said):
+    """Each reader goes over all elements: a few small lines would hold it up for minutes."""
+    folder = RunFolder(tmp_path, "r")
+    new_submission(folder, Submission(1, "j", ((0, 3), (1,), (2,)), "", "", "", "", {}))
+    for array in lines:
+        note_job(folder, 1, vars(array))
+    with pytest.raises(UsageError, match=f"or .jobs beside it, is damaged: {said}"):
+        read_submissions(folder)
+
+
+def test_arrays_that_share_the_work_are_read(tmp_path):
+    folder = RunFolder(tmp_path, "r")
+    new_submission(folder, Submission(1, "j", ((0, 3), (1,), (2,)), "", "", "", "", {}))
+    arrays = (Array("9", 0, 0, 2), Array("10", 0, 2, 1), Array("11", 1, 0, 4))
+    for array in arrays:
+        note_job(folder, 1, vars(array))
+    assert read_submissions(folder)[0].arrays == arrays
