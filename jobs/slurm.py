@@ -6,11 +6,11 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from jobs.answer import ask
 from jobs.errors import UnavailableError
 from jobs.slurm_answers import (
     Partition,
@@ -43,23 +43,19 @@ def call(arguments: Sequence[str]) -> str:
         The program is not there, fails, or gives no answer.
     """
     try:
-        finished = subprocess.run(
-            arguments, capture_output=True, text=True, errors="replace", timeout=ANSWER_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        answer = ask(arguments, ANSWER_SECONDS)
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"{arguments[0]} {error}: is slurmctld overloaded?",
+            "try again later; jobs that are queued or running go on by themselves",
+        ) from None
     except OSError:
         raise NoProgramError(
             f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
         ) from None
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(
-            f"{arguments[0]} gave no answer within {ANSWER_SECONDS:.0f} s: is slurmctld overloaded?",
-            "try again later; jobs that are queued or running go on by themselves",
-        ) from None
-    if finished.returncode != 0:
-        said = finished.stderr.strip() or finished.stdout.strip()
-        raise UnavailableError(f"{arguments[0]} failed: {said}", explain(said))
-    return finished.stdout
+    if answer.status != 0:
+        raise UnavailableError(f"{arguments[0]} failed: {answer.why()}", explain(answer.why()))
+    return answer.said
 
 
 def explain(said: str) -> str:
