@@ -15,6 +15,7 @@ from jobs.errors import UnavailableError
 from jobs.slurm_answers import (
     Partition,
     Task,
+    as_number,
     parse_accounting,
     parse_count,
     parse_minutes,
@@ -116,7 +117,7 @@ class Slurm:
         found = re.search(
             r"^MaxArraySize\s*=\s*(\d+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
         )
-        return int(found[1]) if found else 1001
+        return (as_number(found[1]) if found else None) or 1001
 
     def partitions(self) -> dict[str, Partition]:
         """All partitions by name."""
@@ -171,11 +172,11 @@ class Slurm:
         found, names = [], {qos} if qos else {"normal"}
         for line in limits[0].splitlines():
             limit, _, default_qos = line.partition("|")
-            found += [int(limit)] if limit.isdecimal() else []
+            found += [number] if (number := as_number(limit)) is not None else []
             names |= {default_qos} if default_qos and not qos else set()
         for line in limits[1].splitlines():
             name, _, limit = line.partition("|")
-            found += [int(limit)] if limit.isdecimal() and name in names else []
+            found += [number] if (number := as_number(limit)) is not None and name in names else []
         if not found:
             return None
         options = ["--noheader", "--array", "--user", user, *(["--account", account] if account else [])]
