@@ -13,22 +13,7 @@ from typing import BinaryIO
 from jobs.clip import ClipFailedError
 from jobs.process import Stop, Stopped
 from jobs.regular_files import open_regular
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What shows that a file has changed.
-
-    Attributes
-    ----------
-    bytes
-        Its size.
-    changed_ns
-        When it was last written, nanoseconds since 1970.
-    """
-
-    bytes: int
-    changed_ns: int
+from jobs.stamps import Stamp
 
 
 def check_readable(path: Path, planned: int | None = None) -> Stamp:
@@ -63,7 +48,7 @@ def check_readable(path: Path, planned: int | None = None) -> Stamp:
         )
     if status.st_size == 0:
         raise ClipFailedError("decode_error", "the file is empty")
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return Stamp.of(status)
 
 
 def check_unchanged(path: Path, before: Stamp) -> None:
