@@ -149,7 +149,7 @@ def merge(
         on_conflict=on_conflict or config.merge.on_conflict,
     )
     _check(options)
-    place = place or InPlace(folder.table)
+    place = place or InPlace(folder)
     for _ in range(_ATTEMPTS):
         place.look()
         inputs = digest_inputs(folder)
