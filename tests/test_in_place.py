@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -119,8 +120,32 @@ def test_a_merge_waits_for_another_one_to_put_its_table_in_place(run, monkeypatc
         assert try_lock(other.fileno())
         monkeypatch.setattr(in_place.time, "sleep", lambda _: other.close())
         finish(run)
-    assert other.closed
+        assert other.closed, "it has waited"
     assert read_delivered(run.config) is not None
+
+
+def drafts(run: Run) -> list[Path]:
+    """Drafts of the table."""
+    return list(run.folder.root.glob(".*.parquet.*.tmp"))
+
+
+def test_a_merge_that_was_stopped_for_hours_still_has_its_draft(run, stop):
+    def hours_later() -> None:
+        for draft in drafts(run):
+            os.utime(draft, (0, 0))
+        finish(run)
+        assert len(drafts(run)) == 1
+
+    stop("before", ".parquet", hours_later)
+    finish(run)
+    assert drafts(run) == []
+    assert read_delivered(run.config) is not None
+
+
+def test_a_draft_of_the_table_that_was_removed_is_one_message(run, stop):
+    stop("before", ".parquet", lambda: [draft.unlink() for draft in drafts(run)])
+    with pytest.raises(IncompleteError, match="was removed while it was at work"):
+        finish(run)
 
 
 def test_a_run_folder_that_takes_no_lock_keeps_no_table_back(run):
