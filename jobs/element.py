@@ -28,6 +28,7 @@ from jobs.nodes import NodeBrokenError, mark_broken, on_this_node
 from jobs.process import Stop, Stopped, die_with
 from jobs.provenance import Provenance, freeze
 from jobs.records import json_line
+from jobs.restore import restore_provenance
 from jobs.say import say
 from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
@@ -157,6 +158,7 @@ class _Element:
                 info.kind, info.version, info.libvmaf_version, info.decoder_version,
                 info.plan, info.backend, info.constant, manifest.digest,
             )  # fmt: skip
+            restore_provenance(self._folder)  # else a lost one would become that of this engine
             freeze(self._folder.provenance, self._provenance)
             workers = worker_count(extract.workers, self._config.engine.threads)
             attempts = Attempts(

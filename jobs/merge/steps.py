@@ -168,7 +168,8 @@ class Merge:
         listing = list_shards(self.folder, slices)
         if provenance is None and (listing.shards or listing.journals):
             message = (
-                f"{show(str(self.folder.provenance))} is not there, but shards are: restore it from a copy"
+                f"{show(str(self.folder.provenance))} is not there, and no shard or journal can be read to "
+                "make it anew: restore it from a copy"
             )
             self._find("provenance", "error", message, 1)
         if provenance is None or not (listing.shards or listing.journals or listing.wrong):
