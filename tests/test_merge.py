@@ -511,6 +511,18 @@ def test_journal_and_shard_of_one_writer_hold_the_same_row_once(run):
     assert result.counts["recovered_rows"] == result.counts["duplicate_rows"] == 0
 
 
+def test_what_stands_in_a_journal_and_in_the_clip_log_of_its_writer_counts_once(run):
+    """As a writer leaves it that is killed between, or just after, its clip log and its shard."""
+    rows = [make_row(clip) for clip in CLIPS]
+    run.clip_log(CLIPS[:8], 0)
+    run.shard(rows[:6])
+    run.journal(rows)
+    run.journal([rows[0]], writer="another host")  # scored there as well
+    result = finish(run)
+    assert result.counts["recovered_rows"] == 5
+    assert result.audits["seconds_scoring"] == 0.75 * 11
+
+
 def test_rows_that_move_from_a_journal_to_a_new_shard_meanwhile_are_merged(run, monkeypatch):
     """Their writer ends after the shards were listed, and before its journal is read."""
     rows = [make_row(clip) for clip in CLIPS]

@@ -17,7 +17,7 @@ from jobs.errors import show
 from jobs.failures import WRONG_CONSTANT, FailureRecord
 from jobs.manifest import most_rows
 from jobs.merge.inputs import Finding, examples
-from jobs.merge.journals import Recovered
+from jobs.merge.journals import Recovered, entries_of_journals_alone
 from jobs.outline import Outline
 from jobs.regular_files import read_regular
 from jobs.run_folder import RunFolder
@@ -54,7 +54,8 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     most = most_rows(folder)
     outline = Outline(CLIP_LOG_SCHEMA)
     logs = [path for path in found if _is_whole(path, outline, most)]
-    columns = [[entry[name] for entry in recovered.scored] for name in _SCHEMA.names]
+    alone = entries_of_journals_alone(folder, recovered)
+    columns = [[entry[name] for entry in alone] for name in _SCHEMA.names]
     entries = make_table(columns, _SCHEMA)
     try:
         _make_entries(connection, logs, entries)
