@@ -34,7 +34,7 @@ from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
 from jobs.signals import hear_of_children
 from jobs.squashfs import mounted
-from jobs.todo import check_visible, find_todo, take_sample
+from jobs.todo import check_visible, find_todo, hand_on_audit, take_sample
 from jobs.work import (
     ELSEWHERE,
     LAST_LOOK,
@@ -170,9 +170,11 @@ class _Element:
             self._log.work_begins(attempts.at_once, self._config.engine.threads)
             self._began = self._ended = time.monotonic()
             try:
-                with closing(self._outcomes(attempts, deque(todo))) as outcomes:
+                waiting = deque(todo)
+                with closing(self._outcomes(attempts, waiting)) as outcomes:
                     for outcome in outcomes:
                         self._take(outcome)
+                        hand_on_audit(outcome, waiting)
                         self._remaining[outcome.clip.slice] -= 1
                         if not self._remaining[outcome.clip.slice]:
                             self._close(outcome.clip.slice)

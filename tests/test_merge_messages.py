@@ -160,7 +160,7 @@ def test_a_summary_tells_what_is_constant_and_what_warnings_there_are(tmp_path: 
         for line in lines
         if line.startswith("constant         known on an identity pair, filled in: psnr_y")
     ]
-    assert "warnings         1: missing; see the record" in lines
+    assert "warnings         2: missing, not_audited; see the record" in lines
     assert lines[-2:] == [
         f"record           {run.folder.merge_record}",
         f"table            {run.folder.table}",
