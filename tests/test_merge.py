@@ -809,6 +809,19 @@ def test_too_many_clips_failed_for_good_stop_the_merge(run):
     assert finish(run, max_failed_share=0.1, allow_missing=True).published
 
 
+@pytest.mark.parametrize("clips", [3, 7, 11])
+def test_the_share_that_is_told_for_clips_failed_for_good_publishes_without_them(tmp_path, clips):
+    names = [f"{number:02}.mp4" for number in range(clips)]
+    run = plan_run(tmp_path / "runs", names)
+    run.shard([make_row(names[0])])
+    for name in names[1:]:
+        run.fail(name)
+    (error,) = refuse(run, "failed_for_good")
+    (told,) = re.findall(r"--max-failed-share ([\d.]+)\. ", error["message"])
+    assert "plan another run (run.name), since a plan is final" in error["message"]
+    assert finish(run, max_failed_share=float(told)).counts["failed_for_good"] == clips - 1
+
+
 def test_fault_seen_on_one_of_two_hosts_is_not_for_good(run):
     run.shard([make_row(clip) for clip in CLIPS[:9]])
     run.take_part("h2")

@@ -104,7 +104,7 @@ def test_clips_that_failed_for_good_are_counted_against_what_is_allowed(
     assert found == severity
     assert words in said
     assert "decode_error 1 (first: a.mp4: why), no_frames 1 (first: b.mp4: empty)" in said
-    assert ("allow more: --max-failed-share" in said) == hint
+    assert ("To publish without them: --max-failed-share" in said) == hint
 
 
 def test_faults_are_told_the_most_frequent_first_with_their_first_clip() -> None:
