@@ -155,7 +155,7 @@ def test_a_run_folder_that_takes_no_lock_keeps_no_table_back(run):
 
 
 @pytest.mark.parametrize("name", [".merge.json", ".card.md", "qa.duckdb", ".report.html"])
-def test_what_was_put_beside_a_newer_table_without_locks_is_made_again(run, stop, monkeypatch, name):
+def test_what_was_put_beside_a_newer_table_all_the_same_is_made_again(run, stop, monkeypatch, name):
     def flock(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
