@@ -61,7 +61,7 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
 
 def _deliver(config: Config, say: Say, *, allow_missing: bool) -> list[Outcome]:
     folder = config.folder
-    place = InPlace(folder.table)
+    place = InPlace(folder)
     for line in summarise(merge(folder, config, allow_missing=allow_missing, place=place)):
         say(line)
     for line in tell_remarks(RemarkReader(folder).read()):
@@ -110,7 +110,7 @@ def examine(
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _examine(config, say, names, limit, page, InPlace(config.folder.table))
+            return _examine(config, say, names, limit, page, InPlace(config.folder))
         except SupersededError:
             if attempt == ATTEMPTS:
                 raise

@@ -124,7 +124,7 @@ def kill_orphans() -> set[int]:
     """
     found = set()
     with _lock:  # a list of children is exact only while nobody reaps any of them
-        for pid in children_of("self"):
+        for pid in _children():
             tag = _tag_of(pid)
             if tag >> _RANDOM_BITS != _MAGIC or tag in _at_work or tag == _INHERITED:
                 continue
@@ -156,6 +156,40 @@ def _end_orphans() -> None:
         time.sleep(_LOOK_SECONDS)
 
 
+def kill_tree(pid: int) -> set[int]:
+    """Kill a child of this process and all that descend from it, and wait until they have ended.
+
+    Parameters
+    ----------
+    pid
+        Of the child; whoever has started it reaps it.
+
+    Returns
+    -------
+    set of int
+        Process ids of those that not even SIGKILL has ended.
+    """
+    tree = [pid]
+    for one in tree:
+        tree += _children(str(one))
+    ends_at = time.monotonic() + _END_SECONDS
+    left = set(tree)
+    while left and time.monotonic() < ends_at:
+        for one in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(one, signal.SIGKILL)
+        time.sleep(_LOOK_SECONDS)
+        left = {one for one in left if _is_alive(one)}
+    return left
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
 def in_child(calls: Iterable[Callable[[], object]]) -> Callable[[], object]:
     """Several calls as one ``preexec_fn``.
 
@@ -178,8 +212,8 @@ def _is_subreaper() -> bool:
 _WAS_SUBREAPER = _is_subreaper()
 
 
-def children_of(process: int | str) -> list[int]:
-    """Children of a process, also those that have ended; none where the kernel does not list them."""
+def _children(process: str = "self") -> list[int]:
+    """Children, by default own ones, also those that have ended; none where the kernel does not list them."""
     found: list[int] = []
     for thread in _list(f"/proc/{process}/task"):
         with suppress(OSError):  # it has ended meanwhile, and another one has its children

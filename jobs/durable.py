@@ -7,26 +7,21 @@ rename may survive a power loss that the bytes did not; without that of the fold
 from __future__ import annotations
 
 import errno
-import glob
 import io
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from jobs.errors import DISK, UnavailableError, show, to_do
+from jobs.errors import DISK, IncompleteError, UnavailableError, show, to_do
 from jobs.interrupts import hold, release
 from jobs.regular_files import require_regular
 from jobs.system import System, name_first
 
 system = System()
 """What all calls below go through."""
-
-ABANDONED_SECONDS = 3600.0
-"""A draft that is still at work is written to, or checked and put in place, well within that."""
 
 
 @contextmanager
@@ -139,11 +134,26 @@ class Draft(io.RawIOBase):
             system.fsync(self._descriptor)
         self._synced = True
 
+    @contextmanager
+    def there(self) -> Iterator[Path]:
+        """`path`, for what needs it by name; an error that comes of a draft that is gone says so."""
+        try:
+            yield self.path
+        except Exception as error:
+            if self.path.exists():
+                raise
+            raise IncompleteError(
+                f"the draft of {show(str(self._destination))} was removed while it was at work: "
+                f"{show(str(self.path))}",
+                "another process removes files there; run the same command again",
+            ) from error
+
     def publish(self) -> None:
         """Put the file in place, with all bytes that were written."""
         self.sync()
         with explained(self._destination):
-            system.replace(self.path, self._destination)
+            with self.there():
+                system.replace(self.path, self._destination)
             self._published = True
             _sync_names(self._destination.parent)
 
@@ -167,15 +177,6 @@ class Draft(io.RawIOBase):
                     system.unlink(self.path)
         release(self.path)
         super().close()
-
-
-def sweep(path: Path) -> None:
-    """Remove drafts of a file that killed processes left behind: nothing was written to them for long."""
-    for left in path.parent.glob(f".{glob.escape(path.name[:200])}.*.tmp"):
-        # The same draft may be removed by two at once, and one that cannot be removed harms nobody.
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                system.unlink(left)
 
 
 def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -28,12 +28,13 @@ from jobs.nodes import NodeBrokenError, mark_broken, on_this_node
 from jobs.process import Stop, Stopped, die_with
 from jobs.provenance import Provenance, freeze
 from jobs.records import json_line
+from jobs.restore import restore_provenance
 from jobs.say import say
 from jobs.scratch import scratch_folder
 from jobs.shard import ShardWriter
 from jobs.signals import hear_of_children
 from jobs.squashfs import mounted
-from jobs.todo import check_visible, find_todo, take_sample
+from jobs.todo import check_visible, find_todo, hand_on_audit, take_sample
 from jobs.work import (
     ELSEWHERE,
     LAST_LOOK,
@@ -157,6 +158,7 @@ class _Element:
                 info.kind, info.version, info.libvmaf_version, info.decoder_version,
                 info.plan, info.backend, info.constant, manifest.digest,
             )  # fmt: skip
+            restore_provenance(self._folder)  # else a lost one would become that of this engine
             freeze(self._folder.provenance, self._provenance)
             workers = worker_count(extract.workers, self._config.engine.threads)
             attempts = Attempts(
@@ -168,9 +170,11 @@ class _Element:
             self._log.work_begins(attempts.at_once, self._config.engine.threads)
             self._began = self._ended = time.monotonic()
             try:
-                with closing(self._outcomes(attempts, deque(todo))) as outcomes:
+                waiting = deque(todo)
+                with closing(self._outcomes(attempts, waiting)) as outcomes:
                     for outcome in outcomes:
                         self._take(outcome)
+                        hand_on_audit(outcome, waiting)
                         self._remaining[outcome.clip.slice] -= 1
                         if not self._remaining[outcome.clip.slice]:
                             self._close(outcome.clip.slice)

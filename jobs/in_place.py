@@ -7,17 +7,26 @@ was, when another one has long published a newer table.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from jobs import durable
 from jobs.durable import Draft
 from jobs.errors import IncompleteError, show
+from jobs.locks import try_lock
 from jobs.regular_files import open_regular
+from jobs.run_folder import RunFolder
 from jobs.up_to_date import digest_file
 
 ATTEMPTS = 3
 """So often a process begins anew whose table is no longer the one in place."""
+
+PATIENCE_SECONDS = 60.0
+"""So long one waits for another process between its look and its rename, which take a moment."""
+_PAUSE_SECONDS = 0.05
 
 _Stamp = tuple[int, int, int, int]
 
@@ -41,12 +50,12 @@ class InPlace:
 
     Parameters
     ----------
-    table
-        Where it is; there may be none.
+    folder
+        Of the run; there may be no table of it.
     """
 
-    def __init__(self, table: Path) -> None:
-        self._table = table
+    def __init__(self, folder: RunFolder) -> None:
+        self._table, self._lock = folder.table, folder.merge_lock
         self.look()
 
     def look(self) -> None:
@@ -74,26 +83,53 @@ class InPlace:
         ------
         SupersededError
             Another one, with other bytes, has been put there meanwhile; it stays.
+        IncompleteError
+            Another process is at this very point, and does not go on.
         """
         draft.sync()
-        now, new = _stamp(self._table), _stamp(draft.path)
-        if now not in (None, self._stamp) and digest_file(self._table) != digest:
-            raise _superseded(self._table)
-        draft.publish()
-        self._stamp, self._digest = new, digest
+        with self._alone():
+            now, new = _stamp(self._table), _stamp(draft.path)
+            if now not in (None, self._stamp) and digest_file(self._table) != digest:
+                raise _superseded(self._table)
+            draft.publish()
+            self._stamp, self._digest = new, digest
 
     def replace(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         """As `jobs.durable.replace`, of a file that belongs to the table; raises SupersededError too."""
         with Draft(path) as draft:
             write(cast(BinaryIO, draft))
             draft.sync()
-            self.require()
-            draft.publish()
-        self.require(is_mixed=True)
+            with self._alone():
+                self.require()
+                draft.publish()
+        self.require(is_mixed=True)  # where there are no locks, another one may have come between
 
     def replace_text(self, path: Path, text: str) -> None:
         """`replace` with UTF-8 text."""
         self.replace(path, lambda file: file.write(text.encode()))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Look and rename in one step: no other process does so meanwhile, if the file system has locks."""
+        try:
+            lock = durable.system.open(self._lock, os.O_RDWR | os.O_CREAT)
+        except OSError:  # the run folder can only be read
+            yield
+            return
+        try:
+            ends_at = time.monotonic() + PATIENCE_SECONDS
+            while not try_lock(lock):
+                if time.monotonic() >= ends_at:
+                    raise IncompleteError(
+                        f"another process is putting its table in place of {show(str(self._table))}, and "
+                        "does not go on",
+                        f"it holds the lock {show(str(self._lock))}: have it go on if it is stopped (kill "
+                        "-CONT), or end it; then run the same command again",
+                    )
+                time.sleep(_PAUSE_SECONDS)
+            yield
+        finally:
+            os.close(lock)
 
 
 def _stamp(path: Path) -> _Stamp | None:

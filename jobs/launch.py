@@ -16,17 +16,19 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
-from jobs.descendants import children_of, kill_orphans, orphans_ended
+from jobs.descendants import kill_orphans, kill_tree, orphans_ended
 from jobs.durable import explained
 from jobs.errors import UnavailableError, show
 from jobs.handover import Work, read_result
 from jobs.interpreter import own_command, safe_environment
 from jobs.interrupts import in_order
+from jobs.say import say_aside
 from jobs.settings import for_jobs
 from jobs.signals import ignored
 from jobs.squashfs import is_squashfs
 from jobs.task_log import tail
 from jobs.trust import secure_logs
+from jobs.words import counted
 from jobs.work import EVERYTHING, ElementResult, ElementSpec, visible_gpus
 
 _POLL_SECONDS = 0.2
@@ -142,7 +144,7 @@ def _plain(folder: Path) -> str:
 
 
 def _end(jobs: Sequence[Any]) -> None:
-    """Have the elements put their rows in place and end."""
+    """Have the elements put their rows in place and end; kill those that do not, such as stopped ones."""
     with ignored(signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         ends_at = time.monotonic() + _END_SECONDS
         ask_at = 0.0
@@ -154,13 +156,17 @@ def _end(jobs: Sequence[Any]) -> None:
                     if job._process is not None and job._process.poll() is None:
                         job._process.terminate()
             time.sleep(_POLL_SECONDS)
-        for job in jobs:
-            if job._process is not None and job._process.poll() is None:
-                # Stopped, or in a call of the system that does not end. What it has written is safe.
-                for pid in (*children_of(job._process.pid), job._process.pid):
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                job._process.wait()
+        late = [job._process.pid for job in jobs if job._process is not None and not job.done()]
+        if not late:
+            return
+        left = set().union(*map(kill_tree, late))
+        say_aside(
+            f"{counted(len(late), 'element')} did not end within {_END_SECONDS:.0f} s, and had to be killed; "
+            "what is finished is kept"
+        )
+        if left:
+            numbers = ", ".join(map(str, sorted(left)))
+            say_aside(f"not even SIGKILL ends these processes, in a call of the kernel perhaps: {numbers}")
 
 
 def _result(job: Any, path: Path) -> ElementResult:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.durable import create_text
-from jobs.errors import UsageError, show
+from jobs.errors import UsageError, reason, show
 from jobs.records import parse_json
 from jobs.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
 from jobs.schema import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
@@ -110,22 +110,33 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     return lines
 
 
+class DamagedProvenanceError(UsageError):
+    """The file of the provenance is not as it was written."""
+
+
 def read_frozen(path: Path) -> Provenance | None:
     """The provenance that the first extraction of a run has frozen, or None before that.
 
     Raises
     ------
-    UsageError
+    DamagedProvenanceError
         The file is damaged.
+    UsageError
+        It cannot be read.
     """
     try:
         return Provenance.from_dict(parse_json(read_regular(path, MOST_BYTES_OF_DOCUMENT)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
         raise UsageError(
+            f"{show(str(path))} cannot be read: {show(reason(error))}",
+            "make it readable, or move it away: a merge makes it anew from the shards",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedProvenanceError(
             f"{show(str(path))} is damaged: {show(repr(error))}",
-            "remove it, and the next extraction writes it anew; the merge compares it with every shard",
+            "run vmafarm merge: it makes the file anew from the shards",
         ) from None
 
 

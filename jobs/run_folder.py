@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "recovered.parquet"
 
     @property
+    def merge_lock(self) -> Path:
+        """Locked while a table, or what belongs to it, is put in place; empty."""
+        return self.path / "merge.lock"
+
+    @property
     def submissions(self) -> Path:
         """One record a submission to SLURM: its immutable list of slices, and its jobs."""
         return self.path / "submissions"

@@ -7,29 +7,50 @@ next gives an error at best, so whoever scans files by name asks afterwards whet
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.regular_files import open_regular
 
-_Stamp = tuple[int, int, int, int]
 
+@dataclass(frozen=True)
+class Stamp:
+    """What shows that a file is another one, or was written to.
 
-def _stamp(descriptor: int) -> _Stamp:
-    status = os.fstat(descriptor)
-    # A file that takes another's place may get its inode, but then not its times.
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    Attributes
+    ----------
+    inode
+        Its number.
+    bytes
+        Its size.
+    written_ns
+        When it was last written, nanoseconds since 1970; copying programs set that to what it was elsewhere.
+    changed_ns
+        When its content, times, names or permissions last changed, which nobody can set.
+    """
+
+    inode: int
+    bytes: int
+    written_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Of a file with this status."""
+        # A file that takes another's place may get its inode, but then not its times.
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class Stamps:
     """Remembers files as they are read."""
 
     def __init__(self) -> None:
-        self._stamps: dict[Path, _Stamp] = {}
+        self._stamps: dict[Path, Stamp] = {}
 
     def read(self, path: Path) -> bytes:
         """All bytes of a file, which is remembered; raises OSError."""
         with open_regular(path) as file:
-            self._stamps[path] = _stamp(file.fileno())
+            self._stamps[path] = Stamp.of(os.fstat(file.fileno()))
             return file.read()
 
     def changed(self) -> list[Path]:
@@ -37,10 +58,10 @@ class Stamps:
         return sorted(path for path, stamp in self._stamps.items() if self._now(path) != stamp)
 
     @staticmethod
-    def _now(path: Path) -> _Stamp | None:
+    def _now(path: Path) -> Stamp | None:
         # Opened, not looked up: that is when a network file system asks its server again.
         try:
             with open_regular(path) as file:
-                return _stamp(file.fileno())
+                return Stamp.of(os.fstat(file.fileno()))
         except OSError:
             return None

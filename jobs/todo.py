@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from jobs.attempts import Outcome
 from jobs.audit import audited_clips
 from jobs.clip import Clip
 from jobs.completeness import Gaps, read_states
@@ -81,6 +84,24 @@ def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
     todo = ordinary if len(ordinary) >= limit else todo
     sizes = [clip.bytes or 0 for clip in todo]
     return [todo[at] for at in stratified([clip.name for clip in todo], sizes, limit)]
+
+
+def hand_on_audit(outcome: Outcome, todo: deque[Clip]) -> None:
+    """Audit another clip in the place of one that has failed, so that bad clips leave no run without audits.
+
+    Parameters
+    ----------
+    outcome
+        Of a clip.
+    todo
+        Clips that wait; the first one that is not audited is from now on, if that clip was and has no row.
+    """
+    if not outcome.clip.audited or outcome.extracted is not None:
+        return
+    for at, clip in enumerate(todo):
+        if not clip.audited:
+            todo[at] = replace(clip, audited=True)
+            return
 
 
 def check_visible(todo: Sequence[Clip], folder: Path) -> None:

@@ -20,6 +20,7 @@ from standin.vmaf import read_calls, write_standin
 from jobs.audit import audited_clips, differences, wrong_constants
 from jobs.journal import read_journal
 from jobs.lifetime import Deadline
+from jobs.merge import merge, summarise
 from jobs.schema import KNOWN, identity_value
 
 SIZE = (240, 240)
@@ -187,6 +188,28 @@ def test_an_audit_that_fails_costs_no_row(folder: Path, tmp_path: Path) -> None:
     assert (report["audits"]["clips"], report["audits"]["failed"]) == (0, 3), said
     assert all("audit: engine_error" in entry["notes"] for entry in entries(folder, "r").values())
     assert any("ssimulacra2" in str(call) for call in read_calls(program))
+
+
+def test_another_clip_is_audited_in_the_place_of_one_that_failed(folder: Path) -> None:
+    (chosen,) = audited_clips(["a.mkv", "b.mkv", "c.mkv"], 200)
+    (folder / "clips" / chosen).write_bytes(b"no video")
+    settings = ("engine.kind=ffmpeg", "engine.plan=identity", "merge.max_failed_share=0.5")
+    said, report = run(folder, "r", *settings, "extract.workers=1")
+    assert (report["audits"]["clips"], report["audits"]["differ"]) == (1, 0), said
+    assert chosen not in entries(folder, "r")
+
+
+def test_that_no_clip_was_audited_is_told(tmp_path: Path) -> None:
+    made = plan_run(tmp_path, ["a.mp4"])
+    made.shard([make_row("a.mp4")])
+    result = merge(made.folder, made.config)
+    (finding,) = [one for one in result.findings if one.name == "not_audited"]
+    assert finding.severity == "warn"
+    assert "--limit 20 with engine.audit_every = 1" in finding.message
+    assert any(line.startswith("audited          no clip by both plans") for line in summarise(result))
+    engine = made.config.engine.model_copy(update={"audit_every": 0})
+    chosen = merge(made.folder, made.config.model_copy(update={"engine": engine}))
+    assert not [one for one in chosen.findings if one.name == "not_audited"]
 
 
 def test_extractors_that_refuse_the_size_are_not_audited(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs import durable
+from jobs.abandoned import LockedDraft, sweep
 from jobs.durable import (
     Appender,
     create_text,
@@ -20,10 +21,9 @@ from jobs.durable import (
     remove,
     replace,
     replace_text,
-    sweep,
     sync_folder,
 )
-from jobs.errors import UnavailableError, to_do
+from jobs.errors import IncompleteError, UnavailableError, to_do
 from jobs.system import System
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -382,6 +382,32 @@ def test_drafts_that_were_left_behind_go_once_nobody_can_be_writing_them(tmp_pat
         os.utime(tmp_path / name, (at, at))
     sweep(tmp_path / "t.parquet")
     assert sorted(os.listdir(tmp_path)) == [".t.parquet.2.ab.tmp", ".u.parquet.1.ab.tmp"]
+
+
+def test_a_draft_that_is_open_is_left_however_long_nothing_was_written_to_it(tmp_path):
+    with LockedDraft(tmp_path / "t.parquet") as draft:
+        draft.write(b"rows")
+        os.utime(draft.path, (0, 0))
+        sweep(tmp_path / "t.parquet")
+        draft.publish()
+    assert (tmp_path / "t.parquet").read_bytes() == b"rows"
+
+
+def test_a_draft_that_was_removed_is_one_message_that_names_it(tmp_path):
+    with durable.Draft(tmp_path / "a\n") as draft:
+        draft.write(b"rows")
+        draft.sync()
+        draft.path.unlink()
+        with pytest.raises(
+            IncompleteError, match=r"the draft of .*a\\n was removed while it was at work"
+        ) as caught:
+            draft.publish()
+    assert caught.value.hint.endswith("run the same command again")
+
+
+def test_an_error_of_a_draft_that_is_there_is_what_it_is(tmp_path):
+    with durable.Draft(tmp_path / "a") as draft, pytest.raises(ZeroDivisionError), draft.there():
+        raise ZeroDivisionError
 
 
 def test_a_record_that_the_system_takes_in_parts_is_whole(tmp_path, monkeypatch):

@@ -340,6 +340,18 @@ def test_wrong_engine_is_refused_before_any_work(prepare: Any, tmp_path: Path) -
     assert not config.folder.shards.exists()
 
 
+def test_a_lost_provenance_becomes_that_of_the_rows_and_not_of_another_engine(prepare: Any) -> None:
+    config = prepare()
+    _run(config, limit=1)
+    before = config.folder.provenance.read_bytes()
+    config.folder.provenance.unlink()
+    other = config.engine.model_copy(update={"plan": "full"})
+    result = _run(config.model_copy(update={"engine": other}))
+    assert "this run was begun with another engine" in result.message
+    assert config.folder.provenance.read_bytes() == before
+    assert _run(config).done == 3
+
+
 def test_environment_reaches_the_engine(
     prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +14,12 @@ import duckdb
 import pytest
 from merge_helpers import Run, make_row, plan_run
 
+from jobs import in_place
 from jobs.deliver import deliver, examine
 from jobs.durable import Draft
 from jobs.errors import IncompleteError
 from jobs.in_place import SupersededError
+from jobs.locks import try_lock
 from jobs.merge import merge
 from jobs.up_to_date import digest_file, read_delivered
 
@@ -91,8 +96,70 @@ def test_a_delivery_that_goes_on_late_leaves_the_newer_one_and_says_so(run, stop
     assert said[-1].endswith("another merge has published it meanwhile; it is up to date")
 
 
+@pytest.mark.parametrize("name", [".parquet", ".merge.json", ".card.md", "qa.duckdb", ".report.html"])
+def test_no_other_one_comes_between_the_look_at_the_table_and_the_rename(run, stop, monkeypatch, name):
+    refused = []
+
+    def come_between() -> None:
+        run.shard([make_row(CLIPS[5])], writer="late")
+        with pytest.raises(IncompleteError, match="is putting its table in place of") as caught:
+            finish(run)
+        refused.append(caught.value.hint)
+
+    monkeypatch.setattr(in_place, "PATIENCE_SECONDS", 0.0)
+    stop("after", name, come_between)
+    finish(run)
+    (hint,) = refused
+    assert "merge.lock: have it go on if it is stopped (kill -CONT), or end it" in hint
+    finish(run)
+    assert_of_six_clips(run)
+
+
+def test_a_merge_waits_for_another_one_to_put_its_table_in_place(run, monkeypatch):
+    with run.folder.merge_lock.open("wb") as other:
+        assert try_lock(other.fileno())
+        monkeypatch.setattr(in_place.time, "sleep", lambda _: other.close())
+        finish(run)
+        assert other.closed, "it has waited"
+    assert read_delivered(run.config) is not None
+
+
+def drafts(run: Run) -> list[Path]:
+    """Drafts of the table."""
+    return list(run.folder.root.glob(".*.parquet.*.tmp"))
+
+
+def test_a_merge_that_was_stopped_for_hours_still_has_its_draft(run, stop):
+    def hours_later() -> None:
+        for draft in drafts(run):
+            os.utime(draft, (0, 0))
+        finish(run)
+        assert len(drafts(run)) == 1
+
+    stop("before", ".parquet", hours_later)
+    finish(run)
+    assert drafts(run) == []
+    assert read_delivered(run.config) is not None
+
+
+def test_a_draft_of_the_table_that_was_removed_is_one_message(run, stop):
+    stop("before", ".parquet", lambda: [draft.unlink() for draft in drafts(run)])
+    with pytest.raises(IncompleteError, match="was removed while it was at work"):
+        finish(run)
+
+
+def test_a_run_folder_that_takes_no_lock_keeps_no_table_back(run):
+    run.folder.merge_lock.mkdir()
+    finish(run)
+    assert read_delivered(run.config) is not None
+
+
 @pytest.mark.parametrize("name", [".merge.json", ".card.md", "qa.duckdb", ".report.html"])
-def test_what_was_put_beside_a_newer_table_all_the_same_is_made_again(run, stop, name):
+def test_what_was_put_beside_a_newer_table_all_the_same_is_made_again(run, stop, monkeypatch, name):
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     stop("after", name, lambda: complete(run))
     said = finish(run)
     assert_of_six_clips(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -56,28 +57,41 @@ def test_an_element_that_was_not_told_at_first_is_asked_again_to_end(monkeypatch
         assert process.poll() == -signal.SIGTERM
 
 
-def test_an_element_that_cannot_end_is_killed_with_what_submitit_has_started(
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_element_that_does_not_end_is_killed_with_all_below_it_and_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is stopped (SIGSTOP), or waits for a disk; whoever has started it ignores SIGTERM besides."""
+    below = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
     script = (
         "import signal, subprocess, sys\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "child.send_signal(signal.SIGSTOP)\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {below!r}], "
+        "stdout=subprocess.PIPE, start_new_session=True)\n"
+        "child.stdout.readline()\n"
         "print(child.pid, flush=True)\n"
-        "child.wait()"
+        "while True: signal.pause()"
     )
-    monkeypatch.setattr("jobs.launch._END_SECONDS", 0.3)
+    monkeypatch.setattr("jobs.launch._END_SECONDS", 0.0)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        child = int(process.stdout.readline())
-        _end([SimpleNamespace(_process=process, done=lambda: process.poll() is not None)])
-        assert process.returncode in (0, -signal.SIGKILL)
-    ends_at = time.monotonic() + 10
-    while Path(f"/proc/{child}").exists() and time.monotonic() < ends_at:
-        time.sleep(0.02)
-    assert not Path(f"/proc/{child}").exists()
+        child = Path(f"/proc/{int(process.stdout.readline())}/stat")
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            _end([SimpleNamespace(_process=process, done=lambda: process.poll() is not None)])
+            assert process.poll() == -signal.SIGKILL
+            assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+        finally:
+            process.kill()
+    said = capsys.readouterr().err
+    assert said == "1 element did not end within 0 s, and had to be killed; what is finished is kept\n"
+
+
+def test_a_process_that_not_even_sigkill_ends_is_told_with_its_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jobs.launch._END_SECONDS", 0.0)
+    monkeypatch.setattr("jobs.launch.kill_tree", lambda pid: {pid, 5})
+    _end([SimpleNamespace(_process=SimpleNamespace(pid=7), done=lambda: False)])
+    assert capsys.readouterr().err.endswith("in a call of the kernel perhaps: 5, 7\n")
 
 
 def test_a_logs_folder_that_takes_no_result_is_why_there_is_none() -> None:

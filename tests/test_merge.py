@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -25,7 +26,7 @@ from jobs.merge import MergeResult, merge, steps, summarise
 from jobs.merge.journals import Recovered, recover
 from jobs.merge.steps import Merge
 from jobs.merge.table import TableWriter, Written, cut, is_increasing
-from jobs.provenance import METADATA_KEY, Provenance
+from jobs.provenance import METADATA_KEY, Provenance, read_frozen
 from jobs.records import checked_line, read_checked
 from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from jobs.settings import ExtractSection
@@ -282,8 +283,49 @@ def test_run_whose_rows_are_all_missing_publishes_nothing_even_if_allowed(run):
     refuse(run, "no_rows", allow_missing=True)
 
 
-def test_shards_without_the_run_s_provenance_are_not_published(run):
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_a_provenance_that_was_lost_or_damaged_is_made_anew_from_shards_and_journals(run, how):
+    run.shard([make_row(clip) for clip in CLIPS[:4]])
+    run.journal([make_row(clip) for clip in CLIPS[4:]], writer="killed")
+    if how == "lost":
+        run.folder.provenance.unlink()
+    else:
+        run.folder.provenance.write_text(run.provenance.as_json()[:100])
+    result = finish(run)
+    assert read_frozen(run.folder.provenance) == run.provenance
+    (warning,) = [finding for finding in result.findings if finding.name == "provenance"]
+    assert (warning.severity, warning.count) == ("warn", 2)
+    assert "was made anew from 2 files with rows, which agree" in warning.message
+    assert result.inputs_sha256 == finish(run).inputs_sha256
+
+
+def test_shards_that_do_not_agree_make_no_provenance_anew(run):
+    other = dataclasses.replace(run.provenance, engine_version="other")
     run.shard([make_row(clip) for clip in CLIPS])
+    run.shard([make_row(CLIPS[0])], writer="x", provenance=other)
+    run.folder.provenance.unlink()
+    with pytest.raises(UsageError, match=r"do not agree on what it said: .*engine_version: found 'other'"):
+        finish(run)
+    assert not run.folder.provenance.exists()
+
+
+def test_shards_of_another_manifest_make_no_provenance_anew(run):
+    other = dataclasses.replace(run.provenance, manifest="sha256:00")
+    run.shard([make_row(clip) for clip in CLIPS], provenance=other)
+    run.folder.provenance.unlink()
+    with pytest.raises(UsageError, match=r"the manifest is sha256:.*, w\.parquet is of sha256:00"):
+        finish(run)
+
+
+def test_a_damaged_provenance_of_no_rows_is_to_be_removed(run):
+    run.folder.provenance.write_text("{")
+    with pytest.raises(UsageError, match="is damaged") as caught:
+        finish(run)
+    assert caught.value.hint.startswith("remove it")
+
+
+def test_damaged_shards_without_the_run_s_provenance_are_not_published(run):
+    run.shard([make_row(clip) for clip in CLIPS]).write_bytes(b"PAR1")
     run.folder.provenance.unlink()
     refuse(run, "provenance", "no_rows", "missing")
 
@@ -467,6 +509,18 @@ def test_journal_and_shard_of_one_writer_hold_the_same_row_once(run):
     run.journal(rows)
     result = finish(run)
     assert result.counts["recovered_rows"] == result.counts["duplicate_rows"] == 0
+
+
+def test_what_stands_in_a_journal_and_in_the_clip_log_of_its_writer_counts_once(run):
+    """As a writer leaves it that is killed between, or just after, its clip log and its shard."""
+    rows = [make_row(clip) for clip in CLIPS]
+    run.clip_log(CLIPS[:8], 0)
+    run.shard(rows[:6])
+    run.journal(rows)
+    run.journal([rows[0]], writer="another host")  # scored there as well
+    result = finish(run)
+    assert result.counts["recovered_rows"] == 5
+    assert result.audits["seconds_scoring"] == 0.75 * 11
 
 
 def test_rows_that_move_from_a_journal_to_a_new_shard_meanwhile_are_merged(run, monkeypatch):
@@ -753,6 +807,19 @@ def test_too_many_clips_failed_for_good_stop_the_merge(run):
     assert "2 of 10 clips (20.000%)" in error["message"]
     assert [row[0] for row in rows_of(error["query"])] == CLIPS[8:]
     assert finish(run, max_failed_share=0.1, allow_missing=True).published
+
+
+@pytest.mark.parametrize("clips", [3, 7, 11])
+def test_the_share_that_is_told_for_clips_failed_for_good_publishes_without_them(tmp_path, clips):
+    names = [f"{number:02}.mp4" for number in range(clips)]
+    run = plan_run(tmp_path / "runs", names)
+    run.shard([make_row(names[0])])
+    for name in names[1:]:
+        run.fail(name)
+    (error,) = refuse(run, "failed_for_good")
+    (told,) = re.findall(r"--max-failed-share ([\d.]+)\. ", error["message"])
+    assert "plan another run (run.name), since a plan is final" in error["message"]
+    assert finish(run, max_failed_share=float(told)).counts["failed_for_good"] == clips - 1
 
 
 def test_fault_seen_on_one_of_two_hosts_is_not_for_good(run):

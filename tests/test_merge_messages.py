@@ -104,7 +104,7 @@ def test_clips_that_failed_for_good_are_counted_against_what_is_allowed(
     assert found == severity
     assert words in said
     assert "decode_error 1 (first: a.mp4: why), no_frames 1 (first: b.mp4: empty)" in said
-    assert ("allow more: --max-failed-share" in said) == hint
+    assert ("To publish without them: --max-failed-share" in said) == hint
 
 
 def test_faults_are_told_the_most_frequent_first_with_their_first_clip() -> None:
@@ -160,7 +160,7 @@ def test_a_summary_tells_what_is_constant_and_what_warnings_there_are(tmp_path: 
         for line in lines
         if line.startswith("constant         known on an identity pair, filled in: psnr_y")
     ]
-    assert "warnings         1: missing; see the record" in lines
+    assert "warnings         2: missing, not_audited; see the record" in lines
     assert lines[-2:] == [
         f"record           {run.folder.merge_record}",
         f"table            {run.folder.table}",

@@ -60,9 +60,10 @@ def openings(source: str) -> Iterator[tuple[int, str]]:
         if isinstance(called, ast.Name) and called.id in FUNCTIONS | READERS:
             yield node.lineno, called.id
         elif isinstance(called, ast.Attribute) and called.attr in METHODS | READERS | FUNCTIONS:
-            owner = called.value.id if isinstance(called.value, ast.Name) else ""
+            owner = ast.unparse(called.value)
             of_open_file = called.attr in READERS and node.args and _is_open(node.args[0])
-            if owner != "system" and not of_open_file:  # jobs.system, by which files are written
+            # jobs.system, by which files are written
+            if owner not in ("system", "durable.system") and not of_open_file:
                 yield node.lineno, called.attr
 
 

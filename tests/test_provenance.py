@@ -159,5 +159,5 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path, content):
         with pytest.raises(UsageError, match="is damaged") as caught:
             use()
         assert str(path) in caught.value.message
-        assert "remove it" in caught.value.hint
+        assert "vmafarm merge: it makes the file anew" in caught.value.hint
     assert path.read_bytes() == content

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from merge_helpers import Run, make_row, plan_run
 
+from jobs.attempts import Outcome
 from jobs.audit import audited_clips
 from jobs.clip import Clip
 from jobs.manifest import load_manifest
 from jobs.nodes import NodeBrokenError
-from jobs.todo import check_visible, find_todo, take_sample
+from jobs.todo import check_visible, find_todo, hand_on_audit, take_sample
 from jobs.work import ELSEWHERE, LAST_LOOK, ORDINARY
 
 CLIPS = [f"{number:02}.mp4" for number in range(40)]
@@ -51,6 +54,19 @@ def test_clips_without_a_row_come_slice_by_slice_the_audited_first_and_failed_on
         expected += [name for name in wanted if name in audited] + [n for n in wanted if n not in audited]
     assert names(found) == [*expected, CLIPS[10]]
     assert names(todo(run, 1)) == [name for name in expected if name in CLIPS[1::2]]
+
+
+def test_an_audit_of_a_clip_without_a_row_goes_to_the_next_one_that_waits() -> None:
+    failed = Outcome(clip("a", audited=True), None, [], 1.0)
+    waiting = deque([clip("b", audited=True), clip("c", audited=False), clip("d", audited=False)])
+    for outcome in (replace(failed, clip=clip("a", audited=False)), replace(failed, extracted=object())):
+        hand_on_audit(outcome, waiting)
+        assert [one.audited for one in waiting] == [True, False, False]
+    hand_on_audit(failed, waiting)
+    assert [one.audited for one in waiting] == [True, True, False]
+    for _ in range(2):
+        hand_on_audit(failed, waiting)
+    assert [one.audited for one in waiting] == [True, True, True]
 
 
 def test_a_share_is_what_another_host_has_left_or_what_a_last_look_decides(run: Run) -> None:

@@ -6,31 +6,14 @@ import errno
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from jobs.clip import ClipFailedError
 from jobs.process import Stop, Stopped
 from jobs.regular_files import open_regular
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What shows that a file has changed.
-
-    Attributes
-    ----------
-    bytes
-        Its size.
-    written_ns, changed_ns
-        When it was last written, by its own word, and when the file system last changed it; nanoseconds since
-        1970. Copying and unpacking set the first to whatever the original has.
-    """
-
-    bytes: int
-    written_ns: int
-    changed_ns: int
+from jobs.stamps import Stamp
 
 
 def check_readable(path: Path, planned: int | None = None) -> Stamp:
@@ -65,7 +48,8 @@ def check_readable(path: Path, planned: int | None = None) -> Stamp:
         )
     if status.st_size == 0:
         raise ClipFailedError("decode_error", "the file is empty")
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    # Without its inode, which FUSE and CIFS may number anew while nobody has the file open.
+    return replace(Stamp.of(status), inode=0)
 
 
 def check_unchanged(path: Path, before: Stamp) -> None:

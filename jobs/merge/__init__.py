@@ -21,6 +21,7 @@ from jobs.merge.inputs import Finding
 from jobs.merge.options import Options
 from jobs.merge.record import describe_making
 from jobs.merge.steps import Merge
+from jobs.restore import restore_provenance
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
 from jobs.scratch import for_databases, scratch_folder
@@ -149,7 +150,8 @@ def merge(
         on_conflict=on_conflict or config.merge.on_conflict,
     )
     _check(options)
-    place = place or InPlace(folder.table)
+    place = place or InPlace(folder)
+    restored = restore_provenance(folder)
     for _ in range(_ATTEMPTS):
         place.look()
         inputs = digest_inputs(folder)
@@ -161,6 +163,9 @@ def merge(
             state.run()
         if not state.changed or (state.counts["missing"] and not allow_missing):
             break
+    if restored:
+        message = f"provenance.json was lost or damaged, and was made anew from {counted(restored, 'file')}"
+        state.findings.append(Finding("provenance", "warn", f"{message} with rows, which agree", restored))
     result = _result(state, inputs)
     place.replace_text(folder.merge_record, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
     if not result.published:

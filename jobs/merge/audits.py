@@ -13,11 +13,12 @@ from jobs import sql
 from jobs.arrow import make_table
 from jobs.audit import OUTCOMES
 from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from jobs.config import Config
 from jobs.errors import show
 from jobs.failures import WRONG_CONSTANT, FailureRecord
 from jobs.manifest import most_rows
 from jobs.merge.inputs import Finding, examples
-from jobs.merge.journals import Recovered
+from jobs.merge.journals import Recovered, entries_of_journals_alone
 from jobs.outline import Outline
 from jobs.regular_files import read_regular
 from jobs.run_folder import RunFolder
@@ -54,7 +55,8 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     most = most_rows(folder)
     outline = Outline(CLIP_LOG_SCHEMA)
     logs = [path for path in found if _is_whole(path, outline, most)]
-    columns = [[entry[name] for entry in recovered.scored] for name in _SCHEMA.names]
+    alone = entries_of_journals_alone(folder, recovered)
+    columns = [[entry[name] for entry in alone] for name in _SCHEMA.names]
     entries = make_table(columns, _SCHEMA)
     try:
         _make_entries(connection, logs, entries)
@@ -127,8 +129,28 @@ def count_audits(connection: duckdb.DuckDBPyConnection, plan: str) -> dict[str, 
     return {**found, "seconds_full": full, "seconds_identity": identity}
 
 
-def judge_audits(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]:
-    """Decide what the counts of `count_audits` mean."""
+def judge_audits(audits: Mapping[str, Any], folder: RunFolder, plan: str, config: Config) -> list[Finding]:
+    """Decide what the counts of `count_audits` mean.
+
+    Parameters
+    ----------
+    audits
+        What `count_audits` returned.
+    folder, plan, config
+        The run's.
+    """
+    every = config.engine.audit_every
+    if plan == "identity" and every and not audits["clips"]:
+        message = (
+            f"no clip was scored by both plans, although engine.audit_every = {every}: those chosen for it "
+            "have no row, or could not be scored so. Nothing of this run shows that the values filled in are "
+            "what is measured; a small run of some of its clips does: --limit 20 with engine.audit_every = 1"
+        )
+        return [Finding("not_audited", "warn", message, 1), *_judge_counts(audits, folder)]
+    return _judge_counts(audits, folder)
+
+
+def _judge_counts(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]:
     rules = {
         "differs": ("audit_differs", audits["differ"], "have other values by the other plan"),
         "failed": ("audit_failed", audits["failed"], "could not be scored by the other plan, for comparison"),
@@ -168,7 +190,8 @@ def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:
     """Label and text for the summary of a merge: what the choice of the plan costs, or that it holds."""
     clips = audits["clips"]
     if not clips:
-        return []
+        none = "no clip by both plans: nothing here shows that the constants are as expected"
+        return [("audited", none)] if plan == "identity" else []
     if audits["differ"]:
         text = f"{audits['differ']:,} of {counted(clips, 'clip')} scored by both plans differ; see merge.json"
         return [("audited", text)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -76,7 +77,11 @@ def judge_gaps(
             f"merge.max_failed_share = {max_failed_share:.3%} allows: {describe_failed(gaps.failed)}"
         )
         if failed > allowed and not allow_missing:
-            message += ". Replace these clips or leave them out, or allow more: --max-failed-share"
+            share = math.ceil(10_000 * failed / clips) / 10_000
+            message += (
+                f". To publish without them: --max-failed-share {share:g}. With other clips in their place, "
+                "or none: plan another run (run.name), since a plan is final"
+            )
         query = sql.render(
             "merge/failures", files=sql.below(folder.failures, "*.jsonl"), classes=list(CLIP_FAULTS)
         )

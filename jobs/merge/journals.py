@@ -54,7 +54,7 @@ class Recovered:
     finished
         (clip name, shard of the writer) to what the journal's log entry says of how it was scored.
     scored
-        Clip name, audit, host and seconds of the log entry of each row.
+        The same keys to clip name, audit, host and seconds of the journal's log entry.
     findings
         Errors ``journal``: records that are not rows, another provenance, unreadable files.
     """
@@ -63,7 +63,7 @@ class Recovered:
     rows: int = 0
     torn: int = 0
     finished: dict[tuple[str, Path], Scored] = field(default_factory=dict)
-    scored: list[dict[str, Any]] = field(default_factory=list)
+    scored: dict[tuple[str, Path], dict[str, Any]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -143,7 +143,7 @@ def _take_rows(
     rows = {}
     for row, entry in journal.rows:
         rows[row["clip_name"]] = row
-        recovered.scored.append({name: entry[name] for name in _SCORED})
+        recovered.scored[row["clip_name"], shard] = {name: entry[name] for name in _SCORED}
         recovered.finished[row["clip_name"], shard] = Scored(entry["finished_at"], entry["repeatable"])
     return rows
 
@@ -210,16 +210,30 @@ def read_scored(
     for name, file in copies:
         shard = shards.get(file, Path(file))
         if shard not in logs:
-            logs[shard] = _read_log(folder.clip_logs / shard.parent.name / shard.name, most_rows(folder))
+            logs[shard] = _read_log(folder, shard)
         scored = logs[shard].get(name) or recovered.finished.get((name, shard))
         if scored:
             found[name, file] = scored
     return found
 
 
-def _read_log(path: Path, most_rows: int) -> dict[str, Scored]:
+def entries_of_journals_alone(folder: RunFolder, recovered: Recovered) -> list[dict[str, Any]]:
+    """Log entries in `Recovered.scored` that their writer had not yet put into its clip log as well.
+
+    Parameters
+    ----------
+    folder, recovered
+        As for `read_scored`.
+    """
+    logs = {shard: _read_log(folder, shard) for shard in {shard for _, shard in recovered.scored}}
+    return [entry for (name, shard), entry in recovered.scored.items() if name not in logs[shard]]
+
+
+def _read_log(folder: RunFolder, shard: Path) -> dict[str, Scored]:
+    """The clip log of a shard's writer."""
+    path = folder.clip_logs / shard.parent.name / shard.name
     try:
-        log = read_clip_log(path, most_rows, ("clip_name", "repeatable", "finished_at"))
+        log = read_clip_log(path, most_rows(folder), ("clip_name", "repeatable", "finished_at"))
     except (OSError, DamagedError):
         return {}
     scored = map(Scored, log["finished_at"].to_pylist(), log["repeatable"].to_pylist())

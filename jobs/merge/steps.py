@@ -9,9 +9,11 @@ from typing import Any, BinaryIO, cast
 import duckdb
 import pyarrow as pa
 
-from jobs import durable, sql
+from jobs import sql
+from jobs.abandoned import LockedDraft, sweep
 from jobs.completeness import FailedClip, read_history
 from jobs.config import Config
+from jobs.durable import Draft
 from jobs.errors import DISK, UnavailableError, show
 from jobs.in_place import InPlace
 from jobs.manifest import load_manifest, most_rows
@@ -93,7 +95,7 @@ class Merge:
         if self._blocked:
             return
         assert provenance is not None
-        durable.sweep(self.folder.table)
+        sweep(self.folder.table)
         try:
             self._merge(provenance)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
@@ -104,7 +106,7 @@ class Merge:
 
         The shards are read once; a second time where clips have several rows.
         """
-        with durable.Draft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
+        with LockedDraft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
             written = self._write(writer)
             self._check_clips()
             self._check_copies()
@@ -113,14 +115,14 @@ class Merge:
             self.hosts = read_hosts(self._connection)
             self._check_gaps()
             self.audits = count_audits(self._connection, provenance.plan)
-            self.findings += judge_audits(self.audits, self.folder)
+            self.findings += judge_audits(self.audits, self.folder, provenance.plan, self.config)
             if not self.counts["rows"]:
                 self._find("no_rows", "error", _NO_ROWS, 1)
                 return
             if written.unique or self._blocked:
                 self._finish(draft, writer, written, provenance)
                 return
-        with durable.Draft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
+        with LockedDraft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
             self._finish(draft, writer, self._write(writer, chosen=True), provenance)
 
     def _write(self, writer: TableWriter, *, chosen: bool = False) -> Written:
@@ -129,9 +131,7 @@ class Merge:
         self._find_changed()
         return written
 
-    def _finish(
-        self, draft: durable.Draft, writer: TableWriter, written: Written, provenance: Provenance
-    ) -> None:
+    def _finish(self, draft: Draft, writer: TableWriter, written: Written, provenance: Provenance) -> None:
         if not written.whole:
             self._check_columns(provenance, self._files)  # says in which columns the nulls are
             return
@@ -148,9 +148,10 @@ class Merge:
         writer.end(self.metadata)
         draft.sync()
         # The file itself is checked, so that what is published is what was found to be right.
-        self._check_columns(provenance, [sql.exact(draft.path)])
+        with draft.there() as path:
+            self._check_columns(provenance, [sql.exact(path)])
+            self.table_digest = "" if self._blocked else digest_file(path)
         if not self._blocked:
-            self.table_digest = digest_file(draft.path)
             self._place.publish(draft, self.table_digest)
             self.published = True
 
@@ -167,7 +168,8 @@ class Merge:
         listing = list_shards(self.folder, slices)
         if provenance is None and (listing.shards or listing.journals):
             message = (
-                f"{show(str(self.folder.provenance))} is not there, but shards are: restore it from a copy"
+                f"{show(str(self.folder.provenance))} is not there, and no shard or journal can be read to "
+                "make it anew: restore it from a copy"
             )
             self._find("provenance", "error", message, 1)
         if provenance is None or not (listing.shards or listing.journals or listing.wrong):

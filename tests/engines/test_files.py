@@ -13,7 +13,7 @@ import pytest
 from jobs.clip import ClipFailedError
 from jobs.engines import files
 from jobs.engines.declared import read_declared
-from jobs.engines.files import RawVideo, check_readable, read_through, read_y4m
+from jobs.engines.files import RawVideo, check_readable, check_unchanged, read_through, read_y4m
 
 Clips = Callable[[str], Path]
 
@@ -121,6 +121,18 @@ def test_anything_but_420_y4m_is_refused(tmp_path: Path, data: bytes, message: s
 
 def test_readable_clip_has_a_size(tmp_path: Path) -> None:
     assert check_readable(wrote(tmp_path, b"12345")).bytes == 5
+
+
+def test_clip_overwritten_with_the_same_size_and_time_has_changed(tmp_path: Path) -> None:
+    path = wrote(tmp_path, b"12345")
+    before, status = check_readable(path), path.stat()
+    check_unchanged(path, before)
+    while path.stat().st_ctime_ns == status.st_ctime_ns:  # the clock of a file system has ticks
+        path.write_bytes(b"54321")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ClipFailedError, match="written to while it was read") as caught:
+        check_unchanged(path, before)
+    assert caught.value.failure == "changed"
 
 
 def _fifo(path: Path) -> None:

@@ -1,0 +1,83 @@
+"""The run's provenance made anew from its rows, where its file is lost or damaged: each of them says it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from jobs.durable import create_text, replace_text
+from jobs.errors import UsageError, show
+from jobs.journal import read_journal
+from jobs.manifest import load_manifest
+from jobs.provenance import METADATA_KEY, DamagedProvenanceError, Provenance, differences, read_frozen
+from jobs.records import parse_json
+from jobs.run_folder import RunFolder
+from jobs.sealed import DamagedError, open_sealed
+
+
+def restore_provenance(folder: RunFolder) -> int:
+    """Write the provenance file of a run anew if it is lost or damaged, and shards and journals agree.
+
+    Parameters
+    ----------
+    folder
+        Of a planned run.
+
+    Returns
+    -------
+    int
+        From how many files with rows; 0: the file is whole, or neither it nor rows are there.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read; or it is to be made anew, and the rows do not agree, or there are none.
+    """
+    path, damage = folder.provenance, ""
+    try:
+        if read_frozen(path) is not None:
+            return 0
+    except DamagedProvenanceError as error:
+        damage = error.message
+    found = _in_rows(folder)
+    if not found:
+        if damage:
+            raise UsageError(damage, "remove it: no row is there yet, and the extraction writes it anew")
+        return 0
+    text = _agreed(folder, found, damage or f"{show(str(path))} is not there").as_json() + "\n"
+    if damage:
+        replace_text(path, text)
+    else:
+        with suppress(FileExistsError):  # another process was faster
+            create_text(path, text)
+    return len(found)
+
+
+def _in_rows(folder: RunFolder) -> dict[Path, Provenance]:
+    """What each shard and journal was made with; those that cannot be read are told by a merge."""
+    found = {}
+    for path in sorted(folder.shards.glob("*/*")):
+        with suppress(OSError, DamagedError, ValueError, KeyError, TypeError, AttributeError):
+            if path.suffix == ".parquet":
+                metadata = open_sealed(path).schema.metadata or {}
+                found[path] = Provenance.from_dict(parse_json(metadata[METADATA_KEY]))
+            elif path.suffix == ".journal" and (stated := read_journal(path).provenance) is not None:
+                found[path] = Provenance.from_dict(dict(stated))
+    return found
+
+
+def _agreed(folder: RunFolder, found: dict[Path, Provenance], problem: str) -> Provenance:
+    first = next(iter(found))
+    ours, planned = found[first], load_manifest(folder).digest
+    why = "" if ours.manifest == planned else f"the manifest is {planned}, {first.name} is of {ours.manifest}"
+    for path, theirs in found.items():
+        if theirs != ours:
+            different = "; ".join(differences(theirs.as_dict(), ours.as_dict()))
+            why = f"{show(str(path))} differs from {show(str(first))}: {different}"
+            break
+    if why:
+        raise UsageError(
+            f"{problem}, and the rows do not agree on what it said: {why}",
+            "restore it from a copy, or move shards and journals away that are not this run's",
+        )
+    return ours
