@@ -12,37 +12,41 @@ from jobs.records import Count, Flag, Size, Text, Word, parse_json, why
 from jobs.regular_files import MOST_BYTES_OF_RECORDS, read_regular
 
 
-class _Check(pydantic.BaseModel):
+class _Part(pydantic.BaseModel, extra="allow"):
+    """What is not read of it stays as it is: a record is read to be written again with more in it."""
+
+
+class _Check(_Part):
     severity: Word
     result: Word
     count: Size = 0
     message: Text = ""
 
 
-class _Finding(pydantic.BaseModel):
+class _Finding(_Part):
     name: Word
     severity: Word
     message: Text
     count: Size
 
 
-class _Options(pydantic.BaseModel):
+class _Options(_Part):
     allow_missing: Flag
 
 
-class _Made(pydantic.BaseModel):
+class _Made(_Part):
     toolkit: Text = ""
     commit: Text = ""
-    configuration_sha256: Word
+    configuration_sha256: Word = ""
     images: list[Word] = []
     hosts: list[Word] = []
 
 
-class _Audits(pydantic.BaseModel):
+class _Audits(_Part):
     clips: Count = 0
 
 
-class _Record(pydantic.BaseModel):
+class _Record(_Part):
     """What is read of it; see `jobs.merge.MergeResult` and `jobs.deliver`."""
 
     run: Text
@@ -52,7 +56,7 @@ class _Record(pydantic.BaseModel):
     options: _Options
     findings: list[_Finding]
     failed_classes: dict[Word, Count] = {}
-    made: _Made | None = None
+    made: _Made = _Made()
     audits: _Audits = _Audits()
     qa: dict[Word, _Check] = {}
     delivered: Flag = False
@@ -72,7 +76,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        All that it says; empty where there is none.
+        All that it says, and what a key that it lacks stands for; empty where there is none.
 
     Raises
     ------
@@ -81,8 +85,8 @@ def read_merge_record(path: Path) -> dict[str, Any]:
     """
     try:
         content = read_regular(path, MOST_BYTES_OF_RECORDS)
-        _RECORD.validate_json(content)
-        record: dict[str, Any] = parse_json(content)
+        record = parse_json(content)
+        validated = _RECORD.validate_python(record).model_dump()
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -91,4 +95,4 @@ def read_merge_record(path: Path) -> dict[str, Any]:
             f"{show(str(path))} is not the record of a merge: {said}",
             "remove it: the next merge writes it anew",
         ) from None
-    return record
+    return {**record, **validated}  # in the order of the file

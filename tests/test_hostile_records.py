@@ -157,7 +157,7 @@ def test_a_hostile_record_of_a_merge_is_told_and_hurts_nobody(run: Run) -> None:
     read = "run published table_sha256 inputs_sha256 options findings failed_classes made audits qa delivered"
     few = {key: document[key] for key in read.split()}
     few["qa"] = dict(list(few["qa"].items())[:1])
-    few["made"] = {key: few["made"][key] for key in ("toolkit", "commit", "configuration_sha256", "hosts")}
+    few["made"] = {key: few["made"][key] for key in _MADE}
     few["options"] = {"allow_missing": True}
     few["audits"] = {"clips": 0}
     few["findings"] = [{key: few["findings"][0][key] for key in ("name", "severity", "message", "count")}]
@@ -175,6 +175,30 @@ def test_a_hostile_record_of_a_merge_is_told_and_hurts_nobody(run: Run) -> None:
             if name in ("status", "info"):
                 assert "is not the record of a merge" in " ".join(said.split()), said
     assert read_merge_record(path)["published"], "the merge among the verbs has written it anew"
+
+
+_MADE = ("toolkit", "commit", "configuration_sha256", "images", "hosts")
+
+
+@pytest.mark.parametrize(
+    "less",
+    [{"made": None}, {"made": {}}, {"qa": {"x": {"severity": "error", "result": "found"}}}, {"audits": {}}],
+    ids=repr,
+)
+def test_a_record_of_a_merge_that_lacks_what_is_read_of_it_is_told_or_has_its_default(
+    run: Run, less: dict[str, Any]
+) -> None:
+    path = run.folder.merge_record
+    whole = json.loads(path.read_text())
+    path.write_bytes(as_json({**whole, **less, "more": {"later": 1}}))
+    said = {name: say(verb, run) for name, verb in QUICK.items()}
+    assert ("made: Input should be" in said["info"]) == (less == {"made": None})
+    if less != {"made": None}:
+        assert read_merge_record(path)["more"] == {"later": 1}, "what is written back keeps what is not read"
+    for key in whole:
+        least = {name: value for name, value in whole.items() if name != key}
+        path.write_bytes(as_json(least))
+        say(QUICK["info"], run)
 
 
 def test_hostile_metadata_of_a_table_are_one_message(run: Run) -> None:
