@@ -43,7 +43,7 @@ class Array:
     """
 
     job: Job
-    round: Count
+    round: Annotated[int, Field(strict=True, ge=0, le=20)]  # slurm.rounds, and the looks behind them
     offset: Count
     count: Annotated[int, Field(strict=True, ge=1, le=4_000_001)]  # the largest MaxArraySize of SLURM
     share: Word = EVERYTHING
@@ -193,6 +193,7 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             document["arrays"] = [record for record in records if "count" in record]
             document["merge_job"] = merges[-1] if merges else ""
             submission = _SUBMISSION.validate_python(document)
+            _require_fitting(submission)
         except (OSError, ValueError, TypeError) as error:
             said = why(error) if isinstance(error, ValueError) else reason(error)
             raise UsageError(
@@ -202,6 +203,17 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             ) from None
         found.append(submission)
     return found
+
+
+def _require_fitting(submission: Submission) -> None:
+    """Raise ValueError unless no round has more elements than there are: readers go through all of them."""
+    most = max(1, len(submission.elements))
+    for number in {array.round for array in submission.arrays}:
+        arrays = [array for array in submission.arrays if array.round == number]
+        count = sum(array.count for array in arrays)
+        end = 0 if number else max(array.offset + array.count for array in arrays)
+        if max(count, end) > most:
+            raise ValueError(f"round {number} has {max(count, end):,} elements, expected at most {most:,}")
 
 
 def _read_jobs(path: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from jobs.errors import UsageError
 from jobs.run_folder import RunFolder
 from jobs.submission import (
     Array,
@@ -69,6 +72,36 @@ def test_the_record_comes_back_whole_and_its_immutable_part_stays_as_it_was(tmp_
     note_job(folder, 1, vars(Array("13", 1, 0, 4)))
     assert read_submissions(folder)[0].jobs() == ["11", "13", "12"]
     assert record.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ([Array("1", 0, 0, 5)], "round 0 has 5 elements, expected at most 4"),
+        ([Array("1", 0, 3, 2)], "round 0 has 5 elements, expected at most 4"),
+        ([Array("1", 0, 0, 3), Array("2", 0, 0, 2)], "round 0 has 5 elements, expected at most 4"),
+        ([Array("1", 0, 0, 4), Array("2", 1, 0, 4_000_001)], "round 1 has 4,000,001 elements"),
+        ([Array("1", 0, 0, 4), Array("2", 21, 0, 1)], "arrays.1.round: "),
+    ],
+    ids=str,
+)
+def test_jobs_have_no_more_elements_than_their_submission(tmp_path, arrays, told):
+    """Every reader goes through all of them: a line that claims millions would keep it for seconds."""
+    folder = RunFolder(tmp_path, "demo")
+    new_submission(folder, make_submission())
+    for array in arrays:
+        note_job(folder, 1, vars(array))
+    with pytest.raises(UsageError, match=rf"00001\.json, or \.jobs beside it, is damaged: {told}"):
+        read_submissions(folder)
+
+
+def test_all_rounds_and_looks_that_are_ever_queued_are_read(tmp_path):
+    folder = RunFolder(tmp_path, "demo")
+    new_submission(folder, make_submission())
+    arrays = [Array("1", 0, 0, 3), Array("2", 0, 3, 1), *(Array(str(n), n, 0, 4) for n in range(3, 13))]
+    for array in arrays:
+        note_job(folder, 1, vars(array))
+    assert read_submissions(folder)[0].arrays == tuple(arrays)
 
 
 def test_a_note_that_was_cut_off_costs_no_other(tmp_path):
