@@ -126,11 +126,19 @@ def _read(folder: RunFolder, logs: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
         shard = folder.shards / path.parent.name / path.name
         with suppress(OSError, DamagedError):
             found = read_columns(shard, {field.name: field.type for field in ARROW_SCHEMA}, most)
-            entries.append(read_clip_log(path, most))
-            rows.append(found)
+            logged = read_clip_log(path, most)
+            # The log is put in place before its shard: it may have clips that the shard lacks.
+            both = {*found["clip_name"].to_pylist()} & {*logged["clip_name"].to_pylist()}
+            rows.append(_only(found, both))
+            entries.append(_only(logged, both))
         if sum(table.num_rows for table in rows) >= _ROWS:
             break
     return tuple(
         pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
         for tables in (rows, entries)
     )
+
+
+def _only(table: pa.Table, names: set[str]) -> pa.Table:
+    places = [at for at, name in enumerate(table["clip_name"].to_pylist()) if name in names]
+    return table.take(pa.array(places, pa.int64()))
