@@ -139,6 +139,8 @@ def info(
     if as_json:
         say(to_json(found.as_dict(), indent=1))
     elif card:
+        if found.damage:
+            say_aside(f"record: {found.damage}")
         say(as_card(found).rstrip("\n"))
     else:
         width = max(40, min(make_console().width, 100))

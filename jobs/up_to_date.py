@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,16 @@ _BLOCK = 1 << 20
 
 def digest_file(path: Path, most: int | None = None) -> str:
     """SHA-256 of a file, of any size or of at most so many bytes, in hexadecimal digits; raises OSError."""
-    digest = hashlib.sha256()
     with open_regular(path, most) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+        return digest_open(file)
+
+
+def digest_open(file: FileIO) -> str:
+    """The same of an open file, from its beginning."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(_BLOCK):
+        digest.update(block)
     return digest.hexdigest()
 
 

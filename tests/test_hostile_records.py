@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -199,6 +199,62 @@ def test_a_record_of_a_merge_that_lacks_what_is_read_of_it_is_told_or_has_its_de
         least = {name: value for name, value in whole.items() if name != key}
         path.write_bytes(as_json(least))
         say(QUICK["info"], run)
+
+
+# The published table
+
+
+def flip(content: bytes) -> bytes:
+    """One bit of it, in the values of the first rows: Parquet has no check of its own on these."""
+    return content[:200] + bytes([content[200] ^ 1]) + content[201:]
+
+
+def no_table(run: Run) -> bytes:
+    """Parquet, but no rows of ours."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": [1]}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+CHANGES: dict[str, Callable[[Run], bytes]] = {
+    "flipped": lambda run: flip(run.folder.table.read_bytes()),
+    "cut": lambda run: run.folder.table.read_bytes()[:-100],
+    "foreign": no_table,
+    "empty": lambda run: b"",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_table_that_was_changed_since_it_was_published_is_never_queried(run: Run, change: str) -> None:
+    run.folder.table.write_bytes(CHANGES[change](run))
+    for name in ("sql", "qa"):
+        said = say(VERBS[name], run)
+        assert "full_features_demo.parquet was changed since it was published: its SHA-256" in said, said
+        assert "vmafarm merge --run demo --allow-missing" in said
+    told = say(VERBS["info"], run)
+    assert ("the table was changed since it was published" in told) == (change == "flipped"), told
+    say(VERBS["merge"], run)
+    assert "was changed" not in say(VERBS["sql"], run), "a merge has made it anew"
+
+
+@pytest.mark.parametrize("change", ["cut", "empty"])
+def test_a_damaged_table_of_which_no_record_speaks_is_named_with_what_makes_it_anew(
+    run: Run, change: str
+) -> None:
+    run.folder.table.write_bytes(CHANGES[change](run))
+    run.folder.merge_record.write_text("{}")
+    for name in ("sql", "qa"):
+        said = say(VERBS[name], run)
+        assert "full_features_demo.parquet cannot be read: " in said
+        assert "/proc/" not in said
+        assert "vmafarm merge --run demo" in said
+
+
+def test_a_table_whose_record_is_damaged_is_queried_and_that_it_was_not_compared_is_said(run: Run) -> None:
+    run.folder.merge_record.write_text("{}")
+    said = say(VERBS["sql"], run)
+    assert "nothing tells whether the table was changed: " in said
+    assert "a.mp4" in said
 
 
 def test_hostile_metadata_of_a_table_are_one_message(run: Run) -> None:
