@@ -113,7 +113,10 @@ def report(
     from jobs import deliver
     from jobs.errors import show
     from jobs.frozen import with_frozen
+    from jobs.query_text import require_place
 
+    if output is not None:
+        require_place(output)
     config = with_frozen(load_config(config_file, overrides, name=name))
     page = output or config.folder.report
     deliver.examine(config, say_aside, page=page)

@@ -151,3 +151,16 @@ def test_a_table_that_a_fifo_replaces_while_it_is_queried_keeps_nobody_waiting(r
 
     monkeypatch.setattr(published, "is_changed", late)
     assert "a.mp4" in say(VERBS["sql"], run, run.folder.table)
+
+
+@pytest.mark.parametrize(
+    ("file", "verbs"),
+    [("table", ["merge"]), ("record", ["merge"]), ("database", ["qa"]), ("recovered", ["merge"])],
+)
+def test_a_folder_in_the_place_of_what_a_verb_writes_is_to_be_moved_away(
+    run: Run, file: str, verbs: list[str]
+) -> None:
+    path = put(run, file, "folder")
+    for verb in verbs:
+        said = say(VERBS[verb], run)
+        assert f"{path.name}: Is a directory\nmove the folder away that stands there" in said, said
