@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,12 +27,15 @@ from jobs.errors import UsageError
 from jobs.failures import FAILURE_CLASSES, FailureRecord, load_failures
 from jobs.journal import read_journal
 from jobs.manifest import load_manifest, most_rows
-from jobs.merge.inputs import read_outline
+from jobs.merge.audits import read_entries
+from jobs.merge.inputs import read_outline, sort_shards
+from jobs.merge.journals import Recovered
 from jobs.merge_record import read_merge_record
 from jobs.provenance import METADATA_KEY, read_frozen
 from jobs.schema import ARROW_SCHEMA
-from jobs.sealed import DamagedError, read_columns, write_sealed
+from jobs.sealed import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
 from jobs.shard import read_done
+from jobs.stamps import Stamps
 from jobs.submission import next_number, read_submissions
 
 HALF = "half of a character"
@@ -424,3 +431,38 @@ def test_a_file_that_takes_more_memory_than_its_rows_ever_do_is_not_read(
     told = say(VERBS["status"], run)
     assert "shards/slice-00000/z.parquet: " in told
     assert said in told
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """768 MB more than now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 3 * (1 << 28), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_a_large_file_that_is_not_parquet_is_known_by_its_ends_and_never_read_whole(run: Run) -> None:
+    """It takes no room on the disk: a gigabyte of nothing."""
+    shard = run.folder.shard_folder(0) / "z.parquet"
+    log = run.folder.clip_log_folder(0) / "z.parquet"
+    for path in (shard, log):
+        with path.open("wb") as file:
+            file.truncate(1 << 30)
+    provenance = read_frozen(run.folder.provenance)
+    assert provenance is not None
+    ends = "cut or damaged (1,073,741,824 bytes): a Parquet file begins and ends with PAR1"
+    with little_memory():
+        for path in (shard, log):
+            with pytest.raises(DamagedError, match=re.escape(ends)):
+                open_sealed(path)
+            with pytest.raises(DamagedError, match=re.escape(ends)):
+                stated_digest(path)
+        _, bad = sort_shards([shard], provenance, Stamps(), 100)
+        read_entries(duckdb.connect(), run.folder, Recovered())
+    assert bad["unreadable_shard"] == [(shard, ends)]
+    said = say(VERBS["status"], run)
+    assert f"shards/slice-00000/z.parquet: {ends}" in " ".join(said.split())
