@@ -27,6 +27,7 @@ def _forget_working_folder() -> None:
 _forget_working_folder()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else NumPy starts one per processor, for nothing
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from jobs.say import say_aside
 from jobs.signals import hear_of_children
 from jobs.streams import OutputError, set_up_streams
 from jobs.utf8 import restart_in_utf8
+from jobs.writers import make_nothing_for_all
 
 _INTERRUPTED = 130
 """Exit status that typer makes of a KeyboardInterrupt, saying nothing."""
@@ -44,6 +46,7 @@ _INTERRUPTED = 130
 def main() -> None:
     """Run the command line; always ends the process."""
     restart_in_utf8()
+    make_nothing_for_all()
     set_up_streams()
     sys.exit(_run())
 
@@ -76,8 +79,9 @@ def _run_verb() -> int:
         raise UnavailableError(
             f"the working folder cannot be used: {error.strerror}", "cd to a folder that is there and yours"
         ) from None
-    if not os.environ.get("TERMINAL_WIDTH", "0").isdecimal():
-        del os.environ["TERMINAL_WIDTH"]  # typer takes it for a number
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):  # which rich and typer take for numbers
+        if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1"), re.ASCII):
+            del os.environ[name]
     import jobs.cli_cluster
     import jobs.cli_look  # noqa: F401 - both add their verbs
     from jobs.cli import app

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from jobs.answer import ask as answer_of
 from jobs.descendants import Descendants
 from jobs.errors import IncompleteError, UnavailableError, show
 from jobs.process import TERMINATE_WITH_PARENT
@@ -90,30 +91,16 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
     """
     seconds = _ASK_SECONDS if seconds is None else seconds
     shown = " ".join(command[:2])
-    descendants = Descendants()
     try:
-        process = descendants.start(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True,
-        )  # fmt: skip
+        answer = answer_of(command, seconds)
+    except TimeoutError as error:
+        raise UnavailableError(f"{shown} {error}") from None
     except OSError as error:
         raise UnavailableError(f"cannot run {show(command[0])}: {error.strerror}") from None
-    try:
-        said, complaints = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"{shown} gave no answer within {seconds:.0f} s") from None
-    finally:
-        # What runs in the image is a child of its own; nobody else would end it.
-        _kill(process.pid)
-        process.wait()
-        descendants.end()
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            stream.close()
-    if process.returncode not in statuses:
-        last = complaints.decode("utf-8", "replace").strip().splitlines()[-3:]
+    if answer.status not in statuses:
+        last = answer.why().splitlines()[-3:]
         raise UnavailableError(f"{shown} failed: " + "\n".join(map(show, last)))
-    return said.decode("utf-8", "replace")
+    return answer.said
 
 
 def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> None:

@@ -90,6 +90,12 @@ def load(
                     + (", a NUL among them" if "\0" in text else "")
                     + f": expected at most {_TEXT:,}, and no NUL"
                 )
+    root = os.path.abspath(config.run.root)  # noqa: PTH100 - links stay as they are
+    if not _is_utf8(root):
+        raise UsageError(
+            f"run.root is {show(root)}: expected UTF-8 text",
+            "rename the folder in which you are, or choose another run.root",
+        )
     if config.corpus.mos_min >= config.corpus.mos_max:
         raise UsageError(
             f"corpus.mos_min = {config.corpus.mos_min} ({show(origins['corpus.mos_min'])}): expected less "
@@ -225,7 +231,8 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
             messages.append(f"{origin}: unknown key {show(key)}")
             hints.append(_suggest(key))
         elif key in fields:
-            allowed = _allowed(fields[key].annotation, fields[key].metadata)
+            is_other = problem["type"] == "string_unicode"
+            allowed = "UTF-8 text" if is_other else _allowed(fields[key].annotation, fields[key].metadata)
             shown = "" if key in MAY_BE_SECRET else f" = {_brief(problem['input'])}"
             close = get_close_matches(
                 _brief(problem["input"]).strip("'"), re.findall(r'"(.*?)"', allowed), n=1

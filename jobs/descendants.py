@@ -124,7 +124,7 @@ def kill_orphans() -> set[int]:
     """
     found = set()
     with _lock:  # a list of children is exact only while nobody reaps any of them
-        for pid in _children():
+        for pid in children_of("self"):
             tag = _tag_of(pid)
             if tag >> _RANDOM_BITS != _MAGIC or tag in _at_work or tag == _INHERITED:
                 continue
@@ -178,12 +178,12 @@ def _is_subreaper() -> bool:
 _WAS_SUBREAPER = _is_subreaper()
 
 
-def _children() -> list[int]:
-    """Own children, also those that have ended; none where the kernel does not list them."""
+def children_of(process: int | str) -> list[int]:
+    """Children of a process, also those that have ended; none where the kernel does not list them."""
     found: list[int] = []
-    for thread in _list("/proc/self/task"):
+    for thread in _list(f"/proc/{process}/task"):
         with suppress(OSError):  # it has ended meanwhile, and another one has its children
-            found += map(int, _read(f"/proc/self/task/{thread}/children").split())
+            found += map(int, _read(f"/proc/{process}/task/{thread}/children").split())
     return found
 
 

@@ -79,8 +79,12 @@ def footprint(folder: RunFolder, logs: Sequence[Path], clips: int, slices: int) 
         return None
     sides = zip(rows["width"].to_pylist(), rows["height"].to_pylist(), strict=True)
     by_name = dict(zip(rows["clip_name"].to_pylist(), sides, strict=True))
+    # A log is written before its shard: of a writer that was killed in between it has more clips.
+    known = [entry for entry in entries.to_pylist() if entry["clip_name"] in by_name]
+    if not known:
+        return None
     frames, width, height, depth = max(
-        ((e["frames"], *by_name[e["clip_name"]], e["bit_depth"]) for e in entries.to_pylist()),
+        ((e["frames"], *by_name[e["clip_name"]], e["bit_depth"]) for e in known),
         key=lambda clip: clip[0] * frame_bytes(*clip[1:]),
     )
     reads_clips = entries["engine"][0].as_py() == FfmpegEngine.kind
@@ -126,19 +130,11 @@ def _read(folder: RunFolder, logs: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
         shard = folder.shards / path.parent.name / path.name
         with suppress(OSError, DamagedError):
             found = read_columns(shard, {field.name: field.type for field in ARROW_SCHEMA}, most)
-            logged = read_clip_log(path, most)
-            # The log is put in place before its shard: it may have clips that the shard lacks.
-            both = {*found["clip_name"].to_pylist()} & {*logged["clip_name"].to_pylist()}
-            rows.append(_only(found, both))
-            entries.append(_only(logged, both))
+            entries.append(read_clip_log(path, most))
+            rows.append(found)
         if sum(table.num_rows for table in rows) >= _ROWS:
             break
     return tuple(
         pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
         for tables in (rows, entries)
     )
-
-
-def _only(table: pa.Table, names: set[str]) -> pa.Table:
-    places = [at for at, name in enumerate(table["clip_name"].to_pylist()) if name in names]
-    return table.take(pa.array(places, pa.int64()))

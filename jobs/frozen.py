@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from jobs.manifest import read_stated
 from jobs.regular_files import read_regular_text
 from jobs.run_folder import RunFolder
 from jobs.toml import MOST_BYTES, parse_toml
-from jobs.trust import is_for_all, is_trusted, shared_group, user_name, way_to
+from jobs.trust import is_trusted, way_to
+from jobs.writers import shared_with, user_name
 
 LIMIT = "plan.limit"
 DIGEST = "plan.manifest"
@@ -55,12 +56,12 @@ def freeze(config: Config, limit: int | None) -> dict[str, Any]:
         path = str(values[key])
         if not path:
             raise UsageError(f"{key} is not set, expected {what}", f"give it: {option}, or {key} in the file")
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{key} = {show(path)}: expected a path in UTF-8", "rename it") from None
         # Without ".." but as the user names it: resolving links would tie the run to today's targets.
-        values[key] = os.path.abspath(path)  # noqa: PTH100
+        values[key] = whole = os.path.abspath(path)  # noqa: PTH100
+        try:
+            whole.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{key} = {show(whole)}: expected a path in UTF-8", "rename it") from None
     return values | {LIMIT: limit or 0}
 
 
@@ -166,21 +167,30 @@ def with_frozen(config: Config, *, to_start: bool = False) -> Config:
 def _require_own_program(program: str, key: str, config: Config) -> None:
     if os.sep not in program:
         return  # is looked for in this user's PATH
-    for part, status in way_to(Path(program).absolute()):
-        # Administrators may write what is root's; in a sticky folder others may move their own files only.
-        safe = status.st_uid == 0 != os.geteuid() or status.st_mode & stat.S_ISVTX
-        group = "" if safe else shared_group(status)
-        if not is_trusted(status.st_uid, config.run.trusted_owners):
-            who = user_name(status.st_uid)
-        elif stat.S_ISLNK(status.st_mode) or not (group or is_for_all(status)):
-            continue
-        else:
-            who = "everybody" if is_for_all(status) else f"the group {group}"
-        raise UsageError(
-            f'the plan of "{config.run.name}" says {key} = {show(program)}, and {show(who)} could change '
-            f"{show(str(part))}: what lies there would be run as {show(user_name(os.geteuid()))}",
-            f"if you trust it, name it yourself: --set {key}={show(program)}",
-        )
+    path = Path(program).absolute()
+    way = list(way_to(path))
+    for part, status in way:
+        is_next = part == way[-1][0] and not path.exists()  # what is not there yet would come in this folder
+        if who := _who_could_change(part, status, config.run.trusted_owners, by_adding=is_next):
+            raise UsageError(
+                f'the plan of "{config.run.name}" says {key} = {show(program)}, and {show(who)} could change '
+                f"{show(str(part))}: what lies there would be run as {show(user_name(os.geteuid()))}",
+                f"if you trust it, name it yourself: --set {key}={show(program)}",
+            )
+
+
+def _who_could_change(part: Path, status: os.stat_result, trusted: Collection[str], by_adding: bool) -> str:
+    """Who besides this user could put another program there; "" for nobody."""
+    if not is_trusted(status.st_uid, trusted):
+        return user_name(status.st_uid)
+    if stat.S_ISLNK(status.st_mode):
+        return ""
+    # In a sticky folder (/tmp) others may add files, and move their own only.
+    if status.st_mode & stat.S_ISVTX and not by_adding:
+        return ""
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody"
+    return shared_with(part, status)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

@@ -148,17 +148,16 @@ def tell(info: Info) -> list[tuple[str, str]]:
 
 
 def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:
-    made = record["made"]
-    configuration = made["configuration_sha256"]
+    made = record.get("made") or {}
     facts = [
-        ("run", record["run"]),
-        ("failed for good", _counts(record["failed_classes"])),
+        ("run", str(record.get("run", ""))),
+        ("failed for good", _counts(record.get("failed_classes", {}))),
         ("toolkit", _join(made, "toolkit", "commit")),
-        ("configuration", f"sha256:{configuration}" if configuration else ""),
-        ("images", ", ".join(made["images"])),
-        ("hosts", _few(made["hosts"])),
-        ("audited", counted(record["audits"]["clips"], "clip")),
-        ("checks", _checks(record["qa"])),
+        ("configuration", f"sha256:{made['configuration_sha256']}" if made else ""),
+        ("images", ", ".join(made.get("images", []))),
+        ("hosts", _few(made.get("hosts", []))),
+        ("audited", counted(record.get("audits", {}).get("clips", 0), "clip")),
+        ("checks", _checks(record.get("qa", {}))),
     ]
     return [(label, show(text)) for label, text in facts]
 

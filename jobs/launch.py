@@ -8,7 +8,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
-from jobs.descendants import kill_orphans, orphans_ended
+from jobs.descendants import children_of, kill_orphans, orphans_ended
 from jobs.durable import explained
 from jobs.errors import UnavailableError, show
 from jobs.handover import Work, read_result
@@ -154,6 +154,13 @@ def _end(jobs: Sequence[Any]) -> None:
                     if job._process is not None and job._process.poll() is None:
                         job._process.terminate()
             time.sleep(_POLL_SECONDS)
+        for job in jobs:
+            if job._process is not None and job._process.poll() is None:
+                # Stopped, or in a call of the system that does not end. What it has written is safe.
+                for pid in (*children_of(job._process.pid), job._process.pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                job._process.wait()
 
 
 def _result(job: Any, path: Path) -> ElementResult:

@@ -20,6 +20,7 @@ from jobs.arrow import make_table, numbers
 from jobs.counts import examples, tally
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.provenance import METADATA_KEY
+from jobs.records import parse_json
 from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
 from jobs.sealed import MOST_ROWS, DamagedError, SealedFile, open_sealed, write_sealed
@@ -226,8 +227,8 @@ def _columns(schema: pa.Schema) -> list[tuple[str, str]]:
 
 def _stated(schema: pa.Schema) -> dict[str, Any]:
     try:
-        document = json.loads((schema.metadata or {})[METADATA_KEY])
-    except (KeyError, ValueError, RecursionError):
+        document = parse_json((schema.metadata or {})[METADATA_KEY])
+    except (KeyError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -12,8 +12,10 @@ from jobs.records import Count, Flag, Size, Text, Word, parse_json, why
 from jobs.regular_files import MOST_BYTES_OF_RECORDS, read_regular
 
 
-class _Part(pydantic.BaseModel, extra="allow"):
-    """What is not read of it stays as it is: a record is read to be written again with more in it."""
+class _Part(pydantic.BaseModel):
+    """Keeps what else it says."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
 
 
 class _Check(_Part):
@@ -37,7 +39,7 @@ class _Options(_Part):
 class _Made(_Part):
     toolkit: Text = ""
     commit: Text = ""
-    configuration_sha256: Word = ""
+    configuration_sha256: Word
     images: list[Word] = []
     hosts: list[Word] = []
 
@@ -56,7 +58,7 @@ class _Record(_Part):
     options: _Options
     findings: list[_Finding]
     failed_classes: dict[Word, Count] = {}
-    made: _Made = _Made()
+    made: _Made | None = None
     audits: _Audits = _Audits()
     qa: dict[Word, _Check] = {}
     delivered: Flag = False
@@ -76,7 +78,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        All that it says, and what a key that it lacks stands for; empty where there is none.
+        All that it says, and an empty value for each key that it may lack; empty where there is none.
 
     Raises
     ------
@@ -84,9 +86,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
         It is not what a merge writes.
     """
     try:
-        content = read_regular(path, MOST_BYTES_OF_RECORDS)
-        record = parse_json(content)
-        validated = _RECORD.validate_python(record).model_dump()
+        record = _RECORD.validate_python(parse_json(read_regular(path, MOST_BYTES_OF_RECORDS)))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -95,4 +95,5 @@ def read_merge_record(path: Path) -> dict[str, Any]:
             f"{show(str(path))} is not the record of a merge: {said}",
             "remove it: the next merge writes it anew",
         ) from None
-    return {**record, **validated}  # in the order of the file
+    document = record.model_dump()
+    return document | {"made": document["made"] or {}}

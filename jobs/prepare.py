@@ -17,7 +17,7 @@ from jobs.config import Config
 from jobs.container import PYTHON, STARTER, container_python, start_command
 from jobs.data import data_folder
 from jobs.engines import make_engine
-from jobs.errors import UnavailableError, UsageError, VmafarmError, show
+from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError, show
 from jobs.interpreter import IN_IMAGE
 from jobs.manifest import Manifest, load_manifest
 from jobs.nodes import read_broken
@@ -288,4 +288,5 @@ def refused(error: Exception, queued: Sequence[str]) -> VmafarmError:
         hint = explain(str(error))
     if queued:
         hint += f"\nqueued before that: {', '.join(queued)}; vmafarm cancel removes them"
-    return UnavailableError(message, hint)
+    kind = IncompleteError if isinstance(error, IncompleteError) else UnavailableError
+    return kind(message, hint)

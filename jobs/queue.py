@@ -12,12 +12,13 @@ from typing import Any
 import submitit
 
 from jobs.config import Config
-from jobs.errors import UsageError, VmafarmError, show
+from jobs.errors import UnavailableError, UsageError, VmafarmError, show
 from jobs.handover import Work
 from jobs.interrupts import heard
 from jobs.lifetime import ignore_early_notice
 from jobs.say import say
 from jobs.settings import for_jobs
+from jobs.slurm_answers import as_number
 from jobs.trust import secure_logs
 from jobs.work import ElementSpec
 
@@ -80,7 +81,10 @@ class Queue:
         executor = self._executor(parameters, count)
         with redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
             job = executor._submit_command(f"{command} {work.arguments}")
-        return str(job.job_id).partition("_")[0]
+        number = str(job.job_id).partition("_")[0]
+        if as_number(number) is None:
+            raise UnavailableError(f"sbatch calls the job {number[:60]!r}, expected its number")
+        return number
 
     def _executor(
         self, parameters: dict[str, Any], count: int, kind: type[submitit.SlurmExecutor] | None = None

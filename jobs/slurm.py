@@ -6,15 +6,16 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from jobs.answer import ask
 from jobs.errors import UnavailableError
 from jobs.slurm_answers import (
     Partition,
     Task,
+    as_number,
     parse_accounting,
     parse_count,
     parse_minutes,
@@ -43,23 +44,19 @@ def call(arguments: Sequence[str]) -> str:
         The program is not there, fails, or gives no answer.
     """
     try:
-        finished = subprocess.run(
-            arguments, capture_output=True, text=True, errors="replace", timeout=ANSWER_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        answer = ask(arguments, ANSWER_SECONDS)
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"{arguments[0]} {error}: is slurmctld overloaded?",
+            "try again later; jobs that are queued or running go on by themselves",
+        ) from None
     except OSError:
         raise NoProgramError(
             f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
         ) from None
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(
-            f"{arguments[0]} gave no answer within {ANSWER_SECONDS:.0f} s: is slurmctld overloaded?",
-            "try again later; jobs that are queued or running go on by themselves",
-        ) from None
-    if finished.returncode != 0:
-        said = finished.stderr.strip() or finished.stdout.strip()
-        raise UnavailableError(f"{arguments[0]} failed: {said}", explain(said))
-    return finished.stdout
+    if answer.status != 0:
+        raise UnavailableError(f"{arguments[0]} failed: {answer.why()}", explain(answer.why()))
+    return answer.said
 
 
 def explain(said: str) -> str:
@@ -120,7 +117,7 @@ class Slurm:
         found = re.search(
             r"^MaxArraySize\s*=\s*(\d+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
         )
-        return int(found[1]) if found else 1001
+        return (as_number(found[1]) if found else None) or 1001
 
     def partitions(self) -> dict[str, Partition]:
         """All partitions by name."""
@@ -175,11 +172,11 @@ class Slurm:
         found, names = [], {qos} if qos else {"normal"}
         for line in limits[0].splitlines():
             limit, _, default_qos = line.partition("|")
-            found += [int(limit)] if limit.isdecimal() else []
+            found += [number] if (number := as_number(limit)) is not None else []
             names |= {default_qos} if default_qos and not qos else set()
         for line in limits[1].splitlines():
             name, _, limit = line.partition("|")
-            found += [int(limit)] if limit.isdecimal() and name in names else []
+            found += [number] if (number := as_number(limit)) is not None and name in names else []
         if not found:
             return None
         options = ["--noheader", "--array", "--user", user, *(["--account", account] if account else [])]

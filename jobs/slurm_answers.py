@@ -26,6 +26,11 @@ def rows(text: str, count: int) -> list[list[str]]:
     return found
 
 
+def as_number(text: str) -> int | None:
+    """A number as SLURM's programs print it; None: it is none, or has more digits than SLURM can count to."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
 @dataclass(frozen=True)
 class Partition:
     """One partition.
@@ -80,14 +85,23 @@ class Task:
 
 
 def parse_queue(text: str) -> list[Task]:
-    """Read squeue's ``%A|%F|%K|%T|%r|%N``."""
+    """Read squeue's ``%A|%F|%K|%T|%r|%N``.
+
+    Raises
+    ------
+    UnavailableError
+        A line does not begin with the numbers of a job and of its array.
+    """
     tasks = []
     for job, array, index, state, reason, node in rows(text, 6):
+        if as_number(job) is None or as_number(array) is None:
+            raise UnavailableError(
+                f"squeue has answered {f'{job}|{array}'[:200]!r}, expected numbers of a job and its array",
+                "does a wrapper of this site print more than the program itself?",
+            )
         reason = "" if reason in ("None", "(null)") else reason
-        if index.isdecimal():
-            tasks.append(Task(array, int(index), state, reason, node))
-        else:
-            tasks.append(Task(job, None, state, reason, node))
+        at = as_number(index)
+        tasks.append(Task(job if at is None else array, at, state, reason, node))
     return tasks
 
 
@@ -102,25 +116,26 @@ def parse_accounting(text: str) -> list[Task]:
     tasks = []
     for job, state, node in found:
         array, _, index = job.partition("_")
-        if "." in job or (index and not index.isdecimal()):  # 12_[3-7]: not started, squeue knows them
+        if "." in job or (index and as_number(index) is None):  # 12_[3-7]: not started, squeue knows them
             continue
         state = state.partition(" ")[0]
         if state == "FAILED" and job in short_of_memory:
             state = "OUT_OF_MEMORY"
         node = "" if node == "None assigned" else node
-        tasks.append(Task(array, int(index) if index else None, state, "", node))
+        tasks.append(Task(array, as_number(index), state, "", node))
     return tasks
 
 
 def parse_count(text: str) -> int:
     """A count as sinfo prints it; ``64+`` where nodes differ."""
-    found = re.match(r"\d+", text.strip())
-    return int(found[0]) if found else 1
+    found = as_number(text.strip().rstrip("+"))
+    return 1 if found is None else found
 
 
 def parse_minutes(limit: str) -> int | None:
     """Read a time limit as SLURM prints it, ``[days-][hours:]minutes:seconds``; None: no limit."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
+    part = "([0-9]{1,9})"
+    found = re.fullmatch(f"(?:{part}-)?(?:{part}:)?{part}:{part}", limit.strip())
     if found is None:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in found.groups())

@@ -22,10 +22,12 @@ from jobs.queue import merge_on_node
 from jobs.say import say, say_aside
 from jobs.task_log import START
 from jobs.work import job_label, node_name
+from jobs.writers import make_nothing_for_all
 
 
 def main() -> None:
     """Do the work that the command line names; ends the process."""
+    make_nothing_for_all()
     path, digest, *local = sys.argv[1:]
     label = job_label(os.environ, "on this machine")
     at = datetime.now(UTC).isoformat(timespec="seconds")

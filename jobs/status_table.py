@@ -35,8 +35,9 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
     status
         What was seen.
     width
-        Of the terminal; no line is wider.
+        Of the terminal; no line is wider, but for one of less than 30 columns.
     """
+    width = max(width, 30)
     share = status.done / status.clips if status.clips else 1.0
     room = width - _LABEL
     # What has no label is drawn, and stays as it is.

@@ -193,7 +193,7 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             document["arrays"] = [record for record in records if "count" in record]
             document["merge_job"] = merges[-1] if merges else ""
             submission = _SUBMISSION.validate_python(document)
-            _require_fitting(submission)
+            _check_arrays(submission)
         except (OSError, ValueError, TypeError) as error:
             said = why(error) if isinstance(error, ValueError) else reason(error)
             raise UsageError(
@@ -205,15 +205,21 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
     return found
 
 
-def _require_fitting(submission: Submission) -> None:
-    """Raise ValueError unless no round has more elements than there are: readers go through all of them."""
-    most = max(1, len(submission.elements))
+def _check_arrays(submission: Submission) -> None:
+    """Raise ValueError where arrays have more elements than there are, or are there twice.
+
+    Readers go through all elements of all arrays: lines that claim many would keep them for long.
+    """
+    jobs = [array.job for array in submission.arrays]
+    if len(jobs) != len(set(jobs)):
+        raise ValueError("an array is noted twice")
     for number in {array.round for array in submission.arrays}:
         arrays = [array for array in submission.arrays if array.round == number]
-        count = sum(array.count for array in arrays)
         end = 0 if number else max(array.offset + array.count for array in arrays)
-        if max(count, end) > most:
-            raise ValueError(f"round {number} has {max(count, end):,} elements, expected at most {most:,}")
+        count = max(end, sum(array.count for array in arrays))
+        most = max(1, len(submission.slices if number else submission.elements))
+        if count > most:
+            raise ValueError(f"round {number} has {count:,} elements, expected at most {most:,}")
 
 
 def _read_jobs(path: Path) -> list[dict[str, Any]]:

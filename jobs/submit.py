@@ -10,10 +10,13 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from jobs.canary import run_canary
 from jobs.clip import Clip
 from jobs.config import Config
-from jobs.errors import UnavailableError, UsageError
+from jobs.errors import IncompleteError, UnavailableError, UsageError
+from jobs.interrupts import in_order
 from jobs.layout import slots
+from jobs.lifetime import signals_set
 from jobs.manifest import Manifest, load_manifest
 from jobs.prepare import Prepared, prepare, refused
+from jobs.process import Stop
 from jobs.queue import Queue
 from jobs.request import Submitted, make_request
 from jobs.sbatch import depend_on, merge_parameters, sbatch_parameters
@@ -124,6 +127,15 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
     queue = prepared.queue(submission.number)
     share = ORDINARY if request.looks else EVERYTHING
     arrays: list[Array] = []
+    stop = Stop()
+
+    def stop_if_asked() -> None:
+        # Between two jobs, never while one is queued: it would be nobody's.
+        if stop.is_set():
+            raise IncompleteError(
+                "stopped while jobs were queued; the merge is not queued",
+                "vmafarm cancel, then vmafarm retry, once you want to go on",
+            )
 
     def add(
         queue: Queue, number: int, offset: int, count: int, at_once: int, share: str,
@@ -136,29 +148,34 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
             parameters["exclude"] = ",".join(filter(None, (section.exclude, exclude)))
         array = Array("", number, offset, count, share)
         elements = [submission.slices_in(array, index) for index in range(count)]
+        stop_if_asked()
         arrays.append(replace(array, job=queue.array(parameters, elements, share=share)))
         note_job(folder, submission.number, vars(arrays[-1]))
 
-    try:
+    def add_all() -> None:
         for number, counts in enumerate(request.rounds):
             before = [array for array in arrays if array.round == number - 1]
-            for i, (count, at_once) in enumerate(
-                zip(counts, slots(section.parallelism, len(counts)), strict=True)
-            ):
-                add(queue, number, sum(counts[:i]), count, at_once, share, before)
+            at_once = slots(section.parallelism, len(counts))
+            for i, (count, places) in enumerate(zip(counts, at_once, strict=True)):
+                add(queue, number, sum(counts[:i]), count, places, share, before)
         last = len(request.rounds)
-        for number, share in enumerate(request.looks):
+        for number, look in enumerate(request.looks):
             is_last = number == len(request.looks) - 1
             # The first one runs beside the last round, behind the round before that.
             before = arrays[:] if is_last else [array for array in arrays if array.round < max(1, last - 1)]
             looking = queue if is_last else prepared.queue(submission.number, next_look=True)
-            exclude = "" if share == LAST_LOOK and len(request.looks) > 1 else request.away_from
-            add(looking, last + number + 1, 0, 1, 1, share, before, exclude)
+            exclude = "" if look == LAST_LOOK and len(request.looks) > 1 else request.away_from
+            add(looking, last + number + 1, 0, 1, 1, look, before, exclude)
         if len(request.looks) > 1:
             write_next_look(folder, submission.number, arrays[-1].job)
+        stop_if_asked()
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
         note_job(folder, submission.number, {"merge_job": merge_job})
-    except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
+
+    try:
+        with in_order(), signals_set(stop):
+            add_all()
+    except (FailedJobError, FailedSubmissionError, OSError, IncompleteError, UnavailableError) as error:
         raise refused(error, [array.job for array in arrays]) from None
     return replace(request, submission=read_submissions(folder)[-1])
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from functools import cache
 
 from jobs import __version__
+from jobs.answer import ask
 from jobs.data import PACKAGE, data_folder
 
 
@@ -32,10 +32,8 @@ def commit() -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        said = subprocess.run(
-            ["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, check=False, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        return ask(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], 10
+        ).said.strip()
+    except OSError:
         return ""
-    return said.stdout.strip()

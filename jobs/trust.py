@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import errno
 import functools
-import grp
 import os
-import pwd
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from jobs.durable import make_folder
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.run_folder import RunFolder
+from jobs.writers import is_for_all, shared_with, user_name
 
 _PERMISSIONS = 0o777
 _MOST_LINKS = 40
@@ -37,7 +37,7 @@ def check_run_folders(folder: RunFolder, trusted: Collection[str] = ()) -> list[
     Returns
     -------
     list of str
-        At most one line: that a group may write there, as in a project space (setgid, 2770).
+        At most one line: that others may write there or above, as in a project space (setgid, 2770).
 
     Raises
     ------
@@ -46,13 +46,14 @@ def check_run_folders(folder: RunFolder, trusted: Collection[str] = ()) -> list[
     UnavailableError
         A folder above cannot be entered.
     """
-    require_own_way(folder.path.absolute(), trusted)
-    return check_writers(folder)
+    way = folder.path.absolute()
+    require_own_way(way, trusted)
+    above = [part for part, status in way_to(way) if not stat.S_ISLNK(status.st_mode)]
+    return _warn_of_writers(above) or check_writers(folder)
 
 
 def check_writers(folder: RunFolder) -> list[str]:
     """Look who else may write the rows of a run, which need not be this user's; see `check_run_folders`."""
-    shared: list[str] = []
     below = [path for path in _folders_below(folder.path) if path != folder.logs]  # closed by `secure_logs`
     for path in (folder.root, folder.path, *below):
         try:
@@ -60,9 +61,18 @@ def check_writers(folder: RunFolder) -> list[str]:
         except FileNotFoundError:
             continue
         require_not_for_all(path, status)
-        if not shared and (group := shared_group(status)):
-            shared.append(f"{show(str(path))} can be written by everybody in the group {show(group)} too")
-    return [f"warning: {line}: they could change rows, and what elements run" for line in shared]
+    return _warn_of_writers([folder.root, folder.path, *below])
+
+
+def _warn_of_writers(folders: Sequence[Path]) -> list[str]:
+    """A warning of the first of these folders that others may write, where they may move what lies there."""
+    for path in folders:
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if not status.st_mode & stat.S_ISVTX and (who := shared_with(path, status)):
+                line = f"{show(str(path))} can be written by {show(who)} too"
+                return [f"warning: {line}: they could change rows, and what elements run"]
+    return []
 
 
 def _folders_below(run: Path) -> Iterator[Path]:
@@ -154,23 +164,6 @@ def require_not_for_all(path: Path, status: os.stat_result) -> None:
         )
 
 
-def is_for_all(status: os.stat_result) -> bool:
-    """Whether everybody may put another file in the place of one that lies there."""
-    return bool(status.st_mode & stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
-
-
-def shared_group(status: os.stat_result) -> str:
-    """Name of a group that may write a folder, or "" if none may or it is its owner's alone."""
-    if not status.st_mode & stat.S_IWGRP:
-        return ""
-    try:
-        group = grp.getgrgid(status.st_gid)
-        owner = pwd.getpwuid(status.st_uid).pw_name
-    except KeyError:
-        return str(status.st_gid)
-    return "" if group.gr_name == owner and not set(group.gr_mem) - {owner} else group.gr_name
-
-
 def require_own(path: Path, named: os.stat_result, opened: os.stat_result) -> None:
     """Refuse a file that nobody named, unless it is this user's own or root's, and no other may write it.
 
@@ -199,10 +192,10 @@ def require_own(path: Path, named: os.stat_result, opened: os.stat_result) -> No
                 "it names the programs that are run",
                 take,
             )
-    if opened.st_mode & stat.S_IWOTH or shared_group(opened):
-        who = "everybody" if opened.st_mode & stat.S_IWOTH else f"the group {show(shared_group(opened))}"
+    who = "everybody" if opened.st_mode & stat.S_IWOTH else shared_with(path, opened)
+    if who:
         raise UsageError(
-            f"{show(str(path))} can be written by {who}, expected by you alone: it names the programs "
+            f"{show(str(path))} can be written by {show(who)}, expected by you alone: it names the programs "
             "that are run",
             f"chmod go-w {show(str(path))}; or {take}",
         )
@@ -268,11 +261,3 @@ def _close(logs: Path) -> None:
             "and elements run what others put there",
             "choose a run.root on another file system",
         )
-
-
-def user_name(number: int) -> str:
-    """Name of a user, or its number."""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"user {number}"

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import trust
 from jobs.cli import load_config
 from jobs.config import Config, flat, frozen, keys, load, template, to_toml
 from jobs.errors import UsageError
@@ -215,7 +214,9 @@ def test_a_file_of_root_is_read_unasked(implicit, monkeypatch):
 @pytest.mark.parametrize(("mode", "who"), [(0o646, "everybody"), (0o664, "the group")])
 def test_a_file_that_others_may_write_is_read_only_where_it_is_named(implicit, monkeypatch, mode, who):
     implicit.chmod(mode)
-    monkeypatch.setattr(trust, "shared_group", lambda status: "vision" if status.st_mode & 0o020 else "")
+    monkeypatch.setattr(
+        "jobs.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
+    )
     with pytest.raises(UsageError, match=f"vmafarm.toml can be written by {who}"):
         load_config(None, None)
     assert load_config(Path("vmafarm.toml"), None).run.name == "implicit"
@@ -415,3 +416,15 @@ def test_defaults_are_themselves_allowed():
 def test_the_run_folder_is_named_by_root_and_name():
     config, _ = load(None, ["run.root=/data/runs", "run.name=k"])
     assert str(config.folder.table) == "/data/runs/full_features_k.parquet"
+
+
+def test_a_working_folder_whose_name_is_not_utf8_is_refused_unless_runs_lie_elsewhere(tmp_path, monkeypatch):
+    """Its runs would be scored whole, and could not be merged."""
+    here = tmp_path / os.fsdecode(b"caf\xe9")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(UsageError, match=r"run.root is .*/caf\\xe9/runs: expected UTF-8 text"):
+        load()
+    with pytest.raises(UsageError, match=r"expected UTF-8 text"):
+        load(None, [f"run.root={here}"])
+    assert load(None, [f"run.root={tmp_path}"])[0].run.root == str(tmp_path)

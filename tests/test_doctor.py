@@ -21,7 +21,6 @@ from standin.vmaf import read_calls, write_standin
 from jobs import doctor, slurm
 from jobs.config import Config
 from jobs.doctor import Finding, Machine, finding
-from jobs.doctor import folders as doctor_folders
 from jobs.doctor.cluster import check_arrays, check_elements, check_gpus, examine_slurm
 from jobs.doctor.engine import check_address_space, check_driver, check_engine, check_ffmpeg, read_driver
 from jobs.doctor.finding import attempt, in_time
@@ -348,14 +347,14 @@ def test_a_file_in_the_run_roots_place_is_wrong_configuration(tmp_path):
     [(0o755, "ok"), (0o700, "ok"), (0o2770, "warning"), (0o777, "failed"), (0o1777, "warning")],
 )
 def test_who_else_may_write_the_run_root_is_judged(tmp_path, monkeypatch, mode, state):
-    monkeypatch.setattr(doctor_folders, "shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
+    monkeypatch.setattr("jobs.writers.shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
     root = tmp_path / "runs"
     root.mkdir()
     root.chmod(mode)
     found = attempt("run folder", lambda: check_run_root(root))
     assert found.state == state
     if state == "warning":
-        assert "by everybody in the group vision too" in found.message
+        assert "by the group vision too" in found.message
     if state == "failed":
         assert found.hint.startswith("chmod o-w ")
 

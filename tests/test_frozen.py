@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from fake_slurm import FakeSlurm, planned
 from merge_helpers import plan_run
@@ -14,6 +15,8 @@ from jobs.config import Config, load
 from jobs.errors import UsageError
 from jobs.frozen import freeze, with_frozen
 from jobs.manifest import load_manifest, write_manifest
+from jobs.provenance import METADATA_KEY
+from jobs.sealed import write_sealed
 
 
 @pytest.fixture
@@ -66,7 +69,9 @@ def make_program(path: Path) -> Path:
 def test_a_program_that_a_plan_names_is_not_started_where_others_could_change_it(
     config, tmp_path, monkeypatch, name
 ):
-    monkeypatch.setattr("jobs.frozen.shared_group", lambda status: "vision" if status.st_mode & 0o020 else "")
+    monkeypatch.setattr(
+        "jobs.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
+    )
     program = make_program(tmp_path / "bin" / "x")
     forge(config, **{f"engine__{name}": str(program)})
     assert getattr(with_frozen(config, to_start=True).engine, name) == str(program)
@@ -83,6 +88,18 @@ def test_a_program_that_a_plan_names_is_not_started_where_others_could_change_it
     assert getattr(with_frozen(config).engine, name) == str(program), "a status starts nothing"
     forge(config, **{f"engine__{name}": "x"})
     assert getattr(with_frozen(config, to_start=True).engine, name) == "x", "is looked for in PATH"
+
+
+def test_a_program_that_a_plan_names_must_not_lie_where_others_could_still_make_it(config, tmp_path):
+    """It is looked at before it is run, and may come in between."""
+    (tmp_path / "bin").mkdir()
+    forge(config, engine__vmaf=str(tmp_path / "bin" / "below" / "x"))
+    with_frozen(config, to_start=True)  # as of a program that compute nodes alone have
+    (tmp_path / "bin").chmod(0o1777)
+    with pytest.raises(UsageError, match=f"and everybody could change {tmp_path}/bin: what lies there"):
+        with_frozen(config, to_start=True)
+    make_program(tmp_path / "bin" / "below" / "x")
+    with_frozen(config, to_start=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -122,3 +139,26 @@ def test_a_status_of_it_starts_nothing_and_goes_on(config, tmp_path, monkeypatch
     )
     assert command._run() == 0
     assert "0 of 2 done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["clips", "scores"])
+def test_a_corpus_below_a_folder_whose_name_is_not_utf8_is_not_planned(tmp_path, monkeypatch, key):
+    here = tmp_path / os.fsdecode(b"caf\xe9")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    named = {"corpus__clips": "/clips", "corpus__scores": "/scores.csv", f"corpus__{key}": "mine"}
+    with pytest.raises(UsageError, match=rf"corpus.{key} = .*/caf\\xe9/mine: expected a path in UTF-8"):
+        freeze(load(None, run__root=str(tmp_path), **named)[0], None)
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "[" * 500 + "]" * 500], ids=["half a character", "nesting"])
+def test_a_frozen_configuration_that_is_no_strict_json_is_damaged(config, text):
+    """It is read as all records are."""
+    table = pq.read_table(config.folder.manifest)
+    stated = table.schema.metadata[METADATA_KEY].decode()
+    forged = stated.replace('"/clips"', text)
+    assert forged != stated
+    with config.folder.manifest.open("wb") as file:
+        write_sealed(table.replace_schema_metadata({METADATA_KEY: forged}), file)
+    with pytest.raises(UsageError, match="frozen configuration"):
+        with_frozen(config)

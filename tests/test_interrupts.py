@@ -198,7 +198,7 @@ def test_an_interrupt_that_is_lost_in_a_destructor_is_no_traceback(tmp_path):
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("when", ["import json", "import jobs.interrupts", "start of a thread"])
+@pytest.mark.parametrize("when", ["import jobs.interrupts", "import jobs.streams", "start of a thread"])
 def test_an_interrupt_before_the_command_has_begun_ends_it_in_silence(tmp_path, when):
     (tmp_path / "vmafarm").write_text(
         textwrap.dedent("""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,30 @@ def test_an_element_that_was_not_told_at_first_is_asked_again_to_end(monkeypatch
         process.stdout.readline()
         _end([SimpleNamespace(_process=process, done=lambda: process.poll() is not None)])
         assert process.poll() == -signal.SIGTERM
+
+
+def test_an_element_that_cannot_end_is_killed_with_what_submitit_has_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is stopped (SIGSTOP), or waits for a disk; whoever has started it ignores SIGTERM besides."""
+    script = (
+        "import signal, subprocess, sys\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "child.send_signal(signal.SIGSTOP)\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()"
+    )
+    monkeypatch.setattr("jobs.launch._END_SECONDS", 0.3)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        _end([SimpleNamespace(_process=process, done=lambda: process.poll() is not None)])
+        assert process.returncode in (0, -signal.SIGKILL)
+    ends_at = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and time.monotonic() < ends_at:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{child}").exists()
 
 
 def test_a_logs_folder_that_takes_no_result_is_why_there_is_none() -> None:

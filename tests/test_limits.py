@@ -451,14 +451,20 @@ def test_clip_that_has_become_empty_has_changed(tmp_path: Path, engine: Engine) 
 
 
 @pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
-@pytest.mark.parametrize("how", ["cut", "touched"])
+@pytest.mark.parametrize("how", ["cut", "touched", "overwritten"])
 def test_clip_that_changes_while_it_is_scored_gives_no_row_and_is_not_to_blame(
     clips: Clips, tmp_path: Path, standin: Path, kind: str, how: str
 ) -> None:
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(clips("plain.mp4").read_bytes())
-    change = "truncate -s 5000" if how == "cut" else "touch -d 2001-01-01"
-    command = f'{change} {shlex.quote(str(clip))}; exec {shlex.quote(str(FFMPEG))} "$@"\n'
+    change = {
+        "cut": "truncate -s 5000 {clip}",
+        "touched": "touch -d 2001-01-01 {clip}",
+        # As rsync --inplace --times leaves it.
+        "overwritten": "touch -r {clip} {time}; printf '\\0' | dd of={clip} conv=notrunc status=none; "
+        "touch -r {time} {clip}",
+    }[how].format(clip=shlex.quote(str(clip)), time=shlex.quote(str(tmp_path / "time")))
+    command = f'{change}; exec {shlex.quote(str(FFMPEG))} "$@"\n'
     program = write_program(tmp_path / "ffmpeg", command)
     engine = ffmpeg_engine(ffmpeg=program) if kind == "ffmpeg" else vmaf_engine(standin, ffmpeg=program)
     assert failure(engine, clip, tmp_path).failure == "changed"

@@ -35,6 +35,7 @@ MAY = {
     "merge/journals.py": "the scratch folder of this process alone",
     "memory.py": "/proc and /sys",
     "ceiling.py": "/proc",
+    "answer.py": "memory of this process",
     "utf8.py": "/proc",
     "descendants.py": "/proc",
     "trust.py": "/proc",

@@ -10,7 +10,7 @@ import pytest
 from jobs import slurm
 from jobs.errors import UnavailableError
 from jobs.slurm import Slurm
-from jobs.slurm_answers import Partition, Task, parse_accounting, parse_minutes, parse_queue
+from jobs.slurm_answers import Partition, Task, parse_accounting, parse_count, parse_minutes, parse_queue
 
 OWN = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -210,3 +210,31 @@ def test_what_is_in_the_queue_already_counts_against_the_limit(cluster):
 def test_without_accounting_there_is_no_limit(cluster):
     cluster.fail("sacctmgr", "You are not running a supported accounting_storage plugin")
     assert Slurm().jobs_left("", "") is None
+
+
+LONG = "9" * 5000
+"""More digits than Python makes a number of."""
+
+
+@pytest.mark.parametrize("ids", ["JOBID|ARRAY", f"{LONG}|1", "1|12+0"])
+def test_an_answer_of_squeue_without_numbers_of_jobs_is_one_message(ids):
+    error = refusal(parse_queue, f"{ids}|0|RUNNING|None|n")
+    assert error.message == f"squeue has answered {ids[:200]!r}, expected numbers of a job and its array"
+
+
+def test_numbers_of_more_digits_than_slurm_has_are_no_numbers(cluster):
+    assert parse_queue(f"1|1|{LONG}|RUNNING|None|n") == [Task("1", None, "RUNNING", "", "n")]
+    assert parse_accounting(f"1_{LONG}|FAILED|n") == []
+    assert parse_minutes(f"{LONG}:00") is None
+    assert parse_minutes(f"{LONG}-01:00:00") is None
+    cluster.set_partitions(f"p|p*|infinite|{LONG}|{LONG}|(null)")
+    assert (Slurm().partitions()["p"].cpus, Slurm().partitions()["p"].nodes) == (1, 1)
+    cluster.set_limits(associations=f"{LONG}|normal", qos=f"normal|{LONG}")
+    assert Slurm().jobs_left("", "") is None
+    cluster.set_max_array_size(int("9" * 30))
+    assert Slurm().max_array_size() == 1001
+
+
+@pytest.mark.parametrize(("text", "count"), [("64", 64), ("64+", 64), ("0", 0), ("", 1), ("n/a", 1)])
+def test_a_count_is_read_as_sinfo_prints_it(text, count):
+    assert parse_count(text) == count

@@ -106,6 +106,12 @@ def test_the_table_has_a_line_for_each_thing():
     ]
 
 
+@pytest.mark.parametrize("width", [0, 1, 11, 12, 13, 29])
+def test_a_terminal_too_narrow_for_a_table_gets_one_of_thirty_columns(width):
+    for status in (SOME, WIDEST):
+        assert table(status, width) == table(status, 30)
+
+
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_no_line_is_wider_than_the_terminal(width):
     lines = table(WIDEST, width)

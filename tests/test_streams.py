@@ -103,10 +103,16 @@ def test_a_working_folder_that_cannot_be_entered_is_one_message(
     ]
 
 
-def test_a_width_that_is_no_number_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERMINAL_WIDTH", "wide")
-    said = run("--help")
-    assert (said.returncode, said.stderr) == (0, "")
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES", "TERMINAL_WIDTH"])
+@pytest.mark.parametrize("value", ["wide", "\N{SUPERSCRIPT TWO}", "0", "-5", "9" * 5000, "99999999999999"])
+def test_a_width_that_none_can_have_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["vmafarm", "--help"])
+    assert __main__._run() == 0
+    said = capsys.readouterr()
+    assert (said.err, "Usage: vmafarm" in said.out) == ("", True)
 
 
 def test_wrong_use_is_told_like_any_other_error() -> None:

@@ -74,27 +74,6 @@ def test_the_record_comes_back_whole_and_its_immutable_part_stays_as_it_was(tmp_
     assert record.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("arrays", "told"),
-    [
-        ([Array("1", 0, 0, 5)], "round 0 has 5 elements, expected at most 4"),
-        ([Array("1", 0, 3, 2)], "round 0 has 5 elements, expected at most 4"),
-        ([Array("1", 0, 0, 3), Array("2", 0, 0, 2)], "round 0 has 5 elements, expected at most 4"),
-        ([Array("1", 0, 0, 4), Array("2", 1, 0, 4_000_001)], "round 1 has 4,000,001 elements"),
-        ([Array("1", 0, 0, 4), Array("2", 21, 0, 1)], "arrays.1.round: "),
-    ],
-    ids=str,
-)
-def test_jobs_have_no_more_elements_than_their_submission(tmp_path, arrays, told):
-    """Every reader goes through all of them: a line that claims millions would keep it for seconds."""
-    folder = RunFolder(tmp_path, "demo")
-    new_submission(folder, make_submission())
-    for array in arrays:
-        note_job(folder, 1, vars(array))
-    with pytest.raises(UsageError, match=rf"00001\.json, or \.jobs beside it, is damaged: {told}"):
-        read_submissions(folder)
-
-
 def test_all_rounds_and_looks_that_are_ever_queued_are_read(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     new_submission(folder, make_submission())
@@ -126,3 +105,35 @@ def test_a_number_is_taken_once_also_where_the_submission_died_before_its_record
     new_submission(folder, make_submission(2))
     assert next_number(folder) == 3
     assert [submission.number for submission in read_submissions(folder)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([Array("9", 0, 0, 4)], "round 0 has 4 elements, expected at most 3"),
+        ([Array("9", 0, 2, 2)], "round 0 has 4 elements, expected at most 3"),
+        ([Array("9", 0, 5, 1)], "round 0 has 6 elements, expected at most 3"),
+        ([Array("9", 0, 0, 2), Array("10", 0, 0, 2)], "round 0 has 4 elements, expected at most 3"),
+        ([Array("9", 1, 0, 4_000_001)], "round 1 has 4,000,001 elements, expected at most 4"),
+        ([Array("9", 1, 0, 4), Array("10", 1, 0, 1)], "round 1 has 5 elements, expected at most 4"),
+        ([Array("9", 21, 0, 1)], "arrays.0.round: "),
+        ([Array("9", 0, 0, 3), Array("9", 1, 0, 1)], "an array is noted twice"),
+    ],
+)
+def test_an_array_of_more_elements_than_there_is_work_for_is_damage(tmp_path, lines, said):
+    """Each reader goes over all elements: a few small lines would hold it up for minutes."""
+    folder = RunFolder(tmp_path, "r")
+    new_submission(folder, Submission(1, "j", ((0, 3), (1,), (2,)), "", "", "", "", {}))
+    for array in lines:
+        note_job(folder, 1, vars(array))
+    with pytest.raises(UsageError, match=f"or .jobs beside it, is damaged: {said}"):
+        read_submissions(folder)
+
+
+def test_arrays_that_share_the_work_are_read(tmp_path):
+    folder = RunFolder(tmp_path, "r")
+    new_submission(folder, Submission(1, "j", ((0, 3), (1,), (2,)), "", "", "", "", {}))
+    arrays = (Array("9", 0, 0, 2), Array("10", 0, 2, 1), Array("11", 1, 0, 4))
+    for array in arrays:
+        note_job(folder, 1, vars(array))
+    assert read_submissions(folder)[0].arrays == arrays

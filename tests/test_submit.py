@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -15,14 +17,15 @@ from jobs import apptainer, queue
 from jobs import submit as submit_module
 from jobs.config import Config
 from jobs.data import data_folder
-from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
 from jobs.manifest import load_manifest
 from jobs.nodes import mark_broken
 from jobs.prepare import check_image
 from jobs.provenance import freeze
 from jobs.queue import merge_on_node
 from jobs.slurm import Slurm
-from jobs.submission import Array, read_submissions
+from jobs.status import look
+from jobs.submission import Array, note_job, read_submissions
 from jobs.submit import cancel, preview, submit
 from jobs.toolkit import version
 
@@ -426,6 +429,40 @@ def test_a_note_that_cannot_be_written_says_what_was_queued(cluster, runs, monke
     error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
     assert error.message == "no space left"
     assert error.hint == "free space\nqueued before that: 11; vmafarm cancel removes them"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("after", [1, 2])
+def test_stopped_between_two_jobs_it_says_what_was_queued_and_that_no_merge_waits(
+    cluster, runs, monkeypatch, number, after
+):
+    """What is being queued is noted first."""
+    run = planned(runs)
+    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGINT, signal.SIGHUP)}
+
+    def note(folder, submission, line):
+        if line.get("job") == str(10 + after):
+            os.kill(os.getpid(), number)
+        note_job(folder, submission, line)
+
+    monkeypatch.setattr(submit_module, "note_job", note)
+    try:
+        error = refusal(IncompleteError, submit, run.config, Slurm())
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    queued_jobs = ["11", "12"][:after]
+    assert error.message == "stopped while jobs were queued; the merge is not queued"
+    assert error.hint == (
+        "vmafarm cancel, then vmafarm retry, once you want to go on\n"
+        f"queued before that: {', '.join(queued_jobs)}; vmafarm cancel removes them"
+    )
+    assert list(cluster.scripts) == queued_jobs
+    (submission,) = read_submissions(run.folder)
+    assert submission.jobs() == queued_jobs
+    assert any(
+        "no merge waits behind the last submission" in note for note in look(run.config, Slurm()).notes
+    )
 
 
 def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(cluster, runs, monkeypatch):

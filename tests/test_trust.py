@@ -13,7 +13,7 @@ import pytest
 from fake_slurm import FakeSlurm, planned
 from merge_helpers import plan_run
 
-from jobs import trust
+from jobs import trust, writers
 from jobs.errors import UnavailableError, UsageError
 from jobs.manifest import load_manifest
 from jobs.run_folder import RunFolder
@@ -109,15 +109,28 @@ def test_folders_that_everybody_may_write_are_refused(folder, place):
 
 @pytest.mark.parametrize("place", ["root", "path"])
 def test_a_project_space_that_a_group_may_write_is_fine_with_one_warning(folder, monkeypatch, place):
-    monkeypatch.setattr(trust, "shared_group", lambda status: "vision" if status.st_mode & 0o020 else "")
+    monkeypatch.setattr(
+        "jobs.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
+    )
     getattr(folder, place).chmod(0o2770)
     (warning,) = check_run_folders(folder)
-    assert "by everybody in the group vision too" in warning
+    assert "by the group vision too" in warning
     folder.root.chmod(0o2770)
     folder.path.chmod(0o2770)
     assert len(check_run_folders(folder)) == 1
     secure_logs(folder)
     assert folder.logs.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_above_that_a_group_may_write_is_warned_of_unless_it_is_sticky(tmp_path, monkeypatch):
+    """A member could exchange the folder of all runs."""
+    monkeypatch.setattr("jobs.writers.shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
+    made = plan_run(tmp_path / "space" / "mine" / "runs", ["a.mp4"]).folder
+    (tmp_path / "space").chmod(0o2770)
+    (warning,) = check_run_folders(made)
+    assert f"warning: {tmp_path}/space can be written by the group vision too" in warning
+    (tmp_path / "space").chmod(0o3770)
+    assert check_run_folders(made) == []
 
 
 def test_a_folder_above_that_everybody_may_write_is_refused(tmp_path):
@@ -225,9 +238,9 @@ def test_a_group_shares_a_folder_unless_it_is_the_owners_alone(monkeypatch, mode
             raise KeyError
         return SimpleNamespace(gr_name=group, gr_mem=members)
 
-    monkeypatch.setattr(trust.grp, "getgrgid", look_up)
-    monkeypatch.setattr(trust.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ada"))
-    assert trust.shared_group(os.stat_result((mode, 0, 0, 1, 1000, 1234, 0, 0, 0, 0))) == expected
+    monkeypatch.setattr(writers.grp, "getgrgid", look_up)
+    monkeypatch.setattr(writers.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ada"))
+    assert writers.shared_group(os.stat_result((mode, 0, 0, 1, 1000, 1234, 0, 0, 0, 0))) == expected
 
 
 def test_in_a_container_without_privileges_those_above_are_shown_as_nobody(tmp_path):
@@ -268,8 +281,9 @@ def test_nothing_is_queued_where_somebody_else_could_write_it(tmp_path, monkeypa
 def test_a_group_is_warned_of_once_when_jobs_are_queued(tmp_path, monkeypatch):
     cluster = FakeSlurm(tmp_path / "cluster")
     monkeypatch.setenv("PATH", cluster.path)
-    monkeypatch.setattr(trust, "shared_group", lambda status: "vision")
+    monkeypatch.setattr("jobs.writers.shared_group", lambda status: "vision")
     run = planned(tmp_path / "runs")
+    run.folder.path.chmod(0o2770)
     said: list[str] = []
     submit(run.config, Slurm(), say=said.append)
     assert len([line for line in said if "group vision" in line]) == 1

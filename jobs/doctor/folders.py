@@ -20,9 +20,10 @@ from jobs.errors import UnavailableError, UsageError, show
 from jobs.regular_files import open_regular
 from jobs.scores import read_scores
 from jobs.scratch import scratch_folder, scratch_place
-from jobs.trust import require_own_way, shared_group
+from jobs.trust import require_own_way
 from jobs.words import counted
 from jobs.work import worker_count
+from jobs.writers import shared_with
 
 LOW_BYTES = 1_000_000_000
 """A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes a row (48 columns), in the
@@ -79,10 +80,10 @@ def check_run_root(root: Path, trusted: Collection[str] = ()) -> Finding:
         raise
     durable.remove(probe)
     there = "" if folder == root.absolute() else f"; {show(str(root))} is not there yet, a plan makes it"
-    if group := shared_group(status):
+    if who := shared_with(folder, status):
         return Finding(
-            name, "warning", f"{shown} can be written, by everybody in the group {show(group)} too{there}",
-            "as project folders often are; its members could change rows, and what elements run",
+            name, "warning", f"{shown} can be written, by {show(who)} too{there}",
+            "as project folders often are; they could change rows, and what elements run",
         )  # fmt: skip
     return Finding(name, "ok", f"{shown} can be written{there}")
 

@@ -23,11 +23,13 @@ class Stamp:
     ----------
     bytes
         Its size.
-    changed_ns
-        When it was last written, nanoseconds since 1970.
+    written_ns, changed_ns
+        When it was last written, by its own word, and when the file system last changed it; nanoseconds since
+        1970. Copying and unpacking set the first to whatever the original has.
     """
 
     bytes: int
+    written_ns: int
     changed_ns: int
 
 
@@ -63,7 +65,7 @@ def check_readable(path: Path, planned: int | None = None) -> Stamp:
         )
     if status.st_size == 0:
         raise ClipFailedError("decode_error", "the file is empty")
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def check_unchanged(path: Path, before: Stamp) -> None:

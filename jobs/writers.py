@@ -1,0 +1,100 @@
+"""Who besides its owner may write a file or a folder: by its permissions, and by its access control list."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+_ACL = "system.posix_acl_access"
+_USER, _OWN_GROUP, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
+"""Tags of entries (acl(5), linux/posix_acl.h)."""
+_WRITE = 0x02
+_HEAD, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
+"""Version, and tag, permissions and number of each entry (linux/posix_acl_xattr.h)."""
+
+
+def make_nothing_for_all() -> None:
+    """Have everybody write nothing that this process makes, whatever the user's umask allows.
+
+    Libraries, too, make files of a run.
+    """
+    os.umask(os.umask(0o077) | stat.S_IWOTH)
+
+
+def is_for_all(status: os.stat_result) -> bool:
+    """Whether everybody may put another file in the place of one that lies there."""
+    return bool(status.st_mode & stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+
+
+def shared_with(path: Path | int, status: os.stat_result) -> str:
+    """Who else may write it, the owner's own group and everybody apart; "" for nobody.
+
+    Parameters
+    ----------
+    path
+        A file or folder, or the descriptor of one; no link.
+    status
+        Of it.
+
+    Returns
+    -------
+    str
+        Such as ``the group vision``, or ``ada (by its access control list)``.
+    """
+    if not status.st_mode & stat.S_IWGRP:  # of a file with a list these bits are its mask
+        return ""
+    entries = list(_entries(path))
+    if not entries:
+        group = shared_group(status)
+        return f"the group {group}" if group else ""
+    mask = next((may for tag, may, _ in entries if tag == _MASK), _WRITE)
+    for tag, may, number in entries:
+        if not may & mask & _WRITE:
+            continue
+        if tag == _USER and number not in (0, status.st_uid):
+            return f"{user_name(number)} (by its access control list)"
+        if tag in (_GROUP, _OWN_GROUP):
+            group = _shared(status.st_gid if tag == _OWN_GROUP else number, status.st_uid)
+            if group:
+                return f"the group {group}"
+    return ""
+
+
+def shared_group(status: os.stat_result) -> str:
+    """Name of a group that may write it by its permissions, or "" if none may or it is its owner's alone."""
+    return _shared(status.st_gid, status.st_uid) if status.st_mode & stat.S_IWGRP else ""
+
+
+def user_name(number: int) -> str:
+    """Name of a user, or its number."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _shared(number: int, owner: int) -> str:
+    """Name of a group, or "" if it is the one that many systems make for each user, and nobody else's."""
+    try:
+        group, name = grp.getgrgid(number), pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return str(number)
+    if group.gr_name != name or set(group.gr_mem) - {name}:
+        return group.gr_name
+    # Whose first group it is does not stand among its members.
+    others = any(user.pw_gid == number and user.pw_name != name for user in pwd.getpwall())
+    return group.gr_name if others else ""
+
+
+def _entries(path: Path | int) -> Iterator[tuple[int, int, int]]:
+    """Tag, permissions and number of each entry of its access control list; none where it has no list."""
+    try:
+        content = os.getxattr(path, _ACL)
+    except OSError:  # it has none, or its file system has none
+        return
+    yield from _ENTRY.iter_unpack(content[_HEAD.size :])
