@@ -64,11 +64,7 @@ TELLS = {
     "provenance": {"merge": "provenance.json"},
     "config": {"run": "config.toml"},
     "manifest": {"status": "manifest.parquet", "merge": "manifest.parquet", "qa": "manifest.parquet"},
-    "table": {
-        "info": "full_features_demo.parquet",
-        "sql": "vmafarm merge --run",
-        "qa": "vmafarm merge --run",
-    },
+    "table": {"info": "full_features_demo.parquet"},
     "record": {"status": "merge.json", "info": "merge.json"},
 }
 """By file and verb what is told."""
