@@ -71,7 +71,12 @@ def reading_table(
         except OSError as error:
             raise _refusal(folder, f"cannot be read: {reason(error)}", record, place) from None
         if changed:
-            raise _refusal(folder, f"was changed since it was published: {CHANGED}", record, place)
+            raise _refusal(
+                folder,
+                f"was changed since it was published, or its merge was stopped: {CHANGED}",
+                record,
+                place,
+            )
         path = f"/proc/self/fd/{file.fileno()}"
         try:
             yield path
@@ -90,7 +95,7 @@ def _noted(say: Callable[[str], None]) -> Iterator[None]:
         say(f"features: nothing tells whether the table was changed: {error.message}")
 
 
-CHANGED = "its SHA-256 is not the one in merge.json"
+CHANGED = "merge.json beside it speaks of another table"
 
 
 def _refusal(
