@@ -113,7 +113,10 @@ def report(
     from jobs import deliver
     from jobs.errors import show
     from jobs.frozen import with_frozen
+    from jobs.query_text import require_place
 
+    if output is not None:
+        require_place(output)
     config = with_frozen(load_config(config_file, overrides, name=name))
     page = output or config.folder.report
     deliver.examine(config, say_aside, page=page)
@@ -139,6 +142,8 @@ def info(
     if as_json:
         say(to_json(found.as_dict(), indent=1))
     elif card:
+        if found.damage:
+            say_aside(f"record: {found.damage}")
         say(as_card(found).rstrip("\n"))
     else:
         width = max(40, min(make_console().width, 100))

@@ -32,6 +32,7 @@ from jobs.merge.inputs import examples, find_unreadable, short, sort_shards
 from jobs.merge.journals import recover
 from jobs.merge.listing import list_shards
 from jobs.provenance import read_frozen
+from jobs.published import reading_table
 from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
@@ -83,6 +84,8 @@ def open_run(
     ------
     UsageError
         The run is not planned, or something of it is damaged.
+    IncompleteError
+        Its table is not the one that was published.
     UnavailableError
         No memory or space.
     SupersededError
@@ -94,7 +97,7 @@ def open_run(
         file, spill = scratch / "run.duckdb", scratch / "spill"
         try:
             with sql.connect(spill, memory=memory, database=file) as connection:
-                _fill(connection, config, scratch, say)
+                _fill(connection, config, scratch, say, keep)
                 # Closing does the same, but says nothing where the disk takes no more: rows would be missing.
                 connection.execute("CHECKPOINT")
         except duckdb.Error as error:
@@ -112,8 +115,9 @@ def open_run(
 
 
 def _fill(
-    connection: duckdb.DuckDBPyConnection, config: Config, scratch: Path, say: Callable[[str], None]
-) -> None:
+    connection: duckdb.DuckDBPyConnection, config: Config, scratch: Path, say: Callable[[str], None],
+    keep: InPlace | None,
+) -> None:  # fmt: skip
     folder = config.folder
     manifest = {"files": [sql.exact(folder.manifest)]}
     files = sql.Parameter("files")
@@ -125,8 +129,8 @@ def _fill(
     rows = [record.as_dict() for record in history.records]
     _add(connection, "failures", pa.Table.from_pylist(rows, schema=_FAILURES))
     if folder.table.exists():
-        table = {"files": [sql.exact(folder.table)]}
-        connection.execute(sql.render("query/parquet", name="features", files=files), table)
+        with reading_table(folder, say, keep) as table:
+            connection.execute(sql.render("query/parquet", name="features", files=files), {"files": [table]})
         say(f"features: the final table, {show(str(folder.table))}")
     else:
         _add_shards(connection, folder, slices, scratch, say)

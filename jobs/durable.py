@@ -38,7 +38,9 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise  # a file is where a folder should be: the caller knows what is in the way
-        remedy = to_do(error.errno) if error.errno in DISK else "make the run folder writable"
+        remedy = (
+            to_do(error.errno) if error.errno in (*DISK, errno.EISDIR) else "make the run folder writable"
+        )
         raise UnavailableError(
             f"cannot write {show(str(path))}: {error.strerror or error}",
             f"{remedy}, or choose another one (run.root), then run again; everything finished so far is kept",

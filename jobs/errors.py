@@ -93,11 +93,14 @@ def to_do(number: int | None) -> str:
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
 """Numbers of the errors that a disk gives, or a limit on what is written, whatever is written there."""
 
-_LESS_MEMORY = "score fewer clips at once (extract.workers), or give it more (slurm.mem, ulimit -v)"
+_LESS_MEMORY = (
+    "give it more (slurm.mem, ulimit -v); or, where clips are scored, fewer at once (extract.workers)"
+)
 _TO_DO = {
     errno.ENOSPC: "free space (df -h), or inodes (df -i)",
     errno.EDQUOT: "free space within the quota",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), or of the file system",
+    errno.EISDIR: "move the folder away that stands there",
     errno.EROFS: "use a folder that can be written",
     errno.EACCES: "make it accessible to this user",
     errno.EPERM: "make it accessible to this user",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jobs.errors import UsageError, reason, show
 from jobs.merge.inputs import schema_differences
 from jobs.merge_record import read_merge_record
 from jobs.provenance import METADATA_KEY
+from jobs.published import CHANGED, is_changed
 from jobs.records import Count, Text, Word, parse_json, why
 from jobs.regular_files import open_regular
 from jobs.words import counted
@@ -38,7 +40,7 @@ class Info:
     record
         What the merge that has published it wrote beside it; empty where there is no such file.
     damage
-        What is wrong with that file; "": nothing.
+        What is wrong with that file, or with the table by it; "": nothing.
     """
 
     path: Path
@@ -74,6 +76,7 @@ def read_info(path: Path) -> Info:
         with open_regular(path, None) as content, pq.ParquetFile(content) as file:
             schema, rows, stated = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
             size = os.fstat(content.fileno()).st_size
+            record, damage = _read_record(path, content)
     except FileNotFoundError:
         raise UsageError(f"{show(str(path))} is not there", hint) from None
     except (pa.ArrowException, OSError) as error:
@@ -90,16 +93,17 @@ def read_info(path: Path) -> Info:
             f"{show(str(path))} does not say what made it: expected the key vmafarm in its metadata{odd}",
             hint,
         ) from None
-    record, damage = _read_record(path)
     return Info(path, size, rows, schema_differences(schema), metadata, record, damage)
 
 
-def _read_record(path: Path) -> tuple[dict[str, Any], str]:
-    """The record, and what is wrong with it."""
+def _read_record(path: Path, table: FileIO) -> tuple[dict[str, Any], str]:
+    """The record, and what is wrong with it, or with the table."""
     try:
         record = read_merge_record(path.with_suffix(".merge.json"))
     except UsageError as error:
         return {}, error.message
+    if is_changed(table, record):
+        return {}, f"{CHANGED}: vmafarm merge makes both anew"
     # Of a merge that refused, its table is an earlier one: the record does not speak of it.
     return (record if record.get("published") else {}), ""
 

@@ -6,6 +6,7 @@ with half a character, no number that another program could not hold, no time wi
 
 from __future__ import annotations
 
+import io
 import json
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 """Between them lies every time on record."""
 MOST_SECONDS = 1e9
 """No clip takes longer."""
+MOST_DAMAGED = 10_000
+"""Records of a file that are looked at in vain."""
 
 
 def _to_time(text: Any) -> datetime:
@@ -98,7 +101,7 @@ def read_checked(path: Path) -> tuple[list[bytes], int]:
     """
     records = []
     torn = 0
-    for line in read_regular(path, MOST_BYTES_OF_RECORDS).splitlines(keepends=True):
+    for line in io.BytesIO(read_regular(path, MOST_BYTES_OF_RECORDS)):
         crc, body = line[:8], line[9:]
         if line.endswith(b"\n") and line[8:9] == b" " and crc == f"{zlib.crc32(body):08x}".encode():
             records.append(body)
@@ -115,7 +118,10 @@ def read_lines(path: Path) -> Iterator[bytes]:
     OSError
         As `read_checked`.
     """
-    yield from read_regular(path, MOST_BYTES_OF_RECORDS).split(b"\n")[:-1]
+    # One at a time: a file of nothing but line ends has as many lines as bytes.
+    for line in io.BytesIO(read_regular(path, MOST_BYTES_OF_RECORDS)):
+        if line.endswith(b"\n"):
+            yield line[:-1]
 
 
 def read_records(path: Path, adapter: pydantic.TypeAdapter[_T]) -> tuple[list[_T], int]:
@@ -126,7 +132,8 @@ def read_records(path: Path, adapter: pydantic.TypeAdapter[_T]) -> tuple[list[_T
     records : list
         In order.
     damaged : int
-        Whole lines that are no such record.
+        Whole lines that are no such record; and all behind the first `MOST_DAMAGED` of these, whatever they
+        are: no writer and no disk leaves so many, and each takes its time.
 
     Raises
     ------
@@ -136,6 +143,9 @@ def read_records(path: Path, adapter: pydantic.TypeAdapter[_T]) -> tuple[list[_T
     records = []
     damaged = 0
     for line in read_lines(path):
+        if damaged >= MOST_DAMAGED:
+            damaged += 1
+            continue
         try:
             records.append(adapter.validate_json(line))
         except ValueError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
@@ -107,9 +108,11 @@ def _kind(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
-def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
-    """All bytes of a regular file; see `open_regular`."""
+def read_regular(path: Path, most: int = MOST_BYTES, look: Callable[[FileIO], object] | None = None) -> bytes:
+    """All bytes of a regular file; see `open_regular`. `look` sees it first, and may raise."""
     with open_regular(path, most) as file:
+        if look is not None:
+            look(file)
         parts, size = [], 0
         step = os.fstat(file.fileno()).st_size + 1  # all of it at once, unless it grows
         while part := file.read(min(step, most + 1 - size)):

@@ -9,8 +9,10 @@ in the metadata.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -89,8 +91,11 @@ def stated_digest(path: Path) -> str:
     ------
     OSError
         It cannot be read.
+    DamagedError
+        It is not Parquet.
     """
     with open_regular(path) as file:
+        look_at_ends(file)
         file.seek(max(0, file.seek(0, 2) - _LARGEST_FOOTER))
         end = file.read(_LARGEST_FOOTER)
     at = find_digest(end)
@@ -222,7 +227,7 @@ def open_sealed(path: Path, most_rows: int = MOST_ROWS) -> SealedFile:
     DamagedError
         It is cut, changed, was written by something else, or has more rows or bytes than it may.
     """
-    content = read_regular(path)
+    content = read_regular(path, look=look_at_ends)
     if not is_sealed(content):
         raise DamagedError(describe_unsealed(content))
     return SealedFile(content, most_rows)
@@ -240,12 +245,17 @@ def explained(content: bytes) -> Iterator[None]:
         raise DamagedError(f"cut or damaged ({len(content):,} bytes): {why}") from None
 
 
+def look_at_ends(file: FileIO) -> None:
+    """Raise DamagedError where an open file is not Parquet, by its ends alone: it may have gigabytes."""
+    size = os.fstat(file.fileno()).st_size
+    if not size:
+        raise DamagedError("empty (0 bytes)")
+    if os.pread(file.fileno(), 4, 0) + os.pread(file.fileno(), 4, max(0, size - 4)) != b"PAR1PAR1":
+        raise DamagedError(f"cut or damaged ({size:,} bytes): a Parquet file begins and ends with PAR1")
+
+
 def describe_unsealed(content: bytes) -> str:
-    """Say what is wrong with bytes that state no digest."""
-    if not content:
-        return "empty (0 bytes)"
-    if content[:4] != b"PAR1" or content[-4:] != b"PAR1":
-        return f"cut or damaged ({len(content):,} bytes): a Parquet file begins and ends with PAR1"
+    """Say what is wrong with bytes of a Parquet file that state no digest."""
     return f"no digest of its {len(content):,} bytes in its footer: not written by vmafarm, or changed since"
 
 

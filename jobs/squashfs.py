@@ -41,6 +41,7 @@ _HINTS = (
     ("fusermount", f"install fusermount3 (package fuse3), which mounts for ordinary users, {_INSTEAD}"),
     ("compression", f"make the image with another compressor (mksquashfs -comp gzip), {_INSTEAD}"),
     ("squashfs image", "the image is damaged: make or copy it again"),
+    ("root of this filesystem", "the image is damaged: make or copy it again"),
     ("", f"extract.scratch or TMPDIR choose another place for the mount; {_INSTEAD}"),
 )
 """What squashfuse's messages may hold, and what to do then; the first that matches."""

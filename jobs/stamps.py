@@ -7,10 +7,12 @@ next gives an error at best, so whoever scans files by name asks afterwards whet
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
-from jobs.regular_files import open_regular
+from jobs.regular_files import open_regular, read_regular
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,15 @@ class Stamps:
     def __init__(self) -> None:
         self._stamps: dict[Path, Stamp] = {}
 
-    def read(self, path: Path) -> bytes:
-        """All bytes of a file, which is remembered; raises OSError."""
-        with open_regular(path) as file:
+    def read(self, path: Path, look: Callable[[FileIO], object] | None = None) -> bytes:
+        """All bytes of a file, which is remembered; `look` sees it first, and may raise. Raises OSError."""
+
+        def remember(file: FileIO) -> None:
             self._stamps[path] = Stamp.of(os.fstat(file.fileno()))
-            return file.read()
+            if look is not None:
+                look(file)
+
+        return read_regular(path, look=remember)
 
     def changed(self) -> list[Path]:
         """Files that are gone, or no longer the ones that were read, in order."""

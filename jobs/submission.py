@@ -43,7 +43,7 @@ class Array:
     """
 
     job: Job
-    round: Count
+    round: Annotated[int, Field(strict=True, ge=0, le=20)]  # slurm.rounds, and the looks behind them
     offset: Count
     count: Annotated[int, Field(strict=True, ge=1, le=4_000_001)]  # the largest MaxArraySize of SLURM
     share: Word = EVERYTHING
@@ -206,14 +206,20 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
 
 
 def _check_arrays(submission: Submission) -> None:
-    """Raise ValueError where arrays have more elements than there is work for, or are there twice."""
+    """Raise ValueError where arrays have more elements than there are, or are there twice.
+
+    Readers go through all elements of all arrays: lines that claim many would keep them for long.
+    """
     jobs = [array.job for array in submission.arrays]
     if len(jobs) != len(set(jobs)):
         raise ValueError("an array is noted twice")
-    for array in submission.arrays:
-        most = len(submission.elements) - array.offset if array.round == 0 else len(submission.slices)
-        if array.count > most:
-            raise ValueError(f"array {array.job} has {array.count:,} elements, expected at most {most:,}")
+    for number in {array.round for array in submission.arrays}:
+        arrays = [array for array in submission.arrays if array.round == number]
+        end = 0 if number else max(array.offset + array.count for array in arrays)
+        count = max(end, sum(array.count for array in arrays))
+        most = max(1, len(submission.slices if number else submission.elements))
+        if count > most:
+            raise ValueError(f"round {number} has {count:,} elements, expected at most {most:,}")
 
 
 def _read_jobs(path: Path) -> list[dict[str, Any]]:

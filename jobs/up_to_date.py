@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,23 @@ from jobs.errors import UsageError
 from jobs.merge_record import read_merge_record
 from jobs.regular_files import MOST_BYTES, open_regular
 from jobs.run_folder import RunFolder
-from jobs.sealed import stated_digest
+from jobs.sealed import DamagedError, stated_digest
 
 _BLOCK = 1 << 20
 
 
 def digest_file(path: Path, most: int | None = None) -> str:
     """SHA-256 of a file, of any size or of at most so many bytes, in hexadecimal digits; raises OSError."""
-    digest = hashlib.sha256()
     with open_regular(path, most) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+        return digest_open(file)
+
+
+def digest_open(file: FileIO) -> str:
+    """The same of an open file, from its beginning."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(_BLOCK):
+        digest.update(block)
     return digest.hexdigest()
 
 
@@ -49,12 +56,21 @@ def digest_inputs(folder: RunFolder) -> str:
     digest = hashlib.sha256()
     for path in (folder.manifest, folder.provenance, *_parts(folder)):
         try:
-            size, content = path.stat().st_size, stated_digest(path) or digest_file(path, MOST_BYTES)
+            size, content = path.stat().st_size, _digest(path)
         except OSError:  # gone meanwhile, or cannot be read: not what was merged
             size, content = -1, ""
         name = os.fsencode(os.path.relpath(path, folder.path))
         digest.update(b"%d %s %d %s\n" % (len(name), name, size, content.encode()))
     return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    if path.suffix != ".parquet":
+        return digest_file(path, MOST_BYTES)
+    try:
+        return stated_digest(path) or digest_file(path, MOST_BYTES)
+    except DamagedError:  # not Parquet at all, whatever is in it: no merge takes it
+        return ""
 
 
 def _parts(folder: RunFolder) -> list[Path]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,12 +27,15 @@ from jobs.errors import UsageError
 from jobs.failures import FAILURE_CLASSES, FailureRecord, load_failures
 from jobs.journal import read_journal
 from jobs.manifest import load_manifest, most_rows
-from jobs.merge.inputs import read_outline
+from jobs.merge.audits import read_entries
+from jobs.merge.inputs import read_outline, sort_shards
+from jobs.merge.journals import Recovered
 from jobs.merge_record import read_merge_record
 from jobs.provenance import METADATA_KEY, read_frozen
 from jobs.schema import ARROW_SCHEMA
-from jobs.sealed import DamagedError, read_columns, write_sealed
+from jobs.sealed import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
 from jobs.shard import read_done
+from jobs.stamps import Stamps
 from jobs.submission import next_number, read_submissions
 
 HALF = "half of a character"
@@ -157,7 +164,9 @@ def test_a_hostile_record_of_a_merge_is_told_and_hurts_nobody(run: Run) -> None:
     read = "run published table_sha256 inputs_sha256 options findings failed_classes made audits qa delivered"
     few = {key: document[key] for key in read.split()}
     few["qa"] = dict(list(few["qa"].items())[:1])
-    few["made"] = {key: few["made"][key] for key in ("toolkit", "commit", "configuration_sha256", "hosts")}
+    few["made"] = {
+        key: few["made"][key] for key in ("toolkit", "commit", "configuration_sha256", "images", "hosts")
+    }
     few["options"] = {"allow_missing": True}
     few["audits"] = {"clips": 0}
     few["findings"] = [{key: few["findings"][0][key] for key in ("name", "severity", "message", "count")}]
@@ -190,6 +199,62 @@ def test_a_record_of_a_merge_may_lack_what_not_all_versions_write(run: Run) -> N
     assert "1 check: schema 0" in say(VERBS["info"], run)
     for name, verb in VERBS.items():
         assert "not the record of a merge" not in say(verb, run), name
+
+
+# The published table
+
+
+def flip(content: bytes) -> bytes:
+    """One bit of it, in the values of the first rows: Parquet has no check of its own on these."""
+    return content[:200] + bytes([content[200] ^ 1]) + content[201:]
+
+
+def no_table(run: Run) -> bytes:
+    """Parquet, but no rows of ours."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": [1]}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+CHANGES: dict[str, Callable[[Run], bytes]] = {
+    "flipped": lambda run: flip(run.folder.table.read_bytes()),
+    "cut": lambda run: run.folder.table.read_bytes()[:-100],
+    "foreign": no_table,
+    "empty": lambda run: b"",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_table_that_was_changed_since_it_was_published_is_never_queried(run: Run, change: str) -> None:
+    run.folder.table.write_bytes(CHANGES[change](run))
+    for name in ("sql", "qa"):
+        said = say(VERBS[name], run)
+        assert "full_features_demo.parquet was changed since it was published, or its merge was" in said, said
+        assert "vmafarm merge --run demo --allow-missing" in said
+    told = say(VERBS["info"], run)
+    assert ("merge.json beside it speaks of another table" in told) == (change == "flipped"), told
+    say(VERBS["merge"], run)
+    assert "was changed" not in say(VERBS["sql"], run), "a merge has made it anew"
+
+
+@pytest.mark.parametrize("change", ["cut", "empty"])
+def test_a_damaged_table_of_which_no_record_speaks_is_named_with_what_makes_it_anew(
+    run: Run, change: str
+) -> None:
+    run.folder.table.write_bytes(CHANGES[change](run))
+    run.folder.merge_record.write_text("{}")
+    for name in ("sql", "qa"):
+        said = say(VERBS[name], run)
+        assert "full_features_demo.parquet cannot be read: " in said
+        assert "/proc/" not in said
+        assert "vmafarm merge --run demo" in said
+
+
+def test_a_table_whose_record_is_damaged_is_queried_and_that_it_was_not_compared_is_said(run: Run) -> None:
+    run.folder.merge_record.write_text("{}")
+    said = say(VERBS["sql"], run)
+    assert "nothing tells whether the table was changed: " in said
+    assert "a.mp4" in said
 
 
 def test_hostile_metadata_of_a_table_are_one_message(run: Run) -> None:
@@ -359,3 +424,38 @@ def test_a_file_that_takes_more_memory_than_its_rows_ever_do_is_not_read(
     told = say(VERBS["status"], run)
     assert "shards/slice-00000/z.parquet: " in told
     assert said in told
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """768 MB more than now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 3 * (1 << 28), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_a_large_file_that_is_not_parquet_is_known_by_its_ends_and_never_read_whole(run: Run) -> None:
+    """It takes no room on the disk: a gigabyte of nothing."""
+    shard = run.folder.shard_folder(0) / "z.parquet"
+    log = run.folder.clip_log_folder(0) / "z.parquet"
+    for path in (shard, log):
+        with path.open("wb") as file:
+            file.truncate(1 << 30)
+    provenance = read_frozen(run.folder.provenance)
+    assert provenance is not None
+    ends = "cut or damaged (1,073,741,824 bytes): a Parquet file begins and ends with PAR1"
+    with little_memory():
+        for path in (shard, log):
+            with pytest.raises(DamagedError, match=re.escape(ends)):
+                open_sealed(path)
+            with pytest.raises(DamagedError, match=re.escape(ends)):
+                stated_digest(path)
+        _, bad = sort_shards([shard], provenance, Stamps(), 100)
+        read_entries(duckdb.connect(), run.folder, Recovered())
+    assert bad["unreadable_shard"] == [(shard, ends)]
+    said = say(VERBS["status"], run)
+    assert f"shards/slice-00000/z.parquet: {ends}" in " ".join(said.split())

@@ -116,6 +116,17 @@ def test_the_verb_fits_a_terminal_and_has_json_and_a_card(run: Run) -> None:
     assert "not a Parquet" in vmafarm("info", run.folder.card, cwd=run.folder.root, status=2).stderr
 
 
+def test_a_card_of_a_table_that_was_changed_says_so_beside_it(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "t.parquet"
+    with pq.ParquetFile(run.folder.table) as file:
+        pq.write_table(file.read().slice(1), table)
+    table.with_suffix(".merge.json").write_bytes(run.folder.merge_record.read_bytes())
+    assert read_info(table).record == {}
+    said = vmafarm("info", "--card", table, cwd=tmp_path)
+    assert "record: merge.json beside it speaks of another table" in said.stderr
+    assert "another table" in dict(tell(read_info(table)))["record"]
+
+
 def head_of(card: str) -> dict:
     _, head, _ = card.split("---\n", 2)
     return yaml.safe_load(head)

@@ -13,6 +13,8 @@ import pytest
 from merge_helpers import Run, rows_of
 from verbs import QUICK, VERBS, moved, say, whole_run
 
+from jobs import published
+
 
 def _socket(path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
@@ -126,3 +128,35 @@ def test_the_queries_that_a_merge_prints_wait_for_nothing_either(run: Run, file:
     assert {"shard": "misplaced", "failures": "failed_for_good"}[file] in queries
     for query in queries.values():
         say(lambda _, query=query: [str(rows_of(query))], run, other)
+
+
+@pytest.mark.parametrize("obstacle", ["fifo", "device", "folder", "socket"])
+def test_a_query_names_what_stands_where_the_table_should(run: Run, obstacle: str) -> None:
+    path = put(run, "table", obstacle)
+    said = say(VERBS["sql"], run, path)
+    assert f"cannot be read: this is {OBSTACLES[obstacle][1]}, expected a regular file" in said
+    assert "move it away" in said
+
+
+def test_a_table_that_a_fifo_replaces_while_it_is_queried_keeps_nobody_waiting(run: Run, monkeypatch) -> None:
+    """DuckDB opens what it reads once more: it is given the file that was looked at, not its name."""
+
+    def late(file: object, record: object) -> bool:
+        put(run, "table", "fifo")
+        return False
+
+    monkeypatch.setattr(published, "is_changed", late)
+    assert "a.mp4" in say(VERBS["sql"], run, run.folder.table)
+
+
+@pytest.mark.parametrize(
+    ("file", "verbs"),
+    [("table", ["merge"]), ("record", ["merge"]), ("database", ["qa"]), ("recovered", ["merge"])],
+)
+def test_a_folder_in_the_place_of_what_a_verb_writes_is_to_be_moved_away(
+    run: Run, file: str, verbs: list[str]
+) -> None:
+    path = put(run, file, "folder")
+    for verb in verbs:
+        said = say(VERBS[verb], run)
+        assert f"{path.name}: Is a directory\nmove the folder away that stands there" in said, said

@@ -448,9 +448,32 @@ def test_a_query_that_cannot_be_read_is_one_message(tmp_path):
         (None, tmp_path, "cannot be read: Is a directory"),
         (None, tmp_path / "latin.sql", "not UTF-8"),
         ("SELECT 1", tmp_path / "latin.sql", "a query and --file"),
+        (None, Path("/dev/zero"), "/dev/zero: more than 16,777,216 characters, expected a query"),
     ):
         with pytest.raises(UsageError, match=told):
             read_query(query, file, io.StringIO())
+    with Path("/dev/zero").open() as endless, pytest.raises(UsageError, match="standard input: more than"):
+        read_query(None, None, endless)
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("none/a.csv", "a.csv: its folder is not there"),
+        ("a.csv/b.csv", "b.csv: its folder is not there"),
+        ("folder.csv", "folder.csv: this is a folder"),
+    ],
+)
+def test_an_output_that_cannot_be_is_told_before_the_query_runs_and_not_as_of_the_run_folder(
+    tmp_path, output, told
+):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(UsageError, match=rf"--output .*{told}") as caught:
+        write_to(tmp_path / output)
+    assert "run" not in caught.value.hint
+    said = vmafarm("report", "--output", tmp_path / output, cwd=tmp_path, status=2).stderr
+    assert told in " ".join(said.split())
 
 
 def test_an_answer_is_written_whole_or_not_at_all(run, tmp_path):
@@ -611,7 +634,7 @@ def test_parquet_keeps_types_and_is_written_whole(run, tmp_path):
 
 
 def test_a_full_scratch_folder_is_named_and_not_the_memory_blamed(run, tmp_path, monkeypatch):
-    def fail(connection, config, folder, say):
+    def fail(connection, config, folder, *_):
         raise duckdb.IOException(f'Could not write file "{folder}/run.duckdb": No space left on device')
 
     monkeypatch.setattr(database, "_fill", fail)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from datetime import UTC, datetime
+from typing import Annotated
 
 import pydantic
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.records import (
+    MOST_DAMAGED,
     Count,
     Flag,
     Moment,
@@ -174,3 +177,32 @@ def test_records_of_one_type_are_read_in_order_and_the_others_counted(tmp_path):
     path = tmp_path / "r"
     path.write_bytes(b"1\n2\nx\n-3\n\n4\n5")
     assert read_records(path, pydantic.TypeAdapter(Count)) == ([1, 2, 4], 3)
+
+
+def test_of_a_file_of_nothing_but_damaged_lines_few_are_looked_at_and_all_are_counted(tmp_path):
+    """Each takes its time, and a file of 40 MB has 20 million of them."""
+    path = tmp_path / "r"
+    looked: list[object] = []
+
+    def look(line: object) -> object:
+        looked.append(line)
+        return line
+
+    kind = pydantic.TypeAdapter(Annotated[int, pydantic.BeforeValidator(look)])
+    path.write_bytes(b"1\n" + b'"a"\n' * (MOST_DAMAGED + 100) + b"2\n")
+    assert read_records(path, kind) == ([1], MOST_DAMAGED + 101)
+    assert len(looked) == 1 + MOST_DAMAGED
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: read_checked(path)[0], lambda path: sum(1 for _ in read_lines(path))]
+)
+def test_a_file_of_nothing_but_short_lines_takes_little_more_memory_than_its_bytes(tmp_path, read):
+    path = tmp_path / "r"
+    path.write_bytes(b"a\n" * 500_000)
+    tracemalloc.start()
+    try:
+        read(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 * path.stat().st_size
+    finally:
+        tracemalloc.stop()

@@ -17,6 +17,7 @@ import pytest
 from command import QUICK, start, table, vmafarm
 from images import make_image, no_mounts_here, servers_of, write_header
 
+from jobs import squashfs
 from jobs.config import load
 from jobs.doctor import examine_here
 from jobs.errors import UnavailableError, UsageError, show
@@ -224,6 +225,29 @@ def test_files_that_are_still_open_do_not_keep_the_mount(folder: Path, image: Pa
         assert not list(place(folder).iterdir())
     finally:
         file.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("Can't find the root of this filesystem!", "the image is damaged: make or copy it again"),
+        ("This doesn't look like a squashfs image.", "the image is damaged: make or copy it again"),
+        ("Something else", "extract.scratch or TMPDIR choose another place for the mount"),
+    ],
+)
+def test_what_squashfuse_complains_of_leads_to_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, hint: str
+) -> None:
+    image = tmp_path / "c.sqsh"
+    write_header(image)
+    program = tmp_path / "squashfuse"
+    program.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(squashfs, "_find_squashfuse", lambda: str(program))
+    with pytest.raises(UnavailableError, match="squashfuse could not mount") as caught, mounted(image):
+        pass
+    assert said in caught.value.message
+    assert hint in caught.value.hint
 
 
 @mounting

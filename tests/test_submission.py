@@ -74,6 +74,15 @@ def test_the_record_comes_back_whole_and_its_immutable_part_stays_as_it_was(tmp_
     assert record.read_bytes() == before
 
 
+def test_all_rounds_and_looks_that_are_ever_queued_are_read(tmp_path):
+    folder = RunFolder(tmp_path, "demo")
+    new_submission(folder, make_submission())
+    arrays = [Array("1", 0, 0, 3), Array("2", 0, 3, 1), *(Array(str(n), n, 0, 4) for n in range(3, 13))]
+    for array in arrays:
+        note_job(folder, 1, vars(array))
+    assert read_submissions(folder)[0].arrays == tuple(arrays)
+
+
 def test_a_note_that_was_cut_off_costs_no_other(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     new_submission(folder, make_submission())
@@ -101,10 +110,13 @@ def test_a_number_is_taken_once_also_where_the_submission_died_before_its_record
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ([Array("9", 0, 0, 4)], "array 9 has 4 elements, expected at most 3"),
-        ([Array("9", 0, 2, 2)], "array 9 has 2 elements, expected at most 1"),
-        ([Array("9", 0, 5, 1)], "array 9 has 1 elements, expected at most -2"),
-        ([Array("9", 1, 0, 4_000_001)], "array 9 has 4,000,001 elements, expected at most 4"),
+        ([Array("9", 0, 0, 4)], "round 0 has 4 elements, expected at most 3"),
+        ([Array("9", 0, 2, 2)], "round 0 has 4 elements, expected at most 3"),
+        ([Array("9", 0, 5, 1)], "round 0 has 6 elements, expected at most 3"),
+        ([Array("9", 0, 0, 2), Array("10", 0, 0, 2)], "round 0 has 4 elements, expected at most 3"),
+        ([Array("9", 1, 0, 4_000_001)], "round 1 has 4,000,001 elements, expected at most 4"),
+        ([Array("9", 1, 0, 4), Array("10", 1, 0, 1)], "round 1 has 5 elements, expected at most 4"),
+        ([Array("9", 21, 0, 1)], "arrays.0.round: "),
         ([Array("9", 0, 0, 3), Array("9", 1, 0, 1)], "an array is noted twice"),
     ],
 )

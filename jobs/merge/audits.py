@@ -22,7 +22,7 @@ from jobs.merge.journals import Recovered, entries_of_journals_alone
 from jobs.outline import Outline
 from jobs.regular_files import read_regular
 from jobs.run_folder import RunFolder
-from jobs.sealed import DamagedError, SealedFile, is_sealed, require_rows
+from jobs.sealed import DamagedError, SealedFile, is_sealed, look_at_ends, require_rows
 from jobs.sql_errors import is_outside
 from jobs.words import counted, format_seconds
 
@@ -83,7 +83,7 @@ def _is_whole(path: Path, outline: Outline, most: int) -> bool:
     """Whether DuckDB may be given a file: sealed, with no more rows than it may have, and a name in UTF-8."""
     try:
         str(path).encode()
-        content = read_regular(path)
+        content = read_regular(path, look=look_at_ends)
         if not is_sealed(content):
             return False
         rows = outline.rows(content)  # nearly all need not be parsed

@@ -28,6 +28,7 @@ from jobs.sealed import (
     describe_unsealed,
     explained,
     is_sealed,
+    look_at_ends,
     open_sealed,
     read_columns,
     require_rows,
@@ -149,7 +150,7 @@ def sort_shards(
 
     def check(path: Path) -> tuple[str, str] | None:
         try:
-            content = stamps.read(path)
+            content = stamps.read(path, look_at_ends)
             sealed = is_sealed(content)
             if sealed and (rows := outline.rows(content)) is not None:  # so are nearly all
                 require_rows(rows, most_rows)
