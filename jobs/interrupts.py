@@ -32,6 +32,7 @@ _PAUSE_SECONDS = 0.05
 _STOPPED = "stopped: run the same command again to go on; what is finished is kept"
 
 _breaks: dict[object, Callable[[], object]] = {}
+_words: list[Callable[[], str]] = []
 _held: set[Path] = set()
 _in_order: dict[object, tuple[int, ...]] = {}
 _ending = threading.Event()
@@ -89,6 +90,22 @@ def breaking(call: Callable[[], object]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def telling(words: Callable[[], str]) -> Iterator[None]:
+    """Have these said of an interrupt that comes meanwhile: the same command again does not go on from here."""
+    _words.append(words)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise  # they are still to be said
+    except Exception:
+        if not is_ending():
+            _words.remove(words)
+        raise
+    else:
+        _words.remove(words)
+
+
 def hold(path: Path) -> None:
     """Have a file or folder of this process's own removed should the process be stopped, until `release`."""
     _held.add(path)
@@ -131,7 +148,7 @@ def _stop() -> NoReturn:
 def _tell() -> None:
     if _told.acquire(blocking=False):
         with suppress(OSError):
-            os.write(2, f"{_STOPPED}\n".encode())
+            os.write(2, f"{_words[-1]() if _words else _STOPPED}\n".encode())
 
 
 def _clean_up() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -11,11 +12,13 @@ from jobs.canary import run_canary
 from jobs.clip import Clip
 from jobs.config import Config
 from jobs.errors import UnavailableError, UsageError
+from jobs.interrupts import telling
 from jobs.layout import slots
 from jobs.manifest import Manifest, load_manifest
 from jobs.prepare import Prepared, prepare, refused
 from jobs.queue import Queue
 from jobs.request import Submitted, make_request
+from jobs.run_folder import RunFolder
 from jobs.sbatch import depend_on, merge_parameters, sbatch_parameters
 from jobs.slices import format_indices
 from jobs.slurm import NoCluster, Slurm
@@ -139,7 +142,7 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
         arrays.append(replace(array, job=queue.array(parameters, elements, share=share)))
         note_job(folder, submission.number, vars(arrays[-1]))
 
-    try:
+    with _telling_of(arrays):
         for number, counts in enumerate(request.rounds):
             before = [array for array in arrays if array.round == number - 1]
             for i, (count, at_once) in enumerate(
@@ -158,9 +161,23 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
             write_next_look(folder, submission.number, arrays[-1].job)
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
         note_job(folder, submission.number, {"merge_job": merge_job})
+    return replace(request, submission=read_submissions(folder)[-1])
+
+
+@contextmanager
+def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
+    """Have whatever ends the queueing say which jobs are queued: an interrupt like a refusal."""
+
+    def stopped() -> str:
+        noted = ", ".join(array.job for array in arrays)
+        queued = f"{noted} wait or run, and one more may" if noted else "one may wait or run"
+        return f"stopped while jobs were being queued: {queued}; vmafarm cancel, then vmafarm retry"
+
+    try:
+        with telling(stopped):
+            yield
     except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
         raise refused(error, [array.job for array in arrays]) from None
-    return replace(request, submission=read_submissions(folder)[-1])
 
 
 def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> list[Clip]:
@@ -193,9 +210,15 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
     if not left:
         raise UsageError(
             f"everything that is missing waits or runs: slices {format_indices(busy)}",
-            "look: vmafarm status",
+            _without_merge(folder) or "look: vmafarm status",
         )
     return left
+
+
+def _without_merge(folder: RunFolder) -> str:
+    """What to do where the last submission has no merge; "" where it has."""
+    last = next((one for one in reversed(read_submissions(folder)) if not one.canary), None)
+    return last.without_merge() if last else ""
 
 
 def _look_in_queue(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[set[int], list[str]]:

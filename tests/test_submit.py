@@ -450,6 +450,47 @@ def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(
     assert (submitted.submission.number, submitted.submission.slices) == (2, (0, 1, 2, 3, 4))
 
 
+STOPPED_IN_SBATCH = """#!/bin/sh
+read -r job < {state}/next
+if [ $job = {at} ]; then kill -{signal} $PPID; sleep 30; fi
+echo $((job + 1)) > {state}/next
+echo "Submitted batch job $job"
+"""
+
+
+@pytest.mark.parametrize("number", ["INT", "TERM"])
+@pytest.mark.parametrize(("at", "queued"), [(11, "one may"), (13, "11, 12 wait or run, and one more may")])
+def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, tmp_path, at, queued, number):
+    run = planned(tmp_path / "runs")
+    state = cluster.programs.parent / "state"
+    cluster.add_program("sbatch", STOPPED_IN_SBATCH.format(state=state, at=at, signal=number))
+    submit_it = (
+        "import sys; from jobs.config import Config; from jobs.interrupts import heard; "
+        "from jobs.slurm import Slurm; from jobs.submit import submit\n"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with heard(): submit(Config.model_validate_json(sys.argv[1]), Slurm())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", submit_it, run.config.model_dump_json()],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith(f"stopped while jobs were being queued: {queued}")
+    assert said.stderr.endswith("; vmafarm cancel, then vmafarm retry\n")
+    assert said.stderr.count("\n") == 1
+
+
+def test_a_retry_of_a_run_whose_merge_was_never_queued_says_so(cluster, runs):
+    run = planned(runs)
+    cluster.fail("sbatch-13", "sbatch: error: no")
+    refusal(UnavailableError, submit, run.config, Slurm())
+    cluster.set_queue(*queued(run, *range(5)))
+    error = refusal(UsageError, submit, run.config, Slurm(), again=True)
+    assert error.message == "everything that is missing waits or runs: slices 0-4"
+    assert error.hint.startswith("no merge waits behind 11, 12: ")
+    assert "vmafarm cancel, then vmafarm retry" in error.hint
+
+
 @pytest.mark.parametrize(
     ("character", "what"),
     [("%", "percent sign"), ("\\", "backslash"), ("\n", "line break"), ("\r", "carriage return")],
