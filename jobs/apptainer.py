@@ -16,6 +16,7 @@ from pathlib import Path
 from jobs.descendants import Descendants
 from jobs.errors import IncompleteError, UnavailableError, show
 from jobs.process import TERMINATE_WITH_PARENT
+from jobs.process import ask as run_and_keep
 
 BUILD_SECONDS = 6 * 3600.0
 """The fork with nvcc takes minutes, the download of its base on a slow line may take an hour."""
@@ -90,30 +91,15 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
     """
     seconds = _ASK_SECONDS if seconds is None else seconds
     shown = " ".join(command[:2])
-    descendants = Descendants()
     try:
-        process = descendants.start(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True,
-        )  # fmt: skip
+        finished = run_and_keep(command, seconds=seconds)
     except OSError as error:
         raise UnavailableError(f"cannot run {show(command[0])}: {error.strerror}") from None
-    try:
-        said, complaints = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"{shown} gave no answer within {seconds:.0f} s") from None
-    finally:
-        # What runs in the image is a child of its own; nobody else would end it.
-        _kill(process.pid)
-        process.wait()
-        descendants.end()
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            stream.close()
-    if process.returncode not in statuses:
-        last = complaints.decode("utf-8", "replace").strip().splitlines()[-3:]
-        raise UnavailableError(f"{shown} failed: " + "\n".join(map(show, last)))
-    return said.decode("utf-8", "replace")
+    if finished.timed_out:
+        raise UnavailableError(f"{shown} gave no answer within {seconds:.0f} s")
+    if finished.returncode not in statuses:
+        raise UnavailableError(f"{shown} failed: " + "\n".join(map(show, finished.why(3).splitlines())))
+    return finished.stdout
 
 
 def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> None:

@@ -7,8 +7,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from time import sleep
 
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-
 from jobs.element_log import ElementRecord, read_elements
 from jobs.errors import IncompleteError, UnavailableError, VmafarmError, show
 from jobs.interrupts import in_order
@@ -68,7 +66,7 @@ def run_canary(
         queue = prepared.queue(submission.number)
         job = queue.array(parameters, submission.elements, limit=clips, canary=True)
         note_job(folder, submission.number, vars(Array(job, 0, 0, 1)))
-    except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
+    except (OSError, UnavailableError) as error:
         raise refused(error, []) from None
     say(f"canary: job {job} scores {counted(clips, 'clip')} on a compute node first")
     with in_order():

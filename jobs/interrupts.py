@@ -92,7 +92,7 @@ def breaking(call: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def telling(words: Callable[[], str]) -> Iterator[None]:
-    """Have these said of an interrupt that comes meanwhile: the same command again does not go on from here."""
+    """Have these said of an interrupt that comes meanwhile: the same command does not go on from here."""
     _words.append(words)
     try:
         yield

@@ -6,12 +6,13 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import UnavailableError
+from jobs.finished import Finished
+from jobs.process import ask
 from jobs.slurm_answers import (
     Partition,
     Task,
@@ -34,32 +35,61 @@ class NoProgramError(UnavailableError):
     """One of SLURM's programs is not there."""
 
 
-def call(arguments: Sequence[str]) -> str:
+def call(arguments: Sequence[str], seconds: float | None = None) -> str:
     """Run one of SLURM's programs and return what it prints.
+
+    Parameters
+    ----------
+    arguments
+        Its command line.
+    seconds
+        Until it is given up; None: `ANSWER_SECONDS`.
 
     Raises
     ------
     UnavailableError
         The program is not there, fails, or gives no answer.
     """
+    finished = _ask(arguments, seconds or ANSWER_SECONDS)
+    if finished.returncode != 0:
+        raise UnavailableError(f"{arguments[0]} failed: {finished.why()}", explain(finished.why()))
+    return finished.stdout.replace("\r\n", "\n")
+
+
+def _ask(arguments: Sequence[str], seconds: float) -> Finished:
     try:
-        finished = subprocess.run(
-            arguments, capture_output=True, text=True, errors="replace", timeout=ANSWER_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        finished = ask(arguments, seconds=seconds)
     except OSError:
         raise NoProgramError(
             f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
         ) from None
-    except subprocess.TimeoutExpired:
+    if finished.timed_out:
         raise UnavailableError(
-            f"{arguments[0]} gave no answer within {ANSWER_SECONDS:.0f} s: is slurmctld overloaded?",
+            f"{arguments[0]} gave no answer within {seconds:.0f} s: is slurmctld overloaded?",
             "try again later; jobs that are queued or running go on by themselves",
-        ) from None
+        )
+    return finished
+
+
+def queue_script(script: Path) -> str:
+    """Have sbatch queue a script; returns the job's id.
+
+    Raises
+    ------
+    UnavailableError
+        It refuses, gives no answer, or none that names a job.
+    """
+    finished = _ask(["sbatch", str(script)], ANSWER_SECONDS)
     if finished.returncode != 0:
-        said = finished.stderr.strip() or finished.stdout.strip()
-        raise UnavailableError(f"{arguments[0]} failed: {said}", explain(said))
-    return finished.stdout
+        raise UnavailableError(f"sbatch refuses: {finished.why(1)}", explain(finished.why()))
+    said = finished.stdout
+    found = re.search(r"Submitted batch job ([0-9]{1,20})(?![0-9])", said)
+    if found is None:
+        raise UnavailableError(
+            f"sbatch has answered {said.strip()[:200]!r}, expected: Submitted batch job NUMBER",
+            "does a wrapper of this site print something else? The job may be in the queue all the same",
+        )
+    return found[1]
 
 
 def explain(said: str) -> str:

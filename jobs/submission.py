@@ -110,8 +110,8 @@ class Submission:
         if self.canary or self.merge_job or not self.arrays:
             return ""
         return (
-            f"no merge waits behind {', '.join(self.jobs())}: queueing was stopped before it; vmafarm cancel, "
-            "then vmafarm retry; or vmafarm merge once they have ended"
+            f"no merge waits behind {', '.join(self.jobs())}: queueing was stopped before it; "
+            "vmafarm cancel, then vmafarm retry; or vmafarm merge once they have ended"
         )
 
     def slices_of(self, job: str, index: int | None) -> tuple[int, ...]:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-
 from jobs.canary import run_canary
 from jobs.clip import Clip
 from jobs.config import Config
@@ -176,7 +174,7 @@ def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
     try:
         with telling(stopped):
             yield
-    except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
+    except (OSError, UnavailableError) as error:
         raise refused(error, [array.job for array in arrays]) from None
 
 

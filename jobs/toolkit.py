@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from functools import cache
 
 from jobs import __version__
 from jobs.data import PACKAGE, data_folder
+from jobs.process import ask
 
 
 @cache
@@ -32,10 +32,7 @@ def commit() -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        said = subprocess.run(
-            ["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, check=False, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        said = ask(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], seconds=10)
+    except OSError:
         return ""
-    return said.stdout.strip()
+    return said.stdout.strip() if said.returncode == 0 else ""

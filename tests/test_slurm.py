@@ -183,6 +183,26 @@ def test_a_program_that_may_not_be_started_counts_as_none(cluster, monkeypatch):
     assert "no program squeue" in refusal(Slurm().check).message
 
 
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("kill -9 $$", "squeue failed: killed by SIGKILL"),
+        ("exit 5", "squeue failed: exit status 5"),
+        ("head -c 200000 /dev/zero | tr '\\0' x >&2; exit 1", f"squeue failed: {'x' * 300}"),
+    ],
+)
+def test_a_failure_is_told_in_few_words_also_where_the_program_has_none(cluster, script, message):
+    cluster.add_program("squeue", f"#!/bin/sh\n{script}\n")
+    assert refusal(Slurm().check).message == message
+
+
+def test_a_wrapper_whose_child_holds_the_pipe_holds_nobody_up_and_leaves_nothing(cluster, tmp_path):
+    line = "20|20|0|RUNNING|None|node1"
+    cluster.add_program("squeue", f"#!/bin/sh\nsleep 300 &\necho $! > {tmp_path}/pid\necho '{line}'\n")
+    assert [task.index for task in Slurm().queue("x")] == [0]
+    assert not os.path.exists(f"/proc/{(tmp_path / 'pid').read_text().strip()}")
+
+
 def test_answers_that_are_not_utf8_are_read(cluster):
     cluster.add_program("squeue", "#!/bin/sh\nprintf '20|20|0|RUNNING|caf\\351|node1\\n'\n")
     assert [task.index for task in Slurm().queue("x")] == [0]

@@ -409,6 +409,16 @@ def test_an_answer_of_sbatch_that_names_no_job_is_shown(cluster, runs):
     assert "welcome to the cluster" in error.message
 
 
+def test_an_answer_of_sbatch_in_any_encoding_names_its_job(cluster, runs):
+    cluster.add_program("sbatch", "#!/bin/sh\nprintf 'Gr\\374sse\\nSubmitted batch job 77\\n'\n")
+    assert set(submit(planned(runs).config, Slurm()).submission.jobs()) == {"77"}
+
+
+def test_a_job_id_that_is_too_long_is_none(cluster, runs):
+    cluster.add_program("sbatch", f"#!/bin/sh\necho Submitted batch job {'9' * 21}\n")
+    assert "expected: Submitted" in refusal(UnavailableError, submit, planned(runs).config, Slurm()).message
+
+
 def test_a_full_disk_while_the_work_is_written_down_is_one_message(cluster, runs, monkeypatch):
     def write(*_):
         raise OSError(28, "No space left on device")
