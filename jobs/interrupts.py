@@ -36,6 +36,7 @@ _words: list[Callable[[], str]] = []
 _held: set[Path] = set()
 _in_order: dict[object, tuple[int, ...]] = {}
 _ending = threading.Event()
+_lost = threading.Event()
 _told = threading.Lock()
 
 
@@ -67,6 +68,7 @@ def heard() -> Iterator[None]:
             _stop()
         raise
     finally:
+        _lost.clear()  # nobody takes it any more
         give_back(before)
         signal.set_wakeup_fd(woken_before)
         sys.unraisablehook = hook_before
@@ -74,10 +76,12 @@ def heard() -> Iterator[None]:
 
 
 def _without_interrupts(tell: Callable[[Any], object]) -> Callable[[Any], object]:
-    """Have nothing said of an interrupt that Python cannot raise where it came; it counts all the same."""
+    """Have an interrupt that Python cannot raise where it came, as in a fork, raised once more soon."""
 
     def hook(lost: Any) -> None:
-        if not (is_ending() and isinstance(lost.exc_value, KeyboardInterrupt)):
+        if is_ending() and isinstance(lost.exc_value, KeyboardInterrupt):
+            _lost.set()
+        else:
             tell(lost)
 
     return hook
@@ -166,7 +170,8 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     if _is_in_order(number):
         raise KeyboardInterrupt
     # Once: another one would disturb the ending that the first one began.
-    if not _ending.is_set():
+    if not _ending.is_set() or _lost.is_set():
+        _lost.clear()
         _ending.set()
         raise KeyboardInterrupt
 
@@ -189,6 +194,8 @@ def _end(number: int) -> None:
         if _is_in_order(number):
             return
         _break()
+        if _lost.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
         time.sleep(_PAUSE_SECONDS)
     _tell()
     _clean_up()
