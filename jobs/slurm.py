@@ -19,6 +19,7 @@ from jobs.slurm_answers import (
     parse_accounting,
     parse_count,
     parse_minutes,
+    parse_number,
     parse_queue,
     rows,
 )
@@ -148,9 +149,9 @@ class Slurm:
     def max_array_size(self) -> int:
         """MaxArraySize of the cluster: an array may have so many elements, less one for index 0."""
         found = re.search(
-            r"^MaxArraySize\s*=\s*(\d+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
+            r"^MaxArraySize\s*=\s*(\S+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
         )
-        return int(found[1]) if found else 1001
+        return (found and parse_number(found[1])) or 1001
 
     def partitions(self) -> dict[str, Partition]:
         """All partitions by name."""
@@ -205,16 +206,17 @@ class Slurm:
         found, names = [], {qos} if qos else {"normal"}
         for line in limits[0].splitlines():
             limit, _, default_qos = line.partition("|")
-            found += [int(limit)] if limit.isdecimal() else []
+            found += [parse_number(limit)]
             names |= {default_qos} if default_qos and not qos else set()
         for line in limits[1].splitlines():
             name, _, limit = line.partition("|")
-            found += [int(limit)] if limit.isdecimal() and name in names else []
-        if not found:
+            found += [parse_number(limit)] if name in names else []
+        known = [limit for limit in found if limit is not None]
+        if not known:
             return None
         options = ["--noheader", "--array", "--user", user, *(["--account", account] if account else [])]
         queued = len(self._run(["squeue", *options, "--format=%i"]).splitlines())
-        return max(0, min(found) - queued)
+        return max(0, min(known) - queued)
 
     def queue(self, job_name: str) -> list[Task]:
         """Jobs of this name and of this user that wait or run."""

@@ -26,6 +26,14 @@ def rows(text: str, count: int) -> list[list[str]]:
     return found
 
 
+def parse_number(text: str) -> int | None:
+    """A number of at most 20 digits, which is more than any of SLURM's; None: it is none.
+
+    Python's own `int` takes digits of all scripts, and raises at a number of many thousand digits.
+    """
+    return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
+
+
 @dataclass(frozen=True)
 class Partition:
     """One partition.
@@ -80,14 +88,24 @@ class Task:
 
 
 def parse_queue(text: str) -> list[Task]:
-    """Read squeue's ``%A|%F|%K|%T|%r|%N``."""
+    """Read squeue's ``%A|%F|%K|%T|%r|%N``.
+
+    Raises
+    ------
+    UnavailableError
+        A job's id is no number. It is not passed over: it could be a job that is still there.
+    """
     tasks = []
     for job, array, index, state, reason, node in rows(text, 6):
         reason = "" if reason in ("None", "(null)") else reason
-        if index.isdecimal():
-            tasks.append(Task(array, int(index), state, reason, node))
-        else:
-            tasks.append(Task(job, None, state, reason, node))
+        number = parse_number(index)
+        name = job if number is None else array
+        if parse_number(name) is None:
+            raise UnavailableError(
+                f"SLURM has answered {name[:200]!r} for a job, expected its number",
+                "does a wrapper or a setting of this site (SQUEUE_...) change what squeue prints?",
+            )
+        tasks.append(Task(name, number, state, reason, node))
     return tasks
 
 
@@ -102,25 +120,25 @@ def parse_accounting(text: str) -> list[Task]:
     tasks = []
     for job, state, node in found:
         array, _, index = job.partition("_")
-        if "." in job or (index and not index.isdecimal()):  # 12_[3-7]: not started, squeue knows them
+        # 12_[3-7] has not started, squeue knows them; 12.batch is a step; and 12+0 is no job of ours.
+        if parse_number(array) is None or (index and parse_number(index) is None):
             continue
         state = state.partition(" ")[0]
         if state == "FAILED" and job in short_of_memory:
             state = "OUT_OF_MEMORY"
         node = "" if node == "None assigned" else node
-        tasks.append(Task(array, int(index) if index else None, state, "", node))
+        tasks.append(Task(array, parse_number(index), state, "", node))
     return tasks
 
 
 def parse_count(text: str) -> int:
     """A count as sinfo prints it; ``64+`` where nodes differ."""
-    found = re.match(r"\d+", text.strip())
-    return int(found[0]) if found else 1
+    return parse_number(text.strip().rstrip("+")) or 1
 
 
 def parse_minutes(limit: str) -> int | None:
     """Read a time limit as SLURM prints it, ``[days-][hours:]minutes:seconds``; None: no limit."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
+    found = re.fullmatch(r"(?:([0-9]{1,9})-)?(?:([0-9]{1,9}):)?([0-9]{1,9}):([0-9]{1,9})", limit.strip())
     if found is None:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in found.groups())

@@ -62,6 +62,35 @@ def test_a_line_that_is_no_answer_is_one_message(parse):
     assert "wrapper" in error.hint
 
 
+MANY = "9" * 5000
+
+
+@pytest.mark.parametrize("job", ["JOBID", "12+0", "\u00b2", "\u0661", "-1", "", MANY])
+@pytest.mark.parametrize("line", ["{}|{}|N/A|RUNNING|None|n", "11|{}|3|RUNNING|None|n"])
+def test_a_job_in_the_queue_that_is_no_number_is_one_message(job, line):
+    error = refusal(parse_queue, line.format(job, job) + "\n")
+    assert error.message == f"SLURM has answered {job[:200]!r} for a job, expected its number"
+
+
+def test_an_index_that_is_no_number_is_a_job_of_its_own():
+    assert parse_queue(f"11|10|{MANY}|RUNNING|None|n\n") == [Task("11", None, "RUNNING", "", "n")]
+
+
+@pytest.mark.parametrize("job", [MANY, f"11_{MANY}", "11_\u00b2", "12+0", "JobID", "\u0661", ""])
+def test_accounts_of_what_is_no_number_are_left_out(job):
+    assert parse_accounting(f"{job}|RUNNING|n\n12|RUNNING|n\n") == [Task("12", None, "RUNNING", "", "n")]
+
+
+@pytest.mark.parametrize("number", [MANY, "\u00b2", "many"])
+def test_a_count_that_is_no_number_is_as_if_it_was_not_told(cluster, number):
+    cluster.set_max_array_size(number)
+    cluster.set_limits(associations=f"{number}|normal", qos=f"normal|{number}")
+    cluster.set_partitions(f"cpu|cpu*|{number}-00:00:00|{number}|{number}|")
+    assert Slurm().max_array_size() == 1001
+    assert Slurm().jobs_left("", "") is None
+    assert Slurm().partitions() == {"cpu": Partition("cpu", True, None, "", 1, 1)}
+
+
 def test_lines_end_at_line_breaks_alone():
     assert parse_queue("21|20|0|RUNNING|a\x85\u2028b\r|node1\n")[0].reason == "a\x85\u2028b\r"
 
