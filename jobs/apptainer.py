@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from jobs.answer import ask as answer_of
 from jobs.descendants import Descendants
 from jobs.errors import IncompleteError, UnavailableError, show
 from jobs.process import TERMINATE_WITH_PARENT
+from jobs.process import ask as run_and_keep
 
 BUILD_SECONDS = 6 * 3600.0
 """The fork with nvcc takes minutes, the download of its base on a slow line may take an hour."""
@@ -92,15 +92,14 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
     seconds = _ASK_SECONDS if seconds is None else seconds
     shown = " ".join(command[:2])
     try:
-        answer = answer_of(command, seconds)
-    except TimeoutError as error:
-        raise UnavailableError(f"{shown} {error}") from None
+        finished = run_and_keep(command, seconds=seconds)
     except OSError as error:
         raise UnavailableError(f"cannot run {show(command[0])}: {error.strerror}") from None
-    if answer.status not in statuses:
-        last = answer.why().splitlines()[-3:]
-        raise UnavailableError(f"{shown} failed: " + "\n".join(map(show, last)))
-    return answer.said
+    if finished.timed_out:
+        raise UnavailableError(f"{shown} gave no answer within {seconds:.0f} s")
+    if finished.returncode not in statuses:
+        raise UnavailableError(f"{shown} failed: " + "\n".join(map(show, finished.why(3).splitlines())))
+    return finished.stdout
 
 
 def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> None:

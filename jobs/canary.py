@@ -7,20 +7,22 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from time import sleep
 
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-
 from jobs.element_log import ElementRecord, read_elements
-from jobs.errors import IncompleteError, UnavailableError, VmafarmError, show
-from jobs.interrupts import in_order
+from jobs.errors import IncompleteError, UnavailableError, show
+from jobs.interrupts import telling
 from jobs.prepare import Prepared, refused
 from jobs.sbatch import sbatch_parameters
 from jobs.slurm import Slurm
 from jobs.submission import Array, Submission, note_job
+from jobs.tasks import one_line
 from jobs.words import counted
 
 _POLL_SECONDS = 3.0
 _GONE = 3
 """So many looks in a row must find no job: squeue may miss one that is being requeued."""
+
+_DEAF = 3
+"""From so many failed looks in a row on it is said that they fail."""
 
 
 def run_canary(
@@ -64,18 +66,23 @@ def run_canary(
         )
     )  # fmt: skip
     parameters = sbatch_parameters(section, prepared.job_name, 1)
-    try:
-        queue = prepared.queue(submission.number)
-        job = queue.array(parameters, submission.elements, limit=clips, canary=True)
-        note_job(folder, submission.number, vars(Array(job, 0, 0, 1)))
-    except (FailedJobError, FailedSubmissionError, OSError, UnavailableError) as error:
-        raise refused(error, []) from None
-    say(f"canary: job {job} scores {counted(clips, 'clip')} on a compute node first")
-    with in_order():
+    job, left = "", "the canary may wait or run: vmafarm cancel"
+    with telling(lambda: f"stopped: {left}"):
         try:
+            queue = prepared.queue(submission.number)
+            job = queue.array(parameters, submission.elements, limit=clips, canary=True)
+            left = f"job {job} may still wait or run: vmafarm cancel"
+            note_job(folder, submission.number, vars(Array(job, 0, 0, 1)))
+        except (OSError, UnavailableError) as error:
+            raise refused(error, [job] if job else []) from None
+        try:
+            say(f"canary: job {job} scores {counted(clips, 'clip')} on a compute node first")
             record = _wait(prepared, slurm, job, say)
         except KeyboardInterrupt:
-            slurm.cancel([job])
+            # An interrupted process has no time: where scancel takes longer, it is ended with `left`.
+            with suppress(UnavailableError):
+                slurm.cancel([job])
+                left = f"job {job} is cancelled; run the same command again to go on"
             raise
     log = f"its log: {folder.logs / f'{job}_0_log.err'}, and .out"
     if record is None:
@@ -91,21 +98,26 @@ def run_canary(
 
 def _wait(prepared: Prepared, slurm: Slurm, job: str, say: Callable[[str], None]) -> ElementRecord | None:
     """Its record, once it has ended."""
-    gone = 0
+    gone = failed = 0
     told = ""
     while True:
         record = next((r for r in reversed(read_elements(prepared.config.folder)) if r.job == job), None)
         if record is not None and record.ended_at:
             return record
-        with suppress(VmafarmError):  # a busy slurmctld; the disk tells in the end
+        state = ""
+        try:
             tasks = [task for task in slurm.queue(prepared.job_name) if task.job == job]
-            gone = 0 if tasks else gone + 1
-            state = (
-                tasks[0].state.lower() + (f" ({tasks[0].reason})" if tasks[0].reason else "") if tasks else ""
-            )
-            if state not in ("", told):
-                say(f"canary: {state}")
-                told = state
+        except UnavailableError as error:  # a busy slurmctld; the disk tells in the end
+            failed += 1
+            if failed >= _DEAF:
+                state = f"waiting without knowing its state: {one_line(error.message)}"
+        else:
+            failed, gone = 0, 0 if tasks else gone + 1
+            if tasks:
+                state = tasks[0].state.lower() + (f" ({tasks[0].reason})" if tasks[0].reason else "")
+        if state not in ("", told):
+            say(f"canary: {state}")
+            told = state
         if gone >= _GONE:
             return record
         sleep(_POLL_SECONDS)

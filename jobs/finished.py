@@ -29,6 +29,8 @@ class Finished:
         What it had too much of when it was killed for that, as `Ceiling.broken_by` gives it; "": it was not.
     folder
         Its working folder.
+    stdout
+        What it has printed, where that was to be kept.
     """
 
     returncode: int
@@ -37,6 +39,7 @@ class Finished:
     seconds: float
     broke: str = ""
     folder: Path = field(default_factory=Path)
+    stdout: str = ""
 
     @property
     def cut(self) -> bool:
@@ -50,8 +53,12 @@ class Finished:
 
     def last_lines(self, count: int = 8) -> list[str]:
         """Last non-empty lines of the error output, each cut at 300 characters."""
-        lines = [line.strip()[:300] for line in self.stderr.splitlines()]
-        return [line for line in lines if line][-count:]
+        return _last_lines(self.stderr, count)
+
+    def why(self, count: int = 8) -> str:
+        """Why it failed: its last lines, of the output where it has said no error, else how it ended."""
+        said = self.last_lines(count) or _last_lines(self.stdout, count)
+        return self.broke or "\n".join(said) or self.ending()
 
     def ending(self) -> str:
         """How it ended, in words."""
@@ -61,3 +68,8 @@ class Finished:
             return f"killed by {signal.Signals(-self.returncode).name}"
         except ValueError:
             return f"killed by signal {-self.returncode}"
+
+
+def _last_lines(text: str, count: int) -> list[str]:
+    lines = [line.strip()[:300] for line in text.splitlines()]
+    return [line for line in lines if line][-count:]

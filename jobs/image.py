@@ -6,14 +6,13 @@ import datetime
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import __version__
+from jobs import __version__, process
 from jobs.apptainer import ask, build, find_apptainer
 from jobs.durable import publish, replace_text
 from jobs.errors import UnavailableError, UsageError, show
@@ -199,14 +198,14 @@ def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Pa
         for wheel in wheels:
             shutil.copyfile(wheel, folder / "wheelhouse" / wheel.name)
     built = folder / "wheel"
-    finished = subprocess.run(
+    finished = process.ask(
         [*own_command(), "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
          "--no-build-isolation", "--no-index", "--wheel-dir", str(built), str(checkout)],
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
+        seconds=600,
     )  # fmt: skip
     found = sorted(built.glob("*.whl"))
     if finished.returncode != 0 or len(found) != 1:
-        last = finished.stderr.decode("utf-8", "replace").strip().splitlines()[-4:]
+        last = finished.why(4).splitlines()
         raise UnavailableError(
             f"cannot build the wheel of {show(str(checkout))}:\n" + "\n".join(map(show, last)),
             "run make setup, and then this with .venv/bin/vmafarm (or make image)",

@@ -32,9 +32,11 @@ _PAUSE_SECONDS = 0.05
 _STOPPED = "stopped: run the same command again to go on; what is finished is kept"
 
 _breaks: dict[object, Callable[[], object]] = {}
+_words: list[Callable[[], str]] = []
 _held: set[Path] = set()
 _in_order: dict[object, tuple[int, ...]] = {}
 _ending = threading.Event()
+_lost = threading.Event()
 _told = threading.Lock()
 
 
@@ -66,6 +68,7 @@ def heard() -> Iterator[None]:
             _stop()
         raise
     finally:
+        _lost.clear()  # nobody takes it any more
         give_back(before)
         signal.set_wakeup_fd(woken_before)
         sys.unraisablehook = hook_before
@@ -73,10 +76,12 @@ def heard() -> Iterator[None]:
 
 
 def _without_interrupts(tell: Callable[[Any], object]) -> Callable[[Any], object]:
-    """Have nothing said of an interrupt that Python cannot raise where it came; it counts all the same."""
+    """Have an interrupt that Python cannot raise where it came, as in a fork, raised once more soon."""
 
     def hook(lost: Any) -> None:
-        if not (is_ending() and isinstance(lost.exc_value, KeyboardInterrupt)):
+        if is_ending() and isinstance(lost.exc_value, KeyboardInterrupt):
+            _lost.set()
+        else:
             tell(lost)
 
     return hook
@@ -87,6 +92,22 @@ def breaking(call: Callable[[], object]) -> Iterator[None]:
     """Have `call` called, in another thread and until the process has ended, once it is to end."""
     with _noted(_breaks, call):
         yield
+
+
+@contextmanager
+def telling(words: Callable[[], str]) -> Iterator[None]:
+    """Have these said of an interrupt that comes meanwhile: the same command does not go on from here."""
+    _words.append(words)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise  # they are still to be said
+    except Exception:
+        if not is_ending():
+            _words.remove(words)
+        raise
+    else:
+        _words.remove(words)
 
 
 def hold(path: Path) -> None:
@@ -131,7 +152,7 @@ def _stop() -> NoReturn:
 def _tell() -> None:
     if _told.acquire(blocking=False):
         with suppress(OSError):
-            os.write(2, f"{_STOPPED}\n".encode())
+            os.write(2, f"{_words[-1]() if _words else _STOPPED}\n".encode())
 
 
 def _clean_up() -> None:
@@ -149,7 +170,8 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     if _is_in_order(number):
         raise KeyboardInterrupt
     # Once: another one would disturb the ending that the first one began.
-    if not _ending.is_set():
+    if not _ending.is_set() or _lost.is_set():
+        _lost.clear()
         _ending.set()
         raise KeyboardInterrupt
 
@@ -172,6 +194,8 @@ def _end(number: int) -> None:
         if _is_in_order(number):
             return
         _break()
+        if _lost.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
         time.sleep(_PAUSE_SECONDS)
     _tell()
     _clean_up()

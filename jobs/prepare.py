@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from submitit.core.utils import FailedSubmissionError
-
 from jobs import durable
 from jobs.apptainer import ask, find_apptainer
 from jobs.config import Config
@@ -26,7 +24,7 @@ from jobs.queue import Queue
 from jobs.sbatch import check_request, chosen
 from jobs.settings import SlurmSection, recorded
 from jobs.sif import check_sif, read_digest
-from jobs.slurm import Slurm, explain
+from jobs.slurm import Slurm
 from jobs.slurm_answers import Partition
 from jobs.squashfs import inside
 from jobs.submission import (
@@ -268,24 +266,20 @@ def elements_on_a_node(section: SlurmSection, partition: Partition) -> int:
     return most
 
 
-def refused(error: Exception, queued: Sequence[str]) -> VmafarmError:
+def refused(error: OSError | VmafarmError, queued: Sequence[str]) -> VmafarmError:
     """What an error while jobs were queued means for the user.
 
     Parameters
     ----------
     error
-        Of submitit, of the file system, or our own.
+        Of the file system, or our own.
     queued
         Jobs that were queued before it.
     """
     if isinstance(error, VmafarmError):
         message, hint = error.message, error.hint
-    elif isinstance(error, OSError):
-        message, hint = f"cannot write what the jobs need: {error}", "free space, or make the folder writable"
     else:
-        said = [show(line.strip()) for line in str(error).splitlines() if line.strip()] or ["no message"]
-        message = f"sbatch refuses: {said[0 if isinstance(error, FailedSubmissionError) else -1]}"
-        hint = explain(str(error))
+        message, hint = f"cannot write what the jobs need: {error}", "free space, or make the folder writable"
     if queued:
         hint += f"\nqueued before that: {', '.join(queued)}; vmafarm cancel removes them"
     kind = IncompleteError if isinstance(error, IncompleteError) else UnavailableError

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import submitit
 
 from jobs.config import Config
-from jobs.errors import UnavailableError, UsageError, VmafarmError, show
+from jobs.durable import replace_text
+from jobs.errors import UsageError, VmafarmError, show
 from jobs.handover import Work
 from jobs.interrupts import heard
 from jobs.lifetime import ignore_early_notice
 from jobs.say import say
 from jobs.settings import for_jobs
-from jobs.slurm_answers import as_number
+from jobs.slurm import queue_script
 from jobs.trust import secure_logs
 from jobs.work import ElementSpec
 
@@ -78,13 +79,14 @@ class Queue:
     def _submit(self, parameters: dict[str, Any], count: int, command: str, work: Work) -> str:
         secure_logs(self._folder, self._trusted)
         work.write()
+        # submitit writes the script; its own way of running sbatch leaves that behind when it is interrupted.
         executor = self._executor(parameters, count)
-        with redirect_stderr(io.StringIO()):  # submitit prints what the exception says too
-            job = executor._submit_command(f"{command} {work.arguments}")
-        number = str(job.job_id).partition("_")[0]
-        if as_number(number) is None:
-            raise UnavailableError(f"sbatch calls the job {number[:60]!r}, expected its number")
-        return number
+        script = self._logs / f"{uuid4().hex}_submission.sh"
+        replace_text(script, executor._make_submission_file_text(f"{command} {work.arguments}", "0"))
+        job = queue_script(script)
+        with suppress(OSError):  # the job is in the queue, and has a copy of it
+            script.rename(script.with_name(f"{job}_submission.sh"))
+        return job
 
     def _executor(
         self, parameters: dict[str, Any], count: int, kind: type[submitit.SlurmExecutor] | None = None

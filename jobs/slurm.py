@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.answer import ask
 from jobs.errors import UnavailableError
+from jobs.finished import Finished
+from jobs.process import ask
 from jobs.slurm_answers import (
     Partition,
     Task,
-    as_number,
     parse_accounting,
     parse_count,
     parse_minutes,
+    parse_number,
     parse_queue,
     rows,
 )
@@ -35,28 +36,61 @@ class NoProgramError(UnavailableError):
     """One of SLURM's programs is not there."""
 
 
-def call(arguments: Sequence[str]) -> str:
+def call(arguments: Sequence[str], seconds: float | None = None) -> str:
     """Run one of SLURM's programs and return what it prints.
+
+    Parameters
+    ----------
+    arguments
+        Its command line.
+    seconds
+        Until it is given up; None: `ANSWER_SECONDS`.
 
     Raises
     ------
     UnavailableError
         The program is not there, fails, or gives no answer.
     """
+    finished = _ask(arguments, seconds or ANSWER_SECONDS)
+    if finished.returncode != 0:
+        raise UnavailableError(f"{arguments[0]} failed: {finished.why()}", explain(finished.why()))
+    return finished.stdout.replace("\r\n", "\n")
+
+
+def _ask(arguments: Sequence[str], seconds: float) -> Finished:
     try:
-        answer = ask(arguments, ANSWER_SECONDS)
-    except TimeoutError as error:
-        raise UnavailableError(
-            f"{arguments[0]} {error}: is slurmctld overloaded?",
-            "try again later; jobs that are queued or running go on by themselves",
-        ) from None
+        finished = ask(arguments, seconds=seconds)
     except OSError:
         raise NoProgramError(
             f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
         ) from None
-    if answer.status != 0:
-        raise UnavailableError(f"{arguments[0]} failed: {answer.why()}", explain(answer.why()))
-    return answer.said
+    if finished.timed_out:
+        raise UnavailableError(
+            f"{arguments[0]} gave no answer within {seconds:.0f} s: is slurmctld overloaded?",
+            "try again later; jobs that are queued or running go on by themselves",
+        )
+    return finished
+
+
+def queue_script(script: Path) -> str:
+    """Have sbatch queue a script; returns the job's id.
+
+    Raises
+    ------
+    UnavailableError
+        It refuses, gives no answer, or none that names a job.
+    """
+    finished = _ask(["sbatch", str(script)], ANSWER_SECONDS)
+    if finished.returncode != 0:
+        raise UnavailableError(f"sbatch refuses: {finished.why(1)}", explain(finished.why()))
+    said = finished.stdout
+    found = re.search(r"Submitted batch job ([0-9]{1,20})(?![0-9])", said)
+    if found is None:
+        raise UnavailableError(
+            f"sbatch has answered {said.strip()[:200]!r}, expected: Submitted batch job NUMBER",
+            "does a wrapper of this site print something else? The job may be in the queue all the same",
+        )
+    return found[1]
 
 
 def explain(said: str) -> str:
@@ -115,9 +149,9 @@ class Slurm:
     def max_array_size(self) -> int:
         """MaxArraySize of the cluster: an array may have so many elements, less one for index 0."""
         found = re.search(
-            r"^MaxArraySize\s*=\s*(\d+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
+            r"^MaxArraySize\s*=\s*(\S+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
         )
-        return (as_number(found[1]) if found else None) or 1001
+        return (found and parse_number(found[1])) or 1001
 
     def partitions(self) -> dict[str, Partition]:
         """All partitions by name."""
@@ -172,16 +206,17 @@ class Slurm:
         found, names = [], {qos} if qos else {"normal"}
         for line in limits[0].splitlines():
             limit, _, default_qos = line.partition("|")
-            found += [number] if (number := as_number(limit)) is not None else []
+            found += [parse_number(limit)]
             names |= {default_qos} if default_qos and not qos else set()
         for line in limits[1].splitlines():
             name, _, limit = line.partition("|")
-            found += [number] if (number := as_number(limit)) is not None and name in names else []
-        if not found:
+            found += [parse_number(limit)] if name in names else []
+        known = [limit for limit in found if limit is not None]
+        if not known:
             return None
         options = ["--noheader", "--array", "--user", user, *(["--account", account] if account else [])]
         queued = len(self._run(["squeue", *options, "--format=%i"]).splitlines())
-        return max(0, min(found) - queued)
+        return max(0, min(known) - queued)
 
     def queue(self, job_name: str) -> list[Task]:
         """Jobs of this name and of this user that wait or run."""

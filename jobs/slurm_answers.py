@@ -26,9 +26,12 @@ def rows(text: str, count: int) -> list[list[str]]:
     return found
 
 
-def as_number(text: str) -> int | None:
-    """A number as SLURM's programs print it; None: it is none, or has more digits than SLURM can count to."""
-    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+def parse_number(text: str) -> int | None:
+    """A number of at most 20 digits, which is more than any of SLURM's; None: it is none.
+
+    Python's own `int` takes digits of all scripts, and raises at a number of many thousand digits.
+    """
+    return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,19 @@ def parse_queue(text: str) -> list[Task]:
     Raises
     ------
     UnavailableError
-        A line does not begin with the numbers of a job and of its array.
+        A job's id is no number. It is not passed over: it could be a job that is still there.
     """
     tasks = []
     for job, array, index, state, reason, node in rows(text, 6):
-        if as_number(job) is None or as_number(array) is None:
-            raise UnavailableError(
-                f"squeue has answered {f'{job}|{array}'[:200]!r}, expected numbers of a job and its array",
-                "does a wrapper of this site print more than the program itself?",
-            )
         reason = "" if reason in ("None", "(null)") else reason
-        at = as_number(index)
-        tasks.append(Task(job if at is None else array, at, state, reason, node))
+        number = parse_number(index)
+        name = job if number is None else array
+        if parse_number(name) is None:
+            raise UnavailableError(
+                f"SLURM has answered {name[:200]!r} for a job, expected its number",
+                "does a wrapper or a setting of this site (SQUEUE_...) change what squeue prints?",
+            )
+        tasks.append(Task(name, number, state, reason, node))
     return tasks
 
 
@@ -116,26 +120,26 @@ def parse_accounting(text: str) -> list[Task]:
     tasks = []
     for job, state, node in found:
         array, _, index = job.partition("_")
-        if "." in job or (index and as_number(index) is None):  # 12_[3-7]: not started, squeue knows them
+        # 12_[3-7] has not started, squeue knows them; 12.batch is a step; and 12+0 is no job of ours.
+        if parse_number(array) is None or (index and parse_number(index) is None):
             continue
         state = state.partition(" ")[0]
         if state == "FAILED" and job in short_of_memory:
             state = "OUT_OF_MEMORY"
         node = "" if node == "None assigned" else node
-        tasks.append(Task(array, as_number(index), state, "", node))
+        tasks.append(Task(array, parse_number(index), state, "", node))
     return tasks
 
 
 def parse_count(text: str) -> int:
     """A count as sinfo prints it; ``64+`` where nodes differ."""
-    found = as_number(text.strip().rstrip("+"))
+    found = parse_number(text.strip().rstrip("+"))
     return 1 if found is None else found
 
 
 def parse_minutes(limit: str) -> int | None:
     """Read a time limit as SLURM prints it, ``[days-][hours:]minutes:seconds``; None: no limit."""
-    part = "([0-9]{1,9})"
-    found = re.fullmatch(f"(?:{part}-)?(?:{part}:)?{part}:{part}", limit.strip())
+    found = re.fullmatch(r"(?:([0-9]{1,9})-)?(?:([0-9]{1,9}):)?([0-9]{1,9}):([0-9]{1,9})", limit.strip())
     if found is None:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in found.groups())

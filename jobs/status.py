@@ -184,11 +184,8 @@ class Watcher:
         merge = look_at_merge(folder, last, view) if last else None
         remarks = self._remarks.read()
         notes = self._left_out(clips.history.damaged, damaged)
-        if last is not None and not last.canary and last.arrays and not last.merge_job:
-            notes.append(
-                "no merge waits behind the last submission: once its jobs have ended, vmafarm merge; or at "
-                "once, vmafarm cancel and vmafarm retry"
-            )
+        if last is not None and (missing or not folder.table.exists()):
+            notes += filter(None, [last.without_merge()])
         errors: list[str] = []
         try:
             errors += read_errors(folder)

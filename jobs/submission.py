@@ -105,6 +105,15 @@ class Submission:
         """Ids of all its jobs."""
         return [array.job for array in self.arrays] + ([self.merge_job] if self.merge_job else [])
 
+    def without_merge(self) -> str:
+        """Say that queueing it ended before the merge, and what to do; "" where that is not so."""
+        if self.canary or self.merge_job or not self.arrays:
+            return ""
+        return (
+            f"no merge waits behind {', '.join(self.jobs())}: queueing was stopped before it; "
+            "vmafarm cancel, then vmafarm retry; or vmafarm merge once they have ended"
+        )
+
     def slices_of(self, job: str, index: int | None) -> tuple[int, ...]:
         """Slices of an array's element; empty for anything else."""
         for array in self.arrays:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-
-from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from jobs.canary import run_canary
 from jobs.clip import Clip
 from jobs.config import Config
-from jobs.errors import IncompleteError, UnavailableError, UsageError
-from jobs.interrupts import in_order
+from jobs.errors import UnavailableError, UsageError
+from jobs.interrupts import telling
 from jobs.layout import slots
-from jobs.lifetime import signals_set
 from jobs.manifest import Manifest, load_manifest
 from jobs.prepare import Prepared, prepare, refused
-from jobs.process import Stop
 from jobs.queue import Queue
 from jobs.request import Submitted, make_request
+from jobs.run_folder import RunFolder
 from jobs.sbatch import depend_on, merge_parameters, sbatch_parameters
 from jobs.slices import format_indices
 from jobs.slurm import NoCluster, Slurm
@@ -127,15 +125,6 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
     queue = prepared.queue(submission.number)
     share = ORDINARY if request.looks else EVERYTHING
     arrays: list[Array] = []
-    stop = Stop()
-
-    def stop_if_asked() -> None:
-        # Between two jobs, never while one is queued: it would be nobody's.
-        if stop.is_set():
-            raise IncompleteError(
-                "stopped while jobs were queued; the merge is not queued",
-                "vmafarm cancel, then vmafarm retry, once you want to go on",
-            )
 
     def add(
         queue: Queue, number: int, offset: int, count: int, at_once: int, share: str,
@@ -148,11 +137,10 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
             parameters["exclude"] = ",".join(filter(None, (section.exclude, exclude)))
         array = Array("", number, offset, count, share)
         elements = [submission.slices_in(array, index) for index in range(count)]
-        stop_if_asked()
         arrays.append(replace(array, job=queue.array(parameters, elements, share=share)))
         note_job(folder, submission.number, vars(arrays[-1]))
 
-    def add_all() -> None:
+    with _telling_of(arrays):
         for number, counts in enumerate(request.rounds):
             before = [array for array in arrays if array.round == number - 1]
             at_once = slots(section.parallelism, len(counts))
@@ -168,16 +156,25 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
             add(looking, last + number + 1, 0, 1, 1, look, before, exclude)
         if len(request.looks) > 1:
             write_next_look(folder, submission.number, arrays[-1].job)
-        stop_if_asked()
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
         note_job(folder, submission.number, {"merge_job": merge_job})
+    return replace(request, submission=read_submissions(folder)[-1])
+
+
+@contextmanager
+def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
+    """Have whatever ends the queueing say which jobs are queued: an interrupt like a refusal."""
+
+    def stopped() -> str:
+        noted = ", ".join(array.job for array in arrays)
+        queued = f"{noted} wait or run, and one more may" if noted else "one may wait or run"
+        return f"stopped while jobs were being queued: {queued}; vmafarm cancel, then vmafarm retry"
 
     try:
-        with in_order(), signals_set(stop):
-            add_all()
-    except (FailedJobError, FailedSubmissionError, OSError, IncompleteError, UnavailableError) as error:
+        with telling(stopped):
+            yield
+    except (OSError, UnavailableError) as error:
         raise refused(error, [array.job for array in arrays]) from None
-    return replace(request, submission=read_submissions(folder)[-1])
 
 
 def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> list[Clip]:
@@ -210,9 +207,15 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
     if not left:
         raise UsageError(
             f"everything that is missing waits or runs: slices {format_indices(busy)}",
-            "look: vmafarm status",
+            _without_merge(folder) or "look: vmafarm status",
         )
     return left
+
+
+def _without_merge(folder: RunFolder) -> str:
+    """What to do where the last submission has no merge; "" where it has."""
+    last = next((one for one in reversed(read_submissions(folder)) if not one.canary), None)
+    return last.without_merge() if last else ""
 
 
 def _look_in_queue(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[set[int], list[str]]:

@@ -6,8 +6,8 @@ import hashlib
 from functools import cache
 
 from jobs import __version__
-from jobs.answer import ask
 from jobs.data import PACKAGE, data_folder
+from jobs.process import ask
 
 
 @cache
@@ -32,8 +32,7 @@ def commit() -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        return ask(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], 10
-        ).said.strip()
+        said = ask(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"], seconds=10)
     except OSError:
         return ""
+    return said.stdout.strip() if said.returncode == 0 else ""

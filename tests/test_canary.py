@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import pytest
 from fake_slurm import finish, name_of, planned
 
@@ -172,6 +176,71 @@ def test_a_slurmctld_that_does_not_answer_for_a_while_ends_nothing(cluster, run,
         work(run, 4),
     ]
     assert submit(run.config, Slurm(), canary=3, say=lambda _: None)
+
+
+def test_a_slurmctld_that_does_not_answer_any_more_is_told_once(cluster, run, meanwhile):
+    said = []
+    meanwhile += [
+        lambda: cluster.fail("squeue", "squeue: error: munge\x07 is down"),
+        *[lambda: None] * 4,
+        work(run, 4),
+        lambda: None,
+    ]
+    with pytest.raises(UnavailableError):  # then the arrays would be laid out, for which the queue is asked
+        submit(run.config, Slurm(), canary=3, say=said.append)
+    assert said[1:] == [
+        "canary: waiting without knowing its state: squeue failed: squeue: error: munge\\x07 is down",
+        "canary: 1 clip on node1",
+    ]
+
+
+WAIT = """
+import signal, sys
+from jobs import interrupts
+from jobs.config import Config
+from jobs.slurm import Slurm
+from jobs.submit import submit
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def say(line):
+    print(line, flush=True)
+interrupts.END_SECONDS = float(sys.argv[2])
+with interrupts.heard():
+    submit(Config.model_validate_json(sys.argv[1]), Slurm(), canary=3, say=say)
+"""
+
+
+def interrupted(run, number, end_seconds=60.0):
+    """What a command says that is interrupted while it waits for its canary."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAIT, run.config.model_dump_json(), str(end_seconds)], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline().startswith("canary: job 11 scores 3 clips")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1
+    return said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_does_not_wait_for_an_scancel_that_hangs(cluster, run, number):
+    cluster.add_program("scancel", "#!/bin/sh\nexec sleep 300\n")
+    assert interrupted(run, number, 0.3) == "stopped: job 11 may still wait or run: vmafarm cancel\n"
+
+
+def test_an_interrupt_says_so_where_scancel_fails(cluster, run):
+    cluster.fail("scancel", "scancel: error: no")
+    assert interrupted(run, signal.SIGINT) == "stopped: job 11 may still wait or run: vmafarm cancel\n"
+
+
+def test_an_interrupt_says_that_it_is_cancelled(cluster, run):
+    said = interrupted(run, signal.SIGINT)
+    assert said == "stopped: job 11 is cancelled; run the same command again to go on\n"
+    assert cluster.calls[-1] == "scancel 11"
 
 
 def test_an_interrupt_cancels_it(cluster, run, meanwhile):

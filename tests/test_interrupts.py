@@ -198,6 +198,35 @@ def test_an_interrupt_that_is_lost_in_a_destructor_is_no_traceback(tmp_path):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_interrupt_that_is_lost_comes_once_more_and_ends_in_order(tmp_path, number):
+    """As in a fork, where Python cannot raise it: the process would go on, and be ended from outside."""
+    status, out, said = interrupt(
+        """
+        import time
+        from jobs import interrupts
+
+        interrupts.END_SECONDS = 60
+
+        class Slow:
+            def __del__(self):
+                say_begun()
+                time.sleep(60)
+
+        with interrupts.heard():
+            try:
+                one = Slow()
+                del one
+                time.sleep(600)
+            finally:
+                print("in order")
+        """,
+        folder=tmp_path, number=number,
+    )  # fmt: skip
+    assert is_stopped(status, said), said
+    assert out == "in order\n"
+
+
 @pytest.mark.parametrize("when", ["import jobs.interrupts", "import jobs.streams", "start of a thread"])
 def test_an_interrupt_before_the_command_has_begun_ends_it_in_silence(tmp_path, when):
     (tmp_path / "vmafarm").write_text(
@@ -317,7 +346,7 @@ def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path
     assert is_stopped(status, said), said
     assert not run.folder.table.exists()
     assert "table" not in out
-    assert set(tmp_path.rglob("*")) - before <= {run.folder.database}  # which is whole, if it is there
+    assert set(tmp_path.rglob("*")) - before <= {run.folder.database, run.folder.merge_lock}  # each whole
 
 
 def test_the_merge_as_a_job_hears_sigterm_which_submitit_would_pass_over(run, tmp_path):

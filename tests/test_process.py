@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import process
+from jobs import child, process
 from jobs.finished import Finished
 from jobs.process import Stop, Stopped
 
@@ -369,3 +370,58 @@ def test_a_stop_gives_its_descriptors_back():
     for _ in range(5):
         Stop().close()
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def ask(script, seconds=30.0):
+    return process.ask(["sh", "-c", script], seconds=seconds)
+
+
+def test_an_answer_is_kept_and_its_program_runs_as_by_hand(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "xx_YY")
+    own = f"{resource.getrlimit(resource.RLIMIT_CORE)[0]}".replace("-1", "unlimited")
+    finished = ask('cat; ulimit -c; printf "$LC_ALL caf\\351\\n"; echo no >&2; exit 4')
+    kilobytes = finished.stdout.splitlines()[0]
+    assert kilobytes == (own if own == "unlimited" else str(int(own) // 512))
+    assert finished.stdout.splitlines()[1] == "xx_YY caf\ufffd"
+    assert (finished.returncode, finished.stderr, finished.why()) == (4, "no\n", "no")
+
+
+def test_an_answer_is_over_when_its_program_is_whatever_that_has_left(tmp_path):
+    started = time.monotonic()
+    finished = ask(f"cd {tmp_path}; sleep {LONG} & echo $! > pid; echo all; exit 0")
+    assert time.monotonic() - started < 5
+    assert (finished.returncode, finished.stdout) == (0, "all\n")
+    assert ends(read_pid(tmp_path / "pid"))
+
+
+@pytest.mark.parametrize("way_out", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_leaves_nothing_of_a_program_that_is_asked(tmp_path, monkeypatch, way_out):
+    def wait(*_):
+        if (tmp_path / "pid").exists():
+            raise way_out
+
+    monkeypatch.setattr(process, "_wait", wait)
+    with pytest.raises(way_out):
+        ask(f"cd {tmp_path}; (setsid sleep {LONG} & echo $! > part; mv part pid; wait)")
+    assert ends(read_pid(tmp_path / "pid"), 0)
+
+
+def test_an_answer_without_an_end_is_cut_and_its_program_killed(monkeypatch):
+    monkeypatch.setattr(child, "MOST_OUTPUT", 1 << 20)
+    finished = ask("yes")
+    assert finished.ending() == "killed by SIGKILL"
+    assert finished.why() == "output: more than 1 MiB"
+    assert len(finished.stdout) < 2 << 20
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("exit 7", "exit status 7"),
+        ("kill -9 $$", "killed by SIGKILL"),
+        ("echo on the output; exit 1", "on the output"),
+        ("head -c 200000 /dev/zero | tr '\\0' x >&2; exit 1", "x" * 300),
+    ],
+)
+def test_why_a_program_failed_is_short_and_never_empty(script, why):
+    assert ask(script).why() == why

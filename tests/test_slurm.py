@@ -62,6 +62,35 @@ def test_a_line_that_is_no_answer_is_one_message(parse):
     assert "wrapper" in error.hint
 
 
+MANY = "9" * 5000
+
+
+@pytest.mark.parametrize("job", ["JOBID", "12+0", "\u00b2", "\u0661", "-1", "", MANY])
+@pytest.mark.parametrize("line", ["{}|{}|N/A|RUNNING|None|n", "11|{}|3|RUNNING|None|n"])
+def test_a_job_in_the_queue_that_is_no_number_is_one_message(job, line):
+    error = refusal(parse_queue, line.format(job, job) + "\n")
+    assert error.message == f"SLURM has answered {job[:200]!r} for a job, expected its number"
+
+
+def test_an_index_that_is_no_number_is_a_job_of_its_own():
+    assert parse_queue(f"11|10|{MANY}|RUNNING|None|n\n") == [Task("11", None, "RUNNING", "", "n")]
+
+
+@pytest.mark.parametrize("job", [MANY, f"11_{MANY}", "11_\u00b2", "12+0", "JobID", "\u0661", ""])
+def test_accounts_of_what_is_no_number_are_left_out(job):
+    assert parse_accounting(f"{job}|RUNNING|n\n12|RUNNING|n\n") == [Task("12", None, "RUNNING", "", "n")]
+
+
+@pytest.mark.parametrize("number", [MANY, "\u00b2", "many"])
+def test_a_count_that_is_no_number_is_as_if_it_was_not_told(cluster, number):
+    cluster.set_max_array_size(number)
+    cluster.set_limits(associations=f"{number}|normal", qos=f"normal|{number}")
+    cluster.set_partitions(f"cpu|cpu*|{number}-00:00:00|{number}|{number}|")
+    assert Slurm().max_array_size() == 1001
+    assert Slurm().jobs_left("", "") is None
+    assert Slurm().partitions() == {"cpu": Partition("cpu", True, None, "", 1, 1)}
+
+
 def test_lines_end_at_line_breaks_alone():
     assert parse_queue("21|20|0|RUNNING|a\x85\u2028b\r|node1\n")[0].reason == "a\x85\u2028b\r"
 
@@ -183,6 +212,26 @@ def test_a_program_that_may_not_be_started_counts_as_none(cluster, monkeypatch):
     assert "no program squeue" in refusal(Slurm().check).message
 
 
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("kill -9 $$", "squeue failed: killed by SIGKILL"),
+        ("exit 5", "squeue failed: exit status 5"),
+        ("head -c 200000 /dev/zero | tr '\\0' x >&2; exit 1", f"squeue failed: {'x' * 300}"),
+    ],
+)
+def test_a_failure_is_told_in_few_words_also_where_the_program_has_none(cluster, script, message):
+    cluster.add_program("squeue", f"#!/bin/sh\n{script}\n")
+    assert refusal(Slurm().check).message == message
+
+
+def test_a_wrapper_whose_child_holds_the_pipe_holds_nobody_up_and_leaves_nothing(cluster, tmp_path):
+    line = "20|20|0|RUNNING|None|node1"
+    cluster.add_program("squeue", f"#!/bin/sh\nsleep 300 &\necho $! > {tmp_path}/pid\necho '{line}'\n")
+    assert [task.index for task in Slurm().queue("x")] == [0]
+    assert not os.path.exists(f"/proc/{(tmp_path / 'pid').read_text().strip()}")
+
+
 def test_answers_that_are_not_utf8_are_read(cluster):
     cluster.add_program("squeue", "#!/bin/sh\nprintf '20|20|0|RUNNING|caf\\351|node1\\n'\n")
     assert [task.index for task in Slurm().queue("x")] == [0]
@@ -214,12 +263,6 @@ def test_without_accounting_there_is_no_limit(cluster):
 
 LONG = "9" * 5000
 """More digits than Python makes a number of."""
-
-
-@pytest.mark.parametrize("ids", ["JOBID|ARRAY", f"{LONG}|1", "1|12+0"])
-def test_an_answer_of_squeue_without_numbers_of_jobs_is_one_message(ids):
-    error = refusal(parse_queue, f"{ids}|0|RUNNING|None|n")
-    assert error.message == f"squeue has answered {ids[:200]!r}, expected numbers of a job and its array"
 
 
 def test_numbers_of_more_digits_than_slurm_has_are_no_numbers(cluster):

@@ -12,7 +12,7 @@ from fake_slurm import finish, name_of, planned, write_log, write_record
 from merge_helpers import make_row
 
 from jobs import shard, slurm
-from jobs.errors import UsageError
+from jobs.errors import UnavailableError, UsageError
 from jobs.nodes import mark_broken
 from jobs.queue import merge_on_node
 from jobs.records import json_line
@@ -100,6 +100,22 @@ def test_what_status_says_a_retry_would_submit_it_submits(cluster, run):
     assert seen.missing_slices == "3,5-8,10-11"
     assert seen.slices["failed"] == 7
     assert f": {seen.missing_slices}" in submit(run.config, Slurm(), again=True).lines()[0]
+
+
+def test_a_submission_that_ended_before_its_merge_is_told_until_the_table_is_there(cluster, tmp_path):
+    run = planned(tmp_path / "runs", 2)
+    cluster.fail("sbatch-13", "sbatch: error: no")
+    with pytest.raises(UnavailableError):
+        submit(run.config, Slurm())
+    cluster.set_queue(*in_queue(run, "11|11|0|RUNNING|None|node1", "12|12|0|PENDING|Dependency|"))
+    (note,) = look(run.config, Slurm()).notes
+    assert note.startswith("no merge waits behind 11, 12: ")
+    assert "vmafarm cancel" in note
+    cluster.set_queue()
+    finish(run, 0, 1)
+    assert look(run.config, Slurm()).notes == (note,)
+    merge_on_node(run.config.model_dump())
+    assert look(run.config, Slurm()).notes == ()
 
 
 def test_a_later_round_that_runs_has_its_share_of_the_slices_running(cluster, tmp_path):

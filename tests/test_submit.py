@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 
@@ -17,15 +15,14 @@ from jobs import apptainer, queue
 from jobs import submit as submit_module
 from jobs.config import Config
 from jobs.data import data_folder
-from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
+from jobs.errors import UnavailableError, UsageError, VmafarmError
 from jobs.manifest import load_manifest
 from jobs.nodes import mark_broken
 from jobs.prepare import check_image
 from jobs.provenance import freeze
 from jobs.queue import merge_on_node
 from jobs.slurm import Slurm
-from jobs.status import look
-from jobs.submission import Array, note_job, read_submissions
+from jobs.submission import Array, read_submissions
 from jobs.submit import cancel, preview, submit
 from jobs.toolkit import version
 
@@ -412,6 +409,17 @@ def test_an_answer_of_sbatch_that_names_no_job_is_shown(cluster, runs):
     assert "welcome to the cluster" in error.message
 
 
+def test_an_answer_of_sbatch_in_any_encoding_names_its_job(cluster, runs):
+    said = r"Gr\374sse\nSubmitted batch job 7%s\n"
+    cluster.add_program("sbatch", f'#!/bin/sh\necho >> "$0.calls"; printf \'{said}\' $(wc -l < "$0.calls")\n')
+    assert submit(planned(runs).config, Slurm()).submission.jobs() == ["71", "72", "73", "74", "75"]
+
+
+def test_a_job_id_that_is_too_long_is_none(cluster, runs):
+    cluster.add_program("sbatch", f"#!/bin/sh\necho Submitted batch job {'9' * 21}\n")
+    assert "expected: Submitted" in refusal(UnavailableError, submit, planned(runs).config, Slurm()).message
+
+
 def test_a_full_disk_while_the_work_is_written_down_is_one_message(cluster, runs, monkeypatch):
     def write(*_):
         raise OSError(28, "No space left on device")
@@ -429,40 +437,6 @@ def test_a_note_that_cannot_be_written_says_what_was_queued(cluster, runs, monke
     error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
     assert error.message == "no space left"
     assert error.hint == "free space\nqueued before that: 11; vmafarm cancel removes them"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("after", [1, 2])
-def test_stopped_between_two_jobs_it_says_what_was_queued_and_that_no_merge_waits(
-    cluster, runs, monkeypatch, number, after
-):
-    """What is being queued is noted first."""
-    run = planned(runs)
-    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGINT, signal.SIGHUP)}
-
-    def note(folder, submission, line):
-        if line.get("job") == str(10 + after):
-            os.kill(os.getpid(), number)
-        note_job(folder, submission, line)
-
-    monkeypatch.setattr(submit_module, "note_job", note)
-    try:
-        error = refusal(IncompleteError, submit, run.config, Slurm())
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-    queued_jobs = ["11", "12"][:after]
-    assert error.message == "stopped while jobs were queued; the merge is not queued"
-    assert error.hint == (
-        "vmafarm cancel, then vmafarm retry, once you want to go on\n"
-        f"queued before that: {', '.join(queued_jobs)}; vmafarm cancel removes them"
-    )
-    assert list(cluster.scripts) == queued_jobs
-    (submission,) = read_submissions(run.folder)
-    assert submission.jobs() == queued_jobs
-    assert any(
-        "no merge waits behind the last submission" in note for note in look(run.config, Slurm()).notes
-    )
 
 
 def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(cluster, runs, monkeypatch):
@@ -485,6 +459,47 @@ def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(
     cluster.set_queue()
     submitted = submit(run.config, Slurm(), again=True)
     assert (submitted.submission.number, submitted.submission.slices) == (2, (0, 1, 2, 3, 4))
+
+
+STOPPED_IN_SBATCH = """#!/bin/sh
+read -r job < {state}/next
+if [ $job = {at} ]; then kill -{signal} $PPID; sleep 30; fi
+echo $((job + 1)) > {state}/next
+echo "Submitted batch job $job"
+"""
+
+
+@pytest.mark.parametrize("number", ["INT", "TERM"])
+@pytest.mark.parametrize(("at", "queued"), [(11, "one may"), (13, "11, 12 wait or run, and one more may")])
+def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, tmp_path, at, queued, number):
+    run = planned(tmp_path / "runs")
+    state = cluster.programs.parent / "state"
+    cluster.add_program("sbatch", STOPPED_IN_SBATCH.format(state=state, at=at, signal=number))
+    submit_it = (
+        "import sys; from jobs.config import Config; from jobs.interrupts import heard; "
+        "from jobs.slurm import Slurm; from jobs.submit import submit\n"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with heard(): submit(Config.model_validate_json(sys.argv[1]), Slurm())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", submit_it, run.config.model_dump_json()],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith(f"stopped while jobs were being queued: {queued}")
+    assert said.stderr.endswith("; vmafarm cancel, then vmafarm retry\n")
+    assert said.stderr.count("\n") == 1
+
+
+def test_a_retry_of_a_run_whose_merge_was_never_queued_says_so(cluster, runs):
+    run = planned(runs)
+    cluster.fail("sbatch-13", "sbatch: error: no")
+    refusal(UnavailableError, submit, run.config, Slurm())
+    cluster.set_queue(*queued(run, *range(5)))
+    error = refusal(UsageError, submit, run.config, Slurm(), again=True)
+    assert error.message == "everything that is missing waits or runs: slices 0-4"
+    assert error.hint.startswith("no merge waits behind 11, 12: ")
+    assert "vmafarm cancel, then vmafarm retry" in error.hint
 
 
 @pytest.mark.parametrize(
