@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
+from jobs.data import data_folder
 from jobs.errors import UsageError, show
 from jobs.interpreter import IN_IMAGE, own_command
 from jobs.run_folder import RunFolder
@@ -12,6 +15,13 @@ from jobs.settings import SlurmSection
 from jobs.squashfs import image_bind, is_squashfs
 
 STARTER = "element.sh"
+_CHECKED = (
+    'text=$(timeout 60 cat "$2") && [ "$(printf "%s\\n" "$text" | sha256sum)" = "$1  -" ] || '
+    '{ echo "element.sh: $2 cannot be read, or is not what was submitted: nothing of it is run" >&2; '
+    'exit 3; }; shift 2; eval "$text"'
+)
+"""Whoever may write the run folder could exchange the file while jobs wait. It is read once: what is compared
+is what is run."""
 PYTHON = "/opt/venv/bin/python"
 """In an image."""
 
@@ -61,6 +71,18 @@ def _bindable(path: Path) -> Path:
     return path
 
 
+@cache
+def starter_text() -> str:
+    """containers/element.sh, of which every submission has a copy."""
+    return (data_folder("containers") / STARTER).read_text(encoding="utf-8")
+
+
+def starter_command(starter: Path) -> list[str]:
+    """Command that runs a copy of containers/element.sh, if it is one; its options are to follow."""
+    digest = hashlib.sha256(starter_text().encode()).hexdigest()
+    return ["sh", "-c", _CHECKED, "sh", digest, str(starter)]
+
+
 def start_command(
     starter: Path,
     section: SlurmSection,
@@ -92,7 +114,7 @@ def start_command(
     next_look
         File with the job that must not run on the same node as this one; None: there is none.
     """
-    command = ["sh", str(starter), "--run", str(folder.path.absolute()), "--name", job_name]
+    command = [*starter_command(starter), "--run", str(folder.path.absolute()), "--name", job_name]
     command += ["--clips", clips, "--max-broken", str(max_broken)]
     if section.exclude:
         command += ["--exclude", section.exclude]

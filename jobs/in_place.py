@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from jobs import durable
+from jobs.abandoned import LockedDraft
 from jobs.durable import Draft
 from jobs.errors import IncompleteError, show
 from jobs.locks import try_lock
@@ -96,7 +97,7 @@ class InPlace:
 
     def replace(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         """As `jobs.durable.replace`, of a file that belongs to the table; raises SupersededError too."""
-        with Draft(path) as draft:
+        with LockedDraft(path) as draft:
             write(cast(BinaryIO, draft))
             draft.sync()
             with self._alone():

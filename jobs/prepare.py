@@ -12,8 +12,7 @@ from typing import Any
 from jobs import durable
 from jobs.apptainer import ask, find_apptainer
 from jobs.config import Config
-from jobs.container import PYTHON, STARTER, container_python, start_command
-from jobs.data import data_folder
+from jobs.container import PYTHON, container_python, start_command, starter_text
 from jobs.engines import make_engine
 from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError, show
 from jobs.interpreter import IN_IMAGE
@@ -109,8 +108,7 @@ class Prepared:
         """Write a submission down under a number of its own, before its first job is queued."""
         folder = self.config.folder
         submission = replace(submission, number=next_number(folder))
-        starter = (data_folder("containers") / STARTER).read_text(encoding="utf-8")
-        durable.replace_text(starter_path(folder, submission.number), starter)
+        durable.replace_text(starter_path(folder, submission.number), starter_text())
         new_submission(folder, submission)
         return submission
 

@@ -114,6 +114,10 @@ class RunFolder:
         """One page on the run, for people."""
         return self.root / f"full_features_{self.name}.report.html"
 
+    def delivered(self) -> tuple[Path, ...]:
+        """The table, and what is put beside it."""
+        return self.table, self.merge_record, self.card, self.report, self.database
+
     def shard_folder(self, slice_id: int) -> Path:
         """Folder of the shards of one slice."""
         return self.shards / slice_folder(slice_id)

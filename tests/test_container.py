@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.container import container_python, start_command
+from jobs.container import container_python, start_command, starter_command
 from jobs.data import data_folder
 from jobs.errors import UsageError
 from jobs.run_folder import RunFolder
@@ -82,13 +82,14 @@ def test_around_the_container_stands_what_needs_the_host():
         clips="/the clips", max_broken=3, staged_digest="sha256:0a1b",
     )  # fmt: skip
     assert command == [
-        "sh", "/data/runs/demo/logs/element-00001.sh", "--run", "/data/runs/demo", "--name", "name",
+        *starter_command(Path("/data/runs/demo/logs/element-00001.sh")),
+        "--run", "/data/runs/demo", "--name", "name",
         "--clips", "/the clips", "--max-broken", "3", "--exclude", "node[1-2]",
         "--image", "/images/x.sif", "--digest", "0a1b", "--stage", "/local",
         "--", "apptainer", "/images/x.sif",
     ]  # fmt: skip
     bare = start_command(Path("/x.sh"), SlurmSection(), FOLDER, "name", ["python"], clips="/c", max_broken=1)
-    assert bare[2:] == [
+    assert bare[6:] == [
         "--run",
         "/data/runs/demo",
         "--name",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,27 @@ def test_audits_tell_that_constants_hold_or_what_they_cost(
     audits: dict[str, float], plan: str, told: list[tuple[str, str]]
 ) -> None:
     assert tell_audits(AUDITS | audits, plan) == told
+
+
+def test_rows_of_another_manifest_are_told(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", ["a.mp4"])
+    run.shard([make_row("a.mp4")])
+    other = plan_run(tmp_path / "other", ["a.mp4", "b.mp4"])
+    run.folder.provenance.write_text(other.provenance.as_json())
+    with pytest.raises(
+        IncompleteError, match=r"\[provenance\] .*: the rows are those of manifest sha256:"
+    ) as caught:
+        merge(run.folder, run.config)
+    assert f"the run's is {run.provenance.manifest}: restore the first one" in caught.value.message
+
+
+def test_a_merge_sweeps_old_drafts_of_all_that_it_delivers(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", ["a.mp4"])
+    run.shard([make_row("a.mp4")])
+    drafts = [path.with_name(f".{path.name}.1.ab.tmp") for path in run.folder.delivered()]
+    assert len(drafts) == 5
+    for draft in drafts:
+        draft.touch()
+        os.utime(draft, (0, 0))
+    merge(run.folder, run.config)
+    assert [draft for draft in drafts if draft.exists()] == []

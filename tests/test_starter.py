@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from jobs.container import STARTER
+from jobs.container import STARTER, starter_command
 from jobs.data import data_folder
 from jobs.lifetime import STARTED
 from jobs.nodes import read_broken
@@ -53,7 +53,7 @@ class Node:
 
     def command(self, *words, options=()):
         given = ["--run", str(self.run), "--name", "vmafarm-x", *options]
-        return ["sh", str(SCRIPT), *given, "--", *words]
+        return [*starter_command(SCRIPT), *given, "--", *words]
 
     def environment(self, node="node1"):
         path = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
@@ -400,3 +400,18 @@ def test_a_fifo_at_the_place_of_where_was_looked_makes_room(node):
     os.mkfifo(node.run / "submissions" / "00001.look.away")
     assert look(node) == ["scontrol update JobId=77 ExcNodeList=node1"]
     assert (node.run / "submissions" / "00001.look.away").read_text() == "node1\n"
+
+
+def test_a_starter_that_somebody_has_exchanged_is_not_run(tmp_path):
+    """A member of a project space may put another folder in the place of the one with the run's starters."""
+    planted = tmp_path / "element-00001.sh"
+    planted.write_text(SCRIPT.read_text().replace("set -u\n", f"set -u\ntouch {tmp_path}/planted\n"))
+    for kind in ("another", "none"):
+        ended = subprocess.run(
+            [*starter_command(planted), "--run", str(tmp_path), "--name", "x", "--", "true"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 3, kind
+        assert f"{planted} cannot be read, or is not what was submitted" in ended.stderr
+        planted.unlink(missing_ok=True)
+    assert not (tmp_path / "planted").exists()

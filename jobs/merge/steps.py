@@ -95,7 +95,8 @@ class Merge:
         if self._blocked:
             return
         assert provenance is not None
-        sweep(self.folder.table)
+        for path in self.folder.delivered():
+            sweep(path)
         try:
             self._merge(provenance)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
