@@ -161,8 +161,8 @@ def _submit(place: Place, config: Config) -> None:
     number = next_number(config.folder)
     elements = ((0,), (1,))
     new_submission(config.folder, Submission(number, "r", elements, "1", "", "", "ffmpeg", {}))
-    for job in ("11", "12"):
-        note_job(config.folder, number, {"job": job, "round": 0, "offset": 0, "count": 2})
+    for offset, job in enumerate(("11", "12")):
+        note_job(config.folder, number, {"job": job, "round": 0, "offset": offset, "count": 1})
         place.promise("queued", [number, job])
     image = config.folder.root / f"image{number}.sif"
     image.with_suffix(".new").write_bytes(b"written by another program")
