@@ -242,8 +242,13 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
                 f"{origin}: {key}{shown}: expected {allowed or 'text'} ({fields[key].description})"
             )
         else:
-            messages.append(f"{origin}: [{show(key)}] = {_brief(problem['input'])}: expected a table of keys")
+            # Without the value: what stands in the wrong place may be secret, too.
+            kind = _KINDS.get(type(problem["input"]), "a date or time")
+            messages.append(f"{origin}: [{show(key)}] is {kind}, expected a table of keys")
     return UsageError("\n".join(messages), "\n".join(dict.fromkeys(hint for hint in hints if hint)))
+
+
+_KINDS = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
 
 
 def _brief(value: Any) -> str:

@@ -123,3 +123,22 @@ def test_a_password_in_a_build_argument_is_refused_an_image_shows_it_to_all(tmp_
     assert (
         merge_arguments({"VMAF_REPO": ""}, [f"VMAF_REPO={plain}"], tmp_path, tmp_path)["VMAF_REPO"] == plain
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'slurm = [{ environment = { TOKEN = "hunter2" } }]',
+        'slurm = "hunter2"',
+        '[slurm]\nenvironment = ["TOKEN=hunter2"]',
+        '[slurm]\nsetup = { token = "hunter2" }',
+        '[slurm.extra]\ncomment = ["hunter2"]',
+    ],
+)
+def test_a_value_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "vmafarm.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert "expected a" in caught.value.message
+    assert "hunter2" not in caught.value.message + caught.value.hint
