@@ -27,7 +27,7 @@ MISTAKES = {
     "empty unknown section": ("[korpus]", ["unknown key korpus", "did you mean corpus?"]),
     "key outside any section": ('name = "a"', ["unknown key name", "did you mean run.name?"]),
     "section far from all others": ("[zzzzzz]", ["unknown key zzzzzz", "known keys: run, corpus, engine"]),
-    "section that is a number": ("corpus = 5", ["[corpus] is a number, expected a table of keys", "expected a table"]),
+    "section that is a number": ("corpus = 5", ["[corpus] is a number, expected a table of keys"]),
     "section that is a list": ("[[corpus]]\nclips = 'a'", ["[corpus]", "expected a table"]),
     "text for a number": ('[engine]\nthreads = "4"', ["engine.threads = '4'", "number from 1 to 256"]),
     "float for a number": ("[engine]\nthreads = 4.0", ["engine.threads = 4.0", "a whole number"]),

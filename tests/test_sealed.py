@@ -1,4 +1,4 @@
-"""Parquet files under a seal: what is taken, what is refused before it is unfolded, which digest they state."""
+"""Parquet files under a seal: what is refused before it is unfolded, and which digest they state."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_file_without_a_seal_states_nothing_and_is_not_opened(tmp_path: Path) 
     path.write_bytes(unsealed(TABLE))
     assert not is_sealed(path.read_bytes())
     assert stated_digest(path) == ""
-    with pytest.raises(DamagedError, match="no digest of its .* bytes in its footer"):
+    with pytest.raises(DamagedError, match=r"no digest of its .* bytes in its footer"):
         open_sealed(path)
 
 
@@ -71,7 +71,7 @@ def test_what_is_not_parquet_by_its_ends_is_refused(tmp_path: Path, content: byt
     path = tmp_path / "x"
     path.write_bytes(content)
     for read in (open_sealed, stated_digest):
-        with pytest.raises(DamagedError, match="empty|begins and ends with PAR1"):
+        with pytest.raises(DamagedError, match=r"empty|begins and ends with PAR1"):
             read(path)
 
 
