@@ -464,3 +464,10 @@ def test_a_fifo_where_records_should_go_is_an_error_and_no_wait(tmp_path, reader
     assert not (tmp_path / "x").exists()
     if reader:
         os.close(other)
+
+
+def test_a_name_is_reserved_once(tmp_path):
+    durable.reserve(tmp_path / "name")
+    assert (tmp_path / "name").read_bytes() == b""
+    with pytest.raises(FileExistsError):
+        durable.reserve(tmp_path / "name")

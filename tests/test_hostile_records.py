@@ -315,6 +315,23 @@ def test_a_hostile_record_in_a_journal_is_named_and_never_a_row(run: Run) -> Non
             assert "slice-00001/w.journal: " in said, (name, said)
 
 
+def test_a_record_in_a_journal_that_lacks_a_half_or_has_those_of_two_clips_is_no_row(
+    run: Run,
+) -> None:
+    path = run.folder.shard_folder(1) / "w.journal"
+    lines = path.read_bytes().splitlines(keepends=True)
+    record, other = (json.loads(line[9:]) for line in lines[1:3])
+    for odd, said in (
+        ({"row": record["row"]}, "a record without a row, or without how it was made"),
+        ({"log": record["log"]}, "a record without a row, or without how it was made"),
+        ({"row": record["row"], "log": None}, "a record without a row, or without how it was made"),
+        ({"row": record["row"], "log": other["log"]}, "a row of one clip with how another one was made"),
+    ):
+        path.write_bytes(b"".join([lines[0], as_checked(odd), *lines[2:]]))
+        found = read_journal(path)
+        assert (len(found.rows), found.wrong) == (2, said)
+
+
 def as_checked(document: Any) -> bytes:
     line = as_json(document) + b"\n"
     return f"{zlib.crc32(line):08x} ".encode() + line

@@ -333,8 +333,9 @@ def test_damaged_shards_without_the_run_s_provenance_are_not_published(run):
 def test_arguments_are_checked(run):
     with pytest.raises(UsageError, match="expected fail or latest"):
         finish(run, on_conflict="newest")
-    with pytest.raises(UsageError, match="from 0 to 1"):
-        finish(run, max_failed_share=5)
+    for share in (5, 1.01, -0.01, float("nan")):
+        with pytest.raises(UsageError, match="from 0 to 1"):
+            finish(run, max_failed_share=share)
 
 
 # Files
