@@ -12,7 +12,7 @@ from jobs.completeness import FailedClip, Gaps, History
 from jobs.errors import IncompleteError
 from jobs.failures import FailureRecord
 from jobs.merge import list_failed, merge, summarise
-from jobs.merge.audits import tell_audits
+from jobs.merge.audits import judge_constants, tell_audits
 from jobs.merge.complete import describe_failed, describe_left_out, judge_gaps
 from jobs.run_folder import RunFolder
 
@@ -266,3 +266,20 @@ def test_a_merge_sweeps_old_drafts_of_all_that_it_delivers(tmp_path: Path) -> No
         os.utime(draft, (0, 0))
     merge(run.folder, run.config)
     assert [draft for draft in drafts if draft.exists()] == []
+
+
+def test_a_value_that_was_measured_to_be_another_one_stops_the_merge_whatever_came_of_its_clip() -> None:
+    """The last record of each clip is told; other failures are nothing to this rule."""
+    folder = RunFolder(Path("runs"), "demo")
+    assert judge_constants([failed("a.mp4", "timeout")], folder) == []
+    records = [
+        failed("a.mp4", "wrong_constant", "h1", "first"),
+        failed("b.mp4", "timeout", "h1", "slow"),
+        failed("a.mp4", "wrong_constant", "h2", "vif_scale0 is 0.5"),
+    ]
+    (finding,) = judge_constants(records, folder)
+    assert (finding.name, finding.severity, finding.count) == ("wrong_constant", "error", 1)
+    assert "measured to be others: a.mp4 on h2: vif_scale0 is 0.5. " in finding.message
+    assert f"move its shards and its records in {folder.failures} away" in finding.message
+    assert "wrong_constant" in finding.query
+    assert str(folder.failures) in finding.query
