@@ -401,6 +401,14 @@ def test_a_manifest_with_slices_that_nobody_planned_is_refused(run: Run) -> None
                 read(run.folder)
 
 
+def test_the_outline_of_a_sound_manifest_is_that_of_all_of_it_and_no_name_is_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_manifest(run.folder)
+    monkeypatch.setattr("jobs.merge.inputs.load_manifest", lambda _: pytest.fail("all of it was read"))
+    assert read_outline(run.folder) == (len(whole.names), set(whole.slices.tolist()), whole.digest)
+
+
 MANIFEST = [("clip_name", pa.string()), ("mos", pa.float64()), ("bytes", pa.int64()), ("slice", pa.int32())]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import duckdb
 import pytest
 from merge_helpers import KNOWN, NOW, Run, make_row, plan_run
 
@@ -12,7 +13,7 @@ from jobs.completeness import FailedClip, Gaps, History
 from jobs.errors import IncompleteError
 from jobs.failures import FailureRecord
 from jobs.merge import list_failed, merge, summarise
-from jobs.merge.audits import judge_constants, tell_audits
+from jobs.merge.audits import count_audits, judge_constants, tell_audits
 from jobs.merge.complete import describe_failed, describe_left_out, judge_gaps
 from jobs.run_folder import RunFolder
 
@@ -283,3 +284,22 @@ def test_a_value_that_was_measured_to_be_another_one_stops_the_merge_whatever_ca
     assert f"move its shards and its records in {folder.failures} away" in finding.message
     assert "wrong_constant" in finding.query
     assert str(folder.failures) in finding.query
+
+
+@pytest.mark.parametrize(("plan", "full", "identity"), [("identity", 9.0, 4.0), ("full", 4.0, 9.0)])
+def test_the_seconds_of_audited_clips_are_those_of_the_plan_that_took_them(
+    plan: str, full: float, identity: float
+) -> None:
+    """A clip whose audit failed, or that has none, counts in the sum alone."""
+    with duckdb.connect() as connection:
+        connection.execute("""
+            CREATE TABLE problems AS SELECT 'd.mp4' AS clip_name, true AS missing;
+            CREATE TABLE entries AS FROM (VALUES
+                ('a.mp4', 'equal', 4.0, 9.0, 4.0), ('b.mp4', 'failed', 2.0, 7.0, 2.0),
+                ('c.mp4', '', 1.0, 'nan'::DOUBLE, 1.0), ('d.mp4', 'differs', 5.0, 5.0, 5.0)
+            ) AS _(clip_name, audit, seconds_own, seconds_other, seconds_all)
+        """)
+        assert count_audits(connection, plan) == {
+            "clips": 1, "differ": 0, "failed": 1, "seconds_scoring": 7.0,
+            "seconds_full": full, "seconds_identity": identity,
+        }  # fmt: skip
