@@ -31,7 +31,7 @@ def replaced(field: pa.Field) -> pa.Schema:
     return SCHEMA.set(SCHEMA.get_field_index(field.name), field)
 
 
-@pytest.mark.parametrize("count", [0, 1, 100, 1000])
+@pytest.mark.parametrize("count", [0, 1, 64, 100, 1000])
 @pytest.mark.parametrize("options", [{}, {"compression": "none"}, {"use_dictionary": False}])
 def test_a_shard_fits_whatever_its_rows(count, options):
     assert Outline(SCHEMA).rows(sealed(rows(count), **options)) == count

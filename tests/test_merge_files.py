@@ -1,0 +1,144 @@
+"""What a merge says of files one by one: shards refused, names listed, records counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+from merge_helpers import NOW, Run, make_row, plan_run
+
+from jobs.completeness import FailedClip
+from jobs.failures import CLIP_FAULTS, load_failures
+from jobs.merge import MergeResult, list_failed
+from jobs.merge.complete import count_classes
+from jobs.merge.inputs import SHOWN, examples, schema_differences, sort_shards
+from jobs.merge.journals import Recovered, keep_copy
+from jobs.merge.listing import list_shards
+from jobs.merge.record import describe_making
+from jobs.schema import ARROW_SCHEMA
+from jobs.settings import recorded
+from jobs.shard import DoneReader
+from jobs.stamps import Stamps
+from jobs.submission import Submission, new_submission
+
+NAMES = ["a.mp4", "b.mp4", "c.mp4"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return plan_run(tmp_path / "runs", NAMES)
+
+
+@pytest.mark.parametrize("kind", ["as they are written", "with other metadata", "without a seal"])
+def test_a_shard_with_more_rows_than_there_are_clips_is_unreadable(run: Run, kind: str) -> None:
+    schema = ARROW_SCHEMA if kind == "as they are written" else ARROW_SCHEMA.with_metadata({"other": "1"})
+    path = run.shard([make_row(name) for name in NAMES], schema=schema)
+    if kind == "without a seal":
+        pa.parquet.write_table(pa.parquet.read_table(path).replace_schema_metadata({}), path)
+    stamps = Stamps()
+    _, bad = sort_shards([path], run.provenance, stamps, 2)
+    assert bad["unreadable_shard"] == [(path, "3 rows, expected at most 2: none of them is read")]
+    _, bad = sort_shards([path], run.provenance, stamps, 3)
+    assert bad.get("unreadable_shard", []) == [] or kind == "without a seal"
+
+
+@pytest.mark.parametrize(("missing", "in_all"), [(SHOWN, False), (SHOWN + 1, True)])
+def test_of_many_differences_of_a_schema_the_first_ones_are_told(missing: int, in_all: bool) -> None:
+    found = schema_differences(pa.schema(list(ARROW_SCHEMA)[missing:]))
+    assert found[:SHOWN] == [f"column {name} is missing" for name in ARROW_SCHEMA.names[:SHOWN]]
+    assert found[SHOWN:] == ([f"{missing} differences in all"] if in_all else [])
+
+
+def test_of_many_examples_the_first_ones_are_shown_and_the_others_counted() -> None:
+    texts = [str(at) for at in range(SHOWN + 1)]
+    assert examples(texts[:SHOWN]) == "; ".join(texts[:SHOWN])
+    assert examples(texts) == "; ".join(texts[:SHOWN]) + "; and 1 more"
+    assert examples(texts, 2000) == "; ".join(texts[:SHOWN]) + f"; and {2000 - SHOWN:,} more"
+
+
+def test_of_clips_that_have_failed_for_good_ten_are_listed_and_the_others_counted(tmp_path: Path) -> None:
+    def listed(count: int) -> list[str]:
+        failed = {f"{at:02}.mp4": FailedClip("decode_error", "broken", 2, ("h1",)) for at in range(count)}
+        counts = {"failed_for_good": count}
+        result = SimpleNamespace(failed_for_good=failed, counts=counts, record=tmp_path / "merge.json")
+        return list_failed(cast(MergeResult, result))
+
+    assert listed(10) == [f"  {at:02}.mp4: decode_error: broken" for at in range(10)]
+    assert listed(11) == [*listed(10), f"  and 1 more: see {tmp_path}/merge.json"]
+
+
+def test_faults_are_counted_the_most_frequent_first_and_then_by_name() -> None:
+    faults = sorted(CLIP_FAULTS)[:3]
+    failures = [FailedClip(name, "x", 2, ("h1",)) for name in (faults[2], faults[1], faults[0], faults[1])]
+    assert list(count_classes(failures).items()) == [(faults[1], 2), (faults[0], 1), (faults[2], 1)]
+
+
+def test_lines_and_files_of_failures_that_cannot_be_read_are_counted(run: Run) -> None:
+    run.fail("a.mp4")
+    assert load_failures(run.folder.failures)[1] == 0
+    (run.folder.failures / "odd.jsonl").write_bytes(b"no record\n{}\n")
+    (run.folder.failures / "a.jsonl").mkdir()
+    records, damaged = load_failures(run.folder.failures)
+    assert [record.clip_name for record in records] == ["a.mp4", "a.mp4"]
+    assert damaged == 3
+
+
+def test_what_stands_in_the_folder_of_a_slice_is_listed_by_what_it_is(run: Run) -> None:
+    shard = run.shard([make_row("a.mp4")])
+    journal = run.journal([make_row("b.mp4")], writer="v")
+    folder = shard.parent
+    for name in ("x.done", ".y.parquet.1.tmp", "notes.txt", os.fsdecode(b"\xff.parquet")):
+        (folder / name).touch()
+    (folder / "a folder").mkdir()
+    (folder / "z.journal").mkdir()
+    found = list_shards(run.folder, {0})
+    assert (found.shards, found.journals, found.leftovers) == ([shard.absolute()], [journal.absolute()], 1)
+    assert found.wrong == [
+        "slice-00000/z.journal: a folder, expected a file",
+        r"slice-00000/\xff.parquet: the name is not UTF-8",
+    ]
+    assert found.strange == [
+        "slice-00000/a folder: neither shard, journal nor .done",
+        "slice-00000/notes.txt: neither shard, journal nor .done",
+    ]
+
+
+def test_a_copy_of_recovered_rows_goes_where_no_row_is_in_a_journal_any_more(run: Run) -> None:
+    run.folder.recovered.write_bytes(b"of an earlier merge")
+    assert keep_copy(Recovered(), run.folder) == []
+    assert not run.folder.recovered.exists()
+
+
+def test_a_file_that_could_not_be_read_is_no_problem_any_more_once_it_can_or_is_gone(run: Run) -> None:
+    reader = DoneReader()
+    shard = run.shard([make_row("a.mp4")])
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    journal = run.journal([make_row("b.mp4")], writer="v", torn=b"")
+    journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])
+    folder = shard.with_name("x.journal")
+    folder.mkdir()
+    assert reader.read(run.folder, [0]) == set()
+    assert reader.problems.keys() == {shard, folder}
+    shard.write_bytes(whole)
+    folder.rmdir()
+    assert reader.read(run.folder, [0]) == {"a.mp4"}
+    assert reader.problems == {}
+
+
+def test_the_record_of_a_merge_says_by_what_configuration_and_images_the_rows_were_made(run: Run) -> None:
+    for number, digest in enumerate(("sha256:b", "", "sha256:a", "sha256:b"), 1):
+        submission = Submission(number, "r", ((0,),), "1", "", digest, "ffmpeg", {}, at=NOW.isoformat())
+        new_submission(run.folder, submission)
+    found: dict[str, Any] = describe_making(run.folder, run.config, ["h1"])
+    assert found["configuration"] == recorded(run.config)
+    text = json.dumps(recorded(run.config), sort_keys=True, separators=(",", ":"))
+    assert found["configuration_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert found["images"] == ["sha256:a", "sha256:b"]
+    assert found["hosts"] == ["h1"]
