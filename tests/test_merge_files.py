@@ -14,8 +14,9 @@ import pytest
 from merge_helpers import NOW, Run, make_row, plan_run
 
 from jobs.completeness import FailedClip
+from jobs.errors import IncompleteError
 from jobs.failures import CLIP_FAULTS, load_failures
-from jobs.merge import MergeResult, list_failed
+from jobs.merge import MergeResult, list_failed, merge
 from jobs.merge.complete import count_classes
 from jobs.merge.inputs import SHOWN, examples, schema_differences, sort_shards
 from jobs.merge.journals import Recovered, keep_copy
@@ -142,3 +143,14 @@ def test_the_record_of_a_merge_says_by_what_configuration_and_images_the_rows_we
     assert found["configuration_sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert found["images"] == ["sha256:a", "sha256:b"]
     assert found["hosts"] == ["h1"]
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_none_or_all_clips_may_be_allowed_to_fail(run: Run, share: int) -> None:
+    run.shard([make_row(name) for name in NAMES[1:]])
+    run.fail(NAMES[0])
+    if share:
+        assert merge(run.folder, run.config, max_failed_share=share).counts["failed_for_good"] == 1
+    else:
+        with pytest.raises(IncompleteError, match=r"\[failed_for_good\]"):
+            merge(run.folder, run.config, max_failed_share=share)
