@@ -391,7 +391,7 @@ def test_a_hostile_name_in_a_shard_is_a_shard_that_cannot_be_read(run: Run, valu
 def test_a_manifest_with_slices_that_nobody_planned_is_refused(run: Run) -> None:
     """A slice of the number 2,000,000,000 would be one of as many."""
     table = read_columns(run.folder.manifest, dict(zip(*zip(*MANIFEST, strict=True), strict=True)))
-    for name, value in (("slice", 2_000_000_000), ("slice", -1), ("bytes", -1)):
+    for name, value in (("slice", 2_000_000_000), ("slice", len(table)), ("slice", -1), ("bytes", -1)):
         at = table.schema.get_field_index(name)
         cells = pa.array([value, *table[name].to_pylist()[1:]], table.schema.field(name).type)
         with run.folder.manifest.open("wb") as file:
@@ -399,6 +399,18 @@ def test_a_manifest_with_slices_that_nobody_planned_is_refused(run: Run) -> None
         for read in (load_manifest, *([read_outline] if name == "slice" else [])):
             with pytest.raises(UsageError, match=r"manifest\.parquet"):
                 read(run.folder)
+
+
+@pytest.mark.parametrize("kind", ["a column more", "no rows"])
+def test_a_manifest_of_another_shape_is_refused_by_its_outline_too(run: Run, kind: str) -> None:
+    with pq.ParquetFile(run.folder.manifest) as whole:
+        table = whole.read()
+    table = table.slice(0, 0) if kind == "no rows" else table.append_column("x", table["slice"])
+    with run.folder.manifest.open("wb") as file:
+        write_sealed(table, file)
+    for read in (load_manifest, read_outline):
+        with pytest.raises(UsageError, match=r"manifest\.parquet"):
+            read(run.folder)
 
 
 def test_the_outline_of_a_sound_manifest_is_that_of_all_of_it_and_no_name_is_read(
