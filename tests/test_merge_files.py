@@ -154,3 +154,43 @@ def test_none_or_all_clips_may_be_allowed_to_fail(run: Run, share: int) -> None:
     else:
         with pytest.raises(IncompleteError, match=r"\[failed_for_good\]"):
             merge(run.folder, run.config, max_failed_share=share)
+
+
+def test_a_value_that_was_measured_to_be_another_one_refuses_the_merge(run: Run) -> None:
+    run.shard([make_row(name) for name in NAMES])
+    run.fail(NAMES[0], "wrong_constant", tries=1)
+    with pytest.raises(IncompleteError, match=r"\[wrong_constant\] values that the plan fills in"):
+        merge(run.folder, run.config)
+
+
+def test_a_table_without_rows_that_are_missing_says_so_itself(run: Run) -> None:
+    run.shard([make_row(name) for name in NAMES[:2]])
+    metadata = merge(run.folder, run.config, allow_missing=True).metadata
+    assert metadata["incomplete"] == {"missing": 1, "failed_for_good": 0}
+    assert metadata["left_out"] == {NAMES[2]: "missing"}
+    run.shard([make_row(NAMES[2])], writer="late")
+    assert "incomplete" not in merge(run.folder, run.config).metadata
+
+
+def test_records_of_failures_that_cannot_be_read_are_told(run: Run) -> None:
+    run.shard([make_row(name) for name in NAMES])
+    run.folder.failures.mkdir(exist_ok=True)
+    (run.folder.failures / "h1.jsonl").write_bytes(b"{}\nno record\n")
+    (finding,) = [one for one in merge(run.folder, run.config).findings if one.name == "failures"]
+    assert (finding.severity, finding.count) == ("warn", 2)
+    assert finding.message == f"{run.folder.failures}: records of failures that cannot be read do not count"
+
+
+@pytest.mark.parametrize("kind", ["shard", "journal"])
+def test_rows_that_cannot_be_read_beside_a_lost_provenance_are_told(run: Run, kind: str) -> None:
+    path = getattr(run, kind)([make_row(name) for name in NAMES])
+    path.write_bytes(path.read_bytes()[20:])
+    run.folder.provenance.unlink()
+    with pytest.raises(IncompleteError, match=r"\[provenance\] .* is not there, and no shard or journal can"):
+        merge(run.folder, run.config)
+
+
+def test_what_holds_rows_in_the_wrong_place_refuses_a_merge_that_has_nothing_else(run: Run) -> None:
+    (run.folder.shards / "slice-00000" / "x.parquet").mkdir(parents=True)
+    with pytest.raises(IncompleteError, match=r"slice-00000/x\.parquet: a folder, expected a file"):
+        merge(run.folder, run.config)
