@@ -16,12 +16,14 @@ from merge_helpers import NOW, Run, make_row, plan_run
 from jobs.completeness import FailedClip
 from jobs.errors import IncompleteError
 from jobs.failures import CLIP_FAULTS, load_failures
+from jobs.journal import Journal, read_journal
 from jobs.merge import MergeResult, list_failed, merge
 from jobs.merge.complete import count_classes
 from jobs.merge.inputs import SHOWN, examples, schema_differences, sort_shards
 from jobs.merge.journals import Recovered, keep_copy
 from jobs.merge.listing import list_shards
 from jobs.merge.record import describe_making
+from jobs.regular_files import MOST_BYTES_OF_RECORDS
 from jobs.schema import ARROW_SCHEMA
 from jobs.settings import recorded
 from jobs.shard import DoneReader
@@ -94,8 +96,15 @@ def test_what_stands_in_the_folder_of_a_slice_is_listed_by_what_it_is(run: Run) 
     shard = run.shard([make_row("a.mp4")])
     journal = run.journal([make_row("b.mp4")], writer="v")
     folder = shard.parent
-    for name in ("x.done", ".y.parquet.1.tmp", "notes.txt", os.fsdecode(b"\xff.parquet")):
+    for name in (
+        "x.done",
+        ".y.parquet.1.tmp",
+        "notes.txt",
+        *map(os.fsdecode, (b"\xff.parquet", b"\xff.txt")),
+    ):
         (folder / name).touch()
+    for name in ("slice-00001", "readme"):
+        (run.folder.shards / name).touch()
     (folder / "a folder").mkdir()
     (folder / "z.journal").mkdir()
     found = list_shards(run.folder, {0})
@@ -103,10 +112,13 @@ def test_what_stands_in_the_folder_of_a_slice_is_listed_by_what_it_is(run: Run) 
     assert found.wrong == [
         "slice-00000/z.journal: a folder, expected a file",
         r"slice-00000/\xff.parquet: the name is not UTF-8",
+        "slice-00001: a file, expected folders of slices alone",
     ]
     assert found.strange == [
+        "readme: a file, expected folders of slices alone",
         "slice-00000/a folder: neither shard, journal nor .done",
         "slice-00000/notes.txt: neither shard, journal nor .done",
+        r"slice-00000/\xff.txt: neither shard, journal nor .done",
     ]
 
 
@@ -194,3 +206,41 @@ def test_what_holds_rows_in_the_wrong_place_refuses_a_merge_that_has_nothing_els
     (run.folder.shards / "slice-00000" / "x.parquet").mkdir(parents=True)
     with pytest.raises(IncompleteError, match=r"slice-00000/x\.parquet: a folder, expected a file"):
         merge(run.folder, run.config)
+
+
+def test_a_journal_that_cannot_be_read_refuses_the_merge_and_keeps_no_other_from_being_read(run: Run) -> None:
+    run.journal([make_row(name) for name in NAMES], writer="v")
+    os.truncate(run.journal([make_row(NAMES[0])], writer="u"), MOST_BYTES_OF_RECORDS + 1)
+    with pytest.raises(IncompleteError, match=r"\[journal\]") as caught:
+        merge(run.folder, run.config)
+    assert "slice-00000/u.journal" in caught.value.message
+    assert "[missing]" not in caught.value.message
+    assert DoneReader().read(run.folder, [0]) == set(NAMES)
+
+
+def test_a_journal_that_its_writer_removes_meanwhile_keeps_no_other_from_being_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.journal([make_row(name) for name in NAMES], writer="v")
+    gone = run.journal([], writer="u")
+    monkeypatch.setattr("jobs.merge.journals.read_journal", lambda path: removed(path, gone))
+    assert merge(run.folder, run.config).counts["recovered_rows"] == 3
+
+
+def removed(path: Path, gone: Path) -> Journal:
+    if path.name == gone.name:
+        gone.unlink(missing_ok=True)
+    return read_journal(path)
+
+
+def test_files_that_go_while_they_are_looked_at_are_no_problem(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = DoneReader()
+    gone = run.folder.shard_folder(0) / "gone"
+    monkeypatch.setattr("jobs.shard._files", lambda _, suffix: [gone.with_suffix(suffix)])
+    assert reader.read(run.folder, [0]) == set()
+    run.shard([make_row("a.mp4")], writer="gone")
+    monkeypatch.setattr("jobs.shard.read_columns", lambda path, *_: path.with_name("x").read_bytes())
+    assert reader.read(run.folder, [0]) == set()
+    assert reader.problems == {}
