@@ -18,8 +18,9 @@ from jobs import in_place
 from jobs.deliver import deliver, examine
 from jobs.durable import Draft
 from jobs.errors import IncompleteError
-from jobs.in_place import SupersededError
+from jobs.in_place import InPlace, SupersededError
 from jobs.locks import try_lock
+from jobs.manifest import load_manifest
 from jobs.merge import merge
 from jobs.up_to_date import digest_file, read_delivered
 
@@ -243,3 +244,13 @@ def test_a_table_restored_from_a_copy_is_another_one_until_it_is_merged(run, sto
     said = finish(run)
     assert any("merging again" in line for line in said)
     assert_of_six_clips(run)
+
+
+def test_a_table_that_somebody_has_removed_since_is_not_the_one_that_was_put_there(run: Run) -> None:
+    run.shard([make_row(name) for name in load_manifest(run.folder).names])
+    place = InPlace(run.folder)
+    merge(run.folder, run.config, place=place)
+    place.require()
+    run.folder.table.unlink()
+    with pytest.raises(SupersededError):
+        place.require()

@@ -244,3 +244,21 @@ def test_files_that_go_while_they_are_looked_at_are_no_problem(
     monkeypatch.setattr("jobs.shard.read_columns", lambda path, *_: path.with_name("x").read_bytes())
     assert reader.read(run.folder, [0]) == set()
     assert reader.problems == {}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_null_or_a_name_twice_in_an_early_group_of_rows_counts_whatever_comes_behind_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Rows are written in groups, and none of them is judged by the last one."""
+    monkeypatch.setattr("jobs.merge.table.ROW_GROUP", rows)
+    nullable = pa.schema([pa.field(field.name, field.type) for field in ARROW_SCHEMA])
+    bad = run.shard([make_row(NAMES[0]) | {"vmaf_mean": None}, *map(make_row, NAMES[1:])], schema=nullable)
+    with pytest.raises(IncompleteError, match="vmaf_mean is NULL"):
+        merge(run.folder, run.config)
+    bad.unlink()
+    run.shard([make_row(NAMES[0])], writer="v")
+    run.shard([make_row(name) for name in NAMES])
+    result = merge(run.folder, run.config)
+    assert (result.counts["rows"], result.counts["duplicate_rows"]) == (3, 1)
+    assert pa.parquet.read_table(run.folder.table)["clip_name"].to_pylist() == NAMES
