@@ -93,7 +93,7 @@ def parse_queue(text: str) -> list[Task]:
     Raises
     ------
     UnavailableError
-        A job's id is no number. It is not passed over: it could be a job that is still there.
+        A job id is not a valid number. It is not skipped: it could be a job that is still there.
     """
     tasks = []
     for job, array, index, state, reason, node in rows(text, 6):
