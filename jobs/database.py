@@ -33,7 +33,7 @@ from jobs.merge.journals import recover
 from jobs.merge.listing import list_shards
 from jobs.provenance import read_frozen
 from jobs.published import reading_table
-from jobs.regular_files import open_regular
+from jobs.regular_files import freeing_readers, open_regular
 from jobs.run_folder import RunFolder
 from jobs.schema import ARROW_SCHEMA, COLUMNS
 from jobs.scratch import for_databases, scratch_folder
@@ -96,7 +96,7 @@ def open_run(
     with scratch_folder(for_databases(config.extract.scratch)) as scratch:
         file, spill = scratch / "run.duckdb", scratch / "spill"
         try:
-            with sql.connect(spill, memory=memory, database=file) as connection:
+            with sql.connect(spill, memory=memory, database=file) as connection, freeing_readers(folder.path):
                 _fill(connection, config, scratch, say, keep)
                 # Closing does the same, but says nothing where the disk takes no more: rows would be missing.
                 connection.execute("CHECKPOINT")

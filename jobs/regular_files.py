@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -98,6 +100,48 @@ def kind_of(entry: os.DirEntry[str]) -> str:
         return _kind(entry.stat().st_mode)
     except OSError as error:  # a link to nothing, or to itself
         return f"a broken link ({error.strerror})"
+
+
+@contextmanager
+def freeing_readers(folder: Path) -> Iterator[None]:
+    """Let libraries that open files by name wait for no FIFO that is put in a file's place after its check.
+
+    A thread looks below the folder now and then, more and more seldom, and opens each FIFO for writing for a
+    moment. Whoever waited for that goes on, and finds that this is not the file that it wants.
+
+    Parameters
+    ----------
+    folder
+        Of all that is opened.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        seconds = FIRST_LOOK_SECONDS
+        while not over.wait(seconds):
+            for path in _fifos(str(folder)):
+                with suppress(OSError):  # nobody waits for it
+                    os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC | NEVER_WAIT))
+            seconds = min(2 * seconds, _LONGEST_PAUSE_SECONDS)
+
+    threading.Thread(target=look, name="freeing-readers", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()  # not joined: a look may take long on a network file system, and does no harm
+
+
+FIRST_LOOK_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+def _fifos(folder: str) -> Iterator[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _fifos(entry.path)
+            elif kind_of(entry) == _KINDS[stat.S_IFIFO]:
+                yield entry.path
 
 
 def _other(mode: int, path: Path) -> OSError:

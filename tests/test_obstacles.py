@@ -8,12 +8,14 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from merge_helpers import Run, rows_of
 from verbs import QUICK, VERBS, moved, say, whole_run
 
-from jobs import published
+from jobs import database, published, regular_files
+from jobs.merge import steps
 
 
 def _socket(path: Path) -> None:
@@ -160,3 +162,31 @@ def test_a_folder_in_the_place_of_what_a_verb_writes_is_to_be_moved_away(
     for verb in verbs:
         said = say(VERBS[verb], run)
         assert f"{path.name}: Is a directory\nmove the folder away that stands there" in said, said
+
+
+@pytest.mark.parametrize(
+    ("verb", "module", "check", "file"),
+    [
+        ("merge", steps, "check_footers", "shard"),
+        ("merge", steps, "check_footers", "manifest"),
+        ("sql", database, "sort_shards", "shard"),
+        ("sql", database, "load_manifest", "manifest"),
+    ],
+)
+def test_a_fifo_that_takes_a_files_place_after_its_check_keeps_no_verb_waiting(
+    run: Run, verb: str, module: ModuleType, check: str, file: str, monkeypatch
+) -> None:
+    """DuckDB opens them by name, and waits for a FIFO until somebody writes to it."""
+    monkeypatch.setattr(regular_files, "FIRST_LOOK_SECONDS", 0.01)
+    run.folder.table.unlink()
+    original = getattr(module, check)
+
+    def late(*arguments: object) -> object:
+        found = original(*arguments)
+        monkeypatch.setattr(module, check, original)
+        put(run, file, "fifo")
+        return found
+
+    monkeypatch.setattr(module, check, late)
+    said = say(VERBS[verb], run, run.folder.root / FILES[file])
+    assert "FIFO" in said, said

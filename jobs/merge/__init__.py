@@ -21,6 +21,7 @@ from jobs.merge.inputs import Finding
 from jobs.merge.options import Options
 from jobs.merge.record import describe_making
 from jobs.merge.steps import Merge
+from jobs.regular_files import freeing_readers
 from jobs.restore import restore_provenance
 from jobs.run_folder import RunFolder
 from jobs.schema import COLUMNS
@@ -158,6 +159,7 @@ def merge(
         with (
             scratch_folder(for_databases(config.extract.scratch)) as scratch,
             sql.connect(scratch / "spill", memory=config.merge.memory, threads=threads) as connection,
+            freeing_readers(folder.path),
         ):
             state = Merge(folder, config, options, connection, scratch, place)
             state.run()
