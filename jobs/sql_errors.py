@@ -14,6 +14,9 @@ from jobs.scratch import scratch_error
 _NUMBERS = {os.strerror(number): number for number in DISK}
 _LIMITS = {os.strerror(number): number for number in (errno.EMFILE, errno.ENFILE)}
 
+_REFUSED = "bad allocation"
+"""What DuckDB says where the system gave no more memory, before its own limit was reached."""
+
 
 def is_outside(error: BaseException) -> bool:
     """Whether the cause of an error of DuckDB, or of pyarrow that reads from it, is one of these."""
@@ -42,6 +45,8 @@ def explain_outside(
     if _is_interrupt(error):
         return KeyboardInterrupt()
     line = show(str(error).partition("\n")[0])
+    if _is_memory(error) and _REFUSED in line:
+        return UnavailableError(f"no memory is left: {line}", to_do(errno.ENOMEM))
     if _is_memory(error):
         place = show(str(scratch.parent))
         return UnavailableError(

@@ -170,6 +170,24 @@ def test_too_little_memory_names_the_limit_and_the_folder(tmp_path):
     assert "extract.scratch" in caught.value.hint
 
 
+def test_a_limit_of_virtual_memory_that_is_reached_before_duckdbs_own_is_named(tmp_path):
+    """Raising merge.memory would not help; `ulimit -v` does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with (
+        scratch_folder(str(tmp_path)) as scratch,
+        pytest.raises(UnavailableError) as caught,
+        sql.connect(scratch / "spill", memory="8GB", threads=1) as connection,
+    ):
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), hard))
+        try:
+            connection.execute("SELECT list(range) FROM range(100000000)").fetchall()
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert caught.value.message.startswith("no memory is left: Out of Memory Error")
+    assert "ulimit -v" in caught.value.hint
+
+
 # Verbs
 
 
