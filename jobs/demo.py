@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,8 +130,14 @@ def make_demo(folder: Path, ffmpeg: Path) -> Demo:
     except OSError as error:
         raise _cannot_write(folder, error) from None
     try:
-        _fill(temporary, ffmpeg)
-        temporary.chmod(0o777 & ~_umask())
+        with _opened(temporary) as opened:
+            _make_clips(opened, ffmpeg)
+            if not os.path.samestat(temporary.lstat(), os.fstat(opened)):
+                raise OSError(
+                    errno.ESTALE, f"another process has put something else at {show(str(temporary))}"
+                )
+            durable.replace_text(temporary / scores.name, _scores_csv())
+            os.fchmod(opened, 0o777 & ~_umask())
         temporary.rename(folder)
         durable.sync_folder(parent)
     except OSError as error:
@@ -149,25 +158,34 @@ def _scores_csv() -> str:
     return "video_name,video_score\n" + "".join(f"{n},{s}\n" for n, s in [*rows, _SCORE_WITHOUT_CLIP])
 
 
-def _fill(folder: Path, ffmpeg: Path) -> None:
-    clips = folder / "k150ka"
-    clips.mkdir()
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """A descriptor of a folder that was just made: it leads there whoever puts another in its place."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _make_clips(opened: int, ffmpeg: Path) -> None:
+    os.mkdir("k150ka", dir_fd=opened)
+    clips = Path(f"/proc/{os.getpid()}/fd/{opened}/k150ka")
     for clip in DEMO_CLIPS:
-        _encode(clip, clips / clip.file_name, ffmpeg)
-    durable.replace_text(folder / "k150ka_scores.csv", _scores_csv())
+        _encode(clip, clips, ffmpeg)
 
 
-def _encode(clip: DemoClip, path: Path, ffmpeg: Path) -> None:
+def _encode(clip: DemoClip, folder: Path, ffmpeg: Path) -> None:
     # One thread and no version strings: the same ffmpeg writes the same bytes.
     command = [
         *(str(ffmpeg), "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_threads", "1"),
         *("-f", "lavfi", "-i", clip.source, "-frames:v", str(FRAMES), "-pix_fmt", "yuv420p"),
         *("-c:v", "libx264", "-preset", "veryfast", "-crf", "26", "-threads", "1", "-flags:v", "+bitexact"),
-        *("-fflags", "+bitexact", "-map_metadata", "-1", "-movflags", "+faststart", f"file:{path}"),
+        *("-fflags", "+bitexact", "-map_metadata", "-1", "-movflags", "+faststart", f"file:{clip.file_name}"),
     ]
     hint = "set engine.ffmpeg to an ffmpeg with libx264, or leave it empty for the one that comes along"
     try:
-        (finished,) = run([command], folder=path.parent, deadline=_SECONDS_A_CLIP)
+        (finished,) = run([command], folder=folder, deadline=_SECONDS_A_CLIP)
     except OSError as error:
         problem = error.strerror or str(error)
     else:

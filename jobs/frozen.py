@@ -18,8 +18,8 @@ from jobs.manifest import read_stated
 from jobs.regular_files import read_regular_text
 from jobs.run_folder import RunFolder
 from jobs.toml import MOST_BYTES, parse_toml
-from jobs.trust import is_trusted, way_to
-from jobs.writers import shared_with, user_name
+from jobs.trust import is_trusted
+from jobs.writers import shared_with, user_name, way_to
 
 LIMIT = "plan.limit"
 DIGEST = "plan.manifest"

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from jobs.errors import UnavailableError, show, to_do
 from jobs.interrupts import hold, release
 from jobs.mounts import unmount_below
 from jobs.regular_files import NEVER_WAIT
+from jobs.writers import is_for_all, way_to
 
 _PREFIX = "vmafarm-"
 _LOCK = ".lock"
@@ -40,10 +42,11 @@ def scratch_folder(parent: str) -> Iterator[Path]:
     Raises
     ------
     UnavailableError
-        Nothing can be written there.
+        Nothing can be written there, or everybody could put another folder in its place.
     """
     place = scratch_place(parent)
     with in_scratch(place):
+        _require_not_for_all(place)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
         hold(folder)
         try:
@@ -140,6 +143,17 @@ def scratch_place(parent: str) -> Path:
         return Path(parent or tempfile.gettempdir()).absolute()
     except FileNotFoundError as error:
         raise UnavailableError(f"no scratch folder can be used: {error.strerror}", _HINT) from None
+
+
+def _require_not_for_all(place: Path) -> None:
+    for part, status in way_to(place):
+        if not stat.S_ISLNK(status.st_mode) and is_for_all(status):
+            shown = show(str(part))
+            raise UnavailableError(
+                f"everybody on this machine may write {shown}, which has no sticky bit: anybody could put "
+                "another folder in the place of the scratch folder",
+                f"chmod +t {shown}, or {_HINT}",
+            )
 
 
 def _sweep(place: Path, own: Path) -> None:

@@ -6,7 +6,6 @@ may put another one in its place: whoever owns a folder above it, or may write t
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import stat
@@ -17,11 +16,9 @@ from pathlib import Path
 from jobs.durable import make_folder
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.run_folder import RunFolder
-from jobs.writers import is_for_all, shared_with, user_name
+from jobs.writers import is_for_all, may_exchange, shared_with, user_name, way_to
 
 _PERMISSIONS = 0o777
-_MOST_LINKS = 40
-"""On one path, as Linux has it (path_resolution(7))."""
 
 
 def check_run_folders(folder: RunFolder, trusted: Collection[str] = ()) -> list[str]:
@@ -69,10 +66,32 @@ def _warn_of_writers(folders: Sequence[Path]) -> list[str]:
     for path in folders:
         with suppress(FileNotFoundError):
             status = path.stat()
-            if not status.st_mode & stat.S_ISVTX and (who := shared_with(path, status)):
+            if who := may_exchange(path, status):
                 line = f"{show(str(path))} can be written by {show(who)} too"
                 return [f"warning: {line}: they could change rows, and what elements run"]
     return []
+
+
+def others_in_scratch(place: Path, trusted: Collection[str] = ()) -> str:
+    """Say who else could put another folder in the place of a scratch folder, and so change what is scored.
+
+    Parameters
+    ----------
+    place
+        Where scratch folders are made, absolute.
+    trusted
+        As for `check_run_folders`.
+
+    Returns
+    -------
+    str
+        Such as ``/scratch/vision can be written by the group vision too``; "" for nobody.
+    """
+    for part, status in way_to(place):
+        owned = is_trusted(status.st_uid, trusted)
+        if who := may_exchange(part, status) if owned else user_name(status.st_uid):
+            return f"{show(str(part))} can be written by {show(who)} too"
+    return ""
 
 
 def _folders_below(run: Path) -> Iterator[Path]:
@@ -95,35 +114,6 @@ def require_own_way(path: Path, trusted: Collection[str]) -> None:
             )
         if not stat.S_ISLNK(status.st_mode):
             require_not_for_all(part, status)
-
-
-def way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Every folder and link on the way to a path, from the root down to what is not there yet."""
-    parts = list(path.parts)
-    current = Path(parts.pop(0))
-    yield current, current.lstat()
-    links = 0
-    while parts:
-        part = parts.pop(0)
-        if part == os.pardir:
-            current = current.parent
-            continue
-        found = current / part
-        try:
-            status = found.lstat()
-        except FileNotFoundError:
-            return
-        yield found, status
-        if not stat.S_ISLNK(status.st_mode):
-            current = found
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(found))
-        target = found.readlink()
-        if target.is_absolute():
-            current = Path(target.anchor)
-        parts = [part for part in target.parts if part != target.anchor] + parts
 
 
 def is_trusted(owner: int, trusted: Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -14,6 +15,8 @@ _ACL = "system.posix_acl_access"
 _USER, _OWN_GROUP, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
 """Tags of entries (acl(5), linux/posix_acl.h)."""
 _WRITE = 0x02
+_MOST_LINKS = 40
+"""On one path, as Linux has it (path_resolution(7))."""
 _HEAD, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 """Version, and tag, permissions and number of each entry (linux/posix_acl_xattr.h)."""
 
@@ -29,6 +32,12 @@ def make_nothing_for_all() -> None:
 def is_for_all(status: os.stat_result) -> bool:
     """Whether everybody may put another file in the place of one that lies there."""
     return bool(status.st_mode & stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+
+
+def may_exchange(path: Path, status: os.stat_result) -> str:
+    """Who else may put another file in the place of one that lies in this folder; see `shared_with`."""
+    is_bound = stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX
+    return "" if is_bound else shared_with(path, status)
 
 
 def shared_with(path: Path | int, status: os.stat_result) -> str:
@@ -98,3 +107,32 @@ def _entries(path: Path | int) -> Iterator[tuple[int, int, int]]:
     except OSError:  # it has none, or its file system has none
         return
     yield from _ENTRY.iter_unpack(content[_HEAD.size :])
+
+
+def way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every folder and link on the way to a path, from the root down to what is not there yet."""
+    parts = list(path.parts)
+    current = Path(parts.pop(0))
+    yield current, current.lstat()
+    links = 0
+    while parts:
+        part = parts.pop(0)
+        if part == os.pardir:
+            current = current.parent
+            continue
+        found = current / part
+        try:
+            status = found.lstat()
+        except FileNotFoundError:
+            return
+        yield found, status
+        if not stat.S_ISLNK(status.st_mode):
+            current = found
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(found))
+        target = found.readlink()
+        if target.is_absolute():
+            current = Path(target.anchor)
+        parts = [part for part in target.parts if part != target.anchor] + parts

@@ -111,6 +111,21 @@ def test_failing_ffmpeg_leaves_nothing_and_is_explained(tmp_path, text, message)
     assert list(tmp_path.iterdir()) == [ffmpeg]
 
 
+def test_another_folder_in_the_place_of_the_one_that_is_filled_is_left_alone(tmp_path):
+    """Members of a group that may write where the demo is made can rename what lies there."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    work = tmp_path / "work"
+    work.mkdir()
+    move = f'mv "$here" "$here.x"; ln -s {private} "$here"'
+    exchange = f"cd .. && here=$(pwd -P) && case $here in *.tmp) {move};; esac"
+    with pytest.raises(UnavailableError, match="another process has put something else at"):
+        make_demo(work / "demo", script(tmp_path, exchange))
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert list(private.iterdir()) == []
+    assert not (work / "demo").exists()
+
+
 def test_ffmpeg_that_is_not_there_or_hangs_is_explained(tmp_path, monkeypatch):
     with pytest.raises(UnavailableError, match="No such file or directory"):
         make_demo(tmp_path / "demo", tmp_path / "no ffmpeg")

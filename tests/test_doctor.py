@@ -415,6 +415,23 @@ def test_scratch_is_used_and_left_empty(tmp_path, machine):
     assert tree(tmp_path / "scratch") == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="folders of another user: only root can make them")
+def test_a_scratch_folder_that_others_could_exchange_is_a_warning_that_names_them(tmp_path, machine):
+    stranger = 54321
+    (tmp_path / "space/scratch").mkdir(parents=True)
+    config = configure(tmp_path, extract={"scratch": str(tmp_path / "space/scratch")})
+    os.chown(tmp_path / "space", stranger, stranger)
+    found = check_scratch(config, machine)
+    assert (found.state, found.message) == (
+        "warning", f"{tmp_path / 'space'} can be written by user {stranger} too"
+    )  # fmt: skip
+    os.chown(tmp_path / "space", 0, stranger)
+    (tmp_path / "space").chmod(0o2770)
+    assert f"can be written by the group {stranger} too" in check_scratch(config, machine).message
+    (tmp_path / "space").chmod(0o3770)
+    assert check_scratch(config, machine).state == "ok"
+
+
 def test_a_scratch_folder_in_memory_says_so_and_too_little_of_it_is_a_warning(
     tmp_path, machine, monkeypatch, standin
 ):

@@ -45,6 +45,7 @@ MAY = {
     "scratch.py": "locks, opened without a wait",
     "squashfs.py": "a log in a new folder of its own",
     "engines/base.py": "a new folder of its own",
+    "demo.py": "a new folder of its own, as a folder",
     "query.py": "DuckDB's answer, written to a draft",
 }
 """Modules that may open files in another way, and why."""

@@ -215,3 +215,18 @@ def test_a_full_folder_that_takes_no_probe_clip_is_named(tmp_path):
     (tmp_path / "probe.y4m").symlink_to("/dev/full")
     with pytest.raises(UnavailableError, match=f"the scratch folder {tmp_path} has no space left"):
         write_probe_clip(tmp_path / "probe.y4m")
+
+
+@pytest.mark.parametrize("inner", ["", "mine"])
+def test_a_place_where_everybody_could_exchange_the_folder_is_refused(tmp_path, inner):
+    """The sticky bit keeps them from it, as in /tmp."""
+    shared = tmp_path / "shared"
+    (shared / inner).mkdir(parents=True)
+    shared.chmod(0o777)
+    with pytest.raises(UnavailableError, match=f"everybody on this machine may write {shared}, ") as caught:
+        scratch_folder(str(shared / inner)).__enter__()
+    assert caught.value.hint.startswith(f"chmod +t {shared}, or ")
+    assert [path.name for path in shared.rglob("*")] == [inner] * bool(inner)
+    shared.chmod(0o1777)
+    with scratch_folder(str(shared / inner)) as folder:
+        assert folder.is_dir()

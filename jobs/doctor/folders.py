@@ -20,7 +20,7 @@ from jobs.errors import UnavailableError, UsageError, show
 from jobs.regular_files import open_regular
 from jobs.scores import read_scores
 from jobs.scratch import scratch_folder, scratch_place
-from jobs.trust import require_own_way
+from jobs.trust import others_in_scratch, require_own_way
 from jobs.words import counted
 from jobs.work import worker_count
 from jobs.writers import shared_with
@@ -128,6 +128,7 @@ def check_scratch(config: Config, machine: Machine) -> Finding:
             durable.replace_text(folder / "probe", "x" * 4096)
             free, _ = _free(folder)
             kind = file_system(folder, machine.mounts)
+        others = others_in_scratch(place, config.run.trusted_owners)
     except UnavailableError as error:
         if machine.works_for(config):
             raise
@@ -147,6 +148,8 @@ def check_scratch(config: Config, machine: Machine) -> Finding:
             name, "warning", f"{message}; {workers} clips at once may want {_size(needed)}",
             "a larger folder (extract.scratch), or fewer clips at once (extract.workers)",
         )  # fmt: skip
+    if others:
+        return Finding(name, "warning", others, "a folder elsewhere is safer (extract.scratch)")
     return Finding(name, "ok", message)
 
 
