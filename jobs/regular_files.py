@@ -59,7 +59,7 @@ def open_regular(path: Path, most: int | None = MOST_BYTES) -> FileIO:
         (EFBIG); ``strerror`` says what was found and what was expected.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | NEVER_WAIT)
+        descriptor = os.open(path, os.O_RDONLY | NEVER_WAIT)
     except OSError as error:
         if error.errno != errno.ENXIO:
             raise
