@@ -22,9 +22,10 @@ def test_a_file_is_read_whole_also_through_a_link(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "file", 200_000) == (tmp_path / "file").read_bytes()
 
 
-def test_an_empty_file_is_read(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert read_regular(tmp_path / "file") == b""
+@pytest.mark.parametrize("content", [b"", b"1", b"12"])
+def test_a_file_of_next_to_nothing_is_read_whole(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert read_regular(tmp_path / "file") == content
 
 
 def _socket(path: Path) -> None:

@@ -93,6 +93,14 @@ def test_more_bytes_than_so_many_rows_ever_have_are_refused(monkeypatch: pytest.
             SealedFile(content_of(pa.table({"text": texts}), **plain))
 
 
+@pytest.mark.parametrize(("rows", "length"), [(1, 100_000), (200, 10_000)])
+def test_long_notes_are_within_what_a_file_may_have_in_one_row_and_in_each_of_many(
+    rows: int, length: int
+) -> None:
+    table = pa.table({"notes": [f"{at:0{length}}" for at in range(rows)]})
+    assert SealedFile(content_of(table, use_dictionary=False)).read() == table
+
+
 @pytest.mark.parametrize("at_once", [0, sealed._BYTES_AT_ONCE])
 @pytest.mark.parametrize("columns", [None, ["name"], ["value"], ["word", "value"]])
 def test_columns_are_the_same_read_at_once_or_text_by_text(

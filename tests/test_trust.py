@@ -94,6 +94,17 @@ def test_a_file_system_without_permissions_is_refused(folder, monkeypatch, fails
         secure_logs(folder)
 
 
+def test_a_private_folder_that_is_closed_is_not_closed_again(folder, monkeypatch):
+    """Nor is it refused where permissions cannot be changed."""
+    secure_logs(folder)
+
+    def chmod(self: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    secure_logs(folder)
+
+
 @pytest.mark.parametrize("place", ["root", "path"])
 def test_folders_that_everybody_may_write_are_refused(folder, place):
     where = getattr(folder, place)
@@ -259,6 +270,33 @@ def test_in_a_container_without_privileges_those_above_are_shown_as_nobody(tmp_p
     namespace = ["unshare", "--user", "--map-user=1234", sys.executable, "-c", program, str(made.root)]
     seen = subprocess.run(namespace, capture_output=True, text=True, check=False)
     assert (seen.stdout, seen.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("mapped", "expected"),
+    [
+        ("         0          0 4294967295\n", False),
+        ("      1234       1000          1\n", True),
+        ("         0       1000          1\n         1     100000      65536\n", True),
+        ("", False),
+        ("nothing of the kind", False),
+        (None, False),
+    ],
+    ids=["all users", "this user", "users of a container", "empty", "unknown", "unreadable"],
+)
+def test_whom_a_user_namespace_does_not_map_is_trusted_there_and_nowhere_else(monkeypatch, mapped, expected):
+    def read_text(self: Path, encoding: str) -> str:
+        assert str(self) == "/proc/self/uid_map"
+        if mapped is None:
+            raise PermissionError(13, "Permission denied")
+        return mapped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trust, "_nobody_mapped", trust._nobody_mapped.__wrapped__)  # not as it was found before
+        patch.setattr(os, "geteuid", lambda: 1234)
+        patch.setattr(Path, "read_text", read_text)
+        trusted = {user for user in (0, 1, 2, 1000, 1234, STRANGER) if trust.is_trusted(user, ())}
+    assert trusted == ({0, 1234, STRANGER} if expected else {0, 1234})
 
 
 def test_nothing_is_queued_where_somebody_else_could_write_it(tmp_path, monkeypatch):
