@@ -182,11 +182,12 @@ if is_broken; then
     exit 3
 fi
 
-# This very script lies there, and whoever may write there has his own run.
+# The digests of this script and of the work are checked elsewhere. Logs, and scripts with their secrets, must be
+# this user's alone all the same.
 case $(stat -c %u:%a "$run/logs" 2>/dev/null) in
     "" | "$(id -u):700" | "$(id -u):2700") ;;
     *)
-        say "$run/logs is not this user's alone (0700): nothing that lies there is run"
+        say "$run/logs is not private to this user (0700): not starting"
         exit 3
         ;;
 esac

@@ -98,7 +98,7 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
     if finished.timed_out:
         raise UnavailableError(f"{shown} gave no answer within {seconds:.0f} s")
     if finished.returncode not in statuses:
-        raise UnavailableError(f"{shown} failed: " + "\n".join(map(show, finished.why(3).splitlines())))
+        raise UnavailableError(f"{shown} failed: {finished.why(3)}")
     return finished.stdout
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from time import sleep
 
 from jobs.element_log import ElementRecord, read_elements
-from jobs.errors import IncompleteError, UnavailableError, show
+from jobs.errors import IncompleteError, UnavailableError, VmafarmError, show
 from jobs.interrupts import telling
 from jobs.prepare import Prepared, refused
 from jobs.sbatch import sbatch_parameters
@@ -73,7 +73,7 @@ def run_canary(
             job = queue.array(parameters, submission.elements, limit=clips, canary=True)
             left = f"job {job} may still wait or run: vmafarm cancel"
             note_job(folder, submission.number, vars(Array(job, 0, 0, 1)))
-        except (OSError, UnavailableError) as error:
+        except (OSError, VmafarmError) as error:
             raise refused(error, [job] if job else []) from None
         try:
             say(f"canary: job {job} scores {counted(clips, 'clip')} on a compute node first")

@@ -17,7 +17,7 @@ from jobs.squashfs import image_bind, is_squashfs
 STARTER = "element.sh"
 _CHECKED = (
     'text=$(timeout 60 cat "$2") && [ "$(printf "%s\\n" "$text" | sha256sum)" = "$1  -" ] || '
-    '{ echo "element.sh: $2 cannot be read, or is not what was submitted: nothing of it is run" >&2; '
+    '{ echo "element.sh: cannot read $2, or it is not the file that was submitted; not running it" >&2; '
     'exit 3; }; shift 2; eval "$text"'
 )
 """Whoever may write the run folder could exchange the file while jobs wait. It is read once: what is compared

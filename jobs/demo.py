@@ -192,8 +192,6 @@ def _encode(clip: DemoClip, folder: Path, ffmpeg: Path) -> None:
         if finished.returncode == 0:
             return
         problem = "\n".join([finished.ending(), *(show(line) for line in finished.last_lines(3))])
-        if finished.timed_out:
-            problem = f"no end after {_SECONDS_A_CLIP} seconds"
     raise UnavailableError(
         f"{show(str(ffmpeg))} could not make the demo clip {clip.file_name}: {problem}", hint
     )

@@ -145,7 +145,7 @@ class Draft(io.RawIOBase):
             if self.path.exists():
                 raise
             raise IncompleteError(
-                f"the draft of {show(str(self._destination))} was removed while it was at work: "
+                f"the draft of {show(str(self._destination))} was removed while it was being written: "
                 f"{show(str(self.path))}",
                 "another process removes files there; run the same command again",
             ) from error

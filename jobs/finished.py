@@ -6,6 +6,8 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.errors import show
+
 LEFT_OUT = "\n[... cut ...]\n"
 """Stands in error output where the middle of a flood was left out."""
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
@@ -56,12 +58,18 @@ class Finished:
         return _last_lines(self.stderr, count)
 
     def why(self, count: int = 8) -> str:
-        """Why it failed: its last lines, of the output where it has said no error, else how it ended."""
+        """Why it failed, for a terminal: its last lines, of the output where it has said no error, or how it
+        ended.
+        """
+        if self.broke or self.timed_out:
+            return self.broke or self.ending()
         said = self.last_lines(count) or _last_lines(self.stdout, count)
-        return self.broke or "\n".join(said) or self.ending()
+        return "\n".join(map(show, said)) or self.ending()
 
     def ending(self) -> str:
         """How it ended, in words."""
+        if self.timed_out:
+            return f"did not end within {self.seconds:.0f} s"
         if self.returncode >= 0:
             return f"exit status {self.returncode}"
         try:

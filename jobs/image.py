@@ -205,9 +205,8 @@ def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Pa
     )  # fmt: skip
     found = sorted(built.glob("*.whl"))
     if finished.returncode != 0 or len(found) != 1:
-        last = finished.why(4).splitlines()
         raise UnavailableError(
-            f"cannot build the wheel of {show(str(checkout))}:\n" + "\n".join(map(show, last)),
+            f"cannot build the wheel of {show(str(checkout))}:\n{finished.why(4)}",
             "run make setup, and then this with .venv/bin/vmafarm (or make image)",
         )
     return found[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -112,9 +112,8 @@ class InPlace:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Look and rename in one step: no other process does so meanwhile, if the file system has locks."""
-        try:
-            lock = durable.system.open(self._lock, os.O_RDWR | os.O_CREAT)
-        except OSError:  # the run folder can only be read
+        lock = self._open_lock()
+        if lock is None:
             yield
             return
         try:
@@ -122,15 +121,23 @@ class InPlace:
             while not try_lock(lock):
                 if time.monotonic() >= ends_at:
                     raise IncompleteError(
-                        f"another process is putting its table in place of {show(str(self._table))}, and "
-                        "does not go on",
-                        f"it holds the lock {show(str(self._lock))}: have it go on if it is stopped (kill "
-                        "-CONT), or end it; then run the same command again",
+                        f"another process has held {show(str(self._lock))} for {PATIENCE_SECONDS:.0f} s "
+                        f"while publishing {show(str(self._table))}",
+                        "resume it if it is suspended (kill -CONT PID), or end it; then run the same command "
+                        "again",
                     )
                 time.sleep(_PAUSE_SECONDS)
             yield
         finally:
             os.close(lock)
+
+    def _open_lock(self) -> int | None:
+        # Another member of a group may have made it, whose umask lets nobody else write it. A lock on what
+        # is open for reading alone holds on local file systems.
+        for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+            with suppress(OSError):
+                return durable.system.open(self._lock, flags)
+        return None  # a run folder that can only be read
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -145,7 +152,7 @@ def _stamp(path: Path) -> _Stamp | None:
 
 def _superseded(table: Path, *, is_mixed: bool = False) -> SupersededError:
     return SupersededError(
-        f"another process puts its table in place of {show(str(table))} while this one is at work",
+        f"another merge published {show(str(table))} while this one was running",
         "wait for the other one, a merge of the same run, to end; then run the same command again",
         is_mixed=is_mixed,
     )

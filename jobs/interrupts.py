@@ -37,6 +37,9 @@ _held: set[Path] = set()
 _in_order: dict[object, tuple[int, ...]] = {}
 _ending = threading.Event()
 _lost = threading.Event()
+_noting = threading.Event()
+_last: list[int] = []
+"""The signal that came last."""
 _told = threading.Lock()
 
 
@@ -56,7 +59,7 @@ def heard() -> Iterator[None]:
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="interrupts").start()
     woken_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     hook_before = sys.unraisablehook
-    sys.unraisablehook = _without_interrupts(hook_before)
+    sys.unraisablehook = _without_interrupts(hook_before, writer)
     before: dict[Any, Any] = {}
     try:
         before = take(SIGNALS, _interrupt)
@@ -69,18 +72,23 @@ def heard() -> Iterator[None]:
         raise
     finally:
         _lost.clear()  # nobody takes it any more
+        _last.clear()
         give_back(before)
         signal.set_wakeup_fd(woken_before)
         sys.unraisablehook = hook_before
         os.close(writer)
 
 
-def _without_interrupts(tell: Callable[[Any], object]) -> Callable[[Any], object]:
+def _without_interrupts(tell: Callable[[Any], object], writer: int) -> Callable[[Any], object]:
     """Have an interrupt that Python cannot raise where it came, as in a fork, raised once more soon."""
 
     def hook(lost: Any) -> None:
-        if is_ending() and isinstance(lost.exc_value, KeyboardInterrupt):
+        if isinstance(lost.exc_value, KeyboardInterrupt) and _last:
+            _noting.set()
             _lost.set()
+            with suppress(OSError):  # full: the thread that reads it is awake
+                os.write(writer, bytes(_last))
+            _noting.clear()
         else:
             tell(lost)
 
@@ -167,7 +175,11 @@ def _clean_up() -> None:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _last[:] = [number]
+    if _noting.is_set():  # it would be lost here once more; it is still noted as such, and comes again
+        return
     if _is_in_order(number):
+        _lost.clear()
         raise KeyboardInterrupt
     # Once: another one would disturb the ending that the first one began.
     if not _ending.is_set() or _lost.is_set():
@@ -191,12 +203,16 @@ def _watch(reader: int) -> None:
 def _end(number: int) -> None:
     ends_at = time.monotonic() + END_SECONDS
     while time.monotonic() < ends_at:
-        if _is_in_order(number):
-            return
-        _break()
         if _lost.is_set():
+            time.sleep(_PAUSE_SECONDS)
             signal.pthread_kill(threading.main_thread().ident or 0, number)
+        elif _is_in_order(number):
+            return
+        else:
+            _break()
         time.sleep(_PAUSE_SECONDS)
+    if _is_in_order(number):
+        return
     _tell()
     _clean_up()
     # What was printed may wait in a buffer, whose lock the main thread may hold.

@@ -160,13 +160,16 @@ def _end(jobs: Sequence[Any]) -> None:
         if not late:
             return
         left = set().union(*map(kill_tree, late))
+        for job in jobs:
+            if job._process is not None and job._process.pid not in left:
+                job._process.wait()
         say_aside(
             f"{counted(len(late), 'element')} did not end within {_END_SECONDS:.0f} s, and had to be killed; "
             "what is finished is kept"
         )
         if left:
             numbers = ", ".join(map(str, sorted(left)))
-            say_aside(f"not even SIGKILL ends these processes, in a call of the kernel perhaps: {numbers}")
+            say_aside(f"these processes survived SIGKILL, probably blocked in the kernel: {numbers}")
 
 
 def _result(job: Any, path: Path) -> ElementResult:

@@ -34,24 +34,6 @@ def signals_set(stop: Stop) -> Iterator[None]:
         give_back(before)
 
 
-@contextmanager
-def interrupts_noted(stop: Stop) -> Iterator[None]:
-    """SIGINT sets `stop` before it raises KeyboardInterrupt, while this lasts; ignored, it stays ignored.
-
-    Raised where Python lets no exception out, such as a destructor, it would be lost.
-    """
-
-    def note(*_: object) -> None:
-        stop.set()
-        raise KeyboardInterrupt
-
-    before = take([signal.SIGINT], note)
-    try:
-        yield
-    finally:
-        give_back(before)
-
-
 def watch(launcher: int, stop: Stop) -> None:
     """Set `stop` when another process of this machine has ended, however it ended."""
 

@@ -14,7 +14,7 @@ from jobs.apptainer import ask, find_apptainer
 from jobs.config import Config
 from jobs.container import PYTHON, container_python, start_command, starter_text
 from jobs.engines import make_engine
-from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError, show
+from jobs.errors import UnavailableError, UsageError, VmafarmError, show
 from jobs.interpreter import IN_IMAGE
 from jobs.manifest import Manifest, load_manifest
 from jobs.nodes import read_broken
@@ -274,11 +274,10 @@ def refused(error: OSError | VmafarmError, queued: Sequence[str]) -> VmafarmErro
     queued
         Jobs that were queued before it.
     """
-    if isinstance(error, VmafarmError):
-        message, hint = error.message, error.hint
-    else:
-        message, hint = f"cannot write what the jobs need: {error}", "free space, or make the folder writable"
+    if not isinstance(error, VmafarmError):
+        error = UnavailableError(
+            f"cannot write what the jobs need: {error}", "free space, or make the folder writable"
+        )
     if queued:
-        hint += f"\nqueued before that: {', '.join(queued)}; vmafarm cancel removes them"
-    kind = IncompleteError if isinstance(error, IncompleteError) else UnavailableError
-    return kind(message, hint)
+        error.hint += f"\nqueued before that: {', '.join(queued)}; vmafarm cancel removes them"
+    return error

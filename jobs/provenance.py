@@ -131,7 +131,7 @@ def read_frozen(path: Path) -> Provenance | None:
     except OSError as error:
         raise UsageError(
             f"{show(str(path))} cannot be read: {show(reason(error))}",
-            "make it readable, or move it away: a merge makes it anew from the shards",
+            "make it readable, or move it away: a merge rebuilds it from the shards",
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedProvenanceError(

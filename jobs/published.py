@@ -92,7 +92,7 @@ def _noted(say: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        say(f"features: nothing tells whether the table was changed: {error.message}")
+        say(f"features: cannot tell whether the table was changed: {error.message}")
 
 
 CHANGED = "merge.json beside it speaks of another table"
@@ -107,5 +107,5 @@ def _refusal(
     return IncompleteError(
         f"{show(str(folder.table))} {what}",
         "if a merge is at work, ask again when it has ended; else move it away, then restore it from a copy "
-        f"or make it anew from the shards: vmafarm merge --run {show(folder.name)}{allow}",
+        f"or rebuild it from the shards: vmafarm merge --run {show(folder.name)}{allow}",
     )

@@ -1,4 +1,4 @@
-"""Queues jobs through submitit: its executor with a run's folder and its Python."""
+"""Queues jobs: submitit writes their scripts, for a run's folder and its Python; sbatch gets them."""
 
 from __future__ import annotations
 
@@ -79,11 +79,16 @@ class Queue:
     def _submit(self, parameters: dict[str, Any], count: int, command: str, work: Work) -> str:
         secure_logs(self._folder, self._trusted)
         work.write()
-        # submitit writes the script; its own way of running sbatch leaves that behind when it is interrupted.
+        # submitit writes the script. An interrupt of its own way of starting sbatch would leave that running.
         executor = self._executor(parameters, count)
         script = self._logs / f"{uuid4().hex}_submission.sh"
         replace_text(script, executor._make_submission_file_text(f"{command} {work.arguments}", "0"))
-        job = queue_script(script)
+        try:
+            job = queue_script(script)
+        except BaseException:
+            with suppress(OSError):  # it may hold secrets of slurm.environment
+                script.unlink()
+            raise
         with suppress(OSError):  # the job is in the queue, and has a copy of it
             script.rename(script.with_name(f"{job}_submission.sh"))
         return job

@@ -1,4 +1,4 @@
-"""The run's provenance made anew from its rows, where its file is lost or damaged: each of them says it."""
+"""Rebuilds the run's provenance from its rows, each of which states it, where its file is lost or damaged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.sealed import DamagedError, open_sealed
 
 
 def restore_provenance(folder: RunFolder) -> int:
-    """Write the provenance file of a run anew if it is lost or damaged, and shards and journals agree.
+    """Rebuild the provenance file of a run if it is lost or damaged, and shards and journals agree.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def restore_provenance(folder: RunFolder) -> int:
     Raises
     ------
     UsageError
-        It cannot be read; or it is to be made anew, and the rows do not agree, or there are none.
+        It cannot be read; or it has to be rebuilt, and the rows do not agree, or there are none.
     """
     path, damage = folder.provenance, ""
     try:
@@ -48,8 +48,10 @@ def restore_provenance(folder: RunFolder) -> int:
     if damage:
         replace_text(path, text)
     else:
-        with suppress(FileExistsError):  # another process was faster
+        try:
             create_text(path, text)
+        except FileExistsError:  # an element has begun meanwhile
+            return 0
     return len(found)
 
 
@@ -69,7 +71,11 @@ def _in_rows(folder: RunFolder) -> dict[Path, Provenance]:
 def _agreed(folder: RunFolder, found: dict[Path, Provenance], problem: str) -> Provenance:
     first = next(iter(found))
     ours, planned = found[first], load_manifest(folder).digest
-    why = "" if ours.manifest == planned else f"the manifest is {planned}, {first.name} is of {ours.manifest}"
+    why = (
+        ""
+        if ours.manifest == planned
+        else f"the manifest is {planned}, {show(first.name)} is of {show(ours.manifest)}"
+    )
     for path, theirs in found.items():
         if theirs != ours:
             different = "; ".join(differences(theirs.as_dict(), ours.as_dict()))

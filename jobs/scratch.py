@@ -22,7 +22,6 @@ from jobs.writers import is_for_all, way_to
 _PREFIX = "vmafarm-"
 _LOCK = ".lock"
 _YOUNG_SECONDS = 60.0
-_PROBE_BYTES = 64 * 1024
 _HINT = "choose another one: extract.scratch, or TMPDIR"
 
 
@@ -117,13 +116,6 @@ def check_scratch(folder: Path) -> None:
         folder.stat()
     except FileNotFoundError:
         raise scratch_error(folder, errno.ENOENT, "") from None
-
-
-def try_scratch(folder: Path) -> None:
-    """Raise UnavailableError if a scratch folder takes nothing more, for whatever reason."""
-    with in_scratch(folder), tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(bytes(_PROBE_BYTES))
-        probe.flush()
 
 
 def scratch_place(parent: str) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.errors import UnavailableError
+from jobs.errors import UnavailableError, to_do
 from jobs.finished import Finished
 from jobs.process import ask
 from jobs.slurm_answers import (
@@ -36,38 +36,40 @@ class NoProgramError(UnavailableError):
     """One of SLURM's programs is not there."""
 
 
-def call(arguments: Sequence[str], seconds: float | None = None) -> str:
+def call(arguments: Sequence[str]) -> str:
     """Run one of SLURM's programs and return what it prints.
 
     Parameters
     ----------
     arguments
         Its command line.
-    seconds
-        Until it is given up; None: `ANSWER_SECONDS`.
 
     Raises
     ------
     UnavailableError
         The program is not there, fails, or gives no answer.
     """
-    finished = _ask(arguments, seconds or ANSWER_SECONDS)
+    finished = _ask(arguments)
     if finished.returncode != 0:
         raise UnavailableError(f"{arguments[0]} failed: {finished.why()}", explain(finished.why()))
     return finished.stdout.replace("\r\n", "\n")
 
 
-def _ask(arguments: Sequence[str], seconds: float) -> Finished:
+def _ask(
+    arguments: Sequence[str],
+    late: str = "try again later; jobs that are queued or running go on by themselves",
+) -> Finished:
     try:
-        finished = ask(arguments, seconds=seconds)
-    except OSError:
+        finished = ask(arguments, seconds=ANSWER_SECONDS)
+    except (FileNotFoundError, PermissionError):
         raise NoProgramError(
             f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
         ) from None
+    except OSError as error:
+        raise UnavailableError(f"cannot run {arguments[0]}: {error.strerror}", to_do(error.errno)) from None
     if finished.timed_out:
         raise UnavailableError(
-            f"{arguments[0]} gave no answer within {seconds:.0f} s: is slurmctld overloaded?",
-            "try again later; jobs that are queued or running go on by themselves",
+            f"{arguments[0]} gave no answer within {ANSWER_SECONDS:.0f} s: is slurmctld overloaded?", late
         )
     return finished
 
@@ -80,7 +82,9 @@ def queue_script(script: Path) -> str:
     UnavailableError
         It refuses, gives no answer, or none that names a job.
     """
-    finished = _ask(["sbatch", str(script)], ANSWER_SECONDS)
+    finished = _ask(
+        ["sbatch", str(script)], "the job may be in the queue all the same: vmafarm cancel, then try again"
+    )
     if finished.returncode != 0:
         raise UnavailableError(f"sbatch refuses: {finished.why(1)}", explain(finished.why()))
     said = finished.stdout
@@ -103,7 +107,7 @@ def explain(said: str) -> str:
             "set SLURM_CONF"
         )
     if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
-        return "slurmctld is not to be reached: is this a login node, and is the cluster up? (scontrol ping)"
+        return "slurmctld cannot be reached: is this a login node, and is the cluster up? (scontrol ping)"
     if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax|accounting/QOS policy", said, re.IGNORECASE):
         return (
             "a limit of your account or QOS: slurm.max_jobs makes slices share elements, so that it is kept; "

@@ -187,7 +187,7 @@ _STORAGE = "v1.0.0"
 
 @contextmanager
 def connect(
-    spill: Path, *, memory: str = "2GB", threads: int | None = None, keep_order: bool = True,
+    spill: Path, *, memory: str = "2GB", threads: int | None = None,
     database: Path | None = None, read_only: bool = False, locked: bool = True,
 ) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
     """Open DuckDB, bounded, without a way to the network.
@@ -200,8 +200,6 @@ def connect(
         DuckDB's limit, for example ``2GB``.
     threads
         None: the processors that this process may use.
-    keep_order
-        Whether results without ORDER BY keep the order of the files; costs memory.
     database
         File to open; None: in memory.
     read_only
@@ -234,7 +232,6 @@ def connect(
                 "memory_limit": memory,
                 "temp_directory": str(spill),
                 "threads": threads or len(os.sched_getaffinity(0)),
-                "preserve_insertion_order": keep_order,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import select
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from time import sleep
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from jobs.errors import show
-from jobs.lifetime import interrupts_noted
 from jobs.merge_job import MergeJob
-from jobs.process import Stop
 from jobs.remarks import tell_remarks
 from jobs.say import printable, say, to_json
 from jobs.status import SLICE_STATES, Status
@@ -189,21 +186,13 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
 
 
 def _looks(look: Callable[[], Status], seconds: float) -> Iterator[Status]:
-    stop = Stop()
-    with closing(stop), interrupts_noted(stop):
-        while True:
-            status = look()
-            yield status
-            # Where the queue cannot be asked, the disk says when there is nothing left to do.
-            if status.working is False or (status.working is None and not status.missing):
-                return
-            _pause(stop, seconds)
-            if stop.is_set():
-                raise KeyboardInterrupt
-
-
-def _pause(stop: Stop, seconds: float) -> None:
-    select.select([stop], [], [], seconds)
+    while True:
+        status = look()
+        yield status
+        # Where the queue cannot be asked, the disk says when there is nothing left to do.
+        if status.working is False or (status.working is None and not status.missing):
+            return
+        sleep(seconds)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

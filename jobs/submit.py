@@ -9,7 +9,7 @@ from dataclasses import replace
 from jobs.canary import run_canary
 from jobs.clip import Clip
 from jobs.config import Config
-from jobs.errors import UnavailableError, UsageError
+from jobs.errors import UnavailableError, UsageError, VmafarmError
 from jobs.interrupts import telling
 from jobs.layout import slots
 from jobs.manifest import Manifest, load_manifest
@@ -173,7 +173,7 @@ def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
     try:
         with telling(stopped):
             yield
-    except (OSError, UnavailableError) as error:
+    except (OSError, VmafarmError) as error:
         raise refused(error, [array.job for array in arrays]) from None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-EVERYTHING, ORDINARY, ELSEWHERE, LAST_LOOK = SHARES = ("everything", "ordinary", "elsewhere", "last look")
+EVERYTHING, ORDINARY, ELSEWHERE, LAST_LOOK = ("everything", "ordinary", "elsewhere", "last look")
 """What an element takes of its slices' clips; see `jobs.todo.find_todo`."""
 
 

@@ -205,7 +205,7 @@ def test_that_no_clip_was_audited_is_told(tmp_path: Path) -> None:
     result = merge(made.folder, made.config)
     (finding,) = [one for one in result.findings if one.name == "not_audited"]
     assert finding.severity == "warn"
-    assert "--limit 20 with engine.audit_every = 1" in finding.message
+    assert "--limit 20 and engine.audit_every = 1" in finding.message
     assert any(line.startswith("audited          no clip by both plans") for line in summarise(result))
     engine = made.config.engine.model_copy(update={"audit_every": 0})
     chosen = merge(made.folder, made.config.model_copy(update={"engine": engine}))

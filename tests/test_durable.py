@@ -399,7 +399,7 @@ def test_a_draft_that_was_removed_is_one_message_that_names_it(tmp_path):
         draft.sync()
         draft.path.unlink()
         with pytest.raises(
-            IncompleteError, match=r"the draft of .*a\\n was removed while it was at work"
+            IncompleteError, match=r"the draft of .*a\\n was removed while it was being written"
         ) as caught:
             draft.publish()
     assert caught.value.hint.endswith("run the same command again")

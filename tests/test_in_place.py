@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from merge_helpers import Run, make_row, plan_run
 
-from jobs import in_place
+from jobs import durable, in_place
 from jobs.deliver import deliver, examine
 from jobs.durable import Draft
 from jobs.errors import IncompleteError
@@ -103,7 +103,7 @@ def test_no_other_one_comes_between_the_look_at_the_table_and_the_rename(run, st
 
     def come_between() -> None:
         run.shard([make_row(CLIPS[5])], writer="late")
-        with pytest.raises(IncompleteError, match="is putting its table in place of") as caught:
+        with pytest.raises(IncompleteError, match="another process has held") as caught:
             finish(run)
         refused.append(caught.value.hint)
 
@@ -111,7 +111,7 @@ def test_no_other_one_comes_between_the_look_at_the_table_and_the_rename(run, st
     stop("after", name, come_between)
     finish(run)
     (hint,) = refused
-    assert "merge.lock: have it go on if it is stopped (kill -CONT), or end it" in hint
+    assert "resume it if it is suspended (kill -CONT PID), or end it" in hint
     finish(run)
     assert_of_six_clips(run)
 
@@ -123,6 +123,25 @@ def test_a_merge_waits_for_another_one_to_put_its_table_in_place(run, monkeypatc
         finish(run)
         assert other.closed, "it has waited"
     assert read_delivered(run.config) is not None
+
+
+def test_a_lock_that_another_member_of_the_group_has_made_is_taken_all_the_same(run, monkeypatch):
+    """With the usual umask (022) nobody else can open it for writing."""
+    run.folder.merge_lock.touch()
+    real = durable.system.open
+
+    def of_another(path: Path, flags: int) -> int:
+        if path == run.folder.merge_lock and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, flags)
+
+    monkeypatch.setattr(durable.system, "open", of_another)
+    monkeypatch.setattr(in_place, "PATIENCE_SECONDS", 0.0)
+    with run.folder.merge_lock.open("rb") as other:
+        assert try_lock(other.fileno())
+        with pytest.raises(IncompleteError, match="another process has held"):
+            finish(run)
+    finish(run)
 
 
 def drafts(run: Run) -> list[Path]:
@@ -145,7 +164,7 @@ def test_a_merge_that_was_stopped_for_hours_still_has_its_draft(run, stop):
 
 def test_a_draft_of_the_table_that_was_removed_is_one_message(run, stop):
     stop("before", ".parquet", lambda: [draft.unlink() for draft in drafts(run)])
-    with pytest.raises(IncompleteError, match="was removed while it was at work"):
+    with pytest.raises(IncompleteError, match="was removed while it was being written"):
         finish(run)
 
 
@@ -190,7 +209,7 @@ def test_merges_that_always_come_first_end_this_one_with_one_message(run, stop):
         run.shard([make_row(clip) for clip in CLIPS])
 
     stop("before", ".parquet", differ, times=9)
-    with pytest.raises(SupersededError, match="another process puts its table in place of") as caught:
+    with pytest.raises(SupersededError, match="another merge published") as caught:
         finish(run)
     assert "wait for the other one" in caught.value.hint
     assert len(tables) == 3

@@ -199,11 +199,13 @@ def test_an_interrupt_that_is_lost_in_a_destructor_is_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_an_interrupt_that_is_lost_comes_once_more_and_ends_in_order(tmp_path, number):
+@pytest.mark.parametrize("around", ["nullcontext", "interrupts.in_order"])
+def test_an_interrupt_that_is_lost_comes_once_more_and_ends_in_order(tmp_path, around, number):
     """As in a fork, where Python cannot raise it: the process would go on, and be ended from outside."""
     status, out, said = interrupt(
-        """
+        f"""
         import time
+        from contextlib import nullcontext
         from jobs import interrupts
 
         interrupts.END_SECONDS = 60
@@ -213,7 +215,7 @@ def test_an_interrupt_that_is_lost_comes_once_more_and_ends_in_order(tmp_path, n
                 say_begun()
                 time.sleep(60)
 
-        with interrupts.heard():
+        with interrupts.heard(), {around}():
             try:
                 one = Slow()
                 del one

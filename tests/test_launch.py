@@ -76,7 +76,7 @@ def test_an_element_that_does_not_end_is_killed_with_all_below_it_and_told(
         os.kill(process.pid, signal.SIGSTOP)
         try:
             _end([SimpleNamespace(_process=process, done=lambda: process.poll() is not None)])
-            assert process.poll() == -signal.SIGKILL
+            assert process.returncode == -signal.SIGKILL, "it is reaped"
             assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
         finally:
             process.kill()
@@ -90,7 +90,7 @@ def test_a_process_that_not_even_sigkill_ends_is_told_with_its_number(
     monkeypatch.setattr("jobs.launch._END_SECONDS", 0.0)
     monkeypatch.setattr("jobs.launch.kill_tree", lambda pid: {pid, 5})
     _end([SimpleNamespace(_process=SimpleNamespace(pid=7), done=lambda: False)])
-    assert capsys.readouterr().err.endswith("in a call of the kernel perhaps: 5, 7\n")
+    assert capsys.readouterr().err.endswith("blocked in the kernel: 5, 7\n")
 
 
 def test_a_logs_folder_that_takes_no_result_is_why_there_is_none() -> None:

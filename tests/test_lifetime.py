@@ -19,7 +19,6 @@ from jobs.lifetime import (
     Deadline,
     elapsed_seconds,
     ignore_early_notice,
-    interrupts_noted,
     signals_set,
     watch,
 )
@@ -78,19 +77,6 @@ def test_a_signal_that_this_process_was_started_to_ignore_stays_ignored(stop, re
             pass
         assert signal.getsignal(number) is signal.SIG_IGN
     assert signal.getsignal(number) is signal.SIG_IGN
-
-
-def test_an_interrupt_sets_the_stop_and_raises_unless_it_is_ignored(stop, restored):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with interrupts_noted(stop):
-        os.kill(os.getpid(), signal.SIGINT)
-    assert not stop.is_set()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt), interrupts_noted(stop):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
-    assert stop.is_set()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ignored_signals_do_nothing_and_what_handled_them_is_back_afterwards(restored):

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from merge_helpers import NAN, Run, make_row, plan_run, rows_of
 
+from jobs import restore
 from jobs.completeness import FailedClip
 from jobs.errors import IncompleteError, UnavailableError, UsageError
 from jobs.merge import MergeResult, merge, steps, summarise
@@ -283,6 +284,19 @@ def test_run_whose_rows_are_all_missing_publishes_nothing_even_if_allowed(run):
     refuse(run, "no_rows", allow_missing=True)
 
 
+def test_a_provenance_that_an_element_freezes_meanwhile_was_not_lost(run, monkeypatch):
+    run.shard([make_row(clip) for clip in CLIPS])
+    run.folder.provenance.unlink()
+    agreed = restore._agreed
+
+    def late(*arguments):
+        run.folder.provenance.write_text(run.provenance.as_json() + "\n")
+        return agreed(*arguments)
+
+    monkeypatch.setattr(restore, "_agreed", late)
+    assert restore.restore_provenance(run.folder) == 0
+
+
 @pytest.mark.parametrize("how", ["lost", "damaged"])
 def test_a_provenance_that_was_lost_or_damaged_is_made_anew_from_shards_and_journals(run, how):
     run.shard([make_row(clip) for clip in CLIPS[:4]])
@@ -295,7 +309,7 @@ def test_a_provenance_that_was_lost_or_damaged_is_made_anew_from_shards_and_jour
     assert read_frozen(run.folder.provenance) == run.provenance
     (warning,) = [finding for finding in result.findings if finding.name == "provenance"]
     assert (warning.severity, warning.count) == ("warn", 2)
-    assert "was made anew from 2 files with rows, which agree" in warning.message
+    assert "was rebuilt from 2 files of rows, which all agree" in warning.message
     assert result.inputs_sha256 == finish(run).inputs_sha256
 
 

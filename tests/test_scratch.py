@@ -18,7 +18,7 @@ import pytest
 from jobs.engines.base import common_diagnosis, run_probe, write_probe_clip
 from jobs.errors import UnavailableError
 from jobs.process import Finished
-from jobs.scratch import check_scratch, in_scratch, scratch_folder, try_scratch
+from jobs.scratch import check_scratch, in_scratch, scratch_folder
 
 
 def make_old(folder, seconds=3600):
@@ -195,13 +195,11 @@ def test_a_file_system_without_inodes_is_told_as_such(tmp_path, monkeypatch):
 def test_a_folder_that_is_removed_while_it_is_in_use_is_told_and_not_the_program_blamed(tmp_path):
     with scratch_folder(str(tmp_path)) as folder:
         check_scratch(folder)
-        try_scratch(folder)
         (folder / ".lock").unlink()
         folder.rmdir()
         gone = f"the scratch folder {folder} was removed while it was in use"
         for use in (
             lambda: check_scratch(folder),
-            lambda: try_scratch(folder),
             lambda: write_probe_clip(folder / "probe.y4m"),
             lambda: common_diagnosis(Finished(1, "Error opening output", False, 0.0, "", folder)),
             lambda: run_probe(Path(sys.executable), [sys.executable, "-c", ""], folder, None),

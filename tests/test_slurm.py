@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 
@@ -210,6 +211,30 @@ def test_a_program_that_may_not_be_started_counts_as_none(cluster, monkeypatch):
     monkeypatch.setenv("PATH", str(cluster.programs))
     (cluster.programs / "squeue").chmod(0)
     assert "no program squeue" in refusal(Slurm().check).message
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.EMFILE, "ulimit -n"), (errno.EAGAIN, "ulimit -u"), (errno.ENOEXEC, "")]
+)
+def test_a_program_that_cannot_be_started_here_and_now_is_not_one_that_is_missing(
+    cluster, monkeypatch, number, hint
+):
+    def ask(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(slurm, "ask", ask)
+    for call in (Slurm().check, lambda: Slurm().accounting(["1"])):
+        error = refusal(call)
+        assert error.message.startswith("cannot run s")
+        assert error.message.endswith(os.strerror(number))
+        assert hint in error.hint
+
+
+def test_an_sbatch_without_an_answer_may_have_queued_its_job(cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
+    cluster.answer_late("sbatch")
+    error = refusal(lambda: slurm.queue_script(tmp_path / "x.sh"))
+    assert "the job may be in the queue all the same: vmafarm cancel" in error.hint
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ def test_nothing_is_started_where_others_could_put_a_script(node):
         logs.chmod(mode)
         refused = node.start("echo", "started")
         assert (refused.returncode, refused.stdout) == (3, "")
-        assert "is not this user's alone" in refused.stderr
+        assert "is not private to this user" in refused.stderr
     logs.rename(node.run / "elsewhere")
     (node.run / "elsewhere").chmod(0o700)
     logs.symlink_to("elsewhere")
@@ -412,6 +412,6 @@ def test_a_starter_that_somebody_has_exchanged_is_not_run(tmp_path):
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert ended.returncode == 3, kind
-        assert f"{planted} cannot be read, or is not what was submitted" in ended.stderr
+        assert f"cannot read {planted}, or it is not the file that was submitted" in ended.stderr
         planted.unlink(missing_ok=True)
     assert not (tmp_path / "planted").exists()

@@ -191,7 +191,7 @@ def test_names_with_control_characters_do_not_reach_the_terminal(run):
 def looks(monkeypatch, *found):
     """A look that sees these, and the pauses between."""
     pauses = []
-    monkeypatch.setattr(status_table, "_pause", lambda _, seconds: pauses.append(seconds))
+    monkeypatch.setattr(status_table, "sleep", pauses.append)
     return iter(found).__next__, pauses
 
 
@@ -268,23 +268,6 @@ def test_ctrl_c_ends_the_command_with_one_word(run, tmp_path):
     *before, last = said.splitlines()
     assert not [line for line in before if not line.startswith("retry")]
     assert (last.split()[0], watching.returncode) == ("stopped:", 1)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_python_drops_ends_the_watch_all_the_same(run, capfd):
-    class Dropping:
-        def __del__(self):
-            os.kill(os.getpid(), signal.SIGINT)  # KeyboardInterrupt leaves no destructor
-
-    def look_and_drop():
-        found = look(run.config, Slurm())
-        Dropping()
-        return found
-
-    with pytest.raises(KeyboardInterrupt):
-        watch(look_and_drop, Console(file=io.StringIO()), seconds=60)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert "run        demo" in capfd.readouterr().out
 
 
 def test_the_command_watches_until_the_queue_is_empty(run, tmp_path):

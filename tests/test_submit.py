@@ -16,7 +16,7 @@ from jobs import submit as submit_module
 from jobs.config import Config
 from jobs.container import starter_command
 from jobs.data import data_folder
-from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
 from jobs.manifest import load_manifest
 from jobs.nodes import mark_broken
 from jobs.prepare import check_image
@@ -402,6 +402,8 @@ def test_an_sbatch_that_fails_leaves_the_jobs_before_it_noted(cluster, runs, cap
     assert ", ".join(record.jobs()) == before
     assert record.slices == (0, 1, 2, 3, 4)
     assert capfd.readouterr() == ("", "")  # one message: the error's
+    scripts = {path.name for path in run.folder.logs.glob("*_submission.sh")}
+    assert scripts == {f"{job}_submission.sh" for job in record.jobs()}, "none that was refused"
 
 
 def test_an_answer_of_sbatch_that_names_no_job_is_shown(cluster, runs):
@@ -430,12 +432,13 @@ def test_a_full_disk_while_the_work_is_written_down_is_one_message(cluster, runs
     assert "No space left on device" in error.message
 
 
-def test_a_note_that_cannot_be_written_says_what_was_queued(cluster, runs, monkeypatch):
+@pytest.mark.parametrize("kind", [UnavailableError, UsageError, IncompleteError])
+def test_whatever_ends_the_queueing_says_what_was_queued(cluster, runs, monkeypatch, kind):
     def note(*_):
-        raise UnavailableError("no space left", "free space")
+        raise kind("no space left", "free space")
 
     monkeypatch.setattr(submit_module, "note_job", note)
-    error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
+    error = refusal(kind, submit, planned(runs).config, Slurm())
     assert error.message == "no space left"
     assert error.hint == "free space\nqueued before that: 11; vmafarm cancel removes them"
 

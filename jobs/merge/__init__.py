@@ -166,8 +166,9 @@ def merge(
         if not state.changed or (state.counts["missing"] and not allow_missing):
             break
     if restored:
-        message = f"provenance.json was lost or damaged, and was made anew from {counted(restored, 'file')}"
-        state.findings.append(Finding("provenance", "warn", f"{message} with rows, which agree", restored))
+        files = counted(restored, "file")
+        message = f"provenance.json was lost or damaged; it was rebuilt from {files} of rows, which all agree"
+        state.findings.append(Finding("provenance", "warn", message, restored))
     result = _result(state, inputs)
     place.replace_text(folder.merge_record, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
     if not result.published:

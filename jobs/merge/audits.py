@@ -142,9 +142,9 @@ def judge_audits(audits: Mapping[str, Any], folder: RunFolder, plan: str, config
     every = config.engine.audit_every
     if plan == "identity" and every and not audits["clips"]:
         message = (
-            f"no clip was scored by both plans, although engine.audit_every = {every}: those chosen for it "
-            "have no row, or could not be scored so. Nothing of this run shows that the values filled in are "
-            "what is measured; a small run of some of its clips does: --limit 20 with engine.audit_every = 1"
+            f"no clip was scored by both plans although engine.audit_every = {every}: the chosen clips have "
+            "no row, or the other plan could not score them. This run does not show that filled-in values "
+            "are right; a small run with --limit 20 and engine.audit_every = 1 would"
         )
         return [Finding("not_audited", "warn", message, 1), *_judge_counts(audits, folder)]
     return _judge_counts(audits, folder)
