@@ -12,7 +12,7 @@ from jobs import durable
 from jobs.locks import try_lock
 
 ABANDONED_SECONDS = 3600.0
-"""Where the file system has no locks: a draft at work is written to, or in place, within that."""
+"""Without a lock: a draft at work is written to, or in place, within that."""
 
 
 class LockedDraft(durable.Draft):
@@ -35,7 +35,7 @@ def sweep(path: Path) -> None:
     Parameters
     ----------
     path
-        The file, whose drafts are all of `LockedDraft`.
+        The file. A draft that is no `LockedDraft` must not be open for that long.
     """
     for left in path.parent.glob(f".{glob.escape(path.name[:200])}.*.tmp"):
         # The same draft may be removed by two at once, and one that cannot be removed harms nobody.

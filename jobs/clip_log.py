@@ -11,7 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.arrow import make_table, numbers
+from jobs.errors import reason
 from jobs.records import EARLIEST, LATEST, MOST_SECONDS
+from jobs.regular_files import list_files
+from jobs.run_folder import RunFolder
 from jobs.sealed import DamagedError, open_sealed
 
 CLIP_LOG_SCHEMA = pa.schema(
@@ -112,3 +115,21 @@ def _bounds(field: pa.Field) -> tuple[float, float]:
     if pa.types.is_integer(field.type):
         return 0, np.iinfo(np.int32).max
     return (0, MOST_SECONDS if field.name.startswith("seconds") else math.inf)
+
+
+def list_clip_logs(folder: RunFolder) -> tuple[list[Path], dict[Path, str]]:
+    """The clip logs of a run, in order; and the folders that cannot be read, with the reason."""
+    found: list[Path] = []
+    unreadable: dict[Path, str] = {}
+    try:
+        slices = list_files(folder.clip_logs, "")
+    except OSError as error:
+        return [], {folder.clip_logs: reason(error)}
+    for path in slices:
+        try:
+            found += list_files(path, ".parquet")
+        except NotADirectoryError:
+            continue
+        except OSError as error:
+            unreadable[path] = reason(error)
+    return found, unreadable

@@ -20,10 +20,10 @@ import duckdb
 import pyarrow as pa
 
 from jobs import sql
-from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from jobs.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
 from jobs.completeness import read_history
 from jobs.config import Config
-from jobs.errors import UnavailableError, UsageError, reason, show
+from jobs.errors import UnavailableError, reason, show
 from jobs.facts import add_facts
 from jobs.in_place import InPlace
 from jobs.journal import read_journal
@@ -131,7 +131,11 @@ def _fill(
     if folder.table.exists():
         with reading_table(folder, say, keep) as table:
             connection.execute(sql.render("query/parquet", name="features", files=files), {"files": [table]})
-        say(f"features: the final table, {show(str(folder.table))}")
+        counts = sql.one_row(connection, sql.render("query/lacking"))
+        lacking = f", without {counts['lacking']:,} of {counted(counts['clips'], 'clip')}" * bool(
+            counts["lacking"]
+        )
+        say(f"features: the final table, {show(str(folder.table))}{lacking}")
     else:
         _add_shards(connection, folder, slices, scratch, say)
     _add(connection, "clips", _read_clips(folder, slices, say))
@@ -232,7 +236,9 @@ def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None])
             continue
         entries.append(pa.Table.from_pylist([entry for _, entry in journal.rows], schema=CLIP_LOG_SCHEMA))
     tables = [CLIP_LOG_SCHEMA.empty_table()]
-    for path in sorted(folder.clip_logs.glob("*/*.parquet")):
+    logs, unreadable = list_clip_logs(folder)
+    left_out += [f"{short(path, folder.clip_logs)}: {why}" for path, why in unreadable.items()]
+    for path in logs:
         try:
             tables.append(read_clip_log(path, most))
         except (OSError, DamagedError) as error:
@@ -251,49 +257,3 @@ def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None])
 def _without(entries: pa.Table, seen: set[tuple[str, str]]) -> pa.Table:
     keys = zip(entries["writer"].to_pylist(), entries["clip_name"].to_pylist(), strict=True)
     return entries.take(pa.array([at for at, key in enumerate(keys) if key not in seen], pa.int64()))
-
-
-def check_statements(query: str, *, several: bool = False) -> list[str]:
-    """Make sure that a query only reads, and take it apart into its statements.
-
-    The database refuses what would write; this says so before, and in one way for all kinds.
-
-    Parameters
-    ----------
-    query
-        DuckDB SQL.
-    several
-        Whether it may be more than one statement.
-
-    Raises
-    ------
-    UsageError
-        It is none, more than allowed, of another kind, or no SQL.
-    """
-    only = "SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN; --unsafe takes everything"
-    if not several:
-        only = f"one {only}"
-    try:
-        statements = duckdb.extract_statements(query)
-    except duckdb.Error as error:
-        raise explain(error) from None
-    if not statements or (len(statements) > 1 and not several):
-        expected = "at least one" if several else "one"
-        raise UsageError(f"{len(statements)} statements, expected {expected} that reads", only)
-    for statement in statements:
-        if statement.type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-            raise UsageError(f"a statement that does not only read: {statement.type.name}", only)
-    return [statement.query for statement in statements]
-
-
-def explain(error: duckdb.Error) -> UsageError:
-    """What DuckDB says, as one of our errors."""
-    if "pytz" in str(error):
-        return UsageError("a time with a time zone cannot be shown", "cast it: x::TIMESTAMP")
-    lines = [show(line) for line in str(error).splitlines() if line.strip()][:8]
-    if isinstance(error, duckdb.PermissionException):
-        return UsageError(lines[0], "a query reads the run alone; --unsafe lets it read and write files")
-    return UsageError(
-        "\n".join(lines) or type(error).__name__,
-        "tables: features, clips, failures, manifest; also columns, run, failed, findings",
-    )

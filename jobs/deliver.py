@@ -48,7 +48,8 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
             outcomes = _deliver(config, say, allow_missing=allow_missing)
             break
         except SupersededError as error:
-            if not error.is_mixed and (record := read_delivered(config)) is not None:
+            record = read_delivered(config, allow_missing=allow_missing)
+            if record is not None and not error.is_mixed:
                 say(f"{'table':<17}{show(str(config.folder.table))}")
                 say(f"{'note':<17}another merge has published it meanwhile; it is up to date")
                 require_sound_record(record, allow_missing=allow_missing)
@@ -167,8 +168,7 @@ def require_sound(outcomes: Sequence[Outcome], *, allow_missing: bool = False) -
 
 def require_sound_record(record: Mapping[str, Any], *, allow_missing: bool = False) -> None:
     """The same by what the record of a merge says of its checks."""
-    errors = recorded_errors(record)
-    _refuse(errors, allow_missing=allow_missing or record["options"]["allow_missing"])
+    _refuse(recorded_errors(record), allow_missing=allow_missing)
 
 
 def _refuse(errors: Mapping[str, str], *, allow_missing: bool) -> None:

@@ -10,6 +10,7 @@ import pydantic
 from pydantic import AfterValidator, Field
 
 from jobs.records import Count, Moment, Name, Size, Text, Word, read_records
+from jobs.regular_files import list_files
 
 CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small", "too_large")
 """Faults of the clip itself: the same on every try and every host, so they can be final."""
@@ -86,12 +87,16 @@ def load_failures(folder: Path) -> tuple[list[FailureRecord], int]:
     records : list of FailureRecord
         Ordered by time.
     damaged : int
-        Lines that are no such records, and files that cannot be read. What a writer did not finish
-        is none of them. Fewer records set fewer clips aside: these are done again.
+        Lines that are no such records, and files, or the folder, that cannot be read. What a writer did not
+        finish is none of them. Fewer records set fewer clips aside: these are done again.
     """
     records: list[FailureRecord] = []
     damaged = 0
-    for path in sorted(folder.glob("*.jsonl")):
+    try:
+        paths = list_files(folder, ".jsonl")
+    except OSError:
+        return [], 1
+    for path in paths:
         try:
             found, odd = read_records(path, _RECORD)
         except OSError:

@@ -6,21 +6,23 @@ was, when another one has long published a newer table.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from jobs import durable
 from jobs.abandoned import LockedDraft
 from jobs.durable import Draft
-from jobs.errors import IncompleteError, show
+from jobs.errors import DISK, IncompleteError, UnavailableError, reason, show, to_do
 from jobs.locks import try_lock
 from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
 from jobs.up_to_date import digest_file
+from jobs.writers import open_to_writers_of
 
 ATTEMPTS = 3
 """So often a process begins anew whose table is no longer the one in place."""
@@ -28,6 +30,7 @@ ATTEMPTS = 3
 PATIENCE_SECONDS = 60.0
 """So long one waits for another process between its look and its rename, which take a moment."""
 _PAUSE_SECONDS = 0.05
+_PASSING = (*DISK, errno.EMFILE, errno.ENFILE)
 
 _Stamp = tuple[int, int, int, int]
 
@@ -86,6 +89,8 @@ class InPlace:
             Another one, with other bytes, has been put there meanwhile; it stays.
         IncompleteError
             Another process is at this very point, and does not go on.
+        UnavailableError
+            The lock cannot be opened.
         """
         draft.sync()
         with self._alone():
@@ -123,8 +128,8 @@ class InPlace:
                     raise IncompleteError(
                         f"another process has held {show(str(self._lock))} for {PATIENCE_SECONDS:.0f} s "
                         f"while publishing {show(str(self._table))}",
-                        "resume it if it is suspended (kill -CONT PID), or end it; then run the same command "
-                        "again",
+                        "resume it if it is suspended (kill -CONT PID), or end it, then run the same command "
+                        "again; the file must stay, for without it an older table could replace a newer one",
                     )
                 time.sleep(_PAUSE_SECONDS)
             yield
@@ -132,19 +137,28 @@ class InPlace:
             os.close(lock)
 
     def _open_lock(self) -> int | None:
-        # Another member of a group may have made it, whose umask lets nobody else write it. A lock on what
-        # is open for reading alone holds on local file systems.
-        for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
-            with suppress(OSError):
-                return durable.system.open(self._lock, flags)
-        return None  # a run folder that can only be read
+        folder = self._lock.parent
+        try:
+            lock = durable.system.open(self._lock, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            if error.errno == errno.EROFS or not os.access(folder, os.W_OK, effective_ids=True):
+                return None  # a run that can only be read has no lock to take
+            raise UnavailableError(
+                f"{show(str(self._lock))} cannot be opened: {reason(error)}",
+                to_do(error.errno) if error.errno in _PASSING else "move it away while no merge is at work",
+            ) from None
+        open_to_writers_of(folder, lock)  # who may only read the run could hold it, too
+        return lock
 
 
 def _stamp(path: Path) -> _Stamp | None:
     # Opened, not looked up: that is when a network file system asks its server again.
     try:
-        with open_regular(path, None) as file:
-            status = os.fstat(file.fileno())
+        try:
+            with open_regular(path, None) as file:
+                status = os.fstat(file.fileno())
+        except PermissionError:  # of another member of a group
+            status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -103,7 +103,7 @@ def _read_record(path: Path, table: FileIO) -> tuple[dict[str, Any], str]:
     except UsageError as error:
         return {}, error.message
     if is_changed(table, record):
-        return {}, f"{CHANGED}: vmafarm merge makes both anew"
+        return {}, f"{CHANGED}: vmafarm merge makes both again"
     # Of a merge that refused, its table is an earlier one: the record does not speak of it.
     return (record if record.get("published") else {}), ""
 

@@ -57,6 +57,7 @@ class _Record(_Part):
     inputs_sha256: Word
     options: _Options
     findings: list[_Finding]
+    counts: dict[Word, Count] = {}
     failed_classes: dict[Word, Count] = {}
     made: _Made | None = None
     audits: _Audits = _Audits()

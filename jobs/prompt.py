@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jobs.config import Config
-from jobs.database import check_statements, open_run
+from jobs.database import open_run
 from jobs.errors import VmafarmError
 from jobs.interrupts import in_order, is_ending
 from jobs.query import Write, answer
+from jobs.statements import check_statements
 
 _KEPT = 1_000
 _HELP = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from jobs.schema import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
 
 METADATA_KEY = b"vmafarm"
 """Key of the JSON document in the Parquet key-value metadata."""
+_DIGEST = "sha256"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,23 @@ class Provenance:
     def as_json(self) -> str:
         """The document as one line, keys sorted: equal provenance is equal text."""
         return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+
+    def as_file(self) -> str:
+        """The text of the run's own file: the document and its SHA-256, so that damage is seen."""
+        return json.dumps(self.as_dict() | {_DIGEST: self._digest()}, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_file(cls, content: bytes) -> Provenance:
+        """Read what `as_file` wrote; raises as `from_dict` does. Early versions have written no SHA-256."""
+        document = parse_json(content)
+        stated = document.pop(_DIGEST, None)
+        provenance = cls.from_dict(document)
+        if stated not in (None, provenance._digest()):
+            raise ValueError("its content does not have the SHA-256 that it states")
+        return provenance
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Provenance:
@@ -125,8 +144,10 @@ def read_frozen(path: Path) -> Provenance | None:
         It cannot be read.
     """
     try:
-        return Provenance.from_dict(parse_json(read_regular(path, MOST_BYTES_OF_DOCUMENT)))
+        return Provenance.from_file(read_regular(path, MOST_BYTES_OF_DOCUMENT))
     except FileNotFoundError:
+        if path.is_symlink():
+            raise _damaged(path, "it is a link that leads nowhere") from None
         return None
     except OSError as error:
         raise UsageError(
@@ -134,10 +155,13 @@ def read_frozen(path: Path) -> Provenance | None:
             "make it readable, or move it away: a merge rebuilds it from the shards",
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedProvenanceError(
-            f"{show(str(path))} is damaged: {show(repr(error))}",
-            "run vmafarm merge: it makes the file anew from the shards",
-        ) from None
+        raise _damaged(path, show(repr(error))) from None
+
+
+def _damaged(path: Path, how: str) -> DamagedProvenanceError:
+    return DamagedProvenanceError(
+        f"{show(str(path))} is damaged: {how}", "run vmafarm merge: it rebuilds the file from the shards"
+    )
 
 
 def freeze(path: Path, provenance: Provenance) -> None:
@@ -154,7 +178,7 @@ def freeze(path: Path, provenance: Provenance) -> None:
     frozen = read_frozen(path)
     if frozen is None:
         with suppress(FileExistsError):  # another element was faster, perhaps with another engine
-            create_text(path, provenance.as_json() + "\n")
+            create_text(path, provenance.as_file())
         frozen = read_frozen(path)
     if frozen != provenance:
         assert frozen is not None

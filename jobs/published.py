@@ -28,10 +28,10 @@ def is_changed(file: FileIO, record: Mapping[str, Any]) -> bool:
     file
         The table.
     record
-        As `jobs.merge_record.read_merge_record` gives it; of a merge that has published nothing it does not
-        speak of the table.
+        As `jobs.merge_record.read_merge_record` gives it; it may speak of no table.
     """
-    return bool(record.get("published")) and digest_open(file) != record["table_sha256"]
+    stated = record.get("table_sha256")
+    return bool(stated) and digest_open(file) != stated
 
 
 @contextmanager

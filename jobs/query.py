@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 from rich.cells import cell_len, set_cell_size
 
 from jobs.config import Config
-from jobs.database import check_statements, explain, open_run
+from jobs.database import open_run
 from jobs.durable import replace
 from jobs.errors import UsageError, show
 from jobs.say import Sink, printable, to_json
 from jobs.sql import one_row
 from jobs.sql_errors import explain_outside, is_outside
+from jobs.statements import check_statements, explain
 
 Row = tuple[Any, ...]
 

@@ -90,6 +90,21 @@ def is_regular(path: Path) -> bool:
         return False
 
 
+def list_files(folder: Path, suffix: str) -> list[Path]:
+    """What lies in a folder under names with this suffix, in order; nothing where there is no folder.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be read, which `Path.glob` takes for an empty one.
+    """
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - names are enough
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names) if name.endswith(suffix)]
+
+
 def kind_of(entry: os.DirEntry[str]) -> str:
     """What stands in a folder, links followed: ``file``, ``folder``, or in words what is neither."""
     try:

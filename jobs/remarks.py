@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.clip_log import read_clip_log
+from jobs.clip_log import list_clip_logs, read_clip_log
 from jobs.errors import reason, show
 from jobs.journal import read_journal
 from jobs.manifest import most_rows
@@ -68,8 +68,12 @@ class RemarkReader:
         """
         found: dict[str, set[str]] = {kind: set() for kind in _TEXTS}
         self._most_rows = most_rows(self._folder)
-        self.problems = {path: why for path, why in self.problems.items() if os.path.lexists(path)}
-        for path in (*self._folder.shards.glob("*/*.journal"), *self._folder.clip_logs.glob("*/*.parquet")):
+        logs, unreadable = list_clip_logs(self._folder)
+        self.problems = {
+            path: why for path, why in self.problems.items() if path in self._seen and os.path.lexists(path)
+        }
+        self.problems |= unreadable
+        for path in (*self._folder.shards.glob("*/*.journal"), *logs):
             for kind, name in self._of_file(path):
                 found[kind].add(name)
         return {

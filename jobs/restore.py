@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import errno
 from pathlib import Path
 
 from jobs.durable import create_text, replace_text
-from jobs.errors import UsageError, show
+from jobs.errors import UnavailableError, UsageError, reason, show
 from jobs.journal import read_journal
 from jobs.manifest import load_manifest
 from jobs.provenance import METADATA_KEY, DamagedProvenanceError, Provenance, differences, read_frozen
 from jobs.records import parse_json
+from jobs.regular_files import NOT_AS_EXPECTED
 from jobs.run_folder import RunFolder
 from jobs.sealed import DamagedError, open_sealed
 
@@ -32,6 +33,8 @@ def restore_provenance(folder: RunFolder) -> int:
     ------
     UsageError
         It cannot be read; or it has to be rebuilt, and the rows do not agree, or there are none.
+    UnavailableError
+        It is not there, and neither is a row that can be read now, which may be one of another engine.
     """
     path, damage = folder.provenance, ""
     try:
@@ -44,7 +47,7 @@ def restore_provenance(folder: RunFolder) -> int:
         if damage:
             raise UsageError(damage, "remove it: no row is there yet, and the extraction writes it anew")
         return 0
-    text = _agreed(folder, found, damage or f"{show(str(path))} is not there").as_json() + "\n"
+    text = _agreed(folder, found, damage or f"{show(str(path))} is not there").as_file()
     if damage:
         replace_text(path, text)
     else:
@@ -56,16 +59,40 @@ def restore_provenance(folder: RunFolder) -> int:
 
 
 def _in_rows(folder: RunFolder) -> dict[Path, Provenance]:
-    """What each shard and journal was made with; those that cannot be read are told by a merge."""
-    found = {}
-    for path in sorted(folder.shards.glob("*/*")):
-        with suppress(OSError, DamagedError, ValueError, KeyError, TypeError, AttributeError):
+    """What each shard and journal was made with; those that are damaged are told by a merge."""
+    found, unreadable = {}, []
+    for path in _files(folder.shards):
+        try:
             if path.suffix == ".parquet":
                 metadata = open_sealed(path).schema.metadata or {}
                 found[path] = Provenance.from_dict(parse_json(metadata[METADATA_KEY]))
             elif path.suffix == ".journal" and (stated := read_journal(path).provenance) is not None:
                 found[path] = Provenance.from_dict(dict(stated))
+        except (DamagedError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        except OSError as error:
+            if error.errno not in (*NOT_AS_EXPECTED, errno.ENOENT):
+                unreadable.append(f"{show(str(path))}: {reason(error)}")
+    if unreadable and not found:
+        raise UnavailableError(
+            f"{show(str(folder.provenance))} is lost or damaged, and the rows that say what it held "
+            f"cannot be read: {unreadable[0]}",
+            "make them readable, then run the same command again",
+        )
     return found
+
+
+def _files(shards: Path) -> list[Path]:
+    """What lies in the folders of slices."""
+    try:
+        folders = sorted(path for path in shards.iterdir() if path.is_dir())
+        return [path for folder in folders for path in sorted(folder.iterdir())]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UnavailableError(
+            f"{show(str(error.filename))} cannot be read: {reason(error)}", "make it readable for this user"
+        ) from None
 
 
 def _agreed(folder: RunFolder, found: dict[Path, Provenance], problem: str) -> Provenance:

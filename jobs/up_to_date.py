@@ -12,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from jobs.completeness import failures_allowed
 from jobs.config import Config
 from jobs.errors import UsageError
 from jobs.merge_record import read_merge_record
@@ -78,18 +79,25 @@ def _parts(folder: RunFolder) -> list[Path]:
     return sorted([*shards, *folder.failures.glob("*.jsonl")])
 
 
-def read_delivered(config: Config) -> dict[str, Any] | None:
+def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, Any] | None:
     """The record of the last merge, if its table is unchanged and up to date, and all beside it is finished.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
+    allow_missing
+        Whether clips may be missing, or more may have failed for good than the configuration allows.
+
+    Returns
+    -------
+    dict or None
+        None too where that merge was allowed more than this, so that a merge now would publish nothing.
     """
     folder = config.folder
     try:
         record = read_merge_record(folder.merge_record)
-        if not record.get("delivered"):
+        if not record.get("delivered") or not _would_be_published(record["counts"], config, allow_missing):
             return None
         beside = [folder.card, *([folder.report] if config.merge.checks else [])]
         is_same = (
@@ -100,6 +108,16 @@ def read_delivered(config: Config) -> dict[str, Any] | None:
     except (OSError, UsageError):
         return None
     return record if is_same else None
+
+
+def _would_be_published(counts: Mapping[str, int], config: Config, allow_missing: bool) -> bool:
+    if counts.get("conflicts", 0) and config.merge.on_conflict == "fail":
+        return False
+    failed, allowed = (
+        counts.get("failed_for_good", 0),
+        failures_allowed(counts.get("clips", 0), config.merge.max_failed_share),
+    )
+    return allow_missing or (not counts.get("missing", 0) and failed <= allowed)
 
 
 def recorded_errors(record: Mapping[str, Any]) -> dict[str, str]:

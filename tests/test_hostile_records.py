@@ -161,8 +161,8 @@ def test_a_hostile_job_of_a_submission_is_one_message(run: Run, line: Any) -> No
 def test_a_hostile_record_of_a_merge_is_told_and_hurts_nobody(run: Run) -> None:
     path = run.folder.merge_record
     document = json.loads(path.read_text())
-    read = "run published table_sha256 inputs_sha256 options findings failed_classes made audits qa delivered"
-    few = {key: document[key] for key in read.split()}
+    read = "run published table_sha256 inputs_sha256 options findings counts failed_classes made audits qa"
+    few = {key: document[key] for key in (*read.split(), "delivered")}
     few["qa"] = dict(list(few["qa"].items())[:1])
     few["made"] = {
         key: few["made"][key] for key in ("toolkit", "commit", "configuration_sha256", "images", "hosts")
@@ -235,6 +235,16 @@ def test_a_table_that_was_changed_since_it_was_published_is_never_queried(run: R
     assert ("merge.json beside it speaks of another table" in told) == (change == "flipped"), told
     say(VERBS["merge"], run)
     assert "was changed" not in say(VERBS["sql"], run), "a merge has made it anew"
+
+
+def test_a_merge_that_refuses_leaves_it_known_what_the_table_was(run: Run) -> None:
+    """Else its record would say nothing of the table, and wrong values would be given for right ones."""
+    shard = next(run.folder.shards.glob("*/*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert "unreadable_shard" in json.dumps(say(VERBS["merge"], run, shard))
+    run.folder.table.write_bytes(CHANGES["flipped"](run))
+    for name in ("sql", "qa"):
+        assert "was changed since it was published" in say(VERBS[name], run, shard)
 
 
 @pytest.mark.parametrize("change", ["cut", "empty"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -297,12 +298,32 @@ def test_a_provenance_that_an_element_freezes_meanwhile_was_not_lost(run, monkey
     assert restore.restore_provenance(run.folder) == 0
 
 
-@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_a_lost_provenance_is_not_that_of_the_next_engine_while_rows_cannot_be_read(run, monkeypatch):
+    shard = run.shard([make_row(clip) for clip in CLIPS])
+    run.folder.provenance.unlink()
+
+    def closed(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(restore, "open_sealed", closed)
+    with pytest.raises(UnavailableError, match="the rows that say what it held cannot be read") as caught:
+        restore.restore_provenance(run.folder)
+    assert f"{shard}: Permission denied" in caught.value.message
+    monkeypatch.setattr(type(shard), "iterdir", closed)
+    with pytest.raises(UnavailableError, match=r"shards cannot be read: Permission denied"):
+        restore.restore_provenance(run.folder)
+    assert not run.folder.provenance.exists()
+
+
+@pytest.mark.parametrize("how", ["lost", "damaged", "link"])
 def test_a_provenance_that_was_lost_or_damaged_is_made_anew_from_shards_and_journals(run, how):
     run.shard([make_row(clip) for clip in CLIPS[:4]])
     run.journal([make_row(clip) for clip in CLIPS[4:]], writer="killed")
     if how == "lost":
         run.folder.provenance.unlink()
+    elif how == "link":
+        run.folder.provenance.unlink()
+        run.folder.provenance.symlink_to("gone")
     else:
         run.folder.provenance.write_text(run.provenance.as_json()[:100])
     result = finish(run)
@@ -853,10 +874,10 @@ def test_unreadable_clip_log_and_failures_are_told(run):
     run.fail(CLIPS[9])
     assert find(finish(run, max_failed_share=1), "clip_log")
     (run.folder.failures / "z.jsonl").write_text('{"clip": 1}\nno JSON\n{"cut": ')
-    (finding,) = find(finish(run, max_failed_share=1), "failures")
-    assert (finding.severity, finding.count) == ("warn", 2)
+    (finding,) = refuse(run, "failures", max_failed_share=1)
+    assert finding["count"] == 2
     (run.folder.failures / "h1.jsonl").write_text("[]\n" * 9)
-    refuse(run, "missing", max_failed_share=1)
+    refuse(run, "failures", "missing", max_failed_share=1)
 
 
 # What gets between the writers and the merge

@@ -184,15 +184,6 @@ def test_a_table_without_rows_that_are_missing_says_so_itself(run: Run) -> None:
     assert "incomplete" not in merge(run.folder, run.config).metadata
 
 
-def test_records_of_failures_that_cannot_be_read_are_told(run: Run) -> None:
-    run.shard([make_row(name) for name in NAMES])
-    run.folder.failures.mkdir(exist_ok=True)
-    (run.folder.failures / "h1.jsonl").write_bytes(b"{}\nno record\n")
-    (finding,) = [one for one in merge(run.folder, run.config).findings if one.name == "failures"]
-    assert (finding.severity, finding.count) == ("warn", 2)
-    assert finding.message == f"{run.folder.failures}: records of failures that cannot be read do not count"
-
-
 @pytest.mark.parametrize("kind", ["shard", "journal"])
 def test_rows_that_cannot_be_read_beside_a_lost_provenance_are_told(run: Run, kind: str) -> None:
     path = getattr(run, kind)([make_row(name) for name in NAMES])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import duckdb
 import pytest
 from merge_helpers import KNOWN, NOW, Run, make_row, plan_run
 
 from jobs.completeness import FailedClip, Gaps, History
+from jobs.database import open_run
 from jobs.errors import IncompleteError
 from jobs.failures import FailureRecord
 from jobs.merge import list_failed, merge, summarise
 from jobs.merge.audits import count_audits, judge_constants, tell_audits
 from jobs.merge.complete import describe_failed, describe_left_out, judge_gaps
+from jobs.remarks import RemarkReader
 from jobs.run_folder import RunFolder
 
 CLIPS = [f"{letter}.mp4" for letter in "abcdefghijklmn"]
@@ -260,8 +265,9 @@ def test_rows_of_another_manifest_are_told(tmp_path: Path) -> None:
 def test_a_merge_sweeps_old_drafts_of_all_that_it_delivers(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", ["a.mp4"])
     run.shard([make_row("a.mp4")])
-    drafts = [path.with_name(f".{path.name}.1.ab.tmp") for path in run.folder.delivered()]
-    assert len(drafts) == 5
+    paths = [*run.folder.delivered(), run.folder.recovered, run.folder.provenance]
+    drafts = [path.with_name(f".{path.name}.1.ab.tmp") for path in paths]
+    assert len(drafts) == 7
     for draft in drafts:
         draft.touch()
         os.utime(draft, (0, 0))
@@ -284,6 +290,66 @@ def test_a_value_that_was_measured_to_be_another_one_stops_the_merge_whatever_ca
     assert f"move its shards and its records in {folder.failures} away" in finding.message
     assert "wrong_constant" in finding.query
     assert str(folder.failures) in finding.query
+
+
+@pytest.mark.parametrize("how", ["damaged line", "file that cannot be read", "folder that cannot be read"])
+@pytest.mark.parametrize("plan", ["identity", "full"])
+def test_a_record_that_may_say_that_a_value_is_wrong_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, plan: str
+) -> None:
+    """Where the plan fills in values, one of them could be known to be wrong by that record alone."""
+    run = plan_run(tmp_path / "runs", ["a.mp4"], constant=KNOWN if plan == "identity" else ())
+    run = dataclasses.replace(run, provenance=dataclasses.replace(run.provenance, plan=plan))
+    run.folder.provenance.write_text(run.provenance.as_json())
+    run.shard([make_row("a.mp4")])
+    run.fail("a.mp4", "wrong_constant", tries=1)
+    (path,) = run.folder.failures.iterdir()
+    if how == "damaged line":
+        path.write_bytes(path.read_bytes().replace(b"wrong_constant", b"wrong_conttant"))
+
+    def closed(name: Path, *_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(name))
+
+    if how == "file that cannot be read":
+        monkeypatch.setattr("jobs.failures.read_records", closed)
+    if how == "folder that cannot be read":
+        monkeypatch.setattr("jobs.failures.list_files", closed)
+    if plan == "identity":
+        told = r"\[failures\] .* cannot be read do not count; one of them may"
+        with pytest.raises(IncompleteError, match=told):
+            merge(run.folder, run.config)
+    else:
+        (finding,) = [one for one in merge(run.folder, run.config).findings if one.name == "failures"]
+        assert (finding.severity, finding.count) == ("warn", 1)
+
+
+@pytest.mark.parametrize("closed", ["clip_log", "clip_log/slice-00000"])
+def test_clip_logs_of_a_folder_that_cannot_be_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    run = plan_run(tmp_path / "runs", ["a.mp4"])
+    run.shard([make_row("a.mp4")])
+    run.clip_log(["a.mp4"], 1)
+    real = os.listdir
+
+    def listdir(path: Path) -> list[str]:
+        if path == run.folder.path / closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    (finding,) = [one for one in merge(run.folder, run.config).findings if one.name == "clip_log"]
+    assert (finding.severity, finding.count) == ("warn", 1)
+    said: list[str] = []
+    with open_run(run.config, said.append):
+        pass
+    assert any(line.startswith("clips: left out: ") and "Permission denied" in line for line in said), said
+    reader = RemarkReader(run.folder)
+    reader.read()
+    assert reader.problems == {run.folder.path / closed: "Permission denied"}
+    monkeypatch.setattr(os, "listdir", real)
+    reader.read()
+    assert reader.problems == {}
 
 
 @pytest.mark.parametrize(("plan", "full", "identity"), [("identity", 9.0, 4.0), ("full", 4.0, 9.0)])

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs import durable
 from jobs.errors import UsageError
-from jobs.provenance import Provenance, differences, freeze, read_frozen
+from jobs.provenance import DamagedProvenanceError, Provenance, differences, freeze, read_frozen
 from jobs.schema import FEATURE_NAMES, KNOWN
 from jobs.system import System
 
@@ -81,7 +82,7 @@ def test_the_first_extraction_freezes_and_the_same_engine_may_go_on(tmp_path):
     content = path.read_bytes()
     assert read_frozen(path) == OURS
     freeze(path, dataclasses.replace(OURS))
-    assert path.read_bytes() == content == OURS.as_json().encode() + b"\n"
+    assert path.read_bytes() == content == OURS.as_file().encode()
     assert os.listdir(tmp_path) == [path.name]
 
 
@@ -135,6 +136,33 @@ def test_it_is_frozen_where_the_file_system_has_no_links(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["provenance.json"]
 
 
+@pytest.mark.parametrize("bit", [0x01, 0x20])
+def test_no_flipped_bit_of_the_file_is_read_as_another_value(tmp_path, bit):
+    path = tmp_path / "provenance.json"
+    freeze(path, OURS)
+    content = path.read_bytes()
+    for at in range(len(content)):
+        flipped = bytearray(content)
+        flipped[at] ^= bit
+        path.write_bytes(flipped)
+        with suppress(DamagedProvenanceError):
+            assert read_frozen(path) == OURS, flipped
+
+
+def test_a_file_without_a_digest_is_one_of_an_early_version(tmp_path):
+    path = tmp_path / "provenance.json"
+    path.write_text(OURS.as_json())
+    assert read_frozen(path) == OURS
+
+
+def test_a_link_that_leads_nowhere_is_a_damaged_file(tmp_path):
+    path = tmp_path / "provenance.json"
+    path.symlink_to(tmp_path / "gone")
+    for use in (lambda: read_frozen(path), lambda: freeze(path, OURS)):
+        with pytest.raises(UsageError, match="a link that leads nowhere"):
+            use()
+
+
 DAMAGED = {
     "empty": b"",
     "cut": OURS.as_json().encode()[:-9],
@@ -159,5 +187,5 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path, content):
         with pytest.raises(UsageError, match="is damaged") as caught:
             use()
         assert str(path) in caught.value.message
-        assert "vmafarm merge: it makes the file anew" in caught.value.hint
+        assert "vmafarm merge: it rebuilds the file" in caught.value.hint
     assert path.read_bytes() == content

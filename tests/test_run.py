@@ -119,8 +119,12 @@ def test_a_clip_that_failed_where_two_hosts_took_part_is_decided_by_the_next_run
     assert "  bad.mp4: decode_error: not a video file" in ended.stdout
     assert table(folder / "runs/full_features_r.parquet").num_rows == len(GOOD)
     assert "1 failed for good" in vmafarm("status", "--run", "r", cwd=folder).stdout
-    again = vmafarm("run", *options, cwd=folder)
+    again = vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
     assert "nothing left to score: 6 clips, 1 of them failed for good" in again.stdout
+    assert "nothing to do: the table is there and up to date" in again.stdout
+    without = vmafarm("run", *options, cwd=folder, status=1)
+    assert "1. [failed_for_good]" in without.stderr, "what a merge without the option says"
+    assert "The table of an earlier merge" in without.stderr
 
 
 def test_a_corpus_of_nothing_but_bad_clips_ends_with_a_list_and_no_table(folder: Path) -> None:
@@ -182,6 +186,7 @@ def test_a_run_goes_on_with_its_own_engine_only(folder: Path) -> None:
     assert "already planned with other inputs" in frozen.stderr
     document = json.loads((folder / "runs/r/provenance.json").read_text())
     document["libvmaf_version"] = "1.2.3"
+    del document["sha256"]
     (folder / "runs/r/provenance.json").write_text(json.dumps(document))
     finished = vmafarm("run", *options, cwd=folder, status=2)
     assert "this run was begun with another engine" in finished.stderr

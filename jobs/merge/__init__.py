@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from jobs.merge.inputs import Finding
 from jobs.merge.options import Options
 from jobs.merge.record import describe_making
 from jobs.merge.steps import Merge
+from jobs.merge_record import read_merge_record
 from jobs.regular_files import freeing_readers
 from jobs.restore import restore_provenance
 from jobs.run_folder import RunFolder
@@ -47,8 +49,9 @@ class MergeResult:
     table, record
         Where the table is, or would be; where this result is written as JSON.
     table_sha256, inputs_sha256
-        Digest of the published table, "" where there is none; and of the files that were there when the merge
-        began, see `jobs.up_to_date.digest_inputs`.
+        Digest of the table in place, as this merge has published it, or an earlier one where this one has
+        published nothing; "" where that is not known. And of the files that were there when the merge began,
+        see `jobs.up_to_date.digest_inputs`.
     counts
         Clips, rows, shards and what was made of them.
     slices
@@ -192,7 +195,7 @@ def _result(state: Merge, inputs: str) -> MergeResult:
         published=state.published,
         table=state.folder.table,
         record=state.folder.merge_record,
-        table_sha256=state.table_digest,
+        table_sha256=state.table_digest if state.published else _digest_before(state.folder),
         inputs_sha256=inputs,
         counts=state.counts,
         slices=state.slices,
@@ -205,6 +208,13 @@ def _result(state: Merge, inputs: str) -> MergeResult:
         made=describe_making(state.folder, state.config, state.hosts),
         findings=tuple(sorted(state.findings, key=lambda finding: order.index(finding.severity))),
     )
+
+
+def _digest_before(folder: RunFolder) -> str:
+    """What the record of an earlier merge says of the table that stays in place."""
+    with suppress(UsageError):
+        return str(read_merge_record(folder.merge_record).get("table_sha256", ""))
+    return ""
 
 
 def explain(result: MergeResult) -> str:

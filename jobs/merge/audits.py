@@ -12,7 +12,8 @@ import pyarrow as pa
 from jobs import sql
 from jobs.arrow import make_table
 from jobs.audit import OUTCOMES
-from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from jobs.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
+from jobs.completeness import History
 from jobs.config import Config
 from jobs.errors import show
 from jobs.failures import WRONG_CONSTANT, FailureRecord
@@ -51,7 +52,7 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     int
         Clip logs that cannot be read, or lack a column; their entries do not count.
     """
-    found = sorted(folder.clip_logs.glob("*/*.parquet"))
+    found, unreadable = list_clip_logs(folder)
     most = most_rows(folder)
     outline = Outline(CLIP_LOG_SCHEMA)
     logs = [path for path in found if _is_whole(path, outline, most)]
@@ -66,8 +67,8 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
         # One is of an earlier version, lacks a column, or has been replaced meanwhile.
         tables = [table for path in logs if (table := _read(path, most)) is not None]
         _make_entries(connection, [], pa.concat_tables([entries, *tables]))
-        return len(found) - len(tables)
-    return len(found) - len(logs)
+        return len(unreadable) + len(found) - len(tables)
+    return len(unreadable) + len(found) - len(logs)
 
 
 def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], others: pa.Table) -> None:
@@ -165,6 +166,11 @@ def _judge_counts(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]
     ]  # fmt: skip
 
 
+def judge_history(history: History, folder: RunFolder, plan: str) -> list[Finding]:
+    """Find what the records of failures say against the values that the plan fills in, or may hide."""
+    return [*judge_constants(history.records, folder), *judge_damaged(history.damaged, folder, plan)]
+
+
 def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list[Finding]:
     """Find the clips on which a value that the plan fills in was another one.
 
@@ -184,6 +190,28 @@ def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list
     files = sql.below(folder.failures, "*.jsonl")
     query = sql.render("merge/failures", files=files, classes=[WRONG_CONSTANT])
     return [Finding(WRONG_CONSTANT, "error", message, len(last), query)]
+
+
+def judge_damaged(count: int, folder: RunFolder, plan: str) -> list[Finding]:
+    """Decide what records of failures mean that cannot be read.
+
+    Parameters
+    ----------
+    count
+        How many they are, or files and folders of them.
+    folder, plan
+        The run's. Where the plan fills in values, one of them could say that a value is wrong.
+    """
+    if not count:
+        return []
+    message = f"{show(str(folder.failures))}: records of failures that cannot be read do not count"
+    if plan != "identity":
+        return [Finding("failures", "warn", message, count)]
+    message += (
+        "; one of them may say that a value which the plan fills in is wrong. Make them readable, or move "
+        "the damaged files away"
+    )
+    return [Finding("failures", "error", message, count)]
 
 
 def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:

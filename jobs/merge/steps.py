@@ -17,7 +17,7 @@ from jobs.durable import Draft
 from jobs.errors import DISK, UnavailableError, show
 from jobs.in_place import InPlace
 from jobs.manifest import load_manifest, most_rows
-from jobs.merge.audits import count_audits, judge_audits, judge_constants, read_entries, read_hosts
+from jobs.merge.audits import count_audits, judge_audits, judge_history, read_entries, read_hosts
 from jobs.merge.checks import CLIP_RULES, FLOATS, build_checks, judge
 from jobs.merge.complete import count_classes, describe_left_out, judge_gaps, names_without_row
 from jobs.merge.copies import settle_copies
@@ -92,11 +92,11 @@ class Merge:
         self.counts["clips"], slices, self._manifest = read_outline(self.folder)
         provenance = read_frozen(self.folder.provenance)
         self._read_shards(slices, provenance)
+        for path in (*self.folder.delivered(), self.folder.recovered, self.folder.provenance):
+            sweep(path)
         if self._blocked:
             return
         assert provenance is not None
-        for path in self.folder.delivered():
-            sweep(path)
         try:
             self._merge(provenance)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
@@ -241,9 +241,7 @@ class Merge:
 
     def _judge_gaps(self, without_row: Sequence[str]) -> None:
         history = read_history(self.folder, self.config)
-        self.findings += judge_constants(history.records, self.folder)
-        message = f"{show(str(self.folder.failures))}: records of failures that cannot be read do not count"
-        self._find("failures", "warn", message, history.damaged)
+        self.findings += judge_history(history, self.folder, self.metadata.get("plan", ""))
         if not without_row:
             return
         gaps = history.sort_out(without_row)
