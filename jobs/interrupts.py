@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -29,6 +30,8 @@ END_SECONDS = 0.8
 """For ending in order, before the process is ended."""
 _TELL_SECONDS = 0.2
 _PAUSE_SECONDS = 0.05
+_IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
+"""File name of its code, also where C imports a module; Python leaves such frames out of tracebacks by it."""
 _STOPPED = "stopped: run the same command again to go on; what is finished is kept"
 
 _breaks: dict[object, Callable[[], object]] = {}
@@ -62,7 +65,7 @@ def heard() -> Iterator[None]:
     sys.unraisablehook = _without_interrupts(hook_before, writer)
     before: dict[Any, Any] = {}
     try:
-        before = take(SIGNALS, _interrupt)
+        before = take(SIGNALS, partial(_interrupt, writer))
         yield
     except KeyboardInterrupt:
         _stop()
@@ -85,14 +88,19 @@ def _without_interrupts(tell: Callable[[Any], object], writer: int) -> Callable[
     def hook(lost: Any) -> None:
         if isinstance(lost.exc_value, KeyboardInterrupt) and _last:
             _noting.set()
-            _lost.set()
-            with suppress(OSError):  # full: the thread that reads it is awake
-                os.write(writer, bytes(_last))
+            _come_again(writer)
             _noting.clear()
         else:
             tell(lost)
 
     return hook
+
+
+def _come_again(writer: int) -> None:
+    """Have the signal that came last come once more soon."""
+    _lost.set()
+    with suppress(OSError):  # full: the thread that reads it is awake
+        os.write(writer, bytes(_last))
 
 
 @contextmanager
@@ -164,6 +172,8 @@ def _tell() -> None:
 
 
 def _clean_up() -> None:
+    if not _held:  # an import waits for those of the main thread
+        return
     from jobs.mounts import mounts_below
 
     for path in list(_held):
@@ -174,9 +184,12 @@ def _clean_up() -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> None:
+def _interrupt(writer: int, number: int, frame: FrameType | None) -> None:
     _last[:] = [number]
     if _noting.is_set():  # it would be lost here once more; it is still noted as such, and comes again
+        return
+    if _is_importing(frame):  # a C++ module aborts the process if it is interrupted as it sets itself up
+        _come_again(writer)
         return
     if _is_in_order(number):
         _lost.clear()
@@ -186,6 +199,12 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
         _lost.clear()
         _ending.set()
         raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != _IMPORT_SYSTEM:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_in_order(number: int) -> bool:
@@ -202,7 +221,8 @@ def _watch(reader: int) -> None:
 
 def _end(number: int) -> None:
     ends_at = time.monotonic() + END_SECONDS
-    while time.monotonic() < ends_at:
+    # What is to end in order is not ended from here: an interrupt of it that is lost comes until it is not.
+    while time.monotonic() < ends_at or (_lost.is_set() and _is_in_order(number)):
         if _lost.is_set():
             time.sleep(_PAUSE_SECONDS)
             signal.pthread_kill(threading.main_thread().ident or 0, number)

@@ -229,6 +229,48 @@ def test_an_interrupt_that_is_lost_comes_once_more_and_ends_in_order(tmp_path, a
     assert out == "in order\n"
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("around", ["nullcontext", "interrupts.in_order"])
+def test_an_interrupt_waits_until_a_module_is_imported(tmp_path, around, number):
+    """Raised as a C++ module sets itself up, it aborts the process: DuckDB's does so by nanobind."""
+    (tmp_path / "module.py").write_text(
+        "import os, sys\nos.kill(os.getpid(), int(sys.argv[1]))\nprint('imported')\n"
+    )
+    status, out, said = interrupt(
+        f"""
+        import time
+        from contextlib import nullcontext
+        from jobs import interrupts
+
+        interrupts.END_SECONDS = 60
+        say_begun()
+        with interrupts.heard(), {around}():
+            try:
+                import module
+                time.sleep(600)
+            finally:
+                print("in order")
+        """,
+        str(int(number)), folder=tmp_path, number=0,
+    )  # fmt: skip
+    assert is_stopped(status, said), said
+    assert out == "imported\nin order\n"
+
+
+def test_an_interrupt_ends_the_process_if_an_import_takes_long(tmp_path):
+    (tmp_path / "module.py").write_text("import __main__\n__main__.compute()\n")
+    status, _, said = interrupt(
+        """
+        from jobs import interrupts
+        interrupts.END_SECONDS = 0.2
+        with interrupts.heard():
+            import module
+        """,
+        folder=tmp_path,
+    )
+    assert is_stopped(status, said), said
+
+
 @pytest.mark.parametrize("when", ["import jobs.interrupts", "import jobs.streams", "start of a thread"])
 def test_an_interrupt_before_the_command_has_begun_ends_it_in_silence(tmp_path, when):
     (tmp_path / "vmafarm").write_text(
