@@ -3,8 +3,8 @@
 Python runs a signal's handler in the main thread, between two of its instructions: not while that thread
 is in DuckDB, in pyarrow, or waits for other threads that are. The C part of the handler, though, writes
 the signal's number to a descriptor at once. A thread reads it, interrupts DuckDB, and after a while ends
-the process: whatever is durable is whole at every instant (`jobs.durable`), and children die with their
-parent.
+the process: whatever is durable is whole at every instant (`jobs.durable`), and the programs at work are
+killed with all that they have started.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 END_SECONDS = 0.8
 """For ending in order, before the process is ended."""
 _TELL_SECONDS = 0.2
+_KILL_SECONDS = 0.5
+"""For killing what is at work; a process in a call of the kernel may take for ever to die."""
 _PAUSE_SECONDS = 0.05
 _IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
 """File name of its code, also where C imports a module; Python leaves such frames out of tracebacks by it."""
 _STOPPED = "stopped: run the same command again to go on; what is finished is kept"
 
 _breaks: dict[object, Callable[[], object]] = {}
+_kills: dict[object, Callable[[], object]] = {}
 _words: list[Callable[[], str]] = []
 _held: set[Path] = set()
 _in_order: dict[object, tuple[int, ...]] = {}
@@ -107,6 +110,13 @@ def _come_again(writer: int) -> None:
 def breaking(call: Callable[[], object]) -> Iterator[None]:
     """Have `call` called, in another thread and until the process has ended, once it is to end."""
     with _noted(_breaks, call):
+        yield
+
+
+@contextmanager
+def killing(call: Callable[[], object]) -> Iterator[None]:
+    """Have `call` called, once and in another thread, if the process is ended without the main thread."""
+    with _noted(_kills, call):
         yield
 
 
@@ -229,22 +239,28 @@ def _end(number: int) -> None:
         elif _is_in_order(number):
             return
         else:
-            _break()
+            _call(_breaks)
         time.sleep(_PAUSE_SECONDS)
     if _is_in_order(number):
         return
     _tell()
+    _within(_KILL_SECONDS, partial(_call, _kills))  # before the folders that it works in are removed
     _clean_up()
     # What was printed may wait in a buffer, whose lock the main thread may hold.
-    flush = threading.Thread(target=_flush, daemon=True)
-    flush.start()
-    flush.join(_TELL_SECONDS)
+    _within(_TELL_SECONDS, _flush)
     os._exit(INCOMPLETE)
 
 
-def _break() -> None:
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    thread = threading.Thread(target=call, daemon=True)
+    with suppress(RuntimeError):  # no more threads may be started here
+        thread.start()
+        thread.join(seconds)
+
+
+def _call(noted: dict[object, Callable[[], object]]) -> None:
     # In a function of its own: as the interpreter ends, this thread refers to no connection.
-    for call in list(_breaks.values()):
+    for call in list(noted.values()):
         with suppress(Exception):  # it has ended meanwhile
             call()
 

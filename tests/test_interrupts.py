@@ -336,6 +336,48 @@ def test_what_is_to_end_in_order_has_its_time(tmp_path):
     assert (status, out, said) == (0, "in order\n", "")
 
 
+def test_what_a_program_has_started_is_killed_though_the_main_thread_cannot_do_it(tmp_path):
+    """As below a wrapper around scancel, run after the interrupt: the kernel ends the wrapper alone."""
+    status, _, said = interrupt(
+        """
+        from pathlib import Path
+        from jobs import interrupts, process
+        SCRIPT = "sleep 300 & echo $! > part; setsid sleep 300 & echo $! >> part; mv part pids; wait"
+        interrupts.END_SECONDS = 0.1
+        interrupts._KILL_SECONDS = 60
+
+        def wait(*_):
+            if Path("pids").exists():
+                with suppress(KeyboardInterrupt):  # which may come before it hears no signal
+                    compute()
+                hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)
+
+        process._wait = wait
+        with interrupts.heard():
+            process.ask(["sh", "-c", SCRIPT], seconds=60)
+        """,
+        folder=tmp_path,
+    )
+    assert is_stopped(status, said), said
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 2
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_process_that_cannot_be_killed_keeps_no_interrupted_command(tmp_path):
+    status, _, said = interrupt(
+        """
+        import threading
+        from jobs import interrupts
+        interrupts.END_SECONDS = interrupts._KILL_SECONDS = 0.1
+        with interrupts.heard(), interrupts.killing(threading.Event().wait):
+            compute()
+        """,
+        folder=tmp_path,
+    )
+    assert is_stopped(status, said), said
+
+
 def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
     """As of a command in the background of a script, which does not hear of its Ctrl-C."""
     status, out, said = interrupt(
