@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a terminal that is closed: the command ends within two seconds, whatever it is doing.
+"""Ctrl-C, SIGTERM and a terminal that is closed: the command ends within two seconds, or in order.
 
 Python runs a signal's handler in the main thread, between two of its instructions: not while that thread
 is in DuckDB, in pyarrow, or waits for other threads that are. The C part of the handler, though, writes
@@ -67,6 +67,7 @@ def heard() -> Iterator[None]:
     hook_before = sys.unraisablehook
     sys.unraisablehook = _without_interrupts(hook_before, writer)
     before: dict[Any, Any] = {}
+    _words.clear()
     try:
         before = take(SIGNALS, partial(_interrupt, writer))
         yield
@@ -134,6 +135,11 @@ def telling(words: Callable[[], str]) -> Iterator[None]:
         raise
     else:
         _words.remove(words)
+
+
+def tell_from_now_on(words: str) -> None:
+    """Have this said of an interrupt until the command ends: what it was to do is done, not to be repeated."""
+    _words.append(lambda: words)
 
 
 def hold(path: Path) -> None:
