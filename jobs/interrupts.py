@@ -138,7 +138,7 @@ def telling(words: Callable[[], str]) -> Iterator[None]:
 
 
 def tell_from_now_on(words: str) -> None:
-    """Have this said of an interrupt until the command ends: what it was to do is done, not to be repeated."""
+    """Have this said of an interrupt until the command ends: all is done, and need not be done again."""
     _words.append(lambda: words)
 
 
