@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
-import threading
+import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jobs.descendants import Descendants
@@ -24,6 +25,13 @@ _ASK_SECONDS = 120.0
 """A SIF on a busy shared file system opens slowly."""
 _END_SECONDS = 15.0
 """What Apptainer gets to clean up; files of subordinate users are removed by nobody else."""
+_POLL_SECONDS = 0.2
+"""Between two looks at whether a build has ended that prints nothing."""
+_READ_BYTES = 64 * 1024
+_MOST_READS = 64
+"""Of what is in the pipe when a build has ended: who was left with it may go on writing."""
+_LINE_BYTES = 16 * 1024
+"""What is kept of a line; the rest of a longer one is passed over."""
 _KEPT_LINES = 25
 _SHOWN_LINES = 12
 _HINTS = (
@@ -116,27 +124,22 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
         command, [TERMINATE_WITH_PARENT], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-    assert process.stdout is not None
-    late = threading.Timer(BUILD_SECONDS, _kill, [process.pid])
-    late.daemon = True
-    late.start()
     try:
-        for raw in process.stdout:
+        for raw in _lines(_output(process, time.monotonic() + BUILD_SECONDS)):
             line = show(raw.decode("utf-8", "replace").expandtabs().rstrip())
             lines.append(line)
             say(line)
-        status = process.wait()
+        status = process.poll()
     finally:
-        timed_out = not late.is_alive()
-        late.cancel()
-        _end(process)
-        descendants.end()
+        try:
+            _end(process)
+        finally:  # an interrupt may come meanwhile
+            descendants.end()
     if status == 0:
         return
     tail = [line for line in lines if line][-_SHOWN_LINES:]
-    how = (
-        f"did not end within {BUILD_SECONDS / 3600:.0f} h" if timed_out else f"failed (exit status {status})"
-    )
+    late = f"did not end within {BUILD_SECONDS / 3600:.0f} h"
+    how = late if status is None else f"failed (exit status {status})"
     raise IncompleteError(
         f"apptainer build {how}; its last lines:\n" + "\n".join(tail), _hint("\n".join(tail))
     )
@@ -146,19 +149,54 @@ def _hint(tail: str) -> str:
     return next((hint for pattern, hint in _HINTS if re.search(pattern, tail, re.IGNORECASE)), "")
 
 
+def _output(process: subprocess.Popen[bytes], ends_at: float) -> Iterator[bytes]:
+    """What it prints until it has ended, whoever holds its pipe then, or until `ends_at`."""
+    assert process.stdout is not None
+    pipe = process.stdout.fileno()
+    os.set_blocking(pipe, False)
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
+    while process.poll() is None and time.monotonic() < ends_at:
+        if poller.poll(_POLL_SECONDS * 1000):
+            data = os.read(pipe, _READ_BYTES)
+            if not data:
+                poller.unregister(pipe)  # all have closed it; that it has ended is seen soon
+            yield data
+    for _ in range(_MOST_READS):
+        try:
+            data = os.read(pipe, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            return
+        yield data
+
+
+def _lines(output: Iterable[bytes]) -> Iterator[bytes]:
+    begun = b""
+    for data in output:
+        *lines, begun = (begun + data).split(b"\n")
+        begun = begun[:_LINE_BYTES]
+        for line in lines:
+            yield line[:_LINE_BYTES]
+    if begun:
+        yield begun
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ask the whole group to end, then make it."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
-    _kill(process.pid)
-    process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
+    try:
+        if process.poll() is None:
+            _signal(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+    finally:  # an interrupt may come meanwhile
+        _signal(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
-def _kill(group: int) -> None:
+def _signal(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(group, number)

@@ -141,11 +141,15 @@ class Child:
             if self._broke:
                 self._kill_group()
 
-    def kill(self) -> None:
-        """End it, and all that descends from it."""
+    def end(self) -> None:
+        """Kill it, and all that descends from it; also in another thread than the one that waits for it."""
         self._kill_group()
         self._process.wait()
         self._descendants.end()
+
+    def kill(self) -> None:
+        """Do the same, and give its pipes back."""
+        self.end()
         for stream in self.streams():
             stream.close()
 

@@ -110,7 +110,7 @@ def make_demo(folder: Path, ffmpeg: Path) -> Demo:
     Raises
     ------
     UsageError
-        The folder holds something else.
+        The folder holds something else, or cannot be the demo's own.
     UnavailableError
         ffmpeg fails or is not there, or the folder cannot be written.
     """
@@ -118,6 +118,12 @@ def make_demo(folder: Path, ffmpeg: Path) -> Demo:
     try:
         if _is_demo(clips, scores):
             return Demo(clips, scores, new=False)
+        if folder.is_dir() and (folder.samefile(".") or folder.is_mount()):  # nothing can be put in its place
+            raise UsageError(
+                f"{show(str(folder.absolute()))} is the working folder, or a file system of its own: "
+                "expected a new or an empty folder for the demo",
+                "name one: vmafarm demo demo-corpus",
+            )
         if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
             raise UsageError(
                 f"{show(str(folder))}: holds something else, expected a new or an empty folder for the demo",

@@ -1,10 +1,10 @@
-"""Ctrl-C, SIGTERM and a terminal that is closed: the command ends within two seconds, whatever it is doing.
+"""Ctrl-C, SIGTERM and a terminal that is closed: the command ends within two seconds, or in order.
 
 Python runs a signal's handler in the main thread, between two of its instructions: not while that thread
 is in DuckDB, in pyarrow, or waits for other threads that are. The C part of the handler, though, writes
 the signal's number to a descriptor at once. A thread reads it, interrupts DuckDB, and after a while ends
-the process: whatever is durable is whole at every instant (`jobs.durable`), and children die with their
-parent.
+the process: whatever is durable is whole at every instant (`jobs.durable`), and the programs at work are
+killed with all that they have started.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -28,10 +29,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 END_SECONDS = 0.8
 """For ending in order, before the process is ended."""
 _TELL_SECONDS = 0.2
+_KILL_SECONDS = 0.5
+"""For killing what is at work; a process in a call of the kernel may take for ever to die."""
 _PAUSE_SECONDS = 0.05
+_IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
+"""File name of its code, also where C imports a module; Python leaves such frames out of tracebacks by it."""
 _STOPPED = "stopped: run the same command again to go on; what is finished is kept"
 
 _breaks: dict[object, Callable[[], object]] = {}
+_kills: dict[object, Callable[[], object]] = {}
 _words: list[Callable[[], str]] = []
 _held: set[Path] = set()
 _in_order: dict[object, tuple[int, ...]] = {}
@@ -61,8 +67,9 @@ def heard() -> Iterator[None]:
     hook_before = sys.unraisablehook
     sys.unraisablehook = _without_interrupts(hook_before, writer)
     before: dict[Any, Any] = {}
+    _words.clear()
     try:
-        before = take(SIGNALS, _interrupt)
+        before = take(SIGNALS, partial(_interrupt, writer))
         yield
     except KeyboardInterrupt:
         _stop()
@@ -85,9 +92,7 @@ def _without_interrupts(tell: Callable[[Any], object], writer: int) -> Callable[
     def hook(lost: Any) -> None:
         if isinstance(lost.exc_value, KeyboardInterrupt) and _last:
             _noting.set()
-            _lost.set()
-            with suppress(OSError):  # full: the thread that reads it is awake
-                os.write(writer, bytes(_last))
+            _come_again(writer)
             _noting.clear()
         else:
             tell(lost)
@@ -95,10 +100,24 @@ def _without_interrupts(tell: Callable[[Any], object], writer: int) -> Callable[
     return hook
 
 
+def _come_again(writer: int) -> None:
+    """Have the signal that came last come once more soon."""
+    _lost.set()
+    with suppress(OSError):  # full: the thread that reads it is awake
+        os.write(writer, bytes(_last))
+
+
 @contextmanager
 def breaking(call: Callable[[], object]) -> Iterator[None]:
     """Have `call` called, in another thread and until the process has ended, once it is to end."""
     with _noted(_breaks, call):
+        yield
+
+
+@contextmanager
+def killing(call: Callable[[], object]) -> Iterator[None]:
+    """Have `call` called, once and in another thread, if the process is ended without the main thread."""
+    with _noted(_kills, call):
         yield
 
 
@@ -116,6 +135,11 @@ def telling(words: Callable[[], str]) -> Iterator[None]:
         raise
     else:
         _words.remove(words)
+
+
+def tell_from_now_on(words: str) -> None:
+    """Have this said of an interrupt until the command ends: all is done, and need not be done again."""
+    _words.append(lambda: words)
 
 
 def hold(path: Path) -> None:
@@ -164,6 +188,8 @@ def _tell() -> None:
 
 
 def _clean_up() -> None:
+    if not _held:  # an import waits for those of the main thread
+        return
     from jobs.mounts import mounts_below
 
     for path in list(_held):
@@ -174,9 +200,12 @@ def _clean_up() -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> None:
+def _interrupt(writer: int, number: int, frame: FrameType | None) -> None:
     _last[:] = [number]
     if _noting.is_set():  # it would be lost here once more; it is still noted as such, and comes again
+        return
+    if _is_importing(frame):  # a C++ module aborts the process if it is interrupted as it sets itself up
+        _come_again(writer)
         return
     if _is_in_order(number):
         _lost.clear()
@@ -186,6 +215,12 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
         _lost.clear()
         _ending.set()
         raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != _IMPORT_SYSTEM:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_in_order(number: int) -> bool:
@@ -202,29 +237,36 @@ def _watch(reader: int) -> None:
 
 def _end(number: int) -> None:
     ends_at = time.monotonic() + END_SECONDS
-    while time.monotonic() < ends_at:
+    # What is to end in order is not ended from here: an interrupt of it that is lost comes until it is not.
+    while time.monotonic() < ends_at or (_lost.is_set() and _is_in_order(number)):
         if _lost.is_set():
             time.sleep(_PAUSE_SECONDS)
             signal.pthread_kill(threading.main_thread().ident or 0, number)
         elif _is_in_order(number):
             return
         else:
-            _break()
+            _call(_breaks)
         time.sleep(_PAUSE_SECONDS)
     if _is_in_order(number):
         return
     _tell()
+    _within(_KILL_SECONDS, partial(_call, _kills))  # before the folders that it works in are removed
     _clean_up()
     # What was printed may wait in a buffer, whose lock the main thread may hold.
-    flush = threading.Thread(target=_flush, daemon=True)
-    flush.start()
-    flush.join(_TELL_SECONDS)
+    _within(_TELL_SECONDS, _flush)
     os._exit(INCOMPLETE)
 
 
-def _break() -> None:
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    thread = threading.Thread(target=call, daemon=True)
+    with suppress(RuntimeError):  # no more threads may be started here
+        thread.start()
+        thread.join(seconds)
+
+
+def _call(noted: dict[object, Callable[[], object]]) -> None:
     # In a function of its own: as the interpreter ends, this thread refers to no connection.
-    for call in list(_breaks.values()):
+    for call in list(noted.values()):
         with suppress(Exception):  # it has ended meanwhile
             call()
 

@@ -15,6 +15,7 @@ from jobs.ceiling import NO_CEILING, Ceiling
 from jobs.child import PR_SET_PDEATHSIG, Child
 from jobs.descendants import PRCTL
 from jobs.finished import Finished
+from jobs.interrupts import killing
 
 TERMINATE_WITH_PARENT = partial(PRCTL, PR_SET_PDEATHSIG, int(signal.SIGTERM))
 """For a child that has something to clean up."""
@@ -138,29 +139,40 @@ def _run(
 ) -> list[Finished]:  # fmt: skip
     ends_at = time.monotonic() + deadline
     children: list[Child] = []
-    try:
-        for command, ceiling in zip(commands, ceilings, strict=True):
-            # One by one: those already started must be known if the next fails.
-            children.append(Child(command, folder, env, ceiling))
-        watched = any(ceiling is not None and ceiling.is_watched for ceiling in ceilings)
-        pause, look_at = 0.01 if watched else _POLL_SECONDS, 0.0
-        while any(not child.ended() for child in children):
-            if stop is not None and stop.is_set():
-                raise Stopped
-            left = ends_at - time.monotonic()
-            if left <= 0:
-                for child in children:
-                    child.time_out()
-                break
-            if watched and (now := time.monotonic()) >= look_at:
-                look_at, pause = now + pause, min(2 * pause, _LOOK_SECONDS)
-                for child in children:
-                    child.look()
-            _wait(children, stop, min(left, pause, _POLL_SECONDS))
-        return [child.finish() for child in children]
-    finally:
+
+    def end() -> None:
         for child in children:
-            child.kill()
+            child.end()
+
+    with killing(end):
+        try:
+            for command, ceiling in zip(commands, ceilings, strict=True):
+                # One by one: those already started must be known if the next fails.
+                children.append(Child(command, folder, env, ceiling))
+            watched = any(ceiling is not None and ceiling.is_watched for ceiling in ceilings)
+            _wait_for(children, watched, ends_at, stop)
+            return [child.finish() for child in children]
+        finally:
+            for child in children:
+                child.kill()
+
+
+def _wait_for(children: Sequence[Child], watched: bool, ends_at: float, stop: Stop | None) -> None:
+    """Wait until all have ended, or their time has."""
+    pause, look_at = 0.01 if watched else _POLL_SECONDS, 0.0
+    while any(not child.ended() for child in children):
+        if stop is not None and stop.is_set():
+            raise Stopped
+        left = ends_at - time.monotonic()
+        if left <= 0:
+            for child in children:
+                child.time_out()
+            break
+        if watched and (now := time.monotonic()) >= look_at:
+            look_at, pause = now + pause, min(2 * pause, _LOOK_SECONDS)
+            for child in children:
+                child.look()
+        _wait(children, stop, min(left, pause, _POLL_SECONDS))
 
 
 def _wait(children: Sequence[Child], stop: Stop | None, seconds: float) -> None:

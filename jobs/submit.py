@@ -10,7 +10,7 @@ from jobs.canary import run_canary
 from jobs.clip import Clip
 from jobs.config import Config
 from jobs.errors import UnavailableError, UsageError, VmafarmError
-from jobs.interrupts import telling
+from jobs.interrupts import tell_from_now_on, telling
 from jobs.layout import slots
 from jobs.manifest import Manifest, load_manifest
 from jobs.prepare import Prepared, prepare, refused
@@ -158,6 +158,7 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
             write_next_look(folder, submission.number, arrays[-1].job)
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
         note_job(folder, submission.number, {"merge_job": merge_job})
+        tell_from_now_on("stopped, but all jobs are queued: vmafarm status shows them")
     return replace(request, submission=read_submissions(folder)[-1])
 
 

@@ -93,6 +93,17 @@ def test_folder_that_holds_something_else_is_refused(tmp_path):
     assert (tmp_path / "mine/notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["", ".", "{cwd}", "/proc"])
+def test_folder_that_cannot_be_the_demos_own_is_refused(tmp_path, monkeypatch, name):
+    """What is put in the place of the working folder leaves the shell in a folder that is gone."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        make_demo(Path(name.format(cwd=tmp_path)), Path(FFMPEG))
+    assert "is the working folder, or a file system of its own" in caught.value.message
+    assert caught.value.hint == "name one: vmafarm demo demo-corpus"
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_parents_are_made(tmp_path, demo):
     assert make_demo(tmp_path / "a/b/demo", FFMPEG).clips.is_dir()
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,70 @@ def test_build_that_does_not_end_is_killed_at_its_deadline(
             [str(find_apptainer()), "build", "x", "image.def"], Path.cwd(), lambda line: None
         )
     assert time.monotonic() - started < 20
+
+
+def run_build(script: str) -> tuple[IncompleteError, list[str]]:
+    """Run a program that fails as a build; the error, and the lines that were passed on."""
+    import jobs.apptainer
+
+    lines: list[str] = []
+    with pytest.raises(IncompleteError) as caught:
+        jobs.apptainer.build(["sh", "-c", script], Path.cwd(), lines.append)
+    return caught.value, lines
+
+
+@pytest.mark.parametrize("session", ["", "setsid"])
+def test_build_is_over_when_apptainer_is_whoever_it_has_left_with_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jobs.apptainer.BUILD_SECONDS", 20)
+    error, lines = run_build(
+        f"{session} sleep 300 & echo $! > pid; echo building; printf 'FATAL: no'; exit 255"
+    )
+    assert "failed (exit status 255)" in error.message
+    assert lines == ["building", "FATAL: no"]
+    assert not Path("/proc", Path("pid").read_text().strip()).exists()
+
+
+def test_build_may_go_on_after_it_has_closed_its_output() -> None:
+    error, lines = run_build("echo building; exec >&- 2>&-; sleep 0.5; exit 7")
+    assert "failed (exit status 7)" in error.message
+    assert lines == ["building"]
+
+
+def test_of_an_endless_line_of_a_build_little_is_kept() -> None:
+    tracemalloc.start()
+    try:
+        error, lines = run_build(r"head -c 30000000 /dev/zero | tr '\0' x; echo; echo second; exit 1")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert lines == ["x" * 16384, "second"]
+    assert error.message.endswith("\nsecond")
+
+
+def test_second_interrupt_does_not_let_a_build_live_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is raised while an image is built, also as the build is asked to end."""
+    import jobs.apptainer
+
+    send = jobs.apptainer._signal
+
+    def send_or_be_interrupted(group: int, number: signal.Signals) -> None:
+        if number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        send(group, number)
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs.apptainer, "_signal", send_or_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.apptainer.build(["sh", "-c", "echo $$ > pid; echo; sleep 300"], Path.cwd(), interrupt)
+    assert not Path("/proc", Path("pid").read_text().strip()).exists()
 
 
 # What is refused before anything is built

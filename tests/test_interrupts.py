@@ -229,6 +229,48 @@ def test_an_interrupt_that_is_lost_comes_once_more_and_ends_in_order(tmp_path, a
     assert out == "in order\n"
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("around", ["nullcontext", "interrupts.in_order"])
+def test_an_interrupt_waits_until_a_module_is_imported(tmp_path, around, number):
+    """Raised as a C++ module sets itself up, it aborts the process: DuckDB's does so by nanobind."""
+    (tmp_path / "module.py").write_text(
+        "import os, sys\nos.kill(os.getpid(), int(sys.argv[1]))\nprint('imported')\n"
+    )
+    status, out, said = interrupt(
+        f"""
+        import time
+        from contextlib import nullcontext
+        from jobs import interrupts
+
+        interrupts.END_SECONDS = 60
+        say_begun()
+        with interrupts.heard(), {around}():
+            try:
+                import module
+                time.sleep(600)
+            finally:
+                print("in order")
+        """,
+        str(int(number)), folder=tmp_path, number=0,
+    )  # fmt: skip
+    assert is_stopped(status, said), said
+    assert out == "imported\nin order\n"
+
+
+def test_an_interrupt_ends_the_process_if_an_import_takes_long(tmp_path):
+    (tmp_path / "module.py").write_text("import __main__\n__main__.compute()\n")
+    status, _, said = interrupt(
+        """
+        from jobs import interrupts
+        interrupts.END_SECONDS = 0.2
+        with interrupts.heard():
+            import module
+        """,
+        folder=tmp_path,
+    )
+    assert is_stopped(status, said), said
+
+
 @pytest.mark.parametrize("when", ["import jobs.interrupts", "import jobs.streams", "start of a thread"])
 def test_an_interrupt_before_the_command_has_begun_ends_it_in_silence(tmp_path, when):
     (tmp_path / "vmafarm").write_text(
@@ -292,6 +334,48 @@ def test_what_is_to_end_in_order_has_its_time(tmp_path):
         folder=tmp_path,
     )
     assert (status, out, said) == (0, "in order\n", "")
+
+
+def test_what_a_program_has_started_is_killed_though_the_main_thread_cannot_do_it(tmp_path):
+    """As below a wrapper around scancel, run after the interrupt: the kernel ends the wrapper alone."""
+    status, _, said = interrupt(
+        """
+        from pathlib import Path
+        from jobs import interrupts, process
+        SCRIPT = "sleep 300 & echo $! > part; setsid sleep 300 & echo $! >> part; mv part pids; wait"
+        interrupts.END_SECONDS = 0.1
+        interrupts._KILL_SECONDS = 60
+
+        def wait(*_):
+            if Path("pids").exists():
+                with suppress(KeyboardInterrupt):  # which may come before it hears no signal
+                    compute()
+                hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)
+
+        process._wait = wait
+        with interrupts.heard():
+            process.ask(["sh", "-c", SCRIPT], seconds=60)
+        """,
+        folder=tmp_path,
+    )
+    assert is_stopped(status, said), said
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 2
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_process_that_cannot_be_killed_keeps_no_interrupted_command(tmp_path):
+    status, _, said = interrupt(
+        """
+        import threading
+        from jobs import interrupts
+        interrupts.END_SECONDS = interrupts._KILL_SECONDS = 0.1
+        with interrupts.heard(), interrupts.killing(threading.Event().wait):
+            compute()
+        """,
+        folder=tmp_path,
+    )
+    assert is_stopped(status, said), said
 
 
 def test_an_interrupt_that_is_ignored_stays_so(tmp_path):

@@ -495,6 +495,38 @@ def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, t
     assert said.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("printed", [False, True])
+def test_an_interrupt_once_all_jobs_are_queued_says_that_they_are(cluster, tmp_path, printed):
+    """The same command would be refused: the run is in the queue."""
+    run = planned(tmp_path / "runs")
+    submit_it = f"""if True:
+        import os, signal, sys
+        import jobs.submit
+        from jobs.config import Config
+        from jobs.interrupts import heard
+        from jobs.slurm import Slurm
+
+        def interrupt(*_, **__):
+            os.kill(os.getpid(), signal.SIGINT)
+
+        def replace(one, replace=jobs.submit.replace, **what):
+            return interrupt() if "submission" in what and not {printed} else replace(one, **what)
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        jobs.submit.replace = replace
+        with heard():
+            print(len(jobs.submit.submit(Config.model_validate_json(sys.argv[1]), Slurm()).lines()) > 0)
+            interrupt()
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", submit_it, run.config.model_dump_json()],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (said.returncode, said.stdout) == (1, "True\n" if printed else "")
+    assert said.stderr == "stopped, but all jobs are queued: vmafarm status shows them\n"
+    assert read_submissions(run.folder)[-1].merge_job
+
+
 def test_a_retry_of_a_run_whose_merge_was_never_queued_says_so(cluster, runs):
     run = planned(runs)
     cluster.fail("sbatch-13", "sbatch: error: no")
