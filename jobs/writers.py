@@ -9,6 +9,7 @@ import pwd
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _ACL = "system.posix_acl_access"
@@ -72,6 +73,27 @@ def shared_with(path: Path | int, status: os.stat_result) -> str:
             if group:
                 return f"the group {group}"
     return ""
+
+
+def open_to_writers_of(folder: Path, descriptor: int) -> None:
+    """Let whoever may write a folder write a file in it, and nobody else read it, where this user may say so.
+
+    Parameters
+    ----------
+    folder
+        Where the file lies.
+    descriptor
+        Of the file. One of another user is left as it is.
+    """
+    found, wanted = os.fstat(descriptor), folder.stat()
+    mode = 0o660 if wanted.st_mode & stat.S_IWGRP else 0o600
+    if found.st_uid != os.geteuid() or (found.st_gid, stat.S_IMODE(found.st_mode)) == (wanted.st_gid, mode):
+        return
+    with suppress(OSError):  # not a member of that group
+        os.fchown(descriptor, wanted.st_uid if os.geteuid() == 0 else -1, wanted.st_gid)
+    with suppress(OSError):  # the file system has no permissions, or no lists
+        os.fchmod(descriptor, mode)
+        os.setxattr(descriptor, _ACL, os.getxattr(folder, _ACL))
 
 
 def shared_group(status: os.stat_result) -> str:
