@@ -13,11 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import pydantic
 
 from jobs.descendants import Descendants
 from jobs.errors import IncompleteError, UnavailableError, show
 from jobs.process import TERMINATE_WITH_PARENT
 from jobs.process import ask as run_and_keep
+from jobs.records import parse_json
+from jobs.regular_files import MOST_BYTES_OF_DOCUMENT
+
+_T = TypeVar("_T")
 
 BUILD_SECONDS = 6 * 3600.0
 """The fork with nvcc takes minutes, the download of its base on a slow line may take an hour."""
@@ -108,6 +115,20 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
     if finished.returncode not in statuses:
         raise UnavailableError(f"{shown} failed: {finished.why(3)}")
     return finished.stdout
+
+
+def parse_answer(said: str, adapter: pydantic.TypeAdapter[_T]) -> _T:
+    """What an image or Apptainer has answered as JSON; an image may answer anything.
+
+    Raises
+    ------
+    ValueError
+        It is not of this type, or has more than `MOST_BYTES_OF_DOCUMENT`.
+    """
+    answer = said.encode()
+    if len(answer) > MOST_BYTES_OF_DOCUMENT:
+        raise ValueError(f"{len(answer):,} bytes, expected at most {MOST_BYTES_OF_DOCUMENT:,}")
+    return adapter.validate_python(parse_json(answer))
 
 
 def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> None:

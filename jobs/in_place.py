@@ -6,7 +6,6 @@ was, when another one has long published a newer table.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from jobs import durable
 from jobs.abandoned import LockedDraft
 from jobs.durable import Draft
-from jobs.errors import DISK, IncompleteError, UnavailableError, reason, show, to_do
-from jobs.locks import try_lock
+from jobs.errors import IncompleteError, show
+from jobs.locks import open_lock, try_lock
 from jobs.regular_files import open_regular
 from jobs.run_folder import RunFolder
 from jobs.up_to_date import digest_file
-from jobs.writers import open_to_writers_of
 
 ATTEMPTS = 3
 """So often a process begins anew whose table is no longer the one in place."""
@@ -30,7 +27,6 @@ ATTEMPTS = 3
 PATIENCE_SECONDS = 60.0
 """So long one waits for another process between its look and its rename, which take a moment."""
 _PAUSE_SECONDS = 0.05
-_PASSING = (*DISK, errno.EMFILE, errno.ENFILE)
 
 _Stamp = tuple[int, int, int, int]
 
@@ -137,18 +133,9 @@ class InPlace:
             os.close(lock)
 
     def _open_lock(self) -> int | None:
-        folder = self._lock.parent
-        try:
-            lock = durable.system.open(self._lock, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            if error.errno == errno.EROFS or not os.access(folder, os.W_OK, effective_ids=True):
-                return None  # a run that can only be read has no lock to take
-            raise UnavailableError(
-                f"{show(str(self._lock))} cannot be opened: {reason(error)}",
-                to_do(error.errno) if error.errno in _PASSING else "move it away while no merge is at work",
-            ) from None
-        open_to_writers_of(folder, lock)  # who may only read the run could hold it, too
-        return lock
+        if not os.access(self._lock.parent, os.W_OK, effective_ids=True):
+            return None  # a run that can only be read has no lock to take
+        return open_lock(self._lock, "while no merge is at work")
 
 
 def _stamp(path: Path) -> _Stamp | None:

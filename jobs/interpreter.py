@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import site
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.errors import UsageError, show
+from jobs.errors import UnavailableError, UsageError, show, to_do
+from jobs.process import ask
 from jobs.utf8 import OPTIONS as UTF8
 
 IN_IMAGE = ("-E", "-P", "-s", *UTF8)
 """Options of an image's Python: the environment, the working folder and the home folder do not count."""
 
+_START_SECONDS = 120.0
+"""Until an interpreter has started and found a package, on the slowest of shared file systems."""
 _KEPT = ("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -30,6 +32,8 @@ def own_command() -> list[str]:
     ------
     UsageError
         With these it does not find this package, which only PYTHONPATH leads to.
+    UnavailableError
+        That cannot be found out.
     """
     command = [sys.executable, *(option for option in IN_IMAGE if option != "-s" or not _in_user_site())]
     through = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
@@ -43,7 +47,18 @@ def own_command() -> list[str]:
 
 
 def _finds_package(command: list[str]) -> bool:
-    return subprocess.run([*command, "-c", "import jobs"], capture_output=True, check=False).returncode == 0
+    try:
+        finished = ask([*command, "-c", "import jobs"], seconds=_START_SECONDS)
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot start {show(command[0])}: {error.strerror}", to_do(error.errno)
+        ) from None
+    if finished.timed_out:
+        raise UnavailableError(
+            f"{show(command[0])} did not start and end within {_START_SECONDS:.0f} s",
+            "does the file system answer on which it is installed? Then run the same command again",
+        )
+    return finished.returncode == 0
 
 
 @contextmanager

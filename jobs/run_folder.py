@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "merge.lock"
 
     @property
+    def submit_lock(self) -> Path:
+        """Locked while jobs of the run are being queued; empty."""
+        return self.path / "submit.lock"
+
+    @property
     def submissions(self) -> Path:
         """One record a submission to SLURM: its immutable list of slices, and its jobs."""
         return self.path / "submissions"

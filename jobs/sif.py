@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
-from jobs.apptainer import ask, find_apptainer
+import pydantic
+
+from jobs.apptainer import ask, find_apptainer, parse_answer
 from jobs.errors import UnavailableError, UsageError, show
 from jobs.image_inside import LABEL
+from jobs.records import Text, Word, why
 from jobs.regular_files import open_regular
 
 _MAGIC = b"SIF_MAGIC"
 _MAGIC_AT = 32
 """Behind the line that makes a SIF executable (sylabs/sif, header layout)."""
+
+
+class _Attributes(pydantic.BaseModel):
+    labels: dict[Word, Text] | None = None
+
+
+class _Data(pydantic.BaseModel):
+    attributes: _Attributes
+
+
+class _Inspected(pydantic.BaseModel):
+    """What is read of ``apptainer inspect --json``."""
+
+    data: _Data
+
+
+_INSPECTED = pydantic.TypeAdapter(_Inspected)
 
 
 def check_sif(image: Path) -> None:
@@ -61,9 +80,10 @@ def read_labels(image: Path) -> dict[str, str]:
     check_sif(image)
     said = ask([str(find_apptainer()), "inspect", "--json", "--labels", str(image)])
     try:
-        labels: dict[str, str] = json.loads(said)["data"]["attributes"].get("labels") or {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        labels = parse_answer(said, _INSPECTED).data.attributes.labels or {}
+    except ValueError as error:
         raise UnavailableError(
-            f"apptainer inspect gives no labels of {show(str(image))}: {said[:200]!r}"
+            f"apptainer inspect gives no labels of {show(str(image))}: {said[:200]!r}: {why(error)}",
+            "does `apptainer inspect` show them? Else build the image again",
         ) from None
     return {key.removeprefix(LABEL): value for key, value in labels.items() if key.startswith(LABEL)}

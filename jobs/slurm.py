@@ -6,7 +6,7 @@ import os
 import pwd
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from jobs.slurm_answers import (
 ANSWER_SECONDS = 120.0
 """A busy slurmctld answers late; one that never does must not hang us. Without munge, SLURM's own programs
 try on for 50 to 60 seconds before they say so."""
+_JOBS_AT_ONCE = 1000
+"""Named to a program in one call: Linux takes no argument of 128 KiB, and an id has up to 20 digits."""
 _NO_SLURM_HINT = (
     "do it on a login node of the cluster; on this machine, `vmafarm run` (make run) does the work"
 )
@@ -235,23 +237,35 @@ class Slurm:
         UnavailableError
             There are accounts, but no answer.
         """
-        listed = ",".join(jobs)
-        if not listed:
-            return []
-        options = ["--noheader", "--parsable2", "--jobs", listed]
+        tasks = []
         try:
-            return parse_accounting(self._run(["sacct", *options, "--format=JobID,State,NodeList"]))
+            for some in _portions(list(jobs)):
+                options = ["--noheader", "--parsable2", "--jobs", ",".join(some)]
+                tasks += parse_accounting(self._run(["sacct", *options, "--format=JobID,State,NodeList"]))
         except NoProgramError:
             return None
         except UnavailableError as error:
             if "storage is disabled" in error.message:  # sacct's own words
                 return None
             raise
+        return tasks
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        """Cancel jobs, arrays with all their elements."""
-        if jobs:
-            self._run(["scancel", *jobs])
+        """Cancel jobs, arrays with all their elements.
+
+        Raises
+        ------
+        UnavailableError
+            Some could not be cancelled; all have been tried.
+        """
+        errors = []
+        for some in _portions(jobs):
+            try:
+                self._run(["scancel", *some])
+            except UnavailableError as error:  # one of them may just have ended
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def test_script(self, script: Path) -> None:
         """Have a job script judged without queueing it: account, QOS, partition, resources.
@@ -262,6 +276,10 @@ class Slurm:
             It would be refused, or could not start on the nodes as they are.
         """
         self._run(["sbatch", "--test-only", str(script)])
+
+
+def _portions(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (jobs[i : i + _JOBS_AT_ONCE] for i in range(0, len(jobs), _JOBS_AT_ONCE))
 
 
 class NoCluster(Slurm):

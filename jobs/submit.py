@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from jobs.canary import run_canary
 from jobs.clip import Clip
 from jobs.config import Config
-from jobs.errors import UnavailableError, UsageError, VmafarmError
+from jobs.errors import UnavailableError, UsageError, VmafarmError, show
 from jobs.interrupts import tell_from_now_on, telling
 from jobs.layout import slots
+from jobs.locks import locked
 from jobs.manifest import Manifest, load_manifest
 from jobs.prepare import Prepared, prepare, refused
 from jobs.queue import Queue
@@ -93,8 +94,8 @@ def submit(
     Raises
     ------
     UsageError
-        Nothing is missing, the run is in the queue already, the cluster has not what is asked for, or
-        somebody else could write what the jobs run.
+        Nothing is missing, the run is in the queue already, another one is queueing it, the cluster has
+        not what is asked for, or somebody else could write what the jobs run.
     UnavailableError
         No SLURM, no answer, a limit, or no usable image.
     IncompleteError
@@ -104,18 +105,30 @@ def submit(
     for line in check_run_folders(config.folder, config.run.trusted_owners):
         say(line)
     secure_logs(config.folder, config.run.trusted_owners)
-    todo = _missing(prepared, slurm, again)
-    if preflight is not None:
-        preflight()
-    few = len(todo) // 2  # something must be left for the arrays
-    if canary and few:
-        slices = sorted({clip.slice for clip in todo})
-        job = run_canary(prepared, slurm, slices, min(canary, few), say)
-        todo = _missing(prepared, slurm, again, ended=job)
-    request = make_request(prepared, slurm, todo)
-    for line in request.estimate.lines() if request.estimate else []:
-        say(line)
-    return _queue(prepared, request)
+    with _alone(config.folder):  # from the look at what nobody works on to the last job that is noted
+        todo = _missing(prepared, slurm, again)
+        if preflight is not None:
+            preflight()
+        few = len(todo) // 2  # something must be left for the arrays
+        if canary and few:
+            slices = sorted({clip.slice for clip in todo})
+            job = run_canary(prepared, slurm, slices, min(canary, few), say)
+            todo = _missing(prepared, slurm, again, ended=job)
+        request = make_request(prepared, slurm, todo)
+        for line in request.estimate.lines() if request.estimate else []:
+            say(line)
+        return _queue(prepared, request)
+
+
+def _alone(folder: RunFolder) -> AbstractContextManager[None]:
+    """Keep another submit or retry of the run out, which would queue the same once more."""
+    busy = UsageError(
+        f'another vmafarm submit or retry of "{folder.name}" is at work: it holds '
+        f"{show(str(folder.submit_lock))}, expected one at a time",
+        "wait until it has ended (one with a canary waits for that), or end it; where it is suspended: "
+        "kill -CONT PID; then see what is queued: vmafarm status",
+    )
+    return locked(folder.submit_lock, busy, "while no vmafarm submit or retry is at work")
 
 
 def _queue(prepared: Prepared, request: Submitted) -> Submitted:

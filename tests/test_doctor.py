@@ -24,6 +24,7 @@ from jobs.doctor import Finding, Machine, finding
 from jobs.doctor.cluster import check_arrays, check_elements, check_gpus, examine_slurm
 from jobs.doctor.engine import check_address_space, check_driver, check_engine, check_ffmpeg, read_driver
 from jobs.doctor.finding import attempt, in_time
+from jobs.doctor.finding import lines as lines_of
 from jobs.doctor.folders import (
     check_clips,
     check_run_root,
@@ -750,6 +751,97 @@ def test_an_image_that_gives_no_findings_is_one_finding(cluster, tmp_path, image
     assert found["image"].state == "ok"
     assert (found["image: start"].state, found["image: start"].exit_status) == ("failed", 3)
     assert "gives no findings: 'Segmentation" in found["image: start"].message
+
+
+NESTED = "[" * 200_000
+GOOD_LABELS = json.dumps({"data": {"attributes": {"labels": LABELS}}})
+
+
+def answering(cluster, tmp_path, labels, findings, status=0):
+    """An apptainer that gives these answers when it is asked for labels and for the findings inside."""
+    (tmp_path / "labels").write_bytes(labels.encode("utf-8", "surrogateescape"))
+    (tmp_path / "findings").write_bytes(findings.encode("utf-8", "surrogateescape"))
+    cluster.add_program(
+        "apptainer",
+        f"""#!/bin/sh
+        case "$*" in
+          *toolkit.version*) echo {version()} ;;
+          *doctor*) cat {tmp_path}/findings; exit {status} ;;
+          *inspect*) cat {tmp_path}/labels ;;
+        esac
+        """,
+    )
+
+
+def told(**more):
+    """An answer of one finding with these keys."""
+    return json.dumps({"findings": [{"name": "a", "state": "ok", "message": "m"} | more]})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "", "5", "[]", "{}", NESTED, "\udcff\udcff", '{"data": 5}', '{"data": {"attributes": []}}',
+        '{"data": {"attributes": {"labels": ["a"]}}}', '{"data": {"attributes": {"labels": 5}}}',
+        '{"data": {"attributes": {"labels": {"vmafarm.version": 5}}}}',
+        '{"data": {"attributes": {"labels": {"vmafarm.engine": [1]}}}}',
+        '{"data": {"attributes": {"labels": {"vmafarm.cuda": null}}}}',
+        '{"data": {"attributes": {"labels": {"vmafarm.cuda": "\\ud800"}}}}',
+        '{"data": {"attributes": {"labels": {"vmafarm.engine": "%s"}}}}' % ("x" * 2_000_000),
+    ],
+    ids=lambda answer: answer[:60],
+)  # fmt: skip
+def test_an_answer_of_apptainer_that_gives_no_labels_is_one_message(cluster, tmp_path, image, answer):
+    answering(cluster, tmp_path, answer, told())
+    first, second = examine_image(configure(tmp_path, slurm={"image": str(image)}))
+    assert (first.state, first.exit_status, second.state) == ("failed", 3, "skipped")
+    assert first.message.startswith(f"apptainer inspect gives no labels of {image}: ")
+    assert len(first.message) < 1000
+    assert "build the image again" in first.hint
+    assert lines_of([first, second])
+
+
+@pytest.mark.parametrize("labels", ["null", "{}", '{"org.label-schema.usage": ""}'])
+def test_an_image_of_something_else_has_no_labels_of_ours(cluster, tmp_path, image, labels):
+    answering(cluster, tmp_path, f'{{"data": {{"attributes": {{"labels": {labels}}}}}}}', told())
+    found = by_name(examine_image(configure(tmp_path, slurm={"image": str(image)})))
+    assert "engine unknown, without CUDA" in found["image"].message
+    assert found["image: a"].state == "ok"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "", "5", "[]", "{}", NESTED, "\udcff\udcff", '{"findings": 5}', '{"findings": []}',
+        '{"findings": [5]}', '{"findings": [{}]}',
+        json.dumps({"findings": [json.loads(told())["findings"][0]] * 101}),
+        told(name=1), told(name=""), told(name="a\nok"), told(name="x" * 61),
+        told(state="x"), told(state=None), told(state=[]),
+        told(message=5), told(message=[]), told(message="x" * 2_000_000), told()[:-2],
+        told().replace('"m"', '"\\ud800"'), told().replace('"m"', "NaN"),
+        told(state="failed", hint=6, exit_status=3), told(state="failed", exit_status="3"),
+        told(state="failed", exit_status=True), told(state="failed", exit_status=4),
+        told(state="failed", exit_status=10**400), told(state="failed"), told(exit_status=3),
+    ],
+    ids=lambda answer: answer[:60],
+)  # fmt: skip
+def test_an_answer_from_inside_an_image_that_is_no_report_is_one_message(cluster, tmp_path, image, answer):
+    answering(cluster, tmp_path, GOOD_LABELS, answer)
+    first, second = found = examine_image(configure(tmp_path, slurm={"image": str(image)}))
+    assert first.state == "ok"
+    assert (second.name, second.state, second.exit_status) == ("image: start", "failed", 3)
+    assert second.message.startswith("the image's vmafarm doctor gives no findings: ")
+    assert len(second.message) < 1500
+    assert second.hint == "build the image again"
+    assert lines_of(found)
+    assert json.loads(doctor.as_json(found))["exit_status"] == 3
+
+
+def test_an_answer_from_inside_an_image_that_is_endless_is_one_message(cluster, tmp_path, image, monkeypatch):
+    monkeypatch.setattr("jobs.apptainer.MOST_BYTES_OF_DOCUMENT", 1000)
+    answering(cluster, tmp_path, GOOD_LABELS, told(message="x" * 1000))
+    _, second = examine_image(configure(tmp_path, slurm={"image": str(image)}))
+    assert "bytes, expected at most 1,000" in second.message
 
 
 def test_what_hangs_inside_an_image_is_ended_with_all_its_children(cluster, tmp_path, image, monkeypatch):

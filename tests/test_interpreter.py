@@ -12,7 +12,8 @@ from pathlib import Path
 import command
 import pytest
 
-from jobs.errors import UsageError
+import jobs
+from jobs.errors import UnavailableError, UsageError
 from jobs.interpreter import own_command, safe_environment
 
 NAMES = ("queue", "jobs", "submitit", "numpy", "sitecustomize", "usercustomize", "re")
@@ -110,6 +111,26 @@ def test_without_an_installation_pythonpath_is_named(tmp_path: Path, monkeypatch
     assert own_command()[0] == sys.executable, "found without it, too"
     monkeypatch.setattr("jobs.interpreter._finds_package", lambda command: False)
     with pytest.raises(UsageError, match=f"found through PYTHONPATH, in {package}; elements do not read"):
+        own_command()
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("#!/bin/sh\nexec sleep 60\n", "did not start and end within 0 s"),
+        ("#!/nowhere/sh\n", "cannot start .*: No such file"),
+    ],
+)
+def test_an_interpreter_that_does_not_answer_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(script)
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PYTHONPATH", str(Path(jobs.__file__).parents[1]))
+    monkeypatch.setattr("jobs.interpreter._START_SECONDS", 0.2)
+    with pytest.raises(UnavailableError, match=message):
         own_command()
 
 

@@ -159,6 +159,40 @@ def test_cancel_names_the_jobs(cluster):
     assert cluster.calls == ["scancel 12 13"]
 
 
+MANY_JOBS = [str(10**19 + number) for number in range(20_000)]
+"""As many, and as long, as one argument cannot hold: 128 KiB."""
+
+
+def test_sacct_is_asked_about_more_jobs_than_one_argument_holds(cluster):
+    cluster.add_program("sacct", "#!/bin/sh\necho \"$4\" | tr , '\\n' | sed 's/$/|COMPLETED|node1/'\n")
+    assert [task.job for task in Slurm().accounting(MANY_JOBS)] == MANY_JOBS
+
+
+def test_a_cluster_without_accounts_is_asked_once(cluster):
+    cluster.fail("sacct", "Slurm accounting storage is disabled")
+    assert Slurm().accounting(MANY_JOBS) is None
+    assert len(cluster.calls) == 1
+
+
+def test_more_jobs_than_a_command_line_holds_are_cancelled(cluster):
+    jobs = MANY_JOBS * 6  # 120,000 arguments, more than 2 MiB
+    Slurm().cancel(jobs)
+    assert " ".join(cluster.calls).replace("scancel ", "") == " ".join(jobs)
+
+
+def test_a_job_that_cannot_be_cancelled_keeps_no_other_one(cluster):
+    def call(arguments):
+        calls.append(arguments)
+        if "0" in arguments:
+            raise UnavailableError("scancel failed: Invalid job id 0")
+        return ""
+
+    calls = []
+    jobs = [str(number) for number in range(2_500)]
+    assert refusal(Slurm(call).cancel, jobs).message == "scancel failed: Invalid job id 0"
+    assert [job for _, *some in calls for job in some] == jobs
+
+
 def test_partitions_of_several_kinds_of_nodes_have_all_their_resources(cluster):
     cluster.set_partitions(
         "cpu|cpu*|infinite|32+|8|(null)",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import re
 import shlex
+import stat
 import subprocess
 import sys
 
@@ -345,6 +348,96 @@ def test_submit_is_refused_while_the_run_is_in_the_queue(cluster, runs):
     assert error.message == 'the run "demo" is in the queue already: slices 0,2-3'
     assert "vmafarm retry" in error.hint
     assert len(cluster.scripts) == 5
+
+
+def test_of_two_submissions_at_once_one_queues_and_the_other_is_refused(cluster, runs):
+    run = planned(runs)
+    refused = []
+
+    def come_between() -> None:
+        refused.extend(
+            refusal(UsageError, submit, run.config, Slurm(), again=again) for again in (False, True)
+        )
+
+    submit(run.config, Slurm(), preflight=come_between)
+    assert len(read_submissions(run.folder)) == 1
+    assert list(cluster.scripts) == ["11", "12", "13", "14", "15"]
+    for error in refused:
+        assert error.message == (
+            'another vmafarm submit or retry of "demo" is at work: it holds '
+            f"{run.folder.submit_lock}, expected one at a time"
+        )
+        assert error.hint.startswith("wait until it has ended")
+
+
+def test_a_submission_holds_its_lock_until_its_last_job_is_noted(cluster, runs, monkeypatch):
+    run = planned(runs)
+    note, refused = submit_module.note_job, []
+
+    def come_between(*arguments):
+        refused.append(refusal(UsageError, submit, run.config, Slurm(), again=True).message)
+        note(*arguments)
+
+    monkeypatch.setattr(submit_module, "note_job", come_between)
+    submit(run.config, Slurm())
+    assert len(refused) == len(cluster.scripts) == 5
+    assert all("is at work" in message for message in refused)
+
+
+def test_a_submission_that_was_refused_keeps_no_lock(cluster, runs):
+    run = planned(runs)
+
+    def refuse():
+        raise UnavailableError("no engine")
+
+    assert refusal(UnavailableError, submit, run.config, Slurm(), preflight=refuse).message == "no engine"
+    submit(run.config, Slurm())
+    assert len(read_submissions(run.folder)) == 1
+
+
+def test_a_killed_submission_leaves_no_lock(cluster, runs):
+    run = planned(runs)
+    hold = (
+        "import sys, time; from pathlib import Path; from jobs.errors import UsageError; "
+        "from jobs.locks import locked\n"
+        "with locked(Path(sys.argv[1]), UsageError('busy'), ''): print('held', flush=True); time.sleep(60)"
+    )
+    arguments = [sys.executable, "-c", hold, str(run.folder.submit_lock)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        assert "is at work" in refusal(UsageError, submit, run.config, Slurm()).message
+        holder.kill()
+    submit(run.config, Slurm())
+    assert len(read_submissions(run.folder)) == 1
+
+
+def test_a_file_system_without_locks_keeps_no_submission_back(cluster, runs, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert submit(planned(runs).config, Slurm()).submission.number == 1
+
+
+@pytest.mark.parametrize(("mode", "shared"), [(0o700, 0o600), (0o2770, 0o660)])
+def test_the_lock_of_a_submission_is_open_to_who_may_write_the_run_alone(cluster, runs, mode, shared):
+    run = planned(runs)
+    run.folder.path.chmod(mode)
+    submit(run.config, Slurm())
+    assert stat.S_IMODE(run.folder.submit_lock.stat().st_mode) == shared
+
+
+def test_a_link_in_the_place_of_the_lock_is_refused_and_what_it_leads_to_stays_private(cluster, runs):
+    run = planned(runs)
+    private = runs.parent / "private"
+    private.touch(0o600)
+    run.folder.path.chmod(0o770)
+    run.folder.submit_lock.symlink_to(private)
+    error = refusal(UnavailableError, submit, run.config, Slurm())
+    assert error.message == f"{run.folder.submit_lock} cannot be opened: Too many levels of symbolic links"
+    assert error.hint == "move it away while no vmafarm submit or retry is at work"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert list(cluster.scripts) == []
 
 
 def test_nothing_is_submitted_where_nothing_is_missing(cluster, runs):

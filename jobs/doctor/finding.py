@@ -9,11 +9,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field
 
 from jobs.config import Config
 from jobs.errors import UNAVAILABLE, UnavailableError, VmafarmError, show
 from jobs.image_inside import BUILD, read_build
+from jobs.records import Text
 from jobs.words import counted
 
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -43,11 +46,11 @@ class Finding:
         Of the command, if this is the worst: 0 unless failed.
     """
 
-    name: str
+    name: Annotated[str, Field(strict=True, pattern="^[ -~]{1,60}$")]
     state: State
-    message: str
-    hint: str = ""
-    exit_status: int = 0
+    message: Text
+    hint: Text = ""
+    exit_status: Annotated[int, Field(strict=True, ge=0, le=UNAVAILABLE)] = 0
 
 
 @dataclass(frozen=True)

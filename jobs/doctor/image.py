@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Annotated
 
-from jobs.apptainer import ask
+import pydantic
+from pydantic import Field
+
+from jobs.apptainer import ask, parse_answer
 from jobs.config import Config, as_override, flat
 from jobs.container import container_python
 from jobs.doctor.finding import Finding, attempt, in_time
 from jobs.doctor.folders import existing
 from jobs.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
 from jobs.prepare import check_image
+from jobs.records import why
 from jobs.run_folder import RunFolder
 from jobs.settings import MAY_BE_SECRET
 from jobs.sif import check_sif, read_labels
@@ -21,6 +25,15 @@ INSIDE_SECONDS = 900.0
 """The engine's probe has its own deadlines, which end it before this one does."""
 _KEPT_OUT = (*MAY_BE_SECRET, "slurm.merge")
 """Not on a command line, which everybody on the machine can read; and no use inside."""
+
+
+class _Report(pydantic.BaseModel):
+    """What is read of ``vmafarm doctor --json``."""
+
+    findings: Annotated[list[Finding], Field(min_length=1, max_length=100)]
+
+
+_REPORT = pydantic.TypeAdapter(_Report)
 
 
 def examine_image(config: Config) -> list[Finding]:
@@ -79,10 +92,14 @@ def examine_inside(config: Config) -> list[Finding]:
             command += ["--set", as_override(key, value)]
     said = ask(command, seconds=INSIDE_SECONDS, statuses=(0, USAGE, UNAVAILABLE))
     try:
-        findings = [Finding(**found) for found in json.loads(said)["findings"]]
-    except (ValueError, KeyError, TypeError):
+        findings = parse_answer(said, _REPORT).findings
+        for f in findings:
+            if (f.state == "failed") != (f.exit_status > 0):
+                raise ValueError(f"{f.name}: {f.state} with exit status {f.exit_status}")
+    except ValueError as error:
         raise UnavailableError(
-            f"the image's vmafarm doctor gives no findings: {said[-200:]!r}", "build the image again"
+            f"the image's vmafarm doctor gives no findings: {said[-200:]!r}: {why(error)}",
+            "build the image again",
         ) from None
     return [
         Finding(f"image: {f.name}", f.state, f.message, f.hint, f.exit_status)
