@@ -23,7 +23,7 @@ from jobs.plan import plan
 from jobs.progress import watch_progress
 from jobs.say import say
 from jobs.scratch import scratch_place
-from jobs.trust import check_run_folders, others_in_scratch
+from jobs.trust import check_run_folders, others_on_the_way
 from jobs.up_to_date import read_delivered
 from jobs.words import counted, format_seconds
 from jobs.work import EVERYTHING, LAST_LOOK, ElementResult
@@ -86,7 +86,7 @@ def begin(config: Config, console: Console, limit: int | None) -> tuple[Config, 
     config = with_frozen(config, to_start=True)
     trusted = config.run.trusted_owners
     say(*check_run_folders(config.folder, trusted), file=console.file)
-    if others := others_in_scratch(scratch_place(config.extract.scratch), trusted):
+    if others := others_on_the_way(scratch_place(config.extract.scratch), trusted):
         say(f"warning: {others}: a scratch folder elsewhere is safer (extract.scratch)", file=console.file)
     return config, planned.manifest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from jobs.canary import run_canary
 from jobs.clip import Clip
@@ -30,7 +31,7 @@ from jobs.submission import (
 )
 from jobs.tasks import one_line
 from jobs.todo import find_todo
-from jobs.trust import check_run_folders, secure_logs
+from jobs.trust import check_image_way, check_run_folders, secure_logs
 from jobs.work import EVERYTHING, LAST_LOOK, ORDINARY
 
 
@@ -59,8 +60,7 @@ def preview(
     except UnavailableError as error:
         say(f"no cluster to ask ({one_line(error.message)}): its limits are not known here")
         slurm = NoCluster()
-    for line in check_run_folders(config.folder, config.run.trusted_owners):
-        say(line)
+    _warn(config, say)
     prepared = prepare(config, slurm, manifest, say)
     return make_request(prepared, slurm, _missing(prepared, slurm, again))
 
@@ -102,8 +102,7 @@ def submit(
         The canary failed.
     """
     prepared = prepare(config, slurm)
-    for line in check_run_folders(config.folder, config.run.trusted_owners):
-        say(line)
+    _warn(config, say)
     secure_logs(config.folder, config.run.trusted_owners)
     with _alone(config.folder):  # from the look at what nobody works on to the last job that is noted
         todo = _missing(prepared, slurm, again)
@@ -129,6 +128,16 @@ def _alone(folder: RunFolder) -> AbstractContextManager[None]:
         "kill -CONT PID; then see what is queued: vmafarm status",
     )
     return locked(folder.submit_lock, busy, "while no vmafarm submit or retry is at work")
+
+
+def _warn(config: Config, say: Callable[[str], None]) -> None:
+    """Tell who else could change what elements run, or refuse where everybody could."""
+    trusted = config.run.trusted_owners
+    lines = check_run_folders(config.folder, trusted)
+    if config.slurm.image:
+        lines += check_image_way(Path(config.slurm.image).absolute(), trusted)
+    for line in lines:
+        say(line)
 
 
 def _queue(prepared: Prepared, request: Submitted) -> Submitted:

@@ -72,13 +72,13 @@ def _warn_of_writers(folders: Sequence[Path]) -> list[str]:
     return []
 
 
-def others_in_scratch(place: Path, trusted: Collection[str] = ()) -> str:
-    """Say who else could put another folder in the place of a scratch folder, and so change what is scored.
+def others_on_the_way(path: Path, trusted: Collection[str] = ()) -> str:
+    """Say who else could put another file or folder in the place of this one.
 
     Parameters
     ----------
-    place
-        Where scratch folders are made, absolute.
+    path
+        Absolute.
     trusted
         As for `check_run_folders`.
 
@@ -87,11 +87,36 @@ def others_in_scratch(place: Path, trusted: Collection[str] = ()) -> str:
     str
         Such as ``/scratch/vision can be written by the group vision too``; "" for nobody.
     """
-    for part, status in way_to(place):
+    for part, status in way_to(path):
         owned = is_trusted(status.st_uid, trusted)
         if who := may_exchange(part, status) if owned else user_name(status.st_uid):
             return f"{show(str(part))} can be written by {show(who)} too"
     return ""
+
+
+def check_image_way(image: Path, trusted: Collection[str] = ()) -> list[str]:
+    """Look who else could change an image that elements run.
+
+    Parameters
+    ----------
+    image, trusted
+        As for `others_on_the_way`.
+
+    Returns
+    -------
+    list of str
+        At most one line, of a group or another user.
+
+    Raises
+    ------
+    UsageError
+        Everybody may write it, or a folder above it.
+    """
+    for part, status in way_to(image):
+        if not stat.S_ISLNK(status.st_mode):
+            require_not_for_all(part, status)
+    others = others_on_the_way(image, trusted)
+    return [f"warning: {others}: they could change the image that elements run"] if others else []
 
 
 def _folders_below(run: Path) -> Iterator[Path]:
@@ -150,7 +175,7 @@ def require_not_for_all(path: Path, status: os.stat_result) -> None:
         raise UsageError(
             f"everybody on this machine may write {show(str(path))}: anybody could change rows, "
             "and what elements run",
-            f"chmod o-w {show(str(path))}, or another run.root",
+            f"chmod o-w {show(str(path))}, or choose another place",
         )
 
 

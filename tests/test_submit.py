@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import re
 import shlex
 import stat
@@ -681,6 +682,27 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
     python = words.index("/opt/venv/bin/python")
     assert words[python + 1 : -2] == ["-E", "-P", "-s", "-X", "utf8", "-u", "-m", "jobs.start"]
     assert submitted.command in start
+
+
+def test_an_image_that_others_could_exchange_is_told_and_one_that_everybody_could_is_refused(
+    cluster, tmp_path, runs
+):
+    (tmp_path / "space").mkdir()
+    image = write_sif(tmp_path / "space/x.sif")
+    cluster.add_apptainer(version())
+    run = planned(runs, image=str(image))
+    os.chown(tmp_path / "space", -1, 54321)
+    (tmp_path / "space").chmod(0o2775)
+    said = []
+    submit(run.config, Slurm(), say=said.append)
+    told = f"warning: {tmp_path / 'space'} can be written by the group 54321 too: they could change the image"
+    assert any(line.startswith(told) for line in said), said
+    cluster.set_queue()
+    for path in (image, tmp_path / "space"):
+        path.chmod(0o777)
+        error = refusal(UsageError, submit, run.config, Slurm(), again=True)
+        assert error.message.startswith(f"everybody on this machine may write {path}")
+        path.chmod(0o755)
 
 
 def test_auto_is_the_engine_of_the_image_and_the_elements_get_its_name(cluster, tmp_path, runs):

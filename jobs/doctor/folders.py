@@ -20,7 +20,7 @@ from jobs.errors import UnavailableError, UsageError, show
 from jobs.regular_files import open_regular
 from jobs.scores import read_scores
 from jobs.scratch import scratch_folder, scratch_place
-from jobs.trust import others_in_scratch, require_own_way
+from jobs.trust import others_on_the_way, require_own_way
 from jobs.words import counted
 from jobs.work import worker_count
 from jobs.writers import shared_with
@@ -128,7 +128,7 @@ def check_scratch(config: Config, machine: Machine) -> Finding:
             durable.replace_text(folder / "probe", "x" * 4096)
             free, _ = _free(folder)
             kind = file_system(folder, machine.mounts)
-        others = others_in_scratch(place, config.run.trusted_owners)
+        others = others_on_the_way(place, config.run.trusted_owners)
     except UnavailableError as error:
         if machine.works_for(config):
             raise
