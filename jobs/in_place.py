@@ -6,10 +6,11 @@ was, when another one has long published a newer table.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -134,9 +135,13 @@ class InPlace:
     def _open_lock(self) -> int | None:
         # Another member of a group may have made it, whose umask lets nobody else write it. A lock on what
         # is open for reading alone holds on local file systems.
-        for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
-            with suppress(OSError):
-                return durable.system.open(self._lock, flags)
+        with durable.explained(self._lock):
+            for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY | os.O_NOFOLLOW):
+                try:
+                    return durable.system.open(self._lock, flags)
+                except OSError as error:
+                    if error.errno == errno.ELOOP:  # a link: there is a lock, and it is not this run's
+                        raise
         return None  # a run folder that can only be read
 
 

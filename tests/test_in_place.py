@@ -17,7 +17,7 @@ from merge_helpers import Run, make_row, plan_run
 from jobs import durable, in_place
 from jobs.deliver import deliver, examine
 from jobs.durable import Draft
-from jobs.errors import IncompleteError
+from jobs.errors import IncompleteError, UnavailableError
 from jobs.in_place import InPlace, SupersededError
 from jobs.locks import try_lock
 from jobs.manifest import load_manifest
@@ -172,6 +172,25 @@ def test_a_run_folder_that_takes_no_lock_keeps_no_table_back(run):
     run.folder.merge_lock.mkdir()
     finish(run)
     assert read_delivered(run.config) is not None
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_link_in_the_place_of_the_lock_is_one_message_and_makes_no_file(run, monkeypatch, writable):
+    real = durable.system.open
+
+    def to_read(path: Path, flags: int) -> int:
+        if path == run.folder.merge_lock and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, flags)
+
+    other = run.folder.path.parent / "other"
+    if not writable:
+        other.touch()
+        monkeypatch.setattr(durable.system, "open", to_read)
+    run.folder.merge_lock.symlink_to(other)
+    with pytest.raises(UnavailableError, match="lock: this is a link, expected a regular file"):
+        finish(run)
+    assert other.exists() != writable
 
 
 @pytest.mark.parametrize("name", [".merge.json", ".card.md", "qa.duckdb", ".report.html"])
