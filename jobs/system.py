@@ -26,7 +26,7 @@ class System:
         """Open or create a file, or open a folder, without a wait; returns a descriptor.
 
         What is opened for writing may be no link: whoever may write the folder too, a member of a group,
-        could have planted one that leads to any other file of this user. Links among the folders are followed.
+        could have planted one that leads to another file of this user. Links among the folders are followed.
         """
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW
