@@ -237,6 +237,32 @@ def secure_logs(folder: RunFolder, trusted: Collection[str] = ()) -> None:
                 )
 
 
+def require_own_log(logs: Path) -> None:
+    """Refuse to print into a file that does not lie in the folder of logs.
+
+    SLURM opens logs by their names when a job starts. Where others could put another folder in the place of
+    logs just then, such a name could be a link to any file of this user.
+
+    Raises
+    ------
+    UnavailableError
+        The output or the error output is a file elsewhere.
+    """
+    for descriptor in (1, 2):
+        try:
+            opened = os.fstat(descriptor)
+            name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        except OSError:
+            continue  # closed, or no /proc
+        with suppress(OSError):
+            if not stat.S_ISREG(opened.st_mode) or os.path.samestat(opened, (logs / name).lstat()):
+                continue
+        raise UnavailableError(
+            f"the log of this job does not lie in {show(str(logs))}: not starting",
+            "find out who may write the folders above; submit again: vmafarm retry",
+        )
+
+
 def _close(logs: Path) -> None:
     try:
         logs.chmod(0o700)
