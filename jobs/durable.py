@@ -92,12 +92,12 @@ class Draft(io.RawIOBase):
     Attributes
     ----------
     path
-        Where it is being written.
+        Where it is being written, by default for all whom the umask lets.
     """
 
     _AT_ONCE = 1 << 20
 
-    def __init__(self, destination: Path) -> None:
+    def __init__(self, destination: Path, mode: int = 0o666) -> None:
         super().__init__()
         self._destination = destination
         self.path = destination.with_name(
@@ -106,7 +106,7 @@ class Draft(io.RawIOBase):
         self._waiting = bytearray()
         self._synced = self._published = False
         with explained(destination):
-            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         hold(self.path)
 
     def writable(self) -> bool:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import submitit
 
 from jobs.config import Config
-from jobs.durable import replace_text
+from jobs.durable import Draft
 from jobs.errors import UsageError, VmafarmError, show
 from jobs.handover import Work
 from jobs.interrupts import heard
@@ -81,16 +80,12 @@ class Queue:
         work.write()
         # submitit writes the script. An interrupt of its own way of starting sbatch would leave that running.
         executor = self._executor(parameters, count)
-        script = self._logs / f"{uuid4().hex}_submission.sh"
-        replace_text(script, executor._make_submission_file_text(f"{command} {work.arguments}", "0"))
-        try:
-            job = queue_script(script)
-        except BaseException:
-            with suppress(OSError):  # it may hold secrets of slurm.environment
-                script.unlink()
-            raise
-        with suppress(OSError):  # the job is in the queue, and has a copy of it
-            script.rename(script.with_name(f"{job}_submission.sh"))
+        script: str = executor._make_submission_file_text(f"{command} {work.arguments}", "0")
+        job = queue_script(script)
+        # For people who look later. It may hold secrets of slurm.environment.
+        with suppress(OSError, VmafarmError), Draft(self._logs / f"{job}_submission.sh", 0o600) as draft:
+            draft.write(script.encode())
+            draft.publish()
         return job
 
     def _executor(

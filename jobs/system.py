@@ -22,7 +22,7 @@ _NOREPLACE = 1
 class System:
     """Passes each call on to the system."""
 
-    def open(self, path: Path, flags: int) -> int:
+    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
         """Open or create a file, or open a folder, without a wait; returns a descriptor.
 
         What is opened for writing may be no link: whoever may write the folder too, a member of a group,
@@ -31,7 +31,7 @@ class System:
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW
         try:
-            return os.open(path, flags | NEVER_WAIT, 0o666)
+            return os.open(path, flags | NEVER_WAIT, mode)
         except OSError as error:
             if error.errno == errno.ELOOP and path.is_symlink():
                 error.strerror = "this is a link, expected a regular file"

@@ -130,10 +130,10 @@ def test_a_lock_that_another_member_of_the_group_has_made_is_taken_all_the_same(
     run.folder.merge_lock.touch()
     real = durable.system.open
 
-    def of_another(path: Path, flags: int) -> int:
+    def of_another(path: Path, flags: int, mode: int = 0o666) -> int:
         if path == run.folder.merge_lock and flags & os.O_ACCMODE != os.O_RDONLY:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return real(path, flags)
+        return real(path, flags, mode)
 
     monkeypatch.setattr(durable.system, "open", of_another)
     monkeypatch.setattr(in_place, "PATIENCE_SECONDS", 0.0)
@@ -178,10 +178,10 @@ def test_a_run_folder_that_takes_no_lock_keeps_no_table_back(run):
 def test_a_link_in_the_place_of_the_lock_is_one_message_and_makes_no_file(run, monkeypatch, writable):
     real = durable.system.open
 
-    def to_read(path: Path, flags: int) -> int:
+    def to_read(path: Path, flags: int, mode: int = 0o666) -> int:
         if path == run.folder.merge_lock and flags & os.O_ACCMODE != os.O_RDONLY:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return real(path, flags)
+        return real(path, flags, mode)
 
     other = run.folder.path.parent / "other"
     if not writable:

@@ -406,6 +406,22 @@ def test_an_sbatch_that_fails_leaves_the_jobs_before_it_noted(cluster, runs, cap
     assert scripts == {f"{job}_submission.sh" for job in record.jobs()}, "none that was refused"
 
 
+def test_sbatch_gets_the_script_that_was_made_and_no_file_that_somebody_could_exchange(cluster, runs):
+    run = planned(runs, environment={"TOKEN": "secret"})
+    real = (cluster.programs / "sbatch").read_text()
+    logs = shlex.quote(str(run.folder.logs))
+    plant = f"for path in {logs}/*.sh; do echo 'echo planted' > \"$path\"; done"
+    cluster.add_program("sbatch", real.replace("#!/bin/sh\n", f"#!/bin/sh\n{plant}\n"))
+    submit(run.config, Slurm())
+    assert all(call == "sbatch " for call in cluster.calls if call.startswith("sbatch")), "no name of a file"
+    for job, text in cluster.scripts.items():
+        assert "planted" not in text
+        assert "export TOKEN='secret'" in text
+        path = run.folder.logs / f"{job}_submission.sh"
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == text, "for people who look later"
+
+
 def test_an_answer_of_sbatch_that_names_no_job_is_shown(cluster, runs):
     cluster.add_program("sbatch", "#!/bin/sh\necho welcome to the cluster\n")
     error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
