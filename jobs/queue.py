@@ -32,9 +32,11 @@ class Queue:
         As elements are to have it.
     element_command, merge_command
         What starts Python for an element and for the merge, each quoted for a shell.
+    manifest
+        Digest of the run's manifest, beside which elements take no other one; "": any.
     """
 
-    def __init__(self, config: Config, element_command: str, merge_command: str) -> None:
+    def __init__(self, config: Config, element_command: str, merge_command: str, manifest: str = "") -> None:
         logs = config.folder.logs.absolute()
         for character, what in (
             ("%", "percent sign"), ("\\", "backslash"), ("\n", "line break"), ("\r", "carriage return"),
@@ -51,6 +53,7 @@ class Queue:
         self._logs = logs
         self._element_command = element_command
         self._merge_command = merge_command
+        self._manifest = manifest
 
     def script(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
         """Text that sbatch would get from `array`."""
@@ -72,7 +75,8 @@ class Queue:
         return self._submit(parameters, 1, self._merge_command, Work.of_merge(self._logs, self._document))
 
     def _elements(self, elements: Sequence[tuple[int, ...]], **more: Any) -> Work:
-        specs = [ElementSpec(self._document, slices, minutes=self._minutes, **more) for slices in elements]
+        more |= {"minutes": self._minutes, "manifest": self._manifest}
+        specs = [ElementSpec(self._document, slices, **more) for slices in elements]
         return Work.of_elements(self._logs, specs)
 
     def _submit(self, parameters: dict[str, Any], count: int, command: str, work: Work) -> str:

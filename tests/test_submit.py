@@ -171,6 +171,7 @@ def test_the_work_holds_what_an_element_needs_wherever_it_starts(cluster, runs, 
     submit(run.config.model_copy(update={"run": relative}), Slurm())
     _, spec = cluster.specs("11")
     assert (spec.slices, spec.minutes, spec.launcher) == ((1,), 45, 0)
+    assert spec.manifest == load_manifest(run.folder).digest
     assert Config.model_validate(spec.config).run.root == str(runs)
     looks = [spec for job in ("13", "14") for spec in cluster.specs(job)]
     assert [(look.share, look.slices) for look in looks] == [("elsewhere", (0, 1)), ("last look", (0, 1))]
