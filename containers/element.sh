@@ -40,7 +40,7 @@ VMAFARM_STARTED=$(date +%s)
 export VMAFARM_STARTED
 cd / # a working folder that the node does not have would end the container
 
-say() { echo "element.sh: $*" >&2; }
+say() { printf 'element.sh: %s\n' "$*" >&2; }
 
 is_broken() { [ -f "$run/broken_nodes/$node" ]; }
 
@@ -57,22 +57,45 @@ count_broken() { list_broken | grep -c .; }
 # Prints them with a comma behind each.
 broken_nodes() { list_broken | tr '\n' ,; }
 
-# Prints the beginning of a file that somebody else may have put there: a FIFO would never end.
-read_file() { [ ! -f "$1" ] || head -c 4096 "$1"; }
+# Prints the word in a file that somebody else may have put there: a job or a node. Text of any other kind would
+# end in the log. A FIFO would never end.
+read_word() {
+    [ -f "$1" ] || return 0
+    word=$(timeout 60 head -c 256 "$1" | tr '\000' '?')
+    case $word in *[!A-Za-z0-9_.-]*) ;; *) printf '%s\n' "$word" ;; esac
+}
+
+# Writes lines to a file in a folder that others may write too. With -C the shell makes a new file, under a name
+# that nobody can know before, and -T moves it into no folder: no link that somebody has put there is followed.
+write_note() {
+    note=$1
+    shift
+    draft=${note%/*}/.${note##*/}.$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
+    if ! (set -C && printf '%s\n' "$@" > "$draft") || ! mv -f -T "$draft" "$note"; then
+        rm -f "$draft"
+        return 1
+    fi
+}
 
 mark_broken() {
     say "$1"
-    mkdir -p "$run/broken_nodes" || return 0
-    rm -f "$run/broken_nodes/.$node.$$"
-    printf '%s\n%s\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" "$1" > "$run/broken_nodes/.$node.$$" &&
-        mv "$run/broken_nodes/.$node.$$" "$run/broken_nodes/$node"
+    mkdir -p "$run/broken_nodes" &&
+        write_note "$run/broken_nodes/$node" "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" "$1"
+}
+
+# Whether what this shell prints into, its output 1 or 2, is a file in the run's folder of logs, or no file at all.
+is_own_log() {
+    log=/proc/$$/fd/$1
+    [ ! -f "$log" ] && return 0
+    name=$(readlink "$log")
+    [ "$(stat -L -c %d:%i "$log")" = "$(stat -c %d:%i "$run/logs/${name##*/}" 2>/dev/null)" ]
 }
 
 # Prints a comma and the node that the job of a next look is kept off, if that is this job.
 looked_at() {
     for look in "$run"/submissions/*.look; do
-        away=$(read_file "$look.away")
-        if [ -n "$away" ] && [ "$(read_file "$look")" = "$1" ]; then printf ',%s' "$away"; fi
+        away=$(read_word "$look.away")
+        if [ -n "$away" ] && [ "$(read_word "$look")" = "$1" ]; then printf ',%s' "$away"; fi
     done
 }
 
@@ -111,10 +134,10 @@ alternatives() {
 look_elsewhere() {
     nodes=$node,$(broken_nodes)
     nodes=${nodes%,}${exclude:+,$exclude}
-    job=$(read_file "$next_look")
+    job=$(read_word "$next_look")
     if [ -n "$job" ] && [ -n "$(alternatives "$nodes")" ]; then
         # For those who exclude broken nodes meanwhile; what stands there may be no file.
-        rm -f "$next_look.away" && echo "$node" > "$next_look.away"
+        write_note "$next_look.away" "$node"
         if answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=$nodes" 2>&1); then
             say "job $job keeps away from $nodes"
         else
@@ -165,6 +188,21 @@ trap : CONT
 # does not care: the container and Python while they start.
 trap '' USR2
 
+# Before all that prints. The digests of this script and of the work are checked elsewhere; but logs, and scripts
+# with their secrets, must be this user's alone: where others could put a folder of links in the place of logs,
+# what is printed would be appended to any file of this user.
+case $(stat -c %u:%a "$run/logs" 2>/dev/null) in
+    "" | "$(id -u):700" | "$(id -u):2700") ;;
+    *)
+        say "$run/logs is not private to this user (0700): not starting"
+        exit 3
+        ;;
+esac
+if ! is_own_log 1 || ! is_own_log 2; then
+    say "the log of this job does not lie in $run/logs: not starting"
+    exit 3
+fi
+
 if [ -n "$clips" ] && [ ! -e "$clips" ]; then
     mark_broken "the clips cannot be seen on this node: $clips is not there"
 fi
@@ -181,16 +219,6 @@ if is_broken; then
     done
     exit 3
 fi
-
-# The digests of this script and of the work are checked elsewhere. Logs, and scripts with their secrets, must be
-# this user's alone all the same.
-case $(stat -c %u:%a "$run/logs" 2>/dev/null) in
-    "" | "$(id -u):700" | "$(id -u):2700") ;;
-    *)
-        say "$run/logs is not private to this user (0700): not starting"
-        exit 3
-        ;;
-esac
 
 if [ -n "$stage" ]; then
     if copy=$(staged); then

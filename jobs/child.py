@@ -89,11 +89,14 @@ class Child:
     ceiling
         What it may take; None: its limits are this process's own, and what it prints is kept: sbatch hands
         limits on to jobs.
+    stdin
+        What it reads, as `subprocess.Popen` takes it.
     """
 
     def __init__(
-        self, command: Sequence[str], folder: Path | None, env: Mapping[str, str], ceiling: Ceiling | None
-    ) -> None:
+        self, command: Sequence[str], folder: Path | None, env: Mapping[str, str], ceiling: Ceiling | None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:  # fmt: skip
         self._started = time.monotonic()
         self._descendants = Descendants()
         self._process = self._descendants.start(
@@ -101,7 +104,7 @@ class Child:
             (_DIE_WITH_PARENT, *(ceiling.calls() if ceiling else ())),
             cwd=folder,
             env=env,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.DEVNULL if ceiling else subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,

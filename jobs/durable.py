@@ -38,9 +38,8 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise  # a file is where a folder should be: the caller knows what is in the way
-        remedy = (
-            to_do(error.errno) if error.errno in (*DISK, errno.EISDIR) else "make the run folder writable"
-        )
+        told = error.errno in (*DISK, errno.EISDIR, errno.ELOOP)
+        remedy = to_do(error.errno) if told else "make the run folder writable"
         raise UnavailableError(
             f"cannot write {show(str(path))}: {error.strerror or error}",
             f"{remedy}, or choose another one (run.root), then run again; everything finished so far is kept",
@@ -93,12 +92,12 @@ class Draft(io.RawIOBase):
     Attributes
     ----------
     path
-        Where it is being written.
+        Where it is being written, by default for all whom the umask lets.
     """
 
     _AT_ONCE = 1 << 20
 
-    def __init__(self, destination: Path) -> None:
+    def __init__(self, destination: Path, mode: int = 0o666) -> None:
         super().__init__()
         self._destination = destination
         self.path = destination.with_name(
@@ -107,7 +106,7 @@ class Draft(io.RawIOBase):
         self._waiting = bytearray()
         self._synced = self._published = False
         with explained(destination):
-            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            self._descriptor = system.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         hold(self.path)
 
     def writable(self) -> bool:
@@ -226,7 +225,7 @@ def reserve(path: Path) -> None:
 def publish(temporary: Path, path: Path) -> None:
     """Rename a finished file, written by somebody else beside `path`, into place durably."""
     with explained(path):
-        descriptor = system.open(temporary, os.O_RDONLY)
+        descriptor = system.open(temporary, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             require_regular(descriptor, temporary)
             system.fsync(descriptor)

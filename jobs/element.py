@@ -127,7 +127,7 @@ class _Element:
 
     def run(self) -> None:
         extract = self._config.extract
-        manifest = load_manifest(self._folder)
+        manifest = load_manifest(self._folder, self._spec.manifest)
         todo = find_todo(
             self._folder, self._config, manifest, self._spec.slices, self._spec.share, self._host
         )

@@ -101,6 +101,7 @@ _TO_DO = {
     errno.EDQUOT: "free space within the quota",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), or of the file system",
     errno.EISDIR: "move the folder away that stands there",
+    errno.ELOOP: "remove the link that stands there",
     errno.EROFS: "use a folder that can be written",
     errno.EACCES: "make it accessible to this user",
     errno.EPERM: "make it accessible to this user",

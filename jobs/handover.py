@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,3 +120,29 @@ def read_result(path: Path) -> ElementResult | None:
         return _RESULT.validate_json(read_regular(path))
     except (OSError, ValueError):
         return None
+
+
+def require_own_log(logs: Path) -> None:
+    """Refuse to print into a file that does not lie in the folder of logs.
+
+    SLURM opens logs by their names when a job starts. Where others could put another folder in the place of
+    logs just then, such a name could be a link to any file of this user.
+
+    Raises
+    ------
+    UnavailableError
+        The output or the error output is a file elsewhere.
+    """
+    for descriptor in (1, 2):
+        try:
+            opened = os.fstat(descriptor)
+            name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        except OSError:
+            continue  # closed, or no /proc
+        with suppress(OSError):
+            if not stat.S_ISREG(opened.st_mode) or os.path.samestat(opened, (logs / name).lstat()):
+                continue
+        raise UnavailableError(
+            f"the log of this job does not lie in {show(str(logs))}: not starting",
+            "find out who may write the folders above; submit again: vmafarm retry",
+        )

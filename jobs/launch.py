@@ -41,8 +41,9 @@ _YEAR_MINUTES = 60 * 24 * 365
 
 
 def run_local(
-    config: Config, slices: Sequence[int], watch: Callable[[], None], limit: int = 0, share: str = EVERYTHING
-) -> ElementResult:
+    config: Config, slices: Sequence[int], watch: Callable[[], None], limit: int = 0, share: str = EVERYTHING,
+    manifest: str = "",
+) -> ElementResult:  # fmt: skip
     """Score slices on this machine and wait until that is done.
 
     submitit's local executor starts all jobs at once, so there is one element for each group of
@@ -60,6 +61,8 @@ def run_local(
         At most so many clips, a reproducible sample of all sizes of what is missing; 0: all.
     share
         Which clips; see `jobs.todo.find_todo`.
+    manifest
+        Digest of the run's manifest; "": any.
 
     Returns
     -------
@@ -74,7 +77,7 @@ def run_local(
         An element ended without a result.
     """
     with in_order():
-        return _run_local(config, _groups(config, slices, limit, share), watch)
+        return _run_local(config, _groups(config, slices, limit, share, manifest), watch)
 
 
 def _run_local(config: Config, groups: Sequence[ElementSpec], watch: Callable[[], None]) -> ElementResult:
@@ -118,7 +121,9 @@ def gpus_here(config: Config) -> list[str | None]:
     return [given]
 
 
-def _groups(config: Config, slices: Sequence[int], limit: int, share: str) -> list[ElementSpec]:
+def _groups(
+    config: Config, slices: Sequence[int], limit: int, share: str, manifest: str
+) -> list[ElementSpec]:
     document = for_jobs(config)
     gpus = gpus_here(config)
     count = min(len(gpus), len(slices))
@@ -127,6 +132,7 @@ def _groups(config: Config, slices: Sequence[int], limit: int, share: str) -> li
         ElementSpec(
             document, tuple(slices[i :: len(gpus)]), "local", os.getpid(),
             {"CUDA_VISIBLE_DEVICES": gpus[i]}, limit=own, share=share,
+            manifest=manifest,
         )
         for i, own in enumerate(limits)
         if own or not limit

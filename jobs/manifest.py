@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -34,6 +35,8 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 """Schema of manifest.parquet; rows in byte order of clip_name."""
+_LEADS_OUT = r"^/|(^|/)\.\.(/|$)"
+"""In a name: an absolute path, or one that leaves the folder of the clips (RE2)."""
 _HINT = "restore it from a copy, or plan again under another run.name"
 
 
@@ -143,8 +146,15 @@ def write_manifest(
         draft.publish_first()
 
 
-def load_manifest(folder: RunFolder) -> Manifest:
+def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
     """Read the manifest of a run and check it against its digest.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    expected
+        Digest that it had when work was handed out; "": any that it states itself.
 
     Raises
     ------
@@ -166,6 +176,17 @@ def load_manifest(folder: RunFolder) -> Manifest:
     digest = manifest_digest(names, mos, sizes)
     if _stated(file.schema).get("manifest") != digest or not names:
         raise UsageError(f"{path}: its content does not have the digest that it states", _HINT)
+    if expected not in ("", digest):
+        raise UsageError(
+            f"{path} is not the manifest that this work was submitted with: {digest}, expected {expected}",
+            f"find out who has written it; {_HINT}",
+        )
+    leads_out = pc.match_substring_regex(table["clip_name"], _LEADS_OUT)
+    if (at := pc.index(leads_out, True).as_py()) >= 0:
+        raise UsageError(
+            f"{path}: {show(names[at])} leads out of the clips folder, expected a path below it",
+            f"find out who has written it; {_HINT}",
+        )
     if slices.min() < 0 or slices.max() >= len(names) or sizes.min() < 0:
         raise UsageError(f"{path}: slices and sizes are not those of a plan", _HINT)
     return Manifest(names, mos, sizes, slices, digest)

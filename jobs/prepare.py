@@ -102,7 +102,7 @@ class Prepared:
             staged_digest=self.image_digest if self.staged else "",
             next_look=next_look_path(folder, number) if next_look else None,
         )  # fmt: skip
-        return Queue(self.config, shlex.join(start), shlex.join(self.python))
+        return Queue(self.config, shlex.join(start), shlex.join(self.python), self.manifest.digest)
 
     def begin(self, submission: Submission) -> Submission:
         """Write a submission down under a number of its own, before its first job is queued."""

@@ -6,10 +6,12 @@ import ctypes
 import os
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from jobs.ceiling import NO_CEILING, Ceiling
 from jobs.child import PR_SET_PDEATHSIG, Child
@@ -111,7 +113,7 @@ def run(
     return _run(commands, folder, env, ceilings or [NO_CEILING] * len(commands), deadline, stop)
 
 
-def ask(command: Sequence[str], *, seconds: float) -> Finished:
+def ask(command: Sequence[str], *, seconds: float, given: bytes = b"") -> Finished:
     """Run a program that is asked something, as it would run by hand, and keep what it prints.
 
     It is over when the program itself has ended, whatever that has left; nothing of it is left running then,
@@ -123,19 +125,28 @@ def ask(command: Sequence[str], *, seconds: float) -> Finished:
         Argument list; no shell is involved.
     seconds
         Until it is killed.
+    given
+        What it reads from its standard input.
 
     Raises
     ------
     OSError
         It cannot be started.
     """
-    [finished] = _run([command], None, os.environ, [None], seconds, None)
+    if not given:
+        [finished] = _run([command], None, os.environ, [None], seconds, None)
+        return finished
+    with TemporaryFile() as stdin:  # without a name; a pipe would want to be filled while the child reads
+        stdin.write(given)
+        stdin.seek(0)
+        [finished] = _run([command], None, os.environ, [None], seconds, None, stdin.fileno())
     return finished
 
 
 def _run(
     commands: Sequence[Sequence[str]], folder: Path | None, env: Mapping[str, str],
     ceilings: Sequence[Ceiling | None], deadline: float, stop: Stop | None,
+    stdin: int = subprocess.DEVNULL,
 ) -> list[Finished]:  # fmt: skip
     ends_at = time.monotonic() + deadline
     children: list[Child] = []
@@ -148,7 +159,7 @@ def _run(
         try:
             for command, ceiling in zip(commands, ceilings, strict=True):
                 # One by one: those already started must be known if the next fails.
-                children.append(Child(command, folder, env, ceiling))
+                children.append(Child(command, folder, env, ceiling, stdin))
             watched = any(ceiling is not None and ceiling.is_watched for ceiling in ceilings)
             _wait_for(children, watched, ends_at, stop)
             return [child.finish() for child in children]

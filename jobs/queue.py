@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import submitit
 
 from jobs.config import Config
-from jobs.durable import replace_text
+from jobs.durable import Draft
 from jobs.errors import UsageError, VmafarmError, show
 from jobs.handover import Work
 from jobs.interrupts import heard
@@ -33,9 +32,11 @@ class Queue:
         As elements are to have it.
     element_command, merge_command
         What starts Python for an element and for the merge, each quoted for a shell.
+    manifest
+        Digest of the run's manifest, beside which elements take no other one; "": any.
     """
 
-    def __init__(self, config: Config, element_command: str, merge_command: str) -> None:
+    def __init__(self, config: Config, element_command: str, merge_command: str, manifest: str = "") -> None:
         logs = config.folder.logs.absolute()
         for character, what in (
             ("%", "percent sign"), ("\\", "backslash"), ("\n", "line break"), ("\r", "carriage return"),
@@ -52,6 +53,7 @@ class Queue:
         self._logs = logs
         self._element_command = element_command
         self._merge_command = merge_command
+        self._manifest = manifest
 
     def script(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
         """Text that sbatch would get from `array`."""
@@ -73,7 +75,8 @@ class Queue:
         return self._submit(parameters, 1, self._merge_command, Work.of_merge(self._logs, self._document))
 
     def _elements(self, elements: Sequence[tuple[int, ...]], **more: Any) -> Work:
-        specs = [ElementSpec(self._document, slices, minutes=self._minutes, **more) for slices in elements]
+        more |= {"minutes": self._minutes, "manifest": self._manifest}
+        specs = [ElementSpec(self._document, slices, **more) for slices in elements]
         return Work.of_elements(self._logs, specs)
 
     def _submit(self, parameters: dict[str, Any], count: int, command: str, work: Work) -> str:
@@ -81,16 +84,12 @@ class Queue:
         work.write()
         # submitit writes the script. An interrupt of its own way of starting sbatch would leave that running.
         executor = self._executor(parameters, count)
-        script = self._logs / f"{uuid4().hex}_submission.sh"
-        replace_text(script, executor._make_submission_file_text(f"{command} {work.arguments}", "0"))
-        try:
-            job = queue_script(script)
-        except BaseException:
-            with suppress(OSError):  # it may hold secrets of slurm.environment
-                script.unlink()
-            raise
-        with suppress(OSError):  # the job is in the queue, and has a copy of it
-            script.rename(script.with_name(f"{job}_submission.sh"))
+        script: str = executor._make_submission_file_text(f"{command} {work.arguments}", "0")
+        job = queue_script(script)
+        # For people who look later. It may hold secrets of slurm.environment.
+        with suppress(OSError, VmafarmError), Draft(self._logs / f"{job}_submission.sh", 0o600) as draft:
+            draft.write(script.encode())
+            draft.publish()
         return job
 
     def _executor(

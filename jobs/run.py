@@ -193,7 +193,7 @@ def _score(
     slices = sorted(set(manifest.slices[is_wanted].tolist()))
     try:
         with watch_progress(config.folder, min(len(wanted), limit or len(wanted)), console) as watcher:
-            result = run_local(config, slices, watcher, limit, share)
+            result = run_local(config, slices, watcher, limit, share, manifest.digest)
     except KeyboardInterrupt:
         raise _stopped(config, manifest) from None
     _say_extracted(result, time.monotonic() - started, console, config.folder.failures)

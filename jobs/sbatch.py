@@ -88,8 +88,13 @@ def check_request(section: SlurmSection, partitions: Mapping[str, Partition]) ->
     Raises
     ------
     UsageError
-        No such partition, a time limit above the partition's, or GPUs where there are none.
+        No such partition, a time limit above the partition's, GPUs where there are none, or logs elsewhere.
     """
+    if odd := section.extra.keys() & {"output", "error"}:
+        raise UsageError(
+            f"slurm.extra.{min(odd)}: expected other options, since logs lie in the run's own folder logs",
+            "leave it out; vmafarm logs shows them",
+        )
     for key, names, minutes in (
         ("slurm.partition", section.partition, section.time),
         ("slurm.merge.partition", section.merge.partition or section.partition, section.merge.time),

@@ -60,9 +60,10 @@ def call(arguments: Sequence[str]) -> str:
 def _ask(
     arguments: Sequence[str],
     late: str = "try again later; jobs that are queued or running go on by themselves",
+    given: str = "",
 ) -> Finished:
     try:
-        finished = ask(arguments, seconds=ANSWER_SECONDS)
+        finished = ask(arguments, seconds=ANSWER_SECONDS, given=given.encode())
     except (FileNotFoundError, PermissionError):
         raise NoProgramError(
             f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
@@ -76,8 +77,10 @@ def _ask(
     return finished
 
 
-def queue_script(script: Path) -> str:
+def queue_script(text: str) -> str:
     """Have sbatch queue a script; returns the job's id.
+
+    It reads these bytes from its standard input: a file by its name could be another one by then.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def queue_script(script: Path) -> str:
         It refuses, gives no answer, or none that names a job.
     """
     finished = _ask(
-        ["sbatch", str(script)], "the job may be in the queue all the same: vmafarm cancel, then try again"
+        ["sbatch"], "the job may be in the queue all the same: vmafarm cancel, then try again", text
     )
     if finished.returncode != 0:
         raise UnavailableError(f"sbatch refuses: {finished.why(1)}", explain(finished.why()))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jobs.element import run_element
 from jobs.errors import VmafarmError
-from jobs.handover import as_spec, read_work, write_result
+from jobs.handover import as_spec, read_work, require_own_log, write_result
 from jobs.queue import merge_on_node
 from jobs.say import say, say_aside
 from jobs.task_log import START
@@ -31,8 +31,9 @@ def main() -> None:
     path, digest, *local = sys.argv[1:]
     label = job_label(os.environ, "on this machine")
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    say(f"{START}{label}, {node_name(os.environ)}, {at}")
     try:
+        require_own_log(Path(path).parent)
+        say(f"{START}{label}, {node_name(os.environ)}, {at}")
         work = read_work(Path(path), digest)
         if "merge" in work:
             merge_on_node(work["merge"])

@@ -22,9 +22,20 @@ _NOREPLACE = 1
 class System:
     """Passes each call on to the system."""
 
-    def open(self, path: Path, flags: int) -> int:
-        """Open or create a file, or open a folder, without a wait; returns a descriptor."""
-        return os.open(path, flags | NEVER_WAIT, 0o666)
+    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
+        """Open or create a file, or open a folder, without a wait; returns a descriptor.
+
+        What is opened for writing may be no link: whoever may write the folder too, a member of a group,
+        could have planted one that leads to another file of this user. Links among the folders are followed.
+        """
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            flags |= os.O_NOFOLLOW
+        try:
+            return os.open(path, flags | NEVER_WAIT, mode)
+        except OSError as error:
+            if error.errno == errno.ELOOP and path.is_symlink():
+                error.strerror = "this is a link, expected a regular file"
+            raise
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         """Write a part of `data` at the end; returns how much."""

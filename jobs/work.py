@@ -39,6 +39,8 @@ class ElementSpec:
         Which clips of its slices; see `jobs.todo.find_todo`.
     canary
         The first small job of a submission: everything is tried before the first clip.
+    manifest
+        Digest of the manifest that the work was cut from; "": whichever there is.
     """
 
     config: dict[str, Any]
@@ -50,6 +52,7 @@ class ElementSpec:
     limit: int = 0
     share: str = EVERYTHING
     canary: bool = False
+    manifest: str = ""
 
 
 @dataclass(frozen=True)

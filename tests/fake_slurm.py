@@ -31,13 +31,13 @@ case $program in
   sbatch)
     read -r job < "$state/next"
     if [ "$1" = --test-only ]; then
-      cp "$2" "$state/tested"
+      cat ${{2:+"$2"}} > "$state/tested"
       if [ -e "$state/fail-test-only" ]; then cat "$state/fail-test-only" >&2; exit 1; fi
       echo "sbatch: Job $job to start at 2025-03-01T12:00:00 using 2 processors on nodes node1" >&2
       exit 0
     fi
     if [ -e "$state/fail-sbatch-$job" ]; then cat "$state/fail-sbatch-$job" >&2; exit 1; fi
-    cp "$1" "$state/scripts/$job.sh"
+    cat ${{1:+"$1"}} > "$state/scripts/$job.sh"  # without a file its standard input, as sbatch does
     echo $((job + 1)) > "$state/next"
     echo "Submitted batch job $job" ;;
   squeue)

@@ -471,3 +471,30 @@ def test_a_name_is_reserved_once(tmp_path):
     assert (tmp_path / "name").read_bytes() == b""
     with pytest.raises(FileExistsError):
         durable.reserve(tmp_path / "name")
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    "use", [lambda path: Appender(path).close(), lambda path: publish(path, path.with_name("x"))]
+)
+def test_a_link_in_the_place_of_a_file_leads_to_no_other_file(tmp_path, use, there):
+    other = tmp_path / "other"
+    if there:
+        other.write_text("mine")
+    path = tmp_path / "w.journal"
+    path.symlink_to(other)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UnavailableError, match="this is a link, expected a regular file") as caught:
+        use(path)
+    assert "remove the link that stands there" in caught.value.hint
+    assert sorted(tmp_path.iterdir()) == before
+    assert not there or other.read_text() == "mine"
+
+
+def test_folders_may_be_links(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to("disk")
+    Appender(tmp_path / "run" / "w.journal").close()
+    replace_text(tmp_path / "run" / "a", "x")
+    sync_folder(tmp_path / "run")
+    assert (tmp_path / "disk" / "w.journal").exists()

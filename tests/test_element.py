@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from jobs.errors import IncompleteError, UnavailableError
 from jobs.failures import read_failures
 from jobs.frozen import with_frozen
 from jobs.lifetime import STARTED
-from jobs.manifest import load_manifest
+from jobs.manifest import load_manifest, manifest_digest, write_manifest
 from jobs.merge import merge
 from jobs.nodes import read_broken
 from jobs.plan import plan
@@ -96,6 +97,20 @@ def test_element_writes_one_shard_a_slice_with_clip_log_and_done(prepare: Any, t
             )
             assert entry["seconds_scoring"] > 0
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_manifest_that_was_exchanged_since_is_not_worked_on(prepare: Any) -> None:
+    config = prepare()
+    planned = load_manifest(config.folder)
+    names = ["other.mp4", *planned.names[1:]]
+    digest = manifest_digest(names, planned.mos, planned.bytes)
+    config.folder.manifest.unlink()
+    write_manifest(config.folder, replace(planned, names=names, digest=digest))
+    result = _run(config, manifest=planned.digest)
+    assert (result.exit_code, result.done) == (2, 0)
+    assert "is not the manifest that this work was submitted with" in result.message
+    assert _rows(config) == []
+    assert not config.folder.elements.exists()
 
 
 def test_second_element_has_nothing_to_do_and_touches_nothing(prepare: Any) -> None:

@@ -125,3 +125,26 @@ def test_an_element_finds_its_own_part_by_its_index(tmp_path: Path) -> None:
         result = read_result(tmp_path / f"result-{index}")
         assert result is not None
         assert result.exit_code == expected
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_job_whose_log_lies_elsewhere_prints_one_message_and_does_nothing(
+    tmp_path: Path, stream: str
+) -> None:
+    """The folder of logs may have been another one, with links in it, when SLURM opened the log."""
+    run = planned(tmp_path / "runs", 1)
+    finish(run, 0)
+    run.folder.logs.mkdir()
+    work = Work.of_merge(run.folder.logs, run.config.model_dump())
+    work.write()
+    own, other = run.folder.logs / "11_0_log.out", tmp_path / "notes"
+    command = [*own_command(), *shlex.split(work.arguments)]
+    for path, status in ((other, 3), (own, 0)):
+        with path.open("wb") as file:
+            streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: file}
+            assert subprocess.run(command, timeout=120, check=False, **streams).returncode == status
+        assert run.folder.table.exists() == (path == own)
+    said = (
+        f"the log of this job does not lie in {run.folder.logs}: not starting" if stream == "stderr" else ""
+    )
+    assert other.read_text().partition("\n")[0] == said

@@ -203,6 +203,16 @@ def test_a_run_folder_that_can_only_be_read_keeps_no_table_back(run, monkeypatch
     assert read_delivered(run.config, allow_missing=True) is not None
 
 
+def test_a_link_in_the_place_of_the_lock_is_one_message_and_makes_no_file(run):
+    other = run.folder.path.parent / "other"
+    run.folder.merge_lock.symlink_to(other)
+    with pytest.raises(
+        UnavailableError, match="lock cannot be opened: this is a link, expected a regular file"
+    ):
+        finish(run)
+    assert not other.exists()
+
+
 @pytest.mark.parametrize("name", [".merge.json", ".card.md", "qa.duckdb", ".report.html"])
 def test_what_was_put_beside_a_newer_table_all_the_same_is_made_again(run, stop, monkeypatch, name):
     def flock(descriptor: int, operation: int) -> None:

@@ -480,6 +480,42 @@ def test_damaged_manifest_is_refused(corpus, damage, message):
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "name", ["/etc/a.mp4", "../a.mp4", "a/../../b.mp4", "a/..", "..", "a\n/../b.mp4", "a\0/../b.mp4"]
+)
+def test_a_name_that_leads_out_of_the_clips_folder_is_refused(corpus, name):
+    folder = plan(config_of(corpus)).folder
+    replace_name(folder, name)
+    with pytest.raises(UsageError, match=r"leads out of the clips folder, expected a path below it"):
+        load_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["..a.mp4", "a../b.mp4", "a...mp4", "a/..b/c.mp4"])
+def test_a_name_with_dots_that_lead_nowhere_is_a_name(corpus, name):
+    folder = plan(config_of(corpus)).folder
+    replace_name(folder, name)
+    assert name in load_manifest(folder).names
+
+
+def test_a_manifest_of_another_digest_than_expected_is_refused(corpus):
+    folder = plan(config_of(corpus)).folder
+    planned = load_manifest(folder).digest
+    assert load_manifest(folder, planned).digest == planned
+    replace_name(folder, "other.mp4")
+    with pytest.raises(UsageError, match="is not the manifest that this work was submitted with") as caught:
+        load_manifest(folder, planned)
+    assert caught.value.message.endswith(f"expected {planned}")
+
+
+def replace_name(folder: RunFolder, name: str) -> None:
+    """As somebody else may write it: valid, but with another name for the first clip."""
+    made = load_manifest(folder)
+    names = [name, *made.names[1:]]
+    folder.manifest.unlink()
+    digest = manifest_digest(names, made.mos, made.bytes)
+    write_manifest(folder, replace(made, names=names, digest=digest))
+
+
 def test_manifest_that_cannot_be_read_is_unavailable(corpus):
     folder = plan(config_of(corpus)).folder
     folder.manifest.unlink()

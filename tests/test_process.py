@@ -386,6 +386,13 @@ def test_an_answer_is_kept_and_its_program_runs_as_by_hand(monkeypatch):
     assert (finished.returncode, finished.stderr, finished.why()) == (4, "no\n", "no")
 
 
+def test_a_program_that_is_asked_reads_what_it_is_given_and_else_nothing():
+    text = "é\n" * 100_000  # more than a pipe holds
+    assert process.ask(["cat"], seconds=30, given=text.encode()).stdout == text
+    assert process.ask(["true"], seconds=30, given=text.encode()).returncode == 0
+    assert process.ask(["cat"], seconds=30).stdout == ""
+
+
 def test_an_answer_is_over_when_its_program_is_whatever_that_has_left(tmp_path):
     started = time.monotonic()
     finished = ask(f"cd {tmp_path}; sleep {LONG} & echo $! > pid; echo all; exit 0")

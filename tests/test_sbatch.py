@@ -142,3 +142,10 @@ def test_of_a_list_of_partitions_each_must_serve():
     assert message == "slurm.time = 6 minutes: partition short allows 5"
     assert [p.name for p in chosen("cpu,gpu", PARTITIONS)] == ["cpu", "gpu"]
     assert [p.name for p in chosen("", PARTITIONS)] == ["cpu"]
+
+
+@pytest.mark.parametrize("option", ["output", "error"])
+def test_logs_elsewhere_are_refused_since_no_element_would_start(option):
+    with pytest.raises(UsageError, match=f"slurm.extra.{option}: expected other options") as caught:
+        check_request(SlurmSection(extra={option: "/elsewhere/%j.log"}), PARTITIONS)
+    assert "vmafarm logs" in caught.value.hint

@@ -267,7 +267,7 @@ def test_a_program_that_cannot_be_started_here_and_now_is_not_one_that_is_missin
 def test_an_sbatch_without_an_answer_may_have_queued_its_job(cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
     cluster.answer_late("sbatch")
-    error = refusal(lambda: slurm.queue_script(tmp_path / "x.sh"))
+    error = refusal(lambda: slurm.queue_script("#!/bin/sh\n"))
     assert "the job may be in the queue all the same: vmafarm cancel" in error.hint
 
 

@@ -175,6 +175,7 @@ def test_the_work_holds_what_an_element_needs_wherever_it_starts(cluster, runs, 
     submit(run.config.model_copy(update={"run": relative}), Slurm())
     _, spec = cluster.specs("11")
     assert (spec.slices, spec.minutes, spec.launcher) == ((1,), 45, 0)
+    assert spec.manifest == load_manifest(run.folder).digest
     assert Config.model_validate(spec.config).run.root == str(runs)
     looks = [spec for job in ("13", "14") for spec in cluster.specs(job)]
     assert [(look.share, look.slices) for look in looks] == [("elsewhere", (0, 1)), ("last look", (0, 1))]
@@ -435,7 +436,7 @@ def test_a_link_in_the_place_of_the_lock_is_refused_and_what_it_leads_to_stays_p
     run.folder.path.chmod(0o770)
     run.folder.submit_lock.symlink_to(private)
     error = refusal(UnavailableError, submit, run.config, Slurm())
-    assert error.message == f"{run.folder.submit_lock} cannot be opened: Too many levels of symbolic links"
+    assert error.message == f"{run.folder.submit_lock} cannot be opened: this is a link, expected a regular file"
     assert error.hint == "move it away while no vmafarm submit or retry is at work"
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     assert list(cluster.scripts) == []
@@ -498,6 +499,22 @@ def test_an_sbatch_that_fails_leaves_the_jobs_before_it_noted(cluster, runs, cap
     assert capfd.readouterr() == ("", "")  # one message: the error's
     scripts = {path.name for path in run.folder.logs.glob("*_submission.sh")}
     assert scripts == {f"{job}_submission.sh" for job in record.jobs()}, "none that was refused"
+
+
+def test_sbatch_gets_the_script_that_was_made_and_no_file_that_somebody_could_exchange(cluster, runs):
+    run = planned(runs, environment={"TOKEN": "secret"})
+    real = (cluster.programs / "sbatch").read_text()
+    logs = shlex.quote(str(run.folder.logs))
+    plant = f"for path in {logs}/*.sh; do echo 'echo planted' > \"$path\"; done"
+    cluster.add_program("sbatch", real.replace("#!/bin/sh\n", f"#!/bin/sh\n{plant}\n"))
+    submit(run.config, Slurm())
+    assert all(call == "sbatch " for call in cluster.calls if call.startswith("sbatch")), "no name of a file"
+    for job, text in cluster.scripts.items():
+        assert "planted" not in text
+        assert "export TOKEN='secret'" in text
+        path = run.folder.logs / f"{job}_submission.sh"
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == text, "for people who look later"
 
 
 def test_an_answer_of_sbatch_that_names_no_job_is_shown(cluster, runs):

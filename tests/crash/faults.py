@@ -110,21 +110,21 @@ class FaultySystem(System):
         self._at = faults.at
         self._skipped = 0
 
-    def open(self, path: Path, flags: int) -> int:
+    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
         there = _inode(path)
         if not self._ours(path) or (flags & os.O_DIRECTORY):
             self._check_alive()
-            descriptor = super().open(path, flags)
+            descriptor = super().open(path, flags, mode)
         elif flags & os.O_CREAT and there is None:
             number = self._before("create", path=_real(path))
             known: dict[str, object] = {}
             with self._noted(number, known):
-                descriptor = super().open(path, flags)
+                descriptor = super().open(path, flags, mode)
                 self._pin(path)
                 known["inode"] = os.fstat(descriptor).st_ino
         else:
             self._check_alive()
-            descriptor = super().open(path, flags)
+            descriptor = super().open(path, flags, mode)
             self._pin(path)
             # Written by somebody who did not tell: nothing of it is durable yet.
             size = os.fstat(descriptor).st_size if flags & os.O_CREAT else 0

@@ -124,11 +124,13 @@ def full_run(place: Place) -> None:
             raise ClipFailedError("decode_error", "cannot be decoded")
         return Extracted(merge_helpers.make_row(clip.name), 10, 25.0, "yuv420p", 8, 0.0, 0.1, ())
 
-    def run_here(config: Config, slices: Any, _: object, limit: int, share: str) -> ElementResult:
+    def run_here(
+        config: Config, slices: Any, _: object, limit: int, share: str, manifest: str
+    ) -> ElementResult:
         assert not limit
         place.promise("planned", load_manifest(config.folder).digest)
         _submit(place, config)
-        result = run_element(ElementSpec(config.model_dump(), tuple(slices), share=share))
+        result = run_element(ElementSpec(config.model_dump(), tuple(slices), share=share, manifest=manifest))
         if not result.message:
             place.promise("settled", settled[-1])
             place.promise("ended", result.done)
