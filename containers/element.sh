@@ -170,6 +170,7 @@ staged() {
         if ! { cp "$image" "$copy.$$" && is_sound "$copy.$$" && mv "$copy.$$" "$copy"; }; then
             rm -f "$copy.$$"
             say "the copy of the image in $folder is not sound"
+            is_sound "$image" || { say "$image is not the image that was submitted: not starting"; return 3; }
             return 1
         fi
         say "copied the image to $copy"
@@ -227,6 +228,8 @@ if [ -n "$stage" ]; then
             [ "$word" != "$image" ] || word=$copy
             set -- "$@" "$word"
         done
+    elif [ $? -eq 3 ]; then
+        exit 3
     else
         say "starting the image from where it lies: $image"
     fi

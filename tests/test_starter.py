@@ -235,10 +235,10 @@ def test_a_copy_that_was_changed_is_made_again(node, image):
     assert copy.read_bytes() == image.read_bytes()
 
 
-def test_what_is_not_the_image_of_the_submission_is_not_used_as_a_copy(node, image):
+def test_what_is_not_the_image_of_the_submission_is_not_started(node, image):
     ended = node.start("echo", str(image), options=staging(image, node.folder / "disk", "0" * 64))
-    assert ended.stdout == f"{image}\n"
-    assert "is not sound" in ended.stderr
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert f"{image} is not the image that was submitted: not starting" in ended.stderr
     assert [path.name for path in (node.folder / "disk").rglob("*.sif*")] == []
 
 
