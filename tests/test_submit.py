@@ -436,7 +436,8 @@ def test_a_link_in_the_place_of_the_lock_is_refused_and_what_it_leads_to_stays_p
     run.folder.path.chmod(0o770)
     run.folder.submit_lock.symlink_to(private)
     error = refusal(UnavailableError, submit, run.config, Slurm())
-    assert error.message == f"{run.folder.submit_lock} cannot be opened: this is a link, expected a regular file"
+    lock = run.folder.submit_lock
+    assert error.message == f"{lock} cannot be opened: this is a link, expected a regular file"
     assert error.hint == "move it away while no vmafarm submit or retry is at work"
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     assert list(cluster.scripts) == []
