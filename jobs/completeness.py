@@ -15,7 +15,14 @@ from types import MappingProxyType
 
 from jobs.config import Config
 from jobs.element_log import read_elements
-from jobs.failures import CLIP_FAULTS, ENGINE_FAULTS, FailureRecord, load_failures
+from jobs.failures import (
+    CLIP_FAULTS,
+    ENGINE_FAULTS,
+    NOTHING_UNREAD,
+    FailureRecord,
+    Unread,
+    load_failures,
+)
 from jobs.limits import Limits
 from jobs.manifest import Manifest
 from jobs.run_folder import RunFolder
@@ -89,8 +96,8 @@ class History:
         Tries that a clip gets in one element (``extract.retries`` + 1).
     limits
         Limits as they are now: a fault that exceeded a lower one no longer counts.
-    damaged
-        Records that cannot be read.
+    unread
+        Records that do not count.
     """
 
     def __init__(
@@ -99,10 +106,10 @@ class History:
         hosts: Callable[[], Collection[str]],
         tries: int,
         limits: Mapping[str, int] = MappingProxyType({}),
-        damaged: int = 0,
+        unread: Unread = NOTHING_UNREAD,
     ) -> None:
         self.records = tuple(records)
-        self.damaged = damaged
+        self.unread = unread
         self._ask_hosts = hosts
         self._tries = tries
         self._limits = limits
@@ -184,13 +191,13 @@ def read_history(folder: RunFolder, config: Config) -> History:
     config
         Says how many tries a clip gets, and the limits of now.
     """
-    records, damaged = load_failures(folder.failures)
+    records, unread = load_failures(folder.failures)
     return History(
         records,
         lambda: {element.node for element in read_elements(folder)},
         config.extract.retries + 1,
         Limits.of(config.extract).as_dict(),
-        damaged,
+        unread,
     )
 
 

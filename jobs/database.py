@@ -124,8 +124,8 @@ def _fill(
     connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
     slices = {number for (number,) in connection.execute("SELECT DISTINCT slice FROM manifest").fetchall()}
     history = read_history(folder, config)
-    if history.damaged:
-        say(f"failures: {counted(history.damaged, 'record')} left out: damaged")
+    if history.unread.count:
+        say(f"failures: {counted(history.unread.count, 'record')} left out: damaged")
     rows = [record.as_dict() for record in history.records]
     _add(connection, "failures", pa.Table.from_pylist(rows, schema=_FAILURES))
     if folder.table.exists():

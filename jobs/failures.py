@@ -9,8 +9,8 @@ from typing import Annotated
 import pydantic
 from pydantic import AfterValidator, Field
 
-from jobs.records import Count, Moment, Name, Size, Text, Word, read_records
-from jobs.regular_files import list_files
+from jobs.records import Count, Moment, Name, Size, Text, Word, read_lines, read_records
+from jobs.regular_files import NOT_AS_EXPECTED, list_files
 
 CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small", "too_large")
 """Faults of the clip itself: the same on every try and every host, so they can be final."""
@@ -79,32 +79,66 @@ def read_failures(folder: Path) -> list[FailureRecord]:
     return load_failures(folder)[0]
 
 
-def load_failures(folder: Path) -> tuple[list[FailureRecord], int]:
+@dataclass(frozen=True)
+class Unread:
+    """Records that do not count.
+
+    Attributes
+    ----------
+    count
+        How many they are: lines, files, folders.
+    grave
+        Those of them that may say of a value which the plan fills in that it is wrong.
+    """
+
+    count: int = 0
+    grave: int = 0
+
+
+NOTHING_UNREAD = Unread()
+
+
+def load_failures(folder: Path) -> tuple[list[FailureRecord], Unread]:
     """Read all records of a run.
 
     Returns
     -------
     records : list of FailureRecord
         Ordered by time.
-    damaged : int
+    unread : Unread
         Lines that are no such records, and files, or the folder, that cannot be read. What a writer did not
         finish is none of them. Fewer records set fewer clips aside: these are done again.
     """
     records: list[FailureRecord] = []
-    damaged = 0
+    damaged = grave = 0
     try:
         paths = list_files(folder, ".jsonl")
     except OSError:
-        return [], 1
+        return [], Unread(1, 1)
     for path in paths:
         try:
             found, odd = read_records(path, _RECORD)
-        except OSError:
+        except OSError as error:
             damaged += 1
+            grave += error.errno not in NOT_AS_EXPECTED
             continue
         damaged += odd
+        grave += sum(map(_is_grave, read_lines(path))) if odd else 0
         records += found
-    return sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt)), damaged
+    ordered = sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt))
+    return ordered, Unread(damaged, grave)
+
+
+def _is_grave(line: bytes) -> bool:
+    """Whether this was a record of `WRONG_CONSTANT`: a disk that flips a bit leaves half of the name."""
+    half, name = len(WRONG_CONSTANT) // 2, WRONG_CONSTANT.encode()
+    if name[:half] not in line and name[half:] not in line:
+        return False
+    try:
+        _RECORD.validate_json(line)
+    except ValueError:
+        return True
+    return False
 
 
 _RECORD = pydantic.TypeAdapter(FailureRecord)

@@ -183,7 +183,7 @@ class Watcher:
         states = element_states(last, view, of_last) if last else {}
         merge = look_at_merge(folder, last, view) if last else None
         remarks = self._remarks.read()
-        notes = self._left_out(clips.history.damaged, damaged)
+        notes = self._left_out(clips.history.unread.count, damaged)
         if last is not None and (missing or not folder.table.exists()):
             notes += filter(None, [last.without_merge()])
         errors: list[str] = []

@@ -15,7 +15,7 @@ from merge_helpers import NOW, Run, make_row, plan_run
 
 from jobs.completeness import FailedClip
 from jobs.errors import IncompleteError
-from jobs.failures import CLIP_FAULTS, load_failures
+from jobs.failures import CLIP_FAULTS, NOTHING_UNREAD, Unread, load_failures
 from jobs.journal import Journal, read_journal
 from jobs.merge import MergeResult, list_failed, merge
 from jobs.merge.complete import count_classes
@@ -84,12 +84,12 @@ def test_faults_are_counted_the_most_frequent_first_and_then_by_name() -> None:
 
 def test_lines_and_files_of_failures_that_cannot_be_read_are_counted(run: Run) -> None:
     run.fail("a.mp4")
-    assert load_failures(run.folder.failures)[1] == 0
+    assert load_failures(run.folder.failures)[1] == NOTHING_UNREAD
     (run.folder.failures / "odd.jsonl").write_bytes(b"no record\n{}\n")
     (run.folder.failures / "a.jsonl").mkdir()
-    records, damaged = load_failures(run.folder.failures)
+    records, unread = load_failures(run.folder.failures)
     assert [record.clip_name for record in records] == ["a.mp4", "a.mp4"]
-    assert damaged == 3
+    assert unread == Unread(3, 0)
 
 
 def test_what_stands_in_the_folder_of_a_slice_is_listed_by_what_it_is(run: Run) -> None:

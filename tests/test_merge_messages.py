@@ -292,7 +292,10 @@ def test_a_value_that_was_measured_to_be_another_one_stops_the_merge_whatever_ca
     assert str(folder.failures) in finding.query
 
 
-@pytest.mark.parametrize("how", ["damaged line", "file that cannot be read", "folder that cannot be read"])
+@pytest.mark.parametrize(
+    "how",
+    ["line wrong_conttant", "line wRong_constant", "file that cannot be read", "folder that cannot be read"],
+)
 @pytest.mark.parametrize("plan", ["identity", "full"])
 def test_a_record_that_may_say_that_a_value_is_wrong_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, plan: str
@@ -304,8 +307,8 @@ def test_a_record_that_may_say_that_a_value_is_wrong_is_not_passed_over(
     run.shard([make_row("a.mp4")])
     run.fail("a.mp4", "wrong_constant", tries=1)
     (path,) = run.folder.failures.iterdir()
-    if how == "damaged line":
-        path.write_bytes(path.read_bytes().replace(b"wrong_constant", b"wrong_conttant"))
+    if how.startswith("line"):
+        path.write_bytes(path.read_bytes().replace(b"wrong_constant", how.split()[1].encode()))
 
     def closed(name: Path, *_: object) -> NoReturn:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(name))

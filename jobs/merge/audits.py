@@ -16,7 +16,7 @@ from jobs.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
 from jobs.completeness import History
 from jobs.config import Config
 from jobs.errors import show
-from jobs.failures import WRONG_CONSTANT, FailureRecord
+from jobs.failures import WRONG_CONSTANT, FailureRecord, Unread
 from jobs.manifest import most_rows
 from jobs.merge.inputs import Finding, examples
 from jobs.merge.journals import Recovered, entries_of_journals_alone
@@ -168,7 +168,7 @@ def _judge_counts(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]
 
 def judge_history(history: History, folder: RunFolder, plan: str) -> list[Finding]:
     """Find what the records of failures say against the values that the plan fills in, or may hide."""
-    return [*judge_constants(history.records, folder), *judge_damaged(history.damaged, folder, plan)]
+    return [*judge_constants(history.records, folder), *judge_unread(history.unread, folder, plan)]
 
 
 def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list[Finding]:
@@ -192,26 +192,26 @@ def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list
     return [Finding(WRONG_CONSTANT, "error", message, len(last), query)]
 
 
-def judge_damaged(count: int, folder: RunFolder, plan: str) -> list[Finding]:
-    """Decide what records of failures mean that cannot be read.
+def judge_unread(unread: Unread, folder: RunFolder, plan: str) -> list[Finding]:
+    """Decide what records of failures mean that do not count.
 
     Parameters
     ----------
-    count
-        How many they are, or files and folders of them.
+    unread
+        How many there are, and which of them could say that a value is wrong.
     folder, plan
-        The run's. Where the plan fills in values, one of them could say that a value is wrong.
+        The run's.
     """
-    if not count:
+    if not unread.count:
         return []
     message = f"{show(str(folder.failures))}: records of failures that cannot be read do not count"
-    if plan != "identity":
-        return [Finding("failures", "warn", message, count)]
+    if plan != "identity" or not unread.grave:
+        return [Finding("failures", "warn", message, unread.count)]
     message += (
         "; one of them may say that a value which the plan fills in is wrong. Make them readable, or move "
         "the damaged files away"
     )
-    return [Finding("failures", "error", message, count)]
+    return [Finding("failures", "error", message, unread.grave)]
 
 
 def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:
