@@ -87,8 +87,8 @@ mark_broken() {
 is_own_log() {
     log=/proc/$$/fd/$1
     [ ! -f "$log" ] && return 0
-    name=$(readlink "$log")
-    [ "$(stat -L -c %d:%i "$log")" = "$(stat -c %d:%i "$run/logs/${name##*/}" 2>/dev/null)" ]
+    target=$(readlink "$log")
+    [ "$(stat -L -c %d:%i "$log")" = "$(stat -c %d:%i "$run/logs/${target##*/}" 2>/dev/null)" ]
 }
 
 # Prints a comma and the node that the job of a next look is kept off, if that is this job.

@@ -502,3 +502,17 @@ def test_a_log_that_lies_elsewhere_ends_the_element(node, stream):
             )  # fmt: skip
         assert ended.returncode == status
         assert ("started" in path.read_text()) == (status == 0)
+
+
+def test_slurm_is_asked_for_the_jobs_of_this_run_where_the_log_is_a_file(node):
+    """As it is in a job; with a pipe the element looks for no log, and does less."""
+    logs = node.run / "logs"
+    logs.mkdir(mode=0o700)
+    node.mark("node1")
+    with (logs / "11_3_0_log.err").open("w") as file:
+        ended = subprocess.run(
+            node.command("true"), env=node.environment(), stdout=file, stderr=file, timeout=30, check=False
+        )
+    assert ended.returncode == 3
+    assert "--name vmafarm-x --states PENDING" in node.calls[0]
+    assert node.calls[1] == "scontrol update JobId=12 ExcNodeList=node1"

@@ -72,8 +72,8 @@ def excluded(site: Site, run: str) -> set[str]:
 @pytest.mark.disturbed
 def test_a_node_with_a_full_scratch_disk_ends_no_run(site: Site, expected: bytes, daemons: Daemons) -> None:
     scratch = site.folder / "scratch"
-    scratch.mkdir(mode=0o777)
-    scratch.chmod(0o777)
+    scratch.mkdir(mode=0o1777)
+    scratch.chmod(0o1777)
     with daemons.hidden(scratch, "node2"):
         site.vmafarm(
             "submit", "full", *WHOLE_NODES, *setting("extract.scratch", str(scratch)), *site.slowly(1)
