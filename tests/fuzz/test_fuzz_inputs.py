@@ -241,8 +241,8 @@ def test_damaged_failures_are_left_out_and_counted(tmp_path, data):
     (path,) = run.folder.failures.glob("*")
     content = data.draw(damaged(path.read_bytes()) | st.binary(max_size=50))
     path.write_bytes(content)
-    records, wrong = load_failures(run.folder.failures)
-    assert len(records) + wrong == content.count(b"\n")
+    records, unread = load_failures(run.folder.failures)
+    assert len(records) + unread.count == content.count(b"\n")
     assert all(isinstance(record, FailureRecord) for record in records)
     names = {record.clip_name for record in records} | {"a.mp4"}
     gaps = History(records, list, 3).sort_out(names)
