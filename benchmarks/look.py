@@ -37,4 +37,6 @@ def measure(folder: Path) -> list[Figure]:
 
 
 def _run(*words: str) -> Usage:
-    return run_measured([sys.executable, "-m", "jobs", *words], environment={"PYTHONPATH": str(ROOT)})
+    return run_measured(
+        [sys.executable, "-m", "vmafarm", *words], environment={"PYTHONPATH": str(ROOT / "jobs")}
+    )

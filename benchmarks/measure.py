@@ -18,8 +18,8 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-from jobs import __version__
-from jobs.toolkit import commit
+from vmafarm import __version__
+from vmafarm.toolkit import commit
 
 ROOT = Path(__file__).parent.parent
 

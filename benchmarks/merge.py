@@ -19,9 +19,9 @@ LARGE = ((1_000_000, 1_000), (3_000_000, 3_000), (10_000_000, 10_000))
 
 _MERGE = """
 import sys
-from jobs.config import load
-from jobs.frozen import with_frozen
-from jobs.merge import merge
+from vmafarm.config import load
+from vmafarm.frozen import with_frozen
+from vmafarm.merge import merge
 config = with_frozen(load(None, sys.argv[1:])[0])
 config.folder.table.unlink(missing_ok=True)
 assert merge(config.folder, config).published
@@ -93,4 +93,6 @@ def _grow(folder: Path) -> list[Figure]:
 
 
 def _run(script: str, *words: str | Path) -> Usage:
-    return run_measured([sys.executable, "-c", script, *words], environment={"PYTHONPATH": str(ROOT)})
+    return run_measured(
+        [sys.executable, "-c", script, *words], environment={"PYTHONPATH": str(ROOT / "jobs")}
+    )

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, Figure, own_peak
-from jobs.config import load
-from jobs.corpus import list_clips
-from jobs.join import join
-from jobs.manifest import Manifest, load_manifest, manifest_digest, write_manifest
-from jobs.plan import plan
-from jobs.run_folder import RunFolder
-from jobs.scores import read_scores
-from jobs.slices import balance
+from vmafarm.config import load
+from vmafarm.corpus import list_clips
+from vmafarm.join import join
+from vmafarm.manifest import Manifest, load_manifest, manifest_digest, write_manifest
+from vmafarm.plan import plan
+from vmafarm.run_folder import RunFolder
+from vmafarm.scores import read_scores
+from vmafarm.slices import balance
 
 _CORPORA = {152_265: "", 1_000_000: "< 20"}
 """Clips, and the target in seconds; the first is KoNViD-150k-A."""

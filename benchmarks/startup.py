@@ -11,15 +11,15 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, Figure, run_measured, side_by_side
 from benchmarks.synthetic import CORPUS_CLIPS, CORPUS_SLICES, make_run
-from jobs.container import PYTHON
+from vmafarm.container import PYTHON
 
 REPETITIONS = 9
 
 _NOTHING = """
 import sys
-from jobs.config import load
-from jobs.element import ElementSpec, run_element
-from jobs.frozen import with_frozen
+from vmafarm.config import load
+from vmafarm.element import ElementSpec, run_element
+from vmafarm.frozen import with_frozen
 config = with_frozen(load(None, sys.argv[1:])[0])
 result = run_element(ElementSpec(config.model_dump(mode="json"), (0,)))
 assert not result.exit_code and not result.done
@@ -31,14 +31,14 @@ def measure(folder: Path) -> list[Figure]:
     small = make_run(folder / "small", 100, 1)
     large = make_run(folder / "large", CORPUS_CLIPS, CORPUS_SLICES)
     python = [sys.executable, "-c"]
-    command = [sys.executable, "-m", "jobs"]
+    command = [sys.executable, "-m", "vmafarm"]
 
     def options(settings: Sequence[str]) -> list[str]:
         return [word for setting in settings for word in ("--set", setting)]
 
     candidates = {
         "import pyarrow, duckdb": [*python, "import pyarrow, duckdb"],
-        "import of what an element needs": [*python, "import jobs.element"],
+        "import of what an element needs": [*python, "import vmafarm.element"],
         "an element with nothing to do": [*python, _NOTHING, *small],
         "vmafarm --help": [*command, "--help"],
         f"vmafarm status, {CORPUS_CLIPS:,} clips in {CORPUS_SLICES:,} slices": [

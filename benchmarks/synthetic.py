@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jobs.clip_log import CLIP_LOG_SCHEMA
-from jobs.config import load, to_toml
-from jobs.durable import replace_text
-from jobs.frozen import DIGEST, freeze
-from jobs.manifest import Manifest, manifest_digest, write_manifest
-from jobs.provenance import METADATA_KEY, Provenance
-from jobs.schema import ARROW_SCHEMA, FEATURES
-from jobs.sealed import write_sealed
+from vmafarm.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.config import load, to_toml
+from vmafarm.durable import replace_text
+from vmafarm.frozen import DIGEST, freeze
+from vmafarm.manifest import Manifest, manifest_digest, write_manifest
+from vmafarm.provenance import METADATA_KEY, Provenance
+from vmafarm.schema import ARROW_SCHEMA, FEATURES
+from vmafarm.sealed import write_sealed
 
 CORPUS_CLIPS = 152_265
 CORPUS_SLICES = 1_523

@@ -58,7 +58,7 @@ def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
 
 def command(arguments: Sequence[str | Path]) -> list[str]:
     """The command line of a verb."""
-    return [sys.executable, "-m", "jobs", *map(os.fspath, arguments)]
+    return [sys.executable, "-m", "vmafarm", *map(os.fspath, arguments)]
 
 
 def write_scores(path: Path, names: Sequence[str]) -> Path:

@@ -8,9 +8,9 @@ from typing import Any
 import media
 import pytest
 
-from jobs.clip import Clip, ClipFailedError, Extracted
-from jobs.engines import Engine, FfmpegEngine, VmafEngine
-from jobs.extract import extract
+from vmafarm.clip import Clip, ClipFailedError, Extracted
+from vmafarm.engines import Engine, FfmpegEngine, VmafEngine
+from vmafarm.extract import extract
 
 FFMPEG = Path(media.FFMPEG)
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from merge_helpers import Run, make_row, plan_run
 
-from jobs.handover import MODULE, as_spec, read_work
-from jobs.manifest import load_manifest
-from jobs.settings import SlurmSection
-from jobs.submission import run_job_name
-from jobs.work import ElementSpec
+from vmafarm.handover import MODULE, as_spec, read_work
+from vmafarm.manifest import load_manifest
+from vmafarm.settings import SlurmSection
+from vmafarm.submission import run_job_name
+from vmafarm.work import ElementSpec
 
 PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "sacctmgr", "scontrol", "scancel", "sinfo")
 

@@ -11,12 +11,12 @@ import numpy as np
 from fake_slurm import planned, write_log, write_record
 from merge_helpers import Run, make_row
 
-from jobs.config import as_override, load
-from jobs.deliver import deliver
-from jobs.errors import IncompleteError
-from jobs.manifest import Manifest, manifest_digest, write_manifest
-from jobs.slurm import Slurm
-from jobs.submit import submit
+from vmafarm.config import as_override, load
+from vmafarm.deliver import deliver
+from vmafarm.errors import IncompleteError
+from vmafarm.manifest import Manifest, manifest_digest, write_manifest
+from vmafarm.slurm import Slurm
+from vmafarm.submit import submit
 
 EVIL = "\x1b[31m\x9b31m\u202e\u2066\u2028\x85\x7f\x07\r\b\t"
 FORGED = "forged: by a record"

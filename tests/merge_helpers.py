@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.clip_log import CLIP_LOG_SCHEMA
-from jobs.config import frozen, to_toml
-from jobs.failures import FailureRecord
-from jobs.manifest import Manifest, manifest_digest, write_manifest
-from jobs.provenance import METADATA_KEY, Provenance
-from jobs.records import checked_line, json_line
-from jobs.run_folder import RunFolder
-from jobs.schema import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
-from jobs.sealed import write_sealed
-from jobs.settings import Config, CorpusSection, ExtractSection, RunSection
+from vmafarm.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.config import frozen, to_toml
+from vmafarm.failures import FailureRecord
+from vmafarm.manifest import Manifest, manifest_digest, write_manifest
+from vmafarm.provenance import METADATA_KEY, Provenance
+from vmafarm.records import checked_line, json_line
+from vmafarm.run_folder import RunFolder
+from vmafarm.schema import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
+from vmafarm.sealed import write_sealed
+from vmafarm.settings import Config, CorpusSection, ExtractSection, RunSection
 
 NAN = math.nan
 NOW = datetime(2025, 3, 1, tzinfo=UTC)

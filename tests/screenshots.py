@@ -9,8 +9,8 @@ from pathlib import Path
 from browser import WHY_NOT, open_browser, screenshot, show
 from made_up import make_up
 
-from jobs.deliver import examine
-from jobs.merge import merge
+from vmafarm.deliver import examine
+from vmafarm.merge import merge
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from merge_helpers import make_row, plan_run
 from standin.vmaf import read_calls, write_standin
 
-from jobs.audit import audited_clips, differences, wrong_constants
-from jobs.journal import read_journal
-from jobs.lifetime import Deadline
-from jobs.merge import merge, summarise
-from jobs.schema import KNOWN, identity_value
+from vmafarm.audit import audited_clips, differences, wrong_constants
+from vmafarm.journal import read_journal
+from vmafarm.lifetime import Deadline
+from vmafarm.merge import merge, summarise
+from vmafarm.schema import KNOWN, identity_value
 
 SIZE = (240, 240)
 

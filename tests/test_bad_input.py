@@ -20,10 +20,10 @@ import pytest
 from command import QUICK, command, corpus, start, table, vmafarm, write_scores
 from images import make_image, no_mounts_here, servers_of, write_header
 
-from jobs import squashfs
-from jobs.config import load
-from jobs.errors import UnavailableError
-from jobs.plan import plan
+from vmafarm import squashfs
+from vmafarm.config import load
+from vmafarm.errors import UnavailableError
+from vmafarm.plan import plan
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "errors.md"
 RUN = ("run", *corpus(*QUICK, "--run", "r", "--set", "extract.retries=0"))
@@ -303,7 +303,8 @@ def test_clip_that_is_not_the_planned_one_is_not_scored_and_not_to_blame(folder:
 def _element(folder: Path, before: str) -> subprocess.CompletedProcess[str]:
     """Change something with a shell, then run an element; it prints what failed, by class."""
     element = (
-        "from jobs.config import load; from jobs.frozen import with_frozen; from jobs.element import *;"
+        "from vmafarm.config import load; from vmafarm.frozen import with_frozen;"
+        "from vmafarm.element import *;"
         "config = with_frozen(load(None, ['run.name=r', 'extract.retries=0'])[0]);"
         "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
     )
@@ -410,10 +411,10 @@ def test_output_that_cannot_be_written(folder: Path) -> None:
 
 
 def test_working_folder_that_is_gone(folder: Path) -> None:
-    verb = '"$0" -c "from jobs.__main__ import main; main()" config'
+    verb = '"$0" -c "from vmafarm.__main__ import main; main()" config'
     said = subprocess.run(
         ["sh", "-c", f"mkdir gone; cd gone; rmdir ../gone; {verb}", sys.executable], cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(DOCUMENT.parents[1])}, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(DOCUMENT.parents[1] / "jobs")}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert said.returncode == 3
@@ -429,13 +430,14 @@ def test_wrong_configuration_is_one_message(folder: Path) -> None:
 def test_full_run_folder_keeps_what_is_done(folder: Path) -> None:
     row = "no space in the run folder"
     script = (
-        "import errno, os, sys; from jobs import durable; real = os.write\n"
+        "import errno, os, sys; from vmafarm import durable; real = os.write\n"
         "def full(descriptor, data):\n"
         "    if os.readlink(f'/proc/self/fd/{descriptor}').endswith('.journal'):\n"
         "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
         "    return real(descriptor, data)\n"
         "os.write = full\n"
-        "from jobs.config import load; from jobs.frozen import with_frozen; from jobs.element import *\n"
+        "from vmafarm.config import load; from vmafarm.frozen import with_frozen\n"
+        "from vmafarm.element import *\n"
         "config = with_frozen(load(None, ['run.name=r'])[0])\n"
         "result = run_element(ElementSpec(config.model_dump(), (0,)))\n"
         "print(f'error: {result.message}\\n  {result.hint}', file=sys.stderr); sys.exit(result.exit_code)\n"

@@ -9,14 +9,14 @@ import sys
 import pytest
 from fake_slurm import finish, name_of, planned
 
-from jobs import canary
-from jobs.element_log import ElementLog
-from jobs.errors import IncompleteError, UnavailableError
-from jobs.manifest import load_manifest
-from jobs.slurm import Slurm
-from jobs.submission import read_submissions
-from jobs.submit import preview, submit
-from jobs.work import ElementResult
+from vmafarm import canary
+from vmafarm.element_log import ElementLog
+from vmafarm.errors import IncompleteError, UnavailableError
+from vmafarm.manifest import load_manifest
+from vmafarm.slurm import Slurm
+from vmafarm.submission import read_submissions
+from vmafarm.submit import preview, submit
+from vmafarm.work import ElementResult
 
 
 @pytest.fixture
@@ -196,10 +196,10 @@ def test_a_slurmctld_that_does_not_answer_any_more_is_told_once(cluster, run, me
 
 WAIT = """
 import signal, sys
-from jobs import interrupts
-from jobs.config import Config
-from jobs.slurm import Slurm
-from jobs.submit import submit
+from vmafarm import interrupts
+from vmafarm.config import Config
+from vmafarm.slurm import Slurm
+from vmafarm.submit import submit
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def say(line):
     print(line, flush=True)

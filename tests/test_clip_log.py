@@ -10,17 +10,17 @@ import pyarrow as pa
 import pytest
 from merge_helpers import NAN, Run, make_row, plan_run
 
-from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
-from jobs.database import open_run
-from jobs.deliver import deliver
-from jobs.footprint import footprint
-from jobs.journal import read_journal
-from jobs.merge import merge
-from jobs.records import checked_line
-from jobs.remarks import Remark, RemarkReader, tell_remarks
-from jobs.sealed import DamagedError, read_columns, write_sealed
-from jobs.status import look
-from jobs.status_table import as_json, table
+from vmafarm.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from vmafarm.database import open_run
+from vmafarm.deliver import deliver
+from vmafarm.footprint import footprint
+from vmafarm.journal import read_journal
+from vmafarm.merge import merge
+from vmafarm.records import checked_line
+from vmafarm.remarks import Remark, RemarkReader, tell_remarks
+from vmafarm.sealed import DamagedError, read_columns, write_sealed
+from vmafarm.status import look
+from vmafarm.status_table import as_json, table
 
 NEW = {"declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True}
 NEWER = {"audit": "", "seconds_other_plan": NAN, **NEW}

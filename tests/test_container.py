@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.container import container_python, start_command, starter_command
-from jobs.data import data_folder
-from jobs.errors import UsageError
-from jobs.run_folder import RunFolder
-from jobs.settings import SlurmSection
+from vmafarm.container import container_python, start_command, starter_command
+from vmafarm.data import data_folder
+from vmafarm.errors import UsageError
+from vmafarm.run_folder import RunFolder
+from vmafarm.settings import SlurmSection
 
 FOLDER = RunFolder(Path("/data/runs"), "demo")
 

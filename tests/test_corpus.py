@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.corpus import list_clips
-from jobs.counts import Tally
-from jobs.errors import UnavailableError, UsageError
+from vmafarm.corpus import list_clips
+from vmafarm.counts import Tally
+from vmafarm.errors import UnavailableError, UsageError
 
 
 def make(folder: Path, *names: str, size: int = 7) -> Path:

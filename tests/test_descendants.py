@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 from standin.grandchildren import TESTS
 
-from jobs import apptainer, process
-from jobs.ceiling import Ceiling
-from jobs.descendants import Descendants, in_child, kill_orphans, orphans_ended
-from jobs.finished import Finished
-from jobs.process import Stop, Stopped
+from vmafarm import apptainer, process
+from vmafarm.ceiling import Ceiling
+from vmafarm.descendants import Descendants, in_child, kill_orphans, orphans_ended
+from vmafarm.finished import Finished
+from vmafarm.process import Stop, Stopped
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 LEAVE = (
@@ -223,7 +223,7 @@ def test_what_a_killed_process_has_left_of_its_engines_is_killed_by_the_one_abov
     script = f"""
         import sys
         from pathlib import Path
-        from jobs import apptainer, process
+        from vmafarm import apptainer, process
         command = [*{PYTHON!r}, {LEAVE!r} + "; open('ready', 'w').close(); import time; time.sleep(300)", "."]
         process.run([command], folder=Path({str(tmp_path)!r}), deadline=99)
     """

@@ -14,15 +14,15 @@ import duckdb
 import pytest
 from merge_helpers import Run, make_row, plan_run
 
-from jobs import durable, qa, sql
-from jobs.deliver import deliver, examine
-from jobs.errors import UnavailableError, VmafarmError
-from jobs.merge import merge
-from jobs.qa import Check, run_checks
-from jobs.query import run_query
-from jobs.query_text import write_to
-from jobs.scratch import scratch_folder
-from jobs.system import System
+from vmafarm import durable, qa, sql
+from vmafarm.deliver import deliver, examine
+from vmafarm.errors import UnavailableError, VmafarmError
+from vmafarm.merge import merge
+from vmafarm.qa import Check, run_checks
+from vmafarm.query import run_query
+from vmafarm.query_text import write_to
+from vmafarm.scratch import scratch_folder
+from vmafarm.system import System
 
 CLIPS = [f"clip_{i}.mp4" for i in range(6)]
 REMEDIES = {

@@ -13,16 +13,15 @@ import pytest
 import typer
 from command import QUICK, vmafarm
 
-import jobs.cli_cluster
-import jobs.cli_look  # noqa: F401 - both add their verbs
-from jobs.cli import app
-from jobs.config import load
-from jobs.estimate import Cost, estimate
-from jobs.merge_job import MergeJob
-from jobs.nodes import BrokenNode
-from jobs.settings import SlurmSection
-from jobs.status import Status
-from jobs.status_table import table
+from vmafarm import cli_cluster, cli_look  # noqa: F401 - they add their verbs
+from vmafarm.cli import app
+from vmafarm.config import load
+from vmafarm.estimate import Cost, estimate
+from vmafarm.merge_job import MergeJob
+from vmafarm.nodes import BrokenNode
+from vmafarm.settings import SlurmSection
+from vmafarm.status import Status
+from vmafarm.status_table import table
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -94,7 +93,7 @@ def test_each_configuration_in_a_document_is_accepted(document: Path, tmp_path: 
 
 
 def test_each_key_that_the_guide_to_clusters_names_is_one_of_the_configuration() -> None:
-    from jobs.config import keys
+    from vmafarm.config import keys
 
     text = (ROOT / "docs/cluster.md").read_text()
     named = {

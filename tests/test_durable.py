@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import durable
-from jobs.abandoned import LockedDraft, sweep
-from jobs.durable import (
+from vmafarm import durable
+from vmafarm.abandoned import LockedDraft, sweep
+from vmafarm.durable import (
     Appender,
     create_text,
     make_folder,
@@ -23,8 +23,8 @@ from jobs.durable import (
     replace_text,
     sync_folder,
 )
-from jobs.errors import IncompleteError, UnavailableError, to_do
-from jobs.system import System
+from vmafarm.errors import IncompleteError, UnavailableError, to_do
+from vmafarm.system import System
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from merge_helpers import plan_run
 
-from jobs.element_log import ElementRecord
-from jobs.estimate import Cost, cost_of, estimate, gpus_of, measure_latest
-from jobs.settings import SlurmSection
-from jobs.submission import Array, Submission
+from vmafarm.element_log import ElementRecord
+from vmafarm.estimate import Cost, cost_of, estimate, gpus_of, measure_latest
+from vmafarm.settings import SlurmSection
+from vmafarm.submission import Array, Submission
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from command import command as vmafarm
 from merge_helpers import make_row, plan_run
 
-from jobs import __main__ as command
-from jobs.errors import explain_limit
+from vmafarm import __main__ as command
+from vmafarm.errors import explain_limit
 
 
 def limited(limit: int, value: int, *words: str) -> subprocess.CompletedProcess[str]:

@@ -32,13 +32,13 @@ from engine_helpers import (
 )
 from standin.vmaf import read_calls, write_standin
 
-from jobs.clip import ClipFailedError, Extracted
-from jobs.engines import Engine
-from jobs.engines.logs import read_log
-from jobs.extract import aggregate
-from jobs.failures import CLIP_FAULTS
-from jobs.process import run
-from jobs.schema import COLUMNS, FEATURE_NAMES, KNOWN, MUST_MEASURE, identity_value
+from vmafarm.clip import ClipFailedError, Extracted
+from vmafarm.engines import Engine
+from vmafarm.engines.logs import read_log
+from vmafarm.extract import aggregate
+from vmafarm.failures import CLIP_FAULTS
+from vmafarm.process import run
+from vmafarm.schema import COLUMNS, FEATURE_NAMES, KNOWN, MUST_MEASURE, identity_value
 
 Clips = Callable[[str], Path]
 SOUND = (

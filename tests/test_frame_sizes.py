@@ -23,11 +23,11 @@ from engine_helpers import (
 )
 from standin.vmaf import read_calls, write_standin
 
-from jobs import sql
-from jobs.engines import Engine
-from jobs.facts import _COLUMNS, column_rows
-from jobs.process import run
-from jobs.schema import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of
+from vmafarm import sql
+from vmafarm.engines import Engine
+from vmafarm.facts import _COLUMNS, column_rows
+from vmafarm.process import run
+from vmafarm.schema import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of
 
 Clips = Callable[[str], Path]
 SIZES = [

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fake_slurm import finish, planned
 
-from jobs.errors import UnavailableError
-from jobs.handover import Work, as_spec, read_result, read_work, write_result
-from jobs.interpreter import own_command
-from jobs.work import ElementResult, ElementSpec
+from vmafarm.errors import UnavailableError
+from vmafarm.handover import Work, as_spec, read_result, read_work, write_result
+from vmafarm.interpreter import own_command
+from vmafarm.work import ElementResult, ElementSpec
 
 SPEC = ElementSpec(
     {"run": {"root": "/data/é", "name": "demo"}}, (3, 1), "12", 7,

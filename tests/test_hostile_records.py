@@ -21,22 +21,22 @@ import pytest
 from merge_helpers import Run, make_row
 from verbs import NAMES, QUICK, VERBS, moved, say, whole_run
 
-from jobs.clip_log import CLIP_LOG_SCHEMA, read_clip_log
-from jobs.element_log import ElementRecord, load_elements
-from jobs.errors import UsageError
-from jobs.failures import FAILURE_CLASSES, FailureRecord, load_failures
-from jobs.journal import read_journal
-from jobs.manifest import load_manifest, most_rows
-from jobs.merge.audits import read_entries
-from jobs.merge.inputs import read_outline, sort_shards
-from jobs.merge.journals import Recovered
-from jobs.merge_record import read_merge_record
-from jobs.provenance import METADATA_KEY, read_frozen
-from jobs.schema import ARROW_SCHEMA
-from jobs.sealed import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
-from jobs.shard import read_done
-from jobs.stamps import Stamps
-from jobs.submission import next_number, read_submissions
+from vmafarm.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from vmafarm.element_log import ElementRecord, load_elements
+from vmafarm.errors import UsageError
+from vmafarm.failures import FAILURE_CLASSES, FailureRecord, load_failures
+from vmafarm.journal import read_journal
+from vmafarm.manifest import load_manifest, most_rows
+from vmafarm.merge.audits import read_entries
+from vmafarm.merge.inputs import read_outline, sort_shards
+from vmafarm.merge.journals import Recovered
+from vmafarm.merge_record import read_merge_record
+from vmafarm.provenance import METADATA_KEY, read_frozen
+from vmafarm.schema import ARROW_SCHEMA
+from vmafarm.sealed import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
+from vmafarm.shard import read_done
+from vmafarm.stamps import Stamps
+from vmafarm.submission import next_number, read_submissions
 
 HALF = "half of a character"
 HOSTILE = [HALF, 10**30, -(10**30), {"a": [{}]}, [[[]]], 1.5e300]
@@ -427,7 +427,7 @@ def test_the_outline_of_a_sound_manifest_is_that_of_all_of_it_and_no_name_is_rea
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_manifest(run.folder)
-    monkeypatch.setattr("jobs.merge.inputs.load_manifest", lambda _: pytest.fail("all of it was read"))
+    monkeypatch.setattr("vmafarm.merge.inputs.load_manifest", lambda _: pytest.fail("all of it was read"))
     assert read_outline(run.folder) == (len(whole.names), set(whole.slices.tolist()), whole.digest)
 
 

@@ -14,15 +14,15 @@ import duckdb
 import pytest
 from merge_helpers import Run, make_row, plan_run
 
-from jobs import in_place
-from jobs.deliver import deliver, examine
-from jobs.durable import Draft
-from jobs.errors import IncompleteError, UnavailableError
-from jobs.in_place import InPlace, SupersededError
-from jobs.locks import try_lock
-from jobs.manifest import load_manifest
-from jobs.merge import merge
-from jobs.up_to_date import digest_file, read_delivered
+from vmafarm import in_place
+from vmafarm.deliver import deliver, examine
+from vmafarm.durable import Draft
+from vmafarm.errors import IncompleteError, UnavailableError
+from vmafarm.in_place import InPlace, SupersededError
+from vmafarm.locks import try_lock
+from vmafarm.manifest import load_manifest
+from vmafarm.merge import merge
+from vmafarm.up_to_date import digest_file, read_delivered
 
 CLIPS = [f"clip_{i}.mp4" for i in range(6)]
 

@@ -14,14 +14,14 @@ import yaml
 from command import vmafarm
 from merge_helpers import Run, make_row, plan_run
 
-from jobs.card import as_card
-from jobs.deliver import deliver
-from jobs.errors import UsageError
-from jobs.info import read_info, tell
-from jobs.run_folder import RunFolder
-from jobs.schema import COLUMNS
-from jobs.settings import recorded
-from jobs.toolkit import version
+from vmafarm.card import as_card
+from vmafarm.deliver import deliver
+from vmafarm.errors import UsageError
+from vmafarm.info import read_info, tell
+from vmafarm.run_folder import RunFolder
+from vmafarm.schema import COLUMNS
+from vmafarm.settings import recorded
+from vmafarm.toolkit import version
 
 CLIPS = ["a.mp4", "b.mp4", "c.mp4"]
 

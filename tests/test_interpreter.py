@@ -12,11 +12,11 @@ from pathlib import Path
 import command
 import pytest
 
-import jobs
-from jobs.errors import UnavailableError, UsageError
-from jobs.interpreter import own_command, safe_environment
+import vmafarm
+from vmafarm.errors import UnavailableError, UsageError
+from vmafarm.interpreter import own_command, safe_environment
 
-NAMES = ("queue", "jobs", "submitit", "numpy", "sitecustomize", "usercustomize", "re")
+NAMES = ("queue", "jobs", "vmafarm", "sql", "submitit", "numpy", "sitecustomize", "usercustomize", "re")
 
 
 SCRIPT = Path(sys.executable).with_name("vmafarm")
@@ -37,9 +37,8 @@ def hostile(tmp_path: Path) -> Path:
 def lead_to_working_folder(hostile: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have PYTHONPATH mean the working folder, without what is imported before any of our code runs."""
     monkeypatch.setenv("PYTHONPATH", path)
-    for name in ("sitecustomize.py", "usercustomize.py", "re.py", "jobs/__init__.py"):
+    for name in ("sitecustomize.py", "usercustomize.py", "re.py", "vmafarm.py"):
         (hostile / name).unlink()
-    (hostile / "jobs").rmdir()
 
 
 def printed(program: str, *, cwd: Path, options: list[str] | None = None) -> str:
@@ -107,9 +106,9 @@ def test_without_an_installation_pythonpath_is_named(tmp_path: Path, monkeypatch
     package.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(package))
     assert own_command()[0] == sys.executable
-    monkeypatch.setattr("jobs.interpreter._package_folder", lambda: package)
+    monkeypatch.setattr("vmafarm.interpreter._package_folder", lambda: package)
     assert own_command()[0] == sys.executable, "found without it, too"
-    monkeypatch.setattr("jobs.interpreter._finds_package", lambda command: False)
+    monkeypatch.setattr("vmafarm.interpreter._finds_package", lambda command: False)
     with pytest.raises(UsageError, match=f"found through PYTHONPATH, in {package}; elements do not read"):
         own_command()
 
@@ -128,15 +127,15 @@ def test_an_interpreter_that_does_not_answer_is_one_message(
     python.write_text(script)
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setenv("PYTHONPATH", str(Path(jobs.__file__).parents[1]))
-    monkeypatch.setattr("jobs.interpreter._START_SECONDS", 0.2)
+    monkeypatch.setenv("PYTHONPATH", str(Path(vmafarm.__file__).parents[1]))
+    monkeypatch.setattr("vmafarm.interpreter._START_SECONDS", 0.2)
     with pytest.raises(UnavailableError, match=message):
         own_command()
 
 
 def test_what_was_installed_for_this_user_alone_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "-s" in own_command()
-    monkeypatch.setattr("jobs.interpreter._in_user_site", lambda: True)
+    monkeypatch.setattr("vmafarm.interpreter._in_user_site", lambda: True)
     assert "-s" not in own_command()
     with safe_environment():
         assert "PYTHONNOUSERSITE" not in os.environ

@@ -82,7 +82,7 @@ def test_what_python_cannot_interrupt_is_ended_and_leaves_neither_scratch_folder
     status, out, said = interrupt(
         """
         from pathlib import Path
-        from jobs import durable, interrupts, scratch
+        from vmafarm import durable, interrupts, scratch
         with interrupts.heard(), scratch.scratch_folder("scratch") as folder:
             (folder / "spill").write_text("x")
             durable.replace(Path("draft"), compute)
@@ -99,7 +99,7 @@ def test_a_query_is_interrupted_and_ends_in_order(tmp_path, number):
     status, out, said = interrupt(
         """
         from pathlib import Path
-        from jobs import interrupts, sql
+        from vmafarm import interrupts, sql
         interrupts.END_SECONDS = 60
         with interrupts.heard():
             try:
@@ -121,7 +121,7 @@ def test_a_query_in_another_thread_holds_nobody_up(tmp_path):
         import time
         from concurrent.futures import ThreadPoolExecutor
         from pathlib import Path
-        from jobs import interrupts, sql
+        from vmafarm import interrupts, sql
         interrupts.END_SECONDS = 60
         with interrupts.heard():
             try:
@@ -145,8 +145,8 @@ def test_whatever_an_interrupt_becomes_on_its_way_is_told_as_one(tmp_path, becom
     status, _, said = interrupt(
         f"""
         import time
-        from jobs import interrupts
-        from jobs.errors import VmafarmError
+        from vmafarm import interrupts
+        from vmafarm.errors import VmafarmError
         with interrupts.heard():
             try:
                 say_begun()
@@ -163,7 +163,7 @@ def test_an_interrupt_that_python_drops_ends_the_process_all_the_same(tmp_path):
     status, _, said = interrupt(
         """
         import time
-        from jobs import interrupts
+        from vmafarm import interrupts
         interrupts.END_SECONDS = 0.2
         with interrupts.heard():
             say_begun()
@@ -180,7 +180,7 @@ def test_an_interrupt_that_is_lost_in_a_destructor_is_no_traceback(tmp_path):
     status, _, said = interrupt(
         """
         import time
-        from jobs import interrupts
+        from vmafarm import interrupts
 
         class Slow:
             def __del__(self):
@@ -206,7 +206,7 @@ def test_an_interrupt_that_is_lost_comes_once_more_and_ends_in_order(tmp_path, a
         f"""
         import time
         from contextlib import nullcontext
-        from jobs import interrupts
+        from vmafarm import interrupts
 
         interrupts.END_SECONDS = 60
 
@@ -240,7 +240,7 @@ def test_an_interrupt_waits_until_a_module_is_imported(tmp_path, around, number)
         f"""
         import time
         from contextlib import nullcontext
-        from jobs import interrupts
+        from vmafarm import interrupts
 
         interrupts.END_SECONDS = 60
         say_begun()
@@ -261,7 +261,7 @@ def test_an_interrupt_ends_the_process_if_an_import_takes_long(tmp_path):
     (tmp_path / "module.py").write_text("import __main__\n__main__.compute()\n")
     status, _, said = interrupt(
         """
-        from jobs import interrupts
+        from vmafarm import interrupts
         interrupts.END_SECONDS = 0.2
         with interrupts.heard():
             import module
@@ -271,7 +271,7 @@ def test_an_interrupt_ends_the_process_if_an_import_takes_long(tmp_path):
     assert is_stopped(status, said), said
 
 
-@pytest.mark.parametrize("when", ["import jobs.interrupts", "import jobs.streams", "start of a thread"])
+@pytest.mark.parametrize("when", ["import vmafarm.interrupts", "import vmafarm.streams", "start of a thread"])
 def test_an_interrupt_before_the_command_has_begun_ends_it_in_silence(tmp_path, when):
     (tmp_path / "vmafarm").write_text(
         textwrap.dedent("""
@@ -287,7 +287,7 @@ def test_an_interrupt_before_the_command_has_begun_ends_it_in_silence(tmp_path, 
         sys.meta_path.insert(0, Finder())
         if when == "start of a thread":
             threading.Thread.start = lambda _: os.kill(os.getpid(), signal.SIGINT)
-        from jobs.__main__ import main
+        from vmafarm.__main__ import main
         main()
         """)
     )
@@ -301,7 +301,7 @@ def test_a_second_interrupt_does_not_disturb_the_ending(tmp_path):
     status, out, said = interrupt(
         """
         import os, signal, time
-        from jobs import interrupts
+        from vmafarm import interrupts
         with interrupts.heard():
             try:
                 say_begun()
@@ -321,7 +321,7 @@ def test_what_is_to_end_in_order_has_its_time(tmp_path):
     status, out, said = interrupt(
         """
         import time
-        from jobs import interrupts
+        from vmafarm import interrupts
         interrupts.END_SECONDS = 0.1
         with interrupts.heard(), interrupts.in_order():
             try:
@@ -341,7 +341,7 @@ def test_what_a_program_has_started_is_killed_though_the_main_thread_cannot_do_i
     status, _, said = interrupt(
         """
         from pathlib import Path
-        from jobs import interrupts, process
+        from vmafarm import interrupts, process
         SCRIPT = "sleep 300 & echo $! > part; setsid sleep 300 & echo $! >> part; mv part pids; wait"
         interrupts.END_SECONDS = 0.1
         interrupts._KILL_SECONDS = 60
@@ -368,7 +368,7 @@ def test_a_process_that_cannot_be_killed_keeps_no_interrupted_command(tmp_path):
     status, _, said = interrupt(
         """
         import threading
-        from jobs import interrupts
+        from vmafarm import interrupts
         interrupts.END_SECONDS = interrupts._KILL_SECONDS = 0.1
         with interrupts.heard(), interrupts.killing(threading.Event().wait):
             compute()
@@ -383,7 +383,7 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
     status, out, said = interrupt(
         """
         import signal, time
-        from jobs import interrupts
+        from vmafarm import interrupts
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         interrupts.END_SECONDS = 0.1
         with interrupts.heard():
@@ -400,13 +400,13 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
 @pytest.mark.parametrize(
     ("verb", "slow", "how"),
     [
-        ("merge", "jobs.merge.table.TableWriter.write", "query"),
-        ("merge", "jobs.merge.steps.check_footers", "compute"),
-        ("qa", "jobs.database._fill", "query"),
-        ("report", "jobs.deliver.run_checks", "query"),
-        ("sql", "jobs.database._fill", "compute"),
-        ("plan", "jobs.plan.join", "compute"),
-        ("estimate", "jobs.plan.read_scores", "compute"),
+        ("merge", "vmafarm.merge.table.TableWriter.write", "query"),
+        ("merge", "vmafarm.merge.steps.check_footers", "compute"),
+        ("qa", "vmafarm.database._fill", "query"),
+        ("report", "vmafarm.deliver.run_checks", "query"),
+        ("sql", "vmafarm.database._fill", "compute"),
+        ("plan", "vmafarm.plan.join", "compute"),
+        ("estimate", "vmafarm.plan.read_scores", "compute"),
     ],
 )  # fmt: skip
 def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path, verb, slow, how, number):
@@ -422,8 +422,8 @@ def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path
     before = set(tmp_path.rglob("*"))
     status, out, said = interrupt(
         f"""
-        import jobs.database, jobs.deliver, jobs.merge.steps, jobs.merge.table, jobs.plan
-        from jobs.__main__ import main
+        import vmafarm.database, vmafarm.deliver, vmafarm.merge.steps, vmafarm.merge.table, vmafarm.plan
+        from vmafarm.__main__ import main
         {slow} = {how}
         main()
         """,
@@ -438,12 +438,12 @@ def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path
 def test_the_merge_as_a_job_hears_sigterm_which_submitit_would_pass_over(run, tmp_path):
     status, out, said = interrupt(
         """
-        import signal, jobs.merge.table
-        from jobs.config import load
-        from jobs.frozen import with_frozen
-        from jobs.queue import merge_on_node
+        import signal, vmafarm.merge.table
+        from vmafarm.config import load
+        from vmafarm.frozen import with_frozen
+        from vmafarm.queue import merge_on_node
         signal.signal(signal.SIGTERM, lambda *_: None)
-        jobs.merge.table.TableWriter.write = query
+        vmafarm.merge.table.TableWriter.write = query
         settings = ["run.name=demo", f"run.root={sys.argv[1]}", f"extract.scratch={sys.argv[2]}"]
         merge_on_node(with_frozen(load(None, settings)[0]).model_dump())
         """,

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.corpus import Clips
-from jobs.counts import Counts, Tally, tally
-from jobs.errors import UsageError
-from jobs.join import Joined, join, settle_missing
-from jobs.names import nearest
-from jobs.scores import Scores
+from vmafarm.corpus import Clips
+from vmafarm.counts import Counts, Tally, tally
+from vmafarm.errors import UsageError
+from vmafarm.join import Joined, join, settle_missing
+from vmafarm.names import nearest
+from vmafarm.scores import Scores
 
 
 def clips_of(*names: str) -> Clips:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import UsageError
-from jobs.layout import Layout, deal, group, group_by_size, lay_out, slots, split, taper
-from jobs.settings import SlurmSection
+from vmafarm.errors import UsageError
+from vmafarm.layout import Layout, deal, group, group_by_size, lay_out, slots, split, taper
+from vmafarm.settings import SlurmSection
 
 
 @given(st.integers(0, 5000), st.integers(0, 1200))

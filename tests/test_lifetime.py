@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs import lifetime
-from jobs.lifetime import (
+from vmafarm import lifetime
+from vmafarm.lifetime import (
     Deadline,
     elapsed_seconds,
     ignore_early_notice,
     signals_set,
     watch,
 )
-from jobs.process import Stop
-from jobs.signals import hear_of_children, ignored
+from vmafarm.process import Stop
+from vmafarm.signals import hear_of_children, ignored
 
 CHECKOUT = Path(__file__).parents[1]
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -120,7 +120,7 @@ def test_a_process_gets_sigterm_when_its_parent_is_killed(tmp_path):
     child = """
         import os, signal, sys, time
         from pathlib import Path
-        from jobs.process import die_with
+        from vmafarm.process import die_with
         folder = Path(sys.argv[1])
         def end(*_):
             (folder / "ended").write_text("by SIGTERM")
@@ -156,7 +156,7 @@ def test_a_process_whose_parent_has_gone_already_gets_sigterm_at_once():
     process = run_python(
         """
         import os, time
-        from jobs.process import die_with
+        from vmafarm.process import die_with
         die_with(os.getppid() + 1)
         time.sleep(300)
         """

@@ -21,19 +21,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standin.vmaf import read_calls, write_standin
 
-from jobs import extract as extract_module
-from jobs.ceiling import Ceiling, show_bytes
-from jobs.clip import Clip, ClipFailedError
-from jobs.engines import Engine, VmafEngine, files
-from jobs.engines.declared import read_declared
-from jobs.engines.decode import count_arguments, read_count
-from jobs.engines.files import read_through
-from jobs.engines.report import read_report
-from jobs.extract import extract
-from jobs.frames import Programs
-from jobs.limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
-from jobs.process import Stop, Stopped, run
-from jobs.settings import ExtractSection
+from vmafarm import extract as extract_module
+from vmafarm.ceiling import Ceiling, show_bytes
+from vmafarm.clip import Clip, ClipFailedError
+from vmafarm.engines import Engine, VmafEngine, files
+from vmafarm.engines.declared import read_declared
+from vmafarm.engines.decode import count_arguments, read_count
+from vmafarm.engines.files import read_through
+from vmafarm.engines.report import read_report
+from vmafarm.extract import extract
+from vmafarm.frames import Programs
+from vmafarm.limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
+from vmafarm.process import Stop, Stopped, run
+from vmafarm.settings import ExtractSection
 
 Clips = Callable[[str], Path]
 MB = 1 << 20

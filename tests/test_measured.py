@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from merge_helpers import plan_run
 
-from jobs.element_log import ElementRecord
-from jobs.measured import makespan, measure
-from jobs.sealed import write_sealed
+from vmafarm.element_log import ElementRecord
+from vmafarm.measured import makespan, measure
+from vmafarm.sealed import write_sealed
 
 CLIPS = [f"{letter}.mp4" for letter in "abcdefgh"]
 

@@ -21,18 +21,18 @@ import pyarrow.parquet as pq
 import pytest
 from merge_helpers import NAN, Run, make_row, plan_run, rows_of
 
-from jobs import restore
-from jobs.completeness import FailedClip
-from jobs.errors import IncompleteError, UnavailableError, UsageError
-from jobs.merge import MergeResult, merge, steps, summarise
-from jobs.merge.journals import Recovered, recover
-from jobs.merge.steps import Merge
-from jobs.merge.table import TableWriter, Written, cut, is_increasing
-from jobs.provenance import METADATA_KEY, Provenance, read_frozen
-from jobs.records import checked_line, read_checked
-from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
-from jobs.settings import ExtractSection
-from jobs.shard import read_done
+from vmafarm import restore
+from vmafarm.completeness import FailedClip
+from vmafarm.errors import IncompleteError, UnavailableError, UsageError
+from vmafarm.merge import MergeResult, merge, steps, summarise
+from vmafarm.merge.journals import Recovered, recover
+from vmafarm.merge.steps import Merge
+from vmafarm.merge.table import TableWriter, Written, cut, is_increasing
+from vmafarm.provenance import METADATA_KEY, Provenance, read_frozen
+from vmafarm.records import checked_line, read_checked
+from vmafarm.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from vmafarm.settings import ExtractSection
+from vmafarm.shard import read_done
 
 CLIPS = [f"clip_{i:02}.mp4" for i in range(10)]
 EVIL = [

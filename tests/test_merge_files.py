@@ -13,22 +13,22 @@ import pyarrow as pa
 import pytest
 from merge_helpers import NOW, Run, make_row, plan_run
 
-from jobs.completeness import FailedClip
-from jobs.errors import IncompleteError
-from jobs.failures import CLIP_FAULTS, NOTHING_UNREAD, Unread, load_failures
-from jobs.journal import Journal, read_journal
-from jobs.merge import MergeResult, list_failed, merge
-from jobs.merge.complete import count_classes
-from jobs.merge.inputs import SHOWN, examples, schema_differences, sort_shards
-from jobs.merge.journals import Recovered, keep_copy
-from jobs.merge.listing import list_shards
-from jobs.merge.record import describe_making
-from jobs.regular_files import MOST_BYTES_OF_RECORDS
-from jobs.schema import ARROW_SCHEMA
-from jobs.settings import recorded
-from jobs.shard import DoneReader
-from jobs.stamps import Stamps
-from jobs.submission import Submission, new_submission
+from vmafarm.completeness import FailedClip
+from vmafarm.errors import IncompleteError
+from vmafarm.failures import CLIP_FAULTS, NOTHING_UNREAD, Unread, load_failures
+from vmafarm.journal import Journal, read_journal
+from vmafarm.merge import MergeResult, list_failed, merge
+from vmafarm.merge.complete import count_classes
+from vmafarm.merge.inputs import SHOWN, examples, schema_differences, sort_shards
+from vmafarm.merge.journals import Recovered, keep_copy
+from vmafarm.merge.listing import list_shards
+from vmafarm.merge.record import describe_making
+from vmafarm.regular_files import MOST_BYTES_OF_RECORDS
+from vmafarm.schema import ARROW_SCHEMA
+from vmafarm.settings import recorded
+from vmafarm.shard import DoneReader
+from vmafarm.stamps import Stamps
+from vmafarm.submission import Submission, new_submission
 
 NAMES = ["a.mp4", "b.mp4", "c.mp4"]
 
@@ -214,7 +214,7 @@ def test_a_journal_that_its_writer_removes_meanwhile_keeps_no_other_from_being_r
 ) -> None:
     run.journal([make_row(name) for name in NAMES], writer="v")
     gone = run.journal([], writer="u")
-    monkeypatch.setattr("jobs.merge.journals.read_journal", lambda path: removed(path, gone))
+    monkeypatch.setattr("vmafarm.merge.journals.read_journal", lambda path: removed(path, gone))
     assert merge(run.folder, run.config).counts["recovered_rows"] == 3
 
 
@@ -229,10 +229,10 @@ def test_files_that_go_while_they_are_looked_at_are_no_problem(
 ) -> None:
     reader = DoneReader()
     gone = run.folder.shard_folder(0) / "gone"
-    monkeypatch.setattr("jobs.shard._files", lambda _, suffix: [gone.with_suffix(suffix)])
+    monkeypatch.setattr("vmafarm.shard._files", lambda _, suffix: [gone.with_suffix(suffix)])
     assert reader.read(run.folder, [0]) == set()
     run.shard([make_row("a.mp4")], writer="gone")
-    monkeypatch.setattr("jobs.shard.read_columns", lambda path, *_: path.with_name("x").read_bytes())
+    monkeypatch.setattr("vmafarm.shard.read_columns", lambda path, *_: path.with_name("x").read_bytes())
     assert reader.read(run.folder, [0]) == set()
     assert reader.problems == {}
 
@@ -242,7 +242,7 @@ def test_a_null_or_a_name_twice_in_an_early_group_of_rows_counts_whatever_comes_
     run: Run, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     """Rows are written in groups, and none of them is judged by the last one."""
-    monkeypatch.setattr("jobs.merge.table.ROW_GROUP", rows)
+    monkeypatch.setattr("vmafarm.merge.table.ROW_GROUP", rows)
     nullable = pa.schema([pa.field(field.name, field.type) for field in ARROW_SCHEMA])
     bad = run.shard([make_row(NAMES[0]) | {"vmaf_mean": None}, *map(make_row, NAMES[1:])], schema=nullable)
     with pytest.raises(IncompleteError, match="vmaf_mean is NULL"):

@@ -22,21 +22,21 @@ from merge_helpers import NOW, Run, make_row
 from standin.vmaf import write_standin
 from test_submit import write_sif
 
-from jobs import status_table
-from jobs.config import Config, load
-from jobs.errors import IncompleteError, UsageError
-from jobs.frozen import with_frozen
-from jobs.logs import slice_logs
-from jobs.manifest import load_manifest
-from jobs.merge import merge, summarise
-from jobs.plan import plan
-from jobs.provenance import Provenance, freeze
-from jobs.shard import ShardWriter, read_done
-from jobs.slurm import Slurm
-from jobs.status import look
-from jobs.submit import submit
-from jobs.todo import find_todo
-from jobs.toolkit import version
+from vmafarm import status_table
+from vmafarm.config import Config, load
+from vmafarm.errors import IncompleteError, UsageError
+from vmafarm.frozen import with_frozen
+from vmafarm.logs import slice_logs
+from vmafarm.manifest import load_manifest
+from vmafarm.merge import merge, summarise
+from vmafarm.plan import plan
+from vmafarm.provenance import Provenance, freeze
+from vmafarm.shard import ShardWriter, read_done
+from vmafarm.slurm import Slurm
+from vmafarm.status import look
+from vmafarm.submit import submit
+from vmafarm.todo import find_todo
+from vmafarm.toolkit import version
 
 NASTY = (
     "it's.mkv", 'say "hi".mkv', "a b.mkv", " .mkv", "two\nlines.mkv", "\r.mkv", "tab\t.mkv", "-y.mkv",

@@ -14,8 +14,8 @@ import pytest
 from merge_helpers import Run, rows_of
 from verbs import QUICK, VERBS, moved, say, whole_run
 
-from jobs import database, published, regular_files
-from jobs.merge import steps
+from vmafarm import database, published, regular_files
+from vmafarm.merge import steps
 
 
 def _socket(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""All files that others may have put there are opened by jobs/regular_files.py: a rule that a test holds."""
+"""jobs/vmafarm/regular_files.py opens all files that others may have put there: a test holds that rule."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import jobs
+import vmafarm
 
-PACKAGE = Path(jobs.__file__).parent
+PACKAGE = Path(vmafarm.__file__).parent
 METHODS = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "touch"}
 FUNCTIONS = {"open", "fdopen"}
 READERS = {
@@ -62,7 +62,7 @@ def openings(source: str) -> Iterator[tuple[int, str]]:
         elif isinstance(called, ast.Attribute) and called.attr in METHODS | READERS | FUNCTIONS:
             owner = ast.unparse(called.value)
             of_open_file = called.attr in READERS and node.args and _is_open(node.args[0])
-            # jobs.system, by which files are written
+            # vmafarm.system, by which files are written
             if owner not in ("system", "durable.system") and not of_open_file:
                 yield node.lineno, called.attr
 
@@ -81,7 +81,7 @@ def test_no_module_opens_files_in_a_way_of_its_own() -> None:
         if str(path.relative_to(PACKAGE)) not in MAY
         for line, name in openings(path.read_text(encoding="utf-8"))
     ]
-    assert found == [], "use jobs.regular_files, or say in MAY why it cannot wait for ever"
+    assert found == [], "use vmafarm.regular_files, or say in MAY why it cannot wait for ever"
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from merge_helpers import make_row
 
-from jobs.outline import Outline
-from jobs.schema import ARROW_SCHEMA
-from jobs.sealed import write_sealed
+from vmafarm.outline import Outline
+from vmafarm.schema import ARROW_SCHEMA
+from vmafarm.sealed import write_sealed
 
 METADATA = {b"vmafarm": b'{"engine":"ffmpeg"}'}
 SCHEMA = ARROW_SCHEMA.with_metadata(METADATA)

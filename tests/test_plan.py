@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import durable
-from jobs.config import Config, load
-from jobs.errors import UnavailableError, UsageError
-from jobs.frozen import freeze, read_frozen, with_frozen
-from jobs.manifest import MANIFEST_SCHEMA, load_manifest, manifest_digest, write_manifest
-from jobs.plan import Plan, plan
-from jobs.run_folder import RunFolder
-from jobs.sealed import write_sealed
-from jobs.system import System
+from vmafarm import durable
+from vmafarm.config import Config, load
+from vmafarm.errors import UnavailableError, UsageError
+from vmafarm.frozen import freeze, read_frozen, with_frozen
+from vmafarm.manifest import MANIFEST_SCHEMA, load_manifest, manifest_digest, write_manifest
+from vmafarm.plan import Plan, plan
+from vmafarm.run_folder import RunFolder
+from vmafarm.sealed import write_sealed
+from vmafarm.system import System
 
 
 @pytest.fixture

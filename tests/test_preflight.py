@@ -6,10 +6,10 @@ import command
 import pytest
 from fake_slurm import FakeSlurm
 
-from jobs.doctor import Finding
-from jobs.doctor.preflight import check_findings
-from jobs.errors import VmafarmError
-from jobs.nodes import NodeBrokenError
+from vmafarm.doctor import Finding
+from vmafarm.doctor.preflight import check_findings
+from vmafarm.errors import VmafarmError
+from vmafarm.nodes import NodeBrokenError
 
 FINDINGS = [
     Finding("engine", "failed", "has not the model", "build it again", 3),

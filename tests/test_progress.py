@@ -10,11 +10,11 @@ import re
 import pytest
 from rich.console import Console
 
-from jobs import progress
-from jobs.progress import LineCounter, Pace, watch_progress
-from jobs.run_folder import RunFolder
-from jobs.streams import OutputError
-from jobs.words import format_seconds
+from vmafarm import progress
+from vmafarm.progress import LineCounter, Pace, watch_progress
+from vmafarm.run_folder import RunFolder
+from vmafarm.streams import OutputError
+from vmafarm.words import format_seconds
 
 
 class Clock:

@@ -13,12 +13,12 @@ import pytest
 from command import vmafarm
 from merge_helpers import Run, make_row, plan_run
 
-from jobs.columns import TABLE
-from jobs.database import open_run
-from jobs.deliver import deliver, examine
-from jobs.errors import IncompleteError, UsageError
-from jobs.qa import Outcome, as_markdown, list_checks, run_checks, summarise
-from jobs.schema import ARROW_SCHEMA
+from vmafarm.columns import TABLE
+from vmafarm.database import open_run
+from vmafarm.deliver import deliver, examine
+from vmafarm.errors import IncompleteError, UsageError
+from vmafarm.qa import Outcome, as_markdown, list_checks, run_checks, summarise
+from vmafarm.schema import ARROW_SCHEMA
 
 ROOT = Path(__file__).parents[1]
 CLIPS = [

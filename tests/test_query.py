@@ -23,16 +23,16 @@ from command import vmafarm
 from merge_helpers import NAN, Run, make_row, plan_run
 from terminal import Terminal
 
-from jobs import database, sql
-from jobs.database import open_run
-from jobs.errors import UnavailableError, UsageError
-from jobs.merge import merge
-from jobs.merge.journals import recover
-from jobs.merge.listing import list_shards
-from jobs.prompt import run_prompt
-from jobs.query import run_query, write_csv, write_json, write_table
-from jobs.query_text import read_query, write_to
-from jobs.shard import ShardWriter
+from vmafarm import database, sql
+from vmafarm.database import open_run
+from vmafarm.errors import UnavailableError, UsageError
+from vmafarm.merge import merge
+from vmafarm.merge.journals import recover
+from vmafarm.merge.listing import list_shards
+from vmafarm.prompt import run_prompt
+from vmafarm.query import run_query, write_csv, write_json, write_table
+from vmafarm.query_text import read_query, write_to
+from vmafarm.shard import ShardWriter
 
 CLIPS = ["a.mp4", "b'; DROP TABLE features; --.mp4", "c\n\x1b[31m{{ 7*7 }}.mp4", "d.mp4"]
 
@@ -502,7 +502,7 @@ def test_an_answer_is_written_whole_or_not_at_all(run, tmp_path):
 )
 def test_a_query_that_never_ends_ends_with_ctrl_c(run, tmp_path, endless):
     run.freeze()
-    words = [sys.executable, "-m", "jobs", "sql", "--run", "demo", "--set", f"run.root={run.folder.root}"]
+    words = [sys.executable, "-m", "vmafarm", "sql", "--run", "demo", "--set", f"run.root={run.folder.root}"]
     with subprocess.Popen([*words, endless], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "not merged yet" in process.stderr.readline()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.records import (
+from vmafarm.records import (
     MOST_DAMAGED,
     Count,
     Flag,

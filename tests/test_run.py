@@ -13,9 +13,9 @@ import pytest
 from command import QUICK, corpus, table, vmafarm, write_scores
 from standin.vmaf import write_standin
 
-from jobs.config import load
-from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
-from jobs.up_to_date import read_delivered
+from vmafarm.config import load
+from vmafarm.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from vmafarm.up_to_date import read_delivered
 
 GOOD = ("plain.mp4", "ten_bit.mp4", "rotated.mp4", "160x120.mkv", "yuv444.mp4")
 

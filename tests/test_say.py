@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from merge_helpers import plan_run
 from terminal import Terminal
 
-import jobs
-from jobs.config import to_toml
-from jobs.say import Shown, printable, say, say_aside, to_json
+import vmafarm
+from vmafarm.config import to_toml
+from vmafarm.say import Shown, printable, say, say_aside, to_json
 
 HOSTILE = "\x1b[31m \x9b31m \x85 \u202e \u2066 \u2028 \x7f \x07 \r \b \t \U000e0001 \ue000"
 """Escape sequences in 7 and 8 bits, orders of direction, ends of lines, and what has no picture at all."""
@@ -131,7 +131,7 @@ def test_each_way_around_is_known(line: str) -> None:
 
 
 def test_nothing_is_printed_but_through_say() -> None:
-    folder = Path(jobs.__file__).parent
+    folder = Path(vmafarm.__file__).parent
     found = {
         (str(path.relative_to(folder)), what)
         for path in folder.rglob("*.py")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.errors import UsageError
-from jobs.sbatch import check_request, chosen, depend_on, merge_parameters, sbatch_parameters
-from jobs.settings import SlurmMergeSection, SlurmSection
-from jobs.slurm_answers import Partition
+from vmafarm.errors import UsageError
+from vmafarm.sbatch import check_request, chosen, depend_on, merge_parameters, sbatch_parameters
+from vmafarm.settings import SlurmMergeSection, SlurmSection
+from vmafarm.slurm_answers import Partition
 
 PARTITIONS = {
     "cpu": Partition("cpu", True, None, ""),

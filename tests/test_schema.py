@@ -7,7 +7,7 @@ import math
 import pyarrow as pa
 import pytest
 
-from jobs import schema
+from vmafarm import schema
 
 FEATURES = [
     "adm2",

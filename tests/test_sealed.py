@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import sealed
-from jobs.sealed import (
+from vmafarm import sealed
+from vmafarm.sealed import (
     BLANK,
     DIGITS,
     DamagedError,

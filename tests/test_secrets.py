@@ -12,10 +12,10 @@ from command import corpus, vmafarm, write_scores
 from fake_slurm import FakeSlurm
 from media import make_clip
 
-from jobs.config import Config, load
-from jobs.errors import UsageError
-from jobs.recipe import merge_arguments
-from jobs.settings import MAY_BE_SECRET, keys, recorded
+from vmafarm.config import Config, load
+from vmafarm.errors import UsageError
+from vmafarm.recipe import merge_arguments
+from vmafarm.settings import MAY_BE_SECRET, keys, recorded
 
 SECRET = re.compile(r"s3cr3t_\w+")
 CONFIGURATION = """

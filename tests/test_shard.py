@@ -23,16 +23,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import shard
-from jobs.clip_log import CLIP_LOG_SCHEMA
-from jobs.errors import UnavailableError
-from jobs.journal import read_journal
-from jobs.provenance import METADATA_KEY, Provenance
-from jobs.records import checked_line, read_checked, read_lines
-from jobs.run_folder import RunFolder
-from jobs.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
-from jobs.sealed import write_sealed
-from jobs.shard import DoneReader, ShardWriter, read_done
+from vmafarm import shard
+from vmafarm.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.errors import UnavailableError
+from vmafarm.journal import read_journal
+from vmafarm.provenance import METADATA_KEY, Provenance
+from vmafarm.records import checked_line, read_checked, read_lines
+from vmafarm.run_folder import RunFolder
+from vmafarm.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from vmafarm.sealed import write_sealed
+from vmafarm.shard import DoneReader, ShardWriter, read_done
 
 PROVENANCE = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
 SLICE = 12

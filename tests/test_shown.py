@@ -18,10 +18,10 @@ from hostile_run import EVIL, FORGED, SEEN, TEXT, VERBS, make_hostile
 from merge_helpers import Run
 from terminal import Terminal
 
-from jobs import __main__ as command
-from jobs import cli_cluster, cli_look
-from jobs.config import Config, as_override, flat
-from jobs.provenance import METADATA_KEY
+from vmafarm import __main__ as command
+from vmafarm import cli_cluster, cli_look
+from vmafarm.config import Config, as_override, flat
+from vmafarm.provenance import METADATA_KEY
 
 
 @dataclass
@@ -256,7 +256,7 @@ def test_what_ffmpeg_says_is_shown_as_printable_text(world: World) -> None:
     program.write_bytes(f"#!/bin/sh\nprintf '%s\\n' '{EVIL}' >&2; exit 1\n".encode())
     program.chmod(0o755)
     world.show("doctor", "--here", "--set", f"engine.ffmpeg={program.absolute()}")
-    world.monkeypatch.setattr("jobs.engines.find_ffmpeg", lambda _: program.absolute())
+    world.monkeypatch.setattr("vmafarm.engines.find_ffmpeg", lambda _: program.absolute())
     assert seen(world.show("demo", "made"))
 
 

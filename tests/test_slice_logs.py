@@ -6,11 +6,11 @@ import command
 import pytest
 from fake_slurm import finish, name_of, planned, write_log, write_record
 
-from jobs.errors import UsageError
-from jobs.logs import slice_logs
-from jobs.slurm import Slurm
-from jobs.submit import submit
-from jobs.task_log import START, printed, tail
+from vmafarm.errors import UsageError
+from vmafarm.logs import slice_logs
+from vmafarm.slurm import Slurm
+from vmafarm.submit import submit
+from vmafarm.task_log import START, printed, tail
 
 
 @pytest.fixture

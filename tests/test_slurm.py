@@ -8,10 +8,10 @@ import pwd
 
 import pytest
 
-from jobs import slurm
-from jobs.errors import UnavailableError
-from jobs.slurm import Slurm
-from jobs.slurm_answers import Partition, Task, parse_accounting, parse_count, parse_minutes, parse_queue
+from vmafarm import slurm
+from vmafarm.errors import UnavailableError
+from vmafarm.slurm import Slurm
+from vmafarm.slurm_answers import Partition, Task, parse_accounting, parse_count, parse_minutes, parse_queue
 
 OWN = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -132,7 +132,7 @@ def test_squeue_is_asked_for_one_name_and_one_user_element_by_element(cluster, m
 
 def test_a_user_without_a_name_is_asked_for_by_number(cluster, monkeypatch):
     """As in a container, or where the directory of users does not answer."""
-    monkeypatch.setattr("jobs.slurm.pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setattr("vmafarm.slurm.pwd.getpwuid", {}.__getitem__)
     Slurm().queue("mine")
     assert f" --user {os.geteuid()} --name mine " in cluster.calls[0]
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import sql
-from jobs.errors import UsageError
+from vmafarm import sql
+from vmafarm.errors import UsageError
 
 EVIL = [
     "it's",

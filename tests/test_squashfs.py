@@ -17,15 +17,15 @@ import pytest
 from command import QUICK, start, table, vmafarm
 from images import make_image, no_mounts_here, servers_of, write_header
 
-from jobs import squashfs
-from jobs.config import load
-from jobs.doctor import examine_here
-from jobs.errors import UnavailableError, UsageError, show
-from jobs.frozen import read_frozen
-from jobs.mounts import mounts_below
-from jobs.plan import plan
-from jobs.scratch import scratch_folder
-from jobs.squashfs import CONTAINER_CLIPS, image_bind, inside, is_squashfs, mounted
+from vmafarm import squashfs
+from vmafarm.config import load
+from vmafarm.doctor import examine_here
+from vmafarm.errors import UnavailableError, UsageError, show
+from vmafarm.frozen import read_frozen
+from vmafarm.mounts import mounts_below
+from vmafarm.plan import plan
+from vmafarm.scratch import scratch_folder
+from vmafarm.squashfs import CONTAINER_CLIPS, image_bind, inside, is_squashfs, mounted
 
 NAMES = (
     "a b.mp4",
@@ -142,7 +142,7 @@ def owner(folder: Path, image: Path) -> Iterator[subprocess.Popen[str]]:
     script = f"""
         import time
         from pathlib import Path
-        from jobs.squashfs import mounted
+        from vmafarm.squashfs import mounted
         with mounted(Path({str(image)!r}), {str(place(folder))!r}):
             print("there", flush=True)
             time.sleep(300)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.stamps import Stamps
+from vmafarm.stamps import Stamps
 
 
 @pytest.fixture

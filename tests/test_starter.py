@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from jobs.container import STARTER, starter_command
-from jobs.data import data_folder
-from jobs.lifetime import STARTED
-from jobs.nodes import read_broken
-from jobs.run_folder import RunFolder
+from vmafarm.container import STARTER, starter_command
+from vmafarm.data import data_folder
+from vmafarm.lifetime import STARTED
+from vmafarm.nodes import read_broken
+from vmafarm.run_folder import RunFolder
 
 SCRIPT = data_folder("containers") / STARTER
 

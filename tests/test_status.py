@@ -11,16 +11,16 @@ import pytest
 from fake_slurm import finish, name_of, planned, write_log, write_record
 from merge_helpers import make_row
 
-from jobs import shard, slurm
-from jobs.errors import UnavailableError, UsageError
-from jobs.nodes import mark_broken
-from jobs.queue import merge_on_node
-from jobs.records import json_line
-from jobs.slurm import Slurm
-from jobs.status import SLICE_STATES, Watcher, look
-from jobs.submission import Array, Submission, new_submission, note_job, read_submissions
-from jobs.submit import submit
-from jobs.task_log import START
+from vmafarm import shard, slurm
+from vmafarm.errors import UnavailableError, UsageError
+from vmafarm.nodes import mark_broken
+from vmafarm.queue import merge_on_node
+from vmafarm.records import json_line
+from vmafarm.slurm import Slurm
+from vmafarm.status import SLICE_STATES, Watcher, look
+from vmafarm.submission import Array, Submission, new_submission, note_job, read_submissions
+from vmafarm.submit import submit
+from vmafarm.task_log import START
 
 NO_ACCOUNTS = "no accounting (sacct): what ended, and how, is known from disk alone"
 

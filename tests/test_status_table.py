@@ -14,13 +14,13 @@ from fake_slurm import FakeSlurm, name_of, planned
 from rich.console import Console
 from terminal import Terminal
 
-from jobs import status_table
-from jobs.merge_job import MergeJob
-from jobs.nodes import BrokenNode
-from jobs.slurm import Slurm
-from jobs.status import SLICE_STATES, Status, look
-from jobs.status_table import as_json, grid, show_once, table, watch
-from jobs.submit import submit
+from vmafarm import status_table
+from vmafarm.merge_job import MergeJob
+from vmafarm.nodes import BrokenNode
+from vmafarm.slurm import Slurm
+from vmafarm.status import SLICE_STATES, Status, look
+from vmafarm.status_table import as_json, grid, show_once, table, watch
+from vmafarm.submit import submit
 
 SOME = Status(
     run="demo",

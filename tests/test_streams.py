@@ -15,7 +15,7 @@ from command import command
 from fake_slurm import FakeSlurm
 from hostile_run import VERBS, make_hostile
 
-from jobs import __main__, streams
+from vmafarm import __main__, streams
 
 FULL = Path("/dev/full")
 
@@ -40,12 +40,13 @@ def test_an_output_that_takes_nothing_is_one_message(words: str) -> None:
 
 _EACH_VERB = """
 import json, os, sys
-import jobs.cli_cluster, jobs.cli_look, jobs.database, jobs.merge, jobs.report, jobs.submit, jobs.__main__
+import vmafarm.cli_cluster, vmafarm.cli_look, vmafarm.database, vmafarm.merge, vmafarm.report
+import vmafarm.submit, vmafarm.__main__
 for words in json.load(sys.stdin):
     if (child := os.fork()) == 0:
         sys.argv = ["vmafarm", *words]
         os.dup2(os.open("said", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 2)
-        jobs.__main__.main()
+        vmafarm.__main__.main()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with open("said", encoding="utf-8") as said, open("all", "a", encoding="utf-8") as file:
         print(json.dumps([words, status, said.read()]), file=file)
@@ -67,7 +68,7 @@ def test_no_verb_ends_in_a_traceback_where_its_output_takes_nothing(
         ours, taking = os.pipe()
         os.close(ours)
     child = [sys.executable, "-c", _EACH_VERB]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "FORCE_COLOR": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "jobs"), "FORCE_COLOR": "1"}
     subprocess.run(child, input=json.dumps(verbs), text=True, stdout=taking, env=environment, check=True)
     os.close(taking)
     found = [json.loads(line) for line in Path("all").read_text(encoding="utf-8").splitlines()]
@@ -149,10 +150,10 @@ def test_a_reader_that_has_gone_is_told_nothing() -> None:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("words", "status"), [("config", 0), ("status --run none", 2), ("sql", 2)])
 def test_closed_streams_change_no_status(tmp_path: Path, closed: str, words: str, status: int) -> None:
-    script = f'"$0" -m jobs {words} {closed}'
+    script = f'"$0" -m vmafarm {words} {closed}'
     said = subprocess.run(
         ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "jobs")},
     )  # fmt: skip
     assert said.returncode == status
     assert "Traceback" not in said.stderr

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import UsageError
-from jobs.run_folder import RunFolder
-from jobs.submission import (
+from vmafarm.errors import UsageError
+from vmafarm.run_folder import RunFolder
+from vmafarm.submission import (
     Array,
     Submission,
     new_submission,

@@ -15,21 +15,21 @@ import command
 import pytest
 from fake_slurm import finish, name_of, planned
 
-from jobs import apptainer, queue
-from jobs import submit as submit_module
-from jobs.config import Config
-from jobs.container import starter_command
-from jobs.data import data_folder
-from jobs.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
-from jobs.manifest import load_manifest
-from jobs.nodes import mark_broken
-from jobs.prepare import check_image
-from jobs.provenance import freeze
-from jobs.queue import merge_on_node
-from jobs.slurm import Slurm
-from jobs.submission import Array, read_submissions
-from jobs.submit import cancel, preview, submit
-from jobs.toolkit import version
+from vmafarm import apptainer, queue
+from vmafarm import submit as submit_module
+from vmafarm.config import Config
+from vmafarm.container import starter_command
+from vmafarm.data import data_folder
+from vmafarm.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
+from vmafarm.manifest import load_manifest
+from vmafarm.nodes import mark_broken
+from vmafarm.prepare import check_image
+from vmafarm.provenance import freeze
+from vmafarm.queue import merge_on_node
+from vmafarm.slurm import Slurm
+from vmafarm.submission import Array, read_submissions
+from vmafarm.submit import cancel, preview, submit
+from vmafarm.toolkit import version
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_the_script_holds_all_that_was_configured(cluster, runs):
     assert "--cpus-per-task=3" in words
     python = words.index(sys.executable)
     logs = str(run.folder.logs.absolute())
-    assert words[python:-2] == [sys.executable, "-E", "-P", "-s", "-X", "utf8", "-u", "-m", "jobs.start"]
+    assert words[python:-2] == [sys.executable, "-E", "-P", "-s", "-X", "utf8", "-u", "-m", "vmafarm.start"]
     assert cluster.options("11")["output"] == f"{logs}/%A_%a_0_log.out"
     # In the order in which they count: before the element.
     assert text.index("module load") < text.index("\nsrun ")
@@ -400,8 +400,8 @@ def test_a_submission_that_was_refused_keeps_no_lock(cluster, runs):
 def test_a_killed_submission_leaves_no_lock(cluster, runs):
     run = planned(runs)
     hold = (
-        "import sys, time; from pathlib import Path; from jobs.errors import UsageError; "
-        "from jobs.locks import locked\n"
+        "import sys, time; from pathlib import Path; from vmafarm.errors import UsageError; "
+        "from vmafarm.locks import locked\n"
         "with locked(Path(sys.argv[1]), UsageError('busy'), ''): print('held', flush=True); time.sleep(60)"
     )
     arguments = [sys.executable, "-c", hold, str(run.folder.submit_lock)]
@@ -592,8 +592,8 @@ def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, t
     state = cluster.programs.parent / "state"
     cluster.add_program("sbatch", STOPPED_IN_SBATCH.format(state=state, at=at, signal=number))
     submit_it = (
-        "import sys; from jobs.config import Config; from jobs.interrupts import heard; "
-        "from jobs.slurm import Slurm; from jobs.submit import submit\n"
+        "import sys; from vmafarm.config import Config; from vmafarm.interrupts import heard; "
+        "from vmafarm.slurm import Slurm; from vmafarm.submit import submit\n"
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with heard(): submit(Config.model_validate_json(sys.argv[1]), Slurm())"
     )
@@ -613,21 +613,21 @@ def test_an_interrupt_once_all_jobs_are_queued_says_that_they_are(cluster, tmp_p
     run = planned(tmp_path / "runs")
     submit_it = f"""if True:
         import os, signal, sys
-        import jobs.submit
-        from jobs.config import Config
-        from jobs.interrupts import heard
-        from jobs.slurm import Slurm
+        import vmafarm.submit
+        from vmafarm.config import Config
+        from vmafarm.interrupts import heard
+        from vmafarm.slurm import Slurm
 
         def interrupt(*_, **__):
             os.kill(os.getpid(), signal.SIGINT)
 
-        def replace(one, replace=jobs.submit.replace, **what):
+        def replace(one, replace=vmafarm.submit.replace, **what):
             return interrupt() if "submission" in what and not {printed} else replace(one, **what)
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        jobs.submit.replace = replace
+        vmafarm.submit.replace = replace
         with heard():
-            print(len(jobs.submit.submit(Config.model_validate_json(sys.argv[1]), Slurm()).lines()) > 0)
+            print(len(vmafarm.submit.submit(Config.model_validate_json(sys.argv[1]), Slurm()).lines()) > 0)
             interrupt()
     """
     said = subprocess.run(
@@ -698,7 +698,7 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
     clips = run.config.corpus.clips
     assert {str(runs), f"{clips}:{clips}:ro", str(image)} <= set(words[at:])
     python = words.index("/opt/venv/bin/python")
-    assert words[python + 1 : -2] == ["-E", "-P", "-s", "-X", "utf8", "-u", "-m", "jobs.start"]
+    assert words[python + 1 : -2] == ["-E", "-P", "-s", "-X", "utf8", "-u", "-m", "vmafarm.start"]
     assert submitted.command in start
 
 

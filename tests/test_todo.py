@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from merge_helpers import Run, make_row, plan_run
 
-from jobs.attempts import Outcome
-from jobs.audit import audited_clips
-from jobs.clip import Clip
-from jobs.manifest import load_manifest
-from jobs.nodes import NodeBrokenError
-from jobs.todo import check_visible, find_todo, hand_on_audit, take_sample
-from jobs.work import ELSEWHERE, LAST_LOOK, ORDINARY
+from vmafarm.attempts import Outcome
+from vmafarm.audit import audited_clips
+from vmafarm.clip import Clip
+from vmafarm.manifest import load_manifest
+from vmafarm.nodes import NodeBrokenError
+from vmafarm.todo import check_visible, find_todo, hand_on_audit, take_sample
+from vmafarm.work import ELSEWHERE, LAST_LOOK, ORDINARY
 
 CLIPS = [f"{number:02}.mp4" for number in range(40)]
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-import jobs
-from jobs.toolkit import version
+import vmafarm
+from vmafarm.toolkit import version
 
 
 def version_in(folder: Path) -> str:
     """The version of a copy of the package."""
     said = subprocess.run(
-        [sys.executable, "-P", "-c", "from jobs.toolkit import version; print(version())"],
+        [sys.executable, "-P", "-c", "from vmafarm.toolkit import version; print(version())"],
         cwd=folder,
-        env={"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PYTHONPATH": str(folder / "jobs"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=True,
@@ -26,13 +26,15 @@ def version_in(folder: Path) -> str:
     return said.stdout.strip()
 
 
-@pytest.mark.parametrize("changed", ["jobs/shard.py", "jobs/report/page.html.j2", "sql/merge/rows.sql"])
+@pytest.mark.parametrize(
+    "changed", ["jobs/vmafarm/shard.py", "jobs/vmafarm/report/page.html.j2", "sql/merge/rows.sql"]
+)
 def test_version_is_that_of_the_code_and_changes_with_it(tmp_path: Path, changed: str) -> None:
     for folder in ("jobs", "sql"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(Path(jobs.__file__).parents[1] / folder, tmp_path / folder, ignore=ignored)
+        shutil.copytree(Path(vmafarm.__file__).parents[2] / folder, tmp_path / folder, ignore=ignored)
     assert version_in(tmp_path) == version()
-    assert version().startswith(f"{jobs.__version__}+")
+    assert version().startswith(f"{vmafarm.__version__}+")
     with (tmp_path / changed).open("a") as file:
         file.write("\n")
     assert version_in(tmp_path) != version()

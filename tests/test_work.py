@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.clip import Clip
-from jobs.todo import take_sample
-from jobs.work import job_label, writer_name
+from vmafarm.clip import Clip
+from vmafarm.todo import take_sample
+from vmafarm.work import job_label, writer_name
 
 
 @pytest.mark.parametrize(

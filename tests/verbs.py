@@ -15,25 +15,25 @@ from typing import Any
 
 from merge_helpers import NOW, Run, make_row, plan_run
 
-from jobs.card import as_card
-from jobs.deliver import deliver, examine
-from jobs.element_log import read_elements
-from jobs.errors import VmafarmError, explain
-from jobs.frozen import with_frozen
-from jobs.info import read_info
-from jobs.info import tell as tell_info
-from jobs.logs import slice_logs
-from jobs.manifest import load_manifest
-from jobs.measured import measure
-from jobs.merge import merge, summarise
-from jobs.nodes import mark_broken, read_broken
-from jobs.query import run_query, write_csv
-from jobs.run_folder import RunFolder
-from jobs.status import look
-from jobs.status_table import as_json, table
-from jobs.submission import Array, Submission, new_submission, next_number, note_job, read_submissions
-from jobs.todo import find_todo
-from jobs.up_to_date import read_delivered
+from vmafarm.card import as_card
+from vmafarm.deliver import deliver, examine
+from vmafarm.element_log import read_elements
+from vmafarm.errors import VmafarmError, explain
+from vmafarm.frozen import with_frozen
+from vmafarm.info import read_info
+from vmafarm.info import tell as tell_info
+from vmafarm.logs import slice_logs
+from vmafarm.manifest import load_manifest
+from vmafarm.measured import measure
+from vmafarm.merge import merge, summarise
+from vmafarm.nodes import mark_broken, read_broken
+from vmafarm.query import run_query, write_csv
+from vmafarm.run_folder import RunFolder
+from vmafarm.status import look
+from vmafarm.status_table import as_json, table
+from vmafarm.submission import Array, Submission, new_submission, next_number, note_job, read_submissions
+from vmafarm.todo import find_todo
+from vmafarm.up_to_date import read_delivered
 
 NAMES = [f"{letter}.mp4" for letter in "abcdef"]
 SECONDS = 20

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from merge_helpers import NOW, Run, make_row, plan_run
 
-from jobs.attempts import wants_another_try
-from jobs.completeness import read_states
-from jobs.errors import IncompleteError
-from jobs.failures import CLIP_FAULTS, FAILURE_CLASSES, WRONG_CONSTANT, FailureRecord
-from jobs.manifest import load_manifest
-from jobs.merge import merge
-from jobs.records import json_line
-from jobs.todo import find_todo
-from jobs.work import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
+from vmafarm.attempts import wants_another_try
+from vmafarm.completeness import read_states
+from vmafarm.errors import IncompleteError
+from vmafarm.failures import CLIP_FAULTS, FAILURE_CLASSES, WRONG_CONSTANT, FailureRecord
+from vmafarm.manifest import load_manifest
+from vmafarm.merge import merge
+from vmafarm.records import json_line
+from vmafarm.todo import find_todo
+from vmafarm.work import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
 
 CLIPS = [f"{number}.mp4" for number in range(6)]
 HOSTS = ("node1", "node2", "node3")

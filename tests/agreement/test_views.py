@@ -14,21 +14,21 @@ from fake_slurm import FakeSlurm
 from merge_helpers import Run, make_row, plan_run
 from rich.console import Console
 
-from jobs import sql
-from jobs.completeness import read_states
-from jobs.database import open_run
-from jobs.errors import IncompleteError, UsageError
-from jobs.failures import FailureRecord
-from jobs.forecast import find_todo as todo_of_the_forecast
-from jobs.manifest import load_manifest
-from jobs.merge import merge
-from jobs.qa import run_checks
-from jobs.records import json_line
-from jobs.slurm import Slurm
-from jobs.status import look
-from jobs.status_table import table
-from jobs.submit import preview
-from jobs.todo import find_todo
+from vmafarm import sql
+from vmafarm.completeness import read_states
+from vmafarm.database import open_run
+from vmafarm.errors import IncompleteError, UsageError
+from vmafarm.failures import FailureRecord
+from vmafarm.forecast import find_todo as todo_of_the_forecast
+from vmafarm.manifest import load_manifest
+from vmafarm.merge import merge
+from vmafarm.qa import run_checks
+from vmafarm.records import json_line
+from vmafarm.slurm import Slurm
+from vmafarm.status import look
+from vmafarm.status_table import table
+from vmafarm.submit import preview
+from vmafarm.todo import find_todo
 
 CLIPS = [f"clip_{number}.mp4" for number in range(8)]
 
@@ -224,7 +224,7 @@ def test_all_views_of_a_run_agree(
 
 
 def test_what_a_run_says_of_itself_agrees_too(tmp_path: Path) -> None:
-    from jobs.run import extract_missing
+    from vmafarm.run import extract_missing
 
     run = plan_run(tmp_path / "runs", CLIPS, slices=3, scratch=tmp_path)
     rows(run, CLIPS[:7])

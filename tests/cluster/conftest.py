@@ -22,7 +22,7 @@ from real_slurm import (
     give_to_user,
 )
 
-from jobs import toolkit
+from vmafarm import toolkit
 
 HERE = Path(__file__).parent
 HAVE_IMAGES = "VMAFARM_IMAGES" in os.environ
@@ -72,7 +72,9 @@ def _wanted(item: pytest.Item) -> dict[str, bool]:
 
 
 def _check_images() -> None:
-    said = as_user(CHECKOUT / ".venv/bin/python", "-c", "from jobs.toolkit import version; print(version())")
+    said = as_user(
+        CHECKOUT / ".venv/bin/python", "-c", "from vmafarm.toolkit import version; print(version())"
+    )
     if said.stdout.strip() != toolkit.version():
         raise pytest.UsageError(
             f"{IMAGES} holds images of {said.stdout.strip() or said.stderr}, this is {toolkit.version()}: "

@@ -13,8 +13,8 @@ from real_slurm import CHECKOUT, IMAGES, as_user
 sys.path.insert(0, str(Path(__file__).parent / "standin_repo"))
 from make import make_fork, write_settings
 
-from jobs import __version__
-from jobs.schema import EXTRACTORS, MODEL
+from vmafarm import __version__
+from vmafarm.schema import EXTRACTORS, MODEL
 
 SHARE = "/opt/vmaf/share/vmaf-standin/settings.json"
 
@@ -39,8 +39,8 @@ def test_gpu_image_says_how_it_was_built() -> None:
 
 @pytest.mark.parametrize("image", ["cpu", "gpu"])
 def test_image_runs_its_own_modules_wherever_it_is_started(image: str, shared: Path) -> None:
-    (shared / "jobs").mkdir()
-    (shared / "jobs" / "__init__.py").write_text("raise SystemExit('the host came first')\n")
+    (shared / "vmafarm").mkdir()
+    (shared / "vmafarm" / "__init__.py").write_text("raise SystemExit('the host came first')\n")
     said = as_user(
         "env", f"PYTHONPATH={shared}", "apptainer", "run", f"{IMAGES}/{image}.sif", "--version", cwd=shared
     )
@@ -51,7 +51,7 @@ def test_image_runs_its_own_modules_wherever_it_is_started(image: str, shared: P
         f"{IMAGES}/{image}.sif",
         "/opt/venv/bin/python",
         "-m",
-        "jobs",
+        "vmafarm",
         "--version",
         cwd=shared,
     )

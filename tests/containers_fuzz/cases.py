@@ -17,13 +17,13 @@ from containers_fuzz import truth
 from containers_fuzz.accidents import damage
 from containers_fuzz.pairs import PAIRS
 
-from jobs.attempts import Attempts, Outcome
-from jobs.clip import Clip, Extracted
-from jobs.engines import make_engine
-from jobs.errors import VmafarmError
-from jobs.failures import CLIP_FAULTS
-from jobs.process import Stop
-from jobs.settings import EngineSection
+from vmafarm.attempts import Attempts, Outcome
+from vmafarm.clip import Clip, Extracted
+from vmafarm.engines import make_engine
+from vmafarm.errors import VmafarmError
+from vmafarm.failures import CLIP_FAULTS
+from vmafarm.process import Stop
+from vmafarm.settings import EngineSection
 
 DEADLINE = 60.0
 """Seconds that a program may take with one of these tiny files."""

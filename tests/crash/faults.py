@@ -22,8 +22,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobs import durable
-from jobs.system import System
+from vmafarm import durable
+from vmafarm.system import System
 
 _HARMLESS_WHEN_FULL = ("truncate", "unlink")
 

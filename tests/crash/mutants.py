@@ -8,13 +8,13 @@ from pathlib import Path
 
 from crash.cases import Case, Result, Undisturbed, run_case
 
-import jobs
+import vmafarm
 
 
 def sites_in_source() -> list[str]:
     """Where the package asks for an fsync, as `crash.faults.site` names it."""
     found = []
-    for path in sorted(Path(jobs.__file__).parent.rglob("*.py")):
+    for path in sorted(Path(vmafarm.__file__).parent.rglob("*.py")):
         if path.name in ("system.py", "demo.py"):  # passes calls on; is made again where it is not whole
             continue
         for function in ast.walk(ast.parse(path.read_text())):

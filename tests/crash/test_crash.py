@@ -88,7 +88,7 @@ def test_a_run_folder_on_a_read_only_mount_is_one_clear_error(tmp_path: Path) ->
 
     work = make_corpus(tmp_path / "w")
     (work / "runs").mkdir()
-    script = 'mount --bind runs runs && mount -o remount,bind,ro runs && exec "$0" -m jobs "$@"'
+    script = 'mount --bind runs runs && mount -o remount,bind,ro runs && exec "$0" -m vmafarm "$@"'
     mount = ["unshare", "--mount", "sh", "-c"]
     tried = subprocess.run([*mount, "mount --bind / /"], cwd=work, capture_output=True, check=False)
     if tried.returncode:
@@ -109,5 +109,5 @@ def test_a_run_folder_on_a_read_only_mount_is_one_clear_error(tmp_path: Path) ->
 def _plan(work: Path) -> None:
     from crash.tree import RUN
 
-    command = [sys.executable, "-m", "jobs", "plan", *RUN[1:]]
+    command = [sys.executable, "-m", "vmafarm", "plan", *RUN[1:]]
     subprocess.run(command, cwd=work, check=True, capture_output=True)

@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from jobs import durable
-from jobs.merge import merge
-from jobs.shard import ShardWriter, read_done
-from jobs.system import System
+from vmafarm import durable
+from vmafarm.merge import merge
+from vmafarm.shard import ShardWriter, read_done
+from vmafarm.system import System
 
 CLIPS = [f"c{i}" for i in range(12)]
 ROWS = {clip: merge_helpers.make_row(clip) for clip in CLIPS}

@@ -20,12 +20,12 @@ from crash.faults import Faults
 from crash.tree import CLIPS, make_corpus
 from crash.workload import Ended, Place, fork, wait
 
-from jobs.config import Config, load
-from jobs.element import ElementSpec, run_element
-from jobs.errors import VmafarmError
-from jobs.frozen import with_frozen
-from jobs.merge import merge
-from jobs.plan import plan
+from vmafarm.config import Config, load
+from vmafarm.element import ElementSpec, run_element
+from vmafarm.errors import VmafarmError
+from vmafarm.frozen import with_frozen
+from vmafarm.merge import merge
+from vmafarm.plan import plan
 
 ALL_CALLS = 60
 """Calls of the system that an element makes on this corpus, roughly."""

@@ -23,24 +23,24 @@ import pyarrow.parquet as pq
 from crash.faults import Faults, install
 from rich.console import Console
 
-import jobs.attempts
-import jobs.element
-import jobs.run
-from jobs.clip import Clip, ClipFailedError, Extracted
-from jobs.config import Config, load
-from jobs.durable import publish
-from jobs.element import ElementResult, ElementSpec, run_element
-from jobs.element_log import read_elements
-from jobs.engines.base import EngineInfo
-from jobs.errors import VmafarmError
-from jobs.failures import read_failures
-from jobs.frozen import read_frozen as read_config
-from jobs.manifest import load_manifest
-from jobs.nodes import mark_broken, read_broken
-from jobs.provenance import Provenance, freeze, read_frozen
-from jobs.schema import KNOWN
-from jobs.shard import read_done
-from jobs.submission import Submission, new_submission, next_number, note_job, read_submissions
+import vmafarm.attempts
+import vmafarm.element
+import vmafarm.run
+from vmafarm.clip import Clip, ClipFailedError, Extracted
+from vmafarm.config import Config, load
+from vmafarm.durable import publish
+from vmafarm.element import ElementResult, ElementSpec, run_element
+from vmafarm.element_log import read_elements
+from vmafarm.engines.base import EngineInfo
+from vmafarm.errors import VmafarmError
+from vmafarm.failures import read_failures
+from vmafarm.frozen import read_frozen as read_config
+from vmafarm.manifest import load_manifest
+from vmafarm.nodes import mark_broken, read_broken
+from vmafarm.provenance import Provenance, freeze, read_frozen
+from vmafarm.schema import KNOWN
+from vmafarm.shard import read_done
+from vmafarm.submission import Submission, new_submission, next_number, note_job, read_submissions
 
 GOOD = ("a.mp4", "c.mp4", "d\n.mp4", "e.mp4", "f.mp4")
 BAD = "b.mp4"
@@ -141,7 +141,7 @@ def full_run(place: Place) -> None:
         place.promise("frozen")
 
     with replaced(score, run_here, freeze_here):
-        jobs.run.run(config, Console(file=sys.stdout))
+        vmafarm.run.run(config, Console(file=sys.stdout))
     place.promise("merged")
 
 
@@ -149,14 +149,24 @@ def full_run(place: Place) -> None:
 def replaced(
     score: Callable[..., Extracted], run_here: Callable[..., ElementResult], freeze_here: Callable[..., None]
 ) -> Iterator[None]:
-    before = jobs.attempts.extract, jobs.element.make_engine, jobs.run.run_local, jobs.element.freeze
-    jobs.attempts.extract, jobs.run.run_local = score, run_here
-    jobs.element.freeze = freeze_here
-    jobs.element.make_engine = lambda *_: _Engine()  # type: ignore[assignment,return-value]
+    before = (
+        vmafarm.attempts.extract,
+        vmafarm.element.make_engine,
+        vmafarm.run.run_local,
+        vmafarm.element.freeze,
+    )
+    vmafarm.attempts.extract, vmafarm.run.run_local = score, run_here
+    vmafarm.element.freeze = freeze_here
+    vmafarm.element.make_engine = lambda *_: _Engine()  # type: ignore[assignment,return-value]
     try:
         yield
     finally:
-        jobs.attempts.extract, jobs.element.make_engine, jobs.run.run_local, jobs.element.freeze = before
+        (
+            vmafarm.attempts.extract,
+            vmafarm.element.make_engine,
+            vmafarm.run.run_local,
+            vmafarm.element.freeze,
+        ) = before
 
 
 def _submit(place: Place, config: Config) -> None:

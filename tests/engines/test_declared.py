@@ -12,10 +12,10 @@ from pathlib import Path
 import media
 import pytest
 
-from jobs.engines.declared import Declared, declared_seconds, missing, read_declared, shortfall
-from jobs.engines.decode import input_arguments
-from jobs.engines.judge import judge
-from jobs.engines.report import Report, read_report
+from vmafarm.engines.declared import Declared, declared_seconds, missing, read_declared, shortfall
+from vmafarm.engines.decode import input_arguments
+from vmafarm.engines.judge import judge
+from vmafarm.engines.report import Report, read_report
 
 Clips = Callable[[str], Path]
 FRAMES = 25

@@ -11,13 +11,13 @@ import media
 import pytest
 from engine_helpers import FFMPEG, ffmpeg_engine, write_program
 
-from jobs.engines import FfmpegEngine, VmafEngine, find_ffmpeg, make_engine
-from jobs.engines.base import common_diagnosis
-from jobs.errors import UnavailableError, UsageError
-from jobs.finished import Finished
-from jobs.process import Stop, Stopped, run
-from jobs.schema import KNOWN
-from jobs.settings import EngineSection
+from vmafarm.engines import FfmpegEngine, VmafEngine, find_ffmpeg, make_engine
+from vmafarm.engines.base import common_diagnosis
+from vmafarm.errors import UnavailableError, UsageError
+from vmafarm.finished import Finished
+from vmafarm.process import Stop, Stopped, run
+from vmafarm.schema import KNOWN
+from vmafarm.settings import EngineSection
 
 Clips = Callable[[str], Path]
 FAILED_IN_LIBVMAF = "[Parsed_libvmaf_4 @ 0x5] [error] problem during vmaf_use_feature: cambi\n[fatal] no\n"

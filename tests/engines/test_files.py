@@ -10,10 +10,10 @@ from pathlib import Path
 import media
 import pytest
 
-from jobs.clip import ClipFailedError
-from jobs.engines import files
-from jobs.engines.declared import read_declared
-from jobs.engines.files import RawVideo, check_readable, check_unchanged, read_through, read_y4m
+from vmafarm.clip import ClipFailedError
+from vmafarm.engines import files
+from vmafarm.engines.declared import read_declared
+from vmafarm.engines.files import RawVideo, check_readable, check_unchanged, read_through, read_y4m
 
 Clips = Callable[[str], Path]
 

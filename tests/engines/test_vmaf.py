@@ -26,13 +26,13 @@ from engine_helpers import (
 )
 from standin.vmaf import read_calls, write_standin
 
-from jobs.clip import Clip
-from jobs.engines import Pass, VmafEngine
-from jobs.errors import UnavailableError
-from jobs.extract import extract
-from jobs.finished import Finished
-from jobs.process import Stop, Stopped
-from jobs.schema import EXTRACTORS, FEATURE_NAMES, KNOWN
+from vmafarm.clip import Clip
+from vmafarm.engines import Pass, VmafEngine
+from vmafarm.errors import UnavailableError
+from vmafarm.extract import extract
+from vmafarm.finished import Finished
+from vmafarm.process import Stop, Stopped
+from vmafarm.schema import EXTRACTORS, FEATURE_NAMES, KNOWN
 
 Clips = Callable[[str], Path]
 DAMAGED = ("empty", "cut", "short", "missing_key")
@@ -196,7 +196,7 @@ def test_probe_that_hangs_is_stopped_at_once(tmp_path: Path) -> None:
 
 
 def test_probe_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.engines.base.PROBE_SECONDS", 0.5)
+    monkeypatch.setattr("vmafarm.engines.base.PROBE_SECONDS", 0.5)
     assert "did not end within" in unavailable(broken(tmp_path, "hangs"), tmp_path).message
 
 

@@ -14,10 +14,10 @@ from damage import damaged, fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.engines.boxes import read_boxes
-from jobs.engines.chunks import read_chunks
-from jobs.engines.declared import Declared, read_declared
-from jobs.engines.reader import Reader, TooManyReadsError
+from vmafarm.engines.boxes import read_boxes
+from vmafarm.engines.chunks import read_chunks
+from vmafarm.engines.declared import Declared, read_declared
+from vmafarm.engines.reader import Reader, TooManyReadsError
 
 _X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "4", "-pix_fmt", "yuv420p")
 SOURCES = {

@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from merge_helpers import plan_run
 
-from jobs.completeness import History
-from jobs.config import Config, frozen, load, template, to_toml
-from jobs.element_log import ElementLog, ElementRecord, read_elements
-from jobs.engines.logs import LARGEST, LogError, read_log
-from jobs.errors import UsageError, VmafarmError
-from jobs.extract import aggregate
-from jobs.failures import FailureRecord, load_failures
-from jobs.frozen import with_frozen
-from jobs.provenance import Provenance, read_frozen
-from jobs.schema import FEATURE_NAMES
-from jobs.scores import read_scores
-from jobs.submission import Array, Submission, new_submission, note_job, read_submissions
-from jobs.work import ElementResult
+from vmafarm.completeness import History
+from vmafarm.config import Config, frozen, load, template, to_toml
+from vmafarm.element_log import ElementLog, ElementRecord, read_elements
+from vmafarm.engines.logs import LARGEST, LogError, read_log
+from vmafarm.errors import UsageError, VmafarmError
+from vmafarm.extract import aggregate
+from vmafarm.failures import FailureRecord, load_failures
+from vmafarm.frozen import with_frozen
+from vmafarm.provenance import Provenance, read_frozen
+from vmafarm.schema import FEATURE_NAMES
+from vmafarm.scores import read_scores
+from vmafarm.submission import Array, Submission, new_submission, note_job, read_submissions
+from vmafarm.work import ElementResult
 
 LOGS = sorted((Path(__file__).parent / "logs").glob("*.json"))
 

@@ -15,17 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from merge_helpers import NAN, NOW, Run, make_row, plan_run
 
-from jobs.database import open_run
-from jobs.errors import IncompleteError, UsageError, VmafarmError
-from jobs.manifest import load_manifest
-from jobs.merge import merge
-from jobs.merge.audits import read_entries, read_hosts
-from jobs.merge.inputs import read_outline, sort_shards
-from jobs.merge.journals import Recovered, recover
-from jobs.records import checked_line
-from jobs.sealed import DamagedError, describe_unsealed, is_sealed, open_sealed
-from jobs.shard import ShardWriter, read_done
-from jobs.stamps import Stamps
+from vmafarm.database import open_run
+from vmafarm.errors import IncompleteError, UsageError, VmafarmError
+from vmafarm.manifest import load_manifest
+from vmafarm.merge import merge
+from vmafarm.merge.audits import read_entries, read_hosts
+from vmafarm.merge.inputs import read_outline, sort_shards
+from vmafarm.merge.journals import Recovered, recover
+from vmafarm.records import checked_line
+from vmafarm.sealed import DamagedError, describe_unsealed, is_sealed, open_sealed
+from vmafarm.shard import ShardWriter, read_done
+from vmafarm.stamps import Stamps
 
 CLIPS = [f"clip é {i}.mp4" for i in range(6)]
 

@@ -1,0 +1,115 @@
+"""The command ``vmafarm``: runs a verb and turns errors into one message and an exit status."""
+
+# ruff: noqa: E402 - what is imported depends on what comes first
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+_IS_THE_COMMAND = __name__ == "__main__" or sys.argv[0].endswith("/vmafarm")
+if _IS_THE_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Ctrl-C while all below is imported would be a traceback; so it ends the process.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _forget_working_folder() -> None:
+    """Import nothing from the working folder, unless this package lies there: then it comes last."""
+    try:
+        here = os.path.realpath(os.curdir)
+    except OSError:  # it was removed
+        return
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) != here]
+    if os.path.realpath(os.path.join(__file__, "../..")) == here:  # noqa: PTH118 - pathlib is not imported yet
+        sys.path.append(here)
+
+
+_forget_working_folder()
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else NumPy starts one per processor, for nothing
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from vmafarm import interrupts
+from vmafarm.errors import USAGE, UnavailableError, UsageError, VmafarmError, explain, explain_limit
+from vmafarm.say import say_aside
+from vmafarm.signals import hear_of_children
+from vmafarm.streams import OutputError, set_up_streams
+from vmafarm.utf8 import restart_in_utf8
+from vmafarm.writers import make_nothing_for_all
+
+_INTERRUPTED = 130
+"""Exit status that typer makes of a KeyboardInterrupt, saying nothing."""
+
+
+def main() -> None:
+    """Run the command line; always ends the process."""
+    restart_in_utf8()
+    make_nothing_for_all()
+    set_up_streams()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Exit status of the command, once its output is out."""
+    hear_of_children()
+    try:
+        with interrupts.heard():
+            status = _run_verb()
+            sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback
+            return status
+    except (VmafarmError, OSError, MemoryError) as error:
+        return _tell(explain(error))
+    except OutputError as lost:
+        if lost.message:
+            _say_error(lost.message, lost.hint)
+        return lost.exit_code
+    except Exception as error:
+        if (limit := explain_limit(error)) is None:
+            raise  # a fault of ours: the traceback is what a report needs
+        return _tell(limit)
+
+
+def _run_verb() -> int:
+    try:
+        Path.cwd()
+        os.chdir(".")  # which needs the right to enter it, as all that is done there does
+    except OSError as error:
+        raise UnavailableError(
+            f"the working folder cannot be used: {error.strerror}", "cd to a folder that is there and yours"
+        ) from None
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):  # which rich and typer take for numbers
+        if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1"), re.ASCII):
+            del os.environ[name]
+    import vmafarm.cli_cluster
+    import vmafarm.cli_look  # noqa: F401 - both add their verbs
+    from vmafarm.cli import app
+
+    words = sys.argv[1:]
+    try:
+        # typer shows no errors itself, and does not answer to a shell's completion, which is not offered.
+        status = app(words or ["--help"], prog_name="vmafarm", complete_var="", standalone_mode=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # as typer's own have, or click's, by its version
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", "vmafarm")
+        raise UsageError(error.format_message(), f"{command} --help tells how it is used") from None
+    if status == _INTERRUPTED:
+        raise KeyboardInterrupt
+    return status or (0 if words else USAGE)
+
+
+def _tell(error: VmafarmError) -> int:
+    _say_error(error.message, error.hint)
+    with suppress(OutputError):
+        sys.stdout.flush()
+    return error.exit_code
+
+
+def _say_error(message: str, hint: str) -> None:
+    say_aside(f"error: {message}", *(f"  {line}" for line in hint.split("\n") if line))
+
+
+if __name__ == "__main__":
+    main()

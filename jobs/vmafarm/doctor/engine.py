@@ -1,0 +1,191 @@
+"""Checks of what scores: the toolkit, ffmpeg, the engine, and the GPU's driver."""
+
+from __future__ import annotations
+
+import platform
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vmafarm.config import Config
+from vmafarm.doctor.finding import Finding, Machine, in_time
+from vmafarm.engines import find_ffmpeg, make_engine
+from vmafarm.engines.ffmpeg import read_ffmpeg_version
+from vmafarm.errors import UnavailableError, UsageError, show
+from vmafarm.image_inside import read_build
+from vmafarm.scratch import scratch_folder
+from vmafarm.settings import EngineSection
+from vmafarm.toolkit import version
+
+OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
+"""Oldest driver branch that runs programs built with a major version of CUDA, from NVIDIA's "CUDA
+Compatibility", section "Minor Version Compatibility", table 1
+(docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html). Newer drivers run them too."""
+_DRIVER = re.compile(r"^NVRM version:.*?\s(\d+)(\.\d[\d.]*)", re.MULTILINE)
+"""Of ``... x86_64 Kernel Module  535.104.05  ...`` and ``... Open Kernel Module for x86_64  580.65.06``."""
+
+
+def check_toolkit() -> Finding:
+    """Tell which toolkit and which Python this is."""
+    return Finding("vmafarm", "ok", f"{version()}, Python {platform.python_version()}")
+
+
+@contextmanager
+def _probe_folder(config: Config) -> Iterator[Path]:
+    """A scratch folder for a probe: in the configured place or, should that be of no use, in /tmp.
+
+    That the place is of no use is told by another check; the engine is tried all the same.
+    """
+    place = config.extract.scratch
+
+    def use() -> None:
+        with scratch_folder(place):
+            pass
+
+    try:
+        in_time(place or "the scratch folder", use)
+    except UnavailableError:
+        if not place:
+            raise
+        place = ""
+    with scratch_folder(place) as folder:
+        yield folder
+
+
+def check_ffmpeg(config: Config) -> Finding:
+    """Start ffmpeg, and tell its version.
+
+    Raises
+    ------
+    UnavailableError
+        It is not there, or does not run.
+    """
+    ffmpeg = find_ffmpeg(config.engine.ffmpeg)
+    with _probe_folder(config) as folder:
+        found = read_ffmpeg_version(ffmpeg, folder, None)
+    which = show(str(ffmpeg)) if config.engine.ffmpeg else "the one that comes along (imageio-ffmpeg)"
+    return Finding("ffmpeg", "ok", f"{show(found)}, {which}")
+
+
+def check_engine(config: Config, machine: Machine) -> Finding:
+    """Score two frames with the model and all extractors of the plan, as every element does first.
+
+    Raises
+    ------
+    UnavailableError
+        The engine is not there, does not work, or lacks what must be measured.
+    UsageError
+        CUDA is asked of the embedded engine.
+    """
+    section = config.engine
+    engine = make_engine(section)
+    untried = (
+        section.backend == "cuda" and read_driver(machine.driver) is None and not machine.works_for(config)
+    )
+    if untried:
+        engine = make_engine(EngineSection.model_validate(section.model_dump() | {"backend": "cpu"}))
+    with _probe_folder(config) as folder:
+        info = engine.probe(folder)
+    said = [f"{info.kind} {show(info.version)}"]
+    if info.libvmaf_version != info.version:
+        said.append(f"libvmaf {show(info.libvmaf_version)}")
+    message = f"{', '.join(said)}: plan {info.plan} on {info.backend}"
+    if info.lacking:
+        message += f"; has no {', '.join(info.lacking)}"
+    if info.constant:
+        message += f"; filled as constants: {', '.join(info.constant)}"
+    if untried:
+        return Finding(
+            "engine", "warning", f"{message}; CUDA was not tried, this machine has no NVIDIA driver",
+            "do this on a node with a GPU to try it, too",
+        )  # fmt: skip
+    return Finding("engine", "ok", message)
+
+
+def read_driver(path: Path) -> str | None:
+    """Version of the NVIDIA driver, for example ``580.65.06``; None: there is none.
+
+    Parameters
+    ----------
+    path
+        The driver's own file, /proc/driver/nvidia/version.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = _DRIVER.search(text)
+    return found[1] + found[2].rstrip(".") if found else None
+
+
+def check_driver(config: Config, machine: Machine) -> Finding:
+    """Compare the NVIDIA driver with the CUDA version that the image's program was built with.
+
+    See `OLDEST_DRIVER` for the source of what is needed.
+
+    Raises
+    ------
+    UnavailableError
+        No driver, or too old a one, on a machine that scores clips.
+    UsageError
+        The image was built without CUDA.
+    """
+    name = "driver"
+    if config.engine.backend != "cuda":
+        return Finding(name, "skipped", 'no GPU is asked for (engine.backend = "cpu")')
+    build = read_build(machine.build)
+    cuda = build.get("cuda")
+    if build and cuda is None:
+        raise UsageError(
+            'engine.backend = "cuda", but this image was built without CUDA',
+            "build the one with it: vmafarm image apptainer.def",
+        )
+    driver = read_driver(machine.driver)
+    problem, hint = _judge_driver(driver, cuda)
+    if not problem:
+        return Finding(name, "ok", f"{driver}" + (f", new enough for CUDA {show(cuda)}" if cuda else ""))
+    if driver is not None and not hint:
+        return Finding(name, "warning", problem)
+    if machine.works_for(config):
+        raise UnavailableError(problem, hint)
+    return Finding(name, "warning", f"{problem}; nodes with GPUs may be different")
+
+
+def _judge_driver(driver: str | None, cuda: str | None) -> tuple[str, str]:
+    """What is wrong with a driver and what to do, or two empty texts."""
+    if driver is None:
+        return "no NVIDIA driver on this machine", (
+            "choose nodes with GPUs (slurm.gpus or slurm.gres, slurm.partition), or "
+            'engine.backend = "cpu"'
+        )  # fmt: skip
+    if cuda is None:
+        return "", ""
+    major = cuda.partition(".")[0]
+    needed = OLDEST_DRIVER.get(int(major)) if major.isdigit() else None
+    if needed is None:
+        return f"{driver}; which driver CUDA {show(cuda)} needs is not known here", ""
+    if int(driver.partition(".")[0]) >= needed:
+        return "", ""
+    hint = "a newer driver, or an image with an older CUDA (vmafarm image, --build-arg BUILD_FROM=...)"
+    if major == "13":
+        hint += "; apptainer.def names a base with 12.x, which V100 and P100 need too: CUDA 13 dropped them"
+    return f"driver {driver} is too old for CUDA {cuda}, which needs {needed} or newer", hint
+
+
+def check_address_space(config: Config) -> Finding:
+    """Look for a limit of virtual memory: CUDA reserves far more than it uses, and fails under one.
+
+    Raises
+    ------
+    UnavailableError
+        There is one, and the engine is to compute with CUDA.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return Finding("memory", "ok", "no limit of virtual memory")
+    message = f"virtual memory is limited to {limit / 1e9:,.1f} GB (ulimit -v)"
+    if config.engine.backend == "cuda":
+        raise UnavailableError(f"{message}, under which CUDA does not start", "ulimit -v unlimited")
+    return Finding("memory", "warning", message, "ulimit -v unlimited, should the engine run out of memory")

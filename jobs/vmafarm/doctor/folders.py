@@ -1,0 +1,256 @@
+"""Checks of folders and files: the run root, scratch, clips, scores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from itertools import islice
+from pathlib import Path
+
+from vmafarm import durable
+from vmafarm.clip import ClipFailedError
+from vmafarm.config import Config
+from vmafarm.corpus import VIDEO_EXTENSIONS, list_clips
+from vmafarm.doctor.finding import Finding, Machine
+from vmafarm.engines.files import check_readable
+from vmafarm.errors import UnavailableError, UsageError, show
+from vmafarm.regular_files import open_regular
+from vmafarm.scores import read_scores
+from vmafarm.scratch import scratch_folder, scratch_place
+from vmafarm.trust import others_on_the_way, require_own_way
+from vmafarm.words import counted
+from vmafarm.work import worker_count
+from vmafarm.writers import shared_with
+
+LOW_BYTES = 1_000_000_000
+"""A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes a row (48 columns), in the
+shard, in the table and once more while it is merged, and 40 kB a slice for blocks of small files."""
+LOW_FILES = 10_000
+FILES_PER_SLICE = 10
+"""Counted: shard, list of what is done, clip log, the folders of these, and four files of submitit for
+every element that takes the slice."""
+RAW_CLIP_BYTES = 250_000_000
+"""The vmaf engine reads frames as raw video: 5 s of 960x540, 4:2:0, 8 bit, at 30 frames a second are
+117 MB; twice as many frames, or 10 bit, double that."""
+OTHER_CLIP_BYTES = 10_000_000
+"""Logs of the engine."""
+_TRIED_CLIPS = 20
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there.
+
+    Raises
+    ------
+    UsageError
+        A file is in the way.
+    """
+    found = folder.absolute()
+    while not found.exists():
+        found = found.parent
+    if not found.is_dir():
+        raise UsageError(f"{show(str(found))} is not a folder, expected the folder of runs", "set run.root")
+    return found
+
+
+def check_run_root(root: Path, trusted: Collection[str] = ()) -> Finding:
+    """Write, rename and remove a file where runs lie, as every element does.
+
+    Raises
+    ------
+    UnavailableError
+        It cannot be written.
+    UsageError
+        It is a file, or somebody else could put another folder in its place.
+    """
+    name = "run folder"
+    folder = existing(root)
+    shown = show(str(folder))
+    status = folder.stat()
+    require_own_way(folder.absolute(), trusted)
+    probe = folder / f".vmafarm-doctor-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        durable.replace_text(probe, "a probe of vmafarm doctor\n")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+        raise
+    durable.remove(probe)
+    there = "" if folder == root.absolute() else f"; {show(str(root))} is not there yet, a plan makes it"
+    if who := shared_with(folder, status):
+        return Finding(
+            name, "warning", f"{shown} can be written, by {show(who)} too{there}",
+            "as project folders often are; they could change rows, and what elements run",
+        )  # fmt: skip
+    return Finding(name, "ok", f"{shown} can be written{there}")
+
+
+def check_space(root: Path, slices: int) -> Finding:
+    """Compare free space and free inodes with what a run takes.
+
+    Parameters
+    ----------
+    root
+        Where runs lie.
+    slices
+        Of the planned run; 0: not planned.
+    """
+    name = "space"
+    folder = existing(root)
+    free, files = _free(folder)
+    low_files = max(LOW_FILES, FILES_PER_SLICE * slices)
+    counted = "" if files is None else f" and room for {files:,} files"
+    message = f"{_size(free)}{counted} in {show(str(folder))}; quotas are not seen"
+    if free < LOW_BYTES or (files is not None and files < low_files):
+        return Finding(
+            name, "warning", message,
+            f"a run wants {_size(LOW_BYTES)} and room for {low_files:,} files: free some, "
+            "or another run.root; larger slices make fewer files (slices.clips_per_slice)",
+        )  # fmt: skip
+    return Finding(name, "ok", message)
+
+
+def check_scratch(config: Config, machine: Machine) -> Finding:
+    """Use the scratch folder, and compare its space with what the clips at work need at once.
+
+    Raises
+    ------
+    UnavailableError
+        It cannot be written on a machine that scores clips.
+    """
+    name = "scratch"
+    try:
+        place = scratch_place(config.extract.scratch)
+        with scratch_folder(config.extract.scratch) as folder:
+            durable.replace_text(folder / "probe", "x" * 4096)
+            free, _ = _free(folder)
+            kind = file_system(folder, machine.mounts)
+        others = others_on_the_way(place, config.run.trusted_owners)
+    except UnavailableError as error:
+        if machine.works_for(config):
+            raise
+        return Finding(
+            name, "warning", error.message,
+            "no clip is scored on this machine; where they are, it must be there (extract.scratch)",
+        )  # fmt: skip
+    workers = _workers(config, machine)
+    raw = config.engine.kind == "vmaf" or (
+        config.engine.kind == "auto" and shutil.which(config.engine.vmaf) is not None
+    )
+    needed = workers * (RAW_CLIP_BYTES if raw else OTHER_CLIP_BYTES)
+    memory = " in memory (tmpfs), which counts as the job's" if kind == "tmpfs" else ""
+    message = f"{_size(free)} free in {show(str(place))}{memory}"
+    if free < needed:
+        return Finding(
+            name, "warning", f"{message}; {workers} clips at once may want {_size(needed)}",
+            "a larger folder (extract.scratch), or fewer clips at once (extract.workers)",
+        )  # fmt: skip
+    if others:
+        return Finding(name, "warning", others, "a folder elsewhere is safer (extract.scratch)")
+    return Finding(name, "ok", message)
+
+
+def _workers(config: Config, machine: Machine) -> int:
+    """Clips at once, on this machine or on the node that SLURM gives."""
+    if config.extract.workers == "auto" and not machine.works_for(config):
+        return max(1, config.slurm.cpus // config.engine.threads)
+    return worker_count(config.extract.workers, config.engine.threads)
+
+
+def file_system(folder: Path, mounts: Path) -> str:
+    """Type of the file system that holds a folder, such as ``tmpfs``; "" if it is not known.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    mounts
+        As proc(5) describes /proc/PID/mountinfo: the third field is the device.
+    """
+    device = folder.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        text = mounts.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) > 2 and fields[2] == wanted:
+            return after.split(" ")[0]
+    return ""
+
+
+def check_clips(clips: str) -> Finding:
+    """Read the beginning of a clip; the folder is not searched further than to the first that can be read.
+
+    Raises
+    ------
+    UsageError
+        No such folder, or no clip in it.
+    UnavailableError
+        None of the first clips can be read.
+    """
+    name = "clips"
+    if not clips:
+        return Finding(name, "skipped", "no clips are given (corpus.clips)")
+    folder = Path(clips).absolute()
+    first = list(islice(_find_clips(folder), _TRIED_CLIPS))
+    if not first:
+        list_clips(folder)  # says what is wrong with it
+    problem = ""
+    for path in first:
+        try:
+            check_readable(path)
+            with open_regular(path, None) as file:
+                file.read(4096)
+        except (ClipFailedError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            problem = problem or f"{show(str(path))}: {reason}"
+        else:
+            return Finding(name, "ok", f"{show(str(path))} can be read")
+    raise UnavailableError(
+        f"none of the first {len(first)} clips can be read: {problem}",
+        "are they there, and may this user read them?",
+    )
+
+
+def _find_clips(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            if not file.startswith(".") and file.rpartition(".")[2].lower() in VIDEO_EXTENSIONS:
+                yield Path(where) / file
+
+
+def check_scores(config: Config) -> Finding:
+    """Read the file of scores.
+
+    Raises
+    ------
+    UsageError
+        It is not there, or not a file of scores.
+    UnavailableError
+        It cannot be read.
+    """
+    corpus = config.corpus
+    if not corpus.scores:
+        return Finding("scores", "skipped", "no scores are given (corpus.scores)")
+    scores = read_scores(
+        Path(corpus.scores), name_column=corpus.name_column, mos_column=corpus.mos_column,
+        mos_min=corpus.mos_min, mos_max=corpus.mos_max,
+    )  # fmt: skip
+    return Finding("scores", "ok", f"{counted(len(scores.names), 'score')} in {show(corpus.scores)}")
+
+
+def _free(folder: Path) -> tuple[int, int | None]:
+    """Bytes and inodes that this user may still take; None where the file system counts no inodes."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"

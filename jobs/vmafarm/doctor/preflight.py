@@ -1,0 +1,51 @@
+"""What a submission tries before its first job is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vmafarm.config import Config
+from vmafarm.doctor import Finding, examine_here
+from vmafarm.doctor.image import examine_inside
+from vmafarm.errors import VmafarmError
+
+
+def preflight(config: Config, say: Callable[[str], None]) -> None:
+    """Try here what every element needs: the engine in the image, the folders, the clips.
+
+    What SLURM is asked for and which image it is has been checked by then (`vmafarm.prepare`).
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    say
+        Told of warnings.
+
+    Raises
+    ------
+    VmafarmError
+        With what failed, and the exit status of the worst.
+    """
+    findings = examine_inside(config) if config.slurm.image else examine_here(config)
+    for finding in findings:
+        # Who may write the run folder has been told (`vmafarm.trust`).
+        if finding.state == "warning" and finding.name != "run folder":
+            say(f"warning: {finding.name}: {finding.message}")
+    check_findings(findings)
+
+
+def check_findings(
+    findings: Sequence[Finding], error: type[VmafarmError] = VmafarmError, where: str = "doctor"
+) -> None:
+    """Raise an error that tells of all findings that failed, where there are any."""
+    failed = [finding for finding in findings if finding.state == "failed"]
+    if not failed:
+        return
+    told = error(
+        "\n".join(f"{where}: {finding.name}: {finding.message}" for finding in failed),
+        "\n".join(finding.hint for finding in failed if finding.hint),
+    )
+    if error is VmafarmError:
+        told.exit_code = max(finding.exit_status for finding in failed)
+    raise told

@@ -1,0 +1,285 @@
+"""What the two engines have in common: probe, passes, log."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmafarm.engines.decode import FIRST, Reading
+from vmafarm.errors import UnavailableError
+from vmafarm.finished import Finished
+from vmafarm.limits import DEFAULT_LIMITS, Limits
+from vmafarm.process import Stop, run
+from vmafarm.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
+from vmafarm.scratch import check_scratch, in_scratch, scratch_error
+
+PROBE_SIDE = 240
+PROBE_FRAMES = 2
+PROBE_SECONDS = 120.0
+"""Start-up of a GPU driver on a busy node can take a minute."""
+_QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
+"""Lines in which ffmpeg repeats what a file says of itself, such as its title: never a complaint."""
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What a probe found.
+
+    Attributes
+    ----------
+    kind, plan, backend
+        As configured; ``auto`` is resolved.
+    version, libvmaf_version, decoder_version
+        As the programs say.
+    constant
+        Known features that are filled: the plan leaves them out or the engine lacks the extractor.
+    lacking
+        Extractors that the engine does not have.
+    """
+
+    kind: str
+    plan: str
+    backend: str
+    version: str
+    libvmaf_version: str
+    decoder_version: str
+    constant: tuple[str, ...]
+    lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of the engine's program over one clip.
+
+    Attributes
+    ----------
+    arguments
+        The command line.
+    log
+        File name of its log within the working folder.
+    extractors
+        In the order of the command line (``None``: the model).
+    """
+
+    arguments: list[str]
+    log: str
+    extractors: tuple[str | None, ...]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that this pass measures."""
+        return features_of(self.extractors)
+
+
+class Engine(ABC):
+    """One way to score frames with libvmaf.
+
+    Parameters
+    ----------
+    ffmpeg
+        The program that decodes.
+    plan
+        ``full`` or ``identity``.
+    backend
+        ``cpu`` or ``cuda``.
+    threads
+        Of one engine process.
+    limits
+        What a clip may take.
+    """
+
+    kind: str
+    reads_clips: bool
+    """Whether it takes the encoded clip; otherwise it wants a .y4m file."""
+
+    def __init__(
+        self, ffmpeg: Path, plan: str, backend: str, threads: int, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self.ffmpeg = ffmpeg
+        self.limits = limits
+        self.plan = plan
+        self.backend = backend
+        self.threads = threads
+        self.lacking: tuple[str, ...] = ()
+
+    @abstractmethod
+    def probe(self, folder: Path, stop: Stop | None = None) -> EngineInfo:
+        """Find out what the engine can do, on a two-frame clip.
+
+        Parameters
+        ----------
+        folder
+            Scratch folder.
+        stop
+            Ends the wait early.
+
+        Raises
+        ------
+        UnavailableError
+            The program is missing or does not work, or lacks what must be measured.
+        """
+
+    @abstractmethod
+    def passes(
+        self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
+    ) -> list[Pass]:
+        """Runs that score one clip, to be started side by side.
+
+        Parameters
+        ----------
+        source
+            Absolute path of the clip, or of the .y4m file.
+        name
+            Stem of the log files.
+        without
+            Extractors to leave out, because they refuse this clip's size.
+        reading
+            How the clip is read; a .y4m file has one stream and no changes.
+        """
+
+    @abstractmethod
+    def diagnose(self, finished: Finished) -> tuple[str, str] | None:
+        """What is wrong with the engine, judged by how a pass ended: (failure class, message)."""
+
+    @abstractmethod
+    def blames_itself(self, finished: Finished) -> bool:
+        """Whether a failed pass is the engine's fault, whatever is said about the clip."""
+
+    def wrong_backend(self, one: Pass, said: str) -> str | None:
+        """Message if a pass ran somewhere else than it was asked to, by the log's own word."""
+        return None
+
+    def failed_at_start(self, finished: Finished) -> bool:
+        """Whether the failure is one that passes by itself when run again."""
+        return False
+
+    def wanted(self, without: Collection[str] = ()) -> tuple[str | None, ...]:
+        """Extractors to run by the plan, the model last."""
+        left_out = {*self.lacking, *without}
+        if self.plan == "identity":
+            needed = {n for n in EXTRACTORS if set(features_of([n])) & set(MUST_MEASURE)}
+        else:
+            needed = set(EXTRACTORS)
+        return (*(n for n in EXTRACTORS if n in needed - left_out), None)
+
+    def constant(self) -> tuple[str, ...]:
+        """Known features that no pass measures."""
+        measured = features_of(self.wanted())
+        return tuple(name for name in KNOWN if name not in measured)
+
+    def check_lacking(self, program: Path) -> None:
+        """Raise UnavailableError if the engine lacks what no constant can fill."""
+        columns = [f for f in features_of(self.lacking) if f in MUST_MEASURE]
+        if columns:
+            raise UnavailableError(
+                f"{program} has not the feature extractors {', '.join(self.lacking)}: "
+                f"the columns of {', '.join(columns)} cannot be measured",
+                "use a build of libvmaf that has them",
+            )
+
+
+def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
+    """Ends that mean the same for every engine: time, memory, signals.
+
+    Raises
+    ------
+    UnavailableError
+        See `stopped_from_outside`.
+    """
+    if (found := stopped_from_outside(finished)) is not None:
+        return found
+    if finished.returncode != 0 and complains_of_memory(finished):
+        return "out_of_memory", "the engine could not allocate memory"
+    return None
+
+
+def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> tuple[str, str] | None:
+    """Ends that a program did not choose itself: time, too much memory, signals.
+
+    Parameters
+    ----------
+    finished
+        The program.
+    memory
+        Key of the limit that it was killed by if it had too much.
+
+    Raises
+    ------
+    UnavailableError
+        The scratch folder is full or gone: a fault of this machine, not of a clip.
+    """
+    check_scratch(finished.folder)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if (reason := os.strerror(number)) in _complaints(finished):
+            raise scratch_error(finished.folder, number, reason)
+    if finished.timed_out:
+        return "timeout", f"killed after {finished.seconds:.0f} s"
+    if too_much_memory(finished):
+        return "out_of_memory", f"killed with {finished.broke}, more than extract.{memory}"
+    if finished.broke or finished.returncode == -signal.SIGXFSZ:
+        return "bad_log", "killed because its log grew without end"
+    if finished.returncode == -signal.SIGKILL:
+        return "out_of_memory", "killed by SIGKILL from outside, as the kernel does when memory runs out"
+    return None
+
+
+def too_much_memory(finished: Finished) -> bool:
+    """Whether a program was killed because it had more memory than it may have."""
+    return finished.broke.startswith("memory")
+
+
+def complains_of_memory(finished: Finished) -> bool:
+    """Whether a program says that it did not get the memory that it asked for."""
+    lowered = _complaints(finished).lower()
+    return "cannot allocate memory" in lowered or "enomem" in lowered
+
+
+def _complaints(finished: Finished) -> str:
+    return _QUOTED.sub("", finished.stderr)
+
+
+def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop | None) -> Finished:
+    """Run a program of the engine once.
+
+    Raises
+    ------
+    UnavailableError
+        It cannot be started or does not end.
+    """
+    try:
+        (finished,) = run(
+            [arguments], folder=folder, deadline=PROBE_SECONDS, stop=stop,
+            ceilings=[DEFAULT_LIMITS.for_engine(PROBE_FRAMES, folder / "probe.json", cuda=True)],
+        )  # fmt: skip
+    except OSError as error:
+        check_scratch(folder)
+        raise UnavailableError(
+            f"cannot run {program}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
+        ) from None
+    if finished.timed_out:
+        raise UnavailableError(f"{program} did not end within {PROBE_SECONDS:.0f} s on a two-frame clip")
+    return finished
+
+
+def write_probe_clip(path: Path) -> None:
+    """Write two frames of 240x240 as .y4m: large enough for every extractor.
+
+    Raises
+    ------
+    UnavailableError
+        The scratch folder cannot be written.
+    """
+    luma = bytes(
+        (x * 3 + y * 5 + (x * y) // 7) % 220 + 16 for y in range(PROBE_SIDE) for x in range(PROBE_SIDE)
+    )
+    chroma = bytes(PROBE_SIDE * PROBE_SIDE // 2).replace(b"\0", b"\x80")
+    header = f"YUV4MPEG2 W{PROBE_SIDE} H{PROBE_SIDE} F25:1 Ip A1:1 C420jpeg\n".encode()
+    moved = luma[PROBE_SIDE:] + luma[:PROBE_SIDE]
+    with in_scratch(path.parent):
+        path.write_bytes(header + b"FRAME\n" + luma + chroma + b"FRAME\n" + moved + chroma)

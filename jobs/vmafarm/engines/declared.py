@@ -1,0 +1,174 @@
+"""What a file says of its own length, and whether what was decoded is as long.
+
+Only what is known to be said by the file itself counts. Where an index lists frames that are not there, the
+clip failed; where a header alone promises more, the row stands and the clip log says that it is short.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO
+
+from vmafarm.engines.boxes import FIRST, read_boxes
+from vmafarm.engines.chunks import read_chunks
+from vmafarm.engines.reader import Reader, TooManyReadsError
+from vmafarm.engines.report import Report
+from vmafarm.regular_files import open_regular
+from vmafarm.words import counted
+
+_WITH_DURATION = {"matroska", "flv", "asf", "ivf", "mxf", "rm", "mov"}
+"""Containers whose header has a duration: for others ffmpeg takes it from the last packets."""
+_HIDDEN = 2
+"""So many frames at the ends may be missing in a sound clip: decoders drop what they cannot refer to."""
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""Header Object and File Properties Object (ASF specification, 10.1 and 10.2)."""
+_OGG_TAIL = 1 << 17
+"""Two of the largest pages (RFC 3533, section 6)."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a file says of its video.
+
+    Attributes
+    ----------
+    samples
+        Packets that its index lists; 0: it says nothing.
+    frames
+        Of them, those that are to be shown; 0: it says nothing.
+    seconds
+        Its duration by a header that ffmpeg does not report; NaN: there is none.
+    cut
+        How its index shows that frames are not in the file, or "".
+    absent
+        How many of the frames were not found, or "": damage may have hidden them.
+    unended
+        A stream without the mark that ends it.
+    """
+
+    samples: int = 0
+    frames: int = 0
+    seconds: float = math.nan
+    cut: str = ""
+    absent: str = ""
+    unended: bool = False
+
+
+def read_declared(clip: Path) -> Declared:
+    """Read what a file says of its own length; nothing is decoded.
+
+    Parameters
+    ----------
+    clip
+        Any file.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    with BufferedReader(open_regular(clip, None)) as file:
+        head = file.read(16)
+        with suppress(TooManyReadsError):
+            if head[4:8] in FIRST:
+                boxes = read_boxes(Reader(file))
+                return Declared(boxes.samples, boxes.frames, cut=boxes.cut)
+            if head[:4] == b"RIFF":
+                chunks = read_chunks(Reader(file))
+                return Declared(frames=chunks.frames, cut=chunks.cut, absent=chunks.absent)
+        if head == _ASF:
+            return Declared(seconds=_asf_seconds(file))
+        if head[:4] == b"OggS":
+            return Declared(unended=not _ogg_ends(file))
+    return Declared()
+
+
+def _asf_seconds(file: BinaryIO) -> float:
+    """Play duration of an ASF file without its preroll (ASF specification, 3.2).
+
+    ffmpeg does not believe it where the file has another size than it says.
+    """
+    file.seek(0)
+    header = file.read(1 << 16)
+    at = header.find(_ASF_FILE, 30)
+    fields = header[at : at + 104]
+    if at < 0 or len(fields) < 104 or fields[88] & 1:  # written as a stream
+        return math.nan
+    seconds = int.from_bytes(fields[64:72], "little") / 1e7 - int.from_bytes(fields[80:88], "little") / 1e3
+    return seconds if seconds > 0 else math.nan
+
+
+def _ogg_ends(file: BinaryIO) -> bool:
+    """Whether the last page of a stream of video is marked as that (RFC 3533, section 6); True: not known."""
+    file.seek(0)
+    first = file.read(1 << 16)
+    video = set()
+    at = first.find(b"OggS")
+    while at >= 0 and len(first) >= at + 28 and first[at + 5] & 2:  # the first pages of all streams
+        content = at + 27 + first[at + 26]
+        if first[content : content + 7] in (b"\x80theora", b"OVP80\x01\x01", b"BBCD\0\0\0"):
+            video.add(first[at + 14 : at + 18])
+        at = first.find(b"OggS", content)
+    end = file.seek(0, 2)
+    file.seek(max(0, end - _OGG_TAIL))
+    last = file.read(_OGG_TAIL)
+    at = last.rfind(b"OggS")
+    while at >= 0:
+        if last[at + 14 : at + 18] in video:
+            return bool(last[at + 5] & 4)
+        at = last.rfind(b"OggS", 0, at)
+    return True
+
+
+def declared_seconds(declared: Declared, report: Report) -> float:
+    """Duration that the file declares, in seconds; NaN: none."""
+    if not math.isnan(declared.seconds):
+        return declared.seconds
+    if report.duration and report.container.partition(",")[0] in _WITH_DURATION:
+        return report.duration
+    return math.nan
+
+
+def missing(declared: Declared, report: Report) -> str:
+    """How the file's index shows that frames did not come out of it, or ""."""
+    if declared.cut:
+        return declared.cut
+    if declared.absent and report.frames < declared.frames:  # ffmpeg looks for frames behind the damage, too
+        return declared.absent
+    # Frames in the middle may be concealed or dropped, and those at the beginning have nothing to refer to:
+    # only where the end is missing as well did the decoder not get that far.
+    if report.damaged and _fewer(declared, report) and _ends_early(declared, report):
+        return f"its index counts {declared.frames} frames, {report.frames} came out: {report.damaged}"
+    return ""
+
+
+def shortfall(declared: Declared, report: Report) -> str:
+    """How a decoded clip is shorter than its file says, or ""."""
+    if declared.frames:
+        if _fewer(declared, report):
+            return f"{counted(report.frames, 'frame')}, the file counts {declared.frames}"
+        return ""
+    if _ends_early(declared, report):
+        seconds = declared_seconds(declared, report)
+        return f"the video ends at {report.shown_seconds:.2f} s, the file says {seconds:.2f} s"
+    if declared.unended:
+        return "the stream has no last page"
+    return ""
+
+
+def _fewer(declared: Declared, report: Report) -> bool:
+    # Interlaced H.264, MPEG-2 and VC-1 may have each field in a packet of its own.
+    fields = abs(2 * report.frames - declared.frames) <= _HIDDEN
+    return report.frames + _HIDDEN < declared.frames and not fields
+
+
+def _ends_early(declared: Declared, report: Report) -> bool:
+    # Sound may be a little longer than the video, and some writers count the delay of two B-frames.
+    seconds = declared_seconds(declared, report)
+    frames = 2.5 / report.fps if report.fps else 0.0
+    return report.shown_seconds > 0 and seconds - report.shown_seconds > max(0.1, frames) + 0.05 * seconds

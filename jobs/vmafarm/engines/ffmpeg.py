@@ -1,0 +1,138 @@
+"""The embedded engine: libvmaf as a filter of ffmpeg, one process a clip, no raw video on disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from vmafarm.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_probe, write_probe_clip
+from vmafarm.engines.decode import FIRST, Reading, input_arguments
+from vmafarm.engines.logs import LogError, read_log
+from vmafarm.errors import UnavailableError
+from vmafarm.finished import Finished
+from vmafarm.process import Stop
+from vmafarm.schema import ACCEPTED_SIZES, EXTRACTORS, FrameSizes
+
+_LACKS = re.compile(r"problem during vmaf_use_feature: (\w+)")
+_OWN_ERROR = re.compile(r"^(?:\[[^\]\n]*libvmaf[^\n]*\[(?:error|fatal)\]|libvmaf ERROR)", re.MULTILINE)
+_VERSION = re.compile(r"^ffmpeg version (\S+)", re.MULTILINE)
+_IN_THE_MODEL = ("adm", "vif", "motion")
+"""The default model always runs in the filter and brings these along."""
+
+
+class FfmpegEngine(Engine):
+    """libvmaf inside ffmpeg."""
+
+    kind = "ffmpeg"
+    reads_clips = True
+
+    def probe(self, folder: Path, stop: Stop | None = None) -> EngineInfo:
+        """See `Engine.probe`."""
+        version = read_ffmpeg_version(self.ffmpeg, folder, stop)
+        clip = folder / "probe.y4m"
+        write_probe_clip(clip)
+        self.lacking = ()
+        for _ in range(len(EXTRACTORS) + 1):
+            (one,) = self.passes(clip, "probe")
+            (folder / one.log).unlink(missing_ok=True)
+            finished = run_probe(self.ffmpeg, one.arguments, folder, stop)
+            lacking = _LACKS.search(finished.stderr)
+            if lacking is None or lacking[1] not in EXTRACTORS:
+                break
+            self.lacking = (*self.lacking, lacking[1])
+        self.check_lacking(self.ffmpeg)
+        if finished.returncode != 0:
+            raise UnavailableError(
+                f"{self.ffmpeg} cannot score a two-frame clip: {finished.ending()}\n"
+                + "\n".join(finished.last_lines(4)),
+                "engine.ffmpeg must have the filter libvmaf; empty takes the one that comes along",
+            )
+        try:
+            log = read_log(folder / one.log, one.features)
+        except LogError as error:
+            raise UnavailableError(f"{self.ffmpeg} cannot score a two-frame clip: {error}") from None
+        missing = [name for name in one.features if name not in log.values]
+        if missing:
+            raise UnavailableError(
+                f"{self.ffmpeg} does not measure {', '.join(missing)}", "use a newer libvmaf"
+            )
+        return EngineInfo(
+            self.kind, self.plan, "cpu", version, log.version, version, self.constant(), self.lacking
+        )
+
+    def passes(
+        self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
+    ) -> list[Pass]:
+        """See `Engine.passes`: always one."""
+        wanted = self.wanted(without)
+        named = [e for e in wanted if e is not None and e not in (*_IN_THE_MODEL, "motion_v2")]
+        log = f"{name}.json"
+        options = [f"log_fmt=json:log_path={log}:n_threads={self.threads}"]
+        if named:
+            options.insert(0, "feature='" + "|".join(f"name={extractor}" for extractor in named) + "'")
+        graph = (
+            f"{reading.graph()},{_size_check(named)}split[reference][distorted];"
+            f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
+        )
+        arguments = [
+            *input_arguments(self.ffmpeg, source, self.limits.max_pixels, reading),
+            *("-lavfi", graph, "-map", "[scored]", "-fps_mode", "passthrough"),
+            *("-frames:v", str(self.limits.max_frames + 1), "-f", "null", "-"),
+        ]
+        return [Pass(arguments, log, (*(e for e in _IN_THE_MODEL), *named, None))]
+
+    def diagnose(self, finished: Finished) -> tuple[str, str] | None:
+        """See `Engine.diagnose`."""
+        if (found := common_diagnosis(finished)) is not None:
+            return found
+        if finished.returncode == 0:
+            return None
+        errors = [line for line in finished.stderr.splitlines() if "[error]" in line or "[fatal]" in line]
+        own = next((line for line in errors if "libvmaf" in line), errors[-1] if errors else "")
+        return "engine_error", f"ffmpeg: {finished.ending()}{': ' + own if own else ''}"
+
+    def blames_itself(self, finished: Finished) -> bool:
+        """See `Engine.blames_itself`: what it says before it dies of a signal explains nothing."""
+        return finished.returncode < 0 or (
+            finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
+        )
+
+
+def _size_check(extractors: Collection[str]) -> str:
+    """A filter that ends ffmpeg before libvmaf sees a frame of a size that one of the extractors refuses.
+
+    Only the decoded frames have the size that counts, and on some sizes an extractor corrupts memory. This
+    one asks for a cut-out wider than such a frame, which is an error; any other frame passes as it is.
+    """
+    sizes = [ACCEPTED_SIZES[e] for e in extractors if e in ACCEPTED_SIZES]
+    refused = "+".join(map(_refused, sizes))
+    return f"crop=w='iw+({refused})':h=ih:x=0:y=0:exact=1," if sizes else ""
+
+
+def _refused(sizes: FrameSizes) -> str:
+    """`FrameSizes.accepts` in ffmpeg's language (ffmpeg-utils, "Expression Evaluation"): 0 where it does."""
+    terms = [f"lt(min(iw,ih),{sizes.shorter_side})", f"lt(max(iw,ih),{sizes.longer_side})"]
+    if sizes.both_sides is not None:
+        terms.append(f"gt(iw+ih,{sizes.both_sides})")
+    if sizes.aspect is not None:
+        terms.append(f"gt(max(iw,ih),{sizes.aspect}*min(iw,ih)+{sizes.slack})")
+    if sizes.even_height:
+        terms.append("mod(ih,2)")
+    return "+".join(terms)
+
+
+def read_ffmpeg_version(ffmpeg: Path, folder: Path, stop: Stop | None) -> str:
+    """Version of an ffmpeg, as it names itself.
+
+    Raises
+    ------
+    UnavailableError
+        It does not run, or is not ffmpeg.
+    """
+    # -version prints on standard output, which nobody reads; the banner of any other call is stderr.
+    finished = run_probe(ffmpeg, [str(ffmpeg), "-nostdin"], folder, stop)
+    found = _VERSION.search(finished.stderr)
+    if found is None:
+        raise UnavailableError(f"{ffmpeg} is not ffmpeg: {finished.ending()}", "set engine.ffmpeg")
+    return found[1]

@@ -1,0 +1,242 @@
+"""What the audits of a run have found: whether constants are right, and what either plan costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from vmafarm import sql
+from vmafarm.arrow import make_table
+from vmafarm.audit import OUTCOMES
+from vmafarm.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
+from vmafarm.completeness import History
+from vmafarm.config import Config
+from vmafarm.errors import show
+from vmafarm.failures import WRONG_CONSTANT, FailureRecord, Unread
+from vmafarm.manifest import most_rows
+from vmafarm.merge.inputs import Finding, examples
+from vmafarm.merge.journals import Recovered, entries_of_journals_alone
+from vmafarm.outline import Outline
+from vmafarm.regular_files import read_regular
+from vmafarm.run_folder import RunFolder
+from vmafarm.sealed import DamagedError, SealedFile, is_sealed, look_at_ends, require_rows
+from vmafarm.sql_errors import is_outside
+from vmafarm.words import counted, format_seconds
+
+_SCHEMA = pa.schema(
+    [
+        CLIP_LOG_SCHEMA.field(name).with_nullable(True)
+        for name in ("clip_name", "audit", "host", "seconds_scoring", "seconds_other_plan")
+    ]
+)
+
+
+def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered) -> int:
+    """Make the table ``entries`` of all log entries, one line for those that were not audited.
+
+    Parameters
+    ----------
+    connection
+        Where to make it.
+    folder
+        The run, for its clip logs.
+    recovered
+        What the journals held.
+
+    Returns
+    -------
+    int
+        Clip logs that cannot be read, or lack a column; their entries do not count.
+    """
+    found, unreadable = list_clip_logs(folder)
+    most = most_rows(folder)
+    outline = Outline(CLIP_LOG_SCHEMA)
+    logs = [path for path in found if _is_whole(path, outline, most)]
+    alone = entries_of_journals_alone(folder, recovered)
+    columns = [[entry[name] for entry in alone] for name in _SCHEMA.names]
+    entries = make_table(columns, _SCHEMA)
+    try:
+        _make_entries(connection, logs, entries)
+    except duckdb.Error as error:
+        if is_outside(error):
+            raise
+        # One is of an earlier version, lacks a column, or has been replaced meanwhile.
+        tables = [table for path in logs if (table := _read(path, most)) is not None]
+        _make_entries(connection, [], pa.concat_tables([entries, *tables]))
+        return len(unreadable) + len(found) - len(tables)
+    return len(unreadable) + len(found) - len(logs)
+
+
+def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], others: pa.Table) -> None:
+    connection.register("recovered_entries", others)
+    entries = sql.render(
+        "merge/entries", recovered=bool(others.num_rows), files=sql.Parameter("files") if logs else []
+    )
+    files = {"files": [sql.exact(path) for path in logs]} if logs else {}
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE entries AS {entries}", files)
+
+
+def _is_whole(path: Path, outline: Outline, most: int) -> bool:
+    """Whether DuckDB may be given a file: sealed, with no more rows than it may have, and a name in UTF-8."""
+    try:
+        str(path).encode()
+        content = read_regular(path, look=look_at_ends)
+        if not is_sealed(content):
+            return False
+        rows = outline.rows(content)  # nearly all need not be parsed
+        require_rows(SealedFile(content, most).rows if rows is None else rows, most)
+    except (OSError, DamagedError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _read(path: Path, most: int) -> pa.Table | None:
+    try:
+        return read_clip_log(path, most, _SCHEMA.names).cast(_SCHEMA)
+    except (OSError, DamagedError, ValueError):
+        return None
+
+
+def read_hosts(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Hosts that have scored clips, by the table ``entries``, in order."""
+    found = connection.execute("SELECT DISTINCT host FROM entries WHERE host <> '' ORDER BY host").fetchall()
+    return [host for (host,) in found]
+
+
+def count_audits(connection: duckdb.DuckDBPyConnection, plan: str) -> dict[str, Any]:
+    """Count the audited clips that have a row, and add up what scoring took.
+
+    Parameters
+    ----------
+    connection
+        Holds the tables ``problems`` and ``entries``.
+    plan
+        The run's.
+
+    Returns
+    -------
+    dict
+        ``clips``: scored by both plans; ``differ``: those of them with different values; ``failed``:
+        clips that the other plan could not score; ``seconds_full``, ``seconds_identity``: wall time of
+        scoring the audited clips by either plan; ``seconds_scoring``: of all entries by the run's own.
+    """
+    found = sql.one_row(connection, sql.render("merge/audits", outcomes=list(OUTCOMES)))
+    own, other = found.pop("seconds_own"), found.pop("seconds_other")
+    full, identity = (other, own) if plan == "identity" else (own, other)
+    return {**found, "seconds_full": full, "seconds_identity": identity}
+
+
+def judge_audits(audits: Mapping[str, Any], folder: RunFolder, plan: str, config: Config) -> list[Finding]:
+    """Decide what the counts of `count_audits` mean.
+
+    Parameters
+    ----------
+    audits
+        What `count_audits` returned.
+    folder, plan, config
+        The run's.
+    """
+    every = config.engine.audit_every
+    if plan == "identity" and every and not audits["clips"]:
+        message = (
+            f"no clip was scored by both plans although engine.audit_every = {every}: the chosen clips have "
+            "no row, or the other plan could not score them. This run does not show that filled-in values "
+            "are right; a small run with --limit 20 and engine.audit_every = 1 would"
+        )
+        return [Finding("not_audited", "warn", message, 1), *_judge_counts(audits, folder)]
+    return _judge_counts(audits, folder)
+
+
+def _judge_counts(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]:
+    rules = {
+        "differs": ("audit_differs", audits["differ"], "have other values by the other plan"),
+        "failed": ("audit_failed", audits["failed"], "could not be scored by the other plan, for comparison"),
+    }
+    return [
+        Finding(
+            name, "warn", f"{counted(count, 'clip')} {what}: their notes in the clip log say why", count,
+            sql.render("merge/audited", files=sql.below(folder.clip_logs, "*/*.parquet"), outcome=outcome),
+        )
+        for outcome, (name, count, what) in rules.items()
+        if count
+    ]  # fmt: skip
+
+
+def judge_history(history: History, folder: RunFolder, plan: str) -> list[Finding]:
+    """Find what the records of failures say against the values that the plan fills in, or may hide."""
+    return [*judge_constants(history.records, folder), *judge_unread(history.unread, folder, plan)]
+
+
+def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list[Finding]:
+    """Find the clips on which a value that the plan fills in was another one.
+
+    Whether or not a later try has given the clip a row, no constant of this run can be trusted then.
+    """
+    last = {record.clip_name: record for record in records if record.failure == WRONG_CONSTANT}
+    if not last:
+        return []
+    told = examples(
+        f"{show(name)} on {show(record.host)}: {show(record.message)}" for name, record in last.items()
+    )
+    message = (
+        f"values that the plan fills in were measured to be others: {told}. Measure all features: plan "
+        'another run with engine.plan = "full". Was it one faulty machine, then move its shards and its '
+        f"records in {show(str(folder.failures))} away, and run the extraction again"
+    )
+    files = sql.below(folder.failures, "*.jsonl")
+    query = sql.render("merge/failures", files=files, classes=[WRONG_CONSTANT])
+    return [Finding(WRONG_CONSTANT, "error", message, len(last), query)]
+
+
+def judge_unread(unread: Unread, folder: RunFolder, plan: str) -> list[Finding]:
+    """Decide what records of failures mean that do not count.
+
+    Parameters
+    ----------
+    unread
+        How many there are, and which of them could say that a value is wrong.
+    folder, plan
+        The run's.
+    """
+    if not unread.count:
+        return []
+    message = f"{show(str(folder.failures))}: records of failures that cannot be read do not count"
+    if plan != "identity" or not unread.grave:
+        return [Finding("failures", "warn", message, unread.count)]
+    message += (
+        "; one of them may say that a value which the plan fills in is wrong. Make them readable, or move "
+        "the damaged files away"
+    )
+    return [Finding("failures", "error", message, unread.grave)]
+
+
+def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:
+    """Label and text for the summary of a merge: what the choice of the plan costs, or that it holds."""
+    clips = audits["clips"]
+    if not clips:
+        none = "no clip by both plans: nothing here shows that the constants are as expected"
+        return [("audited", none)] if plan == "identity" else []
+    if audits["differ"]:
+        text = f"{audits['differ']:,} of {counted(clips, 'clip')} scored by both plans differ; see merge.json"
+        return [("audited", text)]
+    if plan == "identity":
+        return [
+            (
+                "audited",
+                f"{counted(clips, 'clip')} by all the engine's extractors: all constants were as expected",
+            )
+        ]
+    full, identity = audits["seconds_full"], audits["seconds_identity"]
+    share = identity / full if full else 1.0
+    seconds = audits["seconds_scoring"]
+    text = (
+        f"{max(0.0, 1 - share):.0%} of {format_seconds(seconds)} of scoring went into values that are known "
+        f'beforehand; engine.plan = "identity" fills them in and scores for '
+        f"{format_seconds(seconds * share)} ({counted(clips, 'clip')} scored by both plans, with equal "
+        "values)"
+    )
+    return [("plan", text)]

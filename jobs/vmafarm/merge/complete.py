@@ -1,0 +1,130 @@
+"""Completeness: what it means for a merge that clips have no row."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+import duckdb
+
+from vmafarm import sql
+from vmafarm.completeness import FailedClip, Gaps, failures_allowed
+from vmafarm.errors import show
+from vmafarm.failures import CLIP_FAULTS, ENGINE_FAULTS, FailureRecord
+from vmafarm.merge.inputs import SHOWN, Finding
+from vmafarm.run_folder import RunFolder
+
+LISTED = 1_000
+"""So many names of clips that were left out are in the record and in the table's metadata."""
+
+_REMEDIES = {
+    "timeout": "raise extract.timeout, or free the machine",
+    "out_of_memory": "more memory (slurm.mem), fewer clips at once (extract.workers), or a higher "
+    "extract.engine_memory",
+    "unreadable": "make the files readable",
+    "changed": "put the planned files back",
+    **dict.fromkeys(ENGINE_FAULTS, "the engine fails on these clips alone: try another build of it"),
+}
+"""What helps clips that are missing, by their last failure."""
+
+
+_ONE_OF_SEVERAL = "tried on one of several hosts: vmafarm retry tries another, vmafarm run decides here"
+_DIFFERENT = "its tries ended in different ways, see its failure records; a higher extract.retries decides"
+
+
+def names_without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of the clips without a row, in byte order, by the table ``problems``."""
+    found = connection.execute("SELECT clip_name FROM problems WHERE missing ORDER BY clip_name").fetchall()
+    return [name for (name,) in found]
+
+
+def judge_gaps(
+    gaps: Gaps, clips: int, folder: RunFolder, missing_query: str, *,
+    max_failed_share: float, allow_missing: bool,
+) -> list[Finding]:  # fmt: skip
+    """Decide what the gaps mean.
+
+    Parameters
+    ----------
+    gaps
+        Clips without a row.
+    clips
+        Of the manifest.
+    folder
+        The run.
+    missing_query
+        Shows the clips without a row.
+    max_failed_share
+        ``merge.max_failed_share``; see `vmafarm.completeness.failures_allowed`.
+    allow_missing
+        Publish with gaps.
+    """
+    findings = []
+    gravity = "warn" if allow_missing else "error"
+    if gaps.missing:
+        missing = len(gaps.missing)
+        names = ", ".join(map(show, gaps.missing[:SHOWN])) + (", ..." if missing > SHOWN else "")
+        message = f"{missing:,} of {clips:,} clips are missing: {names}. {_why_missing(gaps)}. "
+        message += "Published without them" if allow_missing else "To publish without them: --allow-missing"
+        findings.append(Finding("missing", gravity, message, missing, missing_query))
+    if gaps.failed:
+        failed, allowed = len(gaps.failed), failures_allowed(clips, max_failed_share)
+        message = (
+            f"{failed:,} of {clips:,} clips ({failed / clips:.3%}) have failed for good, "
+            f"{'more than' if failed > allowed else 'within'} the {allowed:,} that "
+            f"merge.max_failed_share = {max_failed_share:.3%} allows: {describe_failed(gaps.failed)}"
+        )
+        if failed > allowed and not allow_missing:
+            share = math.ceil(10_000 * failed / clips) / 10_000
+            message += (
+                f". To publish without them: --max-failed-share {share:g}. With other clips in their place, "
+                "or none: plan another run (run.name), since a plan is final"
+            )
+        query = sql.render(
+            "merge/failures", files=sql.below(folder.failures, "*.jsonl"), classes=list(CLIP_FAULTS)
+        )
+        findings.append(
+            Finding("failed_for_good", gravity if failed > allowed else "warn", message, failed, query)
+        )
+    return findings
+
+
+def _why_missing(gaps: Gaps) -> str:
+    """Why clips are missing and what helps, a sentence for each kind."""
+    kinds: dict[str, list[tuple[str, FailureRecord]]] = {}
+    for name, record in gaps.tried.items():
+        kinds.setdefault(record.failure, []).append((name, record))
+    told = []
+    if untried := len(gaps.missing) - len(gaps.tried):
+        told.append(f"Not tried yet: {untried:,}: run the extraction (vmafarm run; on SLURM vmafarm retry)")
+    for failure, those in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])):
+        name, record = max(those, key=lambda found: found[1].at)
+        remedy = _REMEDIES.get(failure, _DIFFERENT)
+        if failure in CLIP_FAULTS and any(name in gaps.one_host for name, _ in those):
+            remedy = _ONE_OF_SEVERAL
+        told.append(f"{show(failure)} {len(those):,} (last: {show(name)}: {show(record.message)}): {remedy}")
+    return "; ".join(told)
+
+
+def count_classes(failures: Iterable[FailedClip]) -> dict[str, int]:
+    """How many clips have failed for good by which fault, most frequent first."""
+    classes = Counter(clip.failure for clip in failures)
+    return dict(sorted(classes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def describe_left_out(gaps: Gaps) -> dict[str, str]:
+    """Clip name to why the table has no row of it: the fault, or ``missing``; the first `LISTED` of them."""
+    left_out = dict.fromkeys(gaps.missing[:LISTED], "missing")
+    left_out |= {name: clip.failure for name, clip in islice(gaps.failed.items(), LISTED)}
+    return dict(islice(sorted(left_out.items()), LISTED))
+
+
+def describe_failed(failed: Mapping[str, FailedClip]) -> str:
+    """Faults with their counts, and the first clip of each with its message."""
+    first = {clip.failure: (name, clip) for name, clip in reversed(list(failed.items()))}
+    return ", ".join(
+        f"{show(failure)} {count:,} (first: {show(first[failure][0])}: {show(first[failure][1].message)})"
+        for failure, count in count_classes(failed.values()).items()
+    )

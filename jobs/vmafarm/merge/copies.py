@@ -1,0 +1,159 @@
+"""Clips with several rows: equal ones collapse, others are conflicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from vmafarm import sql
+from vmafarm.arrow import make_table
+from vmafarm.errors import show
+from vmafarm.merge.checks import FLOATS
+from vmafarm.merge.inputs import Finding, examples
+from vmafarm.merge.journals import Recovered, read_scored
+from vmafarm.run_folder import RunFolder
+from vmafarm.schema import COLUMNS, KEY_COLUMNS
+from vmafarm.words import counted
+
+TOLERANCE = 1e-6
+"""Rows of one clip whose values differ by no more are the same row; scores and sizes never differ."""
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Which of several rows of a clip were finished last.
+
+    Attributes
+    ----------
+    winners
+        Clip name and shard or recovered file, one or, where times are equal, several a clip.
+    undecided
+        Clips whose times are missing or equal.
+    """
+
+    winners: list[tuple[str, str]]
+    undecided: int
+
+
+def choose_latest(copies: Mapping[str, list[str]], times: Mapping[tuple[str, str], datetime]) -> Latest:
+    """Decide by time among the rows of clips that disagree.
+
+    Parameters
+    ----------
+    copies
+        Clip name to the files that hold its rows.
+    times
+        (Clip name, file) to the time in the clip log. Where one of a clip's files has none, time
+        decides nothing for that clip.
+    """
+    winners = []
+    undecided = 0
+    for name, files in copies.items():
+        known = {file: times[name, file] for file in files if (name, file) in times}
+        last = max(known.values(), default=None)
+        best = [file for file in files if known.get(file) == last] if len(known) == len(set(files)) else []
+        undecided += len(best) != 1
+        winners += [(name, file) for file in best]
+    return Latest(winners, undecided)
+
+
+def settle_copies(
+    connection: duckdb.DuckDBPyConnection,
+    folder: RunFolder,
+    recovered: Recovered,
+    shards: sql.Sql,
+    bound: Mapping[str, Any],
+    printed: sql.Sql,
+    repeated_query: str,
+    *,
+    latest: bool,
+) -> tuple[dict[str, int], list[Finding]]:
+    """Put one row of each clip that has several into the table ``chosen``.
+
+    Parameters
+    ----------
+    connection
+        Holds the table ``problems``.
+    folder, recovered
+        The run, and what its journals held; they tell when a row was finished.
+    shards, bound
+        What to read, and the values bound in it.
+    printed
+        What the queries of findings read.
+    repeated_query
+        Shows the clips that have several rows.
+    latest
+        Take the latest row of a clip whose rows disagree; else that is an error.
+
+    Returns
+    -------
+    counts : dict
+        ``duplicate_rows``: rows beyond the first of clips whose rows are equal; ``conflicts``:
+        clips whose rows disagree;
+        ``not_repeatable``: clips whose rows disagree because the decoder concealed damage.
+    findings : list of Finding
+    """
+    found = sql.one_row(
+        connection, "SELECT coalesce(sum(copies - 1), 0)::BIGINT AS extra FROM problems WHERE repeated"
+    )
+    if not found["extra"]:
+        return {}, []
+    copies = sql.render("merge/copies", columns=COLUMNS, shards=shards)
+    connection.execute(f"CREATE TEMP TABLE copies AS {copies}", bound)
+    values = {"exact": KEY_COLUMNS[1:], "tolerance": TOLERANCE}
+    differing = connection.execute(
+        sql.render("merge/conflicts", rows=sql.identifier("copies"), **values)
+    ).fetchall()
+    pairs = [(name, file) for name, _, _, files in differing for file in files]
+    scored = read_scored(folder, pairs, recovered)
+    damaged = {name for (name, _), one in scored.items() if not one.repeatable}
+    # Another decode explains other values; another score or size it does not.
+    excused = [row for row in differing if row[0] in damaged and not set(row[2]) & set(KEY_COLUMNS)]
+    conflicts = [row for row in differing if row not in excused]
+    undecided = 0
+    winners: list[tuple[str, str]] = []
+    if latest and conflicts:
+        files = {name: files for name, _, _, files in conflicts}
+        decided = choose_latest(files, {copy: one.at for copy, one in scored.items()})
+        winners, undecided = decided.winners, decided.undecided
+    names, paths = [name for name, _ in winners], [path for _, path in winners]
+    types = pa.schema({"clip_name": pa.string(), "filename": pa.string()})
+    connection.register("latest", make_table([names, paths], types))
+    chosen = sql.render("merge/chosen", columns=COLUMNS, floats=FLOATS)
+    connection.execute(f"CREATE TEMP TABLE chosen AS {chosen}")
+
+    counts = {
+        "duplicate_rows": found["extra"] - sum(row[1] - 1 for row in differing),
+        "conflicts": len(conflicts),
+        "not_repeatable": len(excused),
+    }
+    findings = []
+    if counts["duplicate_rows"]:
+        rows = counted(counts["duplicate_rows"], "row")
+        message = f"{rows} of clips scored more than once, equal: one of each is taken"
+        findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"], repeated_query))
+    query = sql.render("merge/conflicts", rows=printed, **values)
+    if excused:
+        which = examples(show(name) for name, *_ in excused)
+        message = (
+            f"{counted(len(excused), 'damaged clip')} with rows that differ, because each decode conceals "
+            f"the damage in its own way: {which}. One row of each is taken, by its values; leave such a clip "
+            "out where its exact values matter"
+        )
+        findings.append(Finding("not_repeatable", "warn", message, len(excused), query))
+    if conflicts:
+        told = examples(f"{show(name)}: {examples(columns)}" for name, _, columns, _ in conflicts)
+        message = (
+            f"{counted(len(conflicts), 'clip')} with rows that differ by more than {TOLERANCE:g}: {told}. "
+        ) + (
+            f"Taken: the latest by the clip logs ({undecided:,} undecided by time, taken by value)"
+            if latest
+            else "Move the wrong writer's shards out of the shards folder, or merge with --on-conflict latest"
+        )
+        findings.append(Finding("conflict", "warn" if latest else "error", message, len(conflicts), query))
+    return counts, findings

@@ -1,0 +1,48 @@
+"""How a table came to be: what stands beside it in merge.json, since it determines no value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from vmafarm.config import Config
+from vmafarm.errors import UsageError
+from vmafarm.run_folder import RunFolder
+from vmafarm.settings import recorded
+from vmafarm.submission import read_submissions
+from vmafarm.toolkit import commit, version
+
+
+def describe_making(folder: RunFolder, config: Config, hosts: Sequence[str]) -> dict[str, Any]:
+    """What made the rows, but for what stands in the table itself.
+
+    Parameters
+    ----------
+    folder, config
+        The run, and its effective configuration.
+    hosts
+        Hosts that have scored clips.
+
+    Returns
+    -------
+    dict
+        ``configuration`` as `vmafarm.settings.recorded` gives it, and the SHA-256 of that as JSON with
+        sorted keys and without spaces; ``toolkit`` and the ``commit`` of its checkout, if it runs from
+        one; the digests of the ``images`` of all submissions; ``hosts``.
+    """
+    configuration = recorded(config)
+    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"))
+    images: list[str] = []
+    with suppress(UsageError):  # a damaged record is told by status; the table does not hang on it
+        images = sorted({found.image_digest for found in read_submissions(folder) if found.image_digest})
+    return {
+        "configuration": configuration,
+        "configuration_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "toolkit": version(),
+        "commit": commit(),
+        "images": images,
+        "hosts": list(hosts),
+    }

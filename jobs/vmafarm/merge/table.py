@@ -1,0 +1,152 @@
+"""Writes the final table: rows in order, the schema exactly, the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from itertools import pairwise, starmap
+from operator import lt
+from typing import Any, BinaryIO, Self
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vmafarm import sql
+from vmafarm.provenance import METADATA_KEY
+from vmafarm.schema import ARROW_SCHEMA, COLUMNS
+
+ROW_GROUP = 16_384
+"""Rows in a row group: fixed, since it decides the bytes."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of writing rows.
+
+    Attributes
+    ----------
+    rows
+        How many were read.
+    unique
+        Whether each clip has one.
+    whole
+        Whether all were written; none is, from the first on that holds a null.
+    """
+
+    rows: int
+    unique: bool
+    whole: bool
+
+
+class TableWriter:
+    """Writes rows in order, and ends the file when it is known what its metadata must say.
+
+    pyarrow writes what DuckDB sorts: its columns are then not nullable (DuckDB's COPY makes all of
+    them so), and without statistics on floats, in which DuckDB would take NaN for impossible.
+
+    Parameters
+    ----------
+    file
+        Where to write.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        # Without dictionaries: nearly every score is different, and constants compress well anyway.
+        self._writer = pq.ParquetWriter(
+            file, ARROW_SCHEMA, compression="zstd", compression_level=3, use_dictionary=False,
+            write_statistics=["clip_name"],
+        )  # fmt: skip
+
+    def write(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        shards: sql.Sql,
+        bound: Mapping[str, Any],
+        *,
+        chosen: bool = False,
+    ) -> Written:
+        """Write the rows of all shards, sorted, and note their names and scores in the table ``found``.
+
+        Parameters
+        ----------
+        connection
+            Holds the table ``chosen``, if that is to be used.
+        shards, bound
+            Where the rows are, and the values bound in it.
+        chosen
+            Take the row in ``chosen`` of clips that have one there.
+        """
+        query = sql.render("merge/rows", columns=COLUMNS, shards=shards, chosen=chosen)
+        reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)
+        rows, unique, whole = 0, True, True
+        last: str | None = None
+        # Rows stream on that connection, so that it can run nothing else meanwhile.
+        with connection.cursor() as notes:
+            notes.execute("CREATE OR REPLACE TABLE found (clip_name VARCHAR, mos DOUBLE)")
+            for table in ahead(cut(reader, ROW_GROUP)):
+                notes.register("batch", table.select(["clip_name", "mos"]))
+                notes.execute("INSERT INTO found FROM batch")
+                rows += table.num_rows
+                whole = whole and not any(column.null_count for column in table.columns)
+                if whole:
+                    increasing, last = is_increasing(last, table["clip_name"].combine_chunks())
+                    unique = unique and increasing
+                    table = pa.Table.from_arrays(table.columns, schema=ARROW_SCHEMA)  # not nullable
+                    self._writer.write_table(table, row_group_size=ROW_GROUP)
+        return Written(rows, unique, whole)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close pyarrow's writer, whose end nobody reads if `end` was not called."""
+        with suppress(OSError, pa.ArrowException) if kind else nullcontext():
+            self._writer.close()
+
+    def end(self, metadata: Mapping[str, Any]) -> None:
+        """End the file.
+
+        Parameters
+        ----------
+        metadata
+            The document for the Parquet metadata; no time, no path.
+        """
+        text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
+        self._writer.add_key_value_metadata({METADATA_KEY: text.encode()})
+        self._writer.close()
+
+
+def cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """Cut batches of any length into tables of `size` rows, the last one shorter."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        while rows + batch.num_rows >= size:
+            take = size - rows
+            yield pa.Table.from_batches([*waiting, batch.slice(0, take)]).combine_chunks()
+            waiting, rows, batch = [], 0, batch.slice(take)
+        if batch.num_rows:
+            waiting.append(batch)
+            rows += batch.num_rows
+    if rows:
+        yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Have the next table made in a thread of its own while this one is written."""
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(next, tables, None)
+        while (table := made.result()) is not None:
+            made = pool.submit(next, tables, None)
+            yield table
+
+
+def is_increasing(last: str | None, names: pa.Array) -> tuple[bool, str]:
+    """Whether names go up in byte order, none twice, from the one before them; and the last of them."""
+    # Text of Python is in the order of its UTF-8; pyarrow.compute takes longer to import than this takes.
+    texts: list[str] = names.to_pylist()
+    return all(starmap(lt, pairwise(texts if last is None else [last, *texts]))), texts[-1]

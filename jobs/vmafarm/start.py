@@ -1,0 +1,52 @@
+"""Where the process of an element or of the merge begins.
+
+``python -m vmafarm.start FILE SHA256 [INDEX RESULT]``, see `vmafarm.handover`. Within SLURM the index is the
+job's own; on this machine it follows, with the file that the result goes to.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else one per processor, for nothing
+
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vmafarm.element import run_element
+from vmafarm.errors import VmafarmError
+from vmafarm.handover import as_spec, read_work, require_own_log, write_result
+from vmafarm.queue import merge_on_node
+from vmafarm.say import say, say_aside
+from vmafarm.task_log import START
+from vmafarm.work import job_label, node_name
+from vmafarm.writers import make_nothing_for_all
+
+
+def main() -> None:
+    """Do the work that the command line names; ends the process."""
+    make_nothing_for_all()
+    path, digest, *local = sys.argv[1:]
+    label = job_label(os.environ, "on this machine")
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        require_own_log(Path(path).parent)
+        say(f"{START}{label}, {node_name(os.environ)}, {at}")
+        work = read_work(Path(path), digest)
+        if "merge" in work:
+            merge_on_node(work["merge"])
+            return
+        index = int(local[0] if local else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+        result = run_element(as_spec(work, index))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended in order, and may be asked to once more
+        if local:
+            write_result(Path(local[1]), result)
+    except VmafarmError as error:
+        say_aside(str(error))
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
