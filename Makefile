@@ -128,8 +128,8 @@ types: $(VENV)/.setup-dev ## mypy
 	@$(BIN)/mypy
 
 docs: $(VENV)/.setup ## the pages that are made of the code: docs/qa.md, docs/columns.md
-	@$(BIN)/python -c 'from vmafarm import qa; print(qa.as_markdown(), end="")' > docs/qa.md
-	@$(BIN)/python -c 'from vmafarm import columns; print(columns.as_markdown(), end="")' > docs/columns.md
+	@$(BIN)/python -c 'from vmafarm.query import checks; print(checks.as_markdown(), end="")' > docs/qa.md
+	@$(BIN)/python -c 'from vmafarm.schema import columns; print(columns.as_markdown(), end="")' > docs/columns.md
 
 screenshots: $(VENV)/.setup-dev ## docs/images/, of a made-up run, with a real Chromium
 	@cd tests && "$(CURDIR)/$(BIN)/python" -m screenshots "$(CURDIR)/docs/images"

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import ROOT
-from vmafarm.config import load
+from vmafarm.config.load import load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.corpus.plan import plan
 from vmafarm.engines.base import write_probe_clip
 from vmafarm.engines.vmaf import VmafEngine
-from vmafarm.frozen import with_frozen
-from vmafarm.plan import plan
 
 sys.path.append(str(ROOT / "tests"))
 import media
@@ -82,7 +82,7 @@ def plan_run(folder: Path, clip: Path, clips: int, program: Path, *more: str) ->
     Returns
     -------
     list of str
-        The configuration, as `vmafarm.config.load` takes it.
+        The configuration, as `vmafarm.config.load.load` takes it.
     """
     (folder / "clips").mkdir(parents=True)
     lines = ["video_name,video_score"]
@@ -105,10 +105,10 @@ def plan_run(folder: Path, clip: Path, clips: int, program: Path, *more: str) ->
 
 _ELEMENT = """
 import json, resource, sys
-from vmafarm.config import load
-from vmafarm.element import ElementSpec, run_element
-from vmafarm.frozen import with_frozen
-from vmafarm.manifest import load_manifest
+from vmafarm.config.load import load
+from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.run_folder.manifest import load_manifest
 
 def own():
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -153,7 +153,7 @@ def run_element(settings: Sequence[str], clips: int, **variables: str) -> tuple[
     Returns
     -------
     starting, working : float
-        CPU seconds before and in `vmafarm.element.run_element`; without the children.
+        CPU seconds before and in `vmafarm.scoring.element.run_element`; without the children.
     peak : float
         Resident memory, MB (10^6 bytes).
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 WORKERS = 2
 """Clips that an element scores at once."""
 _RESERVE = 120.0
-"""As `vmafarm.lifetime.Deadline` keeps it."""
+"""As `vmafarm.scoring.deadline.Deadline` keeps it."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ FRAMES = 150
 
 _ELEMENT = """
 import os, sys
-from vmafarm.config import load
-from vmafarm.element import ElementSpec, run_element
-from vmafarm.frozen import with_frozen
+from vmafarm.config.load import load
+from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.corpus.frozen_config import with_frozen
 config = with_frozen(load(None, sys.argv[1:])[0])
 slices = tuple(range(int(os.environ["SLICES"])))
 result = run_element(ElementSpec(config.model_dump(mode="json"), slices))
@@ -64,8 +64,8 @@ def make_corpus(folder: Path, clips: int, frames: int = FRAMES) -> list[Path]:
 
 def plan_run(folder: Path, name: str, settings: Sequence[str]) -> list[str]:
     """Plan a run over `make_corpus`'s clips; returns all its settings."""
-    from vmafarm.config import load
-    from vmafarm.plan import plan
+    from vmafarm.config.load import load
+    from vmafarm.corpus.plan import plan
 
     every = [
         f"run.root={folder / 'runs'}", f"run.name={name}", f"corpus.clips={folder / 'clips'}",

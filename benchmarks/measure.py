@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm import __version__
-from vmafarm.toolkit import commit
+from vmafarm.process.toolkit import commit
 
 ROOT = Path(__file__).parent.parent
 

@@ -19,9 +19,9 @@ LARGE = ((1_000_000, 1_000), (3_000_000, 3_000), (10_000_000, 10_000))
 
 _MERGE = """
 import sys
-from vmafarm.config import load
-from vmafarm.frozen import with_frozen
-from vmafarm.merge import merge
+from vmafarm.config.load import load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.merge.merge import merge
 config = with_frozen(load(None, sys.argv[1:])[0])
 config.folder.table.unlink(missing_ok=True)
 assert merge(config.folder, config).published

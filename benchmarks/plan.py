@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, Figure, own_peak
-from vmafarm.config import load
-from vmafarm.corpus import list_clips
-from vmafarm.join import join
-from vmafarm.manifest import Manifest, load_manifest, manifest_digest, write_manifest
-from vmafarm.plan import plan
-from vmafarm.run_folder import RunFolder
-from vmafarm.scores import read_scores
-from vmafarm.slices import balance
+from vmafarm.config.load import load
+from vmafarm.corpus.clips import list_clips
+from vmafarm.corpus.join import join
+from vmafarm.corpus.plan import plan
+from vmafarm.corpus.scores import read_scores
+from vmafarm.corpus.slices import balance
+from vmafarm.run_folder.manifest import Manifest, load_manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.paths import RunFolder
 
 _CORPORA = {152_265: "", 1_000_000: "< 20"}
 """Clips, and the target in seconds; the first is KoNViD-150k-A."""

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from benchmarks.footage import make_corpus, plan_run, run_element
 from benchmarks.measure import ROOT, Figure, Usage, ratio, run_measured, side_by_side
-from vmafarm.config import load
-from vmafarm.frozen import with_frozen
-from vmafarm.merge import merge
-from vmafarm.schema import COLUMNS, IDENTITY_TOLERANCE
+from vmafarm.config.load import load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.merge.merge import merge
+from vmafarm.schema.features import COLUMNS, IDENTITY_TOLERANCE
 
 CLIPS = 4
 FRAMES = 150

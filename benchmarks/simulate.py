@@ -1,8 +1,8 @@
 """A run on a cluster, simulated: how near it comes to the time that the work alone would take.
 
-Slices, elements, arrays and rounds are made by the toolkit's own code; the cluster is made up. An element
-works as `vmafarm.element` does: its workers take one clip after another, and a row counts when it is written,
-clip by clip. So an interruption costs what the workers are at, and nothing else.
+Slices, elements, arrays and rounds are made by the toolkit's own code; the cluster is made up. An
+element works as `vmafarm.scoring.element` does: its workers take one clip after another, and a row counts
+when it is written, clip by clip. So an interruption costs what the workers are at, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from benchmarks.cluster import WORKERS, Cluster, Outcome, Simulation
 from benchmarks.measure import Figure, own_peak
-from vmafarm.clip_log import CLIP_LOG_SCHEMA
-from vmafarm.layout import deal, group, group_by_size, lay_out, slots, split
-from vmafarm.provenance import Provenance
-from vmafarm.run_folder import RunFolder
-from vmafarm.schema import COLUMNS
-from vmafarm.settings import SlicesSection, SlurmSection
-from vmafarm.shard import ShardWriter, read_done
-from vmafarm.slices import balance, slice_count
+from vmafarm.cluster.packing import deal, group, group_by_size, lay_out, slots, split
+from vmafarm.config.sections import SlicesSection, SlurmSection
+from vmafarm.corpus.slices import balance, slice_count
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.provenance import Provenance
+from vmafarm.schema.features import COLUMNS
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.shards.writer import ShardWriter, read_done
 
 _CORPORA = (152_265, 10_000_000)
 _PARALLELISM = (100, 1_000, 10_000)
@@ -113,7 +113,7 @@ def measure(folder: Path) -> list[Figure]:
         ),
         Figure(
             "simulate", "rows not counted after an append, no close", _unseen(folder), "rows", "<= 0",
-            note="vmafarm.shard.read_done after each of 100 appends",
+            note="vmafarm.shards.writer.read_done after each of 100 appends",
         ),
         Figure("simulate", "peak of the simulation", own_peak(), "MB"),
     ]  # fmt: skip

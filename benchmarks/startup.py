@@ -11,15 +11,15 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, Figure, run_measured, side_by_side
 from benchmarks.synthetic import CORPUS_CLIPS, CORPUS_SLICES, make_run
-from vmafarm.container import PYTHON
+from vmafarm.images.command import PYTHON
 
 REPETITIONS = 9
 
 _NOTHING = """
 import sys
-from vmafarm.config import load
-from vmafarm.element import ElementSpec, run_element
-from vmafarm.frozen import with_frozen
+from vmafarm.config.load import load
+from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.corpus.frozen_config import with_frozen
 config = with_frozen(load(None, sys.argv[1:])[0])
 result = run_element(ElementSpec(config.model_dump(mode="json"), (0,)))
 assert not result.exit_code and not result.done
@@ -38,7 +38,7 @@ def measure(folder: Path) -> list[Figure]:
 
     candidates = {
         "import pyarrow, duckdb": [*python, "import pyarrow, duckdb"],
-        "import of what an element needs": [*python, "import vmafarm.element"],
+        "import of what an element needs": [*python, "import vmafarm.scoring.element"],
         "an element with nothing to do": [*python, _NOTHING, *small],
         "vmafarm --help": [*command, "--help"],
         f"vmafarm status, {CORPUS_CLIPS:,} clips in {CORPUS_SLICES:,} slices": [

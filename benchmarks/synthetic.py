@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vmafarm.clip_log import CLIP_LOG_SCHEMA
-from vmafarm.config import load, to_toml
-from vmafarm.durable import replace_text
-from vmafarm.frozen import DIGEST, freeze
-from vmafarm.manifest import Manifest, manifest_digest, write_manifest
-from vmafarm.provenance import METADATA_KEY, Provenance
-from vmafarm.schema import ARROW_SCHEMA, FEATURES
-from vmafarm.sealed import write_sealed
+from vmafarm.config.load import load, to_toml
+from vmafarm.corpus.frozen_config import DIGEST, freeze
+from vmafarm.disk.durable import replace_text
+from vmafarm.disk.sealed_parquet import write_sealed
+from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
+from vmafarm.schema.features import ARROW_SCHEMA, FEATURES
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 
 CORPUS_CLIPS = 152_265
 CORPUS_SLICES = 1_523

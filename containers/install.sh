@@ -31,5 +31,5 @@ ln -s /opt/venv/bin/vmafarm /usr/local/bin/vmafarm
 ln -s "$(/opt/venv/bin/python -I -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" \
     /usr/local/bin/ffmpeg
 
-/opt/venv/bin/python -I -m vmafarm.image_inside record "$@"
+/opt/venv/bin/python -I -m vmafarm.images.inside record "$@"
 rm -rf "$source"

@@ -8,9 +8,9 @@ from typing import Any
 import media
 import pytest
 
-from vmafarm.clip import Clip, ClipFailedError, Extracted
 from vmafarm.engines import Engine, FfmpegEngine, VmafEngine
-from vmafarm.extract import extract
+from vmafarm.scoring.clip import Clip, ClipFailedError, Extracted
+from vmafarm.scoring.extract import extract
 
 FFMPEG = Path(media.FFMPEG)
 

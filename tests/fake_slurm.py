@@ -13,11 +13,11 @@ from typing import Any
 
 from merge_helpers import Run, make_row, plan_run
 
-from vmafarm.handover import MODULE, as_spec, read_work
-from vmafarm.manifest import load_manifest
-from vmafarm.settings import SlurmSection
-from vmafarm.submission import run_job_name
-from vmafarm.work import ElementSpec
+from vmafarm.config.sections import SlurmSection
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.submissions import run_job_name
+from vmafarm.scoring.element_spec import ElementSpec
+from vmafarm.scoring.handover import MODULE, as_spec, read_work
 
 PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "sacctmgr", "scontrol", "scancel", "sinfo")
 

@@ -11,12 +11,12 @@ import numpy as np
 from fake_slurm import planned, write_log, write_record
 from merge_helpers import Run, make_row
 
-from vmafarm.config import as_override, load
-from vmafarm.deliver import deliver
-from vmafarm.errors import IncompleteError
-from vmafarm.manifest import Manifest, manifest_digest, write_manifest
-from vmafarm.slurm import Slurm
-from vmafarm.submit import submit
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.submit import submit
+from vmafarm.common.errors import IncompleteError
+from vmafarm.config.load import as_override, load
+from vmafarm.publish import deliver
+from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
 
 EVIL = "\x1b[31m\x9b31m\u202e\u2066\u2028\x85\x7f\x07\r\b\t"
 FORGED = "forged: by a record"

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vmafarm.mounts import mounts_below, unmount_below
+from vmafarm.process.mounts import mounts_below, unmount_below
 
 
 def make_image(folder: Path, image: Path) -> Path:

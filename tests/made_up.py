@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from merge_helpers import Run, make_row, plan_run
 
-from vmafarm.manifest import load_manifest
+from vmafarm.run_folder.manifest import load_manifest
 
 NEAR_ONE = ["adm2", *(f"adm_scale{i}" for i in range(4)), *(f"vif_scale{i}" for i in range(4))]
 NASTY = [

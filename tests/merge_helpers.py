@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vmafarm.clip_log import CLIP_LOG_SCHEMA
-from vmafarm.config import frozen, to_toml
-from vmafarm.failures import FailureRecord
-from vmafarm.manifest import Manifest, manifest_digest, write_manifest
-from vmafarm.provenance import METADATA_KEY, Provenance
-from vmafarm.records import checked_line, json_line
-from vmafarm.run_folder import RunFolder
-from vmafarm.schema import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
-from vmafarm.sealed import write_sealed
-from vmafarm.settings import Config, CorpusSection, ExtractSection, RunSection
+from vmafarm.config.load import frozen, to_toml
+from vmafarm.config.sections import Config, CorpusSection, ExtractSection, RunSection
+from vmafarm.disk.jsonl import checked_line, json_line
+from vmafarm.disk.sealed_parquet import write_sealed
+from vmafarm.run_folder.failures import FailureRecord
+from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
+from vmafarm.schema.features import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 
 NAN = math.nan
 NOW = datetime(2025, 3, 1, tzinfo=UTC)

@@ -9,8 +9,8 @@ from pathlib import Path
 from browser import WHY_NOT, open_browser, screenshot, show
 from made_up import make_up
 
-from vmafarm.deliver import examine
-from vmafarm.merge import merge
+from vmafarm.merge.merge import merge
+from vmafarm.publish import examine
 
 
 def main() -> None:

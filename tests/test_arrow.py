@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from merge_helpers import make_row, plan_run
 
-from vmafarm.arrow import make_table, numbers
-from vmafarm.sealed import open_sealed, write_sealed
+from vmafarm.disk.arrow import make_table, numbers
+from vmafarm.disk.sealed_parquet import open_sealed, write_sealed
 
 SCHEMA = pa.schema(
     [
@@ -80,12 +80,12 @@ def test_what_a_column_does_not_hold_is_refused(kind: pa.DataType, values: list)
 WRITE_AND_MERGE = """
 import json, sys
 from datetime import UTC, datetime
-from vmafarm.config import load
-from vmafarm.frozen import with_frozen
-from vmafarm.merge import merge
-from vmafarm.provenance import read_frozen
-from vmafarm.clip_log import CLIP_LOG_SCHEMA
-from vmafarm.shard import ShardWriter
+from vmafarm.config.load import load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.merge.merge import merge
+from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.shards.writer import ShardWriter
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
 writer = ShardWriter(config.folder, 0, "w", read_frozen(config.folder.provenance), 1)
@@ -110,12 +110,12 @@ def test_writing_rows_and_merging_them_import_no_pandas(tmp_path: Path) -> None:
 
 READ = """
 import os
-from vmafarm.config import load
-from vmafarm.frozen import with_frozen
-from vmafarm.manifest import load_manifest
-from vmafarm.merge.inputs import check_data, read_outline
-from vmafarm.shard import read_done
-from vmafarm.status import look
+from vmafarm.config.load import load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.shards.footers import check_data, read_outline
+from vmafarm.shards.writer import read_done
+from vmafarm.cluster.status import look
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
 before = os.listdir("/proc/self/task")

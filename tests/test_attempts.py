@@ -15,11 +15,11 @@ import pytest
 from engine_helpers import ffmpeg_engine, vmaf_engine
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm.attempts import Attempts, Outcome, wants_another_try
-from vmafarm.clip import Clip
+from vmafarm.common.errors import UnavailableError
 from vmafarm.engines import Engine, EngineInfo
-from vmafarm.errors import UnavailableError
-from vmafarm.process import Stop, Stopped
+from vmafarm.process.run import Stop, Stopped
+from vmafarm.scoring.attempts import Attempts, Outcome, wants_another_try
+from vmafarm.scoring.clip import Clip
 
 Clips = Callable[[str], Path]
 
@@ -210,7 +210,7 @@ def test_lack_of_memory_that_fewer_clips_at_once_do_not_mend_is_the_clips_fault(
     clips: Clips, tmp_path: Path, stop: Stop, standin: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     clip = Clip("damaged", clips("damaged_size.mp4"), 3.0, 0)
-    monkeypatch.setattr("vmafarm.verdict.spare_bytes", lambda: 0)
+    monkeypatch.setattr("vmafarm.scoring.verdict.spare_bytes", lambda: 0)
     engine = ffmpeg_engine() if kind == "ffmpeg" else vmaf_engine(standin)
     attempts = make(engine, tmp_path, stop, workers=2)
     outcome = attempts.run(clip)
@@ -223,8 +223,8 @@ def test_lack_of_memory_that_fewer_clips_at_once_do_not_mend_is_the_clips_fault(
 def test_lack_of_memory_that_fewer_clips_at_once_cannot_mend_is_nobodys_fault(
     clips: Clips, tmp_path: Path, stop: Stop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vmafarm.verdict.spare_bytes", lambda: 0)
-    monkeypatch.setattr("vmafarm.verdict.grantable_bytes", lambda: 0)  # ulimit -v, for example
+    monkeypatch.setattr("vmafarm.scoring.verdict.spare_bytes", lambda: 0)
+    monkeypatch.setattr("vmafarm.scoring.verdict.grantable_bytes", lambda: 0)  # ulimit -v, for example
     clip = Clip("damaged", clips("damaged_size.mp4"), 3.0, 0)
     outcome = make(ffmpeg_engine(), tmp_path, stop).run(clip)
     assert summary(outcome) == [(n, "out_of_memory") for n in (1, 2, 3)]

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from merge_helpers import make_row, plan_run
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm.audit import audited_clips, differences, wrong_constants
-from vmafarm.journal import read_journal
-from vmafarm.lifetime import Deadline
-from vmafarm.merge import merge, summarise
-from vmafarm.schema import KNOWN, identity_value
+from vmafarm.merge.merge import merge, summarise
+from vmafarm.schema.features import KNOWN, identity_value
+from vmafarm.scoring.audit import audited_clips, differences, wrong_constants
+from vmafarm.scoring.deadline import Deadline
+from vmafarm.shards.journal import read_journal
 
 SIZE = (240, 240)
 

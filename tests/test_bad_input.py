@@ -20,10 +20,10 @@ import pytest
 from command import QUICK, command, corpus, start, table, vmafarm, write_scores
 from images import make_image, no_mounts_here, servers_of, write_header
 
-from vmafarm import squashfs
-from vmafarm.config import load
-from vmafarm.errors import UnavailableError
-from vmafarm.plan import plan
+from vmafarm.common.errors import UnavailableError
+from vmafarm.config.load import load
+from vmafarm.corpus import squashfs
+from vmafarm.corpus.plan import plan
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "errors.md"
 RUN = ("run", *corpus(*QUICK, "--run", "r", "--set", "extract.retries=0"))
@@ -303,8 +303,8 @@ def test_clip_that_is_not_the_planned_one_is_not_scored_and_not_to_blame(folder:
 def _element(folder: Path, before: str) -> subprocess.CompletedProcess[str]:
     """Change something with a shell, then run an element; it prints what failed, by class."""
     element = (
-        "from vmafarm.config import load; from vmafarm.frozen import with_frozen;"
-        "from vmafarm.element import *;"
+        "from vmafarm.config.load import load; from vmafarm.corpus.frozen_config import with_frozen;"
+        "from vmafarm.scoring.element import *;"
         "config = with_frozen(load(None, ['run.name=r', 'extract.retries=0'])[0]);"
         "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
     )
@@ -430,14 +430,14 @@ def test_wrong_configuration_is_one_message(folder: Path) -> None:
 def test_full_run_folder_keeps_what_is_done(folder: Path) -> None:
     row = "no space in the run folder"
     script = (
-        "import errno, os, sys; from vmafarm import durable; real = os.write\n"
+        "import errno, os, sys; from vmafarm.disk import durable; real = os.write\n"
         "def full(descriptor, data):\n"
         "    if os.readlink(f'/proc/self/fd/{descriptor}').endswith('.journal'):\n"
         "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
         "    return real(descriptor, data)\n"
         "os.write = full\n"
-        "from vmafarm.config import load; from vmafarm.frozen import with_frozen\n"
-        "from vmafarm.element import *\n"
+        "from vmafarm.config.load import load; from vmafarm.corpus.frozen_config import with_frozen\n"
+        "from vmafarm.scoring.element import *\n"
         "config = with_frozen(load(None, ['run.name=r'])[0])\n"
         "result = run_element(ElementSpec(config.model_dump(), (0,)))\n"
         "print(f'error: {result.message}\\n  {result.hint}', file=sys.stderr); sys.exit(result.exit_code)\n"

@@ -9,14 +9,14 @@ import sys
 import pytest
 from fake_slurm import finish, name_of, planned
 
-from vmafarm import canary
-from vmafarm.element_log import ElementLog
-from vmafarm.errors import IncompleteError, UnavailableError
-from vmafarm.manifest import load_manifest
-from vmafarm.slurm import Slurm
-from vmafarm.submission import read_submissions
-from vmafarm.submit import preview, submit
-from vmafarm.work import ElementResult
+from vmafarm.cluster import pilot as canary
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.submit import preview, submit
+from vmafarm.common.errors import IncompleteError, UnavailableError
+from vmafarm.run_folder.element_records import ElementLog
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.submissions import read_submissions
+from vmafarm.scoring.element_spec import ElementResult
 
 
 @pytest.fixture
@@ -196,10 +196,10 @@ def test_a_slurmctld_that_does_not_answer_any_more_is_told_once(cluster, run, me
 
 WAIT = """
 import signal, sys
-from vmafarm import interrupts
-from vmafarm.config import Config
-from vmafarm.slurm import Slurm
-from vmafarm.submit import submit
+from vmafarm.common import interrupts
+from vmafarm.config.load import Config
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.submit import submit
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def say(line):
     print(line, flush=True)

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pytest
 from merge_helpers import NAN, Run, make_row, plan_run
 
-from vmafarm.clip_log import CLIP_LOG_SCHEMA, read_clip_log
-from vmafarm.database import open_run
-from vmafarm.deliver import deliver
-from vmafarm.footprint import footprint
-from vmafarm.journal import read_journal
-from vmafarm.merge import merge
-from vmafarm.records import checked_line
-from vmafarm.remarks import Remark, RemarkReader, tell_remarks
-from vmafarm.sealed import DamagedError, read_columns, write_sealed
-from vmafarm.status import look
-from vmafarm.status_table import as_json, table
+from vmafarm.cluster.status import look
+from vmafarm.cluster.status_table import as_json, table
+from vmafarm.cost.footprint import footprint
+from vmafarm.disk.jsonl import checked_line
+from vmafarm.disk.sealed_parquet import DamagedError, read_columns, write_sealed
+from vmafarm.merge.merge import merge
+from vmafarm.publish import deliver
+from vmafarm.query.database import open_run
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from vmafarm.shards.journal import read_journal
+from vmafarm.shards.remarks import Remark, RemarkReader, tell_remarks
 
 NEW = {"declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True}
 NEWER = {"audit": "", "seconds_other_plan": NAN, **NEW}

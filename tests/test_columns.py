@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from vmafarm.columns import TABLE, as_markdown
-from vmafarm.schema import ALL_NAN, COLUMNS, FEATURES, KNOWN
+from vmafarm.schema.columns import TABLE, as_markdown
+from vmafarm.schema.features import ALL_NAN, COLUMNS, FEATURES, KNOWN
 
 
 def test_every_column_of_the_schema_is_described_once_and_in_order():

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from merge_helpers import make_row, plan_run
 
-from vmafarm.completeness import FailedClip, Gaps, History, failures_allowed, read_history, read_states
-from vmafarm.config import load
-from vmafarm.failures import CLIP_FAULTS, ENGINE_FAULTS, FAILURE_CLASSES, FailureRecord
-from vmafarm.manifest import load_manifest
-from vmafarm.records import json_line
-from vmafarm.shard import DoneReader
+from vmafarm.config.load import load
+from vmafarm.disk.jsonl import json_line
+from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, FAILURE_CLASSES, FailureRecord
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.shards.completeness import FailedClip, Gaps, History, failures_allowed, read_history, read_states
+from vmafarm.shards.writer import DoneReader
 
 
 def failed(clip="a.mp4", failure="decode_error", host="node1", attempt=1, message="message"):

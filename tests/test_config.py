@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.cli import load_config
-from vmafarm.config import Config, flat, frozen, keys, load, template, to_toml
-from vmafarm.errors import UsageError
+from vmafarm.cli.local import load_config
+from vmafarm.common.errors import UsageError
+from vmafarm.config.load import Config, flat, frozen, keys, load, template, to_toml
 
 UTF8 = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -215,7 +215,7 @@ def test_a_file_of_root_is_read_unasked(implicit, monkeypatch):
 def test_a_file_that_others_may_write_is_read_only_where_it_is_named(implicit, monkeypatch, mode, who):
     implicit.chmod(mode)
     monkeypatch.setattr(
-        "vmafarm.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
+        "vmafarm.disk.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
     )
     with pytest.raises(UsageError, match=f"vmafarm.toml can be written by {who}"):
         load_config(None, None)

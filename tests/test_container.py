@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm.container import container_python, start_command, starter_command
-from vmafarm.data import data_folder
-from vmafarm.errors import UsageError
-from vmafarm.run_folder import RunFolder
-from vmafarm.settings import SlurmSection
+from vmafarm.common.errors import UsageError
+from vmafarm.common.package import data_folder
+from vmafarm.config.sections import SlurmSection
+from vmafarm.images.command import container_python, start_command, starter_command
+from vmafarm.run_folder.paths import RunFolder
 
 FOLDER = RunFolder(Path("/data/runs"), "demo")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vmafarm.corpus import list_clips
-from vmafarm.counts import Tally
-from vmafarm.errors import UnavailableError, UsageError
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.corpus.clips import list_clips
+from vmafarm.run_folder.corpus_findings import Tally
 
 
 def make(folder: Path, *names: str, size: int = 7) -> Path:

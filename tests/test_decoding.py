@@ -24,14 +24,14 @@ from engine_helpers import (
 )
 from standin.vmaf import read_calls
 
-from vmafarm.clip import ClipFailedError
 from vmafarm.engines import Engine, FfmpegEngine
-from vmafarm.engines.decode import Reading, input_arguments
+from vmafarm.engines.ffmpeg_arguments import Reading, input_arguments
+from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import judge
-from vmafarm.engines.report import read_report
-from vmafarm.finished import Finished
-from vmafarm.schema import BY_NAME, MUST_MEASURE
-from vmafarm.verdict import judge_clip
+from vmafarm.process.finished import Finished
+from vmafarm.schema.features import BY_NAME, MUST_MEASURE
+from vmafarm.scoring.clip import ClipFailedError
+from vmafarm.scoring.verdict import judge_clip
 
 Make = Callable[[Path], Path]
 
@@ -550,7 +550,7 @@ def test_damaged_size_is_the_clips_fault_where_there_is_memory(
 ) -> None:
     make, expected = MEMORY[kind]
     clip = make(tmp_path)
-    monkeypatch.setattr("vmafarm.verdict.spare_bytes", lambda: engine.limits.decoder_memory)
+    monkeypatch.setattr("vmafarm.scoring.verdict.spare_bytes", lambda: engine.limits.decoder_memory)
     error = failure(engine, clip, tmp_path)
     assert error.failure == expected
     assert "Cannot allocate memory" in error.message + "".join(error.stderr)
@@ -562,13 +562,13 @@ def test_damaged_size_is_a_lack_of_memory_where_there_may_be_one(
 ) -> None:
     make, expected = MEMORY[kind]
     clip = make(tmp_path)
-    monkeypatch.setattr("vmafarm.verdict.spare_bytes", lambda: engine.limits.decoder_memory - 1)
+    monkeypatch.setattr("vmafarm.scoring.verdict.spare_bytes", lambda: engine.limits.decoder_memory - 1)
     error = failure(engine, clip, tmp_path)
     assert error.failure == "out_of_memory"
     assert error.otherwise is not None
     assert error.otherwise[0] == expected
     # Where programs may not have that much, fewer of them prove nothing.
-    monkeypatch.setattr("vmafarm.verdict.grantable_bytes", lambda: engine.limits.decoder_memory - 1)
+    monkeypatch.setattr("vmafarm.scoring.verdict.grantable_bytes", lambda: engine.limits.decoder_memory - 1)
     assert failure(engine, clip, tmp_path).otherwise is None
 
 
@@ -576,7 +576,7 @@ def test_complaint_of_memory_while_an_engine_scores_is_never_the_clips_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It needs far more memory than a decoder; only the decoder alone shows what the clip asks for.
-    monkeypatch.setattr("vmafarm.verdict.spare_bytes", lambda: 1 << 40)
+    monkeypatch.setattr("vmafarm.scoring.verdict.spare_bytes", lambda: 1 << 40)
     engine = ffmpeg_engine()
     said = (
         "[info] Input #0, mov\n[info]   Stream #0:0: Video: h264\n"

@@ -8,11 +8,11 @@ import imageio_ffmpeg
 import pytest
 from command import command
 
-from vmafarm.corpus import list_clips
-from vmafarm.demo import DEMO_CLIPS, FRAMES, make_demo
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.join import join
-from vmafarm.scores import read_scores
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.corpus.clips import list_clips
+from vmafarm.corpus.demo import DEMO_CLIPS, FRAMES, make_demo
+from vmafarm.corpus.join import join
+from vmafarm.corpus.scores import read_scores
 
 FFMPEG = Path(imageio_ffmpeg.get_ffmpeg_exe())
 
@@ -140,7 +140,7 @@ def test_another_folder_in_the_place_of_the_one_that_is_filled_is_left_alone(tmp
 def test_ffmpeg_that_is_not_there_or_hangs_is_explained(tmp_path, monkeypatch):
     with pytest.raises(UnavailableError, match="No such file or directory"):
         make_demo(tmp_path / "demo", tmp_path / "no ffmpeg")
-    monkeypatch.setattr("vmafarm.demo._SECONDS_A_CLIP", 0.1)
+    monkeypatch.setattr("vmafarm.corpus.demo._SECONDS_A_CLIP", 0.1)
     with pytest.raises(UnavailableError, match="did not end within 0 s"):
         make_demo(tmp_path / "demo", script(tmp_path, "exec sleep 60"))
 

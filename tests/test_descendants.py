@@ -19,11 +19,12 @@ from pathlib import Path
 import pytest
 from standin.grandchildren import TESTS
 
-from vmafarm import apptainer, process
-from vmafarm.ceiling import Ceiling
-from vmafarm.descendants import Descendants, in_child, kill_orphans, orphans_ended
-from vmafarm.finished import Finished
-from vmafarm.process import Stop, Stopped
+from vmafarm.images import apptainer
+from vmafarm.process import run as process
+from vmafarm.process.descendants import Descendants, in_child, kill_orphans, orphans_ended
+from vmafarm.process.finished import Finished
+from vmafarm.process.process_limits import Ceiling
+from vmafarm.process.run import Stop, Stopped
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 LEAVE = (
@@ -223,7 +224,8 @@ def test_what_a_killed_process_has_left_of_its_engines_is_killed_by_the_one_abov
     script = f"""
         import sys
         from pathlib import Path
-        from vmafarm import apptainer, process
+        from vmafarm.images import apptainer
+        from vmafarm.process import run as process
         command = [*{PYTHON!r}, {LEAVE!r} + "; open('ready', 'w').close(); import time; time.sleep(300)", "."]
         process.run([command], folder=Path({str(tmp_path)!r}), deadline=99)
     """

@@ -14,15 +14,17 @@ import duckdb
 import pytest
 from merge_helpers import Run, make_row, plan_run
 
-from vmafarm import durable, qa, sql
-from vmafarm.deliver import deliver, examine
-from vmafarm.errors import UnavailableError, VmafarmError
-from vmafarm.merge import merge
-from vmafarm.qa import Check, run_checks
-from vmafarm.query import run_query
-from vmafarm.query_text import write_to
-from vmafarm.scratch import scratch_folder
-from vmafarm.system import System
+from vmafarm.common.errors import UnavailableError, VmafarmError
+from vmafarm.disk import durable
+from vmafarm.disk.syscalls import System
+from vmafarm.merge.merge import merge
+from vmafarm.process.scratch import scratch_folder
+from vmafarm.publish import deliver, examine
+from vmafarm.query import checks as qa
+from vmafarm.query.answers import run_query
+from vmafarm.query.checks import Check, run_checks
+from vmafarm.query.text import write_to
+from vmafarm.sql import templates as sql
 
 CLIPS = [f"clip_{i}.mp4" for i in range(6)]
 REMEDIES = {

@@ -13,15 +13,15 @@ import pytest
 import typer
 from command import QUICK, vmafarm
 
-from vmafarm import cli_cluster, cli_look  # noqa: F401 - they add their verbs
-from vmafarm.cli import app
-from vmafarm.config import load
-from vmafarm.estimate import Cost, estimate
-from vmafarm.merge_job import MergeJob
-from vmafarm.nodes import BrokenNode
-from vmafarm.settings import SlurmSection
-from vmafarm.status import Status
-from vmafarm.status_table import table
+from vmafarm.cli import cluster, look  # noqa: F401 - they add their verbs
+from vmafarm.cli.local import app
+from vmafarm.cluster.merge_job import MergeJob
+from vmafarm.cluster.status import Status
+from vmafarm.cluster.status_table import table
+from vmafarm.config.load import load
+from vmafarm.config.sections import SlurmSection
+from vmafarm.cost.submission_cost import Cost, estimate
+from vmafarm.run_folder.broken_nodes import BrokenNode
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -93,7 +93,7 @@ def test_each_configuration_in_a_document_is_accepted(document: Path, tmp_path: 
 
 
 def test_each_key_that_the_guide_to_clusters_names_is_one_of_the_configuration() -> None:
-    from vmafarm.config import keys
+    from vmafarm.config.load import keys
 
     text = (ROOT / "docs/cluster.md").read_text()
     named = {

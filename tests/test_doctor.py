@@ -18,8 +18,11 @@ from engine_helpers import write_program
 from fake_slurm import planned
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm import doctor, slurm
-from vmafarm.config import Config
+from vmafarm import doctor
+from vmafarm.cluster import slurm
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.common.errors import UnavailableError
+from vmafarm.config.load import Config
 from vmafarm.doctor import Finding, Machine, finding
 from vmafarm.doctor.cluster import check_arrays, check_elements, check_gpus, examine_slurm
 from vmafarm.doctor.engine import check_address_space, check_driver, check_engine, check_ffmpeg, read_driver
@@ -34,9 +37,7 @@ from vmafarm.doctor.folders import (
     file_system,
 )
 from vmafarm.doctor.image import examine_image
-from vmafarm.errors import UnavailableError
-from vmafarm.slurm import Slurm
-from vmafarm.toolkit import version
+from vmafarm.process.toolkit import version
 
 CLOSED = (
     "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Sat Aug 19 01:15:15 UTC 2023\nGCC version:  11.4.0\n"
@@ -348,7 +349,7 @@ def test_a_file_in_the_run_roots_place_is_wrong_configuration(tmp_path):
     [(0o755, "ok"), (0o700, "ok"), (0o2770, "warning"), (0o777, "failed"), (0o1777, "warning")],
 )
 def test_who_else_may_write_the_run_root_is_judged(tmp_path, monkeypatch, mode, state):
-    monkeypatch.setattr("vmafarm.writers.shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
+    monkeypatch.setattr("vmafarm.disk.writers.shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
     root = tmp_path / "runs"
     root.mkdir()
     root.chmod(mode)
@@ -838,7 +839,7 @@ def test_an_answer_from_inside_an_image_that_is_no_report_is_one_message(cluster
 
 
 def test_an_answer_from_inside_an_image_that_is_endless_is_one_message(cluster, tmp_path, image, monkeypatch):
-    monkeypatch.setattr("vmafarm.apptainer.MOST_BYTES_OF_DOCUMENT", 1000)
+    monkeypatch.setattr("vmafarm.images.apptainer.MOST_BYTES_OF_DOCUMENT", 1000)
     answering(cluster, tmp_path, GOOD_LABELS, told(message="x" * 1000))
     _, second = examine_image(configure(tmp_path, slurm={"image": str(image)}))
     assert "bytes, expected at most 1,000" in second.message

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm import durable
-from vmafarm.abandoned import LockedDraft, sweep
-from vmafarm.durable import (
+from vmafarm.common.errors import IncompleteError, UnavailableError, to_do
+from vmafarm.disk import durable
+from vmafarm.disk.drafts import LockedDraft, sweep
+from vmafarm.disk.durable import (
     Appender,
     create_text,
     make_folder,
@@ -23,8 +24,7 @@ from vmafarm.durable import (
     replace_text,
     sync_folder,
 )
-from vmafarm.errors import IncompleteError, UnavailableError, to_do
-from vmafarm.system import System
+from vmafarm.disk.syscalls import System
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)

@@ -20,23 +20,23 @@ import pytest
 from command import write_scores
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm import durable
-from vmafarm.clip_log import CLIP_LOG_SCHEMA
-from vmafarm.completeness import read_states
-from vmafarm.config import Config, load
-from vmafarm.element import ElementResult, ElementSpec, run_element, writer_name
-from vmafarm.element_log import read_elements
-from vmafarm.errors import IncompleteError, UnavailableError
-from vmafarm.failures import read_failures
-from vmafarm.frozen import with_frozen
-from vmafarm.lifetime import STARTED
-from vmafarm.manifest import load_manifest, manifest_digest, write_manifest
-from vmafarm.merge import merge
-from vmafarm.nodes import read_broken
-from vmafarm.plan import plan
-from vmafarm.shard import read_done
-from vmafarm.todo import find_todo
-from vmafarm.work import ELSEWHERE, LAST_LOOK, ORDINARY, worker_count
+from vmafarm.common.errors import IncompleteError, UnavailableError
+from vmafarm.config.load import Config, load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.corpus.plan import plan
+from vmafarm.disk import durable
+from vmafarm.merge.merge import merge
+from vmafarm.run_folder.broken_nodes import read_broken
+from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.failures import read_failures
+from vmafarm.run_folder.manifest import load_manifest, manifest_digest, write_manifest
+from vmafarm.scoring.deadline import STARTED
+from vmafarm.scoring.element import ElementResult, ElementSpec, run_element, writer_name
+from vmafarm.scoring.element_spec import ELSEWHERE, LAST_LOOK, ORDINARY, worker_count
+from vmafarm.scoring.todo import find_todo
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.shards.completeness import read_states
+from vmafarm.shards.writer import read_done
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_two_elements_on_the_same_slice_both_end_with_whole_shards(prepare: Any)
     config = prepare("extract.workers=1")
     results: list[ElementResult] = []
     # Signals are the main thread's; the second element is a thread that has none to set.
-    import vmafarm.element as element
+    import vmafarm.scoring.element as element
 
     other = threading.Thread(target=lambda: results.append(_quiet(element, config)))
     other.start()
@@ -436,7 +436,7 @@ def test_where_nothing_is_left_an_element_ends_at_once_and_leaves_no_file(
     config = prepare()
     _run(config)
     before = sorted(config.folder.path.rglob("*"))
-    monkeypatch.setattr("vmafarm.element.make_engine", lambda _: pytest.fail("an engine was made"))
+    monkeypatch.setattr("vmafarm.scoring.element.make_engine", lambda _: pytest.fail("an engine was made"))
     assert _run(config) == ElementResult()
     assert sorted(config.folder.path.rglob("*")) == before
 
@@ -571,7 +571,7 @@ def test_an_end_that_cannot_be_written_down_is_told(prepare: Any, monkeypatch: p
     def refuse(*_: Any) -> None:
         raise UnavailableError("cannot write: Read-only file system", "make it writable")
 
-    monkeypatch.setattr("vmafarm.element_log.ElementLog.end", refuse)
+    monkeypatch.setattr("vmafarm.run_folder.element_records.ElementLog.end", refuse)
     result = _run(config)
     assert (result.done, result.exit_code, result.message) == (2, 3, "cannot write: Read-only file system")
     assert _rows(config) == ["c0.mp4", "c1.mp4"]
@@ -592,7 +592,7 @@ def test_an_error_of_the_system_that_nobody_explained_is_the_elements_result(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("vmafarm.element.make_engine", fail)
+    monkeypatch.setattr("vmafarm.scoring.element.make_engine", fail)
     result = _run(config)
     assert (result.exit_code, result.message, result.failed) == (3, message, {})
     assert result.hint

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from time import process_time
 
-from vmafarm.element_log import ElementLog, read_elements
-from vmafarm.run_folder import RunFolder
-from vmafarm.work import ElementResult
+from vmafarm.run_folder.element_records import ElementLog, read_elements
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.scoring.element_spec import ElementResult
 
 
 def test_an_element_is_on_record_from_its_beginning_and_with_its_end(tmp_path):
@@ -40,7 +40,9 @@ def test_records_come_in_the_order_of_their_beginning_and_torn_ones_are_left_out
     folder = RunFolder(tmp_path, "demo")
     times = {"z": "08:00:00.001", "c": "08:00:00.002", "b": "08:00:00.002", "a": "08:00:00.003"}
     for writer, time in times.items():
-        monkeypatch.setattr("vmafarm.element_log._now", lambda time=time: f"2026-03-01T{time}+00:00")
+        monkeypatch.setattr(
+            "vmafarm.run_folder.element_records._now", lambda time=time: f"2026-03-01T{time}+00:00"
+        )
         ElementLog(folder, writer, "11", None, "node1", (0,), 1)
     (folder.elements / "torn.jsonl").write_text('{"writer": "torn", "job"')
     assert [record.writer for record in read_elements(folder)] == ["z", "b", "c", "a"]

@@ -15,18 +15,18 @@ from command import write_scores
 from engine_helpers import vmaf_engine, write_program
 from standin.vmaf import write_standin
 
-from vmafarm.config import load
+from vmafarm.config.load import load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.corpus.plan import plan
 from vmafarm.engines.base import write_probe_clip
-from vmafarm.frozen import with_frozen
-from vmafarm.plan import plan
-from vmafarm.process import run
+from vmafarm.process.run import run
 
 ELEMENT = """
 import sys
 from pathlib import Path
-from vmafarm.config import load
-from vmafarm.element import ElementSpec, run_element
-from vmafarm.frozen import with_frozen
+from vmafarm.config.load import load
+from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.corpus.frozen_config import with_frozen
 
 config = with_frozen(load(None, sys.argv[2:])[0])
 result = run_element(ElementSpec(config.model_dump(), (0,), limit=int(sys.argv[1])))

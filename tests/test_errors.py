@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.errors import IncompleteError, UnavailableError, UsageError, VmafarmError, explain, show
+from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, VmafarmError, explain, show
 
 STATUS = {VmafarmError: 1, IncompleteError: 1, UsageError: 2, UnavailableError: 3}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from merge_helpers import plan_run
 
-from vmafarm.element_log import ElementRecord
-from vmafarm.estimate import Cost, cost_of, estimate, gpus_of, measure_latest
-from vmafarm.settings import SlurmSection
-from vmafarm.submission import Array, Submission
+from vmafarm.config.sections import SlurmSection
+from vmafarm.cost.submission_cost import Cost, cost_of, estimate, gpus_of, measure_latest
+from vmafarm.run_folder.element_records import ElementRecord
+from vmafarm.run_folder.submissions import Array, Submission
 
 
 @pytest.fixture

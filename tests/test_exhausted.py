@@ -14,7 +14,7 @@ from command import command as vmafarm
 from merge_helpers import make_row, plan_run
 
 from vmafarm import __main__ as command
-from vmafarm.errors import explain_limit
+from vmafarm.common.errors import explain_limit
 
 
 def limited(limit: int, value: int, *words: str) -> subprocess.CompletedProcess[str]:

@@ -32,13 +32,13 @@ from engine_helpers import (
 )
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm.clip import ClipFailedError, Extracted
 from vmafarm.engines import Engine
-from vmafarm.engines.logs import read_log
-from vmafarm.extract import aggregate
-from vmafarm.failures import CLIP_FAULTS
-from vmafarm.process import run
-from vmafarm.schema import COLUMNS, FEATURE_NAMES, KNOWN, MUST_MEASURE, identity_value
+from vmafarm.engines.libvmaf_log import read_log
+from vmafarm.process.run import run
+from vmafarm.run_folder.failures import CLIP_FAULTS
+from vmafarm.schema.features import COLUMNS, FEATURE_NAMES, KNOWN, MUST_MEASURE, identity_value
+from vmafarm.scoring.clip import ClipFailedError, Extracted
+from vmafarm.scoring.extract import aggregate
 
 Clips = Callable[[str], Path]
 SOUND = (

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from vmafarm.failures import FailureRecord, read_failures
-from vmafarm.records import json_line
+from vmafarm.disk.jsonl import json_line
+from vmafarm.run_folder.failures import FailureRecord, read_failures
 
 
 def failed(clip="a.mp4", failure="decode_error", host="node1", attempt=1, at="2026-01-01T00:00:00+00:00"):

@@ -11,10 +11,10 @@ from media import make_clip
 from merge_helpers import make_row, plan_run
 from standin.vmaf import write_standin
 
-from vmafarm.forecast import forecast
-from vmafarm.manifest import load_manifest
-from vmafarm.measured import Measured
-from vmafarm.settings import EngineSection, SlurmSection
+from vmafarm.config.sections import EngineSection, SlurmSection
+from vmafarm.cost.measured import Measured
+from vmafarm.estimate import forecast
+from vmafarm.run_folder.manifest import load_manifest
 
 NAMES = [*(f"small{i}.mp4" for i in range(8)), *(f"large{i}.mp4" for i in range(4))]
 

@@ -23,11 +23,11 @@ from engine_helpers import (
 )
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm import sql
 from vmafarm.engines import Engine
-from vmafarm.facts import _COLUMNS, column_rows
-from vmafarm.process import run
-from vmafarm.schema import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of
+from vmafarm.process.run import run
+from vmafarm.query.reference_tables import _COLUMNS, column_rows
+from vmafarm.schema.features import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of
+from vmafarm.sql import templates as sql
 
 Clips = Callable[[str], Path]
 SIZES = [

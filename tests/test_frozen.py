@@ -11,12 +11,12 @@ from fake_slurm import FakeSlurm, planned
 from merge_helpers import plan_run
 
 from vmafarm import __main__ as command
-from vmafarm.config import Config, load
-from vmafarm.errors import UsageError
-from vmafarm.frozen import freeze, with_frozen
-from vmafarm.manifest import load_manifest, write_manifest
-from vmafarm.provenance import METADATA_KEY
-from vmafarm.sealed import write_sealed
+from vmafarm.common.errors import UsageError
+from vmafarm.config.load import Config, load
+from vmafarm.corpus.frozen_config import freeze, with_frozen
+from vmafarm.disk.sealed_parquet import write_sealed
+from vmafarm.run_folder.manifest import load_manifest, write_manifest
+from vmafarm.run_folder.provenance import METADATA_KEY
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_program_that_a_plan_names_is_not_started_where_others_could_change_it
     config, tmp_path, monkeypatch, name
 ):
     monkeypatch.setattr(
-        "vmafarm.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
+        "vmafarm.disk.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
     )
     program = make_program(tmp_path / "bin" / "x")
     forge(config, **{f"engine__{name}": str(program)})

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fake_slurm import finish, planned
 
-from vmafarm.errors import UnavailableError
-from vmafarm.handover import Work, as_spec, read_result, read_work, write_result
-from vmafarm.interpreter import own_command
-from vmafarm.work import ElementResult, ElementSpec
+from vmafarm.common.errors import UnavailableError
+from vmafarm.process.interpreter import own_command
+from vmafarm.scoring.element_spec import ElementResult, ElementSpec
+from vmafarm.scoring.handover import Work, as_spec, read_result, read_work, write_result
 
 SPEC = ElementSpec(
     {"run": {"root": "/data/é", "name": "demo"}}, (3, 1), "12", 7,

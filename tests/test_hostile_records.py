@@ -21,22 +21,22 @@ import pytest
 from merge_helpers import Run, make_row
 from verbs import NAMES, QUICK, VERBS, moved, say, whole_run
 
-from vmafarm.clip_log import CLIP_LOG_SCHEMA, read_clip_log
-from vmafarm.element_log import ElementRecord, load_elements
-from vmafarm.errors import UsageError
-from vmafarm.failures import FAILURE_CLASSES, FailureRecord, load_failures
-from vmafarm.journal import read_journal
-from vmafarm.manifest import load_manifest, most_rows
+from vmafarm.common.errors import UsageError
+from vmafarm.disk.file_stamp import Stamps
+from vmafarm.disk.sealed_parquet import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
 from vmafarm.merge.audits import read_entries
-from vmafarm.merge.inputs import read_outline, sort_shards
-from vmafarm.merge.journals import Recovered
-from vmafarm.merge_record import read_merge_record
-from vmafarm.provenance import METADATA_KEY, read_frozen
-from vmafarm.schema import ARROW_SCHEMA
-from vmafarm.sealed import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
-from vmafarm.shard import read_done
-from vmafarm.stamps import Stamps
-from vmafarm.submission import next_number, read_submissions
+from vmafarm.published.merge_record import read_merge_record
+from vmafarm.run_folder.element_records import ElementRecord, load_elements
+from vmafarm.run_folder.failures import FAILURE_CLASSES, FailureRecord, load_failures
+from vmafarm.run_folder.manifest import load_manifest, most_rows
+from vmafarm.run_folder.provenance import METADATA_KEY, read_frozen
+from vmafarm.run_folder.submissions import next_number, read_submissions
+from vmafarm.schema.features import ARROW_SCHEMA
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from vmafarm.shards.footers import read_outline, sort_shards
+from vmafarm.shards.journal import read_journal
+from vmafarm.shards.recovery import Recovered
+from vmafarm.shards.writer import read_done
 
 HALF = "half of a character"
 HOSTILE = [HALF, 10**30, -(10**30), {"a": [{}]}, [[[]]], 1.5e300]
@@ -427,7 +427,7 @@ def test_the_outline_of_a_sound_manifest_is_that_of_all_of_it_and_no_name_is_rea
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_manifest(run.folder)
-    monkeypatch.setattr("vmafarm.merge.inputs.load_manifest", lambda _: pytest.fail("all of it was read"))
+    monkeypatch.setattr("vmafarm.shards.footers.load_manifest", lambda _: pytest.fail("all of it was read"))
     assert read_outline(run.folder) == (len(whole.names), set(whole.slices.tolist()), whole.digest)
 
 

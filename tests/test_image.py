@@ -20,12 +20,12 @@ import pytest
 from standin.vmaf import write_standin
 
 from vmafarm import __version__
-from vmafarm.apptainer import find_apptainer
-from vmafarm.errors import IncompleteError, UnavailableError, UsageError
-from vmafarm.image import build_image, default_output, find_checkout, prepare_sources
-from vmafarm.image_inside import check_image, main, read_build, record
-from vmafarm.recipe import merge_arguments, read_arguments
-from vmafarm.sif import check_sif, read_digest, read_labels
+from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError
+from vmafarm.images.apptainer import find_apptainer
+from vmafarm.images.build import build_image, default_output, find_checkout, prepare_sources
+from vmafarm.images.inside import check_image, main, read_build, record
+from vmafarm.images.recipe import merge_arguments, read_arguments
+from vmafarm.images.sif import check_sif, read_digest, read_labels
 
 ROOT = Path(__file__).parent.parent
 GPU, CPU = ROOT / "apptainer.def", ROOT / "containers" / "cpu.def"
@@ -149,7 +149,7 @@ def test_failed_build_shows_its_last_lines_and_keeps_the_old_image(apptainer: Ap
 
 def test_stopping_ends_the_build_and_leaves_nothing(apptainer: Apptainer) -> None:
     apptainer.end_with("hang")
-    command = "from vmafarm.interrupts import heard; from vmafarm.image import *\n"
+    command = "from vmafarm.common.interrupts import heard; from vmafarm.images.build import *\n"
     command += f"with heard(): build_image(Path({str(CPU)!r}), Path('x.sif'))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(apptainer.folder)}
     process = subprocess.Popen(
@@ -176,7 +176,7 @@ def test_stopping_ends_the_build_and_leaves_nothing(apptainer: Apptainer) -> Non
     ],
 )
 def test_known_failure_comes_with_what_to_do(apptainer: Apptainer, line: str, hint: str) -> None:
-    from vmafarm.apptainer import build as run_build
+    from vmafarm.images.apptainer import build as run_build
 
     apptainer.end_with(line)
     Path("image.def").touch()
@@ -188,14 +188,14 @@ def test_known_failure_comes_with_what_to_do(apptainer: Apptainer, line: str, hi
 def test_build_that_does_not_end_is_killed_at_its_deadline(
     apptainer: Apptainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import vmafarm.apptainer
+    import vmafarm.images.apptainer
 
-    monkeypatch.setattr(vmafarm.apptainer, "BUILD_SECONDS", 0.5)
+    monkeypatch.setattr(vmafarm.images.apptainer, "BUILD_SECONDS", 0.5)
     apptainer.end_with("hang")
     Path("image.def").touch()
     started = time.monotonic()
     with pytest.raises(IncompleteError, match="did not end"):
-        vmafarm.apptainer.build(
+        vmafarm.images.apptainer.build(
             [str(find_apptainer()), "build", "x", "image.def"], Path.cwd(), lambda line: None
         )
     assert time.monotonic() - started < 20
@@ -203,11 +203,11 @@ def test_build_that_does_not_end_is_killed_at_its_deadline(
 
 def run_build(script: str) -> tuple[IncompleteError, list[str]]:
     """Run a program that fails as a build; the error, and the lines that were passed on."""
-    import vmafarm.apptainer
+    import vmafarm.images.apptainer
 
     lines: list[str] = []
     with pytest.raises(IncompleteError) as caught:
-        vmafarm.apptainer.build(["sh", "-c", script], Path.cwd(), lines.append)
+        vmafarm.images.apptainer.build(["sh", "-c", script], Path.cwd(), lines.append)
     return caught.value, lines
 
 
@@ -216,7 +216,7 @@ def test_build_is_over_when_apptainer_is_whoever_it_has_left_with_its_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vmafarm.apptainer.BUILD_SECONDS", 20)
+    monkeypatch.setattr("vmafarm.images.apptainer.BUILD_SECONDS", 20)
     error, lines = run_build(
         f"{session} sleep 300 & echo $! > pid; echo building; printf 'FATAL: no'; exit 255"
     )
@@ -246,9 +246,9 @@ def test_second_interrupt_does_not_let_a_build_live_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them is raised while an image is built, also as the build is asked to end."""
-    import vmafarm.apptainer
+    import vmafarm.images.apptainer
 
-    send = vmafarm.apptainer._signal
+    send = vmafarm.images.apptainer._signal
 
     def send_or_be_interrupted(group: int, number: signal.Signals) -> None:
         if number == signal.SIGTERM:
@@ -259,9 +259,9 @@ def test_second_interrupt_does_not_let_a_build_live_on(
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vmafarm.apptainer, "_signal", send_or_be_interrupted)
+    monkeypatch.setattr(vmafarm.images.apptainer, "_signal", send_or_be_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        vmafarm.apptainer.build(["sh", "-c", "echo $$ > pid; echo; sleep 300"], Path.cwd(), interrupt)
+        vmafarm.images.apptainer.build(["sh", "-c", "echo $$ > pid; echo; sleep 300"], Path.cwd(), interrupt)
     assert not Path("/proc", Path("pid").read_text().strip()).exists()
 
 
@@ -334,8 +334,8 @@ def test_sources_hold_a_wheel_with_the_modules_that_the_recipes_call(tmp_path: P
     wheel = prepare_sources(ROOT, tmp_path / "source", wheels)
     names = zipfile.ZipFile(wheel).namelist()
     called = re.findall(r"-m ([\w.]+)", CPU.read_text() + GPU.read_text() + _text("containers/install.sh"))
-    assert {"vmafarm.image_inside"} <= set(called)
-    assert "vmafarm/image_inside.py" in names
+    assert {"vmafarm.images.inside"} <= set(called)
+    assert "vmafarm/images/inside.py" in names
     assert [path.name for path in (tmp_path / "source" / "wheelhouse").iterdir()] == ["a-1-py3-none-any.whl"]
     assert os.access(tmp_path / "source" / "install.sh", os.X_OK)
 

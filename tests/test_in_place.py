@@ -14,15 +14,15 @@ import duckdb
 import pytest
 from merge_helpers import Run, make_row, plan_run
 
-from vmafarm import in_place
-from vmafarm.deliver import deliver, examine
-from vmafarm.durable import Draft
-from vmafarm.errors import IncompleteError, UnavailableError
-from vmafarm.in_place import InPlace, SupersededError
-from vmafarm.locks import try_lock
-from vmafarm.manifest import load_manifest
-from vmafarm.merge import merge
-from vmafarm.up_to_date import digest_file, read_delivered
+from vmafarm.common.errors import IncompleteError, UnavailableError
+from vmafarm.disk.durable import Draft
+from vmafarm.disk.locks import try_lock
+from vmafarm.merge.merge import merge
+from vmafarm.publish import deliver, examine
+from vmafarm.published import in_place
+from vmafarm.published.in_place import InPlace, SupersededError
+from vmafarm.published.up_to_date import digest_file, read_delivered
+from vmafarm.run_folder.manifest import load_manifest
 
 CLIPS = [f"clip_{i}.mp4" for i in range(6)]
 

@@ -14,14 +14,14 @@ import yaml
 from command import vmafarm
 from merge_helpers import Run, make_row, plan_run
 
-from vmafarm.card import as_card
-from vmafarm.deliver import deliver
-from vmafarm.errors import UsageError
-from vmafarm.info import read_info, tell
-from vmafarm.run_folder import RunFolder
-from vmafarm.schema import COLUMNS
-from vmafarm.settings import recorded
-from vmafarm.toolkit import version
+from vmafarm.common.errors import UsageError
+from vmafarm.config.sections import recorded
+from vmafarm.process.toolkit import version
+from vmafarm.publish import deliver
+from vmafarm.report.card import as_card
+from vmafarm.report.info import read_info, tell
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.schema.features import COLUMNS
 
 CLIPS = ["a.mp4", "b.mp4", "c.mp4"]
 

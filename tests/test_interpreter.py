@@ -13,8 +13,8 @@ import command
 import pytest
 
 import vmafarm
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.interpreter import own_command, safe_environment
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.process.interpreter import own_command, safe_environment
 
 NAMES = ("queue", "jobs", "vmafarm", "sql", "submitit", "numpy", "sitecustomize", "usercustomize", "re")
 
@@ -106,9 +106,9 @@ def test_without_an_installation_pythonpath_is_named(tmp_path: Path, monkeypatch
     package.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(package))
     assert own_command()[0] == sys.executable
-    monkeypatch.setattr("vmafarm.interpreter._package_folder", lambda: package)
+    monkeypatch.setattr("vmafarm.process.interpreter._package_folder", lambda: package)
     assert own_command()[0] == sys.executable, "found without it, too"
-    monkeypatch.setattr("vmafarm.interpreter._finds_package", lambda command: False)
+    monkeypatch.setattr("vmafarm.process.interpreter._finds_package", lambda command: False)
     with pytest.raises(UsageError, match=f"found through PYTHONPATH, in {package}; elements do not read"):
         own_command()
 
@@ -128,14 +128,14 @@ def test_an_interpreter_that_does_not_answer_is_one_message(
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setenv("PYTHONPATH", str(Path(vmafarm.__file__).parents[1]))
-    monkeypatch.setattr("vmafarm.interpreter._START_SECONDS", 0.2)
+    monkeypatch.setattr("vmafarm.process.interpreter._START_SECONDS", 0.2)
     with pytest.raises(UnavailableError, match=message):
         own_command()
 
 
 def test_what_was_installed_for_this_user_alone_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "-s" in own_command()
-    monkeypatch.setattr("vmafarm.interpreter._in_user_site", lambda: True)
+    monkeypatch.setattr("vmafarm.process.interpreter._in_user_site", lambda: True)
     assert "-s" not in own_command()
     with safe_environment():
         assert "PYTHONNOUSERSITE" not in os.environ

@@ -82,7 +82,9 @@ def test_what_python_cannot_interrupt_is_ended_and_leaves_neither_scratch_folder
     status, out, said = interrupt(
         """
         from pathlib import Path
-        from vmafarm import durable, interrupts, scratch
+        from vmafarm.disk import durable
+        from vmafarm.common import interrupts
+        from vmafarm.process import scratch
         with interrupts.heard(), scratch.scratch_folder("scratch") as folder:
             (folder / "spill").write_text("x")
             durable.replace(Path("draft"), compute)
@@ -99,7 +101,8 @@ def test_a_query_is_interrupted_and_ends_in_order(tmp_path, number):
     status, out, said = interrupt(
         """
         from pathlib import Path
-        from vmafarm import interrupts, sql
+        from vmafarm.common import interrupts
+        from vmafarm.sql import templates as sql
         interrupts.END_SECONDS = 60
         with interrupts.heard():
             try:
@@ -121,7 +124,8 @@ def test_a_query_in_another_thread_holds_nobody_up(tmp_path):
         import time
         from concurrent.futures import ThreadPoolExecutor
         from pathlib import Path
-        from vmafarm import interrupts, sql
+        from vmafarm.common import interrupts
+        from vmafarm.sql import templates as sql
         interrupts.END_SECONDS = 60
         with interrupts.heard():
             try:
@@ -145,8 +149,8 @@ def test_whatever_an_interrupt_becomes_on_its_way_is_told_as_one(tmp_path, becom
     status, _, said = interrupt(
         f"""
         import time
-        from vmafarm import interrupts
-        from vmafarm.errors import VmafarmError
+        from vmafarm.common import interrupts
+        from vmafarm.common.errors import VmafarmError
         with interrupts.heard():
             try:
                 say_begun()
@@ -163,7 +167,7 @@ def test_an_interrupt_that_python_drops_ends_the_process_all_the_same(tmp_path):
     status, _, said = interrupt(
         """
         import time
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
         interrupts.END_SECONDS = 0.2
         with interrupts.heard():
             say_begun()
@@ -180,7 +184,7 @@ def test_an_interrupt_that_is_lost_in_a_destructor_is_no_traceback(tmp_path):
     status, _, said = interrupt(
         """
         import time
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
 
         class Slow:
             def __del__(self):
@@ -206,7 +210,7 @@ def test_an_interrupt_that_is_lost_comes_once_more_and_ends_in_order(tmp_path, a
         f"""
         import time
         from contextlib import nullcontext
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
 
         interrupts.END_SECONDS = 60
 
@@ -240,7 +244,7 @@ def test_an_interrupt_waits_until_a_module_is_imported(tmp_path, around, number)
         f"""
         import time
         from contextlib import nullcontext
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
 
         interrupts.END_SECONDS = 60
         say_begun()
@@ -261,7 +265,7 @@ def test_an_interrupt_ends_the_process_if_an_import_takes_long(tmp_path):
     (tmp_path / "module.py").write_text("import __main__\n__main__.compute()\n")
     status, _, said = interrupt(
         """
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
         interrupts.END_SECONDS = 0.2
         with interrupts.heard():
             import module
@@ -271,7 +275,9 @@ def test_an_interrupt_ends_the_process_if_an_import_takes_long(tmp_path):
     assert is_stopped(status, said), said
 
 
-@pytest.mark.parametrize("when", ["import vmafarm.interrupts", "import vmafarm.streams", "start of a thread"])
+@pytest.mark.parametrize(
+    "when", ["import vmafarm.common.interrupts", "import vmafarm.common.streams", "start of a thread"]
+)
 def test_an_interrupt_before_the_command_has_begun_ends_it_in_silence(tmp_path, when):
     (tmp_path / "vmafarm").write_text(
         textwrap.dedent("""
@@ -301,7 +307,7 @@ def test_a_second_interrupt_does_not_disturb_the_ending(tmp_path):
     status, out, said = interrupt(
         """
         import os, signal, time
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
         with interrupts.heard():
             try:
                 say_begun()
@@ -321,7 +327,7 @@ def test_what_is_to_end_in_order_has_its_time(tmp_path):
     status, out, said = interrupt(
         """
         import time
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
         interrupts.END_SECONDS = 0.1
         with interrupts.heard(), interrupts.in_order():
             try:
@@ -341,7 +347,8 @@ def test_what_a_program_has_started_is_killed_though_the_main_thread_cannot_do_i
     status, _, said = interrupt(
         """
         from pathlib import Path
-        from vmafarm import interrupts, process
+        from vmafarm.common import interrupts
+        from vmafarm.process import run as process
         SCRIPT = "sleep 300 & echo $! > part; setsid sleep 300 & echo $! >> part; mv part pids; wait"
         interrupts.END_SECONDS = 0.1
         interrupts._KILL_SECONDS = 60
@@ -368,7 +375,7 @@ def test_a_process_that_cannot_be_killed_keeps_no_interrupted_command(tmp_path):
     status, _, said = interrupt(
         """
         import threading
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
         interrupts.END_SECONDS = interrupts._KILL_SECONDS = 0.1
         with interrupts.heard(), interrupts.killing(threading.Event().wait):
             compute()
@@ -383,7 +390,7 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
     status, out, said = interrupt(
         """
         import signal, time
-        from vmafarm import interrupts
+        from vmafarm.common import interrupts
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         interrupts.END_SECONDS = 0.1
         with interrupts.heard():
@@ -402,11 +409,11 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
     [
         ("merge", "vmafarm.merge.table.TableWriter.write", "query"),
         ("merge", "vmafarm.merge.steps.check_footers", "compute"),
-        ("qa", "vmafarm.database._fill", "query"),
-        ("report", "vmafarm.deliver.run_checks", "query"),
-        ("sql", "vmafarm.database._fill", "compute"),
-        ("plan", "vmafarm.plan.join", "compute"),
-        ("estimate", "vmafarm.plan.read_scores", "compute"),
+        ("qa", "vmafarm.query.database._fill", "query"),
+        ("report", "vmafarm.publish.run_checks", "query"),
+        ("sql", "vmafarm.query.database._fill", "compute"),
+        ("plan", "vmafarm.corpus.plan.join", "compute"),
+        ("estimate", "vmafarm.corpus.plan.read_scores", "compute"),
     ],
 )  # fmt: skip
 def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path, verb, slow, how, number):
@@ -422,7 +429,8 @@ def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path
     before = set(tmp_path.rglob("*"))
     status, out, said = interrupt(
         f"""
-        import vmafarm.database, vmafarm.deliver, vmafarm.merge.steps, vmafarm.merge.table, vmafarm.plan
+        import vmafarm.query.database, vmafarm.publish, vmafarm.corpus.plan
+        import vmafarm.merge.steps, vmafarm.merge.table
         from vmafarm.__main__ import main
         {slow} = {how}
         main()
@@ -439,9 +447,9 @@ def test_the_merge_as_a_job_hears_sigterm_which_submitit_would_pass_over(run, tm
     status, out, said = interrupt(
         """
         import signal, vmafarm.merge.table
-        from vmafarm.config import load
-        from vmafarm.frozen import with_frozen
-        from vmafarm.queue import merge_on_node
+        from vmafarm.config.load import load
+        from vmafarm.corpus.frozen_config import with_frozen
+        from vmafarm.cluster.executor import merge_on_node
         signal.signal(signal.SIGTERM, lambda *_: None)
         vmafarm.merge.table.TableWriter.write = query
         settings = ["run.name=demo", f"run.root={sys.argv[1]}", f"extract.scratch={sys.argv[2]}"]

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.corpus import Clips
-from vmafarm.counts import Counts, Tally, tally
-from vmafarm.errors import UsageError
-from vmafarm.join import Joined, join, settle_missing
-from vmafarm.names import nearest
-from vmafarm.scores import Scores
+from vmafarm.common.errors import UsageError
+from vmafarm.corpus.clips import Clips
+from vmafarm.corpus.join import Joined, join, settle_missing
+from vmafarm.corpus.names import nearest
+from vmafarm.corpus.scores import Scores
+from vmafarm.run_folder.corpus_findings import Counts, Tally, tally
 
 
 def clips_of(*names: str) -> Clips:

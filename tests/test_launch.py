@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from vmafarm.errors import UnavailableError
-from vmafarm.launch import _end, _result
+from vmafarm.common.errors import UnavailableError
+from vmafarm.scoring.local_executor import _end, _result
 
 
 def ended(folder: Path, log: str | None) -> Any:
@@ -48,7 +48,7 @@ def test_an_element_that_was_not_told_at_first_is_asked_again_to_end(monkeypatch
         "print(flush=True)\n"
         "while True: signal.pause()"
     )
-    monkeypatch.setattr("vmafarm.launch._ASK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("vmafarm.scoring.local_executor._ASK_AGAIN_SECONDS", 0.1)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -69,7 +69,7 @@ def test_an_element_that_does_not_end_is_killed_with_all_below_it_and_told(
         "print(child.pid, flush=True)\n"
         "while True: signal.pause()"
     )
-    monkeypatch.setattr("vmafarm.launch._END_SECONDS", 0.0)
+    monkeypatch.setattr("vmafarm.scoring.local_executor._END_SECONDS", 0.0)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         child = Path(f"/proc/{int(process.stdout.readline())}/stat")
@@ -87,8 +87,8 @@ def test_an_element_that_does_not_end_is_killed_with_all_below_it_and_told(
 def test_a_process_that_not_even_sigkill_ends_is_told_with_its_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vmafarm.launch._END_SECONDS", 0.0)
-    monkeypatch.setattr("vmafarm.launch.kill_tree", lambda pid: {pid, 5})
+    monkeypatch.setattr("vmafarm.scoring.local_executor._END_SECONDS", 0.0)
+    monkeypatch.setattr("vmafarm.scoring.local_executor.kill_tree", lambda pid: {pid, 5})
     _end([SimpleNamespace(_process=SimpleNamespace(pid=7), done=lambda: False)])
     assert capsys.readouterr().err.endswith("blocked in the kernel: 5, 7\n")
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.errors import UsageError
-from vmafarm.layout import Layout, deal, group, group_by_size, lay_out, slots, split, taper
-from vmafarm.settings import SlurmSection
+from vmafarm.cluster.packing import Layout, deal, group, group_by_size, lay_out, slots, split, taper
+from vmafarm.common.errors import UsageError
+from vmafarm.config.sections import SlurmSection
 
 
 @given(st.integers(0, 5000), st.integers(0, 1200))

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm import lifetime
-from vmafarm.lifetime import (
+from vmafarm.common.signals import hear_of_children, ignored
+from vmafarm.process.run import Stop
+from vmafarm.scoring import deadline as lifetime
+from vmafarm.scoring.deadline import (
     Deadline,
     elapsed_seconds,
     ignore_early_notice,
     signals_set,
     watch,
 )
-from vmafarm.process import Stop
-from vmafarm.signals import hear_of_children, ignored
 
 CHECKOUT = Path(__file__).parents[1]
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -120,7 +120,7 @@ def test_a_process_gets_sigterm_when_its_parent_is_killed(tmp_path):
     child = """
         import os, signal, sys, time
         from pathlib import Path
-        from vmafarm.process import die_with
+        from vmafarm.process.run import die_with
         folder = Path(sys.argv[1])
         def end(*_):
             (folder / "ended").write_text("by SIGTERM")
@@ -156,7 +156,7 @@ def test_a_process_whose_parent_has_gone_already_gets_sigterm_at_once():
     process = run_python(
         """
         import os, time
-        from vmafarm.process import die_with
+        from vmafarm.process.run import die_with
         die_with(os.getppid() + 1)
         time.sleep(300)
         """

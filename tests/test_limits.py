@@ -21,19 +21,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm import extract as extract_module
-from vmafarm.ceiling import Ceiling, show_bytes
-from vmafarm.clip import Clip, ClipFailedError
-from vmafarm.engines import Engine, VmafEngine, files
+from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
+from vmafarm.config.sections import ExtractSection
+from vmafarm.engines import Engine, VmafEngine
+from vmafarm.engines import media_files as files
 from vmafarm.engines.declared import read_declared
-from vmafarm.engines.decode import count_arguments, read_count
-from vmafarm.engines.files import read_through
-from vmafarm.engines.report import read_report
-from vmafarm.extract import extract
-from vmafarm.frames import Programs
-from vmafarm.limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
-from vmafarm.process import Stop, Stopped, run
-from vmafarm.settings import ExtractSection
+from vmafarm.engines.ffmpeg_arguments import count_arguments, read_count
+from vmafarm.engines.ffmpeg_report import read_report
+from vmafarm.engines.media_files import read_through
+from vmafarm.process.process_limits import Ceiling, show_bytes
+from vmafarm.process.run import Stop, Stopped, run
+from vmafarm.scoring import extract as extract_module
+from vmafarm.scoring.clip import Clip, ClipFailedError
+from vmafarm.scoring.decode import Programs
+from vmafarm.scoring.extract import extract
 
 Clips = Callable[[str], Path]
 MB = 1 << 20

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from merge_helpers import plan_run
 
-from vmafarm.element_log import ElementRecord
-from vmafarm.measured import makespan, measure
-from vmafarm.sealed import write_sealed
+from vmafarm.cost.measured import makespan, measure
+from vmafarm.disk.sealed_parquet import write_sealed
+from vmafarm.run_folder.element_records import ElementRecord
 
 CLIPS = [f"{letter}.mp4" for letter in "abcdefgh"]
 

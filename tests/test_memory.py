@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm.memory import grantable_bytes, spare_bytes
+from vmafarm.process.memory import grantable_bytes, spare_bytes
 
 GB = 1 << 30
 

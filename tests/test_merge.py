@@ -21,18 +21,19 @@ import pyarrow.parquet as pq
 import pytest
 from merge_helpers import NAN, Run, make_row, plan_run, rows_of
 
-from vmafarm import restore
-from vmafarm.completeness import FailedClip
-from vmafarm.errors import IncompleteError, UnavailableError, UsageError
-from vmafarm.merge import MergeResult, merge, steps, summarise
-from vmafarm.merge.journals import Recovered, recover
+from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError
+from vmafarm.config.sections import ExtractSection
+from vmafarm.disk.jsonl import checked_line, read_checked
+from vmafarm.merge import steps
+from vmafarm.merge.merge import MergeResult, merge, summarise
 from vmafarm.merge.steps import Merge
 from vmafarm.merge.table import TableWriter, Written, cut, is_increasing
-from vmafarm.provenance import METADATA_KEY, Provenance, read_frozen
-from vmafarm.records import checked_line, read_checked
-from vmafarm.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
-from vmafarm.settings import ExtractSection
-from vmafarm.shard import read_done
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, read_frozen
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from vmafarm.shards import lost_provenance as restore
+from vmafarm.shards.completeness import FailedClip
+from vmafarm.shards.recovery import Recovered, recover
+from vmafarm.shards.writer import read_done
 
 CLIPS = [f"clip_{i:02}.mp4" for i in range(10)]
 EVIL = [

@@ -13,22 +13,22 @@ import pyarrow as pa
 import pytest
 from merge_helpers import NOW, Run, make_row, plan_run
 
-from vmafarm.completeness import FailedClip
-from vmafarm.errors import IncompleteError
-from vmafarm.failures import CLIP_FAULTS, NOTHING_UNREAD, Unread, load_failures
-from vmafarm.journal import Journal, read_journal
-from vmafarm.merge import MergeResult, list_failed, merge
+from vmafarm.common.errors import IncompleteError
+from vmafarm.config.sections import recorded
+from vmafarm.disk.file_stamp import Stamps
+from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS
 from vmafarm.merge.complete import count_classes
-from vmafarm.merge.inputs import SHOWN, examples, schema_differences, sort_shards
-from vmafarm.merge.journals import Recovered, keep_copy
-from vmafarm.merge.listing import list_shards
+from vmafarm.merge.merge import MergeResult, list_failed, merge
 from vmafarm.merge.record import describe_making
-from vmafarm.regular_files import MOST_BYTES_OF_RECORDS
-from vmafarm.schema import ARROW_SCHEMA
-from vmafarm.settings import recorded
-from vmafarm.shard import DoneReader
-from vmafarm.stamps import Stamps
-from vmafarm.submission import Submission, new_submission
+from vmafarm.run_folder.failures import CLIP_FAULTS, NOTHING_UNREAD, Unread, load_failures
+from vmafarm.run_folder.submissions import Submission, new_submission
+from vmafarm.schema.features import ARROW_SCHEMA
+from vmafarm.shards.completeness import FailedClip
+from vmafarm.shards.footers import SHOWN, examples, schema_differences, sort_shards
+from vmafarm.shards.journal import Journal, read_journal
+from vmafarm.shards.listing import list_shards
+from vmafarm.shards.recovery import Recovered, keep_copy
+from vmafarm.shards.writer import DoneReader
 
 NAMES = ["a.mp4", "b.mp4", "c.mp4"]
 
@@ -214,7 +214,7 @@ def test_a_journal_that_its_writer_removes_meanwhile_keeps_no_other_from_being_r
 ) -> None:
     run.journal([make_row(name) for name in NAMES], writer="v")
     gone = run.journal([], writer="u")
-    monkeypatch.setattr("vmafarm.merge.journals.read_journal", lambda path: removed(path, gone))
+    monkeypatch.setattr("vmafarm.shards.recovery.read_journal", lambda path: removed(path, gone))
     assert merge(run.folder, run.config).counts["recovered_rows"] == 3
 
 
@@ -229,10 +229,12 @@ def test_files_that_go_while_they_are_looked_at_are_no_problem(
 ) -> None:
     reader = DoneReader()
     gone = run.folder.shard_folder(0) / "gone"
-    monkeypatch.setattr("vmafarm.shard._files", lambda _, suffix: [gone.with_suffix(suffix)])
+    monkeypatch.setattr("vmafarm.shards.writer._files", lambda _, suffix: [gone.with_suffix(suffix)])
     assert reader.read(run.folder, [0]) == set()
     run.shard([make_row("a.mp4")], writer="gone")
-    monkeypatch.setattr("vmafarm.shard.read_columns", lambda path, *_: path.with_name("x").read_bytes())
+    monkeypatch.setattr(
+        "vmafarm.shards.writer.read_columns", lambda path, *_: path.with_name("x").read_bytes()
+    )
     assert reader.read(run.folder, [0]) == set()
     assert reader.problems == {}
 

@@ -12,15 +12,15 @@ import duckdb
 import pytest
 from merge_helpers import KNOWN, NOW, Run, make_row, plan_run
 
-from vmafarm.completeness import FailedClip, Gaps, History
-from vmafarm.database import open_run
-from vmafarm.errors import IncompleteError
-from vmafarm.failures import FailureRecord
-from vmafarm.merge import list_failed, merge, summarise
+from vmafarm.common.errors import IncompleteError
 from vmafarm.merge.audits import count_audits, judge_constants, tell_audits
 from vmafarm.merge.complete import describe_failed, describe_left_out, judge_gaps
-from vmafarm.remarks import RemarkReader
-from vmafarm.run_folder import RunFolder
+from vmafarm.merge.merge import list_failed, merge, summarise
+from vmafarm.query.database import open_run
+from vmafarm.run_folder.failures import FailureRecord
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.shards.completeness import FailedClip, Gaps, History
+from vmafarm.shards.remarks import RemarkReader
 
 CLIPS = [f"{letter}.mp4" for letter in "abcdefghijklmn"]
 
@@ -314,9 +314,9 @@ def test_a_record_that_may_say_that_a_value_is_wrong_is_not_passed_over(
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(name))
 
     if how == "file that cannot be read":
-        monkeypatch.setattr("vmafarm.failures.read_records", closed)
+        monkeypatch.setattr("vmafarm.run_folder.failures.read_records", closed)
     if how == "folder that cannot be read":
-        monkeypatch.setattr("vmafarm.failures.list_files", closed)
+        monkeypatch.setattr("vmafarm.run_folder.failures.list_files", closed)
     if plan == "identity":
         told = r"\[failures\] .* cannot be read do not count; one of them may"
         with pytest.raises(IncompleteError, match=told):

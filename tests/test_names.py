@@ -22,21 +22,21 @@ from merge_helpers import NOW, Run, make_row
 from standin.vmaf import write_standin
 from test_submit import write_sif
 
-from vmafarm import status_table
-from vmafarm.config import Config, load
-from vmafarm.errors import IncompleteError, UsageError
-from vmafarm.frozen import with_frozen
-from vmafarm.logs import slice_logs
-from vmafarm.manifest import load_manifest
-from vmafarm.merge import merge, summarise
-from vmafarm.plan import plan
-from vmafarm.provenance import Provenance, freeze
-from vmafarm.shard import ShardWriter, read_done
-from vmafarm.slurm import Slurm
-from vmafarm.status import look
-from vmafarm.submit import submit
-from vmafarm.todo import find_todo
-from vmafarm.toolkit import version
+from vmafarm.cluster import status_table
+from vmafarm.cluster.slice_logs import slice_logs
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.status import look
+from vmafarm.cluster.submit import submit
+from vmafarm.common.errors import IncompleteError, UsageError
+from vmafarm.config.load import Config, load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.corpus.plan import plan
+from vmafarm.merge.merge import merge, summarise
+from vmafarm.process.toolkit import version
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.provenance import Provenance, freeze
+from vmafarm.scoring.todo import find_todo
+from vmafarm.shards.writer import ShardWriter, read_done
 
 NASTY = (
     "it's.mkv", 'say "hi".mkv', "a b.mkv", " .mkv", "two\nlines.mkv", "\r.mkv", "tab\t.mkv", "-y.mkv",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from vmafarm.nodes import BrokenNode, mark_broken, read_broken
-from vmafarm.run_folder import RunFolder
+from vmafarm.run_folder.broken_nodes import BrokenNode, mark_broken, read_broken
+from vmafarm.run_folder.paths import RunFolder
 
 
 def test_a_broken_node_is_on_record_with_its_first_message(tmp_path):

@@ -14,8 +14,10 @@ import pytest
 from merge_helpers import Run, rows_of
 from verbs import QUICK, VERBS, moved, say, whole_run
 
-from vmafarm import database, published, regular_files
+from vmafarm.disk import regular_files
 from vmafarm.merge import steps
+from vmafarm.published import table as published
+from vmafarm.query import database
 
 
 def _socket(path: Path) -> None:

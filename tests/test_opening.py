@@ -1,4 +1,4 @@
-"""jobs/vmafarm/regular_files.py opens all files that others may have put there: a test holds that rule."""
+"""disk/regular_files.py opens all files that others may have put there: a test holds that rule."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ READERS = {
     "read_parquet",
 }
 MAY = {
-    "regular_files.py": "the one way",
-    "system.py": "the one way of opening files to write them, without a wait",
-    "query_text.py": "what the user names to be read may be a pipe",
-    "toolkit.py": "files of the package",
-    "qa.py": "files of the package",
-    "container.py": "files of the package",
-    "image.py": "files of the checkout, and a new folder of its own",
-    "image_inside.py": "in an image, while it is built",
-    "mounts.py": "/proc",
-    "merge/journals.py": "the scratch folder of this process alone",
-    "memory.py": "/proc and /sys",
-    "ceiling.py": "/proc",
-    "utf8.py": "/proc",
-    "descendants.py": "/proc",
-    "trust.py": "/proc",
+    "disk/regular_files.py": "the one way",
+    "disk/syscalls.py": "the one way of opening files to write them, without a wait",
+    "query/text.py": "what the user names to be read may be a pipe",
+    "process/toolkit.py": "files of the package",
+    "query/checks.py": "files of the package",
+    "images/command.py": "files of the package",
+    "images/build.py": "files of the checkout, and a new folder of its own",
+    "images/inside.py": "in an image, while it is built",
+    "process/mounts.py": "/proc",
+    "shards/recovery.py": "the scratch folder of this process alone",
+    "process/memory.py": "/proc and /sys",
+    "process/process_limits.py": "/proc",
+    "common/utf8.py": "/proc",
+    "process/descendants.py": "/proc",
+    "run_folder/permissions.py": "/proc",
     "doctor/engine.py": "/proc",
     "doctor/folders.py": "/proc",
     "doctor/cluster.py": "a new folder of its own",
-    "streams.py": "/dev/null",
-    "scratch.py": "locks, opened without a wait",
-    "squashfs.py": "a log in a new folder of its own",
+    "common/streams.py": "/dev/null",
+    "process/scratch.py": "locks, opened without a wait",
+    "corpus/squashfs.py": "a log in a new folder of its own",
     "engines/base.py": "a new folder of its own",
-    "demo.py": "a new folder of its own, as a folder",
-    "query.py": "DuckDB's answer, written to a draft",
+    "corpus/demo.py": "a new folder of its own, as a folder",
+    "query/answers.py": "DuckDB's answer, written to a draft",
 }
 """Modules that may open files in another way, and why."""
 
@@ -62,7 +62,7 @@ def openings(source: str) -> Iterator[tuple[int, str]]:
         elif isinstance(called, ast.Attribute) and called.attr in METHODS | READERS | FUNCTIONS:
             owner = ast.unparse(called.value)
             of_open_file = called.attr in READERS and node.args and _is_open(node.args[0])
-            # vmafarm.system, by which files are written
+            # vmafarm.disk.syscalls, by which files are written
             if owner not in ("system", "durable.system") and not of_open_file:
                 yield node.lineno, called.attr
 
@@ -81,7 +81,7 @@ def test_no_module_opens_files_in_a_way_of_its_own() -> None:
         if str(path.relative_to(PACKAGE)) not in MAY
         for line, name in openings(path.read_text(encoding="utf-8"))
     ]
-    assert found == [], "use vmafarm.regular_files, or say in MAY why it cannot wait for ever"
+    assert found == [], "use vmafarm.disk.regular_files, or say in MAY why it cannot wait for ever"
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from merge_helpers import make_row
 
-from vmafarm.outline import Outline
-from vmafarm.schema import ARROW_SCHEMA
-from vmafarm.sealed import write_sealed
+from vmafarm.disk.sealed_parquet import write_sealed
+from vmafarm.schema.features import ARROW_SCHEMA
+from vmafarm.shards.outline import Outline
 
 METADATA = {b"vmafarm": b'{"engine":"ffmpeg"}'}
 SCHEMA = ARROW_SCHEMA.with_metadata(METADATA)

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm import durable
-from vmafarm.config import Config, load
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.frozen import freeze, read_frozen, with_frozen
-from vmafarm.manifest import MANIFEST_SCHEMA, load_manifest, manifest_digest, write_manifest
-from vmafarm.plan import Plan, plan
-from vmafarm.run_folder import RunFolder
-from vmafarm.sealed import write_sealed
-from vmafarm.system import System
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.config.load import Config, load
+from vmafarm.corpus.frozen_config import freeze, read_frozen, with_frozen
+from vmafarm.corpus.plan import Plan, plan
+from vmafarm.disk import durable
+from vmafarm.disk.sealed_parquet import write_sealed
+from vmafarm.disk.syscalls import System
+from vmafarm.run_folder.manifest import MANIFEST_SCHEMA, load_manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.paths import RunFolder
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import command
 import pytest
 from fake_slurm import FakeSlurm
 
+from vmafarm.common.errors import VmafarmError
 from vmafarm.doctor import Finding
 from vmafarm.doctor.preflight import check_findings
-from vmafarm.errors import VmafarmError
-from vmafarm.nodes import NodeBrokenError
+from vmafarm.run_folder.broken_nodes import NodeBrokenError
 
 FINDINGS = [
     Finding("engine", "failed", "has not the model", "build it again", 3),

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm import child, process
-from vmafarm.finished import Finished
-from vmafarm.process import Stop, Stopped
+from vmafarm.process import child
+from vmafarm.process import run as process
+from vmafarm.process.finished import Finished
+from vmafarm.process.run import Stop, Stopped
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 LONG = "300"
@@ -342,7 +343,7 @@ def test_a_program_that_cannot_be_started_is_an_oserror_and_the_others_are_kille
 def test_a_child_dies_with_its_parent_when_that_is_killed(tmp_path):
     script = f"""
         from pathlib import Path
-        from vmafarm import process
+        from vmafarm.process import run as process
         command = ["sh", "-c", "echo $$ > pid; exec sleep {LONG}"]
         process.run([command], folder=Path({str(tmp_path)!r}), deadline=99)
     """

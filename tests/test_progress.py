@@ -10,11 +10,11 @@ import re
 import pytest
 from rich.console import Console
 
-from vmafarm import progress
-from vmafarm.progress import LineCounter, Pace, watch_progress
-from vmafarm.run_folder import RunFolder
-from vmafarm.streams import OutputError
-from vmafarm.words import format_seconds
+from vmafarm.common.streams import OutputError
+from vmafarm.common.text import format_seconds
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.scoring import progress
+from vmafarm.scoring.progress import LineCounter, Pace, watch_progress
 
 
 class Clock:

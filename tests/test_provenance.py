@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm import durable
-from vmafarm.errors import UsageError
-from vmafarm.provenance import DamagedProvenanceError, Provenance, differences, freeze, read_frozen
-from vmafarm.schema import FEATURE_NAMES, KNOWN
-from vmafarm.system import System
+from vmafarm.common.errors import UsageError
+from vmafarm.disk import durable
+from vmafarm.disk.syscalls import System
+from vmafarm.run_folder.provenance import DamagedProvenanceError, Provenance, differences, freeze, read_frozen
+from vmafarm.schema.features import FEATURE_NAMES, KNOWN
 
 OURS = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
 

@@ -13,12 +13,12 @@ import pytest
 from command import vmafarm
 from merge_helpers import Run, make_row, plan_run
 
-from vmafarm.columns import TABLE
-from vmafarm.database import open_run
-from vmafarm.deliver import deliver, examine
-from vmafarm.errors import IncompleteError, UsageError
-from vmafarm.qa import Outcome, as_markdown, list_checks, run_checks, summarise
-from vmafarm.schema import ARROW_SCHEMA
+from vmafarm.common.errors import IncompleteError, UsageError
+from vmafarm.publish import deliver, examine
+from vmafarm.query.checks import Outcome, as_markdown, list_checks, run_checks, summarise
+from vmafarm.query.database import open_run
+from vmafarm.schema.columns import TABLE
+from vmafarm.schema.features import ARROW_SCHEMA
 
 ROOT = Path(__file__).parents[1]
 CLIPS = [

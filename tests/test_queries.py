@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from merge_helpers import NAN, make_row, plan_run
 
-from vmafarm.query import run_query
+from vmafarm.query.answers import run_query
 
 TEXT = (Path(__file__).parents[1] / "docs" / "queries.md").read_text()
 QUERIES = re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL)

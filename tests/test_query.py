@@ -23,16 +23,18 @@ from command import vmafarm
 from merge_helpers import NAN, Run, make_row, plan_run
 from terminal import Terminal
 
-from vmafarm import database, sql
-from vmafarm.database import open_run
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.merge import merge
-from vmafarm.merge.journals import recover
-from vmafarm.merge.listing import list_shards
-from vmafarm.prompt import run_prompt
-from vmafarm.query import run_query, write_csv, write_json, write_table
-from vmafarm.query_text import read_query, write_to
-from vmafarm.shard import ShardWriter
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.common.package import PACKAGE
+from vmafarm.merge.merge import merge
+from vmafarm.query import database
+from vmafarm.query.answers import run_query, write_csv, write_json, write_table
+from vmafarm.query.database import open_run
+from vmafarm.query.prompt import run_prompt
+from vmafarm.query.text import read_query, write_to
+from vmafarm.shards.listing import list_shards
+from vmafarm.shards.recovery import recover
+from vmafarm.shards.writer import ShardWriter
+from vmafarm.sql import templates as sql
 
 CLIPS = ["a.mp4", "b'; DROP TABLE features; --.mp4", "c\n\x1b[31m{{ 7*7 }}.mp4", "d.mp4"]
 
@@ -517,7 +519,8 @@ def test_a_query_that_never_ends_ends_with_ctrl_c(run, tmp_path, endless):
 
 
 def test_every_template_for_queries_is_used():
-    code = "".join((Path(sql.__file__).parent / name).read_text() for name in ("database.py", "facts.py"))
+    folder = PACKAGE / "query"
+    code = "".join((folder / name).read_text() for name in ("database.py", "reference_tables.py"))
     used = re.findall(r'"query/(\w+)"', code)
     assert set(used) == {path.stem for path in (sql.sql_folder() / "query").glob("*.sql")}
 

@@ -15,7 +15,7 @@ import pytest
 from command import corpus, table, vmafarm, write_scores
 from standin.vmaf import write_standin
 
-from vmafarm.schema import COLUMNS, FEATURES, identity_value
+from vmafarm.schema.features import COLUMNS, FEATURES, identity_value
 
 NAMES = ("bikes", "bigbuckbunny", "carphone")
 SIZES = {"bikes": (640, 272), "bigbuckbunny": (1280, 720), "carphone": (176, 144)}

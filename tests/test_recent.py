@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmafarm.recent import RecentRate
+from vmafarm.cluster.watched_rate import RecentRate
 
 
 def test_with_few_clips_nothing_is_said():

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.records import (
+from vmafarm.disk.jsonl import (
     MOST_DAMAGED,
     Count,
     Flag,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm.regular_files import is_regular, kind_of, open_regular, read_regular, read_regular_text
+from vmafarm.disk.regular_files import is_regular, kind_of, open_regular, read_regular, read_regular_text
 
 
 def test_a_file_is_read_whole_also_through_a_link(tmp_path: Path) -> None:
@@ -112,7 +112,9 @@ def test_a_file_that_grows_as_it_is_read_is_read_to_its_end(
                     file.write(b"2" * (after - before))
             return found or super().read(size)
 
-    monkeypatch.setattr("vmafarm.regular_files.open", lambda *args, **_: Growing(*args[:2]), raising=False)
+    monkeypatch.setattr(
+        "vmafarm.disk.regular_files.open", lambda *args, **_: Growing(*args[:2]), raising=False
+    )
     assert read_regular(tmp_path / "x") == b"1" * before + b"2" * (after - before)
     assert read_regular(tmp_path / "x", after) == (tmp_path / "x").read_bytes()
     with pytest.raises(OSError, match=f"expected at most {after - 1:,}"):

@@ -18,13 +18,13 @@ from hostile_run import EVIL, SEEN
 from made_up import NASTY, make_up
 from merge_helpers import NAN, Run, make_row, plan_run
 
-from vmafarm.data import PACKAGE
-from vmafarm.database import open_run
-from vmafarm.deliver import deliver, examine
-from vmafarm.errors import IncompleteError
-from vmafarm.qa import run_checks
-from vmafarm.report import render
-from vmafarm.schema import FEATURE_NAMES, MUST_MEASURE
+from vmafarm.common.errors import IncompleteError
+from vmafarm.common.package import PACKAGE
+from vmafarm.publish import deliver, examine
+from vmafarm.query.checks import run_checks
+from vmafarm.query.database import open_run
+from vmafarm.report.page import render
+from vmafarm.schema.features import FEATURE_NAMES, MUST_MEASURE
 
 CLIPS = [f"{letter}.mp4" for letter in "abcdef"]
 
@@ -210,7 +210,7 @@ def test_the_verb_writes_the_page_where_it_is_told(tmp_path: Path) -> None:
 def test_a_matplotlibrc_in_the_working_folder_is_not_read(tmp_path):
     """matplotlib reads one unasked: here it is a FIFO, for which it would wait for ever."""
     os.mkfifo(tmp_path / "matplotlibrc")
-    script = "import os; from vmafarm.report import plots; print(os.getcwd())"
+    script = "import os; from vmafarm.report.page import plots; print(os.getcwd())"
     said = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
         env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},

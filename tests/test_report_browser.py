@@ -11,7 +11,7 @@ from made_up import make_up
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from vmafarm.deliver import examine
+from vmafarm.publish import examine
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 

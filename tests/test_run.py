@@ -13,9 +13,9 @@ import pytest
 from command import QUICK, corpus, table, vmafarm, write_scores
 from standin.vmaf import write_standin
 
-from vmafarm.config import load
-from vmafarm.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
-from vmafarm.up_to_date import read_delivered
+from vmafarm.config.load import load
+from vmafarm.published.up_to_date import read_delivered
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 
 GOOD = ("plain.mp4", "ten_bit.mp4", "rotated.mp4", "160x120.mkv", "yuv444.mp4")
 

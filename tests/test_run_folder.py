@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.run_folder import RunFolder, slice_folder, slice_id
+from vmafarm.run_folder.paths import RunFolder, slice_folder, slice_id
 
 FOLDER = RunFolder(Path("runs"), "k150k")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.sampling import Total, predict, stratified
+from vmafarm.corpus.sample import Total, predict, stratified
 
 corpora = st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers(0, 2**40), max_size=60)
 

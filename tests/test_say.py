@@ -19,8 +19,8 @@ from merge_helpers import plan_run
 from terminal import Terminal
 
 import vmafarm
-from vmafarm.config import to_toml
-from vmafarm.say import Shown, printable, say, say_aside, to_json
+from vmafarm.common.say import Shown, printable, say, say_aside, to_json
+from vmafarm.config.load import to_toml
 
 HOSTILE = "\x1b[31m \x9b31m \x85 \u202e \u2066 \u2028 \x7f \x07 \r \b \t \U000e0001 \ue000"
 """Escape sequences in 7 and 8 bits, orders of direction, ends of lines, and what has no picture at all."""
@@ -93,13 +93,13 @@ def _run(*words: str, cwd: Path) -> str:
 # Nothing goes around it
 
 ALLOWED = {
-    ("say.py", "sys.stdout"): "the place itself",
-    ("say.py", "sys.stderr"): "the place itself",
-    ("streams.py", "sys.stdout"): "makes the streams",
-    ("streams.py", "sys.stderr"): "makes the streams",
+    ("common/say.py", "sys.stdout"): "the place itself",
+    ("common/say.py", "sys.stderr"): "the place itself",
+    ("common/streams.py", "sys.stdout"): "makes the streams",
+    ("common/streams.py", "sys.stderr"): "makes the streams",
     ("__main__.py", "sys.stdout"): "flushes it at the end",
-    ("interrupts.py", "sys.stdout"): "flushes it at the end",
-    ("cli.py", "Console"): "the one there is: for its width, and for what is drawn",
+    ("common/interrupts.py", "sys.stdout"): "flushes it at the end",
+    ("cli/local.py", "Console"): "the one there is: for its width, and for what is drawn",
 }
 PRINTS = {"print", "echo", "secho", "pprint", "print_exc", "print_exception", "print_json", "Console"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vmafarm.errors import UsageError
-from vmafarm.sbatch import check_request, chosen, depend_on, merge_parameters, sbatch_parameters
-from vmafarm.settings import SlurmMergeSection, SlurmSection
-from vmafarm.slurm_answers import Partition
+from vmafarm.cluster.sbatch import check_request, chosen, depend_on, merge_parameters, sbatch_parameters
+from vmafarm.cluster.slurm_answers import Partition
+from vmafarm.common.errors import UsageError
+from vmafarm.config.sections import SlurmMergeSection, SlurmSection
 
 PARTITIONS = {
     "cpu": Partition("cpu", True, None, ""),

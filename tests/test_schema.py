@@ -7,7 +7,7 @@ import math
 import pyarrow as pa
 import pytest
 
-from vmafarm import schema
+from vmafarm.schema import features as schema
 
 FEATURES = [
     "adm2",

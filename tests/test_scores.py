@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.scores import Scores, read_scores
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.corpus.scores import Scores, read_scores
 
 
 def read(path: Path, data: bytes | str, **options: object) -> Scores:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.base import common_diagnosis, run_probe, write_probe_clip
-from vmafarm.errors import UnavailableError
-from vmafarm.process import Finished
-from vmafarm.scratch import check_scratch, in_scratch, scratch_folder
+from vmafarm.process.run import Finished
+from vmafarm.process.scratch import check_scratch, in_scratch, scratch_folder
 
 
 def make_old(folder, seconds=3600):
@@ -30,7 +30,7 @@ def owner(tmp_path):
     """Another process that has a scratch folder in `tmp_path`; with that folder."""
     script = f"""
         import time
-        from vmafarm.scratch import scratch_folder
+        from vmafarm.process.scratch import scratch_folder
         with scratch_folder({str(tmp_path)!r}) as folder:
             (folder / "clip.y4m").write_text("frames")
             print(folder, flush=True)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vmafarm import sealed
-from vmafarm.sealed import (
+from vmafarm.disk import sealed_parquet as sealed
+from vmafarm.disk.sealed_parquet import (
     BLANK,
     DIGITS,
     DamagedError,

@@ -12,10 +12,10 @@ from command import corpus, vmafarm, write_scores
 from fake_slurm import FakeSlurm
 from media import make_clip
 
-from vmafarm.config import Config, load
-from vmafarm.errors import UsageError
-from vmafarm.recipe import merge_arguments
-from vmafarm.settings import MAY_BE_SECRET, keys, recorded
+from vmafarm.common.errors import UsageError
+from vmafarm.config.load import Config, load
+from vmafarm.config.sections import MAY_BE_SECRET, keys, recorded
+from vmafarm.images.recipe import merge_arguments
 
 SECRET = re.compile(r"s3cr3t_\w+")
 CONFIGURATION = """

@@ -23,16 +23,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm import shard
-from vmafarm.clip_log import CLIP_LOG_SCHEMA
-from vmafarm.errors import UnavailableError
-from vmafarm.journal import read_journal
-from vmafarm.provenance import METADATA_KEY, Provenance
-from vmafarm.records import checked_line, read_checked, read_lines
-from vmafarm.run_folder import RunFolder
-from vmafarm.schema import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
-from vmafarm.sealed import write_sealed
-from vmafarm.shard import DoneReader, ShardWriter, read_done
+from vmafarm.common.errors import UnavailableError
+from vmafarm.disk.jsonl import checked_line, read_checked, read_lines
+from vmafarm.disk.sealed_parquet import write_sealed
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from vmafarm.shards import writer as shard
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.shards.journal import read_journal
+from vmafarm.shards.writer import DoneReader, ShardWriter, read_done
 
 PROVENANCE = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
 SLICE = 12

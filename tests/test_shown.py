@@ -19,9 +19,10 @@ from merge_helpers import Run
 from terminal import Terminal
 
 from vmafarm import __main__ as command
-from vmafarm import cli_cluster, cli_look
-from vmafarm.config import Config, as_override, flat
-from vmafarm.provenance import METADATA_KEY
+from vmafarm.cli import cluster as cli_cluster
+from vmafarm.cli import look as cli_look
+from vmafarm.config.load import Config, as_override, flat
+from vmafarm.run_folder.provenance import METADATA_KEY
 
 
 @dataclass

@@ -6,11 +6,11 @@ import command
 import pytest
 from fake_slurm import finish, name_of, planned, write_log, write_record
 
-from vmafarm.errors import UsageError
-from vmafarm.logs import slice_logs
-from vmafarm.slurm import Slurm
-from vmafarm.submit import submit
-from vmafarm.task_log import START, printed, tail
+from vmafarm.cluster.slice_logs import slice_logs
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.submit import submit
+from vmafarm.common.errors import UsageError
+from vmafarm.run_folder.log_files import START, printed, tail
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.slices import balance, format_indices, sample, slice_count
+from vmafarm.corpus.slices import balance, format_indices, sample, slice_count
 
 sizes_and_count = st.tuples(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=60), st.integers(1, 12))
 

@@ -8,10 +8,17 @@ import pwd
 
 import pytest
 
-from vmafarm import slurm
-from vmafarm.errors import UnavailableError
-from vmafarm.slurm import Slurm
-from vmafarm.slurm_answers import Partition, Task, parse_accounting, parse_count, parse_minutes, parse_queue
+from vmafarm.cluster import slurm
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.slurm_answers import (
+    Partition,
+    Task,
+    parse_accounting,
+    parse_count,
+    parse_minutes,
+    parse_queue,
+)
+from vmafarm.common.errors import UnavailableError
 
 OWN = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -132,7 +139,7 @@ def test_squeue_is_asked_for_one_name_and_one_user_element_by_element(cluster, m
 
 def test_a_user_without_a_name_is_asked_for_by_number(cluster, monkeypatch):
     """As in a container, or where the directory of users does not answer."""
-    monkeypatch.setattr("vmafarm.slurm.pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setattr("vmafarm.cluster.slurm.pwd.getpwuid", {}.__getitem__)
     Slurm().queue("mine")
     assert f" --user {os.geteuid()} --name mine " in cluster.calls[0]
 

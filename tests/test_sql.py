@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm import sql
-from vmafarm.errors import UsageError
+from vmafarm.common.errors import UsageError
+from vmafarm.sql import templates as sql
 
 EVIL = [
     "it's",

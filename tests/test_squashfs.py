@@ -17,15 +17,15 @@ import pytest
 from command import QUICK, start, table, vmafarm
 from images import make_image, no_mounts_here, servers_of, write_header
 
-from vmafarm import squashfs
-from vmafarm.config import load
+from vmafarm.common.errors import UnavailableError, UsageError, show
+from vmafarm.config.load import load
+from vmafarm.corpus import squashfs
+from vmafarm.corpus.frozen_config import read_frozen
+from vmafarm.corpus.plan import plan
+from vmafarm.corpus.squashfs import CONTAINER_CLIPS, image_bind, inside, is_squashfs, mounted
 from vmafarm.doctor import examine_here
-from vmafarm.errors import UnavailableError, UsageError, show
-from vmafarm.frozen import read_frozen
-from vmafarm.mounts import mounts_below
-from vmafarm.plan import plan
-from vmafarm.scratch import scratch_folder
-from vmafarm.squashfs import CONTAINER_CLIPS, image_bind, inside, is_squashfs, mounted
+from vmafarm.process.mounts import mounts_below
+from vmafarm.process.scratch import scratch_folder
 
 NAMES = (
     "a b.mp4",
@@ -142,7 +142,7 @@ def owner(folder: Path, image: Path) -> Iterator[subprocess.Popen[str]]:
     script = f"""
         import time
         from pathlib import Path
-        from vmafarm.squashfs import mounted
+        from vmafarm.corpus.squashfs import mounted
         with mounted(Path({str(image)!r}), {str(place(folder))!r}):
             print("there", flush=True)
             time.sleep(300)

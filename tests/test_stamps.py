@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm.stamps import Stamps
+from vmafarm.disk.file_stamp import Stamps
 
 
 @pytest.fixture

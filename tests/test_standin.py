@@ -17,9 +17,9 @@ from engine_helpers import write_program
 from standin.misbehaviour import MISBEHAVIOURS
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm.ceiling import resident_bytes
-from vmafarm.descendants import Descendants, in_child
-from vmafarm.schema import BY_NAME, EXTRACTORS, FEATURES
+from vmafarm.process.descendants import Descendants, in_child
+from vmafarm.process.process_limits import resident_bytes
+from vmafarm.schema.features import BY_NAME, EXTRACTORS, FEATURES
 
 Clips = Callable[[str], Path]
 MODEL = ("--model", "version=vmaf_v0.6.1")

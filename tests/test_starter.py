@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from vmafarm.container import STARTER, starter_command
-from vmafarm.data import data_folder
-from vmafarm.lifetime import STARTED
-from vmafarm.nodes import read_broken
-from vmafarm.run_folder import RunFolder
+from vmafarm.common.package import data_folder
+from vmafarm.images.command import STARTER, starter_command
+from vmafarm.run_folder.broken_nodes import read_broken
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.scoring.deadline import STARTED
 
 SCRIPT = data_folder("containers") / STARTER
 

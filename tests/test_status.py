@@ -11,16 +11,17 @@ import pytest
 from fake_slurm import finish, name_of, planned, write_log, write_record
 from merge_helpers import make_row
 
-from vmafarm import shard, slurm
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.nodes import mark_broken
-from vmafarm.queue import merge_on_node
-from vmafarm.records import json_line
-from vmafarm.slurm import Slurm
-from vmafarm.status import SLICE_STATES, Watcher, look
-from vmafarm.submission import Array, Submission, new_submission, note_job, read_submissions
-from vmafarm.submit import submit
-from vmafarm.task_log import START
+from vmafarm.cluster import slurm
+from vmafarm.cluster.executor import merge_on_node
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.status import SLICE_STATES, Watcher, look
+from vmafarm.cluster.submit import submit
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.disk.jsonl import json_line
+from vmafarm.run_folder.broken_nodes import mark_broken
+from vmafarm.run_folder.log_files import START
+from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
+from vmafarm.shards import writer as shard
 
 NO_ACCOUNTS = "no accounting (sacct): what ended, and how, is known from disk alone"
 

@@ -14,13 +14,13 @@ from fake_slurm import FakeSlurm, name_of, planned
 from rich.console import Console
 from terminal import Terminal
 
-from vmafarm import status_table
-from vmafarm.merge_job import MergeJob
-from vmafarm.nodes import BrokenNode
-from vmafarm.slurm import Slurm
-from vmafarm.status import SLICE_STATES, Status, look
-from vmafarm.status_table import as_json, grid, show_once, table, watch
-from vmafarm.submit import submit
+from vmafarm.cluster import status_table
+from vmafarm.cluster.merge_job import MergeJob
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.status import SLICE_STATES, Status, look
+from vmafarm.cluster.status_table import as_json, grid, show_once, table, watch
+from vmafarm.cluster.submit import submit
+from vmafarm.run_folder.broken_nodes import BrokenNode
 
 SOME = Status(
     run="demo",

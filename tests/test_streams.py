@@ -15,7 +15,8 @@ from command import command
 from fake_slurm import FakeSlurm
 from hostile_run import VERBS, make_hostile
 
-from vmafarm import __main__, streams
+from vmafarm import __main__
+from vmafarm.common import streams
 
 FULL = Path("/dev/full")
 
@@ -40,8 +41,8 @@ def test_an_output_that_takes_nothing_is_one_message(words: str) -> None:
 
 _EACH_VERB = """
 import json, os, sys
-import vmafarm.cli_cluster, vmafarm.cli_look, vmafarm.database, vmafarm.merge, vmafarm.report
-import vmafarm.submit, vmafarm.__main__
+import vmafarm.cli.cluster, vmafarm.cli.look, vmafarm.query.database, vmafarm.merge.merge, vmafarm.report.page
+import vmafarm.cluster.submit, vmafarm.__main__
 for words in json.load(sys.stdin):
     if (child := os.fork()) == 0:
         sys.argv = ["vmafarm", *words]

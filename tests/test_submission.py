@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm.errors import UsageError
-from vmafarm.run_folder import RunFolder
-from vmafarm.submission import (
+from vmafarm.common.errors import UsageError
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.submissions import (
     Array,
     Submission,
     new_submission,

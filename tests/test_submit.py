@@ -15,21 +15,22 @@ import command
 import pytest
 from fake_slurm import finish, name_of, planned
 
-from vmafarm import apptainer, queue
-from vmafarm import submit as submit_module
-from vmafarm.config import Config
-from vmafarm.container import starter_command
-from vmafarm.data import data_folder
-from vmafarm.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
-from vmafarm.manifest import load_manifest
-from vmafarm.nodes import mark_broken
-from vmafarm.prepare import check_image
-from vmafarm.provenance import freeze
-from vmafarm.queue import merge_on_node
-from vmafarm.slurm import Slurm
-from vmafarm.submission import Array, read_submissions
-from vmafarm.submit import cancel, preview, submit
-from vmafarm.toolkit import version
+from vmafarm.cluster import executor as queue
+from vmafarm.cluster import submit as submit_module
+from vmafarm.cluster.executor import merge_on_node
+from vmafarm.cluster.preparation import check_image
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.submit import cancel, preview, submit
+from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
+from vmafarm.common.package import data_folder
+from vmafarm.config.load import Config
+from vmafarm.images import apptainer
+from vmafarm.images.command import starter_command
+from vmafarm.process.toolkit import version
+from vmafarm.run_folder.broken_nodes import mark_broken
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.provenance import freeze
+from vmafarm.run_folder.submissions import Array, read_submissions
 
 
 @pytest.fixture
@@ -400,8 +401,8 @@ def test_a_submission_that_was_refused_keeps_no_lock(cluster, runs):
 def test_a_killed_submission_leaves_no_lock(cluster, runs):
     run = planned(runs)
     hold = (
-        "import sys, time; from pathlib import Path; from vmafarm.errors import UsageError; "
-        "from vmafarm.locks import locked\n"
+        "import sys, time; from pathlib import Path; from vmafarm.common.errors import UsageError; "
+        "from vmafarm.disk.locks import locked\n"
         "with locked(Path(sys.argv[1]), UsageError('busy'), ''): print('held', flush=True); time.sleep(60)"
     )
     arguments = [sys.executable, "-c", hold, str(run.folder.submit_lock)]
@@ -592,8 +593,8 @@ def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, t
     state = cluster.programs.parent / "state"
     cluster.add_program("sbatch", STOPPED_IN_SBATCH.format(state=state, at=at, signal=number))
     submit_it = (
-        "import sys; from vmafarm.config import Config; from vmafarm.interrupts import heard; "
-        "from vmafarm.slurm import Slurm; from vmafarm.submit import submit\n"
+        "import sys; from vmafarm.config.load import Config; from vmafarm.common.interrupts import heard; "
+        "from vmafarm.cluster.slurm import Slurm; from vmafarm.cluster.submit import submit\n"
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with heard(): submit(Config.model_validate_json(sys.argv[1]), Slurm())"
     )
@@ -613,21 +614,22 @@ def test_an_interrupt_once_all_jobs_are_queued_says_that_they_are(cluster, tmp_p
     run = planned(tmp_path / "runs")
     submit_it = f"""if True:
         import os, signal, sys
-        import vmafarm.submit
-        from vmafarm.config import Config
-        from vmafarm.interrupts import heard
-        from vmafarm.slurm import Slurm
+        import vmafarm.cluster.submit
+        from vmafarm.config.load import Config
+        from vmafarm.common.interrupts import heard
+        from vmafarm.cluster.slurm import Slurm
 
         def interrupt(*_, **__):
             os.kill(os.getpid(), signal.SIGINT)
 
-        def replace(one, replace=vmafarm.submit.replace, **what):
+        def replace(one, replace=vmafarm.cluster.submit.replace, **what):
             return interrupt() if "submission" in what and not {printed} else replace(one, **what)
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        vmafarm.submit.replace = replace
+        vmafarm.cluster.submit.replace = replace
         with heard():
-            print(len(vmafarm.submit.submit(Config.model_validate_json(sys.argv[1]), Slurm()).lines()) > 0)
+            config = Config.model_validate_json(sys.argv[1])
+            print(len(vmafarm.cluster.submit.submit(config, Slurm()).lines()) > 0)
             interrupt()
     """
     said = subprocess.run(

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import vmafarm
-from vmafarm.toolkit import version
+from vmafarm.process.toolkit import version
 
 
 def version_in(folder: Path) -> str:
     """The version of a copy of the package."""
     said = subprocess.run(
-        [sys.executable, "-P", "-c", "from vmafarm.toolkit import version; print(version())"],
+        [sys.executable, "-P", "-c", "from vmafarm.process.toolkit import version; print(version())"],
         cwd=folder,
         env={"PYTHONPATH": str(folder / "jobs"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -27,7 +27,7 @@ def version_in(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "changed", ["jobs/vmafarm/shard.py", "jobs/vmafarm/report/page.html.j2", "sql/merge/rows.sql"]
+    "changed", ["jobs/vmafarm/shards/writer.py", "jobs/vmafarm/report/page.html.j2", "sql/merge/rows.sql"]
 )
 def test_version_is_that_of_the_code_and_changes_with_it(tmp_path: Path, changed: str) -> None:
     for folder in ("jobs", "sql"):

@@ -13,13 +13,14 @@ import pytest
 from fake_slurm import FakeSlurm, planned
 from merge_helpers import plan_run
 
-from vmafarm import trust, writers
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.manifest import load_manifest
-from vmafarm.run_folder import RunFolder
-from vmafarm.slurm import Slurm
-from vmafarm.submit import preview, submit
-from vmafarm.trust import check_run_folders, secure_logs
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.submit import preview, submit
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.disk import writers
+from vmafarm.run_folder import permissions as trust
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.permissions import check_run_folders, secure_logs
 
 STRANGER = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user: only root can make them")
@@ -121,7 +122,7 @@ def test_folders_that_everybody_may_write_are_refused(folder, place):
 @pytest.mark.parametrize("place", ["root", "path"])
 def test_a_project_space_that_a_group_may_write_is_fine_with_one_warning(folder, monkeypatch, place):
     monkeypatch.setattr(
-        "vmafarm.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
+        "vmafarm.disk.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
     )
     getattr(folder, place).chmod(0o2770)
     (warning,) = check_run_folders(folder)
@@ -135,7 +136,7 @@ def test_a_project_space_that_a_group_may_write_is_fine_with_one_warning(folder,
 
 def test_a_folder_above_that_a_group_may_write_is_warned_of_unless_it_is_sticky(tmp_path, monkeypatch):
     """A member could exchange the folder of all runs."""
-    monkeypatch.setattr("vmafarm.writers.shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
+    monkeypatch.setattr("vmafarm.disk.writers.shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
     made = plan_run(tmp_path / "space" / "mine" / "runs", ["a.mp4"]).folder
     (tmp_path / "space").chmod(0o2770)
     (warning,) = check_run_folders(made)
@@ -262,8 +263,8 @@ def test_in_a_container_without_privileges_those_above_are_shown_as_nobody(tmp_p
         with pytest.raises(UsageError, match="belongs to user 4321"):
             check_run_folders(made)
     program = (
-        "import sys; from pathlib import Path; from vmafarm import trust;"
-        "from vmafarm.run_folder import RunFolder;"
+        "import sys; from pathlib import Path; from vmafarm.run_folder import permissions as trust;"
+        "from vmafarm.run_folder.paths import RunFolder;"
         "folder = RunFolder(Path(sys.argv[1]), 'demo');"
         "assert 65534 in {path.stat().st_uid for path in folder.path.parents}, 'no namespace';"
         "print(trust.check_run_folders(folder))"
@@ -320,7 +321,7 @@ def test_nothing_is_queued_where_somebody_else_could_write_it(tmp_path, monkeypa
 def test_a_group_is_warned_of_once_when_jobs_are_queued(tmp_path, monkeypatch):
     cluster = FakeSlurm(tmp_path / "cluster")
     monkeypatch.setenv("PATH", cluster.path)
-    monkeypatch.setattr("vmafarm.writers.shared_group", lambda status: "vision")
+    monkeypatch.setattr("vmafarm.disk.writers.shared_group", lambda status: "vision")
     run = planned(tmp_path / "runs")
     run.folder.path.chmod(0o2770)
     said: list[str] = []

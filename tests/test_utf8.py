@@ -14,8 +14,8 @@ import media
 import pytest
 from command import QUICK, command, corpus, table, vmafarm, write_scores
 
-from vmafarm.corpus import list_clips
-from vmafarm.errors import UsageError
+from vmafarm.common.errors import UsageError
+from vmafarm.corpus.clips import list_clips
 
 NAME = "\u00e9t\u00e9 \u2603.mkv"
 ENCODINGS = ("ISO-8859-1", pytest.param("GB18030", marks=pytest.mark.full))  # which takes seconds to make
@@ -133,7 +133,7 @@ def test_a_python_of_another_encoding_refuses_names(
 ) -> None:
     (tmp_path / "a.mkv").touch()
     script = (
-        "import sys; from pathlib import Path; from vmafarm.corpus import list_clips\n"
+        "import sys; from pathlib import Path; from vmafarm.corpus.clips import list_clips\n"
         "try: print(list_clips(Path(sys.argv[1])).names)\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vmafarm.clip import Clip
-from vmafarm.todo import take_sample
-from vmafarm.work import job_label, writer_name
+from vmafarm.scoring.clip import Clip
+from vmafarm.scoring.element_spec import job_label, writer_name
+from vmafarm.scoring.todo import take_sample
 
 
 @pytest.mark.parametrize(

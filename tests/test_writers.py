@@ -13,10 +13,10 @@ import pytest
 from command import command
 from merge_helpers import make_row, plan_run
 
-from vmafarm import writers
-from vmafarm.config import load
-from vmafarm.errors import UsageError
-from vmafarm.writers import shared_with
+from vmafarm.common.errors import UsageError
+from vmafarm.config.load import load
+from vmafarm.disk import writers
+from vmafarm.disk.writers import shared_with
 
 OWNER, OWN_GROUP, MASK, OTHER = (1, 0o6, -1), (4, 0o4, -1), (0x10, 0o6, -1), (0x20, 0o4, -1)
 ADA, ROOT, VISION = (2, 0o6, 4242), (2, 0o7, 0), (8, 0o7, 4343)

@@ -15,25 +15,32 @@ from typing import Any
 
 from merge_helpers import NOW, Run, make_row, plan_run
 
-from vmafarm.card import as_card
-from vmafarm.deliver import deliver, examine
-from vmafarm.element_log import read_elements
-from vmafarm.errors import VmafarmError, explain
-from vmafarm.frozen import with_frozen
-from vmafarm.info import read_info
-from vmafarm.info import tell as tell_info
-from vmafarm.logs import slice_logs
-from vmafarm.manifest import load_manifest
-from vmafarm.measured import measure
-from vmafarm.merge import merge, summarise
-from vmafarm.nodes import mark_broken, read_broken
-from vmafarm.query import run_query, write_csv
-from vmafarm.run_folder import RunFolder
-from vmafarm.status import look
-from vmafarm.status_table import as_json, table
-from vmafarm.submission import Array, Submission, new_submission, next_number, note_job, read_submissions
-from vmafarm.todo import find_todo
-from vmafarm.up_to_date import read_delivered
+from vmafarm.cluster.slice_logs import slice_logs
+from vmafarm.cluster.status import look
+from vmafarm.cluster.status_table import as_json, table
+from vmafarm.common.errors import VmafarmError, explain
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.cost.measured import measure
+from vmafarm.merge.merge import merge, summarise
+from vmafarm.publish import deliver, examine
+from vmafarm.published.up_to_date import read_delivered
+from vmafarm.query.answers import run_query, write_csv
+from vmafarm.report.card import as_card
+from vmafarm.report.info import read_info
+from vmafarm.report.info import tell as tell_info
+from vmafarm.run_folder.broken_nodes import mark_broken, read_broken
+from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.submissions import (
+    Array,
+    Submission,
+    new_submission,
+    next_number,
+    note_job,
+    read_submissions,
+)
+from vmafarm.scoring.todo import find_todo
 
 NAMES = [f"{letter}.mp4" for letter in "abcdef"]
 SECONDS = 20

@@ -31,13 +31,13 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from vmafarm import interrupts
-from vmafarm.errors import USAGE, UnavailableError, UsageError, VmafarmError, explain, explain_limit
-from vmafarm.say import say_aside
-from vmafarm.signals import hear_of_children
-from vmafarm.streams import OutputError, set_up_streams
-from vmafarm.utf8 import restart_in_utf8
-from vmafarm.writers import make_nothing_for_all
+from vmafarm.common import interrupts
+from vmafarm.common.errors import USAGE, UnavailableError, UsageError, VmafarmError, explain, explain_limit
+from vmafarm.common.say import say_aside
+from vmafarm.common.signals import hear_of_children
+from vmafarm.common.streams import OutputError, set_up_streams
+from vmafarm.common.utf8 import restart_in_utf8
+from vmafarm.disk.writers import make_nothing_for_all
 
 _INTERRUPTED = 130
 """Exit status that typer makes of a KeyboardInterrupt, saying nothing."""
@@ -82,9 +82,9 @@ def _run_verb() -> int:
     for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):  # which rich and typer take for numbers
         if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1"), re.ASCII):
             del os.environ[name]
-    import vmafarm.cli_cluster
-    import vmafarm.cli_look  # noqa: F401 - both add their verbs
-    from vmafarm.cli import app
+    import vmafarm.cli.cluster
+    import vmafarm.cli.look  # noqa: F401 - both add their verbs
+    from vmafarm.cli.local import app
 
     words = sys.argv[1:]
     try:

@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from vmafarm.completeness import read_states
-from vmafarm.config import Config
-from vmafarm.deliver import deliver, require_sound_record
-from vmafarm.demo import make_demo
+from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
+from vmafarm.common.say import say
+from vmafarm.common.text import counted, format_seconds
+from vmafarm.config.load import Config
+from vmafarm.corpus.demo import make_demo
+from vmafarm.corpus.frozen_config import LIMIT, read_frozen, with_frozen
+from vmafarm.corpus.plan import plan
 from vmafarm.engines import find_ffmpeg
-from vmafarm.errors import IncompleteError, UsageError, VmafarmError, show
-from vmafarm.frozen import LIMIT, read_frozen, with_frozen
-from vmafarm.launch import run_local
-from vmafarm.manifest import Manifest
-from vmafarm.plan import plan
-from vmafarm.progress import watch_progress
-from vmafarm.say import say
-from vmafarm.scratch import scratch_place
-from vmafarm.trust import check_run_folders, others_on_the_way
-from vmafarm.up_to_date import read_delivered
-from vmafarm.words import counted, format_seconds
-from vmafarm.work import EVERYTHING, LAST_LOOK, ElementResult
+from vmafarm.process.scratch import scratch_place
+from vmafarm.publish import deliver, require_sound_record
+from vmafarm.published.up_to_date import read_delivered
+from vmafarm.run_folder.manifest import Manifest
+from vmafarm.run_folder.permissions import check_run_folders, others_on_the_way
+from vmafarm.scoring.element_spec import EVERYTHING, LAST_LOOK, ElementResult
+from vmafarm.scoring.local_executor import run_local
+from vmafarm.scoring.progress import watch_progress
+from vmafarm.shards.completeness import read_states
 
 _DEMO, _DEMO_FOLDER = "demo", Path("demo-corpus")
 

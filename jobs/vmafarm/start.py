@@ -1,7 +1,7 @@
 """Where the process of an element or of the merge begins.
 
-``python -m vmafarm.start FILE SHA256 [INDEX RESULT]``, see `vmafarm.handover`. Within SLURM the index is the
-job's own; on this machine it follows, with the file that the result goes to.
+``python -m vmafarm.start FILE SHA256 [INDEX RESULT]``, see `vmafarm.scoring.handover`. Within SLURM the index
+is the job's own; on this machine it follows, with the file that the result goes to.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vmafarm.element import run_element
-from vmafarm.errors import VmafarmError
-from vmafarm.handover import as_spec, read_work, require_own_log, write_result
-from vmafarm.queue import merge_on_node
-from vmafarm.say import say, say_aside
-from vmafarm.task_log import START
-from vmafarm.work import job_label, node_name
-from vmafarm.writers import make_nothing_for_all
+from vmafarm.cluster.executor import merge_on_node
+from vmafarm.common.errors import VmafarmError
+from vmafarm.common.say import say, say_aside
+from vmafarm.disk.writers import make_nothing_for_all
+from vmafarm.run_folder.log_files import START
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import job_label, node_name
+from vmafarm.scoring.handover import as_spec, read_work, require_own_log, write_result
 
 
 def main() -> None:

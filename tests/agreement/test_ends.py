@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from merge_helpers import NOW, Run, make_row, plan_run
 
-from vmafarm.attempts import wants_another_try
-from vmafarm.completeness import read_states
-from vmafarm.errors import IncompleteError
-from vmafarm.failures import CLIP_FAULTS, FAILURE_CLASSES, WRONG_CONSTANT, FailureRecord
-from vmafarm.manifest import load_manifest
-from vmafarm.merge import merge
-from vmafarm.records import json_line
-from vmafarm.todo import find_todo
-from vmafarm.work import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
+from vmafarm.common.errors import IncompleteError
+from vmafarm.disk.jsonl import json_line
+from vmafarm.merge.merge import merge
+from vmafarm.run_folder.failures import CLIP_FAULTS, FAILURE_CLASSES, WRONG_CONSTANT, FailureRecord
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.scoring.attempts import wants_another_try
+from vmafarm.scoring.element_spec import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
+from vmafarm.scoring.todo import find_todo
+from vmafarm.shards.completeness import read_states
 
 CLIPS = [f"{number}.mp4" for number in range(6)]
 HOSTS = ("node1", "node2", "node3")

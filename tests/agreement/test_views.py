@@ -14,21 +14,21 @@ from fake_slurm import FakeSlurm
 from merge_helpers import Run, make_row, plan_run
 from rich.console import Console
 
-from vmafarm import sql
-from vmafarm.completeness import read_states
-from vmafarm.database import open_run
-from vmafarm.errors import IncompleteError, UsageError
-from vmafarm.failures import FailureRecord
-from vmafarm.forecast import find_todo as todo_of_the_forecast
-from vmafarm.manifest import load_manifest
-from vmafarm.merge import merge
-from vmafarm.qa import run_checks
-from vmafarm.records import json_line
-from vmafarm.slurm import Slurm
-from vmafarm.status import look
-from vmafarm.status_table import table
-from vmafarm.submit import preview
-from vmafarm.todo import find_todo
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.status import look
+from vmafarm.cluster.status_table import table
+from vmafarm.cluster.submit import preview
+from vmafarm.common.errors import IncompleteError, UsageError
+from vmafarm.disk.jsonl import json_line
+from vmafarm.estimate import find_todo as todo_of_the_forecast
+from vmafarm.merge.merge import merge
+from vmafarm.query.checks import run_checks
+from vmafarm.query.database import open_run
+from vmafarm.run_folder.failures import FailureRecord
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.scoring.todo import find_todo
+from vmafarm.shards.completeness import read_states
+from vmafarm.sql import templates as sql
 
 CLIPS = [f"clip_{number}.mp4" for number in range(8)]
 

@@ -22,7 +22,7 @@ from real_slurm import (
     give_to_user,
 )
 
-from vmafarm import toolkit
+from vmafarm.process import toolkit
 
 HERE = Path(__file__).parent
 HAVE_IMAGES = "VMAFARM_IMAGES" in os.environ
@@ -73,7 +73,7 @@ def _wanted(item: pytest.Item) -> dict[str, bool]:
 
 def _check_images() -> None:
     said = as_user(
-        CHECKOUT / ".venv/bin/python", "-c", "from vmafarm.toolkit import version; print(version())"
+        CHECKOUT / ".venv/bin/python", "-c", "from vmafarm.process.toolkit import version; print(version())"
     )
     if said.stdout.strip() != toolkit.version():
         raise pytest.UsageError(

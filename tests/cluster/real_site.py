@@ -15,9 +15,9 @@ import media
 from command import write_scores
 from real_slurm import CHECKOUT, IMAGES, SLICES, as_user, give_to_user, wait_until
 
-from vmafarm.element_log import ElementRecord, read_elements
-from vmafarm.run_folder import RunFolder
-from vmafarm.submission import Submission, read_submissions
+from vmafarm.run_folder.element_records import ElementRecord, read_elements
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.submissions import Submission, read_submissions
 
 FOOTAGE = {"bikes": 30, "bigbuckbunny": 15, "carphone": 15}
 """Clips that are cut from each; 8 frames a clip."""

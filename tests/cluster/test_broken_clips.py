@@ -10,7 +10,7 @@ from command import write_scores
 from real_site import NAMES, Site, setting
 from real_slurm import as_user, give_to_user, wait_until
 
-from vmafarm.failures import read_failures
+from vmafarm.run_folder.failures import read_failures
 
 GOOD, BROKEN = NAMES[:35], [f"orig_{number}_540_5s.mp4" for number in range(900, 905)]
 

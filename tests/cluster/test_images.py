@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "standin_repo"))
 from make import make_fork, write_settings
 
 from vmafarm import __version__
-from vmafarm.schema import EXTRACTORS, MODEL
+from vmafarm.schema.features import EXTRACTORS, MODEL
 
 SHARE = "/opt/vmaf/share/vmaf-standin/settings.json"
 

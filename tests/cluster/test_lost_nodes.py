@@ -9,8 +9,8 @@ import pytest
 from real_site import CLIPS, THREE_ELEMENTS, Queued, Site, setting
 from real_slurm import Daemons, Facts, signal_element, wait_until
 
-from vmafarm.element_log import ElementRecord
-from vmafarm.failures import read_failures
+from vmafarm.run_folder.element_records import ElementRecord
+from vmafarm.run_folder.failures import read_failures
 
 WHOLE_NODES = setting("slurm.cpus", 2)
 

@@ -17,13 +17,13 @@ from containers_fuzz import truth
 from containers_fuzz.accidents import damage
 from containers_fuzz.pairs import PAIRS
 
-from vmafarm.attempts import Attempts, Outcome
-from vmafarm.clip import Clip, Extracted
+from vmafarm.common.errors import VmafarmError
+from vmafarm.config.sections import EngineSection
 from vmafarm.engines import make_engine
-from vmafarm.errors import VmafarmError
-from vmafarm.failures import CLIP_FAULTS
-from vmafarm.process import Stop
-from vmafarm.settings import EngineSection
+from vmafarm.process.run import Stop
+from vmafarm.run_folder.failures import CLIP_FAULTS
+from vmafarm.scoring.attempts import Attempts, Outcome
+from vmafarm.scoring.clip import Clip, Extracted
 
 DEADLINE = 60.0
 """Seconds that a program may take with one of these tiny files."""

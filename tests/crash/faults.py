@@ -22,8 +22,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vmafarm import durable
-from vmafarm.system import System
+from vmafarm.disk import durable
+from vmafarm.disk.syscalls import System
 
 _HARMLESS_WHEN_FULL = ("truncate", "unlink")
 

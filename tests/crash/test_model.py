@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from vmafarm import durable
-from vmafarm.merge import merge
-from vmafarm.shard import ShardWriter, read_done
-from vmafarm.system import System
+from vmafarm.disk import durable
+from vmafarm.disk.syscalls import System
+from vmafarm.merge.merge import merge
+from vmafarm.shards.writer import ShardWriter, read_done
 
 CLIPS = [f"c{i}" for i in range(12)]
 ROWS = {clip: merge_helpers.make_row(clip) for clip in CLIPS}

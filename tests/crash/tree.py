@@ -20,8 +20,8 @@ from crash.cases import Result, compare
 from crash.faults import Faults, boundaries
 from media import make_clip
 
-from vmafarm.run_folder import RunFolder
-from vmafarm.shard import read_done
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.shards.writer import read_done
 
 HERE = Path(__file__).parent
 SETTINGS = ("--run", "r", "--set", "slices.count=2", "--set", "extract.flush_every=2")

@@ -20,12 +20,12 @@ from crash.faults import Faults
 from crash.tree import CLIPS, make_corpus
 from crash.workload import Ended, Place, fork, wait
 
-from vmafarm.config import Config, load
-from vmafarm.element import ElementSpec, run_element
-from vmafarm.errors import VmafarmError
-from vmafarm.frozen import with_frozen
-from vmafarm.merge import merge
-from vmafarm.plan import plan
+from vmafarm.common.errors import VmafarmError
+from vmafarm.config.load import Config, load
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.corpus.plan import plan
+from vmafarm.merge.merge import merge
+from vmafarm.scoring.element import ElementSpec, run_element
 
 ALL_CALLS = 60
 """Calls of the system that an element makes on this corpus, roughly."""

@@ -23,24 +23,24 @@ import pyarrow.parquet as pq
 from crash.faults import Faults, install
 from rich.console import Console
 
-import vmafarm.attempts
-import vmafarm.element
 import vmafarm.run
-from vmafarm.clip import Clip, ClipFailedError, Extracted
-from vmafarm.config import Config, load
-from vmafarm.durable import publish
-from vmafarm.element import ElementResult, ElementSpec, run_element
-from vmafarm.element_log import read_elements
+import vmafarm.scoring.attempts
+import vmafarm.scoring.element
+from vmafarm.common.errors import VmafarmError
+from vmafarm.config.load import Config, load
+from vmafarm.corpus.frozen_config import read_frozen as read_config
+from vmafarm.disk.durable import publish
 from vmafarm.engines.base import EngineInfo
-from vmafarm.errors import VmafarmError
-from vmafarm.failures import read_failures
-from vmafarm.frozen import read_frozen as read_config
-from vmafarm.manifest import load_manifest
-from vmafarm.nodes import mark_broken, read_broken
-from vmafarm.provenance import Provenance, freeze, read_frozen
-from vmafarm.schema import KNOWN
-from vmafarm.shard import read_done
-from vmafarm.submission import Submission, new_submission, next_number, note_job, read_submissions
+from vmafarm.run_folder.broken_nodes import mark_broken, read_broken
+from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.failures import read_failures
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.provenance import Provenance, freeze, read_frozen
+from vmafarm.run_folder.submissions import Submission, new_submission, next_number, note_job, read_submissions
+from vmafarm.schema.features import KNOWN
+from vmafarm.scoring.clip import Clip, ClipFailedError, Extracted
+from vmafarm.scoring.element import ElementResult, ElementSpec, run_element
+from vmafarm.shards.writer import read_done
 
 GOOD = ("a.mp4", "c.mp4", "d\n.mp4", "e.mp4", "f.mp4")
 BAD = "b.mp4"
@@ -150,22 +150,22 @@ def replaced(
     score: Callable[..., Extracted], run_here: Callable[..., ElementResult], freeze_here: Callable[..., None]
 ) -> Iterator[None]:
     before = (
-        vmafarm.attempts.extract,
-        vmafarm.element.make_engine,
+        vmafarm.scoring.attempts.extract,
+        vmafarm.scoring.element.make_engine,
         vmafarm.run.run_local,
-        vmafarm.element.freeze,
+        vmafarm.scoring.element.freeze,
     )
-    vmafarm.attempts.extract, vmafarm.run.run_local = score, run_here
-    vmafarm.element.freeze = freeze_here
-    vmafarm.element.make_engine = lambda *_: _Engine()  # type: ignore[assignment,return-value]
+    vmafarm.scoring.attempts.extract, vmafarm.run.run_local = score, run_here
+    vmafarm.scoring.element.freeze = freeze_here
+    vmafarm.scoring.element.make_engine = lambda *_: _Engine()  # type: ignore[assignment,return-value]
     try:
         yield
     finally:
         (
-            vmafarm.attempts.extract,
-            vmafarm.element.make_engine,
+            vmafarm.scoring.attempts.extract,
+            vmafarm.scoring.element.make_engine,
             vmafarm.run.run_local,
-            vmafarm.element.freeze,
+            vmafarm.scoring.element.freeze,
         ) = before
 
 

@@ -13,9 +13,9 @@ import media
 import pytest
 
 from vmafarm.engines.declared import Declared, declared_seconds, missing, read_declared, shortfall
-from vmafarm.engines.decode import input_arguments
+from vmafarm.engines.ffmpeg_arguments import input_arguments
+from vmafarm.engines.ffmpeg_report import Report, read_report
 from vmafarm.engines.judge import judge
-from vmafarm.engines.report import Report, read_report
 
 Clips = Callable[[str], Path]
 FRAMES = 25

@@ -11,11 +11,11 @@ import media
 import pytest
 from engine_helpers import FFMPEG, block_positions, broken_time_stamps, keyframes, no_time_stamps
 
-from vmafarm.engines.decode import FORMATS, PREPARE, input_arguments
-from vmafarm.engines.files import read_y4m
+from vmafarm.config.clip_limits import DEFAULT_LIMITS
+from vmafarm.engines.ffmpeg_arguments import FORMATS, PREPARE, input_arguments
+from vmafarm.engines.ffmpeg_report import Report, read_report
 from vmafarm.engines.judge import judge, notes
-from vmafarm.engines.report import Report, read_report
-from vmafarm.limits import DEFAULT_LIMITS
+from vmafarm.engines.media_files import read_y4m
 
 Clips = Callable[[str], Path]
 SOUND = Report(

@@ -11,13 +11,13 @@ import media
 import pytest
 from engine_helpers import FFMPEG, ffmpeg_engine, write_program
 
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.config.sections import EngineSection
 from vmafarm.engines import FfmpegEngine, VmafEngine, find_ffmpeg, make_engine
 from vmafarm.engines.base import common_diagnosis
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.finished import Finished
-from vmafarm.process import Stop, Stopped, run
-from vmafarm.schema import KNOWN
-from vmafarm.settings import EngineSection
+from vmafarm.process.finished import Finished
+from vmafarm.process.run import Stop, Stopped, run
+from vmafarm.schema.features import KNOWN
 
 Clips = Callable[[str], Path]
 FAILED_IN_LIBVMAF = "[Parsed_libvmaf_4 @ 0x5] [error] problem during vmaf_use_feature: cambi\n[fatal] no\n"

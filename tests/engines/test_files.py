@@ -10,10 +10,10 @@ from pathlib import Path
 import media
 import pytest
 
-from vmafarm.clip import ClipFailedError
-from vmafarm.engines import files
+from vmafarm.engines import media_files as files
 from vmafarm.engines.declared import read_declared
-from vmafarm.engines.files import RawVideo, check_readable, check_unchanged, read_through, read_y4m
+from vmafarm.engines.media_files import RawVideo, check_readable, check_unchanged, read_through, read_y4m
+from vmafarm.scoring.clip import ClipFailedError
 
 Clips = Callable[[str], Path]
 

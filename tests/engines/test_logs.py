@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vmafarm.engines.logs import LogError, read_log
-from vmafarm.schema import FEATURE_NAMES
+from vmafarm.engines.libvmaf_log import LogError, read_log
+from vmafarm.schema.features import FEATURE_NAMES
 
 
 def document(*metrics: dict[str, Any], **more: Any) -> dict[str, Any]:

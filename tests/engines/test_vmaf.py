@@ -26,13 +26,13 @@ from engine_helpers import (
 )
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm.clip import Clip
+from vmafarm.common.errors import UnavailableError
 from vmafarm.engines import Pass, VmafEngine
-from vmafarm.errors import UnavailableError
-from vmafarm.extract import extract
-from vmafarm.finished import Finished
-from vmafarm.process import Stop, Stopped
-from vmafarm.schema import EXTRACTORS, FEATURE_NAMES, KNOWN
+from vmafarm.process.finished import Finished
+from vmafarm.process.run import Stop, Stopped
+from vmafarm.schema.features import EXTRACTORS, FEATURE_NAMES, KNOWN
+from vmafarm.scoring.clip import Clip
+from vmafarm.scoring.extract import extract
 
 Clips = Callable[[str], Path]
 DAMAGED = ("empty", "cut", "short", "missing_key")

@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from merge_helpers import plan_run
 
-from vmafarm.completeness import History
-from vmafarm.config import Config, frozen, load, template, to_toml
-from vmafarm.element_log import ElementLog, ElementRecord, read_elements
-from vmafarm.engines.logs import LARGEST, LogError, read_log
-from vmafarm.errors import UsageError, VmafarmError
-from vmafarm.extract import aggregate
-from vmafarm.failures import FailureRecord, load_failures
-from vmafarm.frozen import with_frozen
-from vmafarm.provenance import Provenance, read_frozen
-from vmafarm.schema import FEATURE_NAMES
-from vmafarm.scores import read_scores
-from vmafarm.submission import Array, Submission, new_submission, note_job, read_submissions
-from vmafarm.work import ElementResult
+from vmafarm.common.errors import UsageError, VmafarmError
+from vmafarm.config.load import Config, frozen, load, template, to_toml
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.corpus.scores import read_scores
+from vmafarm.engines.libvmaf_log import LARGEST, LogError, read_log
+from vmafarm.run_folder.element_records import ElementLog, ElementRecord, read_elements
+from vmafarm.run_folder.failures import FailureRecord, load_failures
+from vmafarm.run_folder.provenance import Provenance, read_frozen
+from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
+from vmafarm.schema.features import FEATURE_NAMES
+from vmafarm.scoring.element_spec import ElementResult
+from vmafarm.scoring.extract import aggregate
+from vmafarm.shards.completeness import History
 
 LOGS = sorted((Path(__file__).parent / "logs").glob("*.json"))
 

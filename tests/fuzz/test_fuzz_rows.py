@@ -15,17 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from merge_helpers import NAN, NOW, Run, make_row, plan_run
 
-from vmafarm.database import open_run
-from vmafarm.errors import IncompleteError, UsageError, VmafarmError
-from vmafarm.manifest import load_manifest
-from vmafarm.merge import merge
+from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError
+from vmafarm.disk.file_stamp import Stamps
+from vmafarm.disk.jsonl import checked_line
+from vmafarm.disk.sealed_parquet import DamagedError, describe_unsealed, is_sealed, open_sealed
 from vmafarm.merge.audits import read_entries, read_hosts
-from vmafarm.merge.inputs import read_outline, sort_shards
-from vmafarm.merge.journals import Recovered, recover
-from vmafarm.records import checked_line
-from vmafarm.sealed import DamagedError, describe_unsealed, is_sealed, open_sealed
-from vmafarm.shard import ShardWriter, read_done
-from vmafarm.stamps import Stamps
+from vmafarm.merge.merge import merge
+from vmafarm.query.database import open_run
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.shards.footers import read_outline, sort_shards
+from vmafarm.shards.recovery import Recovered, recover
+from vmafarm.shards.writer import ShardWriter, read_done
 
 CLIPS = [f"clip é {i}.mp4" for i in range(6)]
 

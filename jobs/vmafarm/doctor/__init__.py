@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from vmafarm.config import Config
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.common.errors import VmafarmError, show
+from vmafarm.common.say import to_json
+from vmafarm.common.text import counted
+from vmafarm.config.load import Config
+from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.corpus.squashfs import is_squashfs, mounted
 from vmafarm.doctor.cluster import examine_slurm
 from vmafarm.doctor.engine import (
     check_address_space,
@@ -18,14 +24,8 @@ from vmafarm.doctor.engine import (
 from vmafarm.doctor.finding import Finding, Machine, attempt, exit_status, in_time, lines
 from vmafarm.doctor.folders import check_clips, check_run_root, check_scores, check_scratch, check_space
 from vmafarm.doctor.image import examine_image
-from vmafarm.errors import VmafarmError, show
-from vmafarm.frozen import with_frozen
-from vmafarm.manifest import load_manifest
-from vmafarm.say import to_json
-from vmafarm.slurm import Slurm
-from vmafarm.squashfs import is_squashfs, mounted
-from vmafarm.toolkit import version
-from vmafarm.words import counted
+from vmafarm.process.toolkit import version
+from vmafarm.run_folder.manifest import load_manifest
 
 __all__ = ["Finding", "Machine", "as_json", "examine", "examine_here", "exit_status", "lines"]
 

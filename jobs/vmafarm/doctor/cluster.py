@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vmafarm.config import Config
-from vmafarm.container import container_python
+from vmafarm.cluster.executor import Queue
+from vmafarm.cluster.packing import lay_out, split
+from vmafarm.cluster.preparation import prepare
+from vmafarm.cluster.sbatch import check_request, chosen, merge_parameters, sbatch_parameters
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.common.text import counted
+from vmafarm.config.load import Config
 from vmafarm.doctor.finding import Finding, Machine, attempt
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.layout import lay_out, split
-from vmafarm.prepare import prepare
-from vmafarm.queue import Queue
-from vmafarm.sbatch import check_request, chosen, merge_parameters, sbatch_parameters
-from vmafarm.slurm import Slurm
-from vmafarm.words import counted
+from vmafarm.images.command import container_python
 
 _JOB_NAME = "vmafarm-doctor"
 _WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)
@@ -82,7 +82,7 @@ def check_arrays(config: Config, slurm: Slurm, slices: int) -> Finding:
     Raises
     ------
     UsageError
-        See `vmafarm.layout.lay_out`: too few jobs are left.
+        See `vmafarm.cluster.packing.lay_out`: too few jobs are left.
     """
     section = config.slurm
     largest = slurm.max_array_size()
@@ -103,7 +103,7 @@ def check_partition(config: Config, slurm: Slurm) -> Finding:
     Raises
     ------
     UsageError
-        See `vmafarm.sbatch.check_request`.
+        See `vmafarm.cluster.sbatch.check_request`.
     """
     partitions = slurm.partitions()
     check_request(config.slurm, partitions)
@@ -127,7 +127,7 @@ def check_submission(config: Config, slurm: Slurm) -> Finding:
     Raises
     ------
     UsageError, UnavailableError
-        See `vmafarm.prepare.prepare`; the engine is another one than the run was begun with, for example.
+        See `vmafarm.cluster.preparation.prepare`; for example, the run was begun with another engine.
     """
     prepared = prepare(config, slurm)
     return Finding("submission", "ok", f"can be submitted, as jobs called {prepared.job_name}")

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vmafarm.config import Config
+from vmafarm.common.errors import UnavailableError, UsageError, show
+from vmafarm.config.load import Config
+from vmafarm.config.sections import EngineSection
 from vmafarm.doctor.finding import Finding, Machine, in_time
 from vmafarm.engines import find_ffmpeg, make_engine
 from vmafarm.engines.ffmpeg import read_ffmpeg_version
-from vmafarm.errors import UnavailableError, UsageError, show
-from vmafarm.image_inside import read_build
-from vmafarm.scratch import scratch_folder
-from vmafarm.settings import EngineSection
-from vmafarm.toolkit import version
+from vmafarm.images.inside import read_build
+from vmafarm.process.scratch import scratch_folder
+from vmafarm.process.toolkit import version
 
 OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 """Oldest driver branch that runs programs built with a major version of CUDA, from NVIDIA's "CUDA

@@ -13,11 +13,11 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
-from vmafarm.config import Config
-from vmafarm.errors import UNAVAILABLE, UnavailableError, VmafarmError, show
-from vmafarm.image_inside import BUILD, read_build
-from vmafarm.records import Text
-from vmafarm.words import counted
+from vmafarm.common.errors import UNAVAILABLE, UnavailableError, VmafarmError, show
+from vmafarm.common.text import counted
+from vmafarm.config.load import Config
+from vmafarm.disk.jsonl import Text
+from vmafarm.images.inside import BUILD, read_build
 
 State = Literal["ok", "warning", "failed", "skipped"]
 Result = TypeVar("Result")

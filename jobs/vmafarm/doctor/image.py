@@ -8,18 +8,18 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
-from vmafarm.apptainer import ask, parse_answer
-from vmafarm.config import Config, as_override, flat
-from vmafarm.container import container_python
+from vmafarm.cluster.preparation import check_image
+from vmafarm.common.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
+from vmafarm.config.load import Config, as_override, flat
+from vmafarm.config.sections import MAY_BE_SECRET
+from vmafarm.corpus.squashfs import inside
+from vmafarm.disk.jsonl import why
 from vmafarm.doctor.finding import Finding, attempt, in_time
 from vmafarm.doctor.folders import existing
-from vmafarm.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
-from vmafarm.prepare import check_image
-from vmafarm.records import why
-from vmafarm.run_folder import RunFolder
-from vmafarm.settings import MAY_BE_SECRET
-from vmafarm.sif import check_sif, read_labels
-from vmafarm.squashfs import inside
+from vmafarm.images.apptainer import ask, parse_answer
+from vmafarm.images.command import container_python
+from vmafarm.images.sif import check_sif, read_labels
+from vmafarm.run_folder.paths import RunFolder
 
 INSIDE_SECONDS = 900.0
 """The engine's probe has its own deadlines, which end it before this one does."""

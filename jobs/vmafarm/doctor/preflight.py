@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vmafarm.config import Config
+from vmafarm.common.errors import VmafarmError
+from vmafarm.config.load import Config
 from vmafarm.doctor import Finding, examine_here
 from vmafarm.doctor.image import examine_inside
-from vmafarm.errors import VmafarmError
 
 
 def preflight(config: Config, say: Callable[[str], None]) -> None:
     """Try here what every element needs: the engine in the image, the folders, the clips.
 
-    What SLURM is asked for and which image it is has been checked by then (`vmafarm.prepare`).
+    What SLURM is asked for and which image it is has been checked by then (`vmafarm.cluster.preparation`).
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def preflight(config: Config, say: Callable[[str], None]) -> None:
     """
     findings = examine_inside(config) if config.slurm.image else examine_here(config)
     for finding in findings:
-        # Who may write the run folder has been told (`vmafarm.trust`).
+        # Who may write the run folder has been told (`vmafarm.run_folder.permissions`).
         if finding.state == "warning" and finding.name != "run folder":
             say(f"warning: {finding.name}: {finding.message}")
     check_findings(findings)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
+from vmafarm.config.sections import EngineSection
 from vmafarm.engines.base import Engine, EngineInfo, Pass
 from vmafarm.engines.ffmpeg import FfmpegEngine
 from vmafarm.engines.vmaf import VmafEngine
-from vmafarm.errors import UnavailableError, UsageError
-from vmafarm.limits import DEFAULT_LIMITS, Limits
-from vmafarm.settings import EngineSection
 
 __all__ = ["Engine", "EngineInfo", "FfmpegEngine", "Pass", "VmafEngine", "find_ffmpeg", "make_engine"]
 

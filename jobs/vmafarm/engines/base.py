@@ -11,13 +11,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmafarm.engines.decode import FIRST, Reading
-from vmafarm.errors import UnavailableError
-from vmafarm.finished import Finished
-from vmafarm.limits import DEFAULT_LIMITS, Limits
-from vmafarm.process import Stop, run
-from vmafarm.schema import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
-from vmafarm.scratch import check_scratch, in_scratch, scratch_error
+from vmafarm.common.errors import UnavailableError
+from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
+from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
+from vmafarm.process.finished import Finished
+from vmafarm.process.run import Stop, run
+from vmafarm.process.scratch import check_scratch, in_scratch, scratch_error
+from vmafarm.schema.features import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 
 PROBE_SIDE = 240
 PROBE_FRAMES = 2

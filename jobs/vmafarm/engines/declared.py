@@ -13,12 +13,12 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
+from vmafarm.common.text import counted
+from vmafarm.disk.regular_files import open_regular
 from vmafarm.engines.boxes import FIRST, read_boxes
 from vmafarm.engines.chunks import read_chunks
+from vmafarm.engines.ffmpeg_report import Report
 from vmafarm.engines.reader import Reader, TooManyReadsError
-from vmafarm.engines.report import Report
-from vmafarm.regular_files import open_regular
-from vmafarm.words import counted
 
 _WITH_DURATION = {"matroska", "flv", "asf", "ivf", "mxf", "rm", "mov"}
 """Containers whose header has a duration: for others ffmpeg takes it from the last packets."""

@@ -6,13 +6,13 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_probe, write_probe_clip
-from vmafarm.engines.decode import FIRST, Reading, input_arguments
-from vmafarm.engines.logs import LogError, read_log
-from vmafarm.errors import UnavailableError
-from vmafarm.finished import Finished
-from vmafarm.process import Stop
-from vmafarm.schema import ACCEPTED_SIZES, EXTRACTORS, FrameSizes
+from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, input_arguments
+from vmafarm.engines.libvmaf_log import LogError, read_log
+from vmafarm.process.finished import Finished
+from vmafarm.process.run import Stop
+from vmafarm.schema.features import ACCEPTED_SIZES, EXTRACTORS, FrameSizes
 
 _LACKS = re.compile(r"problem during vmaf_use_feature: (\w+)")
 _OWN_ERROR = re.compile(r"^(?:\[[^\]\n]*libvmaf[^\n]*\[(?:error|fatal)\]|libvmaf ERROR)", re.MULTILINE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from vmafarm.engines.report import Report
-from vmafarm.words import counted
+from vmafarm.common.text import counted
+from vmafarm.engines.ffmpeg_report import Report
 
 _GIANT = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
 _IMPOSSIBLE = re.compile(r"Picture size ([1-9]\d*x[1-9]\d*) is invalid")

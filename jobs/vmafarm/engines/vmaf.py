@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from vmafarm.common.errors import UnavailableError
+from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
 from vmafarm.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_probe, write_probe_clip
-from vmafarm.engines.decode import FIRST, Reading, decode_arguments
 from vmafarm.engines.ffmpeg import read_ffmpeg_version
-from vmafarm.engines.logs import LogError, read_log
-from vmafarm.errors import UnavailableError
-from vmafarm.finished import Finished
-from vmafarm.limits import DEFAULT_LIMITS, Limits
-from vmafarm.process import Stop
-from vmafarm.schema import BY_NAME, EXTRACTORS, MODEL
+from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, decode_arguments
+from vmafarm.engines.libvmaf_log import LogError, read_log
+from vmafarm.process.finished import Finished
+from vmafarm.process.run import Stop
+from vmafarm.schema.features import BY_NAME, EXTRACTORS, MODEL
 
 _ON_CPU = ("float_ssim", "cambi", "ssimulacra2")
 """Extractors without a CUDA version; the others are called NAME_cuda there."""

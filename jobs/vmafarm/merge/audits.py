@@ -9,23 +9,23 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from vmafarm import sql
-from vmafarm.arrow import make_table
-from vmafarm.audit import OUTCOMES
-from vmafarm.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
-from vmafarm.completeness import History
-from vmafarm.config import Config
-from vmafarm.errors import show
-from vmafarm.failures import WRONG_CONSTANT, FailureRecord, Unread
-from vmafarm.manifest import most_rows
-from vmafarm.merge.inputs import Finding, examples
-from vmafarm.merge.journals import Recovered, entries_of_journals_alone
-from vmafarm.outline import Outline
-from vmafarm.regular_files import read_regular
-from vmafarm.run_folder import RunFolder
-from vmafarm.sealed import DamagedError, SealedFile, is_sealed, look_at_ends, require_rows
-from vmafarm.sql_errors import is_outside
-from vmafarm.words import counted, format_seconds
+from vmafarm.common.errors import show
+from vmafarm.common.text import counted, format_seconds
+from vmafarm.config.load import Config
+from vmafarm.disk.arrow import make_table
+from vmafarm.disk.regular_files import read_regular
+from vmafarm.disk.sealed_parquet import DamagedError, SealedFile, is_sealed, look_at_ends, require_rows
+from vmafarm.run_folder.failures import WRONG_CONSTANT, FailureRecord, Unread
+from vmafarm.run_folder.manifest import most_rows
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.scoring.audit import OUTCOMES
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
+from vmafarm.shards.completeness import History
+from vmafarm.shards.footers import Finding, examples
+from vmafarm.shards.outline import Outline
+from vmafarm.shards.recovery import Recovered, entries_of_journals_alone
+from vmafarm.sql import templates as sql
+from vmafarm.sql.errors import is_outside
 
 _SCHEMA = pa.schema(
     [

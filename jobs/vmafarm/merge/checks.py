@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vmafarm import sql
-from vmafarm.merge.inputs import Finding
-from vmafarm.provenance import Provenance
-from vmafarm.schema import (
+from vmafarm.config.sections import CorpusSection
+from vmafarm.run_folder.provenance import Provenance
+from vmafarm.schema.features import (
     ACCEPTED_SIZES,
     ALL_NAN,
     BY_NAME,
@@ -19,7 +18,8 @@ from vmafarm.schema import (
     Feature,
     extractor_accepts,
 )
-from vmafarm.settings import CorpusSection
+from vmafarm.shards.footers import Finding
+from vmafarm.sql import templates as sql
 
 FLOATS = tuple(name for name in COLUMNS if name == "mos" or name in FEATURE_COLUMNS)
 

@@ -9,12 +9,12 @@ from itertools import islice
 
 import duckdb
 
-from vmafarm import sql
-from vmafarm.completeness import FailedClip, Gaps, failures_allowed
-from vmafarm.errors import show
-from vmafarm.failures import CLIP_FAULTS, ENGINE_FAULTS, FailureRecord
-from vmafarm.merge.inputs import SHOWN, Finding
-from vmafarm.run_folder import RunFolder
+from vmafarm.common.errors import show
+from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, FailureRecord
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.shards.completeness import FailedClip, Gaps, failures_allowed
+from vmafarm.shards.footers import SHOWN, Finding
+from vmafarm.sql import templates as sql
 
 LISTED = 1_000
 """So many names of clips that were left out are in the record and in the table's metadata."""
@@ -57,7 +57,7 @@ def judge_gaps(
     missing_query
         Shows the clips without a row.
     max_failed_share
-        ``merge.max_failed_share``; see `vmafarm.completeness.failures_allowed`.
+        ``merge.max_failed_share``; see `vmafarm.shards.completeness.failures_allowed`.
     allow_missing
         Publish with gaps.
     """

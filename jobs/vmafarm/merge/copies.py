@@ -10,15 +10,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from vmafarm import sql
-from vmafarm.arrow import make_table
-from vmafarm.errors import show
+from vmafarm.common.errors import show
+from vmafarm.common.text import counted
+from vmafarm.disk.arrow import make_table
 from vmafarm.merge.checks import FLOATS
-from vmafarm.merge.inputs import Finding, examples
-from vmafarm.merge.journals import Recovered, read_scored
-from vmafarm.run_folder import RunFolder
-from vmafarm.schema import COLUMNS, KEY_COLUMNS
-from vmafarm.words import counted
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.schema.features import COLUMNS, KEY_COLUMNS
+from vmafarm.shards.footers import Finding, examples
+from vmafarm.shards.recovery import Recovered, read_scored
+from vmafarm.sql import templates as sql
 
 TOLERANCE = 1e-6
 """Rows of one clip whose values differ by no more are the same row; scores and sizes never differ."""

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from vmafarm.config import Config
-from vmafarm.errors import UsageError
-from vmafarm.run_folder import RunFolder
-from vmafarm.settings import recorded
-from vmafarm.submission import read_submissions
-from vmafarm.toolkit import commit, version
+from vmafarm.common.errors import UsageError
+from vmafarm.config.load import Config
+from vmafarm.config.sections import recorded
+from vmafarm.process.toolkit import commit, version
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.submissions import read_submissions
 
 
 def describe_making(folder: RunFolder, config: Config, hosts: Sequence[str]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def describe_making(folder: RunFolder, config: Config, hosts: Sequence[str]) -> 
     Returns
     -------
     dict
-        ``configuration`` as `vmafarm.settings.recorded` gives it, and the SHA-256 of that as JSON with
+        ``configuration`` as `vmafarm.config.sections.recorded` gives it, and the SHA-256 of that as JSON with
         sorted keys and without spaces; ``toolkit`` and the ``commit`` of its checkout, if it runs from
         one; the digests of the ``images`` of all submissions; ``hosts``.
     """

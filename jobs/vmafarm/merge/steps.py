@@ -9,19 +9,24 @@ from typing import Any, BinaryIO, cast
 import duckdb
 import pyarrow as pa
 
-from vmafarm import sql
-from vmafarm.abandoned import LockedDraft, sweep
-from vmafarm.completeness import FailedClip, read_history
-from vmafarm.config import Config
-from vmafarm.durable import Draft
-from vmafarm.errors import DISK, UnavailableError, show
-from vmafarm.in_place import InPlace
-from vmafarm.manifest import load_manifest, most_rows
+from vmafarm.common.errors import DISK, UnavailableError, show
+from vmafarm.config.load import Config
+from vmafarm.disk.drafts import LockedDraft, sweep
+from vmafarm.disk.durable import Draft
+from vmafarm.disk.file_stamp import Stamps
 from vmafarm.merge.audits import count_audits, judge_audits, judge_history, read_entries, read_hosts
 from vmafarm.merge.checks import CLIP_RULES, FLOATS, build_checks, judge
 from vmafarm.merge.complete import count_classes, describe_left_out, judge_gaps, names_without_row
 from vmafarm.merge.copies import settle_copies
-from vmafarm.merge.inputs import (
+from vmafarm.merge.options import Options
+from vmafarm.merge.table import TableWriter, Written
+from vmafarm.published.in_place import InPlace
+from vmafarm.published.up_to_date import digest_file
+from vmafarm.run_folder.manifest import load_manifest, most_rows
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.provenance import Provenance, read_frozen
+from vmafarm.shards.completeness import FailedClip, read_history
+from vmafarm.shards.footers import (
     MOVE_AWAY,
     SHOWN,
     Finding,
@@ -31,15 +36,10 @@ from vmafarm.merge.inputs import (
     read_outline,
     short,
 )
-from vmafarm.merge.journals import Recovered, keep_copy, recover
-from vmafarm.merge.listing import judge_listing, list_shards
-from vmafarm.merge.options import Options
-from vmafarm.merge.table import TableWriter, Written
-from vmafarm.provenance import Provenance, read_frozen
-from vmafarm.run_folder import RunFolder
-from vmafarm.sql_errors import is_outside
-from vmafarm.stamps import Stamps
-from vmafarm.up_to_date import digest_file
+from vmafarm.shards.listing import judge_listing, list_shards
+from vmafarm.shards.recovery import Recovered, keep_copy, recover
+from vmafarm.sql import templates as sql
+from vmafarm.sql.errors import is_outside
 
 
 class Merge:
@@ -274,7 +274,7 @@ class Merge:
     def _explain(self, error: Exception) -> None:
         """Find out why a scan or the writing of the table failed, or raise what it is."""
         if is_outside(error):
-            raise error  # `vmafarm.sql.connect` explains it
+            raise error  # `vmafarm.sql.templates.connect` explains it
         self._find_changed()
         if self.changed:
             return

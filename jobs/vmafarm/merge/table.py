@@ -15,9 +15,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vmafarm import sql
-from vmafarm.provenance import METADATA_KEY
-from vmafarm.schema import ARROW_SCHEMA, COLUMNS
+from vmafarm.run_folder.provenance import METADATA_KEY
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.sql import templates as sql
 
 ROW_GROUP = 16_384
 """Rows in a row group: fixed, since it decides the bytes."""

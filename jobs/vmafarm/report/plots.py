@@ -15,8 +15,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from vmafarm.scratch import scratch_folder
-from vmafarm.words import format_seconds
+from vmafarm.common.text import format_seconds
+from vmafarm.process.scratch import scratch_folder
 
 # As it is imported, matplotlib looks for a cache at home, which may not be there, and is nobody's business.
 _kept = ExitStack()

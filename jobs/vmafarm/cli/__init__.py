@@ -1,0 +1,1 @@
+"""The command line: verbs parse options, call, and print."""

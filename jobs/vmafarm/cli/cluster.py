@@ -1,0 +1,238 @@
+"""The verbs of the cluster; see `vmafarm.cli.local`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmafarm.cli.local import (
+    Clips,
+    ConfigFile,
+    Limit,
+    Name,
+    Overrides,
+    Scores,
+    app,
+    load_config,
+    make_console,
+)
+from vmafarm.common.errors import INCOMPLETE, show
+from vmafarm.common.say import say
+
+if TYPE_CHECKING:
+    from vmafarm.cluster.slurm import Slurm
+    from vmafarm.config.load import Config
+    from vmafarm.run_folder.manifest import Manifest
+
+
+Canary = Annotated[
+    int, typer.Option(min=0, help="Score so many clips in a first small job; then estimate, then go on.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the sbatch script and the command; write and queue nothing.")
+]
+
+
+@app.command()
+def image(
+    recipe: Annotated[Path, typer.Argument(help="The recipe.")] = Path("apptainer.def"),
+    output: Annotated[
+        Path | None, typer.Option(help="The image; empty: vmafarm.sif, or vmafarm-cpu.sif.")
+    ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Option("--build-arg", help="NAME=VALUE of the recipe. Repeatable.")
+    ] = None,
+    binds: Annotated[
+        list[str] | None, typer.Option("--bind", help="As apptainer build takes it. Repeatable.")
+    ] = None,
+    wheelhouse: Annotated[
+        Path | None, typer.Option(help="Folder with the wheels of requirements.lock, for builds offline.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an image that is there.")] = False,
+) -> None:
+    """Build the Apptainer image as an ordinary user, and print its digest.
+
+    Example: vmafarm image containers/cpu.def
+    """
+    from vmafarm.images.build import build_image
+
+    built = build_image(
+        recipe,
+        output,
+        arguments=tuple(arguments or ()),
+        binds=tuple(binds or ()),
+        wheelhouse=wheelhouse,
+        force=force,
+        say=say,
+    )
+    say(f"built in {built.seconds:.0f} s: {show(str(built.path))}", built.digest)
+
+
+@app.command()
+def submit(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    clips: Clips = None,
+    scores: Scores = None,
+    name: Name = None,
+    limit: Limit = None,
+    canary: Canary = 0,
+    dry_run: DryRun = False,
+) -> None:
+    """Plan, and queue SLURM array jobs with the merge behind them.
+
+    Example: vmafarm submit --config vmafarm.toml
+    """
+    from vmafarm.corpus.frozen_config import with_frozen
+    from vmafarm.corpus.plan import plan as make_plan
+
+    config = load_config(config_file, overrides, clips, scores, name)
+    planned = make_plan(config, limit=limit, dry_run=dry_run)
+    say(*planned.lines())
+    if dry_run:
+        _preview(planned.config, planned.manifest, again=False)
+    else:
+        _submit(with_frozen(config, to_start=True), again=False, canary=canary)
+
+
+@app.command()
+def retry(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    canary: Canary = 0,
+    dry_run: DryRun = False,
+) -> None:
+    """Queue exactly what is missing and what nobody works on.
+
+    Example: vmafarm retry --run k150k
+    """
+    from vmafarm.corpus.frozen_config import with_frozen
+    from vmafarm.run_folder.manifest import load_manifest
+
+    config = with_frozen(load_config(config_file, overrides, name=name), to_start=True)
+    if dry_run:
+        _preview(config, load_manifest(config.folder), again=True)
+    else:
+        _submit(config, again=True, canary=canary)
+
+
+def _preview(config: Config, manifest: Manifest, *, again: bool) -> None:
+    from vmafarm.cluster.slurm import Slurm
+    from vmafarm.cluster.submit import preview
+
+    request = preview(config, Slurm(), manifest, again=again, say=say)
+    say(*(request.estimate.lines() if request.estimate else []))
+    say("each element starts:", request.command, "", request.script, request.plan())
+
+
+def _submit(config: Config, *, again: bool, canary: int) -> None:
+    from vmafarm.cluster.slurm import Slurm
+    from vmafarm.cluster.submit import submit as submit_run
+    from vmafarm.doctor.preflight import preflight
+
+    submitted = submit_run(
+        config, Slurm(), again=again, canary=canary, say=say,
+        preflight=lambda: preflight(config, say),
+    )  # fmt: skip
+    say(*submitted.lines())
+
+
+@app.command()
+def status(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Again and again, until nothing of the run waits or runs.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks of --watch.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines; a line a look.")] = False,
+) -> None:
+    """Show the progress of a run: from disk, and from SLURM where there is one.
+
+    --watch ends with exit status 1 if no table was published, or if its checks found errors.
+
+    Example: vmafarm status --run k150k --watch
+    """
+    from vmafarm.cluster.status import Watcher
+    from vmafarm.cluster.status_table import show_once
+    from vmafarm.cluster.status_table import watch as keep_watching
+    from vmafarm.corpus.frozen_config import with_frozen
+
+    config = with_frozen(load_config(config_file, overrides, name=name))
+    watcher = Watcher(config, _slurm_if_any())
+    if watch:
+        last = keep_watching(watcher.look, make_console(), every, as_json)
+        raise typer.Exit(0 if last.is_good else INCOMPLETE)
+    show_once(watcher.look(), make_console(), as_json)
+
+
+@app.command()
+def logs(
+    slice_id: Annotated[int, typer.Argument(metavar="SLICE", help="Number of the slice.")],
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    lines: Annotated[int, typer.Option(min=1, help="Lines of each log, and failed tries.")] = 20,
+) -> None:
+    """Show which tasks had a slice, the ends of the newest one's logs, and its clips' failures.
+
+    Example: vmafarm logs 12 --run k150k
+    """
+    from vmafarm.cluster.slice_logs import slice_logs
+    from vmafarm.cluster.status_table import text_width
+    from vmafarm.corpus.frozen_config import with_frozen
+
+    config = with_frozen(load_config(config_file, overrides, name=name))
+    found = slice_logs(config, _slurm_if_any(), slice_id, lines)
+    say(*found.lines(lines, text_width(make_console())))
+
+
+def _slurm_if_any() -> Slurm | None:
+    import shutil
+
+    from vmafarm.cluster.slurm import Slurm
+
+    return Slurm() if shutil.which("squeue") else None
+
+
+@app.command()
+def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Name = None) -> None:
+    """Cancel this run's jobs and no others; what is done stays.
+
+    Example: vmafarm cancel --run k150k
+    """
+    from vmafarm.cluster.slurm import Slurm
+    from vmafarm.cluster.submit import cancel as cancel_run
+    from vmafarm.corpus.frozen_config import with_frozen
+
+    cancelled = cancel_run(with_frozen(load_config(config_file, overrides, name=name)), Slurm())
+    say(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
+
+
+@app.command()
+def doctor(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    clips: Clips = None,
+    scores: Scores = None,
+    name: Name = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Only what this machine, or this image, needs to score clips.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Try now what can go wrong later: engine, image, folders, SLURM. Leaves nothing behind.
+
+    Example: vmafarm doctor --config vmafarm.toml
+    """
+    from vmafarm import doctor as checks
+    from vmafarm.cluster.slurm import Slurm
+
+    config = load_config(config_file, overrides, clips, scores, name)
+    findings = checks.examine_here(config) if here else checks.examine(config, Slurm())
+    say(*([checks.as_json(findings)] if as_json else checks.lines(findings)))
+    raise typer.Exit(checks.exit_status(findings))

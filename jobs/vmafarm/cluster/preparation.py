@@ -1,0 +1,283 @@
+"""What must be known and right before anything of a run is queued."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vmafarm.cluster.executor import Queue
+from vmafarm.cluster.sbatch import check_request, chosen
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.slurm_answers import Partition
+from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
+from vmafarm.config.load import Config
+from vmafarm.config.sections import SlurmSection, recorded
+from vmafarm.corpus.squashfs import inside
+from vmafarm.disk import durable
+from vmafarm.engines import make_engine
+from vmafarm.images.apptainer import ask, find_apptainer
+from vmafarm.images.command import PYTHON, container_python, start_command, starter_text
+from vmafarm.images.sif import check_sif, read_digest
+from vmafarm.process.interpreter import IN_IMAGE
+from vmafarm.process.toolkit import version
+from vmafarm.run_folder.broken_nodes import read_broken
+from vmafarm.run_folder.manifest import Manifest, load_manifest
+from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.run_folder.submissions import (
+    Submission,
+    new_submission,
+    next_look_path,
+    next_number,
+    run_job_name,
+    starter_path,
+)
+
+_MANY = 8
+"""So many elements that start on one node at once are better off with a copy of the image there."""
+
+
+_SOME_NODES = 2
+"""Where it is not known how many there are."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can be submitted.
+
+    Attributes
+    ----------
+    config
+        As elements get it: ``engine.kind`` is what "auto" means in the image, and ``slurm.exclude``
+        names broken nodes too.
+    manifest
+        Its clips.
+    job_name
+        Of all its jobs.
+    version
+        Of the toolkit, inside and outside.
+    image_digest
+        Of the SIF, or "".
+    staged
+        Whether the image is copied to the nodes.
+    clips
+        Folder or image of the clips, on the host.
+    python
+        Command that starts Python in an element's container.
+    max_array_size
+        Of the cluster.
+    max_broken
+        Of more broken nodes than that, not the nodes are to blame.
+    partitions
+        Names of those in which the elements may run, with commas between them.
+    nodes
+        In these partitions.
+    settings
+        The configuration that may change between submissions.
+    """
+
+    config: Config
+    manifest: Manifest
+    job_name: str
+    version: str
+    image_digest: str
+    staged: bool
+    clips: str
+    python: Sequence[str]
+    max_array_size: int
+    max_broken: int
+    partitions: str
+    nodes: int
+    settings: Mapping[str, Any]
+
+    def queue(self, number: int, *, next_look: bool = False) -> Queue:
+        """What queues the jobs of a submission; with `next_look` one keeps the next off its own node."""
+        folder = self.config.folder
+        start = start_command(
+            starter_path(folder, number).absolute(), self.config.slurm, folder, self.job_name, self.python,
+            clips=self.clips, max_broken=self.max_broken,
+            staged_digest=self.image_digest if self.staged else "",
+            next_look=next_look_path(folder, number) if next_look else None,
+        )  # fmt: skip
+        return Queue(self.config, shlex.join(start), shlex.join(self.python), self.manifest.digest)
+
+    def begin(self, submission: Submission) -> Submission:
+        """Write a submission down under a number of its own, before its first job is queued."""
+        folder = self.config.folder
+        submission = replace(submission, number=next_number(folder))
+        durable.replace_text(starter_path(folder, submission.number), starter_text())
+        new_submission(folder, submission)
+        return submission
+
+
+def prepare(
+    config: Config, slurm: Slurm, manifest: Manifest | None = None, tell: Callable[[str], None] | None = None
+) -> Prepared:
+    """Check that a planned run can be submitted, and find out what elements must know.
+
+    Parameters
+    ----------
+    config, slurm
+        The run and the cluster.
+    manifest
+        Of a run that is not planned yet, for a dry run; None: the run's own.
+    tell
+        For a dry run: told what could not be looked at, which is no error then.
+
+    Raises
+    ------
+    UsageError
+        The cluster has not what is asked for, the image or the engine is not that of this run, or too
+        many nodes have failed.
+    UnavailableError
+        No SLURM, no answer, or no usable image.
+    """
+    folder, section = config.folder, config.slurm
+    manifest = manifest or load_manifest(folder)
+    slurm.check()
+    partitions = slurm.partitions()
+    if slurm.is_known:
+        check_request(section, partitions)
+    mine = chosen(section.partition, partitions)
+    max_broken = max(1, sum(partition.nodes for partition in mine) // 4)
+    exclude = _with_broken(config, max_broken)
+    try:
+        digest = check_image(section.image) if section.image else ""
+        kind = _engine_kind(config)
+        _check_engine(config, kind)
+    except VmafarmError as error:
+        if tell is None:
+            raise
+        tell(f"a submission would be refused: {error.message}")
+        digest, kind = "", config.engine.kind
+    section = section.model_copy(update={"exclude": exclude})
+    engine = config.engine.model_copy(update={"kind": kind})
+    config = config.model_copy(update={"slurm": section, "engine": engine})
+    python = container_python(section, folder, Path(config.corpus.clips), config.extract.scratch)
+    settings = {key: value for key, value in recorded(config).items() if not key.startswith("corpus.")}
+    clips = config.corpus.clips
+    if section.image:  # where the container has them
+        corpus = config.corpus.model_copy(update={"clips": str(inside(Path(clips)))})
+        config = config.model_copy(update={"corpus": corpus})
+    return Prepared(
+        config=config,
+        manifest=manifest,
+        job_name=run_job_name(folder, manifest.digest),
+        version=version(),
+        image_digest=digest,
+        staged=bool(digest) and _is_staged(section, mine),
+        clips=clips,
+        python=python,
+        max_array_size=slurm.max_array_size(),
+        max_broken=max_broken,
+        partitions=",".join(partition.name for partition in mine),
+        nodes=sum(partition.nodes for partition in mine) if slurm.is_known else _SOME_NODES,
+        settings=settings,
+    )
+
+
+def check_image(image: str) -> str:
+    """SHA-256 of a SIF whose toolkit is this version.
+
+    Raises
+    ------
+    UsageError
+        No such file, not a SIF, or of another version.
+    UnavailableError
+        Apptainer is not there or does not start the image.
+    """
+    path = Path(image).absolute()
+    check_sif(path)
+    inside = _ask_inside(image, "from vmafarm.process import toolkit; print(toolkit.version())")
+    if inside != version():
+        raise UsageError(
+            f"{show(image)} holds vmafarm {show(inside)}, this is {version()}",
+            "build the image again (vmafarm image), or use the version that it was built from",
+        )
+    return read_digest(path)
+
+
+def _ask_inside(image: str, program: str, *words: str) -> str:
+    """What a line of Python prints in an image."""
+    command = ["exec", "--no-home", "--pwd", "/", str(Path(image).absolute()), PYTHON, *IN_IMAGE]
+    return ask([str(find_apptainer()), *command, "-c", program, *words]).strip()
+
+
+def _engine_kind(config: Config) -> str:
+    """What ``engine.kind`` means where elements run: in the image, or here."""
+    section = config.engine
+    if section.kind != "auto":
+        return section.kind
+    if not config.slurm.image:
+        return make_engine(section).kind
+    which = "import shutil, sys; print('vmaf' if shutil.which(sys.argv[1]) else 'ffmpeg')"
+    kind = _ask_inside(config.slurm.image, which, section.vmaf)
+    if kind not in ("vmaf", "ffmpeg"):
+        raise UnavailableError(f"{show(config.slurm.image)} does not say which engine it has: {show(kind)}")
+    return kind
+
+
+def _check_engine(config: Config, kind: str) -> None:
+    frozen = read_frozen(config.folder.provenance)
+    if frozen is not None and frozen.engine != kind:
+        raise UsageError(
+            f'"{config.folder.name}" was begun with the engine {frozen.engine}; '
+            + (f"{show(config.slurm.image)} has" if config.slurm.image else "here it would be")
+            + f" {kind}, whose rows cannot be mixed with those",
+            "use an image with the same engine, or begin another run (run.name)",
+        )
+    if kind == "ffmpeg" and config.engine.backend == "cuda":
+        raise UsageError(
+            'engine.backend = "cuda", but the embedded engine (ffmpeg) computes on the CPU',
+            'set engine.backend = "cpu", or use an image built from apptainer.def',
+        )
+
+
+def _with_broken(config: Config, max_broken: int) -> str:
+    """``slurm.exclude``, and the nodes that failed in this run."""
+    broken = read_broken(config.folder)
+    if len(broken) > max_broken:
+        raise UsageError(
+            f"{len(broken)} nodes have failed, more than {max_broken}: probably not the nodes are to blame; "
+            f"{broken[0].node}: {show(broken[0].message)}",
+            f"when it is mended, remove {show(str(config.folder.broken_nodes))} and submit again",
+        )
+    given = [config.slurm.exclude] if config.slurm.exclude else []
+    return ",".join(given + [node.node for node in broken])
+
+
+def _is_staged(section: SlurmSection, partitions: Sequence[Partition]) -> bool:
+    if section.stage != "auto":
+        return section.stage == "yes"
+    return any(elements_on_a_node(section, partition) > _MANY for partition in partitions)
+
+
+def elements_on_a_node(section: SlurmSection, partition: Partition) -> int:
+    """How many elements the largest node of a partition may run at the same time."""
+    most = min(partition.cpus // section.cpus, section.parallelism)
+    if section.gpus:
+        counts = re.findall(r"gpu[^,]*?:(\d+)(?:\(|,|$)", partition.gres)
+        most = min(most, max(map(int, counts), default=0) // section.gpus)
+    return most
+
+
+def refused(error: OSError | VmafarmError, queued: Sequence[str]) -> VmafarmError:
+    """What an error while jobs were queued means for the user.
+
+    Parameters
+    ----------
+    error
+        Of the file system, or our own.
+    queued
+        Jobs that were queued before it.
+    """
+    if not isinstance(error, VmafarmError):
+        error = UnavailableError(
+            f"cannot write what the jobs need: {error}", "free space, or make the folder writable"
+        )
+    if queued:
+        error.hint += f"\nqueued before that: {', '.join(queued)}; vmafarm cancel removes them"
+    return error

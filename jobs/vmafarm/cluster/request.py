@@ -1,0 +1,164 @@
+"""What a submission asks of SLURM, decided before anything is queued."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from vmafarm.cluster.packing import deal, group, group_by_size, lay_out, plan_looks, slots, split
+from vmafarm.cluster.preparation import Prepared
+from vmafarm.cluster.sbatch import sbatch_parameters
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.common.errors import show
+from vmafarm.common.text import counted
+from vmafarm.corpus.slices import format_indices
+from vmafarm.cost.submission_cost import Estimate, cost_of, estimate, measure_latest
+from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.submissions import Submission, read_submissions
+from vmafarm.scoring.clip import Clip
+from vmafarm.scoring.element_spec import EVERYTHING, ORDINARY
+from vmafarm.shards.completeness import read_states
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What was submitted, or would be.
+
+    Attributes
+    ----------
+    submission
+        With the jobs that were queued.
+    script
+        The sbatch script of the first array.
+    command
+        What starts Python in an element, in the container.
+    rounds
+        Arrays of each round, as numbers of elements.
+    looks
+        What the jobs behind them take; see `vmafarm.cluster.packing.plan_looks`.
+    waiting
+        Clips that failed on one node alone, and are tried on another one.
+    away_from
+        The node that the first look keeps away from, or "".
+    estimate
+        What it will take; None: nothing was measured.
+    """
+
+    submission: Submission
+    script: str
+    command: str
+    rounds: list[list[int]]
+    looks: tuple[str, ...]
+    waiting: int
+    away_from: str
+    estimate: Estimate | None
+
+    def plan(self) -> str:
+        """What would be queued."""
+        rounds = [
+            f"round {number}: " + " + ".join(f"{count:,}" for count in counts)
+            for number, counts in enumerate(self.rounds, 1)
+        ]
+        if self.looks:
+            jobs = " + ".join("1" for _ in self.looks)
+            rounds.append(f"clips that fail on one node, on another: {jobs}")
+        return f"elements of each array: {'; '.join(rounds)}\nnothing queued (--dry-run)"
+
+    def lines(self) -> list[str]:
+        """What happened, for a terminal."""
+        submission = self.submission
+        lines = []
+        if elements := len(submission.elements):
+            slices = sorted(number for element in submission.elements for number in element)
+            within = f" in {counted(elements, 'element')}" if elements < len(slices) else ""
+            lines.append(f"submitted {counted(len(slices), 'slice')}{within}: {format_indices(slices)}")
+        if self.waiting:
+            but = f" than {show(self.away_from)}" if self.away_from else ""
+            failed = f"{counted(self.waiting, 'clip')} that failed on one node only"
+            lines.append(f"{failed}: submitted to another node{but}")
+        lines.append(f"jobs {', '.join(submission.jobs())} called {submission.job_name}")
+        if self.rounds and len(self.rounds[0]) > 1:
+            lines.append(f"{len(self.rounds[0])} arrays: the cluster's MaxArraySize allows no larger ones")
+        return lines
+
+
+def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Submitted:
+    """Decide what is to be submitted: elements, rounds, looks from another node, script.
+
+    Parameters
+    ----------
+    prepared, slurm
+        The run and the cluster.
+    todo
+        Clips that are missing and on which nobody works.
+
+    Raises
+    ------
+    UsageError
+        See `vmafarm.cluster.packing.lay_out`.
+    """
+    config, folder, section = prepared.config, prepared.config.folder, prepared.config.slurm
+    submissions = read_submissions(folder)
+    left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
+    one_host = read_states(folder, config, prepared.manifest).gaps.one_host
+    looks = plan_looks(section.rounds, left, prepared.nodes)
+    waiting = [clip for clip in todo if clip.name in one_host] if looks else []
+    ordinary = [clip for clip in todo if not looks or clip.name not in one_host]
+    weights = Counter(clip.slice for clip in ordinary)
+    measured = measure_latest(folder, read_elements(folder), submissions)
+    cost = measured and cost_of(measured, [clip.name for clip in todo], prepared.manifest.sizes())
+    minutes = cost.seconds * len(ordinary) / 60 if cost else None
+    elements: tuple[tuple[int, ...], ...] = ()
+    rounds: list[list[int]] = []
+    if weights:
+        after = None if left is None else left - len(looks)
+        layout = lay_out(len(weights), minutes, section, prepared.max_array_size, after)
+        sizes = layout.sizes
+        elements = group_by_size(weights, sizes) if sizes else group(weights, layout.first)
+        arrays = split(len(elements), prepared.max_array_size, section.parallelism)
+        if sizes:
+            elements = deal(elements, arrays)
+        rounds = [[count for _, count in arrays], *([layout.later] for _ in range(section.rounds - 1))]
+    submission = Submission(
+        number=max((s.number for s in submissions), default=0) + 1,
+        job_name=prepared.job_name,
+        elements=elements,
+        version=prepared.version,
+        image=section.image,
+        image_digest=prepared.image_digest,
+        engine=config.engine.kind,
+        settings=prepared.settings,
+        done=len(prepared.manifest.names) - len(todo),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        waiting=tuple(sorted({clip.slice for clip in waiting})),
+    )
+    first = rounds[0] if rounds else [1]
+    parameters = sbatch_parameters(section, prepared.job_name, slots(section.parallelism, len(first))[0])
+    share = ORDINARY if looks else EVERYTHING
+    clips = [sum(weights[number] for number in element) for element in elements]
+    return Submitted(
+        submission=submission,
+        script=prepared.queue(submission.number).script(
+            parameters, elements[: first[0]] or [submission.waiting], share=share
+        ),
+        command=shlex.join(prepared.python),
+        rounds=rounds,
+        looks=looks,
+        waiting=len(waiting),
+        away_from=_away_from(prepared, slurm, [one_host[clip.name] for clip in waiting]),
+        estimate=estimate(cost, clips, section) if cost and clips else None,
+    )
+
+
+def _away_from(prepared: Prepared, slurm: Slurm, tried: Sequence[str]) -> str:
+    """The node on which most of the waiting clips have failed, if one of its kind can take its place."""
+    if not tried:
+        return ""
+    node = min(set(tried), key=lambda host: (-tried.count(host), host))
+    kinds = slurm.nodes_in_service(prepared.partitions)
+    excluded = slurm.hosts_of(prepared.config.slurm.exclude)
+    alike = {name for name, kind in kinds.items() if kind == kinds.get(node)}
+    return node if alike - {node, *excluded} else ""

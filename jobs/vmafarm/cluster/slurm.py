@@ -1,0 +1,302 @@
+"""SLURM's command line: the only module that talks to sbatch, squeue, sacct, scontrol and scancel."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vmafarm.cluster.slurm_answers import (
+    Partition,
+    Task,
+    parse_accounting,
+    parse_count,
+    parse_minutes,
+    parse_number,
+    parse_queue,
+    rows,
+)
+from vmafarm.common.errors import UnavailableError, to_do
+from vmafarm.process.finished import Finished
+from vmafarm.process.run import ask
+
+ANSWER_SECONDS = 120.0
+"""A busy slurmctld answers late; one that never does must not hang us. Without munge, SLURM's own programs
+try on for 50 to 60 seconds before they say so."""
+_JOBS_AT_ONCE = 1000
+"""Named to a program in one call: Linux takes no argument of 128 KiB, and an id has up to 20 digits."""
+_NO_SLURM_HINT = (
+    "do it on a login node of the cluster; on this machine, `vmafarm run` (make run) does the work"
+)
+
+
+class NoProgramError(UnavailableError):
+    """One of SLURM's programs is not there."""
+
+
+def call(arguments: Sequence[str]) -> str:
+    """Run one of SLURM's programs and return what it prints.
+
+    Parameters
+    ----------
+    arguments
+        Its command line.
+
+    Raises
+    ------
+    UnavailableError
+        The program is not there, fails, or gives no answer.
+    """
+    finished = _ask(arguments)
+    if finished.returncode != 0:
+        raise UnavailableError(f"{arguments[0]} failed: {finished.why()}", explain(finished.why()))
+    return finished.stdout.replace("\r\n", "\n")
+
+
+def _ask(
+    arguments: Sequence[str],
+    late: str = "try again later; jobs that are queued or running go on by themselves",
+    given: str = "",
+) -> Finished:
+    try:
+        finished = ask(arguments, seconds=ANSWER_SECONDS, given=given.encode())
+    except (FileNotFoundError, PermissionError):
+        raise NoProgramError(
+            f"this machine has no SLURM: no program {arguments[0]}", _NO_SLURM_HINT
+        ) from None
+    except OSError as error:
+        raise UnavailableError(f"cannot run {arguments[0]}: {error.strerror}", to_do(error.errno)) from None
+    if finished.timed_out:
+        raise UnavailableError(
+            f"{arguments[0]} gave no answer within {ANSWER_SECONDS:.0f} s: is slurmctld overloaded?", late
+        )
+    return finished
+
+
+def queue_script(text: str) -> str:
+    """Have sbatch queue a script; returns the job's id.
+
+    It reads these bytes from its standard input: a file by its name could be another one by then.
+
+    Raises
+    ------
+    UnavailableError
+        It refuses, gives no answer, or none that names a job.
+    """
+    finished = _ask(
+        ["sbatch"], "the job may be in the queue all the same: vmafarm cancel, then try again", text
+    )
+    if finished.returncode != 0:
+        raise UnavailableError(f"sbatch refuses: {finished.why(1)}", explain(finished.why()))
+    said = finished.stdout
+    found = re.search(r"Submitted batch job ([0-9]{1,20})(?![0-9])", said)
+    if found is None:
+        raise UnavailableError(
+            f"sbatch has answered {said.strip()[:200]!r}, expected: Submitted batch job NUMBER",
+            "does a wrapper of this site print something else? The job may be in the queue all the same",
+        )
+    return found[1]
+
+
+def explain(said: str) -> str:
+    """What to do about something that one of SLURM's programs said."""
+    if re.search(r"munge|authentication", said, re.IGNORECASE):
+        return "authentication of the cluster (munge) does not work on this machine: tell its administrators"
+    if re.search(r"configuration source|slurm\.conf", said, re.IGNORECASE):
+        return (
+            "SLURM's programs are here, but belong to no cluster (no slurm.conf): do it on a login node, or "
+            "set SLURM_CONF"
+        )
+    if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
+        return "slurmctld cannot be reached: is this a login node, and is the cluster up? (scontrol ping)"
+    if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax|accounting/QOS policy", said, re.IGNORECASE):
+        return (
+            "a limit of your account or QOS: slurm.max_jobs makes slices share elements, so that it is kept; "
+            "or wait until other jobs have ended"
+        )
+    return "what SLURM refuses is set in [slurm]: vmafarm config shows it"
+
+
+def _own_name() -> str:
+    """Name of this user, or its number; $USER may be that of whoever has become this one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+class Slurm:
+    """The cluster.
+
+    Parameters
+    ----------
+    run
+        Runs a command line and returns what it prints; replaced in tests.
+
+    Attributes
+    ----------
+    is_known
+        Whether there is a cluster that can be asked.
+    """
+
+    is_known = True
+
+    def __init__(self, run: Callable[[Sequence[str]], str] = call) -> None:
+        self._run = run
+
+    def check(self) -> None:
+        """Raise UnavailableError unless jobs can be submitted from here and the controller answers."""
+        for program in ("sbatch", "srun"):
+            if self._run is call and shutil.which(program) is None:
+                raise UnavailableError(f"this machine has no SLURM: no program {program}", _NO_SLURM_HINT)
+        self._run(["squeue", "--noheader", "--format=%i", "--user", _own_name()])
+
+    def max_array_size(self) -> int:
+        """MaxArraySize of the cluster: an array may have so many elements, less one for index 0."""
+        found = re.search(
+            r"^MaxArraySize\s*=\s*(\S+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
+        )
+        return (found and parse_number(found[1])) or 1001
+
+    def partitions(self) -> dict[str, Partition]:
+        """All partitions by name."""
+        found: dict[str, Partition] = {}
+        said = self._run(["sinfo", "--noheader", "--format=%R|%P|%l|%c|%D|%G"])
+        for name, marked, limit, cpus, nodes, gres in rows(said, 6):
+            kind = Partition(
+                name, marked.endswith("*"), parse_minutes(limit), "" if gres == "(null)" else gres,
+                parse_count(cpus), parse_count(nodes),
+            )  # fmt: skip
+            if (before := found.get(name)) is not None:  # one line for each kind of node
+                kind = replace(
+                    kind,
+                    gres=",".join(filter(None, (before.gres, kind.gres))),
+                    cpus=max(before.cpus, kind.cpus),
+                    nodes=before.nodes + kind.nodes,
+                )
+            found[name] = kind
+        return found
+
+    def nodes_in_service(self, partitions: str) -> dict[str, str]:
+        """Nodes of these partitions in service, with their kind: processors, memory, GPUs, features."""
+        if not partitions:
+            return {}
+        options = ["--noheader", "--Node", "--responding", "--states=idle,mixed,allocated,completing"]
+        said = self._run(["sinfo", *options, f"--partition={partitions}", "--format=%N|%c|%m|%G|%f"])
+        return dict(rows(said, 2))
+
+    def hosts_of(self, nodes: str) -> set[str]:
+        """Names in a list of nodes as SLURM writes it, such as ``node[1-3,7]``."""
+        return set(self._run(["scontrol", "show", "hostnames", nodes]).split()) if nodes else set()
+
+    def jobs_left(self, account: str, qos: str) -> int | None:
+        """Jobs that this user may still submit, array elements counted; None: no limit is known.
+
+        Parameters
+        ----------
+        account, qos
+            As they are asked for; "": the user's defaults.
+        """
+        user = _own_name()
+        ask = ["sacctmgr", "--noheader", "--parsable2", "show"]
+        try:
+            default, *_ = self._run([*ask, "user", user, "format=DefaultAccount"]).split() or [""]
+            limits = [
+                self._run([*ask, "assoc", f"users={user}", f"accounts={account or default}",
+                           "format=MaxSubmitJobs,DefaultQOS"]),
+                self._run([*ask, "qos", "format=Name,MaxSubmitJobsPerUser"]),
+            ]  # fmt: skip
+        except UnavailableError:  # no accounts here, or none of this user
+            return None
+        found, names = [], {qos} if qos else {"normal"}
+        for line in limits[0].splitlines():
+            limit, _, default_qos = line.partition("|")
+            found += [parse_number(limit)]
+            names |= {default_qos} if default_qos and not qos else set()
+        for line in limits[1].splitlines():
+            name, _, limit = line.partition("|")
+            found += [parse_number(limit)] if name in names else []
+        known = [limit for limit in found if limit is not None]
+        if not known:
+            return None
+        options = ["--noheader", "--array", "--user", user, *(["--account", account] if account else [])]
+        queued = len(self._run(["squeue", *options, "--format=%i"]).splitlines())
+        return max(0, min(known) - queued)
+
+    def queue(self, job_name: str) -> list[Task]:
+        """Jobs of this name and of this user that wait or run."""
+        options = ["--noheader", "--array", "--user", _own_name(), "--name", job_name]
+        return parse_queue(self._run(["squeue", *options, "--format=%A|%F|%K|%T|%r|%N"]))
+
+    def accounting(self, jobs: Iterable[str]) -> list[Task] | None:
+        """What became of jobs, or None where the cluster keeps no accounts.
+
+        Raises
+        ------
+        UnavailableError
+            There are accounts, but no answer.
+        """
+        tasks = []
+        try:
+            for some in _portions(list(jobs)):
+                options = ["--noheader", "--parsable2", "--jobs", ",".join(some)]
+                tasks += parse_accounting(self._run(["sacct", *options, "--format=JobID,State,NodeList"]))
+        except NoProgramError:
+            return None
+        except UnavailableError as error:
+            if "storage is disabled" in error.message:  # sacct's own words
+                return None
+            raise
+        return tasks
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel jobs, arrays with all their elements.
+
+        Raises
+        ------
+        UnavailableError
+            Some could not be cancelled; all have been tried.
+        """
+        errors = []
+        for some in _portions(jobs):
+            try:
+                self._run(["scancel", *some])
+            except UnavailableError as error:  # one of them may just have ended
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def test_script(self, script: Path) -> None:
+        """Have a job script judged without queueing it: account, QOS, partition, resources.
+
+        Raises
+        ------
+        UnavailableError
+            It would be refused, or could not start on the nodes as they are.
+        """
+        self._run(["sbatch", "--test-only", str(script)])
+
+
+def _portions(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (jobs[i : i + _JOBS_AT_ONCE] for i in range(0, len(jobs), _JOBS_AT_ONCE))
+
+
+class NoCluster(Slurm):
+    """Where there is no cluster to ask: no limit is known, nothing waits or runs. For dry runs alone."""
+
+    is_known = False
+
+    def __init__(self) -> None:
+        super().__init__(self._answer)
+
+    @staticmethod
+    def _answer(arguments: Sequence[str]) -> str:
+        return ""
+
+    def jobs_left(self, account: str, qos: str) -> int | None:
+        """None: no limit is known."""
+        return None

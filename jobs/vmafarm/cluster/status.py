@@ -1,0 +1,283 @@
+"""How far a run is: from disk first, then from SLURM's queue, then from its accounts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from vmafarm.cluster.job_states import (
+    RUNNING,
+    Observer,
+    SlurmView,
+    element_states,
+    latest_records,
+    summarise_messages,
+)
+from vmafarm.cluster.merge_job import MergeJob, look_at_merge
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.watched_rate import RecentRate
+from vmafarm.common.errors import UsageError, show
+from vmafarm.common.text import counted
+from vmafarm.config.load import Config
+from vmafarm.corpus.slices import format_indices
+from vmafarm.published.up_to_date import read_errors
+from vmafarm.run_folder.broken_nodes import BrokenNode, read_broken
+from vmafarm.run_folder.element_records import ElementRecord, load_elements
+from vmafarm.run_folder.failures import FailureRecord
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name
+from vmafarm.shards.completeness import read_states
+from vmafarm.shards.remarks import Remark, RemarkReader
+from vmafarm.shards.writer import DoneReader
+
+SLICE_STATES = ("done", "running", "pending", "failed", "new", "unknown")
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look at a run; one set of counts stands behind the table and the JSON.
+
+    Attributes
+    ----------
+    run
+        Its name.
+    at
+        When (ISO 8601, UTC).
+    clips, done, failed_for_good, missing
+        Clips of the manifest; those with a row; those that have failed for good; the rest.
+    waiting
+        Missing clips that failed on one host alone, and that another one should try.
+    published
+        Whether the table is there, of the last submission where there was one.
+    errors
+        Checks of the table that found errors, by merge.json.
+    slices
+        Slices by state: ``done``; ``running`` (an element that has them works); ``pending`` (one
+        waits, of a later round too); ``failed`` (were submitted, and nobody works or waits for them any
+        more); ``new`` (were never submitted); ``unknown`` (were submitted, and the queue is not known).
+    states
+        A letter a slice, in their order, the first one of its state.
+    missing_slices
+        Slices that a retry would submit, as ``3,7-9``; "" where nothing was submitted and where the
+        queue is not known.
+    working
+        Whether anything of the run waits or runs; None: not known.
+    clips_per_second, seconds_left
+        Over the last minutes that somebody watched, else since the first element of the last submission
+        began; None unless something runs.
+    seconds_left_between
+        What is left, from the counts of those minutes (95%); None where too few clips were watched.
+    failures
+        Tries that failed, by class: count and first message.
+    elements
+        Elements of the last submission by state, as SLURM names them; see `tasks.element_states`.
+    messages
+        Why elements of the last submission ended before their work was done: count and first
+        message of each kind.
+    broken_nodes
+        Nodes that are kept out.
+    merge
+        The merge of the last submission; None: it has none.
+    notes
+        What could not be asked.
+    remarks
+        Clips with a row that are worth a look, by kind: see `vmafarm.shards.remarks.RemarkReader.read`.
+    """
+
+    run: str
+    at: str
+    clips: int
+    done: int
+    failed_for_good: int
+    missing: int
+    waiting: int
+    published: bool
+    errors: tuple[str, ...]
+    slices: Mapping[str, int]
+    states: str
+    missing_slices: str
+    working: bool | None
+    clips_per_second: float | None
+    seconds_left: float | None
+    seconds_left_between: tuple[float, float] | None
+    failures: Mapping[str, tuple[int, str]]
+    elements: Mapping[str, int]
+    messages: tuple[tuple[int, str], ...]
+    broken_nodes: tuple[BrokenNode, ...]
+    merge: MergeJob | None
+    notes: tuple[str, ...]
+    remarks: Mapping[str, Remark] = field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the table is there, and its checks found no errors."""
+        return self.published and not self.errors and not (self.merge and self.merge.said)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return asdict(self)
+
+
+def look(config: Config, slurm: Slurm | None) -> Status:
+    """See once how far a run is; see `Watcher`."""
+    return Watcher(config, slurm).look()
+
+
+class Watcher:
+    """Sees how far a run is, again and again; what cannot have changed is not read twice.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    slurm
+        The cluster; None: this machine has none.
+
+    Raises
+    ------
+    UsageError
+        The run is not planned.
+    """
+
+    def __init__(self, config: Config, slurm: Slurm | None) -> None:
+        self._folder = config.folder
+        self._config = config
+        self._manifest = load_manifest(self._folder)
+        self._done = DoneReader()
+        self._remarks = RemarkReader(self._folder)
+        self._recent = RecentRate()
+        self._observer = Observer(slurm, run_job_name(self._folder, self._manifest.digest))
+
+    def look(self) -> Status:
+        """See how far it is now."""
+        folder, manifest = self._folder, self._manifest
+        clips = read_states(folder, self._config, manifest, reader=self._done)
+        gaps = clips.gaps
+        to_do = set(gaps.missing)
+        is_missing = np.fromiter((name in to_do for name in manifest.names), bool, len(manifest.names))
+        left = sorted(set(manifest.slices[is_missing].tolist()))
+        missing = len(gaps.missing)
+
+        submissions = read_submissions(folder)
+        view = self._observer.look(submissions, submissions[-1:])
+        slices = _slice_states(left, submissions, view)
+        retried = [number for number in left if slices[number] in ("failed", "new")]
+        counts = Counter(slices.values())
+        records, damaged = load_elements(folder)
+        last = submissions[-1] if submissions else None
+        of_last = _records_of(last, records)
+        now = datetime.now(UTC)
+        rate, between = None, None
+        if last is not None and _anything_runs(submissions, view):
+            finished = len(manifest.names) - missing
+            rate = _rate(last, of_last, finished, now)
+            rates = self._recent.see(now.timestamp(), finished)
+            if rates is not None:
+                low, rate, high = rates
+                between = (missing / high, missing / low)
+        states = element_states(last, view, of_last) if last else {}
+        merge = look_at_merge(folder, last, view) if last else None
+        remarks = self._remarks.read()
+        notes = self._left_out(clips.history.unread.count, damaged)
+        if last is not None and (missing or not folder.table.exists()):
+            notes += filter(None, [last.without_merge()])
+        errors: list[str] = []
+        try:
+            errors += read_errors(folder)
+        except UsageError as error:
+            notes.append(error.message)
+        return Status(
+            run=folder.name,
+            at=now.isoformat(timespec="seconds"),
+            clips=len(manifest.names),
+            done=len(manifest.names) - missing - len(gaps.failed),
+            failed_for_good=len(gaps.failed),
+            missing=missing,
+            waiting=len(gaps.waiting),
+            published=merge.published if merge else folder.table.exists(),
+            errors=tuple(errors),
+            slices={"done": manifest.slice_count - len(left)} | {s: counts[s] for s in SLICE_STATES[1:]},
+            states="".join(slices.get(number, "done")[0] for number in range(manifest.slice_count)),
+            missing_slices=format_indices(retried) if submissions and view.queue is not None else "",
+            working=None if view.queue is None else bool(view.queue),
+            clips_per_second=rate,
+            seconds_left=missing / rate if rate else None,
+            seconds_left_between=between,
+            failures=_by_class(clips.history.records),
+            elements=dict(sorted(Counter(states.values()).items())),
+            messages=tuple(summarise_messages(latest_records(of_last).values())),
+            broken_nodes=tuple(read_broken(folder)),
+            merge=merge,
+            notes=(*view.notes, *notes),
+            remarks=remarks,
+        )
+
+    def _left_out(self, failures: int, elements: int) -> list[str]:
+        """What is not read because it cannot be, or is nothing that vmafarm writes."""
+        files = {**self._done.problems, **self._remarks.problems}
+        told = [f"{show(str(path.relative_to(self._folder.path)))}: {files[path]}" for path in sorted(files)]
+        more = f"; and {len(told) - _SHOWN:,} more" if len(told) > _SHOWN else ""
+        notes = [f"left out: {'; '.join(told[:_SHOWN])}{more}"] if told else []
+        for count, what, where in ((failures, "record", "failures"), (elements, "file", "elements")):
+            if count:
+                notes.append(f"left out of {where}: {counted(count, what)}, damaged")
+        return notes
+
+
+_SHOWN = 5
+
+
+def _slice_states(left: Sequence[int], submissions: Sequence[Submission], view: SlurmView) -> dict[int, str]:
+    """State of each slice that has something missing."""
+    running: set[int] = set()
+    waiting: set[int] = set()
+    for task in view.queue or ():
+        for submission in submissions:
+            # A canary takes a few clips of all slices; behind it the arrays are still to come.
+            works = task.state in RUNNING and not submission.canary
+            (running if works else waiting).update(submission.slices_of(task.job, task.index))
+    submitted = {number for s in submissions if not s.canary for number in s.slices}
+    gone = "unknown" if view.queue is None else "failed"
+
+    def state(number: int) -> str:
+        if number in running:
+            return "running"
+        if number in waiting:
+            return "pending"
+        return gone if number in submitted else "new"
+
+    return {number: state(number) for number in left}
+
+
+def _anything_runs(submissions: Sequence[Submission], view: SlurmView) -> bool:
+    merges = {submission.merge_job for submission in submissions}
+    return any(task.state in RUNNING and task.job not in merges for task in view.queue or ())
+
+
+def _records_of(submission: Submission | None, records: Sequence[ElementRecord]) -> list[ElementRecord]:
+    jobs = {array.job for array in submission.arrays} if submission else set()
+    return [record for record in records if record.job in jobs]
+
+
+def _rate(
+    submission: Submission, records: Sequence[ElementRecord], finished: int, now: datetime
+) -> float | None:
+    """Clips a second that were finished since the submission's first element began."""
+    if submission.canary or not records:  # what was done before a canary is not on record
+        return None
+    seconds = (now - datetime.fromisoformat(records[0].started_at)).total_seconds()
+    since = finished - submission.done
+    return since / seconds if since > 0 and seconds > 0 else None
+
+
+def _by_class(records: Sequence[FailureRecord]) -> dict[str, tuple[int, str]]:
+    found: dict[str, tuple[int, str]] = {}
+    for record in records:
+        count, first = found.get(record.failure, (0, show(f"{record.clip_name}: {record.message}")))
+        found[record.failure] = count + 1, first
+    return found

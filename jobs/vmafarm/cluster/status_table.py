@@ -1,0 +1,241 @@
+"""Shows how far a run is: as a table, once or again and again."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from time import sleep
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from vmafarm.cluster.job_states import one_line
+from vmafarm.cluster.merge_job import MergeJob
+from vmafarm.cluster.status import SLICE_STATES, Status
+from vmafarm.common.errors import show
+from vmafarm.common.say import printable, say, to_json
+from vmafarm.common.text import counted, format_seconds
+from vmafarm.shards.remarks import tell_remarks
+
+WIDTH = 80
+_LABEL = 11
+_SHOWN_INDICES = 36
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def table(status: Status, width: int = WIDTH) -> list[str]:
+    """A status as lines.
+
+    Parameters
+    ----------
+    status
+        What was seen.
+    width
+        Of the terminal; no line is wider, but for one of less than 30 columns.
+    """
+    width = max(width, 30)
+    share = status.done / status.clips if status.clips else 1.0
+    room = width - _LABEL
+    # What has no label is drawn, and stays as it is.
+    rows: list[tuple[str | None, str]] = [
+        ("run", f"{status.run}, {status.at[:19].replace('T', ' ')} UTC"),
+        (
+            "clips",
+            f"{status.done:,} of {status.clips:,} done ({_percent(share)}), {status.missing:,} missing, "
+            f"{status.failed_for_good:,} failed for good",
+        ),
+        *_waiting(status),
+        (None, _bar(share, room)),
+        ("slices", _legend(status.slices)),
+        *((None, line) for line in grid(status.states, room)),
+    ]
+    if status.clips_per_second and status.seconds_left is not None:
+        left = f", {_left(status)} left" if status.missing else ""
+        rows.append(("rate", f"{_rate(status.clips_per_second)}{left}"))
+    if status.elements:
+        rows.append(("elements", _counts(status.elements)))
+    rows += [("", _cut(f"{count:,} ended early: {message}", width)) for count, message in status.messages]
+    rows += [
+        ("node", _cut(f"{broken.node} is kept out: {one_line(broken.message)}", width))
+        for broken in status.broken_nodes
+    ]
+    if status.merge is not None and status.merge.state:
+        rows += [("merge", _merge_text(status.merge)), *(("", line) for line in status.merge.said)]
+    if status.errors:
+        rows.append(("checks", f"found errors in the table: {', '.join(status.errors)}: vmafarm qa"))
+    rows += [
+        ("failed", _cut(f"{failure} {count:,}: {message}", width))
+        for failure, (count, message) in status.failures.items()
+    ]
+    if status.missing_slices:
+        rows.append(("retry", f"would submit slices {_shorten(status.missing_slices)}: vmafarm retry"))
+    rows += [("note", note) for note in (*tell_remarks(status.remarks), *status.notes)]
+    return [
+        line
+        for label, text in rows
+        for line in ([" " * _LABEL + text] if label is None else _wrap(label, text, width))
+    ]
+
+
+def grid(states: str, width: int) -> list[str]:
+    """Slices as a grid: a sign a slice, or a sign for several next to each other.
+
+    Parameters
+    ----------
+    states
+        A letter a slice; see `Status.states`.
+    width
+        Of the grid, in columns.
+
+    Returns
+    -------
+    list of str
+        At most six lines; none for one slice.
+    """
+    if len(states) < 2:
+        return []
+    together = -(-len(states) // (width * _GRID_LINES))
+    signs = []
+    for first in range(0, len(states), together):
+        group = states[first : first + together]
+        # What wants to be seen goes before what does not.
+        signs.append(next(sign for letter, sign in _SIGNS.items() if letter in group))
+    text = "".join(signs)
+    lines = [text[first : first + width] for first in range(0, len(text), width)]
+    return [*lines, *([f"each sign: {together} slices"] if together > 1 else [])]
+
+
+_GRID_LINES = 5
+_SIGNS = {"f": "x", "u": "?", "r": ">", "p": ".", "n": "-", "d": "#"}
+"""First letter of a state to its sign, told apart by shape alone; what to look at first comes first."""
+
+
+def _waiting(status: Status) -> list[tuple[str | None, str]]:
+    if not status.waiting:
+        return []
+    clips = counted(status.waiting, "missing clip")
+    return [("", f"{clips} failed on one node only, to be tried on another one")]
+
+
+def _legend(slices: Mapping[str, int]) -> str:
+    counts = {f"{state}{_NO_BREAK}{_SIGNS[state[0]]}": slices[state] for state in SLICE_STATES}
+    return _counts(counts)
+
+
+def _bar(share: float, width: int) -> str:
+    full = int(share * (width - 2))
+    return f"[{'#' * full}{'-' * (width - 2 - full)}]"
+
+
+def _left(status: Status) -> str:
+    if status.seconds_left_between is not None:
+        shortest, longest = map(format_seconds, status.seconds_left_between)
+        return shortest if shortest == longest else f"{shortest} to {longest}"
+    return format_seconds(status.seconds_left or 0.0)
+
+
+def text_width(console: Console) -> int:
+    """Columns to use: 80, or fewer where the terminal has fewer."""
+    return min(WIDTH, console.width) if console.is_terminal else WIDTH
+
+
+def as_json(status: Status) -> str:
+    """A status as one line of JSON."""
+    return to_json(status.as_dict())
+
+
+def show_once(status: Status, console: Console, show_json: bool = False) -> None:
+    """Print a status, as a table or for machines."""
+    say(*([as_json(status)] if show_json else table(status, text_width(console))))
+
+
+def watch(look: Callable[[], Status], console: Console, seconds: float, show_json: bool = False) -> Status:
+    """Show the status again and again, until nothing of the run waits or runs.
+
+    On a terminal in place, elsewhere as blocks with an empty line between them; JSON as a line each.
+
+    Parameters
+    ----------
+    look
+        Sees how far the run is.
+    console
+        Where to show it.
+    seconds
+        Between two looks.
+    show_json
+        For machines.
+
+    Returns
+    -------
+    Status
+        The last one.
+    """
+    if show_json or not console.is_terminal:
+        first = True
+        for status in _looks(look, seconds):
+            lines = [as_json(status)] if show_json else table(status)
+            say(*lines if first or show_json else ["", *lines])
+            first = False
+        return status
+    with Live(console=console, auto_refresh=False) as live:
+        for status in _looks(look, seconds):
+            text = "\n".join(table(status, text_width(console)))
+            live.update(Text(printable(text)), refresh=True)
+    return status
+
+
+def _looks(look: Callable[[], Status], seconds: float) -> Iterator[Status]:
+    while True:
+        status = look()
+        yield status
+        # Where the queue cannot be asked, the disk says when there is nothing left to do.
+        if status.working is False or (status.working is None and not status.missing):
+            return
+        sleep(seconds)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    # No line break between a number and what it counts.
+    return ", ".join(f"{count:,}{_NO_BREAK}{what}" for what, count in counts.items() if count)
+
+
+def _rate(clips_per_second: float) -> str:
+    for unit, seconds in (("second", 1), ("minute", 60)):
+        if clips_per_second * seconds >= 1:
+            return f"{clips_per_second * seconds:,.1f} clips a {unit}"
+    return f"{clips_per_second * 3600:,.1f} clips an hour"
+
+
+def _merge_text(merge: MergeJob) -> str:
+    if merge.published:
+        return f"{merge.state}, the table is there"
+    return f"{merge.state}, nothing published:" if merge.said else merge.state
+
+
+def _percent(share: float) -> str:
+    """Not 100.0% as long as something is missing."""
+    return f"{share:.1%}" if share in (0.0, 1.0) else f"{min(0.999, max(0.001, share)):.1%}"
+
+
+def _shorten(indices: str) -> str:
+    """Numbers for one line; all of them are in the JSON."""
+    if len(indices) <= _SHOWN_INDICES:
+        return indices
+    return indices[:_SHOWN_INDICES].rpartition(",")[0] + ",..."
+
+
+def _cut(text: str, width: int) -> str:
+    """A message on one line, its end left out where it does not fit."""
+    room = width - _LABEL
+    text = show(text)
+    return text if len(text) <= room else text[: room - 3] + "..."
+
+
+def _wrap(label: str, text: str, width: int) -> list[str]:
+    text = _NO_BREAK.join(map(show, text.split(_NO_BREAK)))
+    lines = textwrap.wrap(
+        text, width, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace(_NO_BREAK, " ") for line in lines]

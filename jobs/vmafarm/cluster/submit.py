@@ -1,0 +1,270 @@
+"""Submits a run to SLURM: arrays of elements, and the merge behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from vmafarm.cluster.executor import Queue
+from vmafarm.cluster.job_states import one_line
+from vmafarm.cluster.packing import slots
+from vmafarm.cluster.pilot import run_canary
+from vmafarm.cluster.preparation import Prepared, prepare, refused
+from vmafarm.cluster.request import Submitted, make_request
+from vmafarm.cluster.sbatch import depend_on, merge_parameters, sbatch_parameters
+from vmafarm.cluster.slurm import NoCluster, Slurm
+from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
+from vmafarm.common.interrupts import tell_from_now_on, telling
+from vmafarm.config.load import Config
+from vmafarm.corpus.slices import format_indices
+from vmafarm.disk.locks import locked
+from vmafarm.run_folder.manifest import Manifest, load_manifest
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.permissions import check_image_way, check_run_folders, secure_logs
+from vmafarm.run_folder.submissions import (
+    Array,
+    note_job,
+    read_submissions,
+    run_job_name,
+    write_next_look,
+)
+from vmafarm.scoring.clip import Clip
+from vmafarm.scoring.element_spec import EVERYTHING, LAST_LOOK, ORDINARY
+from vmafarm.scoring.todo import find_todo
+
+
+def preview(
+    config: Config, slurm: Slurm, manifest: Manifest, *, again: bool = False,
+    say: Callable[[str], None] = print,
+) -> Submitted:  # fmt: skip
+    """Show what `submit` would queue; nothing is written, and SLURM is not needed.
+
+    Parameters
+    ----------
+    config, slurm, again
+        As for `submit`.
+    manifest
+        Of the run, which need not be planned yet.
+    say
+        Told what could not be looked at here.
+
+    Raises
+    ------
+    UsageError
+        As for `submit`.
+    """
+    try:
+        slurm.check()
+    except UnavailableError as error:
+        say(f"no cluster to ask ({one_line(error.message)}): its limits are not known here")
+        slurm = NoCluster()
+    _warn(config, say)
+    prepared = prepare(config, slurm, manifest, say)
+    return make_request(prepared, slurm, _missing(prepared, slurm, again))
+
+
+def submit(
+    config: Config, slurm: Slurm, *, again: bool = False, canary: int = 0,
+    say: Callable[[str], None] = print, preflight: Callable[[], None] | None = None,
+) -> Submitted:  # fmt: skip
+    """Queue what is missing of a planned run.
+
+    Parameters
+    ----------
+    config
+        The configuration, with what the plan has frozen.
+    slurm
+        The cluster.
+    again
+        A retry: slices whose elements still wait or run are left to them. Otherwise such a run is
+        refused.
+    canary
+        Before all else, score so many clips in a first small job and wait for it.
+    say
+        Told what the canary does, and the estimate before the arrays go out.
+    preflight
+        Called when all else is right, before the first job is queued; an error of it ends the call.
+
+    Returns
+    -------
+    Submitted
+
+    Raises
+    ------
+    UsageError
+        Nothing is missing, the run is in the queue already, another one is queueing it, the cluster has
+        not what is asked for, or somebody else could write what the jobs run.
+    UnavailableError
+        No SLURM, no answer, a limit, or no usable image.
+    IncompleteError
+        The canary failed.
+    """
+    prepared = prepare(config, slurm)
+    _warn(config, say)
+    secure_logs(config.folder, config.run.trusted_owners)
+    with _alone(config.folder):  # from the look at what nobody works on to the last job that is noted
+        todo = _missing(prepared, slurm, again)
+        if preflight is not None:
+            preflight()
+        few = len(todo) // 2  # something must be left for the arrays
+        if canary and few:
+            slices = sorted({clip.slice for clip in todo})
+            job = run_canary(prepared, slurm, slices, min(canary, few), say)
+            todo = _missing(prepared, slurm, again, ended=job)
+        request = make_request(prepared, slurm, todo)
+        for line in request.estimate.lines() if request.estimate else []:
+            say(line)
+        return _queue(prepared, request)
+
+
+def _alone(folder: RunFolder) -> AbstractContextManager[None]:
+    """Keep another submit or retry of the run out, which would queue the same once more."""
+    busy = UsageError(
+        f'another vmafarm submit or retry of "{folder.name}" is at work: it holds '
+        f"{show(str(folder.submit_lock))}, expected one at a time",
+        "wait until it has ended (one with a canary waits for that), or end it; where it is suspended: "
+        "kill -CONT PID; then see what is queued: vmafarm status",
+    )
+    return locked(folder.submit_lock, busy, "while no vmafarm submit or retry is at work")
+
+
+def _warn(config: Config, say: Callable[[str], None]) -> None:
+    """Tell who else could change what elements run, or refuse where everybody could."""
+    trusted = config.run.trusted_owners
+    lines = check_run_folders(config.folder, trusted)
+    if config.slurm.image:
+        lines += check_image_way(Path(config.slurm.image).absolute(), trusted)
+    for line in lines:
+        say(line)
+
+
+def _queue(prepared: Prepared, request: Submitted) -> Submitted:
+    """Queue it: the first round, those behind it, the looks from another node, and the merge behind all."""
+    folder, section, name = prepared.config.folder, prepared.config.slurm, prepared.job_name
+    submission = prepared.begin(request.submission)
+    queue = prepared.queue(submission.number)
+    share = ORDINARY if request.looks else EVERYTHING
+    arrays: list[Array] = []
+
+    def add(
+        queue: Queue, number: int, offset: int, count: int, at_once: int, share: str,
+        after: Sequence[Array], exclude: str = "",
+    ) -> None:  # fmt: skip
+        parameters = sbatch_parameters(section, name, at_once)
+        if after:
+            parameters["dependency"] = depend_on([array.job for array in after])
+        if exclude:
+            parameters["exclude"] = ",".join(filter(None, (section.exclude, exclude)))
+        array = Array("", number, offset, count, share)
+        elements = [submission.slices_in(array, index) for index in range(count)]
+        arrays.append(replace(array, job=queue.array(parameters, elements, share=share)))
+        note_job(folder, submission.number, vars(arrays[-1]))
+
+    with _telling_of(arrays):
+        for number, counts in enumerate(request.rounds):
+            before = [array for array in arrays if array.round == number - 1]
+            at_once = slots(section.parallelism, len(counts))
+            for i, (count, places) in enumerate(zip(counts, at_once, strict=True)):
+                add(queue, number, sum(counts[:i]), count, places, share, before)
+        last = len(request.rounds)
+        for number, look in enumerate(request.looks):
+            is_last = number == len(request.looks) - 1
+            # The first one runs beside the last round, behind the round before that.
+            before = arrays[:] if is_last else [array for array in arrays if array.round < max(1, last - 1)]
+            looking = queue if is_last else prepared.queue(submission.number, next_look=True)
+            exclude = "" if look == LAST_LOOK and len(request.looks) > 1 else request.away_from
+            add(looking, last + number + 1, 0, 1, 1, look, before, exclude)
+        if len(request.looks) > 1:
+            write_next_look(folder, submission.number, arrays[-1].job)
+        merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
+        note_job(folder, submission.number, {"merge_job": merge_job})
+        tell_from_now_on("stopped, but all jobs are queued: vmafarm status shows them")
+    return replace(request, submission=read_submissions(folder)[-1])
+
+
+@contextmanager
+def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
+    """Have whatever ends the queueing say which jobs are queued: an interrupt like a refusal."""
+
+    def stopped() -> str:
+        noted = ", ".join(array.job for array in arrays)
+        queued = f"{noted} wait or run, and one more may" if noted else "one may wait or run"
+        return f"stopped while jobs were being queued: {queued}; vmafarm cancel, then vmafarm retry"
+
+    try:
+        with telling(stopped):
+            yield
+    except (OSError, VmafarmError) as error:
+        raise refused(error, [array.job for array in arrays]) from None
+
+
+def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> list[Clip]:
+    """Missing clips of the slices that nobody works on.
+
+    A job of which it is known that it has ended does not count, in whatever state squeue still has it.
+    """
+    config, manifest = prepared.config, prepared.manifest
+    folder = config.folder
+    every = tuple(range(manifest.slice_count))
+    todo = find_todo(folder, config, manifest, every)
+    if not todo:
+        raise UsageError(
+            f'nothing is missing: every clip of "{folder.name}" has a row or has failed for good',
+            f"publish the table: vmafarm merge --run {folder.name}",
+        )
+    busy, strangers = _look_in_queue(config, slurm, prepared.job_name, ended)
+    busy &= {clip.slice for clip in todo}
+    if strangers:
+        raise UsageError(
+            f'jobs of "{folder.name}" are in the queue that no submission has noted: {", ".join(strangers)}',
+            "wait for the vmafarm that queues them; should it have died: vmafarm cancel, then vmafarm retry",
+        )
+    if busy and not again:
+        raise UsageError(
+            f'the run "{folder.name}" is in the queue already: slices {format_indices(busy)}',
+            "look: vmafarm status; submit only what nobody works on: vmafarm retry; or: vmafarm cancel",
+        )
+    left = [clip for clip in todo if clip.slice not in busy]
+    if not left:
+        raise UsageError(
+            f"everything that is missing waits or runs: slices {format_indices(busy)}",
+            _without_merge(folder) or "look: vmafarm status",
+        )
+    return left
+
+
+def _without_merge(folder: RunFolder) -> str:
+    """What to do where the last submission has no merge; "" where it has."""
+    last = next((one for one in reversed(read_submissions(folder)) if not one.canary), None)
+    return last.without_merge() if last else ""
+
+
+def _look_in_queue(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[set[int], list[str]]:
+    """Slices whose elements wait or run, and jobs of this name that stand in no record."""
+    submissions = read_submissions(config.folder)
+    noted = {job for submission in submissions for job in submission.jobs()}
+    tasks = [task for task in slurm.queue(name) if task.job != ended]
+    busy = {
+        number
+        for task in tasks
+        for submission in submissions
+        for number in submission.slices_of(task.job, task.index)
+    }
+    return busy, sorted({task.job for task in tasks} - noted, key=int)
+
+
+def cancel(config: Config, slurm: Slurm) -> list[str]:
+    """Cancel the jobs that have this run's name, orphans of a dropped shell too.
+
+    Returns
+    -------
+    list of str
+        Their ids.
+    """
+    manifest = load_manifest(config.folder)
+    slurm.check()
+    jobs = sorted({task.job for task in slurm.queue(run_job_name(config.folder, manifest.digest))}, key=int)
+    slurm.cancel(jobs)
+    return jobs

@@ -1,0 +1,99 @@
+"""What a clip and the programs that work on it may take."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vmafarm.config.sections import ExtractSection
+from vmafarm.process.process_limits import Ceiling
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_LOG_HEAD = 1 << 20
+_LOG_FRAME = 16 << 10
+"""A frame takes 2.4 KB in a log with all features at full precision (measured)."""
+_FILE_AT_LEAST = 64 << 20
+"""Programs write more than their log."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one clip.
+
+    Measured with the embedded engine, six frames, resident memory (address space): identity plan with
+    1 thread 0.08 (0.7) GB at 960x540, 0.2 (0.7) at 1920x1080, 0.6 (1.2) at 3840x2160; full plan with 1
+    thread 0.1 (0.6), 0.3 (0.8), 1.1 (1.6) GB; full plan with 8 threads 0.3 (1.5), 1.2 (2.3), 4.7 (6.0)
+    GB; at 8192x4320 identity plan with 1 thread 2.7 (3.2) GB. Decoding alone with 8 threads takes 0.2
+    (1.1) GB at 3840x2160, 0.6 (1.4) at 8192x4320. With 10 bit and 8 threads at 8192x4320 the identity
+    plan takes 11.5 (12.5) GB: such a corpus needs another engine_memory, or fewer threads.
+
+    Attributes
+    ----------
+    max_pixels
+        Of one frame. 8192x4320, the largest size of the usual standards, is coded as 8192x4352.
+    max_frames
+        Of one clip. A log of so many frames is read whole, at some 10 KB of memory a frame.
+    max_scratch
+        Bytes of one clip's decoded frames on disk.
+    decoder_memory
+        Address space in bytes of a program that only decodes. Where it does not suffice, the clip is
+        decoded once more and its resident memory counts.
+    engine_memory
+        Resident memory in bytes of a program that scores, with its children. Address space would be no
+        measure: CUDA reserves far more of it than there is memory.
+    """
+
+    max_pixels: int = 8192 * 4352
+    max_frames: int = 20_000
+    max_scratch: int = 20 << 30
+    decoder_memory: int = 4 << 30
+    engine_memory: int = 8 << 30
+
+    @classmethod
+    def of(cls, section: ExtractSection) -> Limits:
+        """The limits that the configuration sets."""
+        return cls(
+            section.max_pixels, section.max_frames, parse_bytes(section.max_scratch),
+            parse_bytes(section.decoder_memory), parse_bytes(section.engine_memory),
+        )  # fmt: skip
+
+    def as_dict(self) -> dict[str, int]:
+        """Each limit by its key in the section ``[extract]``."""
+        return asdict(self)
+
+    def for_decoder(self, *, by_address_space: bool = True) -> Ceiling:
+        """Ceiling of a program that writes decoded frames; its memory by address space, or by what it has.
+
+        The first stops an allocation before it is made, but to the user of a decoder that looks like a
+        damaged clip ("get_buffer() failed"; h264, ffmpeg 9); the second is beyond doubt.
+        """
+        if by_address_space:
+            return Ceiling(address_space=self.decoder_memory, file_size=self.max_scratch)
+        return Ceiling(resident=self.decoder_memory, file_size=self.max_scratch)
+
+    def for_engine(self, frames: int, log: Path, *, cuda: bool = False) -> Ceiling:
+        """Ceiling of a program that scores so many frames and writes this log.
+
+        The kernel's limit on files holds for shared memory too, of which CUDA may need more than we know;
+        there the log is looked at instead.
+        """
+        most = max(log_bytes(frames), _FILE_AT_LEAST)
+        if cuda:
+            return Ceiling(resident=self.engine_memory, log=log, log_size=most)
+        return Ceiling(resident=self.engine_memory, file_size=most)
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def log_bytes(frames: int) -> int:
+    """Bytes that libvmaf's log of so many frames has at the most."""
+    return _LOG_HEAD + frames * _LOG_FRAME
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of a size such as ``4GB``, which means GiB as it does to sbatch."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B", text)
+    assert found is not None  # the configuration has been checked
+    return int(float(found[1]) * _UNITS[found[2]])

@@ -1,0 +1,1 @@
+"""Clips, scores, and the plan that joins them."""

@@ -1,0 +1,208 @@
+"""The configuration that a plan has frozen."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from vmafarm.common.errors import UsageError, show
+from vmafarm.config.load import Config, frozen, to_toml
+from vmafarm.config.toml import MOST_BYTES, parse_toml
+from vmafarm.disk import durable
+from vmafarm.disk.regular_files import read_regular_text
+from vmafarm.disk.writers import shared_with, user_name, way_to
+from vmafarm.run_folder.manifest import read_stated
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.permissions import is_trusted
+
+LIMIT = "plan.limit"
+DIGEST = "plan.manifest"
+
+_HEAD = "# A copy for people of what manifest.parquet has; changes here have no effect.\n"
+_HINT = "restore it from a copy, or plan again under another run.name"
+
+
+def freeze(config: Config, limit: int | None) -> dict[str, Any]:
+    """What a plan of this configuration freezes.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    limit
+        Number of clips that are asked for; None: all.
+
+    Returns
+    -------
+    dict
+        As `read_frozen` gives it, without the manifest's digest.
+
+    Raises
+    ------
+    UsageError
+        Clips or scores are not given.
+    """
+    values = frozen(config)
+    for key, what, option in (
+        ("corpus.clips", "the folder of the clips, or an image of it", "--clips DIR, CLIPS=DIR with make"),
+        ("corpus.scores", "the CSV file of scores", "--scores FILE, SCORES=FILE with make"),
+    ):
+        path = str(values[key])
+        if not path:
+            raise UsageError(f"{key} is not set, expected {what}", f"give it: {option}, or {key} in the file")
+        # Without ".." but as the user names it: resolving links would tie the run to today's targets.
+        values[key] = whole = os.path.abspath(path)  # noqa: PTH100
+        try:
+            whole.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{key} = {show(whole)}: expected a path in UTF-8", "rename it") from None
+    return values | {LIMIT: limit or 0}
+
+
+def read_frozen(folder: RunFolder) -> dict[str, Any]:
+    """Read the frozen configuration of a planned run.
+
+    Returns
+    -------
+    dict
+        ``section.key`` to value: what `vmafarm.config.load.frozen` gives, clips and scores as absolute
+        paths; ``plan.limit`` (0: all clips) and ``plan.manifest`` (its digest).
+
+    Raises
+    ------
+    UsageError
+        The run is not planned, or a file is not what `plan` wrote.
+    UnavailableError
+        The manifest cannot be read.
+    """
+    return _read_embedded(folder) or _read_copy(folder)
+
+
+def _read_embedded(folder: RunFolder) -> dict[str, Any] | None:
+    """What stands in the manifest; None: an earlier version has planned the run."""
+    stated = read_stated(folder)
+    if "configuration" not in stated:
+        return None
+    found = stated["configuration"]
+    if not isinstance(found, dict) or LIMIT not in found:
+        raise UsageError(f"{show(str(folder.manifest))}: its frozen configuration is damaged", _HINT)
+    return found | {DIGEST: stated.get("manifest")}
+
+
+def _read_copy(folder: RunFolder) -> dict[str, Any]:
+    """What earlier versions have written into config.toml alone."""
+    path = show(str(folder.config))
+    try:
+        document = parse_toml(read_regular_text(folder.config, MOST_BYTES))
+    except OSError as error:
+        raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", _HINT) from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not the frozen configuration: {show(str(error))}", _HINT) from None
+    found = {
+        f"{section}.{key}": value
+        for section, table in document.items()
+        if isinstance(table, dict)
+        for key, value in table.items()
+    }
+    if not {LIMIT, DIGEST} <= found.keys():  # the last ones that a plan writes
+        raise UsageError(f"{path}: not the frozen configuration, or cut: [plan] is not whole", _HINT)
+    return found
+
+
+def keep_copy(folder: RunFolder) -> None:
+    """Have config.toml say what the manifest says, for people; a plan may have ended before it was written.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        The manifest is damaged, or the run folder cannot be written.
+    """
+    values = _read_embedded(folder)
+    if values is None:
+        return
+    text = _HEAD + to_toml(values)
+    with suppress(OSError, UnicodeDecodeError):
+        if read_regular_text(folder.config, MOST_BYTES) == text:
+            return
+    durable.replace_text(folder.config, text)
+
+
+def with_frozen(config: Config, *, to_start: bool = False) -> Config:
+    """Take what a planned run has frozen in place of what the configuration says now.
+
+    Parameters
+    ----------
+    config
+        The configuration as the user gives it.
+    to_start
+        The engine is going to be run. Somebody else may have written the plan, so a program that it names
+        and the user does not must be one that nobody else can change.
+
+    Raises
+    ------
+    UsageError
+        The run is not planned, its frozen configuration is damaged, or another user could change its engine.
+    """
+    try:
+        found = with_values(config, read_frozen(config.folder))
+    except pydantic.ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UsageError(
+            f"{show(str(config.folder.path))}: not the frozen configuration: {show(key)} has a wrong type",
+            _HINT,
+        ) from None
+    for name in ("ffmpeg", "vmaf") if to_start else ():
+        program = getattr(found.engine, name)
+        if program != getattr(config.engine, name):
+            _require_own_program(program, f"engine.{name}", config)
+    return found
+
+
+def _require_own_program(program: str, key: str, config: Config) -> None:
+    if os.sep not in program:
+        return  # is looked for in this user's PATH
+    path = Path(program).absolute()
+    way = list(way_to(path))
+    for part, status in way:
+        is_next = part == way[-1][0] and not path.exists()  # what is not there yet would come in this folder
+        if who := _who_could_change(part, status, config.run.trusted_owners, by_adding=is_next):
+            raise UsageError(
+                f'the plan of "{config.run.name}" says {key} = {show(program)}, and {show(who)} could change '
+                f"{show(str(part))}: what lies there would be run as {show(user_name(os.geteuid()))}",
+                f"if you trust it, name it yourself: --set {key}={show(program)}",
+            )
+
+
+def _who_could_change(part: Path, status: os.stat_result, trusted: Collection[str], by_adding: bool) -> str:
+    """Who besides this user could put another program there; "" for nobody."""
+    if not is_trusted(status.st_uid, trusted):
+        return user_name(status.st_uid)
+    if stat.S_ISLNK(status.st_mode):
+        return ""
+    # In a sticky folder (/tmp) others may add files, and move their own only.
+    if status.st_mode & stat.S_ISVTX and not by_adding:
+        return ""
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody"
+    return shared_with(part, status)
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with what a plan freezes, as `freeze` and `read_frozen` give it.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A value has a wrong type.
+    """
+    sections: dict[str, dict[str, Any]] = config.model_dump()
+    for key in frozen(config).keys() & values.keys():  # other keys were never frozen, and may be forged
+        section, _, name = key.partition(".")
+        sections[section][name] = values[key]
+    return Config.model_validate(sections)

@@ -1,0 +1,1 @@
+"""What clips took, and what others will take."""

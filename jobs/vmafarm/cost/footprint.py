@@ -1,0 +1,140 @@
+"""Space on disk that a run will take, from the clips that have their rows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from vmafarm.disk.sealed_parquet import DamagedError, read_columns, write_sealed
+from vmafarm.engines.ffmpeg import FfmpegEngine
+from vmafarm.run_folder.manifest import most_rows
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.schema.features import ARROW_SCHEMA
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+
+_ROWS = 200
+"""So many rows tell how well rows compress."""
+_PLAIN = {"compression_level": 3, "use_dictionary": False}
+"""As the final table is written; see `vmafarm.merge.table`."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Space on disk.
+
+    Attributes
+    ----------
+    scratch_bytes
+        Decoded frames of the largest measured clip; 0: the engine reads the clips themselves.
+    width, height, frames, bit_depth
+        Of that clip.
+    row_bytes
+        Of a row in the final table.
+    table_bytes
+        Of the final table.
+    folder_bytes
+        Of the shards and clip logs.
+    """
+
+    scratch_bytes: int
+    width: int
+    height: int
+    frames: int
+    bit_depth: int
+    row_bytes: float
+    table_bytes: int
+    folder_bytes: int
+
+
+def frame_bytes(width: int, height: int, bit_depth: int) -> int:
+    """Bytes of a decoded frame, 4:2:0; more than 8 bit take two bytes a sample."""
+    chroma = -(-width // 2) * -(-height // 2)
+    return (width * height + 2 * chroma) * (1 if bit_depth == 8 else 2)
+
+
+def footprint(folder: RunFolder, logs: Sequence[Path], clips: int, slices: int) -> Footprint | None:
+    """Space that a run will take.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    logs
+        Clip logs of the clips to judge by; their shards lie where the writers put them.
+    clips, slices
+        Of the whole run.
+
+    Returns
+    -------
+    Footprint or None
+        None: there are no rows to judge by.
+    """
+    rows, entries = _read(folder, logs)
+    if not rows.num_rows:
+        return None
+    sides = zip(rows["width"].to_pylist(), rows["height"].to_pylist(), strict=True)
+    by_name = dict(zip(rows["clip_name"].to_pylist(), sides, strict=True))
+    # A log is written before its shard: of a writer that was killed in between it has more clips.
+    known = [entry for entry in entries.to_pylist() if entry["clip_name"] in by_name]
+    if not known:
+        return None
+    frames, width, height, depth = max(
+        ((e["frames"], *by_name[e["clip_name"]], e["bit_depth"]) for e in known),
+        key=lambda clip: clip[0] * frame_bytes(*clip[1:]),
+    )
+    reads_clips = entries["engine"][0].as_py() == FfmpegEngine.kind
+    table = _Growth.of(rows, **_PLAIN)
+    return Footprint(
+        scratch_bytes=0 if reads_clips else frames * frame_bytes(width, height, depth),
+        width=width, height=height, frames=frames, bit_depth=depth,
+        row_bytes=table.row, table_bytes=table.of_files(1, clips),
+        folder_bytes=sum(_Growth.of(one).of_files(slices, clips) for one in (rows, entries)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """Bytes of a file without rows, and of each row."""
+
+    file: float
+    row: float
+
+    @classmethod
+    def of(cls, table: pa.Table, **options: object) -> _Growth:
+        one = _written(table.slice(0, 1), options)
+        if table.num_rows == 1:
+            return cls(float(one), float(table.nbytes))
+        row = (_written(table, options) - one) / (table.num_rows - 1)
+        return cls(one - row, row)
+
+    def of_files(self, files: int, rows: int) -> int:
+        return round(self.file * files + self.row * rows)
+
+
+def _written(table: pa.Table, options: dict[str, object]) -> int:
+    buffer = io.BytesIO()
+    write_sealed(table, buffer, **options)
+    return buffer.tell()
+
+
+def _read(folder: RunFolder, logs: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
+    """Rows and clip log entries of the same clips, of the first files that have enough of them."""
+    rows, entries = [ARROW_SCHEMA.empty_table()], [CLIP_LOG_SCHEMA.empty_table()]
+    most = most_rows(folder)
+    for path in logs:
+        shard = folder.shards / path.parent.name / path.name
+        with suppress(OSError, DamagedError):
+            found = read_columns(shard, {field.name: field.type for field in ARROW_SCHEMA}, most)
+            entries.append(read_clip_log(path, most))
+            rows.append(found)
+        if sum(table.num_rows for table in rows) >= _ROWS:
+            break
+    return tuple(
+        pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+        for tables in (rows, entries)
+    )

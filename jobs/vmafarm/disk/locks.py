@@ -1,0 +1,95 @@
+"""Locks on open files, which the kernel releases whatever happens to their owner."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vmafarm.common.errors import DISK, UnavailableError, VmafarmError, reason, show, to_do
+from vmafarm.disk import durable
+from vmafarm.disk.writers import open_to_writers_of
+
+_PASSING = (*DISK, errno.EMFILE, errno.ENFILE)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file, without a wait; it is held until the file is closed.
+
+    Parameters
+    ----------
+    descriptor
+        Of a file that is open for writing, too: NFS asks for that.
+
+    Returns
+    -------
+    bool
+        False: another one holds it. Where the file system has no locks, everybody gets them.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def open_lock(path: Path, idle: str) -> int:
+    """Open a file of a run for `try_lock`, so that nobody else can who may not write the run's folder.
+
+    Parameters
+    ----------
+    path, idle
+        As for `locked`.
+
+    Returns
+    -------
+    int
+        Its descriptor.
+
+    Raises
+    ------
+    UnavailableError
+        It cannot be opened.
+    """
+    try:
+        # Who else may write the folder could lead it to a file of this user, which others must not get.
+        lock = durable.system.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+    except OSError as error:
+        raise UnavailableError(
+            f"{show(str(path))} cannot be opened: {reason(error)}",
+            to_do(error.errno) if error.errno in _PASSING else f"move it away {idle}",
+        ) from None
+    open_to_writers_of(path.parent, lock)  # who may only read the run could hold it, too
+    return lock
+
+
+@contextmanager
+def locked(path: Path, busy: VmafarmError, idle: str) -> Iterator[None]:
+    """Hold the lock of a file of a run, without a wait for another one that holds it.
+
+    Parameters
+    ----------
+    path
+        The file, which is made where it is not there, and stays; in a folder that can be written.
+    busy
+        Raised where another process holds it.
+    idle
+        When the file may be moved away, for a message: "while ... ".
+
+    Raises
+    ------
+    UnavailableError
+        It cannot be opened.
+    """
+    lock = open_lock(path, idle)
+    try:
+        if not try_lock(lock):
+            raise busy
+        yield
+    finally:
+        os.close(lock)

@@ -1,0 +1,124 @@
+"""Decoding with ffmpeg: its arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,yuv4mpegpipe,h264,hevc,m4v,obu,rm,gxf,nut,dv"
+)
+"""Containers that hold their own frames. Playlists and scripts (concat, hls, dash), which name
+other files, are not among them."""
+
+PREPARE = "format=pix_fmts=yuv420p|yuv420p10le"
+"""Filter in front of libvmaf. ffmpeg takes the nearer format: more than 8 bit a sample stays at 10,
+all else becomes 8."""
+
+DECODER_THREADS = 1
+"""Damaged H.264 and HEVC decode to other frames with another number of threads (measured, ffmpeg 9), so it is
+one number for all runs, whatever ``engine.threads``; and one thread for a clip is what a full machine has."""
+
+
+_COPIED = re.compile(r"\bOutput stream #0:0 \(video\): (\d+) packets muxed")
+_COUNTED = re.compile(r"\bInput stream #0:(\d+) \(video\): (\d+) packets read")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a clip is read.
+
+    Attributes
+    ----------
+    stream
+        Specifier of the video stream within the file. ``V:0`` is the first one that is not an attached
+        picture.
+    keep_range
+        Range of the first frame, as ffmpeg names it: keep the filter graph made for it where colour matrix,
+        range or rotation change later. Each frame then reaches libvmaf as it is stored. ffmpeg's default,
+        with "", builds another graph, which starts libvmaf anew and converts the colours of the later
+        frames to those of the first. Only for frames of one size and pixel format: filters read as many
+        bytes as the graph says.
+    """
+
+    stream: str = "V:0"
+    keep_range: str = ""
+
+    def graph(self) -> str:
+        """Filters between the decoder and libvmaf, with the label of their input."""
+        # What is converted to 4:2:0 would also be converted from a later matrix and range to the first.
+        same = f"setparams=colorspace=unknown:range={self.keep_range}," if self.keep_range else ""
+        return f"[0:{self.stream}]{same}{PREPARE}"
+
+    def notes(self) -> list[str]:
+        """What is worth knowing of a clip that was read like this."""
+        found = []
+        if self.stream != FIRST.stream:
+            found.append(f"stream {self.stream} is scored: the first video stream is a picture")
+        if self.keep_range:
+            found.append("colour or rotation changes within the clip: every frame is scored as it is stored")
+        return found
+
+
+FIRST = Reading()
+"""How every clip is read at first; `vmafarm.scoring.decode.read_again` says which are read in another way."""
+
+
+def input_arguments(ffmpeg: Path, clip: Path, max_pixels: int, reading: Reading = FIRST) -> list[str]:
+    """Open one clip and nothing else, and report in a form that `read_report` reads.
+
+    Parameters
+    ----------
+    ffmpeg
+        The program.
+    clip
+        Absolute path; ``file:`` keeps names such as ``-x.mp4`` or ``a:b.mp4`` from being options or
+        protocols.
+    max_pixels
+        Of one frame: a larger one is refused before it is decoded, and takes no memory.
+    reading
+        How the clip is read.
+    """
+    return [
+        str(ffmpeg),
+        *("-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "level+verbose"),
+        *("-protocol_whitelist", "file", "-format_whitelist", FORMATS),
+        *("-max_pixels", str(max_pixels), "-threads", str(DECODER_THREADS)),
+        *(("-reinit_filter", "0") if reading.keep_range else ()),
+        *("-i", f"file:{clip}"),
+    ]
+
+
+def decode_arguments(
+    ffmpeg: Path, clip: Path, max_pixels: int, most: int, reading: Reading = FIRST
+) -> list[str]:
+    """Command that decodes so many frames to 4:2:0; what to write them as is still to be added."""
+    return [
+        *input_arguments(ffmpeg, clip, max_pixels, reading),
+        *("-lavfi", f"{reading.graph()}[frames]", "-map", "[frames]", "-fps_mode", "passthrough"),
+        *("-frames:v", str(most)),
+    ]
+
+
+def count_arguments(
+    ffmpeg: Path, clip: Path, max_pixels: int, most: int, streams: Iterable[str] = (FIRST.stream,)
+) -> list[str]:
+    """Command that reads so many frames of each stream and decodes none, for `read_count`, `read_counts`."""
+    return [
+        *input_arguments(ffmpeg, clip, max_pixels),
+        *(word for stream in streams for word in ("-map", f"0:{stream}")),
+        *("-c", "copy", "-frames:v", str(most), "-f", "null", "-"),
+    ]
+
+
+def read_counts(stderr: str) -> dict[int, int]:
+    """Packets that a run with `count_arguments` read of each stream, by its index."""
+    return {int(found[1]): int(found[2]) for found in _COUNTED.finditer(stderr)}
+
+
+def read_count(stderr: str) -> int:
+    """Frames that a run with `count_arguments` found."""
+    found = _COPIED.search(stderr)
+    return int(found[1]) if found else 0

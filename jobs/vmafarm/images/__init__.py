@@ -1,0 +1,1 @@
+"""Apptainer images: how they are built, checked and started."""

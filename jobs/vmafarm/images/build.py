@@ -1,0 +1,235 @@
+"""Builds an Apptainer image of this toolkit from a checkout."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmafarm import __version__
+from vmafarm.common.errors import UnavailableError, UsageError, show
+from vmafarm.common.interrupts import in_order
+from vmafarm.disk.durable import publish, replace_text
+from vmafarm.images.apptainer import ask, build, find_apptainer
+from vmafarm.images.recipe import merge_arguments, read_arguments
+from vmafarm.images.sif import read_digest, read_labels
+from vmafarm.process import run as process
+from vmafarm.process.interpreter import own_command
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SCRIPTS = ("install.sh", "packages.sh")
+_LOCK = "requirements.lock"
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image that was built.
+
+    Attributes
+    ----------
+    path
+        The SIF.
+    digest
+        ``sha256:...`` of it.
+    record
+        The JSON file beside it.
+    labels
+        See `vmafarm.images.sif.read_labels`.
+    seconds
+        Wall time.
+    """
+
+    path: Path
+    digest: str
+    record: Path
+    labels: Mapping[str, str]
+    seconds: float
+
+
+def build_image(
+    recipe: Path,
+    output: Path | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    binds: Sequence[str] = (),
+    wheelhouse: Path | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = print,
+) -> BuiltImage:
+    """Build an image and record its digest beside it.
+
+    Apptainer runs with ``--fakeroot`` as an ordinary user; the output appears whole, after the image's
+    own test has passed, or not at all.
+
+    Parameters
+    ----------
+    recipe
+        ``apptainer.def`` or ``containers/cpu.def``.
+    output
+        The SIF to write; None: `default_output`.
+    arguments
+        Build arguments of the recipe as ``NAME=VALUE``.
+    binds
+        Host files or folders that the build sees (``SOURCE[:TARGET[:ro]]``); the target must exist in the
+        base image.
+    wheelhouse
+        Folder with the wheels of requirements.lock; None: the package index is asked during the build.
+    force
+        Replace an image that is there.
+    say
+        Gets every line of output.
+
+    Raises
+    ------
+    UsageError
+        No such recipe, build argument or wheelhouse; the output is there already; no checkout.
+    UnavailableError
+        No apptainer, or the output cannot be written.
+    IncompleteError
+        The build or the image's own test failed; the message holds the last lines.
+    """
+    started = time.monotonic()
+    apptainer = find_apptainer()
+    text = _read_recipe(recipe)
+    values = merge_arguments(read_arguments(text), arguments, recipe, Path.cwd())
+    output = (output or default_output(recipe)).absolute()
+    _check_output(output, force)
+    checkout = find_checkout()
+    version = ask([str(apptainer), "--version"]).split()[-1]
+
+    temporary = output.with_name(f".{output.name[:60]}.{os.getpid()}.tmp")
+    with tempfile.TemporaryDirectory(prefix="vmafarm-image-") as folder:
+        context = Path(folder)
+        (context / "image.def").write_text(text, encoding="utf-8")
+        wheel = prepare_sources(checkout, context / "source", wheelhouse)
+        command = [str(apptainer), "build"]
+        if os.geteuid() == 0:
+            say("building as root: an ordinary user can build it as well, and should (--fakeroot)")
+        else:
+            command.append("--fakeroot")
+        for name, value in values.items():
+            command += ["--build-arg", f"{name}={value}"]
+        for bind in binds:
+            command += ["--bind", bind]
+        try:
+            with in_order():  # what runs in the image is asked to end, and waited for
+                build([*command, str(temporary), "image.def"], context, say)
+            labels = read_labels(temporary)
+            digest = read_digest(temporary)
+            publish(temporary, output)
+        finally:
+            temporary.unlink(missing_ok=True)
+        wheel_digest = read_digest(wheel)
+
+    record = output.with_name(output.name + ".json")
+    facts = {
+        "image": output.name,
+        "sha256": digest.removeprefix("sha256:"),
+        "bytes": output.stat().st_size,
+        "version": __version__,
+        "wheel": {"name": wheel.name, "sha256": wheel_digest.removeprefix("sha256:")},
+        "recipe": recipe.name,
+        "arguments": values,
+        "labels": labels,
+        "apptainer": version,
+        "built_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    replace_text(record, json.dumps(facts, indent=2) + "\n")
+    return BuiltImage(output, digest, record, labels, time.monotonic() - started)
+
+
+def default_output(recipe: Path) -> Path:
+    """``vmafarm.sif`` in the working folder for apptainer.def, ``vmafarm-cpu.sif`` for cpu.def."""
+    return Path("vmafarm.sif" if recipe.stem == "apptainer" else f"vmafarm-{recipe.stem}.sif")
+
+
+def find_checkout(package: Path = _PACKAGE) -> Path:
+    """The checkout that this toolkit runs from.
+
+    Raises
+    ------
+    UsageError
+        It is installed from a wheel.
+    """
+    checkout = package.parents[1]
+    needed = [_LOCK, "pyproject.toml", *(f"containers/{name}" for name in _SCRIPTS)]
+    missing = [name for name in needed if not (checkout / name).is_file()]
+    if missing:
+        raise UsageError(
+            f"images are built from a checkout of vmafarm; this one, in {show(str(package))}, is installed "
+            f"from a wheel ({missing[0]} is not beside it)",
+            "get a checkout (git clone), and in it: make image",
+        )
+    return checkout
+
+
+def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Path:
+    """Put into a new folder what the recipes copy into the image: scripts, lock, wheel and wheels.
+
+    Returns
+    -------
+    Path
+        The toolkit's wheel, built from the checkout.
+
+    Raises
+    ------
+    UsageError
+        The wheelhouse holds no wheel.
+    UnavailableError
+        The wheel cannot be built here.
+    """
+    (folder / "wheelhouse").mkdir(parents=True)
+    for name in _SCRIPTS:
+        shutil.copyfile(checkout / "containers" / name, folder / name)
+        (folder / name).chmod(0o755)
+    shutil.copyfile(checkout / _LOCK, folder / _LOCK)
+    if wheelhouse is not None:
+        wheels = sorted(wheelhouse.glob("*.whl"))
+        if not wheels:
+            raise UsageError(
+                f"the wheelhouse {show(str(wheelhouse))} holds no wheel",
+                "containers/README.md has the command that fills it",
+            )
+        for wheel in wheels:
+            shutil.copyfile(wheel, folder / "wheelhouse" / wheel.name)
+    built = folder / "wheel"
+    finished = process.ask(
+        [*own_command(), "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
+         "--no-build-isolation", "--no-index", "--wheel-dir", str(built), str(checkout)],
+        seconds=600,
+    )  # fmt: skip
+    found = sorted(built.glob("*.whl"))
+    if finished.returncode != 0 or len(found) != 1:
+        raise UnavailableError(
+            f"cannot build the wheel of {show(str(checkout))}:\n{finished.why(4)}",
+            "run make setup, and then this with .venv/bin/vmafarm (or make image)",
+        )
+    return found[0]
+
+
+def _read_recipe(recipe: Path) -> str:
+    try:
+        return recipe.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(
+            f"cannot read the recipe {show(str(recipe))}: {reason}",
+            "the recipes are apptainer.def (GPU) and containers/cpu.def, in the checkout",
+        ) from None
+
+
+def _check_output(output: Path, force: bool) -> None:
+    shown = show(str(output))
+    if output.is_dir() or not output.parent.is_dir():
+        what = "is a folder" if output.is_dir() else "lies in no folder that exists"
+        raise UsageError(f"the image {shown} {what}", "name the file to write, such as vmafarm.sif")
+    if output.exists() and not force:
+        raise UsageError(f"the image {shown} is there already", "--force replaces it; or name another output")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise UnavailableError(f"cannot write {shown}: no permission in its folder", "name another output")

@@ -1,0 +1,127 @@
+"""Command lines that start Python on a compute node: in the image, and around it containers/element.sh."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from vmafarm.common.errors import UsageError, show
+from vmafarm.common.package import data_folder
+from vmafarm.config.sections import SlurmSection
+from vmafarm.corpus.squashfs import image_bind, is_squashfs
+from vmafarm.process.interpreter import IN_IMAGE, own_command
+from vmafarm.run_folder.paths import RunFolder
+
+STARTER = "element.sh"
+_CHECKED = (
+    'text=$(timeout 60 cat "$2") && [ "$(printf "%s\\n" "$text" | sha256sum)" = "$1  -" ] || '
+    '{ echo "element.sh: cannot read $2, or it is not the file that was submitted; not running it" >&2; '
+    'exit 3; }; shift 2; eval "$text"'
+)
+"""Whoever may write the run folder could exchange the file while jobs wait. It is read once: what is compared
+is what is run."""
+PYTHON = "/opt/venv/bin/python"
+"""In an image."""
+
+
+def container_python(section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str) -> list[str]:
+    """Command that starts Python for an element: in the image, or this one where there is none.
+
+    Parameters
+    ----------
+    section
+        ``[slurm]``.
+    folder
+        The run; its root is bound writable, at its own path.
+    clips
+        Folder of the clips, bound read-only at its own path; or an image of it, whose content is bound
+        at `vmafarm.corpus.squashfs.CONTAINER_CLIPS`. None: there is none to bind.
+    scratch
+        Folder for temporary files on the node, or "".
+
+    Raises
+    ------
+    UsageError
+        A path cannot be bound: Apptainer splits at colons and commas. Or see `own_command`.
+    """
+    if not section.image:
+        return own_command()
+    binds = [str(_bindable(folder.root.absolute()))]
+    if clips is not None:
+        bound = _bindable(clips)
+        binds.append(image_bind(bound) if is_squashfs(bound) else f"{bound}:{bound}:ro")
+    if scratch:
+        binds.append(str(_bindable(Path(scratch).absolute())))
+    command = ["apptainer", "exec", "--no-home", "--pwd", "/"]
+    if section.gpus or section.gres:
+        command.append("--nv")
+    for bind in (*binds, *section.binds):
+        command += ["--bind", bind]
+    return [*command, str(Path(section.image).absolute()), PYTHON, *IN_IMAGE]
+
+
+def _bindable(path: Path) -> Path:
+    if any(character in str(path) for character in ":,\n"):
+        raise UsageError(
+            f"{show(str(path))}: Apptainer cannot bind a path with a colon, a comma or a line break",
+            "rename the folder, or reach it through a link with another name",
+        )
+    return path
+
+
+@cache
+def starter_text() -> str:
+    """containers/element.sh, of which every submission has a copy."""
+    return (data_folder("containers") / STARTER).read_text(encoding="utf-8")
+
+
+def starter_command(starter: Path) -> list[str]:
+    """Command that runs a copy of containers/element.sh, if it is one; its options are to follow."""
+    digest = hashlib.sha256(starter_text().encode()).hexdigest()
+    return ["sh", "-c", _CHECKED, "sh", digest, str(starter)]
+
+
+def start_command(
+    starter: Path,
+    section: SlurmSection,
+    folder: RunFolder,
+    job_name: str,
+    python: Sequence[str],
+    *,
+    clips: str,
+    max_broken: int,
+    staged_digest: str = "",
+    next_look: Path | None = None,
+) -> list[str]:
+    """Command that starts Python for an element with all that is done outside of the image.
+
+    Parameters
+    ----------
+    starter
+        This submission's copy of containers/element.sh, which every node sees.
+    section, folder, job_name
+        Of the run.
+    python
+        As `container_python` gives it.
+    clips
+        Folder or image of the clips, on the host.
+    max_broken
+        Of more broken nodes than that, not the nodes are to blame.
+    staged_digest
+        ``sha256:...`` of the image, to have it copied to each node's own disk; "": not copied.
+    next_look
+        File with the job that must not run on the same node as this one; None: there is none.
+    """
+    command = [*starter_command(starter), "--run", str(folder.path.absolute()), "--name", job_name]
+    command += ["--clips", clips, "--max-broken", str(max_broken)]
+    if section.exclude:
+        command += ["--exclude", section.exclude]
+    if staged_digest:
+        image = str(Path(section.image).absolute())
+        command += ["--image", image, "--digest", staged_digest.removeprefix("sha256:")]
+        command += ["--stage", section.stage_folder]
+    if next_look is not None:
+        command += ["--next-look", str(next_look.absolute())]
+    return [*command, "--", *python]

@@ -1,0 +1,89 @@
+"""What an image (SIF) says of itself: its digest and its labels."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pydantic
+
+from vmafarm.common.errors import UnavailableError, UsageError, show
+from vmafarm.disk.jsonl import Text, Word, why
+from vmafarm.disk.regular_files import open_regular
+from vmafarm.images.apptainer import ask, find_apptainer, parse_answer
+from vmafarm.images.inside import LABEL
+
+_MAGIC = b"SIF_MAGIC"
+_MAGIC_AT = 32
+"""Behind the line that makes a SIF executable (sylabs/sif, header layout)."""
+
+
+class _Attributes(pydantic.BaseModel):
+    labels: dict[Word, Text] | None = None
+
+
+class _Data(pydantic.BaseModel):
+    attributes: _Attributes
+
+
+class _Inspected(pydantic.BaseModel):
+    """What is read of ``apptainer inspect --json``."""
+
+    data: _Data
+
+
+_INSPECTED = pydantic.TypeAdapter(_Inspected)
+
+
+def check_sif(image: Path) -> None:
+    """Raise UsageError if this is not a readable SIF."""
+    try:
+        with open_regular(image, None) as file:
+            head = file.read(_MAGIC_AT + len(_MAGIC))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the image {show(str(image))}: {error.strerror}", "build one: vmafarm image"
+        ) from None
+    if head[_MAGIC_AT:] != _MAGIC:
+        raise UsageError(
+            f"{show(str(image))} is not an Apptainer image (SIF)", "build one with: vmafarm image"
+        )
+
+
+def read_digest(image: Path) -> str:
+    """``sha256:`` and the digest of a file, in hexadecimal digits."""
+    with open_regular(image, None) as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def read_labels(image: Path) -> dict[str, str]:
+    """Labels of an image that this toolkit has put there.
+
+    Parameters
+    ----------
+    image
+        The SIF.
+
+    Returns
+    -------
+    dict
+        By their names without `LABEL` in front: ``version``, ``engine``, ``recipe``, ``cuda`` ("none"
+        without), ``vmaf_commit`` and so on; empty for an image of something else.
+
+    Raises
+    ------
+    UsageError
+        It is no SIF, or cannot be read.
+    UnavailableError
+        There is no apptainer, or it gives no answer.
+    """
+    check_sif(image)
+    said = ask([str(find_apptainer()), "inspect", "--json", "--labels", str(image)])
+    try:
+        labels = parse_answer(said, _INSPECTED).data.attributes.labels or {}
+    except ValueError as error:
+        raise UnavailableError(
+            f"apptainer inspect gives no labels of {show(str(image))}: {said[:200]!r}: {why(error)}",
+            "does `apptainer inspect` show them? Else build the image again",
+        ) from None
+    return {key.removeprefix(LABEL): value for key, value in labels.items() if key.startswith(LABEL)}

@@ -1,0 +1,217 @@
+"""Child processes: the one place that starts them, and none outlives its deadline or its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from vmafarm.common.interrupts import killing
+from vmafarm.process.child import PR_SET_PDEATHSIG, Child
+from vmafarm.process.descendants import PRCTL
+from vmafarm.process.finished import Finished
+from vmafarm.process.process_limits import NO_CEILING, Ceiling
+
+TERMINATE_WITH_PARENT = partial(PRCTL, PR_SET_PDEATHSIG, int(signal.SIGTERM))
+"""For a child that has something to clean up."""
+_SIGNAL = ctypes.PyDLL(None).signal
+_SIGNAL.argtypes = (ctypes.c_int, ctypes.c_void_p)
+_SIGNAL.restype = ctypes.c_void_p
+HANG_UP_WITH_PARENT = (
+    # Under nohup, and below the launcher of a local run, it is ignored; a null pointer is SIG_DFL.
+    partial(_SIGNAL, int(signal.SIGHUP), None),
+    partial(PRCTL, PR_SET_PDEATHSIG, int(signal.SIGHUP)),
+)
+"""For one that has, and has SIGTERM blocked."""
+_POLL_SECONDS = 0.2
+"""Between two looks at whether a child has ended whose pipe another holds open; else that is seen at once."""
+_LOOK_SECONDS = 0.2
+"""Between two looks at how much memory children have, once they run for as long."""
+
+
+class Stop:
+    """A request to stop that wakes every wait at once; may be set from a signal handler."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        self._set = False
+
+    def set(self) -> None:
+        """Ask everybody to stop; may be called more than once."""
+        if not self._set:
+            self._set = True
+            os.write(self._writer, b"x")  # never read: the pipe stays readable for all
+
+    def is_set(self) -> bool:
+        """Whether `set` was called."""
+        return self._set
+
+    def fileno(self) -> int:
+        """Readable once `set` was called."""
+        return self._reader
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+class Stopped(Exception):  # noqa: N818 - not an error, the answer to a request
+    """The wait ended because a stop was asked for; the children are gone."""
+
+
+def run(
+    commands: Sequence[Sequence[str]],
+    *,
+    folder: Path,
+    deadline: float,
+    stop: Stop | None = None,
+    environment: Mapping[str, str] | None = None,
+    ceilings: Sequence[Ceiling] = (),
+) -> list[Finished]:
+    """Run programs side by side and wait for all of them.
+
+    Every child gets a session of its own; on every way out of this function it and all that descends
+    from it is dead and reaped, also what has left its session. A child is also killed by the kernel when
+    the calling thread ends.
+
+    Parameters
+    ----------
+    commands
+        Argument lists; no shell is involved.
+    folder
+        Working directory.
+    deadline
+        Seconds until they are killed.
+    stop
+        Ends the wait early.
+    environment
+        Added to this process's own.
+    ceilings
+        What each of them may take; empty: as much as it wants.
+
+    Returns
+    -------
+    list of Finished
+        In the order of `commands`.
+
+    Raises
+    ------
+    Stopped
+        `stop` was set.
+    OSError
+        A program cannot be started.
+    """
+    env = {**os.environ, "LC_ALL": "C", "AV_LOG_FORCE_NOCOLOR": "1", **(environment or {})}
+    return _run(commands, folder, env, ceilings or [NO_CEILING] * len(commands), deadline, stop)
+
+
+def ask(command: Sequence[str], *, seconds: float, given: bytes = b"") -> Finished:
+    """Run a program that is asked something, as it would run by hand, and keep what it prints.
+
+    It is over when the program itself has ended, whatever that has left; nothing of it is left running then,
+    nor on any other way out.
+
+    Parameters
+    ----------
+    command
+        Argument list; no shell is involved.
+    seconds
+        Until it is killed.
+    given
+        What it reads from its standard input.
+
+    Raises
+    ------
+    OSError
+        It cannot be started.
+    """
+    if not given:
+        [finished] = _run([command], None, os.environ, [None], seconds, None)
+        return finished
+    with TemporaryFile() as stdin:  # without a name; a pipe would want to be filled while the child reads
+        stdin.write(given)
+        stdin.seek(0)
+        [finished] = _run([command], None, os.environ, [None], seconds, None, stdin.fileno())
+    return finished
+
+
+def _run(
+    commands: Sequence[Sequence[str]], folder: Path | None, env: Mapping[str, str],
+    ceilings: Sequence[Ceiling | None], deadline: float, stop: Stop | None,
+    stdin: int = subprocess.DEVNULL,
+) -> list[Finished]:  # fmt: skip
+    ends_at = time.monotonic() + deadline
+    children: list[Child] = []
+
+    def end() -> None:
+        for child in children:
+            child.end()
+
+    with killing(end):
+        try:
+            for command, ceiling in zip(commands, ceilings, strict=True):
+                # One by one: those already started must be known if the next fails.
+                children.append(Child(command, folder, env, ceiling, stdin))
+            watched = any(ceiling is not None and ceiling.is_watched for ceiling in ceilings)
+            _wait_for(children, watched, ends_at, stop)
+            return [child.finish() for child in children]
+        finally:
+            for child in children:
+                child.kill()
+
+
+def _wait_for(children: Sequence[Child], watched: bool, ends_at: float, stop: Stop | None) -> None:
+    """Wait until all have ended, or their time has."""
+    pause, look_at = 0.01 if watched else _POLL_SECONDS, 0.0
+    while any(not child.ended() for child in children):
+        if stop is not None and stop.is_set():
+            raise Stopped
+        left = ends_at - time.monotonic()
+        if left <= 0:
+            for child in children:
+                child.time_out()
+            break
+        if watched and (now := time.monotonic()) >= look_at:
+            look_at, pause = now + pause, min(2 * pause, _LOOK_SECONDS)
+            for child in children:
+                child.look()
+        _wait(children, stop, min(left, pause, _POLL_SECONDS))
+
+
+def _wait(children: Sequence[Child], stop: Stop | None, seconds: float) -> None:
+    poller = select.poll()
+    readers: dict[int, Callable[[], object]] = {}
+    for child in children:
+        for stream in child.streams():
+            if stream.readable:
+                readers[stream.fileno()] = stream.read
+                poller.register(stream.fileno(), select.POLLIN)
+    if stop is not None:
+        poller.register(stop.fileno(), select.POLLIN)
+    if not readers:
+        # All have closed what they print into; that is nearly always the end.
+        seconds = min(seconds, 0.005)
+    for descriptor, _ in poller.poll(seconds * 1000):
+        if descriptor in readers:
+            readers[descriptor]()
+
+
+def die_with(parent: int) -> None:
+    """Send this process SIGTERM when its parent ends.
+
+    Parameters
+    ----------
+    parent
+        Process id that the parent should have; if it is gone already, SIGTERM comes at once.
+    """
+    PRCTL(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)

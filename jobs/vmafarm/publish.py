@@ -1,0 +1,181 @@
+"""What a run delivers at its end: the table, and what there is to know of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vmafarm.common.errors import IncompleteError, UsageError, show
+from vmafarm.config.load import Config
+from vmafarm.merge.merge import merge, summarise
+from vmafarm.published.in_place import ATTEMPTS, InPlace, SupersededError
+from vmafarm.published.merge_record import read_merge_record
+from vmafarm.published.up_to_date import read_delivered, recorded_errors
+from vmafarm.query.checks import Outcome, run_checks
+from vmafarm.query.checks import summarise as summarise_checks
+from vmafarm.query.database import open_run
+from vmafarm.report.card import as_card
+from vmafarm.report.info import read_info
+from vmafarm.shards.remarks import RemarkReader, tell_remarks
+
+Say = Callable[[str], None]
+
+
+def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
+    """Merge, check what was published, and write its page and card.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    say
+        Told what was done, a line at a time.
+    allow_missing
+        Publish the table although clips are missing.
+
+    Raises
+    ------
+    IncompleteError
+        Nothing was published, or the checks found errors; or other merges published theirs again and again.
+    VmafarmError
+        See `vmafarm.merge.merge.merge` and `examine`.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            outcomes = _deliver(config, say, allow_missing=allow_missing)
+            break
+        except SupersededError as error:
+            record = read_delivered(config, allow_missing=allow_missing)
+            if record is not None and not error.is_mixed:
+                say(f"{'table':<17}{show(str(config.folder.table))}")
+                say(f"{'note':<17}another merge has published it meanwhile; it is up to date")
+                require_sound_record(record, allow_missing=allow_missing)
+                return
+            if attempt == ATTEMPTS:
+                raise
+            say(f"{'note':<17}another merge has published its table meanwhile: merging again")
+    require_sound(outcomes, allow_missing=allow_missing)
+
+
+def _deliver(config: Config, say: Say, *, allow_missing: bool) -> list[Outcome]:
+    folder = config.folder
+    place = InPlace(folder)
+    for line in summarise(merge(folder, config, allow_missing=allow_missing, place=place)):
+        say(line)
+    for line in tell_remarks(RemarkReader(folder).read()):
+        say(f"{'note':<17}{line}")
+    place.replace_text(folder.card, as_card(read_info(folder.table)))
+    say(f"{'card':<17}{show(str(folder.card))}")
+    outcomes: list[Outcome] = []
+    if config.merge.checks:
+        outcomes = _examine(config, lambda _: None, None, 20, folder.report, place)
+        say(f"{'report':<17}{show(str(folder.report))}")
+        say(f"{'checks':<17}{summarise_checks(outcomes)}")
+    _add_to_record(folder.merge_record, place, delivered=True)  # last: all that belongs to the table is there
+    return outcomes
+
+
+def examine(
+    config: Config,
+    say: Say,
+    names: Sequence[str] | None = None,
+    *,
+    limit: int | None = 20,
+    page: Path | None = None,
+) -> list[Outcome]:
+    """Run checks on a run, finished or not; what can be kept of them is kept.
+
+    That is the run's database, for other clients; and of all checks, their results in the record of the
+    merge. Whoever may only read the run has the outcomes all the same.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    say
+        Told where the rows come from, and what was left out.
+    names, limit
+        As for `vmafarm.query.checks.run_checks`.
+    page
+        Where to write the report on the run; None: nowhere.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        See `vmafarm.query.database.open_run`; or the page cannot be written.
+    SupersededError
+        Other tables are put in place again and again.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _examine(config, say, names, limit, page, InPlace(config.folder))
+        except SupersededError:
+            if attempt == ATTEMPTS:
+                raise
+            say("another table was published meanwhile: once more")
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _examine(
+    config: Config,
+    say: Say,
+    names: Sequence[str] | None,
+    limit: int | None,
+    page: Path | None,
+    place: InPlace,
+) -> list[Outcome]:
+    with open_run(config, say, keep=place) as connection:
+        outcomes = run_checks(connection, names, limit=limit)
+        if names is None:
+            _record(config.folder.merge_record, place, outcomes)  # first: the page has it, too
+        if page:
+            from vmafarm.report.page import render  # matplotlib takes longer to import than all else of a run
+
+            place.replace_text(page, render(config, connection, outcomes))
+    return outcomes
+
+
+def _record(path: Path, place: InPlace, outcomes: list[Outcome]) -> None:
+    found = {
+        outcome.check.name: {
+            "severity": outcome.check.severity, "result": outcome.result, "count": outcome.count,
+            "message": outcome.failure or f"expected {outcome.check.expected}",
+        }
+        for outcome in outcomes
+    }  # fmt: skip
+    _add_to_record(path, place, qa=found)
+
+
+def _add_to_record(path: Path, place: InPlace, **more: Any) -> None:
+    try:
+        record = read_merge_record(path)
+    except UsageError:  # the next merge replaces it
+        return
+    if record and os.access(path.parent, os.W_OK, effective_ids=True):
+        place.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
+
+
+def require_sound(outcomes: Sequence[Outcome], *, allow_missing: bool = False) -> None:
+    """Raise IncompleteError where a check of severity ``error`` has found rows, or could not be run."""
+    _refuse(
+        {o.check.name: o.failure or f"expected {o.check.expected}" for o in outcomes if o.is_error},
+        allow_missing=allow_missing,
+    )
+
+
+def require_sound_record(record: Mapping[str, Any], *, allow_missing: bool = False) -> None:
+    """The same by what the record of a merge says of its checks."""
+    _refuse(recorded_errors(record), allow_missing=allow_missing)
+
+
+def _refuse(errors: Mapping[str, str], *, allow_missing: bool) -> None:
+    errors = {name: why for name, why in errors.items() if not (allow_missing and name == "missing")}
+    if errors:
+        lines = [f"  {name}: {why}" for name, why in errors.items()]
+        raise IncompleteError(
+            "\n".join(["checks found errors:", *lines]),
+            f"vmafarm qa --check {next(iter(errors))} shows the rows",
+        )

@@ -1,0 +1,159 @@
+"""What belongs to a table: is put in place only while that table is still there.
+
+A process may be stopped for hours (SIGSTOP, a suspended machine, a node that hangs) and then go on where it
+was, when another one has long published a newer table.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from vmafarm.common.errors import IncompleteError, show
+from vmafarm.disk.drafts import LockedDraft
+from vmafarm.disk.durable import Draft
+from vmafarm.disk.locks import open_lock, try_lock
+from vmafarm.disk.regular_files import open_regular
+from vmafarm.published.up_to_date import digest_file
+from vmafarm.run_folder.paths import RunFolder
+
+ATTEMPTS = 3
+"""So often a process begins anew whose table is no longer the one in place."""
+
+PATIENCE_SECONDS = 60.0
+"""So long one waits for another process between its look and its rename, which take a moment."""
+_PAUSE_SECONDS = 0.05
+
+_Stamp = tuple[int, int, int, int]
+
+
+class SupersededError(IncompleteError):
+    """Another table was put in place meanwhile.
+
+    Attributes
+    ----------
+    is_mixed
+        Whether something that belongs to the table before may stand beside it now.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, is_mixed: bool = False) -> None:
+        super().__init__(message, hint)
+        self.is_mixed = is_mixed
+
+
+class InPlace:
+    """The table that was in place when this process looked, or that it has put there.
+
+    Parameters
+    ----------
+    folder
+        Of the run; there may be no table of it.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._table, self._lock = folder.table, folder.merge_lock
+        self.look()
+
+    def look(self) -> None:
+        """Take the table that is there now, or that there is none, for the one that matters."""
+        self._stamp, self._digest = _stamp(self._table), ""
+
+    def require(self, *, is_mixed: bool = False) -> None:
+        """Raise SupersededError unless that table is there, or another file with the same bytes."""
+        now = _stamp(self._table)
+        if now != self._stamp and not (now and self._digest and digest_file(self._table) == self._digest):
+            raise _superseded(self._table, is_mixed=is_mixed)
+        self._stamp = now
+
+    def publish(self, draft: Draft, digest: str) -> None:
+        """Put a new table in place.
+
+        Parameters
+        ----------
+        draft
+            Of the table; finished.
+        digest
+            SHA-256 of its bytes.
+
+        Raises
+        ------
+        SupersededError
+            Another one, with other bytes, has been put there meanwhile; it stays.
+        IncompleteError
+            Another process is at this very point, and does not go on.
+        UnavailableError
+            The lock cannot be opened.
+        """
+        draft.sync()
+        with self._alone():
+            now, new = _stamp(self._table), _stamp(draft.path)
+            if now not in (None, self._stamp) and digest_file(self._table) != digest:
+                raise _superseded(self._table)
+            draft.publish()
+            self._stamp, self._digest = new, digest
+
+    def replace(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
+        """As `vmafarm.disk.durable.replace`, for a file that belongs to the table; raises SupersededError."""
+        with LockedDraft(path) as draft:
+            write(cast(BinaryIO, draft))
+            draft.sync()
+            with self._alone():
+                self.require()
+                draft.publish()
+        self.require(is_mixed=True)  # where there are no locks, another one may have come between
+
+    def replace_text(self, path: Path, text: str) -> None:
+        """`replace` with UTF-8 text."""
+        self.replace(path, lambda file: file.write(text.encode()))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Look and rename in one step: no other process does so meanwhile, if the file system has locks."""
+        lock = self._open_lock()
+        if lock is None:
+            yield
+            return
+        try:
+            ends_at = time.monotonic() + PATIENCE_SECONDS
+            while not try_lock(lock):
+                if time.monotonic() >= ends_at:
+                    raise IncompleteError(
+                        f"another process has held {show(str(self._lock))} for {PATIENCE_SECONDS:.0f} s "
+                        f"while publishing {show(str(self._table))}",
+                        "resume it if it is suspended (kill -CONT PID), or end it, then run the same command "
+                        "again; the file must stay, for without it an older table could replace a newer one",
+                    )
+                time.sleep(_PAUSE_SECONDS)
+            yield
+        finally:
+            os.close(lock)
+
+    def _open_lock(self) -> int | None:
+        if not os.access(self._lock.parent, os.W_OK, effective_ids=True):
+            return None  # a run that can only be read has no lock to take
+        return open_lock(self._lock, "while no merge is at work")
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    # Opened, not looked up: that is when a network file system asks its server again.
+    try:
+        try:
+            with open_regular(path, None) as file:
+                status = os.fstat(file.fileno())
+        except PermissionError:  # of another member of a group
+            status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _superseded(table: Path, *, is_mixed: bool = False) -> SupersededError:
+    return SupersededError(
+        f"another merge published {show(str(table))} while this one was running",
+        "wait for the other one, a merge of the same run, to end; then run the same command again",
+        is_mixed=is_mixed,
+    )

@@ -1,0 +1,100 @@
+"""The record of a merge as others read it: with what it must say, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from vmafarm.common.errors import UsageError, reason, show
+from vmafarm.disk.jsonl import Count, Flag, Size, Text, Word, parse_json, why
+from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS, read_regular
+
+
+class _Part(pydantic.BaseModel):
+    """Keeps what else it says."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+class _Check(_Part):
+    severity: Word
+    result: Word
+    count: Size = 0
+    message: Text = ""
+
+
+class _Finding(_Part):
+    name: Word
+    severity: Word
+    message: Text
+    count: Size
+
+
+class _Options(_Part):
+    allow_missing: Flag
+
+
+class _Made(_Part):
+    toolkit: Text = ""
+    commit: Text = ""
+    configuration_sha256: Word
+    images: list[Word] = []
+    hosts: list[Word] = []
+
+
+class _Audits(_Part):
+    clips: Count = 0
+
+
+class _Record(_Part):
+    """What is read of it; see `vmafarm.merge.merge.MergeResult` and `vmafarm.publish`."""
+
+    run: Text
+    published: Flag
+    table_sha256: Word
+    inputs_sha256: Word
+    options: _Options
+    findings: list[_Finding]
+    counts: dict[Word, Count] = {}
+    failed_classes: dict[Word, Count] = {}
+    made: _Made | None = None
+    audits: _Audits = _Audits()
+    qa: dict[Word, _Check] = {}
+    delivered: Flag = False
+
+
+_RECORD = pydantic.TypeAdapter(_Record)
+
+
+def read_merge_record(path: Path) -> dict[str, Any]:
+    """Read the record of a merge.
+
+    Parameters
+    ----------
+    path
+        ``full_features_<run>.merge.json``.
+
+    Returns
+    -------
+    dict
+        All that it says, and an empty value for each key that it may lack; empty where there is none.
+
+    Raises
+    ------
+    UsageError
+        It is not what a merge writes.
+    """
+    try:
+        record = _RECORD.validate_python(parse_json(read_regular(path, MOST_BYTES_OF_RECORDS)))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        said = why(error) if isinstance(error, ValueError) else reason(error)
+        raise UsageError(
+            f"{show(str(path))} is not the record of a merge: {said}",
+            "remove it: the next merge writes it anew",
+        ) from None
+    document = record.model_dump()
+    return document | {"made": document["made"] or {}}

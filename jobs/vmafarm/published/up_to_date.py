@@ -1,0 +1,145 @@
+"""Whether a published table is still the one that its record describes, made of the files that are there now.
+
+By content alone: times come and go with copies, restored backups and clocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from vmafarm.common.errors import UsageError
+from vmafarm.config.load import Config
+from vmafarm.disk.regular_files import MOST_BYTES, open_regular
+from vmafarm.disk.sealed_parquet import DamagedError, stated_digest
+from vmafarm.published.merge_record import read_merge_record
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.shards.completeness import failures_allowed
+
+_BLOCK = 1 << 20
+
+
+def digest_file(path: Path, most: int | None = None) -> str:
+    """SHA-256 of a file, of any size or of at most so many bytes, in hexadecimal digits; raises OSError."""
+    with open_regular(path, most) as file:
+        return digest_open(file)
+
+
+def digest_open(file: FileIO) -> str:
+    """The same of an open file, from its beginning."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_inputs(folder: RunFolder) -> str:
+    """SHA-256 over all that a table is made of: manifest, provenance, shards, journals and failure records.
+
+    Sealed files state the digest of their content, which is taken from there. Call it before the files are
+    read for a merge: what arrives in between then shows as a difference, and is not taken for merged.
+
+    Parameters
+    ----------
+    folder
+        The run.
+
+    Returns
+    -------
+    str
+        Of the names, sizes and contents, in the order of the names.
+    """
+    digest = hashlib.sha256()
+    for path in (folder.manifest, folder.provenance, *_parts(folder)):
+        try:
+            size, content = path.stat().st_size, _digest(path)
+        except OSError:  # gone meanwhile, or cannot be read: not what was merged
+            size, content = -1, ""
+        name = os.fsencode(os.path.relpath(path, folder.path))
+        digest.update(b"%d %s %d %s\n" % (len(name), name, size, content.encode()))
+    return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    if path.suffix != ".parquet":
+        return digest_file(path, MOST_BYTES)
+    try:
+        return stated_digest(path) or digest_file(path, MOST_BYTES)
+    except DamagedError:  # not Parquet at all, whatever is in it: no merge takes it
+        return ""
+
+
+def _parts(folder: RunFolder) -> list[Path]:
+    shards = (path for path in folder.shards.glob("*/*") if path.suffix in (".parquet", ".journal"))
+    return sorted([*shards, *folder.failures.glob("*.jsonl")])
+
+
+def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, Any] | None:
+    """The record of the last merge, if its table is unchanged and up to date, and all beside it is finished.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    allow_missing
+        Whether clips may be missing, or more may have failed for good than the configuration allows.
+
+    Returns
+    -------
+    dict or None
+        None too where that merge was allowed more than this, so that a merge now would publish nothing.
+    """
+    folder = config.folder
+    try:
+        record = read_merge_record(folder.merge_record)
+        if not record.get("delivered") or not _would_be_published(record["counts"], config, allow_missing):
+            return None
+        beside = [folder.card, *([folder.report] if config.merge.checks else [])]
+        is_same = (
+            all(path.exists() for path in beside)
+            and record["inputs_sha256"] == digest_inputs(folder)
+            and record["table_sha256"] == digest_file(folder.table)
+        )
+    except (OSError, UsageError):
+        return None
+    return record if is_same else None
+
+
+def _would_be_published(counts: Mapping[str, int], config: Config, allow_missing: bool) -> bool:
+    if counts.get("conflicts", 0) and config.merge.on_conflict == "fail":
+        return False
+    failed, allowed = (
+        counts.get("failed_for_good", 0),
+        failures_allowed(counts.get("clips", 0), config.merge.max_failed_share),
+    )
+    return allow_missing or (not counts.get("missing", 0) and failed <= allowed)
+
+
+def recorded_errors(record: Mapping[str, Any]) -> dict[str, str]:
+    """Checks that found errors, or could not be run, by the record of a merge: name to what was expected."""
+    return {
+        name: str(found.get("message", ""))
+        for name, found in record.get("qa", {}).items()
+        if found["result"] == "failed" or (found["severity"] == "error" and found["result"] == "found")
+    }
+
+
+def read_errors(folder: RunFolder) -> dict[str, str]:
+    """What `recorded_errors` says of the published table; empty where there is none, or no record of it.
+
+    Raises
+    ------
+    UsageError
+        The record is not what a merge writes.
+    """
+    record = read_merge_record(folder.merge_record)
+    if not record.get("published"):
+        return {}
+    allowed = ["missing"] if record["options"]["allow_missing"] else []
+    found = recorded_errors(record)
+    return {name: why for name, why in found.items() if name not in allowed}

@@ -1,0 +1,239 @@
+"""Checks of a run as SQL: each file of sql/qa/ is one, and says itself what it expects and why."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from vmafarm.common.errors import UsageError, show
+from vmafarm.common.text import counted
+from vmafarm.sql.errors import is_outside
+from vmafarm.sql.templates import sql_folder
+
+SEVERITIES = ("error", "warn", "info")
+RETURNS = ("offenders", "figures")
+_HEADER = ("name", "severity", "returns", "expected", "why")
+_BATCH = 10_000
+_FILE = re.compile(r"(\d+)_(\w+)\.sql")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes
+    ----------
+    number
+        Of its file; checks come in this order.
+    name
+        Of its file.
+    severity
+        ``error``: the table is not to be used; ``warn``: look at it first; ``info``.
+    returns
+        ``offenders``: what is not as expected; ``figures``: what there is to know.
+    expected, why
+        One phrase each.
+    query
+        DuckDB SQL on the tables of the run's database.
+    """
+
+    number: int
+    name: str
+    severity: str
+    returns: str
+    expected: str
+    why: str
+    query: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check has found.
+
+    Attributes
+    ----------
+    check
+        The check.
+    ok
+        It returned figures, or no offender.
+    count
+        Rows of its query.
+    columns, rows
+        Names of their columns, and the first of them.
+    failure
+        Why the query could not be run, which is not ok; else "".
+    """
+
+    check: Check
+    ok: bool
+    count: int
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    failure: str = ""
+
+    @property
+    def result(self) -> str:
+        """In a word: ``ok``, ``found``, ``figures`` or ``failed``."""
+        if self.failure:
+            return "failed"
+        if self.check.returns == "figures":
+            return "figures"
+        return "ok" if self.ok else "found"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the table is not to be used."""
+        return not self.ok and (self.check.severity == "error" or bool(self.failure))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as JSON has it."""
+        about = {field.name: getattr(self.check, field.name) for field in fields(Check)}
+        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        return {**about, "result": self.result, "count": self.count, "failure": self.failure, "rows": rows}
+
+
+def list_checks(folder: Path | None = None) -> tuple[Check, ...]:
+    """Read the checks.
+
+    Parameters
+    ----------
+    folder
+        Where they are; None: sql/qa/.
+
+    Returns
+    -------
+    tuple of Check
+        By number.
+
+    Raises
+    ------
+    UsageError
+        A file is not a check: its name, its header, or a name or number that is there twice.
+    """
+    checks = [_read(path) for path in sorted((folder or sql_folder() / "qa").glob("*.sql"))]
+    checks.sort(key=lambda check: check.number)
+    for what in ("number", "name"):
+        values = [getattr(check, what) for check in checks]
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise UsageError(
+                f"two checks have the {what} {twice[0]}", "a check has a number and a name of its own"
+            )
+    return tuple(checks)
+
+
+def _read(path: Path) -> Check:
+    hint = f"a check is NN_name.sql and begins with the lines -- {': ..., -- '.join(_HEADER)}: ..."
+    named = _FILE.fullmatch(path.name)
+    lines = path.read_text().split("\n", len(_HEADER))
+    values = {}
+    for key, line in zip(_HEADER, lines, strict=False):
+        begin = f"-- {key}: "
+        if line.startswith(begin) and line.strip() != begin.strip():
+            values[key] = line.removeprefix(begin).strip()
+    if not named or len(values) < len(_HEADER):
+        raise UsageError(f"{show(path.name)} is no check", hint)
+    for key, allowed in (("name", (named[2],)), ("severity", SEVERITIES), ("returns", RETURNS)):
+        if values[key] not in allowed:
+            raise UsageError(
+                f"{show(path.name)}: {key} {show(values[key])!r}, expected {' or '.join(allowed)}", hint
+            )
+    return Check(number=int(named[1]), query=lines[-1].strip(), **values)
+
+
+def find_check(name: str) -> Check:
+    """One check by its name.
+
+    Raises
+    ------
+    UsageError
+        There is none; the message has names that are close.
+    """
+    checks = {check.name: check for check in list_checks()}
+    if name not in checks:
+        close = difflib.get_close_matches(name, checks, 3) or list(checks)
+        raise UsageError(f"no check {show(name)!r}", f"did you mean {', '.join(close)}?")
+    return checks[name]
+
+
+def run_checks(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str] | None = None, *, limit: int | None = 20
+) -> list[Outcome]:
+    """Run checks on a run's database.
+
+    Parameters
+    ----------
+    connection
+        As `vmafarm.query.database.open_run` yields it.
+    names
+        Which; None: all.
+    limit
+        So many rows of each outcome are kept; None: all.
+    """
+    checks = list_checks() if names is None else [find_check(name) for name in names]
+    return [_run(connection, check, limit) for check in checks]
+
+
+def _run(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None) -> Outcome:
+    try:
+        result = connection.execute(check.query)
+        columns = tuple(column[0] for column in result.description)
+        rows: list[tuple[Any, ...]] = []
+        count = 0
+        while batch := result.fetchmany(_BATCH):
+            count += len(batch)
+            rows += batch if limit is None else batch[: max(0, limit - len(rows))]
+    except duckdb.Error as error:
+        if is_outside(error):
+            raise
+        # Of a table without the columns that the query names: the check of the schema says so.
+        return Outcome(check, False, 0, (), (), show(str(error).partition("\n")[0]))
+    return Outcome(check, check.returns == "figures" or not count, count, columns, tuple(rows))
+
+
+def tell(outcomes: Sequence[Outcome], width: int = 80) -> list[str]:
+    """One line a check: name, severity, result, and how many rows; then what it comes to."""
+    longest = max(len(outcome.check.name) for outcome in outcomes)
+    lines = [f"{'check':<{longest}}  severity  result   rows"]
+    for outcome in outcomes:
+        check = outcome.check
+        line = f"{check.name:<{longest}}  {check.severity:<8}  {outcome.result:<7}  {outcome.count:,}"
+        lines.append(line + (f"  {outcome.failure}" if outcome.failure else ""))
+    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+
+
+def summarise(outcomes: Sequence[Outcome]) -> str:
+    """What the checks come to, in a line: ``32 checks: 1 error (missing), 2 warnings (...)``."""
+    errors = [outcome.check.name for outcome in outcomes if outcome.is_error]
+    warnings = [o.check.name for o in outcomes if not o.ok and not o.is_error and o.check.severity == "warn"]
+    told = [
+        f"{counted(len(names), what)} ({', '.join(names)})"
+        for names, what in ((errors, "error"), (warnings, "warning"))
+        if names
+    ]
+    return f"{counted(len(outcomes), 'check')}: {', '.join(told) or 'nothing found'}"
+
+
+def as_markdown() -> str:
+    """The page docs/qa.md: all checks, from their headers."""
+    lines = [
+        "# The checks of `vmafarm qa`",
+        "",
+        "One file of sql/qa/ each: plain SQL, which runs as it is in any DuckDB client on",
+        "`runs/<run>/qa.duckdb`. A check returns offenders, which there should be none of, or figures. An",
+        "`error` with offenders means that the table is not to be used (exit status 1); a `warn`, that it",
+        "wants a look first. `vmafarm qa --check mos` shows the rows of one.",
+        "",
+        "| check | severity | returns | expected | why |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{check.name}` | {check.severity} | {check.returns} | {check.expected} | {check.why} |"
+        for check in list_checks()
+    ]
+    return "\n".join(lines) + "\n"

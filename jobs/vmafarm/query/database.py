@@ -1,0 +1,259 @@
+"""A run as a database file with the tables features, clips, failures and manifest, for queries of any kind.
+
+Beside them stand the tables of `vmafarm.query.reference_tables`, which say what the rows must be like.
+
+Why a file with tables: views on Parquet need access to files, and whoever may read those with
+DuckDB may also write them. A file that is opened read-only, with access to files off and the
+settings locked, holds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from vmafarm.common.errors import UnavailableError, reason, show
+from vmafarm.common.text import counted
+from vmafarm.config.load import Config
+from vmafarm.disk.file_stamp import Stamps
+from vmafarm.disk.regular_files import freeing_readers, open_regular
+from vmafarm.disk.sealed_parquet import DamagedError
+from vmafarm.process.scratch import for_databases, scratch_folder
+from vmafarm.published.in_place import InPlace
+from vmafarm.published.table import reading_table
+from vmafarm.query.reference_tables import add_facts
+from vmafarm.run_folder.manifest import load_manifest, most_rows
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
+from vmafarm.shards.completeness import read_history
+from vmafarm.shards.footers import examples, find_unreadable, short, sort_shards
+from vmafarm.shards.journal import read_journal
+from vmafarm.shards.listing import list_shards
+from vmafarm.shards.recovery import recover
+from vmafarm.sql import templates as sql
+from vmafarm.sql.errors import is_outside
+
+_FAILURES = pa.schema(
+    [
+        ("clip_name", pa.string()),
+        ("failure", pa.string()),
+        ("message", pa.string()),
+        ("stderr", pa.list_(pa.string())),
+        ("attempt", pa.int64()),
+        ("slice", pa.int64()),
+        ("host", pa.string()),
+        ("writer", pa.string()),
+        ("at", pa.string()),
+    ]
+)
+
+
+@contextmanager
+def open_run(
+    config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: InPlace | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Copy a run into a database of its own, and open that for queries.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    say
+        Told where the rows come from, and what was left out.
+    unsafe
+        Open it so that queries can write it, and read and write files. It is a copy all the same.
+    keep
+        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients, where one may write there and
+        this is still the table; None: do not.
+
+    Yields
+    ------
+    duckdb.DuckDBPyConnection
+        Closed, and the copy removed, on the way out.
+
+    Raises
+    ------
+    UsageError
+        The run is not planned, or something of it is damaged.
+    IncompleteError
+        Its table is not the one that was published.
+    UnavailableError
+        No memory or space.
+    SupersededError
+        Another table was put in place while it was copied; only with `keep`.
+    """
+    folder, memory = config.folder, config.merge.memory
+    load_manifest(folder)  # says what is wrong with it
+    with scratch_folder(for_databases(config.extract.scratch)) as scratch:
+        file, spill = scratch / "run.duckdb", scratch / "spill"
+        try:
+            with sql.connect(spill, memory=memory, database=file) as connection, freeing_readers(folder.path):
+                _fill(connection, config, scratch, say, keep)
+                # Closing does the same, but says nothing where the disk takes no more: rows would be missing.
+                connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise UnavailableError(
+                f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
+                "raise merge.memory, or choose another extract.scratch",
+            ) from None
+        if keep and os.access(folder.path, os.W_OK, effective_ids=True):
+            with open_regular(file, None) as copy:
+                keep.replace(folder.database, partial(shutil.copyfileobj, copy))
+        with sql.connect(
+            spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
+        ) as connection:
+            yield connection
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection, config: Config, scratch: Path, say: Callable[[str], None],
+    keep: InPlace | None,
+) -> None:  # fmt: skip
+    folder = config.folder
+    manifest = {"files": [sql.exact(folder.manifest)]}
+    files = sql.Parameter("files")
+    connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
+    slices = {number for (number,) in connection.execute("SELECT DISTINCT slice FROM manifest").fetchall()}
+    history = read_history(folder, config)
+    if history.unread.count:
+        say(f"failures: {counted(history.unread.count, 'record')} left out: damaged")
+    rows = [record.as_dict() for record in history.records]
+    _add(connection, "failures", pa.Table.from_pylist(rows, schema=_FAILURES))
+    if folder.table.exists():
+        with reading_table(folder, say, keep) as table:
+            connection.execute(sql.render("query/parquet", name="features", files=files), {"files": [table]})
+        counts = sql.one_row(connection, sql.render("query/lacking"))
+        lacking = f", without {counts['lacking']:,} of {counted(counts['clips'], 'clip')}" * bool(
+            counts["lacking"]
+        )
+        say(f"features: the final table, {show(str(folder.table))}{lacking}")
+    else:
+        _add_shards(connection, folder, slices, scratch, say)
+    _add(connection, "clips", _read_clips(folder, slices, say))
+    add_facts(connection, config, history)
+
+
+def _add(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    connection.register("source", rows)
+    connection.execute(sql.render("query/arrow", name=name))
+    connection.unregister("source")
+
+
+def _add_shards(
+    connection: duckdb.DuckDBPyConnection,
+    folder: RunFolder,
+    slices: set[int],
+    scratch: Path,
+    say: Callable[[str], None],
+) -> None:
+    listing, provenance = list_shards(folder, slices), read_frozen(folder.provenance)
+    most = most_rows(folder)
+    if provenance is None:
+        if listing.shards or listing.journals:
+            say(f"features: {show(str(folder.provenance))} is not there, so no shard is read")
+        _add(connection, "features", ARROW_SCHEMA.empty_table())
+        return
+    recovered = recover(listing.journals, scratch, provenance, folder.shards, most)
+    if listing.journals:  # a writer that has ended meanwhile
+        listing = list_shards(folder, slices)
+    broken: list[tuple[Path, str]] = []
+    for _ in range(_ATTEMPTS):
+        stamps = Stamps()
+        good, bad = sort_shards(listing.shards, provenance, stamps, most)
+        try:
+            extra = _scan_shards(connection, [sql.exact(path) for path in (*good, *recovered.files)])
+        except duckdb.Error as error:
+            if is_outside(error):
+                raise
+            if not stamps.changed():
+                unreadable = find_unreadable(good, most)
+                if not unreadable:
+                    raise
+                broken += unreadable.items()
+                listing.shards = [path for path in listing.shards if path not in unreadable]
+                continue
+        if not stamps.changed():
+            break
+    else:
+        raise UnavailableError(
+            f'elements of "{folder.name}" put new shards in place faster than they can be read',
+            "ask again a little later",
+        )
+    left_out = [
+        f"{short(path, folder.shards)}: {why}" for files in (*bad.values(), broken) for path, why in files
+    ]
+    left_out += [finding.message for finding in recovered.findings] + listing.wrong
+    if left_out:
+        say(f"features: left out: {examples(left_out)}")
+    if not good and not recovered.files:
+        return
+    more = f"; of clips with several rows one is taken, {extra:,} are left out" if extra else ""
+    say(f"features: {counted(len(good), 'shard')}, not merged yet{more}")
+
+
+_ATTEMPTS = 5
+"""An element at work may put a longer shard in place of the one that is being read."""
+
+
+def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int:
+    """Make the table features; returns how many rows of clips with several are left out."""
+    connection.execute("DROP TABLE IF EXISTS features")
+    if not files:
+        _add(connection, "features", ARROW_SCHEMA.empty_table())
+        return 0
+    shards, bound = sql.render("merge/shards", files=sql.Parameter("files")), {"files": files}
+    extra: int = sql.one_row(connection, sql.render("query/repeated", shards=shards), bound)["extra"]
+    features = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=bool(extra))
+    connection.execute(features, bound)
+    return extra
+
+
+def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:
+    """How each clip was scored: the clip logs, and what stands in journals alone."""
+    left_out: list[str] = []
+    entries = []
+    most = most_rows(folder)
+    # Journals first: a writer that ends meanwhile moves its entries from its journal to its clip log.
+    for path in list_shards(folder, slices).journals:
+        try:
+            journal = read_journal(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            left_out.append(f"{short(path, folder.shards)}: {reason(error)}")
+            continue
+        if journal.wrong:  # none of its rows is taken
+            left_out.append(f"{short(path, folder.shards)}: {journal.wrong}")
+            continue
+        entries.append(pa.Table.from_pylist([entry for _, entry in journal.rows], schema=CLIP_LOG_SCHEMA))
+    tables = [CLIP_LOG_SCHEMA.empty_table()]
+    logs, unreadable = list_clip_logs(folder)
+    left_out += [f"{short(path, folder.clip_logs)}: {why}" for path, why in unreadable.items()]
+    for path in logs:
+        try:
+            tables.append(read_clip_log(path, most))
+        except (OSError, DamagedError) as error:
+            left_out.append(f"{short(path, folder.clip_logs)}: {reason(error)}")
+    logged = pa.concat_tables(tables)
+    seen = set(zip(logged["writer"].to_pylist(), logged["clip_name"].to_pylist(), strict=True))
+    entries = [_without(table, seen) for table in entries]
+    if left_out:
+        say(f"clips: left out: {examples(left_out)}")
+    clips = pa.concat_tables([logged, *entries])
+    # Without the time zone, which is UTC: DuckDB shows Python none without a package for them.
+    at = clips.schema.get_field_index("finished_at")
+    return clips.set_column(at, "finished_at", clips["finished_at"].cast(pa.timestamp("us")))
+
+
+def _without(entries: pa.Table, seen: set[tuple[str, str]]) -> pa.Table:
+    keys = zip(entries["writer"].to_pylist(), entries["clip_name"].to_pylist(), strict=True)
+    return entries.take(pa.array([at for at, key in enumerate(keys) if key not in seen], pa.int64()))

@@ -1,0 +1,137 @@
+"""A card for a table, as Hugging Face shows datasets: what it holds, how it was made, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from vmafarm.common.say import to_json
+from vmafarm.report.info import Info
+from vmafarm.schema.columns import TABLE, nan_by_size
+from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, BY_NAME
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def as_card(info: Info) -> str:
+    """The card, in Markdown with a YAML head.
+
+    Parameters
+    ----------
+    info
+        Of the table. Nothing of it is taken for Markdown or YAML.
+    """
+    size = next((name for limit, name in _SIZES if info.rows < limit), "1M<n<10M")
+    run = str(info.record.get("run") or info.path.stem.removeprefix("full_features_"))
+    # JSON is YAML: a name with quotes, colons or line breaks stays a name.
+    head = [
+        "---",
+        f"pretty_name: {to_json(f'libvmaf features of {run}')}",
+        "license: other",
+        "license_name: of-the-corpus",
+        f"size_categories: [{to_json(size)}]",
+        "task_categories: [other]",
+        "tags: [video-quality, libvmaf, vmaf, features]",
+        "configs:",
+        "- config_name: default",
+        f"  data_files: {to_json(info.path.name)}",
+        "---",
+    ]
+    metadata = info.metadata
+    versions = [
+        ("engine", " ".join(str(metadata.get(key, "")) for key in ("engine", "backend", "engine_version"))),
+        ("libvmaf", f"{metadata.get('libvmaf_version', '')}, model {metadata.get('model', '')}"),
+        ("decoder", str(metadata.get("decoder_version", ""))),
+        ("plan", str(metadata.get("plan", ""))),
+        ("manifest", str(metadata.get("manifest", ""))),
+    ]
+    made = info.record.get("made", {})
+    versions += [
+        (name, str(made[name])) for name in ("toolkit", "commit", "configuration_sha256") if made.get(name)
+    ]
+    counts = [("rows", f"{info.rows:,}"), ("columns", "48")]
+    if "incomplete" in metadata:
+        counts += [(_words(what), f"{n:,}") for what, n in metadata["incomplete"].items()]
+    nan = [f"`{column.name}`" for column in TABLE if column.feature in ALL_NAN]
+    always = {BY_NAME[feature].extractor for feature in ALL_NAN}
+    constant = [_code(name) for name in info.of("constant")]
+    body = [
+        f"# libvmaf features of {_code(run)}",
+        "",
+        "One row a clip: mean and standard deviation over its frames of 22 libvmaf features, with the clip's",
+        "opinion score. Each clip was decoded once and given to libvmaf as reference and distorted alike (an",
+        "identity pair), so that the features describe the content and not a loss.",
+        "",
+        "## License",
+        "",
+        "Opinion scores and names are those of the corpus, and the features are derived from its videos: its",
+        "licence holds. Name it here, and in `license` above, before you publish this.",
+        "",
+        "## Counts",
+        "",
+        *_table(("what", "how many"), counts),
+        "",
+        *_left_out(metadata.get("left_out", {})),
+        "## How it was made",
+        "",
+        "With vmafarm.",
+        "",
+        *_table(("what", "which"), [(name, _code(text)) for name, text in versions]),
+        "",
+        f"Filled in, since known on an identity pair: {', '.join(constant) or 'nothing'}.",
+        "",
+        "## Columns without values",
+        "",
+        f"{', '.join(nan)} are NaN in all rows: both features are infinite on an identity pair.",
+        *(f"`{name}_*` are {nan_by_size(name)}." for name in ACCEPTED_SIZES if name not in always),
+        "Drop or fill them:",
+        "",
+        "```python",
+        "import pandas as pd",
+        "",
+        f"table = pd.read_parquet({to_json(info.path.name)})",
+        'table = table.dropna(axis="columns", how="all")',
+        "```",
+        "",
+        "## Columns",
+        "",
+        *_table(
+            ("column", "what", "unit", "on an identity pair"),
+            [(f"`{column.name}`", column.what, column.unit, column.identity) for column in TABLE],
+        ),
+    ]
+    return "\n".join([*head, "", *body]) + "\n"
+
+
+def _left_out(left_out: Mapping[str, str]) -> list[str]:
+    """The clips without a row, the first of them by name."""
+    if not left_out:
+        return []
+    rows = [(_code(name), _words(why)) for name, why in islice(left_out.items(), _LISTED)]
+    more = len(left_out) - len(rows)
+    return [
+        "## Clips without a row",
+        "",
+        *_table(("clip", "why"), rows),
+        *(["", f"And {more:,} more: see `left_out` in the table's metadata."] if more > 0 else []),
+        "",
+    ]
+
+
+_LISTED = 50
+
+
+def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (names, tuple("---" for _ in names), *rows)]
+
+
+def _words(name: str) -> str:
+    """A name of ours as words; as code where it is none of ours."""
+    words = name.replace("_", " ")
+    return words if words.replace(" ", "").isalnum() else _code(name)
+
+
+def _code(text: str) -> str:
+    """Text as code in Markdown, in which nothing has a meaning; on one line, without what ends it."""
+    plain = "".join(c if c.isprintable() else " " for c in text).replace("`", "'").replace("|", "/").strip()
+    return f"`{plain}`" if plain else ""

@@ -1,0 +1,186 @@
+"""What a table is and how it came to be, by its own metadata and the record beside it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pydantic
+
+from vmafarm.common.errors import UsageError, reason, show
+from vmafarm.common.text import counted
+from vmafarm.common.text import size as in_units
+from vmafarm.disk.jsonl import Count, Text, Word, parse_json, why
+from vmafarm.disk.regular_files import open_regular
+from vmafarm.published.merge_record import read_merge_record
+from vmafarm.published.table import CHANGED, is_changed
+from vmafarm.run_folder.provenance import METADATA_KEY
+from vmafarm.shards.footers import schema_differences
+
+
+@dataclass(frozen=True)
+class Info:
+    """A table, or a shard.
+
+    Attributes
+    ----------
+    path
+        The file.
+    bytes, rows
+        Its size.
+    problems
+        In what its columns differ from the 48 of the schema.
+    metadata
+        What determines its values; see `vmafarm.run_folder.provenance`.
+    record
+        What the merge that has published it wrote beside it; empty where there is no such file.
+    damage
+        What is wrong with that file, or with the table by it; "": nothing.
+    """
+
+    path: Path
+    bytes: int
+    rows: int
+    problems: list[str]
+    metadata: dict[str, Any]
+    record: dict[str, Any]
+    damage: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "path": str(self.path), "bytes": self.bytes, "rows": self.rows, "problems": self.problems,
+            "metadata": self.metadata, "record": self.record, "damage": self.damage,
+        }  # fmt: skip
+
+    def of(self, how: str) -> list[str]:
+        """Features that were ``measured``, or filled in as ``constant``."""
+        return [name for name, value in self.metadata["features"].items() if value == how]
+
+
+def read_info(path: Path) -> Info:
+    """Read what a table says of itself.
+
+    Raises
+    ------
+    UsageError
+        It is not there, not Parquet, or not of vmafarm.
+    """
+    hint = "vmafarm info takes runs/full_features_<run>.parquet, or a shard"
+    try:
+        with open_regular(path, None) as content, pq.ParquetFile(content) as file:
+            schema, rows, stated = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
+            size = os.fstat(content.fileno()).st_size
+            record, damage = _read_record(path, content)
+    except FileNotFoundError:
+        raise UsageError(f"{show(str(path))} is not there", hint) from None
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(
+            f"{show(str(path))} is not a Parquet file that can be read: {reason(error)}", hint
+        ) from None
+    try:
+        text = (stated or {})[METADATA_KEY]
+        _METADATA.validate_json(text)
+        metadata = parse_json(text)
+    except (KeyError, ValueError) as error:
+        odd = f": {why(error)}" if isinstance(error, ValueError) else ""
+        raise UsageError(
+            f"{show(str(path))} does not say what made it: expected the key vmafarm in its metadata{odd}",
+            hint,
+        ) from None
+    return Info(path, size, rows, schema_differences(schema), metadata, record, damage)
+
+
+def _read_record(path: Path, table: FileIO) -> tuple[dict[str, Any], str]:
+    """The record, and what is wrong with it, or with the table."""
+    try:
+        record = read_merge_record(path.with_suffix(".merge.json"))
+    except UsageError as error:
+        return {}, error.message
+    if is_changed(table, record):
+        return {}, f"{CHANGED}: vmafarm merge makes both again"
+    # Of a merge that refused, its table is an earlier one: the record does not speak of it.
+    return (record if record.get("published") else {}), ""
+
+
+class _Metadata(pydantic.BaseModel):
+    """What is read of a table's metadata; see `vmafarm.run_folder.provenance` and `vmafarm.merge.merge`."""
+
+    features: dict[Word, Word]
+    incomplete: dict[Word, Count] = {}
+    left_out: dict[Text, Word] = {}
+    conflicts: dict[Word, Count | Word] = {}
+
+
+_METADATA = pydantic.TypeAdapter(_Metadata)
+
+
+def tell(info: Info) -> list[tuple[str, str]]:
+    """Label and text of each thing to say."""
+    metadata, record = info.metadata, info.record
+    facts = [
+        ("table", show(str(info.path))),
+        ("rows", f"{info.rows:,}, {in_units(info.bytes)}"),
+        ("columns", "; ".join(info.problems) or "the 48 of the schema"),
+        ("engine", _join(metadata, "engine", "backend", "engine_version")),
+        ("libvmaf", _join(metadata, "libvmaf_version", "model")),
+        ("decoder", _join(metadata, "decoder_version")),
+        ("plan", _join(metadata, "plan")),
+        ("measured", ", ".join(info.of("measured"))),
+        ("constant", ", ".join(info.of("constant")) or "none"),
+        ("manifest", _join(metadata, "manifest")),
+    ]
+    if "incomplete" in metadata:
+        facts.append(("incomplete", _counts(metadata["incomplete"])))
+    if left_out := metadata.get("left_out"):
+        facts.append(("left out", show(_few([f"{name}: {why}" for name, why in left_out.items()]))))
+    if "conflicts" in metadata:
+        facts.append(("conflicts", _counts(metadata["conflicts"])))
+    if record:
+        facts += _tell_record(record)
+    facts.append(("record", info.damage))
+    return [(label, text) for label, text in facts if text]
+
+
+def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:
+    made = record.get("made") or {}
+    facts = [
+        ("run", str(record.get("run", ""))),
+        ("failed for good", _counts(record.get("failed_classes", {}))),
+        ("toolkit", _join(made, "toolkit", "commit")),
+        ("configuration", f"sha256:{made['configuration_sha256']}" if made else ""),
+        ("images", ", ".join(made.get("images", []))),
+        ("hosts", _few(made.get("hosts", []))),
+        ("audited", counted(record.get("audits", {}).get("clips", 0), "clip")),
+        ("checks", _checks(record.get("qa", {}))),
+    ]
+    return [(label, show(text)) for label, text in facts]
+
+
+def _checks(qa: dict[str, Any]) -> str:
+    if not qa:
+        return "not run: vmafarm qa"
+    found = [
+        f"{name} {outcome['count']:,}"
+        for name, outcome in qa.items()
+        if outcome["result"] in ("found", "failed")
+    ]
+    return f"{counted(len(qa), 'check')}: {', '.join(found) or 'nothing found'}"
+
+
+def _join(document: dict[str, Any], *keys: str) -> str:
+    return show(" ".join(str(document[key]) for key in keys if document.get(key)))
+
+
+def _counts(counts: dict[str, Any]) -> str:
+    return show(", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def _few(names: list[str], shown: int = 8) -> str:
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,119 @@
+"""One page on a run: is the table sound, what is in it, what did it cost. Opens offline, runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+from markupsafe import Markup
+
+from vmafarm.common.errors import show
+from vmafarm.common.say import printable
+from vmafarm.config.load import Config
+from vmafarm.query.checks import Outcome
+from vmafarm.report import plots
+from vmafarm.report.info import read_info
+from vmafarm.report.info import tell as tell_info
+from vmafarm.schema.features import MUST_MEASURE
+from vmafarm.sql import templates as sql
+from vmafarm.sql.errors import is_outside
+
+_QUERIES = ("bins", "extremes", "strangest", "throughput", "slices", "slowest", "counts", "map")
+_MARKS = {"error": "✖", "warn": "▲", "info": "●"}
+
+
+def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
+    """Make the page on a run.
+
+    Parameters
+    ----------
+    config
+        The configuration of a planned run.
+    connection
+        Its database, as `vmafarm.query.database.open_run` yields it.
+    outcomes
+        Of all checks; see `vmafarm.query.checks.run_checks`.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    by_check = {outcome.check.name: outcome for outcome in outcomes}
+    whole = by_check["schema"].ok
+    found = {name: _ask(connection, name, whole) for name in _QUERIES}
+    table = config.folder.table
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = _shown
+    return environment.get_template("page.html.j2").render(
+        name=config.folder.name,
+        merged=table.exists(),
+        made=tell_info(read_info(table)) if table.exists() else [],
+        counts=next(iter(found["counts"]), None),
+        outcomes=outcomes,
+        checks=by_check,
+        marks=_MARKS,
+        rows_of={name: _records(outcome) for name, outcome in by_check.items()},
+        histograms=plots.histograms(found["bins"]),
+        matrix=_correlate(connection) if whole else [],
+        map=[(feature, list(cells)) for feature, cells in groupby(found["map"], key=itemgetter("feature"))],
+        correlation=plots.correlation(_records(by_check["correlation"])),
+        throughput=plots.throughput(found["throughput"]),
+        extremes=found["extremes"],
+        strangest=found["strangest"],
+        slices=found["slices"],
+        slowest=found["slowest"],
+    )
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[dict[str, Any]]:
+    """Rows of a query of sql/report; maybe none, of a table that lacks columns, which a check tells."""
+    try:
+        result = connection.execute(sql.render(f"report/{name}"))
+    except duckdb.Error as error:
+        if whole or is_outside(error):
+            raise
+        return []
+    columns = [column[0] for column in result.description]
+    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+
+
+def _records(outcome: Outcome) -> list[dict[str, Any]]:
+    return [dict(zip(outcome.columns, row, strict=True)) for row in outcome.rows]
+
+
+def _correlate(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, list[float | None]]]:
+    """One line a feature: its name, and its correlation with each feature before it."""
+    names = [f"{feature}_mean" for feature in MUST_MEASURE]
+    pairs = [(other, one) for place, one in enumerate(names) for other in names[:place]]
+    values = iter(connection.execute(sql.render("report/pairs", pairs=pairs)).fetchall()[0])
+    return [
+        (one.removesuffix("_mean"), [next(values) for _ in names[:place]]) for place, one in enumerate(names)
+    ]
+
+
+def _shown(value: Any) -> str:
+    """A value for people: numbers short, control characters visible."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return "NaN" if value != value else f"{value:,.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return show(str(value))

@@ -1,0 +1,164 @@
+"""What elements say of themselves: when and where one began, and how it ended.
+
+The queue forgets jobs within minutes and many clusters keep no accounts; these files stay.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pydantic
+
+from vmafarm.disk.durable import Appender, make_folder
+from vmafarm.disk.jsonl import Count, Flag, Moment, Seconds, Text, Word, json_line, parse_json, read_lines
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.scoring.element_spec import ElementResult
+
+
+@dataclass(frozen=True)
+class ElementRecord:
+    """One element, as it said itself.
+
+    Attributes
+    ----------
+    writer
+        Unique; its shards and failures have this name.
+    job, index
+        SLURM's job (of an array the array's own) and index; ``local`` and None outside of SLURM.
+    node
+        Where it ran.
+    slices
+        Slices it was to do.
+    clips
+        Clips that had no row when it began.
+    started_at
+        When it began (ISO 8601, UTC).
+    ended_at
+        When it ended; "": it still runs or was killed.
+    done, failed
+        Rows written, and clips that failed by class.
+    seconds
+        Wall time between its first clip and its last, without starting up.
+    cpu_seconds
+        Time of all processors that it had from its first clip on, with its programs; 0: not measured.
+    at_once, threads
+        Clips that it worked on at once, and threads of each program.
+    stopped
+        It was asked to stop before its work was done.
+    exit_code, message, hint
+        Of the error that ended it, or 0 and "".
+    """
+
+    writer: Word
+    job: Word
+    index: Count | None
+    node: Word
+    slices: tuple[Count, ...]
+    clips: Count
+    started_at: Moment
+    ended_at: Moment | Literal[""] = ""
+    done: Count = 0
+    failed: Mapping[Word, Count] = field(default_factory=dict)
+    seconds: Seconds = 0.0
+    cpu_seconds: Seconds = 0.0
+    at_once: Count = 1
+    threads: Count = 1
+    stopped: Flag = False
+    exit_code: Count = 0
+    message: Text = ""
+    hint: Text = ""
+
+
+_RECORD = pydantic.TypeAdapter(ElementRecord)
+
+
+class ElementLog:
+    """Writes the record of one element: a line when it begins, another when it ends.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    writer, job, index, node, slices, clips
+        See `ElementRecord`.
+    """
+
+    def __init__(
+        self, folder: RunFolder, writer: str, job: str, index: int | None, node: str,
+        slices: Iterable[int], clips: int,
+    ) -> None:  # fmt: skip
+        make_folder(folder.elements)
+        self._appender = Appender(folder.elements / f"{writer}.jsonl")
+        began = {
+            "writer": writer, "job": job, "index": index, "node": node, "slices": list(slices),
+            "clips": clips, "started_at": _now(),
+        }  # fmt: skip
+        self._appender.append(json_line(began))
+        self._way: dict[str, Any] = {}
+        self._cpu_before: float | None = None
+
+    def work_begins(self, at_once: int, threads: int) -> None:
+        """Note how it is going to work, for its end; from here on its processors' time counts."""
+        self._way = {"at_once": at_once, "threads": threads}
+        self._cpu_before = _cpu_seconds()
+
+    def end(self, result: ElementResult, seconds: float) -> None:
+        """Write down how it ended."""
+        cpu = 0.0 if self._cpu_before is None else _cpu_seconds() - self._cpu_before
+        took = {"seconds": seconds, "cpu_seconds": round(cpu, 3), **self._way}
+        self._appender.append(json_line({"ended_at": _now(), **took, **asdict(result)}))
+        self._appender.close()
+
+
+def read_elements(folder: RunFolder) -> list[ElementRecord]:
+    """All elements of a run that began; damaged records are left out. See `load_elements`."""
+    return load_elements(folder)[0]
+
+
+def load_elements(folder: RunFolder) -> tuple[list[ElementRecord], int]:
+    """Read all elements of a run.
+
+    Returns
+    -------
+    records : list of ElementRecord
+        In the order of their beginning, those of the same millisecond in that of their names.
+    damaged : int
+        Files that say nothing which an element would say. One that no whole line has is none of them.
+    """
+    found = []
+    damaged = 0
+    for path in folder.elements.glob("*.jsonl"):
+        try:
+            lines = list(read_lines(path))
+            record = _as_record(lines)
+        except (OSError, ValueError):
+            damaged += 1
+            continue
+        if record is not None:
+            found.append(record)
+    return sorted(found, key=lambda record: (record.started_at, record.writer)), damaged
+
+
+def _as_record(lines: Sequence[bytes]) -> ElementRecord | None:
+    """What the lines of one file say; None: it has none. Raises ValueError where they say nothing."""
+    document: dict[str, Any] = {}
+    for line in lines:
+        with suppress(ValueError):
+            said = parse_json(line)
+            document |= said if isinstance(said, dict) else {}
+    return _RECORD.validate_python(document) if lines else None
+
+
+def _cpu_seconds() -> float:
+    """What this process and its ended children have had so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

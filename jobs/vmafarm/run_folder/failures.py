@@ -1,0 +1,144 @@
+"""Failures: their classes, and their records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+from pydantic import AfterValidator, Field
+
+from vmafarm.disk.jsonl import Count, Moment, Name, Size, Text, Word, read_lines, read_records
+from vmafarm.disk.regular_files import NOT_AS_EXPECTED, list_files
+
+CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small", "too_large")
+"""Faults of the clip itself: the same on every try and every host, so they can be final."""
+
+ENGINE_FAULTS = ("engine_error", "missing_feature", "bad_log")
+"""Faults of the engine: several in a row mean that the engine is broken, not the clips."""
+
+WRONG_CONSTANT = "wrong_constant"
+"""An audit measured another value than the constant that the plan fills in: no value of this engine that
+was filled in can be trusted, whatever the clip."""
+
+FAILURE_CLASSES = (
+    *CLIP_FAULTS, *ENGINE_FAULTS, WRONG_CONSTANT, "timeout", "out_of_memory", "unreadable", "changed"
+)  # fmt: skip
+
+
+def _known(failure: str) -> str:
+    if failure not in FAILURE_CLASSES:
+        raise ValueError("expected a class of failure")
+    return failure
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """One failed try of one clip.
+
+    Attributes
+    ----------
+    clip_name
+        Path below the clips folder.
+    failure
+        One of `FAILURE_CLASSES`.
+    message
+        What happened, in one line.
+    stderr
+        Last lines of the child's error output.
+    attempt
+        Number of this try within its element, from 1.
+    slice, host, writer, at
+        Where and when (ISO 8601, UTC).
+    limit, limit_was
+        Key of the limit that was exceeded (see `vmafarm.config.clip_limits.Limits`), and its value; "": none.
+    """
+
+    clip_name: Name
+    failure: Annotated[Word, AfterValidator(_known)]
+    message: Text
+    stderr: Annotated[list[Text], Field(max_length=100)]
+    attempt: Count
+    slice: Count
+    host: Word
+    writer: Word
+    at: Moment
+    limit: Word = ""
+    limit_was: Size = 0
+
+    __pydantic_config__ = pydantic.ConfigDict(extra="forbid")
+
+    def as_dict(self) -> dict[str, object]:
+        """The record as it stands in the failures file."""
+        return asdict(self)
+
+
+def read_failures(folder: Path) -> list[FailureRecord]:
+    """All records of a run, ordered by time; those of dead writers too, damaged ones not."""
+    return load_failures(folder)[0]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Records that do not count.
+
+    Attributes
+    ----------
+    count
+        How many they are: lines, files, folders.
+    grave
+        Those of them that may say of a value which the plan fills in that it is wrong.
+    """
+
+    count: int = 0
+    grave: int = 0
+
+
+NOTHING_UNREAD = Unread()
+
+
+def load_failures(folder: Path) -> tuple[list[FailureRecord], Unread]:
+    """Read all records of a run.
+
+    Returns
+    -------
+    records : list of FailureRecord
+        Ordered by time.
+    unread : Unread
+        Lines that are no such records, and files, or the folder, that cannot be read. What a writer did not
+        finish is none of them. Fewer records set fewer clips aside: these are done again.
+    """
+    records: list[FailureRecord] = []
+    damaged = grave = 0
+    try:
+        paths = list_files(folder, ".jsonl")
+    except OSError:
+        return [], Unread(1, 1)
+    for path in paths:
+        try:
+            found, odd = read_records(path, _RECORD)
+        except OSError as error:
+            damaged += 1
+            grave += error.errno not in NOT_AS_EXPECTED
+            continue
+        damaged += odd
+        grave += sum(map(_is_grave, read_lines(path))) if odd else 0
+        records += found
+    ordered = sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt))
+    return ordered, Unread(damaged, grave)
+
+
+def _is_grave(line: bytes) -> bool:
+    """Whether this was a record of `WRONG_CONSTANT`: a disk that flips a bit leaves half of the name."""
+    half, name = len(WRONG_CONSTANT) // 2, WRONG_CONSTANT.encode()
+    if name[:half] not in line and name[half:] not in line:
+        return False
+    try:
+        _RECORD.validate_json(line)
+    except ValueError:
+        return True
+    return False
+
+
+_RECORD = pydantic.TypeAdapter(FailureRecord)

@@ -1,0 +1,189 @@
+"""What determines the values of a table: stands in every shard and in the final table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vmafarm.common.errors import UsageError, reason, show
+from vmafarm.disk.durable import create_text
+from vmafarm.disk.jsonl import parse_json
+from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
+from vmafarm.schema.features import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
+
+METADATA_KEY = b"vmafarm"
+"""Key of the JSON document in the Parquet key-value metadata."""
+_DIGEST = "sha256"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What determines values, and nothing else: no host, no time, no path.
+
+    Attributes
+    ----------
+    engine
+        ``ffmpeg`` or ``vmaf``.
+    engine_version, libvmaf_version, decoder_version
+        As the programs print them; the decoder is the ffmpeg that turns clips into frames.
+    plan
+        ``full`` or ``identity``.
+    backend
+        ``cpu`` or ``cuda``.
+    constant
+        Features that were filled with their constant because the pair is identical.
+    manifest
+        Digest of the manifest's clips and scores, ``sha256:...``.
+    model, schema_version
+        Constants of this version of the toolkit.
+    """
+
+    engine: str
+    engine_version: str
+    libvmaf_version: str
+    decoder_version: str
+    plan: str
+    backend: str
+    constant: tuple[str, ...]
+    manifest: str
+    model: str = MODEL
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        unknown = set(self.constant) - set(KNOWN)
+        if unknown:
+            raise ValueError(f"not known on an identity pair: {sorted(unknown)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document, with ``features``: per feature ``measured`` or ``constant``."""
+        document = asdict(self)
+        constant = set(document.pop("constant"))
+        document["features"] = {
+            name: "constant" if name in constant else "measured" for name in FEATURE_NAMES
+        }
+        return document
+
+    def as_json(self) -> str:
+        """The document as one line, keys sorted: equal provenance is equal text."""
+        return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+
+    def as_file(self) -> str:
+        """The text of the run's own file: the document and its SHA-256, so that damage is seen."""
+        return json.dumps(self.as_dict() | {_DIGEST: self._digest()}, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_file(cls, content: bytes) -> Provenance:
+        """Read what `as_file` wrote; raises as `from_dict` does. Early versions have written no SHA-256."""
+        document = parse_json(content)
+        stated = document.pop(_DIGEST, None)
+        provenance = cls.from_dict(document)
+        if stated not in (None, provenance._digest()):
+            raise ValueError("its content does not have the SHA-256 that it states")
+        return provenance
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Provenance:
+        """Read what `as_dict` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            The document is not of this shape.
+        """
+        fields = dict(document)
+        features = fields.pop("features")
+        if set(features) != set(FEATURE_NAMES):
+            raise ValueError("its features are not the 22 of this schema")
+        if odd := set(features.values()) - {"constant", "measured"}:
+            raise ValueError(f"a feature is {sorted(odd, key=repr)[0]!r}, expected measured or constant")
+        constant = tuple(name for name in FEATURE_NAMES if features[name] == "constant")
+        provenance = cls(constant=constant, **fields)
+        for name, value in fields.items():
+            if type(value) is not type(getattr(_PLAIN, name)):
+                raise TypeError(f"{name} is {value!r}")
+        return provenance
+
+
+_PLAIN = Provenance("", "", "", "", "", "", (), "")
+"""Of the right types."""
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Keys in which two documents differ, each as ``key: found ..., expected ...``."""
+    lines = []
+    for key in sorted(found.keys() | expected.keys()):
+        have, want = found.get(key), expected.get(key)
+        if have == want:
+            continue
+        if isinstance(have, dict) and isinstance(want, dict):
+            lines += [f"{key}.{line}" for line in differences(have, want)]
+        else:
+            lines.append(f"{key}: found {have!r}, expected {want!r}")
+    return lines
+
+
+class DamagedProvenanceError(UsageError):
+    """The file of the provenance is not as it was written."""
+
+
+def read_frozen(path: Path) -> Provenance | None:
+    """The provenance that the first extraction of a run has frozen, or None before that.
+
+    Raises
+    ------
+    DamagedProvenanceError
+        The file is damaged.
+    UsageError
+        It cannot be read.
+    """
+    try:
+        return Provenance.from_file(read_regular(path, MOST_BYTES_OF_DOCUMENT))
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise _damaged(path, "it is a link that leads nowhere") from None
+        return None
+    except OSError as error:
+        raise UsageError(
+            f"{show(str(path))} cannot be read: {show(reason(error))}",
+            "make it readable, or move it away: a merge rebuilds it from the shards",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, show(repr(error))) from None
+
+
+def _damaged(path: Path, how: str) -> DamagedProvenanceError:
+    return DamagedProvenanceError(
+        f"{show(str(path))} is damaged: {how}", "run vmafarm merge: it rebuilds the file from the shards"
+    )
+
+
+def freeze(path: Path, provenance: Provenance) -> None:
+    """Write down what determines the values of a run, or check that it is still the same.
+
+    What another element has just written is durable before a row is built on it: the folder beside
+    it, in which rows lie, is made by `vmafarm.disk.durable.make_folder`, which syncs their common folder.
+
+    Raises
+    ------
+    UsageError
+        The run was begun with another engine, version or plan.
+    """
+    frozen = read_frozen(path)
+    if frozen is None:
+        with suppress(FileExistsError):  # another element was faster, perhaps with another engine
+            create_text(path, provenance.as_file())
+        frozen = read_frozen(path)
+    if frozen != provenance:
+        assert frozen is not None
+        raise UsageError(
+            "this run was begun with another engine; its rows cannot be mixed with new ones:\n"
+            + "\n".join(differences(provenance.as_dict(), frozen.as_dict())),
+            "use the same engine again, or begin another run (run.name)",
+        )

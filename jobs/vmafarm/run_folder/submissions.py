@@ -1,0 +1,250 @@
+"""The record of a submission in the run folder: its immutable list of slices, and its jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from vmafarm.common.errors import UsageError, reason, show
+from vmafarm.disk import durable
+from vmafarm.disk.jsonl import Count, Flag, Moment, Text, Word, json_line, parse_json, read_lines, why
+from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.scoring.element_spec import EVERYTHING
+
+Job = Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")]
+"""A job's id, which programs of SLURM are given."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """One SLURM array of a submission.
+
+    Attributes
+    ----------
+    job
+        Its id.
+    round
+        0 for the first; later ones do what is missing then.
+    offset, count
+        In the first round its elements 0..count-1 are the submission's elements
+        offset..offset+count-1. In later ones element i has every count-th slice from the i-th on.
+    share
+        Which clips of these slices they take; see `vmafarm.scoring.todo.find_todo`.
+    """
+
+    job: Job
+    round: Annotated[int, Field(strict=True, ge=0, le=20)]  # slurm.rounds, and the looks behind them
+    offset: Count
+    count: Annotated[int, Field(strict=True, ge=1, le=4_000_001)]  # the largest MaxArraySize of SLURM
+    share: Word = EVERYTHING
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One call of submit or retry.
+
+    Attributes
+    ----------
+    number
+        From 1.
+    job_name
+        The same for all jobs of a run, and of no other.
+    elements
+        Slices of each element of the first round; immutable.
+    version
+        Of the toolkit.
+    image, image_digest
+        The SIF, or "" without a container.
+    engine
+        Which one ``engine.kind`` was found to mean, in the image.
+    settings
+        The configuration that may change between submissions, as `vmafarm.config.sections.recorded` gives it.
+    done
+        Clips that had a row already.
+    at
+        When (ISO 8601, UTC).
+    canary
+        A first small job; its one element may take clips of all slices.
+    waiting
+        Slices with clips that failed on one node alone, and wait for another one.
+    arrays, merge_job
+        Jobs as they were queued; what is missing here was not queued.
+    """
+
+    number: Count
+    job_name: Word
+    elements: tuple[tuple[Count, ...], ...]
+    version: Word
+    image: Text
+    image_digest: Word
+    engine: Word
+    settings: Mapping[str, Any]
+    done: Count = 0
+    at: Moment | Literal[""] = ""
+    canary: Flag = False
+    waiting: tuple[Count, ...] = ()
+    arrays: tuple[Array, ...] = ()
+    merge_job: Job | Literal[""] = ""
+
+    @property
+    def slices(self) -> tuple[int, ...]:
+        """All its slices, in ascending order."""
+        return tuple(sorted({*self.waiting, *(number for element in self.elements for number in element)}))
+
+    def jobs(self) -> list[str]:
+        """Ids of all its jobs."""
+        return [array.job for array in self.arrays] + ([self.merge_job] if self.merge_job else [])
+
+    def without_merge(self) -> str:
+        """Say that queueing it ended before the merge, and what to do; "" where that is not so."""
+        if self.canary or self.merge_job or not self.arrays:
+            return ""
+        return (
+            f"no merge waits behind {', '.join(self.jobs())}: queueing was stopped before it; "
+            "vmafarm cancel, then vmafarm retry; or vmafarm merge once they have ended"
+        )
+
+    def slices_of(self, job: str, index: int | None) -> tuple[int, ...]:
+        """Slices of an array's element; empty for anything else."""
+        for array in self.arrays:
+            if array.job == job:
+                return self.slices_in(array, index or 0)
+        return ()
+
+    def slices_in(self, array: Array, index: int) -> tuple[int, ...]:
+        """Slices of an element of one of its arrays."""
+        if array.round == 0:
+            at = array.offset + index
+            return self.elements[at] if at < len(self.elements) else ()
+        return self.slices[index :: array.count]
+
+
+_SUBMISSION = pydantic.TypeAdapter(Submission)
+
+
+def run_job_name(folder: RunFolder, manifest_digest: str) -> str:
+    """Name of all jobs of a run: its own name, and a digest of where it lies and what it is."""
+    # Resolved: ../runs/x and a link to it are the same run, whose jobs must be found from everywhere.
+    digest = hashlib.sha256(f"{folder.path.resolve()}\0{manifest_digest}".encode()).hexdigest()
+    return f"vmafarm-{folder.name}-{digest[:10]}"
+
+
+def next_number(folder: RunFolder) -> int:
+    """Take the next number; of two that ask at the same time each gets its own."""
+    durable.make_folder(folder.submissions)
+    taken = [path.stem for path in folder.submissions.glob("[0-9]*.jobs")]
+    number = max((int(stem) for stem in taken if _NUMBER.fullmatch(stem)), default=0)
+    while True:
+        number += 1
+        with suppress(FileExistsError):
+            durable.reserve(_path(folder, number, "jobs"))
+            return number
+
+
+def new_submission(folder: RunFolder, submission: Submission) -> None:
+    """Write its immutable part down, before any job is queued."""
+    durable.make_folder(folder.submissions)
+    document = asdict(submission)
+    document.pop("arrays")
+    document.pop("merge_job")
+    durable.replace_text(_path(folder, submission.number, "json"), json.dumps(document, indent=1) + "\n")
+
+
+def starter_path(folder: RunFolder, number: int) -> Path:
+    """Where a submission has its copy of containers/element.sh, which nobody else may write: jobs run it."""
+    return folder.logs / f"element-{number:05d}.sh"
+
+
+def write_next_look(folder: RunFolder, number: int, job: str) -> None:
+    """Write down which job is to keep away from the node of the one before, for containers/element.sh."""
+    durable.replace_text(next_look_path(folder, number), f"{job}\n")
+
+
+def next_look_path(folder: RunFolder, number: int) -> Path:
+    """Where `write_next_look` writes."""
+    return _path(folder, number, "look")
+
+
+def note_job(folder: RunFolder, number: int, record: Mapping[str, Any]) -> None:
+    """Write down a job as soon as it is queued."""
+    appender = durable.Appender(_path(folder, number, "jobs"))
+    try:
+        appender.append(json_line(record))
+    finally:
+        appender.close()
+
+
+def read_submissions(folder: RunFolder) -> list[Submission]:
+    """All submissions of a run, the oldest first.
+
+    Raises
+    ------
+    UsageError
+        A record is damaged. None is passed over: its jobs would be taken for nobody's.
+    """
+    found = []
+    for path in sorted(folder.submissions.glob("*.json")):
+        jobs = path.with_suffix(".jobs")
+        try:
+            document = parse_json(read_regular(path, MOST_BYTES_OF_DOCUMENT))
+            records = _read_jobs(jobs)
+            merges = [record["merge_job"] for record in records if "merge_job" in record]
+            document["arrays"] = [record for record in records if "count" in record]
+            document["merge_job"] = merges[-1] if merges else ""
+            submission = _SUBMISSION.validate_python(document)
+            _check_arrays(submission)
+        except (OSError, ValueError, TypeError) as error:
+            said = why(error) if isinstance(error, ValueError) else reason(error)
+            raise UsageError(
+                f"{show(str(path))}, or .jobs beside it, is damaged: {said}",
+                "restore it from a copy; or, when none of its jobs waits or runs any more (squeue), "
+                "move both away",
+            ) from None
+        found.append(submission)
+    return found
+
+
+def _check_arrays(submission: Submission) -> None:
+    """Raise ValueError where arrays have more elements than there are, or are there twice.
+
+    Readers go through all elements of all arrays: lines that claim many would keep them for long.
+    """
+    jobs = [array.job for array in submission.arrays]
+    if len(jobs) != len(set(jobs)):
+        raise ValueError("an array is noted twice")
+    for number in {array.round for array in submission.arrays}:
+        arrays = [array for array in submission.arrays if array.round == number]
+        end = 0 if number else max(array.offset + array.count for array in arrays)
+        count = max(end, sum(array.count for array in arrays))
+        most = max(1, len(submission.slices if number else submission.elements))
+        if count > most:
+            raise ValueError(f"round {number} has {count:,} elements, expected at most {most:,}")
+
+
+def _read_jobs(path: Path) -> list[dict[str, Any]]:
+    """Its lines; that which its writer did not finish is no job of ours yet."""
+    records = []
+    with suppress(FileNotFoundError):
+        for line in read_lines(path):
+            with suppress(ValueError):
+                records.append(parse_json(line))
+    if any(not isinstance(record, dict) for record in records):
+        raise TypeError("a line is no object")
+    return records
+
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+def _path(folder: RunFolder, number: int, suffix: str) -> Path:
+    return folder.submissions / f"{number:05d}.{suffix}"

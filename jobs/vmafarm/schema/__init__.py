@@ -1,0 +1,1 @@
+"""The features, and the columns of the table."""

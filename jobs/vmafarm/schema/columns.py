@@ -1,0 +1,178 @@
+"""What each of the 48 columns is, its unit, the values that it can have, and what it tells of a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, ARROW_SCHEMA, FEATURES, KNOWN
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table.
+
+    Attributes
+    ----------
+    name
+        As in the table.
+    what
+        One phrase.
+    unit
+        ``""`` for a pure number.
+    lowest, highest
+        Bounds of a sound value, both included; ``None``: not bounded on that side. Of ``mos`` they are
+        the configuration's.
+    feature
+        The feature that it aggregates, ``None`` for a column that is not of a feature.
+    statistic
+        ``mean``, ``std`` or ``""``.
+    identity
+        Its value on an identity pair, in words; ``""`` for a column that is not of a feature.
+    informative
+        Whether it differs from clip to clip on identity pairs, so that a model can learn from it.
+    """
+
+    name: str
+    what: str
+    unit: str
+    lowest: float | None
+    highest: float | None
+    feature: str | None
+    statistic: str
+    identity: str
+    informative: bool
+
+
+@dataclass(frozen=True)
+class _Kind:
+    what: str
+    unit: str
+    lowest: float | None
+    highest: float | None
+    identity: str
+
+
+def _similarity(what: str) -> _Kind:
+    return _Kind(what, "", 0.0, 1.0, "1 within 2e-5, measured")
+
+
+def nan_by_size(extractor: str) -> str:
+    """Say on which frame sizes an extractor's columns are NaN; see `ACCEPTED_SIZES` of the features."""
+    sizes = ACCEPTED_SIZES[extractor]
+    where = []
+    if sizes.shorter_side:
+        where.append(f"below {sizes.shorter_side} pixels on the shorter side")
+    if sizes.longer_side:
+        where.append(f"below {sizes.longer_side} pixels on the longer side")
+    if sizes.both_sides is not None:
+        where.append(f"where width + height is above {sizes.both_sides:,}")
+    if sizes.aspect is not None:
+        where.append(f"where the longer side is above {sizes.aspect} x the shorter one + {sizes.slack}")
+    if sizes.even_height:
+        where.append("where the height is odd")
+    return "NaN " + ", or ".join(where)
+
+
+_KEYS = {
+    "clip_name": _Kind("path of the clip below the clips folder", "", None, None, ""),
+    "mos": _Kind("mean opinion score, from the scores file", "of the scores file", None, None, ""),
+    "width": _Kind("width of the decoded frames, after rotation", "pixels", 18, None, ""),
+    "height": _Kind("height of the decoded frames, after rotation", "pixels", 18, None, ""),
+}
+
+# Bounds: ADM, VIF and SSIM are ratios of information or similarities; motion is a mean absolute difference
+# of luma at 8 bit; PSNR is capped by libvmaf (schema.py); 24 is the highest CAMBI that its authors report
+# (libvmaf, cambi documentation); the model's score is clipped to 0..100 (model vmaf_v0.6.1).
+_KINDS = {
+    "adm2": _similarity("detail loss, all scales"),
+    **{f"adm_scale{i}": _similarity(f"detail loss at scale {i}") for i in range(4)},
+    **{f"vif_scale{i}": _similarity(f"visual information fidelity at scale {i}") for i in range(4)},
+    "motion": _Kind("difference of the blurred luma to the frame before", "luma levels", 0, 255, "measured"),
+    "motion2": _Kind("the lesser motion of a frame and the one after it", "luma levels", 0, 255, "measured"),
+    "motion3": _Kind("motion2 with the corrections of libvmaf 3", "luma levels", 0, 255, "measured"),
+    **{
+        f"psnr_{plane}": _Kind(
+            f"PSNR of the plane {plane.capitalize()}",
+            "dB",
+            0,
+            72,
+            "60 at 8 bit, 72 at 10 bit",
+        )
+        for plane in ("y", "cb", "cr")
+    },
+    "float_ssim": _Kind("structural similarity", "", -1, 1, "1"),
+    "float_ms_ssim": _Kind(
+        "multi-scale structural similarity", "", -1, 1, f"1; {nan_by_size('float_ms_ssim')}"
+    ),
+    "cambi": _Kind("banding, 0 is none", "", 0, 24, f"measured; {nan_by_size('cambi')}"),
+    "ciede2000": _Kind(
+        "CIEDE2000 colour difference, in logarithms",
+        "dB",
+        None,
+        None,
+        "NaN: it is infinite",
+    ),
+    "psnr_hvs": _Kind("PSNR weighted by contrast sensitivity", "dB", None, None, "NaN: it is infinite"),
+    "ssimulacra2": _Kind("SSIMULACRA 2", "", None, 100, "100"),
+    "vmaf": _Kind("score of the model vmaf_v0.6.1", "", 0, 100, "97.43 to 100, measured"),
+}
+
+
+def _aggregated(feature: str) -> list[Column]:
+    kind = _KINDS[feature]
+    # Popoviciu: the variance of values in [a, b] is at most (b - a)^2 / 4.
+    bounded = kind.lowest is not None and kind.highest is not None
+    spread = (kind.highest - kind.lowest) / 2 if bounded else None  # type: ignore[operator]
+    informative = feature not in KNOWN
+    constant = "NaN: the mean is" if feature in ALL_NAN else "0"
+    nan = kind.identity.partition("; ")[2]
+    identity = ("measured" if informative else constant) + (f"; {nan}" if nan else "")
+    return [
+        Column(f"{feature}_mean", f"{kind.what}: mean over the finite frames", kind.unit,
+               kind.lowest, kind.highest, feature, "mean", kind.identity, informative),
+        Column(f"{feature}_std", f"{kind.what}: population standard deviation (ddof = 0)", kind.unit,
+               0.0, spread, feature, "std", identity, informative),
+    ]  # fmt: skip
+
+
+TABLE = (
+    *(
+        Column(name, kind.what, kind.unit, kind.lowest, kind.highest, None, "", "", False)
+        for name, kind in _KEYS.items()
+    ),
+    *(column for feature in FEATURES for column in _aggregated(feature.name)),
+)
+"""The columns, in the order of `vmafarm.schema.features.COLUMNS`."""
+
+
+def as_markdown() -> str:
+    """The page docs/columns.md: all columns."""
+    lines = [
+        "# The columns",
+        "",
+        "Mean and standard deviation are those of the frames with a finite value; NaN where there is none.",
+        "Bounds are what a sound value keeps; `vmafarm qa` looks for others. On an identity pair, the same",
+        "frames as reference and distorted, some features have a value that is known beforehand: they carry",
+        "nothing to learn from, and are filled in by the plan `identity`.",
+        "",
+        "| column | type | what | unit | bounds | on an identity pair | informative |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for column in TABLE:
+        kind = str(ARROW_SCHEMA.field(column.name).type).replace("double", "float64")
+        informative = "" if column.feature is None else "yes" if column.informative else "no"
+        cells = (
+            f"`{column.name}`", kind, column.what, column.unit, _bounds(column), column.identity, informative
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _bounds(column: Column) -> str:
+    if column.name == "mos":
+        return "corpus.mos_min to corpus.mos_max"
+    if column.highest is None:
+        return "" if column.lowest is None else f"at least {column.lowest:g}"
+    return (
+        f"at most {column.highest:g}" if column.lowest is None else f"{column.lowest:g} to {column.highest:g}"
+    )

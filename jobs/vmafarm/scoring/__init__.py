@@ -1,0 +1,1 @@
+"""A clip goes in, a row comes out."""

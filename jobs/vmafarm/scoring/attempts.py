@@ -1,0 +1,200 @@
+"""The tries that a clip gets, by many threads at once, and how many clips are scored at once."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmafarm.engines import Engine
+from vmafarm.process.run import Stop
+from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
+from vmafarm.scoring.clip import Clip, ClipFailedError, Extracted
+from vmafarm.scoring.extract import extract
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one clip.
+
+    Attributes
+    ----------
+    clip
+        The clip.
+    extracted
+        Its row, or None if every try failed.
+    failures
+        Number (from 1) and failure of each try that failed.
+    seconds
+        Wall time of all tries.
+    """
+
+    clip: Clip
+    extracted: Extracted | None
+    failures: list[tuple[int, ClipFailedError]]
+    seconds: float = 0.0
+
+
+def clips_at_once(workers: int, *, reads_clips: bool) -> int:
+    """Clips that are worked on at once: where frames are decoded first, one more than are scored."""
+    return workers if reads_clips else workers + 1
+
+
+def wants_another_try(failures: Sequence[str], tries: int, *, decides: bool) -> bool:
+    """Whether a clip is tried once more in this element.
+
+    Parameters
+    ----------
+    failures
+        Of its tries so far, at least one.
+    tries
+        That it gets.
+    decides
+        Go on while the last one is a fault of the clip itself and there are not more of these than `tries`,
+        which is what `vmafarm.shards.completeness.History` takes for final on one host.
+    """
+    if failures[-1] == WRONG_CONSTANT:  # nothing that another try could mend
+        return False
+    if len(failures) < tries:
+        return True
+    faults = sum(failure in CLIP_FAULTS for failure in failures)
+    return decides and failures[-1] in CLIP_FAULTS and faults <= tries
+
+
+class Attempts:
+    """Runs the tries of clips; `run` is called from many threads.
+
+    While a clip is scored, the next one may be decoded: an engine that reads raw frames gets one
+    thread more than may score at once. Each thread holds one clip, so the scratch folder never holds
+    the frames of more than `at_once` clips.
+
+    Parameters
+    ----------
+    engine
+        Probed.
+    scratch
+        Folder for temporary files.
+    stop
+        Ends everything early.
+    workers
+        Clips that are scored at once.
+    tries
+        Tries that a clip gets.
+    timeout
+        Seconds for each child process; 0: from the clip's size.
+    probe
+        Raises UnavailableError if the engine does not even score a built-in clip.
+    gpus
+        GPUs over which the clips that are scored at once are spread, as CUDA_VISIBLE_DEVICES names
+        them; the engine's program takes one only. Empty: whatever the environment says.
+    auditor
+        The engine with the other plan, for the clips that are audited.
+    decides
+        Go on with a clip that fails by a fault of its own until that is final on this host alone.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        scratch: Path,
+        stop: Stop,
+        workers: int,
+        tries: int,
+        timeout: float,
+        probe: Callable[[Path], object],
+        gpus: Sequence[str] = (),
+        auditor: Engine | None = None,
+        *,
+        decides: bool = False,
+    ) -> None:
+        self.at_once = clips_at_once(workers, reads_clips=engine.reads_clips)
+        self._engine, self._auditor = engine, auditor
+        self._scratch = scratch
+        self._stop = stop
+        self._tries, self._decides = tries, decides
+        self._timeout = timeout
+        self._probe = probe
+        self._numbers = itertools.count()
+        self._slots = workers
+        # One permit for each clip that may be scored: the GPU to do it on.
+        self._permits: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for _, gpu in zip(range(workers), itertools.cycle(gpus or [""]), strict=False):
+            self._permits.put(gpu)
+        self._held: list[str] = []
+        self._lock = threading.Lock()
+
+    def run(self, clip: Clip) -> Outcome:
+        """Try until there is a row or the tries are used up.
+
+        Raises
+        ------
+        vmafarm.process.run.Stopped
+            The stop was set.
+        UnavailableError
+            This machine cannot go on; the clip is not to blame.
+        """
+        started = time.monotonic()
+        failures: list[tuple[int, ClipFailedError]] = []
+        spared = False
+        for attempt in itertools.count(1):
+            with self._lock:
+                name = f"clip-{next(self._numbers):06d}"
+            try:
+                extracted = extract(
+                    clip, self._engine, self._scratch, name,
+                    timeout=self._timeout, stop=self._stop, scoring=self._scoring(),
+                    auditor=self._auditor if clip.audited else None,
+                )  # fmt: skip
+            except ClipFailedError as failed:
+                if failed.otherwise and any(earlier.otherwise for _, earlier in failures):
+                    # Fewer clips are scored by now, and it asks for as much: that is what the clip wants.
+                    failed = failed.as_clip_fault()
+                    if spared:
+                        spared = self._score_more()
+                spared = self._look_after(failed) or spared
+                failures.append((attempt, failed))
+                tried = [failed.failure for _, failed in failures]
+                if not wants_another_try(tried, self._tries, decides=self._decides):
+                    return Outcome(clip, None, failures, time.monotonic() - started)
+            else:
+                return Outcome(clip, extracted, failures, time.monotonic() - started)
+        raise AssertionError("the tries of a clip are bounded")
+
+    @contextmanager
+    def _scoring(self) -> Iterator[Mapping[str, str]]:
+        gpu = self._permits.get()
+        try:
+            yield {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
+        finally:
+            self._permits.put(gpu)
+
+    def _look_after(self, failed: ClipFailedError) -> bool:
+        """Whether fewer clips are scored at once from now on."""
+        if failed.failure == "out_of_memory" and not failed.limit:  # its own limit is the same for fewer
+            return self._score_fewer()
+        if failed.failure in ENGINE_FAULTS or failed.crashed:
+            # A clip is charged only if the engine, and the decoder, still work without it.
+            with self._lock:
+                self._probe(self._scratch)
+        return False
+
+    def _score_fewer(self) -> bool:
+        with self._lock:
+            if self._slots == 1:
+                return False
+            self._slots -= 1
+        held = self._permits.get()
+        with self._lock:
+            self._held.append(held)
+        return True
+
+    def _score_more(self) -> bool:
+        with self._lock:
+            self._slots += 1
+            self._permits.put(self._held.pop())
+        return False

@@ -1,0 +1,142 @@
+"""Audits: a few clips are scored by both plans.
+
+So the run itself shows whether the constants that one plan fills in are the values that the other one
+measures, and what each plan costs here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmafarm.common.errors import UnavailableError
+from vmafarm.config.clip_limits import Limits
+from vmafarm.config.sections import EngineSection
+from vmafarm.corpus.slices import name_digest
+from vmafarm.engines import Engine, make_engine
+from vmafarm.process.run import Stop
+from vmafarm.schema.features import IDENTITY_TOLERANCE, KNOWN, identity_value
+
+Values = Mapping[str, NDArray[np.float64]]
+"""Feature to its value on each frame, float64 of shape (frames,); NaN where the log has null."""
+
+OUTCOMES = ("differs", "equal", "failed", "")
+"""What came of a clip's audit; "": it had none. The worst first."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What came of scoring a clip by the other plan as well.
+
+    Attributes
+    ----------
+    outcome
+        One of `OUTCOMES`.
+    seconds
+        Wall time of the other plan's passes; NaN where there is none to tell.
+    note
+        What differs, or why there was nothing to compare; else "".
+    """
+
+    outcome: str = ""
+    seconds: float = math.nan
+    note: str = ""
+
+
+def audited_clips(names: Sequence[str], every: int) -> frozenset[str]:
+    """Choose the clips to audit: one in so many, at least one, the same ones on every machine.
+
+    Parameters
+    ----------
+    names
+        All clips of the manifest.
+    every
+        ``engine.audit_every``; 0: none.
+
+    Returns
+    -------
+    frozenset of str
+        The names whose BLAKE2b digest is divisible by `every`, and the one whose digest is smallest.
+    """
+    if not every or not names:
+        return frozenset()
+    digests = [name_digest(name) for name in names]
+    chosen = {name for name, digest in zip(names, digests, strict=True) if not int.from_bytes(digest) % every}
+    return frozenset(chosen | {names[digests.index(min(digests))]})
+
+
+def make_auditor(section: EngineSection, limits: Limits, scratch: Path, stop: Stop) -> Engine:
+    """The same engine with the other plan, probed."""
+    other = "full" if section.plan == "identity" else "identity"
+    auditor = make_engine(section.model_copy(update={"plan": other}), limits)
+    # An extractor that the run does not need ends no run; the audits then fail, and each says so.
+    with suppress(UnavailableError):
+        auditor.probe(scratch, stop)
+    return auditor
+
+
+def wrong_constants(values: Values, bit_depth: int, width: int, height: int) -> list[str]:
+    """Measured features that are not the constant that they must be on an identity pair.
+
+    Parameters
+    ----------
+    values
+        What was measured; known features that no extractor gave are not judged.
+    bit_depth, width, height
+        Of the frames.
+
+    Returns
+    -------
+    list of str
+        One text a feature: value found, first such frame, value expected.
+    """
+    wrong = []
+    for name in KNOWN:
+        if name not in values:
+            continue
+        expected = identity_value(name, bit_depth, width, height)
+        at = _first(values[name], np.full(values[name].shape, expected))
+        if at is not None:
+            wrong.append(f"{name} is {_say(values[name][at])} on frame {at}, expected {_say(expected)}")
+    return wrong
+
+
+def differences(one: Values, other: Values) -> list[str]:
+    """Features that two plans have measured with different values.
+
+    Parameters
+    ----------
+    one, other
+        Values of the same frames.
+
+    Returns
+    -------
+    list of str
+        One text a feature: both values on the first frame that differs.
+    """
+    told = []
+    for name in one.keys() & other.keys():
+        at = _first(one[name], other[name])
+        if at is not None:
+            found, expected = (_say(values[name][at]) for values in (one, other))
+            told.append(f"{name} is {found} on frame {at}, {expected} by the other plan")
+    return sorted(told)
+
+
+def _first(found: NDArray[np.float64], expected: NDArray[np.float64]) -> int | None:
+    """First frame on which two values differ; what is not finite equals all else that is not."""
+    finite = np.isfinite(found)
+    both = finite & np.isfinite(expected)
+    apart = np.abs(np.where(both, found, 0.0) - np.where(both, expected, 0.0)) > IDENTITY_TOLERANCE
+    differs = np.flatnonzero(apart | (finite != np.isfinite(expected)))
+    return int(differs[0]) if differs.size else None
+
+
+def _say(value: float) -> str:
+    return f"{value:.9g}" if math.isfinite(value) else "NaN"

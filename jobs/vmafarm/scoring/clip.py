@@ -1,0 +1,142 @@
+"""A clip, what comes of it, and how it fails."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vmafarm.process.finished import Finished
+
+_CHATTER = re.compile(r"\[(?:verbose|info)\]")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of the manifest.
+
+    Attributes
+    ----------
+    name
+        Path below the clips folder.
+    path
+        Where it is.
+    mos
+        Mean opinion score, NaN where the run allows that.
+    slice
+        The slice that it belongs to.
+    bytes
+        Size in the manifest; None: not known.
+    audited
+        Whether it is scored by the other plan as well (see `vmafarm.scoring.audit`).
+    """
+
+    name: str
+    path: Path
+    mos: float
+    slice: int
+    bytes: int | None = None
+    audited: bool = False
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What came of one clip.
+
+    Attributes
+    ----------
+    row
+        The 48 columns.
+    frames
+        Frames scored.
+    fps, pixel_format, bit_depth
+        Of the source; bit depth as fed to libvmaf.
+    seconds_decoding, seconds_scoring
+        Wall time; the embedded engine decodes and scores in one, which counts as scoring.
+    notes
+        What is worth knowing, for example an extractor that refused the frame size.
+    audit
+        What came of its audit, one of `vmafarm.scoring.audit.OUTCOMES`.
+    seconds_other_plan
+        What `seconds_scoring` is by the other plan; NaN: not audited.
+    declared_frames, declared_seconds
+        What the file says of its own length; 0 and NaN: nothing.
+    short
+        Fewer frames came out, or a shorter video, than the file says.
+    repeatable
+        Another decode gives the same frames; False where the decoder concealed damage.
+    """
+
+    row: dict[str, Any]
+    frames: int
+    fps: float
+    pixel_format: str
+    bit_depth: int
+    seconds_decoding: float
+    seconds_scoring: float
+    notes: tuple[str, ...]
+    audit: str = ""
+    seconds_other_plan: float = math.nan
+    declared_frames: int = 0
+    declared_seconds: float = math.nan
+    short: bool = False
+    repeatable: bool = True
+
+    def log_entry(self) -> dict[str, Any]:
+        """The columns of the clip log that say how the clip was scored, and not by whom."""
+        entry = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "row"}
+        return {**entry, "notes": "; ".join(self.notes)}
+
+
+class ClipFailedError(Exception):
+    """A try that gave no row.
+
+    Attributes
+    ----------
+    failure
+        One of `vmafarm.run_folder.failures.FAILURE_CLASSES`.
+    message
+        One line.
+    stderr
+        Last lines of the child's error output.
+    limit
+        Key of the limit that was exceeded (see `vmafarm.config.clip_limits.Limits`), or "".
+    crashed
+        The program died of a fault of its own.
+    otherwise
+        Of ``out_of_memory``: the clip's own fault (class, message) that this is if it was not memory that
+        was lacking. A damaged size makes ffmpeg ask for memory that nobody has.
+    """
+
+    def __init__(
+        self,
+        failure: str,
+        message: str,
+        finished: Finished | None = None,
+        *,
+        limit: str = "",
+        otherwise: tuple[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.message = message
+        self.stderr = _telling(finished) if finished else []
+        self.limit = limit
+        self.crashed = finished is not None and finished.crashed
+        self.otherwise = otherwise
+
+    def as_clip_fault(self) -> ClipFailedError:
+        """The same failure, once it is known that no memory was lacking."""
+        if self.otherwise is None:
+            return self
+        found = ClipFailedError(*self.otherwise)
+        found.stderr = self.stderr
+        return found
+
+
+def _telling(finished: Finished) -> list[str]:
+    """Last lines of the error output, without ffmpeg's account of what went well."""
+    lines = finished.last_lines(1000)
+    return ([line for line in lines if not _CHATTER.search(line)] or lines)[-8:]

@@ -1,0 +1,94 @@
+"""When a process is to stop: signals, and the end of the one that started it."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from vmafarm.common.signals import give_back, take
+from vmafarm.process.run import Stop
+
+
+def ignore_early_notice() -> None:
+    """Have this process do nothing at SIGUSR2, from now on.
+
+    submitit has SLURM send it ahead of the time limit, and would then requeue the job with a program
+    that no image holds. It comes up to a minute too early (sbatch, --signal), and sometimes twice. An
+    element knows its own deadline; a job that is pre-empted or cancelled gets SIGTERM as well.
+    """
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+@contextmanager
+def signals_set(stop: Stop) -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP set `stop` while this lasts, those apart that are ignored."""
+    before = take((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        give_back(before)
+
+
+def watch(launcher: int, stop: Stop) -> None:
+    """Set `stop` when another process of this machine has ended, however it ended."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while not pause.wait(0.5):
+            try:
+                os.kill(launcher, 0)
+            except ProcessLookupError:
+                stop.set()
+                return
+
+    threading.Thread(target=watch, daemon=True, name="launcher-watch").start()
+
+
+STARTED = "VMAFARM_STARTED"
+"""Variable with the time at which the job began (seconds since 1970), set by what starts elements."""
+
+
+def elapsed_seconds(environment: Mapping[str, str]) -> float:
+    """Seconds since the job began: until here an image was copied and a container started."""
+    try:
+        return max(0.0, time.time() - float(environment.get(STARTED, "")))
+    except ValueError:
+        return 0.0
+
+
+class Deadline:
+    """When an element must end, and whether another clip fits in before that.
+
+    Parameters
+    ----------
+    minutes
+        Time limit that was asked of SLURM, which tells no job when it ends; 0: none.
+    elapsed
+        Seconds of it that are gone already.
+    """
+
+    RESERVE_SECONDS = 120.0
+    """For ending in order; of a very short limit a quarter."""
+
+    def __init__(self, minutes: float, elapsed: float = 0.0) -> None:
+        seconds = minutes * 60 - min(self.RESERVE_SECONDS, minutes * 15) - elapsed
+        self._ends_at = time.monotonic() + seconds if minutes else math.inf
+        self._longest = {False: 0.0, True: 0.0}
+        self.refused = False
+
+    def note(self, seconds: float, audited: bool = False) -> None:
+        """Remember how long a clip took; an audited one may take twenty times as long as the others."""
+        self._longest[audited] = max(self._longest[audited], seconds)
+
+    def allows_another(self, audited: bool = False) -> bool:
+        """Whether one more clip, half as long again as the longest of its kind so far, ends in time."""
+        longest = max(self._longest[False], self._longest[audited])
+        if time.monotonic() + 1.5 * longest < self._ends_at:
+            return True
+        self.refused = True
+        return False

@@ -1,0 +1,300 @@
+"""One element: takes slice after slice, scores their clips, and writes shards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Generator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vmafarm.common.errors import INCOMPLETE, IncompleteError, VmafarmError, explain, show
+from vmafarm.common.say import say
+from vmafarm.common.signals import hear_of_children
+from vmafarm.config.clip_limits import Limits
+from vmafarm.config.load import Config
+from vmafarm.corpus.squashfs import mounted
+from vmafarm.disk.durable import Appender, make_folder
+from vmafarm.disk.jsonl import json_line
+from vmafarm.engines import make_engine
+from vmafarm.process.run import Stop, Stopped, die_with
+from vmafarm.process.scratch import scratch_folder
+from vmafarm.run_folder.broken_nodes import NodeBrokenError, mark_broken, on_this_node
+from vmafarm.run_folder.element_records import ElementLog
+from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.provenance import Provenance, freeze
+from vmafarm.scoring.attempts import Attempts, Outcome
+from vmafarm.scoring.audit import make_auditor
+from vmafarm.scoring.clip import Clip
+from vmafarm.scoring.deadline import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
+from vmafarm.scoring.element_spec import (
+    ELSEWHERE,
+    LAST_LOOK,
+    ElementResult,
+    ElementSpec,
+    job_label,
+    node_name,
+    task_of,
+    visible_gpus,
+    worker_count,
+    writer_name,
+)
+from vmafarm.scoring.todo import check_visible, find_todo, hand_on_audit, take_sample
+from vmafarm.shards.lost_provenance import restore_provenance
+from vmafarm.shards.writer import ShardWriter
+
+__all__ = ["ElementResult", "ElementSpec", "run_element", "writer_name"]
+
+
+def run_element(spec: ElementSpec) -> ElementResult:
+    """Work through the slices; never raises an error of our own, the result carries it.
+
+    Parameters
+    ----------
+    spec
+        What to do.
+
+    Returns
+    -------
+    ElementResult
+    """
+    for name, value in spec.environment.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    stop = Stop()
+    hear_of_children()
+    if not spec.launcher:
+        ignore_early_notice()
+    with signals_set(stop):
+        if spec.launcher:
+            die_with(os.getppid())
+            watch(spec.launcher, stop)
+        element = _Element(spec, stop)
+        try:
+            element.run()
+        except Stopped:
+            pass
+        except (VmafarmError, OSError, MemoryError) as error:
+            return element.end(explain(error))
+        return element.end()
+
+
+class _Element:
+    def __init__(self, spec: ElementSpec, stop: Stop) -> None:
+        self._spec = spec
+        self._stop = stop
+        self._config = Config.model_validate(spec.config)
+        self._folder = self._config.folder
+        self._host = node_name(os.environ)
+        self._writer = writer_name(job_label(os.environ, spec.job), self._host)
+        self._limits = Limits.of(self._config.extract)
+        self._deadline = Deadline(spec.minutes, elapsed_seconds(os.environ))
+        self._log: ElementLog | None = None
+        self._began = self._ended = 0.0
+        self._shards: dict[int, ShardWriter] = {}
+        self._failures: Appender | None = None
+        self._done = 0
+        self._failed: Counter[str] = Counter()
+        self._in_a_row = 0
+        self._remaining: Counter[int] = Counter()
+
+    def end(self, error: VmafarmError | None = None) -> ElementResult:
+        """The result; also on disk, where status and the next submission look."""
+        out_of_time = self._deadline.refused and any(self._remaining.values())
+        exit_code = INCOMPLETE if self._stop.is_set() or out_of_time else 0
+        message = "too little time was left for another clip" if out_of_time else ""
+        hint = ""
+        if error is not None:
+            exit_code, message, hint = error.exit_code, error.message, error.hint
+        result = ElementResult(self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint)
+        try:
+            if self._log is not None:
+                self._log.end(result, self._ended - self._began)
+            if isinstance(error, NodeBrokenError) and "SLURM_JOB_ID" in os.environ:
+                mark_broken(self._folder, self._host, message)
+        except VmafarmError as unwritten:
+            if error is None:  # else a full disk, say, has been told already
+                result = replace(
+                    result, exit_code=unwritten.exit_code, message=unwritten.message, hint=unwritten.hint
+                )
+        return result
+
+    def run(self) -> None:
+        extract = self._config.extract
+        manifest = load_manifest(self._folder, self._spec.manifest)
+        todo = find_todo(
+            self._folder, self._config, manifest, self._spec.slices, self._spec.share, self._host
+        )
+        if self._spec.limit:
+            todo = take_sample(todo, self._spec.limit)
+        if not todo:
+            return
+        job, index = task_of(os.environ, self._spec.job)
+        self._log = ElementLog(
+            self._folder, self._writer, job, index, self._host, self._spec.slices, len(todo)
+        )
+        with ExitStack() as stack:
+            with on_this_node():
+                if self._spec.canary:
+                    self._examine()
+                # Mounted by the element itself: the clips are there for as long as it lives.
+                place = Path(self._config.corpus.clips)
+                clips = stack.enter_context(mounted(place, extract.scratch, lost=self._stop.set))
+                todo = [replace(clip, path=clips / clip.name) for clip in todo]
+                check_visible(todo, clips)
+                engine = make_engine(self._config.engine, self._limits)
+                scratch = stack.enter_context(scratch_folder(extract.scratch))
+                info = engine.probe(scratch, self._stop)
+                auditor = None
+                if any(clip.audited for clip in todo):
+                    auditor = make_auditor(self._config.engine, self._limits, scratch, self._stop)
+            self._provenance = Provenance(
+                info.kind, info.version, info.libvmaf_version, info.decoder_version,
+                info.plan, info.backend, info.constant, manifest.digest,
+            )  # fmt: skip
+            restore_provenance(self._folder)  # else a lost one would become that of this engine
+            freeze(self._folder.provenance, self._provenance)
+            workers = worker_count(extract.workers, self._config.engine.threads)
+            attempts = Attempts(
+                engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again,
+                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (), auditor,
+                decides=self._spec.share == LAST_LOOK,
+            )  # fmt: skip
+            self._remaining = Counter(clip.slice for clip in todo)
+            self._log.work_begins(attempts.at_once, self._config.engine.threads)
+            self._began = self._ended = time.monotonic()
+            try:
+                waiting = deque(todo)
+                with closing(self._outcomes(attempts, waiting)) as outcomes:
+                    for outcome in outcomes:
+                        self._take(outcome)
+                        hand_on_audit(outcome, waiting)
+                        self._remaining[outcome.clip.slice] -= 1
+                        if not self._remaining[outcome.clip.slice]:
+                            self._close(outcome.clip.slice)
+            finally:
+                self._close_all()
+
+    def _examine(self) -> None:
+        """Try everything on this node and print it into the log; raise what failed."""
+        from vmafarm.doctor import examine_here, lines
+        from vmafarm.doctor.preflight import check_findings
+
+        findings = examine_here(self._config)
+        say(*lines(findings))
+        check_findings(findings, NodeBrokenError)
+
+    def _probe_again(self, scratch: Path) -> None:
+        # A second engine: the first one is in use by other threads.
+        make_engine(self._config.engine).probe(scratch, self._stop)
+
+    def _outcomes(self, attempts: Attempts, todo: deque[Clip]) -> Generator[Outcome, None, None]:
+        """Work on a few clips at once; on the way out no clip is in work any more."""
+        pool = ThreadPoolExecutor(attempts.at_once, thread_name_prefix="clip")
+        working: set[Future[Outcome]] = set()
+        try:
+            while True:
+                while len(working) < attempts.at_once and self._takes_another(todo):
+                    working.add(pool.submit(attempts.run, todo.popleft()))
+                if not working:
+                    return
+                # A timeout, because a signal's handler runs only between two waits.
+                finished, working = wait(working, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    with suppress(Stopped):
+                        with on_this_node():
+                            outcome = future.result()
+                        yield outcome
+        except BaseException:
+            self._stop.set()  # the others end at once; this error is the one to tell
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _takes_another(self, todo: deque[Clip]) -> bool:
+        return bool(todo) and not self._stop.is_set() and self._deadline.allows_another(todo[0].audited)
+
+    def _take(self, outcome: Outcome) -> None:
+        clip = outcome.clip
+        self._ended = time.monotonic()
+        self._deadline.note(outcome.seconds, clip.audited)
+        for attempt, failed in outcome.failures:
+            record = FailureRecord(
+                clip.name, failed.failure, failed.message, failed.stderr, attempt,
+                clip.slice, self._host, self._writer, datetime.now(UTC).isoformat(),
+                failed.limit, self._limits.as_dict().get(failed.limit, 0),
+            )  # fmt: skip
+            if self._failures is None:
+                make_folder(self._folder.failures)
+                self._failures = Appender(self._folder.failures / f"{self._writer}.jsonl")
+            self._failures.append(json_line(record.as_dict()))
+        if outcome.extracted is None:
+            self._count_failure(outcome)
+            return
+        self._in_a_row = 0
+        extracted = outcome.extracted
+        entry = {
+            "clip_name": clip.name,
+            **extracted.log_entry(),
+            "attempts": len(outcome.failures) + 1,
+            "host": self._host,
+            "engine": self._provenance.engine,
+            "writer": self._writer,
+            "slice": clip.slice,
+            "finished_at": datetime.now(UTC),
+        }
+        self._shard(clip.slice).append(extracted.row, entry)
+        self._done += 1
+
+    def _count_failure(self, outcome: Outcome) -> None:
+        failed = outcome.failures[-1][1]
+        self._failed[failed.failure] += 1
+        if failed.failure == WRONG_CONSTANT:
+            # No NodeBrokenError: another node has the same engine, and would fill in the same values.
+            raise IncompleteError(
+                "a value that the plan identity fills in is another one: "
+                f"{show(outcome.clip.name)}: {failed.message}",
+                'measure all features: plan another run with engine.plan = "full"',
+            )
+        if self._spec.share in (ELSEWHERE, LAST_LOOK):  # nothing but suspects
+            return
+        self._in_a_row = self._in_a_row + 1 if failed.failure in ENGINE_FAULTS else 0
+        # After each of them the engine has scored the built-in clip (see `Attempts`), so these clips are
+        # suspects, which another host gets to try. So many of them are not: the node spoils all that it gets.
+        if self._in_a_row >= self._config.extract.max_engine_failures:
+            raise EngineBrokenError(
+                f"{self._in_a_row} engine failures in a row although the engine scores a built-in clip, the "
+                f"last one of {show(outcome.clip.name)}: {failed.message}",
+                f"their records are in {self._folder.failures}; mend the engine, or publish the table "
+                "without these clips: vmafarm merge --allow-missing",
+            )
+
+    def _shard(self, slice_id: int) -> ShardWriter:
+        if slice_id not in self._shards:
+            self._shards[slice_id] = ShardWriter(
+                self._folder, slice_id, self._writer, self._provenance, self._config.extract.flush_every
+            )
+        return self._shards[slice_id]
+
+    def _close(self, slice_id: int) -> None:
+        shard = self._shards.pop(slice_id, None)
+        if shard is not None:
+            shard.close()
+
+    def _close_all(self) -> None:
+        # If the disk is full, the rows stand in the journals and the error that told is on its way.
+        for slice_id in list(self._shards):
+            with suppress(VmafarmError):
+                self._close(slice_id)
+        if self._failures is not None:
+            self._failures.close()
+
+
+class EngineBrokenError(NodeBrokenError):
+    """The engine fails on this machine whatever the clip (exit status 3)."""

@@ -1,0 +1,303 @@
+"""One clip to one row, or one classified failure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmafarm.engines.base import Engine, Pass, stopped_from_outside
+from vmafarm.engines.declared import Declared, declared_seconds, read_declared, shortfall
+from vmafarm.engines.ffmpeg_arguments import Reading
+from vmafarm.engines.ffmpeg_report import read_report
+from vmafarm.engines.judge import notes
+from vmafarm.engines.media_files import check_readable, check_unchanged, read_through
+from vmafarm.engines.vmaf import VmafEngine
+from vmafarm.process.finished import Finished
+from vmafarm.process.run import Stop
+from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
+from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, identity_value
+from vmafarm.scoring.audit import Audit, differences, wrong_constants
+from vmafarm.scoring.clip import Clip, ClipFailedError, Extracted
+from vmafarm.scoring.decode import Programs, Source, decode, look_closer, read_again
+from vmafarm.scoring.passes import read_pass, run_passes
+from vmafarm.scoring.refusals import (
+    CrashedError,
+    crash_suspects,
+    describe_pass,
+    refusing,
+    remark,
+    without_crashing,
+)
+from vmafarm.scoring.verdict import check_samples, check_side, judge_clip, too_many_frames
+
+_SECONDS_AT_LEAST = 600.0
+_SECONDS_PER_BYTE = 300e-6
+"""Full plan on one core: 70 CPU seconds for 120 frames of 960x540 (measured), about 0.5 MB; with a
+margin for slow and crowded nodes."""
+_SECONDS_AT_MOST = 86400.0
+"""Reached at 290 MB. Longer than most partitions let an element run, and a file can have any size without
+having content (holes); whoever has such clips sets a time of their own."""
+
+
+@dataclass(frozen=True)
+class _Scored:
+    source: Source
+    values: Mapping[str, NDArray[np.float64]]
+    remarks: tuple[str, ...]
+    seconds: float
+
+
+def extract(
+    clip: Clip,
+    engine: Engine,
+    scratch: Path,
+    name: str,
+    *,
+    timeout: float = 0.0,
+    stop: Stop | None = None,
+    scoring: AbstractContextManager[Mapping[str, str]] | None = None,
+    auditor: Engine | None = None,
+) -> Extracted:
+    """Score one clip as an identity pair.
+
+    Parameters
+    ----------
+    clip
+        The clip; opened read-only.
+    engine
+        Probed.
+    scratch
+        Folder for temporary files; nothing of this clip is left in it.
+    name
+        Stem of the temporary files, unique within `scratch`.
+    timeout
+        Seconds that each child process may take; 0: from the clip's size, 10 minutes to a day.
+    stop
+        Ends the work early.
+    scoring
+        Held while the engine scores, not while a clip is decoded for it; gives variables for the
+        engine's environment.
+    auditor
+        The engine with the other plan: scores the clip once more, for comparison. The row is that of
+        `engine` alone.
+
+    Returns
+    -------
+    Extracted
+
+    Raises
+    ------
+    ClipFailedError
+        The clip gave no row; ``wrong_constant``: a value that the plan fills in is another one.
+    vmafarm.process.run.Stopped
+        `stop` was set.
+    UnavailableError
+        This machine cannot go on (scratch full, program gone).
+    """
+    stamp = check_readable(clip.path, clip.bytes)
+    deadline = timeout or min(_SECONDS_AT_LEAST + stamp.bytes * _SECONDS_PER_BYTE, _SECONDS_AT_MOST)
+    programs = Programs(scratch, deadline, stop)
+    try:
+        declared = read_declared(clip.path)
+        if declared.samples > engine.limits.max_frames:
+            raise too_many_frames(f"{declared.samples:,}", engine.limits)
+        source = Source(clip.path)
+        if isinstance(engine, VmafEngine):
+            source = decode(clip.path, engine, programs, f"{name}.y4m", declared)
+        with scoring or nullcontext({}) as environment:
+            scored = _score(source, engine, programs, name, declared, environment)
+            again: _Scored | Audit = Audit()
+            if auditor is not None:
+                again = _score_again(source, auditor, programs, f"{name}-audit", declared, environment)
+        check_unchanged(clip.path, stamp)
+    except ClipFailedError as failed:
+        failed = look_closer(failed, clip.path, engine, programs, declared)
+        if failed.failure in CLIP_FAULTS:
+            read_through(clip.path, deadline, stop)
+        if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS):
+            check_unchanged(clip.path, stamp)
+        raise failed from None
+    except OSError as error:
+        raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
+    finally:
+        for path in scratch.glob(f"{name}[.-]*"):
+            path.unlink(missing_ok=True)
+    audit = again if isinstance(again, Audit) else _audit(engine, scored, again)
+    return _finish(clip, engine, scored, audit, declared)
+
+
+def _score_again(
+    source: Source,
+    auditor: Engine,
+    programs: Programs,
+    name: str,
+    declared: Declared,
+    environment: Mapping[str, str],
+) -> _Scored | Audit:
+    """By the other plan; that it does not work there costs no row."""
+    try:
+        return _score(source, auditor, programs, name, declared, environment)
+    except ClipFailedError as failed:
+        return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
+
+
+def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
+    source = again.source
+    if source.frames != scored.source.frames:
+        return Audit("failed", note=f"audit: {source.frames} frames, {scored.source.frames} before")
+    measured = {**again.values, **scored.values}
+    wrong = wrong_constants(measured, source.bit_depth, source.width, source.height)
+    if wrong and engine.plan == "identity":
+        raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
+    different = differences(scored.values, again.values)
+    reports = (scored.source.report, source.report)
+    if different and not wrong and engine.reads_clips and any(one and one.damaged for one in reports):
+        return Audit("failed", note="audit: another decode of this damaged clip gave other values")
+    told = wrong + different
+    return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
+
+
+def _score(
+    source: Source, engine: Engine, programs: Programs, name: str, declared: Declared,
+    environment: Mapping[str, str],
+) -> _Scored:  # fmt: skip
+    def score(without: Sequence[str]) -> _Scored:
+        return _score_without(without, source, engine, programs, name, declared, environment)
+
+    scored, remarks = without_crashing(score)
+    return replace(scored, remarks=(*scored.remarks, *remarks))
+
+
+def _score_without(
+    without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str,
+    declared: Declared, environment: Mapping[str, str],
+) -> _Scored:  # fmt: skip
+    refused = refusing(engine, source.width, source.height)
+    seconds = 0.0
+    while True:
+        passes = engine.passes(source.path, name, refused.union(without), source.reading)
+        finished = run_passes(passes, source, engine, programs, environment)
+        seconds += max(one.seconds for one in finished)
+        source = _look(source, engine, finished[0])
+        # The embedded engine learns the size of the frames from them. However passes ended whose extractors
+        # refuse that size, nothing that they left is used.
+        found = refusing(engine, source.width, source.height)
+        if not found <= refused and min(source.width, source.height) >= MIN_SIDE:
+            refused |= found
+            continue
+        reading = _read_otherwise(source, engine, finished[0], programs)
+        if reading is None:
+            break
+        source, refused = replace(source, reading=reading), frozenset()
+    try:
+        _check_passes(source, engine, passes, finished, declared)
+    except ClipFailedError as failed:
+        if suspects := crash_suspects(passes, finished):
+            raise CrashedError(failed, suspects) from None
+        raise
+    logs = [
+        read_pass(source, engine, one, done, programs.scratch)
+        for one, done in zip(passes, finished, strict=True)
+    ]
+    values = {name: array for log in logs for name, array in log.values.items()}
+    if missing := {f for one in passes for f in one.features} - set(values):
+        lacking = ", ".join(f for f in FEATURE_NAMES if f in missing)
+        raise ClipFailedError(
+            "missing_feature",
+            f"the engine's log has no {lacking} ({source.width}x{source.height})",
+            finished[0],
+        )
+    remarks = tuple(remark(e, source.width, source.height) for e in sorted(refused))
+    return _Scored(source, values, remarks, seconds)
+
+
+def _look(source: Source, engine: Engine, finished: Finished) -> Source:
+    """Fill in what only a pass of the embedded engine knows."""
+    if not engine.reads_clips:
+        return source
+    report = read_report(finished.stderr)
+    return replace(
+        source, report=report, width=report.width, height=report.height,
+        bit_depth=report.bit_depth, frames=report.frames,
+    )  # fmt: skip
+
+
+def _read_otherwise(source: Source, engine: Engine, finished: Finished, programs: Programs) -> Reading | None:
+    """How an engine that reads the clip itself is to read it once more; None: it was read rightly."""
+    if not engine.reads_clips:
+        return None
+    assert source.report is not None
+    return read_again(source.path, source.reading, source.report, finished, engine, programs)
+
+
+def _check_passes(
+    source: Source, engine: Engine, passes: list[Pass], finished: list[Finished], declared: Declared
+) -> None:
+    """Judge how the passes ended."""
+    for done in finished:
+        check_samples(done)
+        if (problem := stopped_from_outside(done)) is not None:
+            raise ClipFailedError(
+                *problem, done, limit="engine_memory" if done.broke.startswith("memory") else ""
+            )
+    if engine.reads_clips:
+        assert source.report is not None
+        check_side(source.width, source.height)
+        if not engine.blames_itself(finished[0]):
+            judge_clip(source.report, finished[0], declared, engine.limits)
+    for one, done in zip(passes, finished, strict=True):
+        if (problem := engine.diagnose(done)) is not None:
+            failure, message = problem
+            if not engine.failed_at_start(done):
+                message += f" {describe_pass(one, source.width, source.height)}"
+            raise ClipFailedError(failure, message, done)
+
+
+def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit, declared: Declared) -> Extracted:
+    source = scored.source
+    assert source.report is not None
+    row: dict[str, Any] = {
+        "clip_name": clip.name, "mos": clip.mos, "width": source.width, "height": source.height
+    }  # fmt: skip
+    for name in FEATURE_NAMES:
+        if name in scored.values:
+            mean, std = aggregate(scored.values[name])
+        elif name in engine.constant():
+            mean = identity_value(name, source.bit_depth, source.width, source.height)
+            std = math.nan if math.isnan(mean) else 0.0
+        else:
+            mean = std = math.nan
+        row[f"{name}_mean"], row[f"{name}_std"] = mean, std
+    remarks = [*scored.remarks, *source.reading.notes(), *([audit.note] if audit.note else [])]
+    report, short = source.report, shortfall(declared, source.report)
+    return Extracted(
+        row, source.frames, report.fps, report.pixel_format, source.bit_depth,
+        source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
+        declared.frames, declared_seconds(declared, report), bool(short), not report.damaged,
+    )  # fmt: skip
+
+
+def aggregate(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and population standard deviation over the finite frames.
+
+    Parameters
+    ----------
+    values
+        float64 array of shape ``(frames,)``.
+
+    Returns
+    -------
+    mean, std : float
+        In float64 with ddof = 0; NaN for both if no frame is finite.
+    """
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return math.nan, math.nan
+    return float(finite.mean()), float(finite.std())

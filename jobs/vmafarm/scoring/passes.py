@@ -1,0 +1,81 @@
+"""The passes of an engine over one clip: run, and their logs read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vmafarm.common.text import counted
+from vmafarm.config.clip_limits import log_bytes
+from vmafarm.engines.base import Engine, Pass
+from vmafarm.engines.libvmaf_log import Log, LogError, read_log
+from vmafarm.process.finished import Finished
+from vmafarm.scoring.clip import ClipFailedError
+from vmafarm.scoring.decode import Programs, Source
+
+
+def run_passes(
+    passes: Sequence[Pass], source: Source, engine: Engine, programs: Programs, environment: Mapping[str, str]
+) -> list[Finished]:
+    """Run passes side by side; once more those that failed at start, which may pass by itself.
+
+    Parameters
+    ----------
+    passes
+        Of one clip.
+    source
+        What they read.
+    engine
+        Says what a pass may take, and whether it failed at start.
+    programs
+        Starts them.
+    environment
+        Added to this process's own.
+
+    Returns
+    -------
+    list of Finished
+        In the order of `passes`.
+    """
+    frames = engine.limits.max_frames + 1 if engine.reads_clips else source.frames
+    ceilings = [
+        engine.limits.for_engine(frames, programs.scratch / one.log, cuda=engine.backend == "cuda")
+        for one in passes
+    ]
+    finished: list[Finished] = []
+    again = list(range(len(passes)))
+    for _ in range(2):
+        for i in again:
+            (programs.scratch / passes[i].log).unlink(missing_ok=True)
+        ended = programs.run(
+            [passes[i].arguments for i in again], source.path, [ceilings[i] for i in again], environment
+        )
+        finished = finished or ended
+        for i, one in zip(again, ended, strict=True):
+            finished[i] = one
+        again = [i for i in again if engine.failed_at_start(finished[i])]
+        if not again:
+            break
+    return finished
+
+
+def read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scratch: Path) -> Log:
+    """Read the log of a pass that ended well.
+
+    Raises
+    ------
+    ClipFailedError
+        It cannot be trusted, lacks frames of the source, or says that the pass ran elsewhere.
+    """
+    try:
+        log = read_log(scratch / one.log, one.features, log_bytes(source.frames))
+    except LogError as error:
+        said = f"{error} ({source.width}x{source.height}, {counted(source.frames, 'frame')})"
+        raise ClipFailedError(error.failure, said, finished) from None
+    if (wrong := engine.wrong_backend(one, log.backend)) is not None:
+        raise ClipFailedError("engine_error", wrong, finished)
+    if log.frames != source.frames:
+        raise ClipFailedError(
+            "bad_log", f"the log has {log.frames} frames, {source.frames} were decoded", finished
+        )
+    return log

@@ -1,0 +1,168 @@
+"""How far a run is: counted on disk, shown as a bar on a terminal and as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
+
+from vmafarm.common.say import say
+from vmafarm.common.text import format_seconds
+from vmafarm.disk.regular_files import open_regular
+from vmafarm.run_folder.paths import RunFolder
+
+_LINE_SECONDS = 15.0
+
+
+class LineCounter:
+    """Counts the lines of files that grow, reading each byte once."""
+
+    def __init__(self) -> None:
+        self._offsets: Counter[Path] = Counter()
+        self.lines = 0
+
+    def skip(self, paths: Iterable[Path]) -> None:
+        """Leave out what stands in these files now."""
+        for path in paths:
+            with suppress(OSError):  # nobody's file, as a link to nothing
+                self._offsets[path] = path.stat().st_size
+
+    def update(self, paths: Iterable[Path]) -> int:
+        """Count what has come since; returns the lines so far."""
+        for path in paths:
+            with suppress(OSError):
+                if path.stat().st_size > self._offsets[path]:
+                    self._read_on(path)
+        return self.lines
+
+    def _read_on(self, path: Path) -> None:
+        with open_regular(path, None) as file:
+            file.seek(self._offsets[path])
+            while new := file.read(1 << 20):
+                self._offsets[path] += len(new)
+                self.lines += new.count(b"\n")
+
+
+class Display(Protocol):
+    """What shows the progress."""
+
+    def update(self, finished: int, failures: int) -> None:
+        """Show that so many clips were finished and so many tries failed."""
+
+
+@contextmanager
+def watch_progress(folder: RunFolder, total: int, console: Console) -> Iterator[Watcher]:
+    """Show the progress of the elements while they work.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    total
+        Clips to be done.
+    console
+        Where to show it.
+    """
+    if console.is_terminal:
+        with _bar(console, total) as display:
+            yield Watcher(folder, display)
+    else:
+        yield Watcher(folder, _Lines(console, total))
+
+
+class Watcher:
+    """Reads the progress from the run folder whenever it is called."""
+
+    def __init__(self, folder: RunFolder, display: Display) -> None:
+        self._folder = folder
+        self._display = display
+        self._done = LineCounter()
+        self._failures = LineCounter()
+        self._done.skip(self._done_files())
+        self._failures.skip(self._failure_files())
+
+    def __call__(self) -> None:
+        """Look and show."""
+        self._display.update(
+            self._done.update(self._done_files()), self._failures.update(self._failure_files())
+        )
+
+    def _done_files(self) -> list[Path]:
+        return list(self._folder.shards.glob("*/*.done"))
+
+    def _failure_files(self) -> list[Path]:
+        return list(self._folder.failures.glob("*.jsonl"))
+
+
+@contextmanager
+def _bar(console: Console, total: int) -> Iterator[Display]:
+    columns = (
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),  # the bar shrinks, not the numbers
+        TextColumn("{task.fields[rest]}"),
+    )
+    # Drawn by this thread: in one of its own, an output that fails would be a traceback and no end.
+    with Progress(*columns, console=console, expand=True, auto_refresh=False) as progress:
+        yield _Bar(progress, total)
+
+
+class _Bar:
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=total, rest="")
+        self._pace = Pace(total)
+
+    def update(self, finished: int, failures: int) -> None:
+        rest = self._pace.describe(finished, failures)
+        self._progress.update(self._task, completed=finished, rest=rest, refresh=True)
+
+
+class _Lines:
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._pace = Pace(total)
+        self._shown_at = time.monotonic()
+        self._shown = 0
+
+    def update(self, finished: int, failures: int) -> None:
+        last = finished >= self._total > self._shown
+        if last or time.monotonic() - self._shown_at >= _LINE_SECONDS:
+            self._shown_at = time.monotonic()
+            self._shown = finished
+            rest = self._pace.describe(finished, failures)
+            say(f"scored {finished:,} of {self._total:,} clips  {rest}", file=self._console.file)
+
+
+class Pace:
+    """Rate and time left.
+
+    Parameters
+    ----------
+    total
+        Clips to be done.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._started = time.monotonic()
+
+    def describe(self, finished: int, failures: int) -> str:
+        """Clips a second, time left, failed tries; short enough for a narrow terminal."""
+        parts = []
+        seconds = time.monotonic() - self._started
+        if finished and seconds:
+            rate = finished / seconds
+            parts.append(f"{rate:.2f}/s")
+            if self._total > finished:
+                parts.append(f"{format_seconds((self._total - finished) / rate)} left")
+        if failures:
+            parts.append(f"{failures} failed tries")
+        return "  ".join(parts)

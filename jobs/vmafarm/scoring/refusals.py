@@ -1,0 +1,101 @@
+"""Extractors that are left out of a clip's passes: they refuse its frame size, or crash on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from vmafarm.engines.base import Engine, Pass, complains_of_memory
+from vmafarm.process.finished import Finished
+from vmafarm.schema.features import ACCEPTED_SIZES, MODEL, extractor_accepts
+from vmafarm.scoring.clip import ClipFailedError
+
+_Scored = TypeVar("_Scored")
+
+
+class CrashedError(Exception):
+    """A pass crashed, perhaps in an extractor that may be left out.
+
+    Attributes
+    ----------
+    failed
+        What the clip's failure is if that extractor was not why.
+    suspects
+        Extractors that may be left out, of the passes that crashed.
+    """
+
+    def __init__(self, failed: ClipFailedError, suspects: Sequence[str]) -> None:
+        super().__init__(failed.message)
+        self.failed = failed
+        self.suspects = suspects
+
+
+def refusing(engine: Engine, width: int, height: int) -> frozenset[str]:
+    """Extractors of the plan that refuse frames of this size; none where it is not known (0)."""
+    if not width:
+        return frozenset()
+    return frozenset(e for e in engine.wanted() if e is not None and not extractor_accepts(e, width, height))
+
+
+def crash_suspects(passes: Sequence[Pass], finished: Sequence[Finished]) -> list[str]:
+    """Extractors that may be left out, of those passes that crashed for want of nothing."""
+    run = {
+        extractor
+        for one, done in zip(passes, finished, strict=True)
+        if done.crashed and not complains_of_memory(done)
+        for extractor in one.extractors
+    }
+    return [extractor for extractor in ACCEPTED_SIZES if extractor in run]
+
+
+def without_crashing(score: Callable[[Sequence[str]], _Scored]) -> tuple[_Scored, list[str]]:
+    """Score a clip, without the extractor that crashes on it where there is one.
+
+    An extractor counts as the one that crashes if the clip can be scored without it, and if with it the crash
+    comes a second time: what passes by itself must not cost a column.
+
+    Parameters
+    ----------
+    score
+        Scores the clip without these extractors; raises `CrashedError` or ClipFailedError.
+
+    Returns
+    -------
+    scored, notes
+        What `score` gave, and what is to be told of an extractor that was left out.
+
+    Raises
+    ------
+    ClipFailedError
+        The clip gave no row.
+    """
+    try:
+        return score(()), []
+    except CrashedError as crash:
+        for extractor in crash.suspects:
+            try:
+                scored = score((extractor,))
+            except (CrashedError, ClipFailedError):
+                continue
+            try:
+                score(())
+            except CrashedError:
+                return scored, [f"{extractor} is left out: with it, {crash.failed.message}"]
+            except ClipFailedError:
+                pass
+            break
+        raise crash.failed from None
+
+
+def remark(extractor: str, width: int, height: int) -> str:
+    """What is told of an extractor that refuses frames of this size."""
+    if ACCEPTED_SIZES[extractor].stretched(width, height):
+        shape = "wide and low" if width > height else "tall and narrow"
+        return f"{extractor} is left out: {width}x{height} is too {shape} for it"
+    return f"{extractor} refuses {width}x{height}"
+
+
+def describe_pass(one: Pass, width: int, height: int) -> str:
+    """What a pass worked on, for the message of its failure: size, if known, and what it ran."""
+    size = f"{width}x{height}, " if width else ""
+    return f"({size}running {', '.join(e or MODEL for e in one.extractors)})"

@@ -1,0 +1,114 @@
+"""The clips that an element is to score."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vmafarm.common.errors import show
+from vmafarm.config.load import Config
+from vmafarm.corpus.sample import stratified
+from vmafarm.run_folder.broken_nodes import NodeBrokenError
+from vmafarm.run_folder.manifest import Manifest
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.scoring.attempts import Outcome
+from vmafarm.scoring.audit import audited_clips
+from vmafarm.scoring.clip import Clip
+from vmafarm.scoring.element_spec import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
+from vmafarm.shards.completeness import Gaps, read_states
+
+_LOOKED_AT = 20
+
+
+def find_todo(
+    folder: RunFolder, config: Config, manifest: Manifest, slices: tuple[int, ...],
+    share: str = EVERYTHING, host: str = "",
+) -> list[Clip]:  # fmt: skip
+    """Clips of these slices that have no row and have not failed for good.
+
+    Parameters
+    ----------
+    folder, config, manifest
+        The run.
+    slices
+        In the order in which they are to be done.
+    share
+        ``everything``; ``ordinary``: without the clips whose tries were used up on one host alone;
+        ``elsewhere``: these, where that was another host than this one; ``last look``: these, and all that
+        the next try decides, wherever they failed.
+    host
+        This one.
+
+    Returns
+    -------
+    list of Clip
+        Clips that failed before come last: should the engine fail on them again and end the element,
+        the others are done. Of each slice the audited ones come first: a wrong constant shows before
+        many rows have it, and there is time for them.
+    """
+    states = read_states(folder, config, manifest, slices)
+    wanted = _choose(states.gaps, share, host)
+    failed_before = {record.clip_name for record in states.history.records}
+    clips = Path(config.corpus.clips)
+    audited = audited_clips(manifest.names, config.engine.audit_every)
+    todo = []
+    for slice_id in slices:
+        for i in sorted(manifest.positions(slice_id), key=lambda i: manifest.names[i] not in audited):
+            name = manifest.names[i]
+            if name in wanted:
+                mos, size = float(manifest.mos[i]), int(manifest.bytes[i])
+                todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited))
+    return sorted(todo, key=lambda clip: clip.name in failed_before)
+
+
+def _choose(gaps: Gaps, share: str, host: str) -> set[str]:
+    missing = set(gaps.missing)
+    if share == ORDINARY:
+        return missing - gaps.one_host.keys()
+    elsewhere = {name for name, where in gaps.one_host.items() if where != host}
+    if share == ELSEWHERE:
+        return elsewhere
+    if share == LAST_LOOK:
+        return elsewhere | gaps.waiting.keys() | gaps.undecided
+    return missing
+
+
+def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
+    """At most `limit` of these clips, of all sizes, the same ones on every machine.
+
+    Audited ones only where there are too few others: what all clips will take is estimated from these.
+    """
+    ordinary = [clip for clip in todo if not clip.audited]
+    todo = ordinary if len(ordinary) >= limit else todo
+    sizes = [clip.bytes or 0 for clip in todo]
+    return [todo[at] for at in stratified([clip.name for clip in todo], sizes, limit)]
+
+
+def hand_on_audit(outcome: Outcome, todo: deque[Clip]) -> None:
+    """Audit another clip in the place of one that has failed, so that bad clips leave no run without audits.
+
+    Parameters
+    ----------
+    outcome
+        Of a clip.
+    todo
+        Clips that wait; the first one that is not audited is from now on, if that clip was and has no row.
+    """
+    if not outcome.clip.audited or outcome.extracted is not None:
+        return
+    for at, clip in enumerate(todo):
+        if not clip.audited:
+            todo[at] = replace(clip, audited=True)
+            return
+
+
+def check_visible(todo: Sequence[Clip], folder: Path) -> None:
+    """Raise NodeBrokenError where none of the clips is visible: their folder is not mounted here."""
+    if todo and not any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
+        raise NodeBrokenError(
+            f"the clips cannot be seen on this node: {show(str(folder))} "
+            + ("holds none of them" if folder.is_dir() else "is not there"),
+            "it must be there under the same path on every node: is it mounted? (slurm.exclude, slurm.binds)",
+        )

@@ -1,0 +1,1 @@
+"""Rows on disk: how they are written, and how everyone reads them."""

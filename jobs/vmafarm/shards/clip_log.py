@@ -1,0 +1,135 @@
+"""Clip logs: how each clip was scored, beside its row. They are read here, whichever version wrote them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vmafarm.common.errors import reason
+from vmafarm.disk.arrow import make_table, numbers
+from vmafarm.disk.jsonl import EARLIEST, LATEST, MOST_SECONDS
+from vmafarm.disk.regular_files import list_files
+from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
+from vmafarm.run_folder.paths import RunFolder
+
+CLIP_LOG_SCHEMA = pa.schema(
+    [
+        pa.field("clip_name", pa.string(), nullable=False),
+        pa.field("frames", pa.int32(), nullable=False),
+        pa.field("fps", pa.float64(), nullable=False),
+        pa.field("pixel_format", pa.string(), nullable=False),
+        pa.field("bit_depth", pa.int32(), nullable=False),
+        pa.field("seconds_decoding", pa.float64(), nullable=False),
+        pa.field("seconds_scoring", pa.float64(), nullable=False),
+        pa.field("audit", pa.string(), nullable=False),
+        pa.field("seconds_other_plan", pa.float64(), nullable=False),
+        pa.field("declared_frames", pa.int32(), nullable=False),
+        pa.field("declared_seconds", pa.float64(), nullable=False),
+        pa.field("short", pa.bool_(), nullable=False),
+        pa.field("repeatable", pa.bool_(), nullable=False),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("notes", pa.string(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("engine", pa.string(), nullable=False),
+        pa.field("writer", pa.string(), nullable=False),
+        pa.field("slice", pa.int32(), nullable=False),
+        pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""``audit`` is one of `vmafarm.scoring.audit.OUTCOMES`; without an audit ``seconds_other_plan`` is NaN.
+``declared_frames`` and ``declared_seconds`` are what the clip says of its own length, 0 and NaN where it says
+nothing; ``short``: it says more than came out. ``repeatable`` is false where the decoder concealed damage, so
+that another decode may give other values."""
+
+DEFAULTS: Mapping[str, Any] = {
+    "audit": "",
+    "seconds_other_plan": math.nan,
+    "declared_frames": 0,
+    "declared_seconds": math.nan,
+    "short": False,
+    "repeatable": True,
+}
+"""Of columns that earlier versions did not write."""
+
+
+def read_clip_log(path: Path, most_rows: int, columns: Collection[str] = CLIP_LOG_SCHEMA.names) -> pa.Table:
+    """Read columns of a clip log; those that its writer did not know have their defaults.
+
+    Parameters
+    ----------
+    path
+        The file.
+    most_rows
+        Rows that it may have; see `vmafarm.run_folder.manifest.most_rows`.
+    columns
+        Of `CLIP_LOG_SCHEMA`, in its order.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    DamagedError
+        It is not as its writer left it, a column is not there or of another type, or a value is none that
+        a clip has.
+    """
+    schema = pa.schema([CLIP_LOG_SCHEMA.field(name) for name in columns])
+    file = open_sealed(path, most_rows)
+    known = file.schema.names
+    for field in schema:
+        lacking = field.name not in known and field.name in DEFAULTS
+        if not lacking and (known.count(field.name) != 1 or file.schema.field(field.name).type != field.type):
+            raise DamagedError(f"no column {field.name} of type {field.type}")
+    found = file.read([name for name in schema.names if name in known])
+    arrays = []
+    for field in schema:
+        if field.name not in known:
+            fill = make_table([[DEFAULTS[field.name]] * found.num_rows], pa.schema([field]))
+            arrays.append(fill[field.name])
+        else:
+            _require_possible(field, found[field.name])
+            arrays.append(found[field.name])
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _require_possible(field: pa.Field, column: pa.ChunkedArray) -> None:
+    """Raise DamagedError where a column has a value that a journal could not have either."""
+    if column.null_count:
+        raise DamagedError(f"{field.name} has nulls")
+    if pa.types.is_string(field.type) or pa.types.is_boolean(field.type) or not len(column):
+        return
+    values = numbers(column.cast(pa.int64()) if pa.types.is_timestamp(field.type) else column)
+    lowest, highest = _bounds(field)
+    if np.isinf(values).any() or not (np.isnan(values) | ((values >= lowest) & (values <= highest))).all():
+        raise DamagedError(f"{field.name} is not from {lowest:g} to {highest:g} in all rows")
+
+
+def _bounds(field: pa.Field) -> tuple[float, float]:
+    """The same that `vmafarm.shards.journal` allows."""
+    if pa.types.is_timestamp(field.type):  # microseconds
+        return EARLIEST.timestamp() * 1e6, LATEST.timestamp() * 1e6
+    if pa.types.is_integer(field.type):
+        return 0, np.iinfo(np.int32).max
+    return (0, MOST_SECONDS if field.name.startswith("seconds") else math.inf)
+
+
+def list_clip_logs(folder: RunFolder) -> tuple[list[Path], dict[Path, str]]:
+    """The clip logs of a run, in order; and the folders that cannot be read, with the reason."""
+    found: list[Path] = []
+    unreadable: dict[Path, str] = {}
+    try:
+        slices = list_files(folder.clip_logs, "")
+    except OSError as error:
+        return [], {folder.clip_logs: reason(error)}
+    for path in slices:
+        try:
+            found += list_files(path, ".parquet")
+        except NotADirectoryError:
+            continue
+        except OSError as error:
+            unreadable[path] = reason(error)
+    return found, unreadable

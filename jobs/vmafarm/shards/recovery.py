@@ -1,0 +1,241 @@
+"""Rows that stand in the journals of killed writers alone, and when rows were finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vmafarm.common.errors import reason
+from vmafarm.disk import durable
+from vmafarm.disk.regular_files import read_regular
+from vmafarm.disk.sealed_parquet import DamagedError, read_columns
+from vmafarm.process.scratch import in_scratch
+from vmafarm.run_folder.manifest import most_rows
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, differences
+from vmafarm.schema.features import ARROW_SCHEMA
+from vmafarm.shards.clip_log import read_clip_log
+from vmafarm.shards.footers import Finding, examples, short
+from vmafarm.shards.journal import Journal, read_journal
+from vmafarm.sql import templates as sql
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a clip log says of a row.
+
+    Attributes
+    ----------
+    at
+        When it was finished.
+    repeatable
+        Whether scoring the clip again gives the same values.
+    """
+
+    at: datetime
+    repeatable: bool
+
+
+@dataclass
+class Recovered:
+    """What the journals hold beyond their writers' shards.
+
+    Attributes
+    ----------
+    files
+        One temporary Parquet file a journal with such rows, mapped to the shard of its writer.
+    rows, torn
+        Rows in `files`; lines that were cut when their writer died.
+    finished
+        (clip name, shard of the writer) to what the journal's log entry says of how it was scored.
+    scored
+        The same keys to clip name, audit, host and seconds of the journal's log entry.
+    findings
+        Errors ``journal``: records that are not rows, another provenance, unreadable files.
+    """
+
+    files: dict[Path, Path] = field(default_factory=dict)
+    rows: int = 0
+    torn: int = 0
+    finished: dict[tuple[str, Path], Scored] = field(default_factory=dict)
+    scored: dict[tuple[str, Path], dict[str, Any]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def recover(
+    journals: list[Path], spill: Path, provenance: Provenance, root: Path, most_rows: int
+) -> Recovered:
+    """Read journals, and write those rows that are not in their writer's shard as Parquet.
+
+    Parameters
+    ----------
+    journals
+        Paths; one that vanishes meanwhile has been flushed by its writer and is left out.
+    spill
+        The scratch folder, for the temporary Parquet files.
+    provenance
+        The run's.
+    root
+        The shards folder, for short names.
+    most_rows
+        Rows that a shard may have; see `vmafarm.run_folder.manifest.most_rows`.
+
+    Raises
+    ------
+    UnavailableError
+        The scratch folder takes nothing more.
+    """
+    recovered = Recovered()
+    problems: list[tuple[Path, str]] = []
+    for number, path in enumerate(journals):
+        try:
+            journal = read_journal(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append((path, reason(error)))
+            continue
+        recovered.torn += journal.torn
+        shard = path.with_suffix(".parquet")
+        try:
+            rows = _take_rows(journal, shard, provenance, recovered)
+            flushed = _names(shard, most_rows) if rows else set()
+            rows = {name: row for name, row in rows.items() if name not in flushed}
+            if rows:
+                target = spill / f"recovered-{number}.parquet"
+                _write(list(rows.values()), target, provenance)
+                recovered.files[target] = shard
+                recovered.rows += len(rows)
+        except ValueError as error:
+            problems.append((path, str(error)))
+    if problems:
+        files = [sql.exact(path) for path, _ in problems[:1]]
+        recovered.findings.append(
+            Finding(
+                "journal",
+                "error",
+                "journals that cannot be used: "
+                + examples(f"{short(path, root)}: {why}" for path, why in problems)
+                + ". Move them out of the shards folder and run the extraction again",
+                len(problems),
+                sql.render("merge/files", about="lines", files=files),
+            )
+        )
+    return recovered
+
+
+def _take_rows(
+    journal: Journal, shard: Path, provenance: Provenance, recovered: Recovered
+) -> dict[str, dict[str, Any]]:
+    if journal.wrong:
+        raise ValueError(journal.wrong)
+    if journal.provenance is None:
+        if journal.rows:  # nobody knows what these rows were made with
+            raise ValueError("the line with its provenance is damaged")
+        return {}
+    if different := differences(dict(journal.provenance), provenance.as_dict()):
+        raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
+    rows = {}
+    for row, entry in journal.rows:
+        rows[row["clip_name"]] = row
+        recovered.scored[row["clip_name"], shard] = {name: entry[name] for name in _SCORED}
+        recovered.finished[row["clip_name"], shard] = Scored(entry["finished_at"], entry["repeatable"])
+    return rows
+
+
+_SCORED = ("clip_name", "audit", "host", "seconds_scoring", "seconds_other_plan")
+
+
+def _names(shard: Path, most_rows: int) -> set[str]:
+    try:
+        return set(read_columns(shard, {"clip_name": pa.string()}, most_rows)["clip_name"].to_pylist())
+    except (OSError, DamagedError):
+        return set()  # the check of the footers names the shard
+
+
+def _write(rows: list[dict[str, Any]], path: Path, provenance: Provenance) -> None:
+    table = pa.Table.from_pylist(rows, schema=ARROW_SCHEMA)
+    table.validate(full=True)
+    schema = ARROW_SCHEMA.with_metadata({METADATA_KEY: provenance.as_json().encode()})
+    content = pa.BufferOutputStream()
+    pq.write_table(table.cast(schema), content, write_statistics=["clip_name"])
+    with in_scratch(path.parent):
+        path.write_bytes(content.getvalue())
+
+
+def keep_copy(recovered: Recovered, folder: RunFolder) -> list[Path]:
+    """Put recovered rows into a file that outlives the merge, or remove that of an earlier merge.
+
+    Returns
+    -------
+    list of Path
+        The file, if there is one.
+    """
+    copy = folder.recovered
+    if not recovered.rows:
+        durable.remove(copy)
+        return []
+    contents = [pa.BufferReader(read_regular(path)) for path in recovered.files]
+    tables = [pq.ParquetFile(content).read(use_threads=False) for content in contents]
+
+    def write(file: BinaryIO) -> None:
+        pq.write_table(pa.concat_tables(tables), file, write_statistics=["clip_name"])
+
+    durable.replace(copy, write)
+    return [copy]
+
+
+def read_scored(
+    folder: RunFolder, copies: Iterable[tuple[str, str]], recovered: Recovered
+) -> dict[tuple[str, str], Scored]:
+    """How and when rows were made, from the clip logs of their writers.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    copies
+        (Clip name, file that holds the row).
+    recovered
+        What the journals held; the entry of a row that is not yet in a clip log stands there.
+    """
+    shards = {str(temporary): shard for temporary, shard in recovered.files.items()}
+    logs: dict[Path, dict[str, Scored]] = {}
+    found = {}
+    for name, file in copies:
+        shard = shards.get(file, Path(file))
+        if shard not in logs:
+            logs[shard] = _read_log(folder, shard)
+        scored = logs[shard].get(name) or recovered.finished.get((name, shard))
+        if scored:
+            found[name, file] = scored
+    return found
+
+
+def entries_of_journals_alone(folder: RunFolder, recovered: Recovered) -> list[dict[str, Any]]:
+    """Log entries in `Recovered.scored` that their writer had not yet put into its clip log as well.
+
+    Parameters
+    ----------
+    folder, recovered
+        As for `read_scored`.
+    """
+    logs = {shard: _read_log(folder, shard) for shard in {shard for _, shard in recovered.scored}}
+    return [entry for (name, shard), entry in recovered.scored.items() if name not in logs[shard]]
+
+
+def _read_log(folder: RunFolder, shard: Path) -> dict[str, Scored]:
+    """The clip log of a shard's writer."""
+    path = folder.clip_logs / shard.parent.name / shard.name
+    try:
+        log = read_clip_log(path, most_rows(folder), ("clip_name", "repeatable", "finished_at"))
+    except (OSError, DamagedError):
+        return {}
+    scored = map(Scored, log["finished_at"].to_pylist(), log["repeatable"].to_pylist())
+    return dict(zip(log["clip_name"].to_pylist(), scored, strict=True))

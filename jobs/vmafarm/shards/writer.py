@@ -1,0 +1,210 @@
+"""Durable rows of one slice: journal, atomic Parquet, ``.done``; and what the writers before left.
+
+A row is safe once its journal record is fsynced; only then does its name stand in ``.done``. Every
+`flush_every` rows the writer puts all its rows in place as one Parquet file, and at the end removes
+the journal. A writer touches no file but its own, so two of them on one slice cannot harm each
+other; readers take the union of all journals and Parquet files.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from vmafarm.common.errors import reason
+from vmafarm.disk.arrow import make_table
+from vmafarm.disk.durable import Appender, make_folder, remove, replace
+from vmafarm.disk.jsonl import checked_line, json_line
+from vmafarm.disk.sealed_parquet import DamagedError, read_columns, write_sealed
+from vmafarm.run_folder.manifest import most_rows
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.shards.journal import read_journal
+
+
+class ShardWriter:
+    """Writes the rows of one slice, for one writer.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    slice_id
+        The slice.
+    writer
+        Unique name of this writer; no two processes ever share one.
+    provenance
+        What determines the values; stands in the shard's metadata.
+    flush_every
+        Rows between two atomic writes.
+    """
+
+    def __init__(
+        self, folder: RunFolder, slice_id: int, writer: str, provenance: Provenance, flush_every: int
+    ) -> None:
+        shards, logs = folder.shard_folder(slice_id), folder.clip_log_folder(slice_id)
+        make_folder(shards)
+        make_folder(logs)
+        self._shard = shards / f"{writer}.parquet"
+        self._clip_log = logs / f"{writer}.parquet"
+        self._metadata = {METADATA_KEY: provenance.as_json().encode()}
+        self._flush_every = flush_every
+        self._rows: list[dict[str, Any]] = []
+        self._entries: list[dict[str, Any]] = []
+        self._flushed = 0
+        self._journal = Appender(shards / f"{writer}.journal")
+        self._journal.append(checked_line({"provenance": provenance.as_dict()}))
+        self._done = Appender(shards / f"{writer}.done", durable=False)
+
+    def append(self, row: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+        """Make one row durable, then count its clip as done.
+
+        Parameters
+        ----------
+        row
+            The 48 columns.
+        entry
+            The clip log's columns, ``finished_at`` as datetime.
+        """
+        record = {
+            "row": {name: _to_json(row[name]) for name in COLUMNS},
+            "log": {name: _to_json(value) for name, value in entry.items()}
+            | {"finished_at": entry["finished_at"].isoformat()},
+        }
+        self._journal.append(checked_line(record))
+        # Before .done: should that fail, `close` removes the journal, and the row must stand elsewhere.
+        self._rows.append({name: row[name] for name in COLUMNS})
+        self._entries.append(dict(entry))
+        self._done.append(json_line(row["clip_name"]))
+        if len(self._rows) - self._flushed >= self._flush_every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put all rows so far in place as one Parquet file."""
+        if self._flushed == len(self._rows):
+            return
+        entries = make_table(
+            [[entry[name] for entry in self._entries] for name in CLIP_LOG_SCHEMA.names], CLIP_LOG_SCHEMA
+        )
+        replace(self._clip_log, partial(write_sealed, entries))
+        schema = ARROW_SCHEMA.with_metadata(self._metadata)
+        rows = make_table([[row[name] for row in self._rows] for name in COLUMNS], schema)
+        replace(self._shard, partial(write_sealed, rows))
+        self._flushed = len(self._rows)
+
+    def close(self) -> None:
+        """Flush, and remove the journal, whose rows all stand in the Parquet file now."""
+        self.flush()
+        self._journal.close()
+        self._done.close()
+        remove(self._journal.path)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        if not math.isnan(value):
+            raise ValueError("an infinite value cannot be a row's")
+        return None
+    return value
+
+
+def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
+    """Names of the clips that have a durable row in these slices, whoever wrote it.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    slices
+        Slices to look at.
+
+    Returns
+    -------
+    set of str
+        A shard that cannot be read counts as empty: its clips are done again, and the merge names
+        the file.
+    """
+    return DoneReader().read(folder, slices)
+
+
+class DoneReader:
+    """`read_done` for those who look again and again: a file that has not changed is read once.
+
+    Attributes
+    ----------
+    problems
+        Files that could not be read, or not wholly, with the reason.
+    """
+
+    def __init__(self) -> None:
+        self.problems: dict[Path, str] = {}
+        self._most_rows = 0
+        self._seen: dict[Path, tuple[tuple[int, int, int], list[str]]] = {}
+
+    def read(self, folder: RunFolder, slices: Iterable[int]) -> set[str]:
+        """Names as `read_done` returns them."""
+        self._most_rows = most_rows(folder)
+        self.problems = {path: why for path, why in self.problems.items() if os.path.lexists(path)}
+        return {name for slice_id in slices for name in self._in_folder(folder.shard_folder(slice_id))}
+
+    def _in_folder(self, shards: Path) -> list[str]:
+        # The journals first: a writer removes its own only when its Parquet file has all the rows.
+        return [
+            name
+            for suffix, read in ((".journal", self._in_journal), (".parquet", self._in_shard))
+            for path in _files(shards, suffix)
+            for name in self._names(path, read)
+        ]
+
+    def _names(self, path: Path, read: Callable[[Path], list[str]]) -> list[str]:
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # a journal that its writer has removed
+            return []
+        except OSError as error:
+            self.problems[path] = reason(error)
+            return []
+        # Taken before the content: what is appended meanwhile makes the file another one next time.
+        state = (found.st_mtime_ns, found.st_size, found.st_ino)
+        seen = self._seen.get(path)
+        if seen is None or seen[0] != state:
+            self.problems.pop(path, None)
+            self._seen[path] = seen = (state, read(path))
+        return seen[1]
+
+    def _in_journal(self, path: Path) -> list[str]:
+        try:
+            journal = read_journal(path)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self.problems[path] = reason(error)
+            return []
+        if journal.wrong:
+            self.problems[path] = journal.wrong
+        return [row["clip_name"] for row, _ in journal.rows]
+
+    def _in_shard(self, path: Path) -> list[str]:
+        try:
+            table = read_columns(path, {"clip_name": pa.string()}, self._most_rows)
+        except FileNotFoundError:
+            return []
+        except (OSError, DamagedError) as error:
+            self.problems[path] = reason(error)
+            return []
+        return [name for name in table["clip_name"].to_pylist() if name is not None]
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == suffix)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,1 @@
+"""SQL templates, and DuckDB connections that stay within bounds."""

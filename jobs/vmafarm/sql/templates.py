@@ -1,0 +1,261 @@
+"""SQL templates of the folder sql/, and DuckDB connections that stay within bounds.
+
+Nothing is pasted into SQL: what a template prints is either a filter's result (`literal`,
+`identifier`) or another rendered template; anything else does not render.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+
+from vmafarm.common.errors import UsageError, show
+from vmafarm.common.interrupts import breaking
+from vmafarm.common.package import data_folder
+from vmafarm.disk.regular_files import is_regular
+from vmafarm.sql.errors import explain_outside
+
+
+class Sql(str):
+    """Text that is SQL already: a rendered template, or a value after a filter."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value that is bound when the statement runs: `literal` makes ``$name`` of it."""
+
+    name: str
+
+
+def sql_folder() -> Path:
+    """The folder sql/."""
+    return data_folder("sql")
+
+
+def render(name: str, /, **values: Any) -> Sql:
+    """Render a template.
+
+    Parameters
+    ----------
+    name
+        Path below sql/ without its suffix, ``merge/clips``.
+    **values
+        What the template names; all of it must be given.
+
+    Returns
+    -------
+    Sql
+        The statement, which can stand in another template.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        The template names a value that was not given.
+    TypeError
+        The template prints a value that passed no filter.
+    """
+    return Sql(_environment().get_template(f"{name}.sql").render(**values).strip())
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(sql_folder()),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - SQL, not HTML: finalize lets nothing through unescaped
+        finalize=_only_sql,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["literal"] = literal
+    environment.filters["identifier"] = identifier
+    return environment
+
+
+def _only_sql(value: Any) -> Any:
+    if isinstance(value, Sql | jinja2.Undefined):  # undefined: StrictUndefined raises by itself
+        return value
+    raise TypeError(f"a value of a SQL template needs a filter, literal or identifier: {value!r}")
+
+
+def identifier(name: str | list[str] | tuple[str, ...]) -> Sql:
+    """Quote a name, or several as a list with commas, as SQL identifiers."""
+    if not isinstance(name, str):
+        return Sql(", ".join(identifier(part) for part in name))
+    quoted = name.replace('"', '""')
+    return Sql(f'"{quoted}"')
+
+
+def literal(value: Any) -> Sql:
+    """Write a value as a SQL literal: text, path, number, list, None, or a bound `Parameter`.
+
+    Control characters become ``chr(n)``, so that a query can be printed and pasted.
+
+    Raises
+    ------
+    UsageError
+        The text is not valid Unicode: a path with bytes that are not UTF-8.
+    TypeError
+        The value is of another type.
+    """
+    if isinstance(value, Parameter):
+        return Sql(f"${value.name}")
+    if isinstance(value, list | tuple):
+        return Sql("[" + ", ".join(literal(part) for part in value) + "]")
+    if value is None:
+        return Sql("NULL")
+    if isinstance(value, bool):
+        return Sql("true" if value else "false")
+    if isinstance(value, int):
+        return Sql(str(value))
+    if isinstance(value, float):
+        return Sql(repr(value) if math.isfinite(value) else f"'{value}'::DOUBLE")
+    if isinstance(value, str | Path):
+        return _text(str(value))
+    raise TypeError(f"no SQL literal for {type(value).__name__}")
+
+
+def _text(text: str) -> Sql:
+    require_utf8(text)
+    parts: list[str] = []
+    plain = ""
+    for character in text:
+        if character.isprintable():
+            plain += "''" if character == "'" else character
+        else:
+            parts += [f"'{plain}'"] * bool(plain) + [f"chr({ord(character)})"]
+            plain = ""
+    parts += [f"'{plain}'"] * bool(plain)
+    joined = " || ".join(parts) or "''"
+    return Sql(f"({joined})" if len(parts) > 1 else joined)
+
+
+def require_utf8(text: str) -> None:
+    """Refuse text that DuckDB cannot take.
+
+    Raises
+    ------
+    UsageError
+        It holds bytes that are not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{show(text)}: the name is not valid UTF-8, which DuckDB wants",
+            "rename it, or choose another folder",
+        ) from None
+
+
+def exact(path: Path) -> str:
+    """A path as DuckDB's `read_parquet` takes it: as itself, not as a pattern."""
+    return _escape(str(path.absolute()))
+
+
+def below(folder: Path, pattern: str) -> list[str]:
+    """What DuckDB takes for the files below a folder: a pattern, whatever the folder's name.
+
+    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one. Patterns
+    match regular files alone, and links to them: a query that has one waits for no FIFO.
+    """
+    folder = folder.absolute()
+    if "\\" in str(folder):
+        return [exact(path) for path in sorted(folder.glob(pattern)) if is_regular(path)]
+    return [f"{_escape(str(folder))}/{pattern}"]
+
+
+def _escape(text: str) -> str:
+    # With a backslash in it a path is no pattern to DuckDB, and is taken as it is.
+    return text if "\\" in text else "".join(f"[{c}]" if c in "*?[" else c for c in text)
+
+
+_STORAGE = "v1.0.0"
+"""Version of the files of databases: the oldest one that clients of today have."""
+
+
+@contextmanager
+def connect(
+    spill: Path, *, memory: str = "2GB", threads: int | None = None,
+    database: Path | None = None, read_only: bool = False, locked: bool = True,
+) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
+    """Open DuckDB, bounded, without a way to the network.
+
+    Parameters
+    ----------
+    spill
+        Folder for what does not fit into memory, in a `vmafarm.process.scratch.scratch_folder`.
+    memory
+        DuckDB's limit, for example ``2GB``.
+    threads
+        None: the processors that this process may use.
+    database
+        File to open; None: in memory.
+    read_only
+        For statements that are not ours: nothing in the database can be changed, no file but it can be
+        read or written, and no variable of Python can be named.
+    locked
+        Whether settings can no longer be changed.
+
+    Yields
+    ------
+    duckdb.DuckDBPyConnection
+        Closed on the way out. It installs and loads no extension. A signal that ends this process
+        interrupts what it does.
+
+    Raises
+    ------
+    UnavailableError
+        The disk of the scratch folder, or of a file that is read or written, or the memory is not enough.
+    KeyboardInterrupt
+        It was interrupted.
+    """
+    try:
+        connection = duckdb.connect(
+            ":memory:" if database is None else str(database),
+            read_only=read_only,
+            config={
+                "enable_external_access": not read_only,
+                "python_enable_replacements": not read_only,
+                "storage_compatibility_version": _STORAGE,
+                "memory_limit": memory,
+                "temp_directory": str(spill),
+                "threads": threads or len(os.sched_getaffinity(0)),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+            },
+        )
+        with breaking(connection.interrupt), closing(connection):
+            connection.execute("SET enable_progress_bar = false")
+            if locked:
+                connection.execute("SET lock_configuration = true")
+            yield connection
+    except (duckdb.Error, OSError, RuntimeError) as error:
+        if told := explain_outside(error, memory, spill.parent):
+            raise told from error
+        raise
+
+
+def one_row(
+    connection: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Run a query that returns one row, as column name to value.
+
+    All of the result is fetched: DuckDB runs no other statement on a connection before that.
+    """
+    result = connection.execute(query, values)
+    names = [column[0] for column in result.description]
+    (row,) = result.fetchall()
+    return dict(zip(names, row, strict=True))
