@@ -121,13 +121,14 @@ bench: $(VENV)/.setup-dev ## the figures of docs/performance.md; BENCH="overhead
 coverage: $(VENV)/.setup-dev ## the tests, with the line coverage of jobs/
 	@$(PYTEST) -n 2 --dist loadfile -m "not full" --cov --cov-report=term $(ARGS)
 
-lint: $(VENV)/.setup-dev ## ruff
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(VENV)/.setup-dev ## ruff, and which package may import which
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.setup-dev ## mypy
 	@$(BIN)/mypy
 
-docs: $(VENV)/.setup ## the pages that are made of the code: docs/qa.md, docs/columns.md
+docs: $(VENV)/.setup ## the pages that are made of the code: docs/qa.md, docs/columns.md, the picture in CONTRIBUTING.md
+	@$(BIN)/python tests/house.py
 	@$(BIN)/python -c 'from vmafarm.query import checks; print(checks.as_markdown(), end="")' > docs/qa.md
 	@$(BIN)/python -c 'from vmafarm.schema import columns; print(columns.as_markdown(), end="")' > docs/columns.md
 

@@ -9,7 +9,8 @@ import media
 import pytest
 
 from vmafarm.engines import Engine, FfmpegEngine, VmafEngine
-from vmafarm.scoring.clip import Clip, ClipFailedError, Extracted
+from vmafarm.engines.failure import ClipFailedError
+from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.extract import extract
 
 FFMPEG = Path(media.FFMPEG)

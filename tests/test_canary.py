@@ -13,10 +13,9 @@ from vmafarm.cluster import pilot as canary
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import preview, submit
 from vmafarm.common.errors import IncompleteError, UnavailableError
-from vmafarm.run_folder.element_records import ElementLog
+from vmafarm.run_folder.element_records import ElementLog, ElementResult
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.submissions import read_submissions
-from vmafarm.scoring.element_spec import ElementResult
 
 
 @pytest.fixture

@@ -25,12 +25,12 @@ from engine_helpers import (
 from standin.vmaf import read_calls
 
 from vmafarm.engines import Engine, FfmpegEngine
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_arguments import Reading, input_arguments
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import judge
 from vmafarm.process.finished import Finished
 from vmafarm.schema.features import BY_NAME, MUST_MEASURE
-from vmafarm.scoring.clip import ClipFailedError
 from vmafarm.scoring.verdict import judge_clip
 
 Make = Callable[[Path], Path]

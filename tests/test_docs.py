@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
+import house
 import pytest
 import typer
 from command import QUICK, vmafarm
@@ -197,3 +198,11 @@ def test_the_estimate_in_the_readme_is_what_the_verb_prints(tmp_path: Path) -> N
     said = masked(vmafarm("estimate", *words, *QUICK, cwd=tmp_path).stdout.splitlines())
     for line in shown(ROOT / "README.md", "measured         on"):
         assert line == "..." or masked([line])[0] in said, (line, said)
+
+
+def test_the_picture_of_the_packages_is_that_of_the_code() -> None:
+    text = house.DOCUMENT.read_text()
+    assert house.document(text) == text, "make docs draws it again"
+    for name, others in house.imports().items():
+        for other in others:
+            assert f"| `{other}` |" in text, (name, other)

@@ -22,17 +22,19 @@ from standin.vmaf import read_calls, write_standin
 
 from vmafarm.common.errors import IncompleteError, UnavailableError
 from vmafarm.config.load import Config, load
+from vmafarm.config.workers import worker_count
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.disk import durable
+from vmafarm.doctor.preflight import examine_node
 from vmafarm.merge.merge import merge
 from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.failures import read_failures
 from vmafarm.run_folder.manifest import load_manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK, ORDINARY
 from vmafarm.scoring.deadline import STARTED
 from vmafarm.scoring.element import ElementResult, ElementSpec, run_element, writer_name
-from vmafarm.scoring.element_spec import ELSEWHERE, LAST_LOOK, ORDINARY, worker_count
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.completeness import read_states
@@ -66,7 +68,8 @@ def prepare(tmp_path: Path, clips: Callable[[str], Path], monkeypatch: pytest.Mo
 
 def _run(config: Config, **more: Any) -> ElementResult:
     slices = tuple(range(load_manifest(config.folder).slice_count))
-    return run_element(ElementSpec(config.model_dump(), slices, **more))
+    spec = ElementSpec(config.model_dump(), slices, **more)
+    return run_element(spec, examine_node if spec.canary else None)
 
 
 def _rows(config: Config) -> list[str]:

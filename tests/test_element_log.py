@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from time import process_time
 
-from vmafarm.run_folder.element_records import ElementLog, read_elements
+from vmafarm.run_folder.element_records import ElementLog, ElementResult, read_elements
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.scoring.element_spec import ElementResult
 
 
 def test_an_element_is_on_record_from_its_beginning_and_with_its_end(tmp_path):

@@ -33,11 +33,12 @@ from engine_helpers import (
 from standin.vmaf import read_calls, write_standin
 
 from vmafarm.engines import Engine
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.libvmaf_log import read_log
 from vmafarm.process.run import run
 from vmafarm.run_folder.failures import CLIP_FAULTS
 from vmafarm.schema.features import COLUMNS, FEATURE_NAMES, KNOWN, MUST_MEASURE, identity_value
-from vmafarm.scoring.clip import ClipFailedError, Extracted
+from vmafarm.scoring.clip import Extracted
 from vmafarm.scoring.extract import aggregate
 
 Clips = Callable[[str], Path]

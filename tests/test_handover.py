@@ -12,7 +12,8 @@ from fake_slurm import finish, planned
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.process.interpreter import own_command
-from vmafarm.scoring.element_spec import ElementResult, ElementSpec
+from vmafarm.run_folder.element_records import ElementResult
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.handover import Work, as_spec, read_result, read_work, write_result
 
 SPEC = ElementSpec(

@@ -449,7 +449,7 @@ def test_the_merge_as_a_job_hears_sigterm_which_submitit_would_pass_over(run, tm
         import signal, vmafarm.merge.table
         from vmafarm.config.load import load
         from vmafarm.corpus.frozen_config import with_frozen
-        from vmafarm.cluster.executor import merge_on_node
+        from vmafarm.publish import merge_on_node
         signal.signal(signal.SIGTERM, lambda *_: None)
         vmafarm.merge.table.TableWriter.write = query
         settings = ["run.name=demo", f"run.root={sys.argv[1]}", f"extract.scratch={sys.argv[2]}"]

@@ -26,13 +26,14 @@ from vmafarm.config.sections import ExtractSection
 from vmafarm.engines import Engine, VmafEngine
 from vmafarm.engines import media_files as files
 from vmafarm.engines.declared import read_declared
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_arguments import count_arguments, read_count
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.media_files import read_through
 from vmafarm.process.process_limits import Ceiling, show_bytes
 from vmafarm.process.run import Stop, Stopped, run
 from vmafarm.scoring import extract as extract_module
-from vmafarm.scoring.clip import Clip, ClipFailedError
+from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.decode import Programs
 from vmafarm.scoring.extract import extract
 

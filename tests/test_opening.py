@@ -31,7 +31,7 @@ MAY = {
     "images/command.py": "files of the package",
     "images/build.py": "files of the checkout, and a new folder of its own",
     "images/inside.py": "in an image, while it is built",
-    "process/mounts.py": "/proc",
+    "common/mount_points.py": "/proc",
     "shards/recovery.py": "the scratch folder of this process alone",
     "process/memory.py": "/proc and /sys",
     "process/process_limits.py": "/proc",

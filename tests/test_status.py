@@ -12,12 +12,12 @@ from fake_slurm import finish, name_of, planned, write_log, write_record
 from merge_helpers import make_row
 
 from vmafarm.cluster import slurm
-from vmafarm.cluster.executor import merge_on_node
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.status import SLICE_STATES, Watcher, look
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.disk.jsonl import json_line
+from vmafarm.publish import merge_on_node
 from vmafarm.run_folder.broken_nodes import mark_broken
 from vmafarm.run_folder.log_files import START
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions

@@ -17,7 +17,6 @@ from fake_slurm import finish, name_of, planned
 
 from vmafarm.cluster import executor as queue
 from vmafarm.cluster import submit as submit_module
-from vmafarm.cluster.executor import merge_on_node
 from vmafarm.cluster.preparation import check_image
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import cancel, preview, submit
@@ -27,6 +26,7 @@ from vmafarm.config.load import Config
 from vmafarm.images import apptainer
 from vmafarm.images.command import starter_command
 from vmafarm.process.toolkit import version
+from vmafarm.publish import merge_on_node
 from vmafarm.run_folder.broken_nodes import mark_broken
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.provenance import freeze

@@ -11,10 +11,10 @@ from merge_helpers import Run, make_row, plan_run
 
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK, ORDINARY
 from vmafarm.scoring.attempts import Outcome
 from vmafarm.scoring.audit import audited_clips
 from vmafarm.scoring.clip import Clip
-from vmafarm.scoring.element_spec import ELSEWHERE, LAST_LOOK, ORDINARY
 from vmafarm.scoring.todo import check_visible, find_todo, hand_on_audit, take_sample
 
 CLIPS = [f"{number:02}.mp4" for number in range(40)]

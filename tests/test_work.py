@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vmafarm.process.node import job_label, writer_name
 from vmafarm.scoring.clip import Clip
-from vmafarm.scoring.element_spec import job_label, writer_name
 from vmafarm.scoring.todo import take_sample
 
 

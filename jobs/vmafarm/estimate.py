@@ -13,17 +13,18 @@ from vmafarm.common.errors import IncompleteError
 from vmafarm.common.say import say
 from vmafarm.common.text import counted, format_seconds, size
 from vmafarm.config.load import Config
+from vmafarm.config.workers import worker_count
 from vmafarm.corpus.sample import AT_LEAST, Total
 from vmafarm.cost.footprint import Footprint, footprint
 from vmafarm.cost.measured import Measured, measure
 from vmafarm.cost.submission_cost import gpus_of, hours_text
 from vmafarm.engines import make_engine
+from vmafarm.process.node import node_name
 from vmafarm.run import begin, extract_missing
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.manifest import Manifest
 from vmafarm.run_folder.submissions import read_submissions
 from vmafarm.scoring.attempts import clips_at_once
-from vmafarm.scoring.element_spec import node_name, worker_count
 from vmafarm.scoring.local_executor import gpus_here
 from vmafarm.scoring.todo import find_todo
 

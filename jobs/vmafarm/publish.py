@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vmafarm.common.errors import IncompleteError, UsageError, show
+from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
+from vmafarm.common.interrupts import heard
+from vmafarm.common.say import say as say_aloud
 from vmafarm.config.load import Config
 from vmafarm.merge.merge import merge, summarise
 from vmafarm.published.in_place import ATTEMPTS, InPlace, SupersededError
@@ -19,6 +22,7 @@ from vmafarm.query.checks import summarise as summarise_checks
 from vmafarm.query.database import open_run
 from vmafarm.report.card import as_card
 from vmafarm.report.info import read_info
+from vmafarm.scoring.deadline import ignore_early_notice
 from vmafarm.shards.remarks import RemarkReader, tell_remarks
 
 Say = Callable[[str], None]
@@ -179,3 +183,21 @@ def _refuse(errors: Mapping[str, str], *, allow_missing: bool) -> None:
             "\n".join(["checks found errors:", *lines]),
             f"vmafarm qa --check {next(iter(errors))} shows the rows",
         )
+
+
+def merge_on_node(document: dict[str, Any]) -> None:
+    """The merge as a job: publishes and checks if complete, and otherwise says in its log what is missing.
+
+    Raises
+    ------
+    SystemExit
+        Nothing was published, the checks found errors, or it was stopped: the job has failed, for mails and
+        for whatever depends on it. submitit passes this on as it is, without a traceback.
+    """
+    ignore_early_notice()
+    try:
+        with heard():
+            deliver(Config.model_validate(document), say_aloud)
+    except VmafarmError as error:
+        say_aloud(str(error))
+        sys.exit(error.exit_code)

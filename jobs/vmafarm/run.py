@@ -21,9 +21,10 @@ from vmafarm.engines import find_ffmpeg
 from vmafarm.process.scratch import scratch_place
 from vmafarm.publish import deliver, require_sound_record
 from vmafarm.published.up_to_date import read_delivered
+from vmafarm.run_folder.element_records import ElementResult
 from vmafarm.run_folder.manifest import Manifest
 from vmafarm.run_folder.permissions import check_run_folders, others_on_the_way
-from vmafarm.scoring.element_spec import EVERYTHING, LAST_LOOK, ElementResult
+from vmafarm.run_folder.submissions import EVERYTHING, LAST_LOOK
 from vmafarm.scoring.local_executor import run_local
 from vmafarm.scoring.progress import watch_progress
 from vmafarm.shards.completeness import read_states

@@ -15,13 +15,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vmafarm.cluster.executor import merge_on_node
 from vmafarm.common.errors import VmafarmError
 from vmafarm.common.say import say, say_aside
+from vmafarm.config.load import Config
 from vmafarm.disk.writers import make_nothing_for_all
+from vmafarm.process.node import job_label, node_name
 from vmafarm.run_folder.log_files import START
 from vmafarm.scoring.element import run_element
-from vmafarm.scoring.element_spec import job_label, node_name
 from vmafarm.scoring.handover import as_spec, read_work, require_own_log, write_result
 
 
@@ -36,16 +36,25 @@ def main() -> None:
         say(f"{START}{label}, {node_name(os.environ)}, {at}")
         work = read_work(Path(path), digest)
         if "merge" in work:
+            from vmafarm.publish import merge_on_node  # an element needs none of it
+
             merge_on_node(work["merge"])
             return
         index = int(local[0] if local else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-        result = run_element(as_spec(work, index))
+        spec = as_spec(work, index)
+        result = run_element(spec, _examine if spec.canary else None)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended in order, and may be asked to once more
         if local:
             write_result(Path(local[1]), result)
     except VmafarmError as error:
         say_aside(str(error))
         sys.exit(error.exit_code)
+
+
+def _examine(config: Config) -> None:
+    from vmafarm.doctor.preflight import examine_node  # a canary alone needs it
+
+    examine_node(config)
 
 
 if __name__ == "__main__":

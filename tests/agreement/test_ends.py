@@ -17,8 +17,8 @@ from vmafarm.disk.jsonl import json_line
 from vmafarm.merge.merge import merge
 from vmafarm.run_folder.failures import CLIP_FAULTS, FAILURE_CLASSES, WRONG_CONSTANT, FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.submissions import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
 from vmafarm.scoring.attempts import wants_another_try
-from vmafarm.scoring.element_spec import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.completeness import read_states
 

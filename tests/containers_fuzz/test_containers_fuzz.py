@@ -21,8 +21,9 @@ from containers_fuzz.cases import Bench, Case, Result, choose, run_all
 from containers_fuzz.pairs import PAIRS
 
 from vmafarm.common.errors import UnavailableError
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.scoring.attempts import Outcome
-from vmafarm.scoring.clip import ClipFailedError, Extracted
+from vmafarm.scoring.clip import Extracted
 
 A_FEW = ("h264-mp4", "hevc-mov-10bit", "vp9-webm", "mpeg2-ts", "ffv1-avi", "png-mkv")
 

@@ -31,6 +31,7 @@ from vmafarm.config.load import Config, load
 from vmafarm.corpus.frozen_config import read_frozen as read_config
 from vmafarm.disk.durable import publish
 from vmafarm.engines.base import EngineInfo
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.run_folder.broken_nodes import mark_broken, read_broken
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.failures import read_failures
@@ -38,7 +39,7 @@ from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.provenance import Provenance, freeze, read_frozen
 from vmafarm.run_folder.submissions import Submission, new_submission, next_number, note_job, read_submissions
 from vmafarm.schema.features import KNOWN
-from vmafarm.scoring.clip import Clip, ClipFailedError, Extracted
+from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.element import ElementResult, ElementSpec, run_element
 from vmafarm.shards.writer import read_done
 

@@ -12,8 +12,8 @@ import pytest
 
 from vmafarm.engines import media_files as files
 from vmafarm.engines.declared import read_declared
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.media_files import RawVideo, check_readable, check_unchanged, read_through, read_y4m
-from vmafarm.scoring.clip import ClipFailedError
 
 Clips = Callable[[str], Path]
 

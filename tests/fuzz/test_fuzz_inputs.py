@@ -18,12 +18,11 @@ from vmafarm.config.load import Config, frozen, load, template, to_toml
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.scores import read_scores
 from vmafarm.engines.libvmaf_log import LARGEST, LogError, read_log
-from vmafarm.run_folder.element_records import ElementLog, ElementRecord, read_elements
+from vmafarm.run_folder.element_records import ElementLog, ElementRecord, ElementResult, read_elements
 from vmafarm.run_folder.failures import FailureRecord, load_failures
 from vmafarm.run_folder.provenance import Provenance, read_frozen
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.schema.features import FEATURE_NAMES
-from vmafarm.scoring.element_spec import ElementResult
 from vmafarm.scoring.extract import aggregate
 from vmafarm.shards.completeness import History
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,13 +11,10 @@ import submitit
 
 from vmafarm.cluster.slurm import queue_script
 from vmafarm.common.errors import UsageError, VmafarmError, show
-from vmafarm.common.interrupts import heard
-from vmafarm.common.say import say
 from vmafarm.config.load import Config
 from vmafarm.config.sections import for_jobs
 from vmafarm.disk.durable import Draft
 from vmafarm.run_folder.permissions import secure_logs
-from vmafarm.scoring.deadline import ignore_early_notice
 from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.handover import Work
 
@@ -115,23 +111,3 @@ def absolute(config: Config) -> Config:
     """The configuration as it holds in any working folder."""
     root = str(Path(config.run.root).absolute())
     return config.model_copy(update={"run": config.run.model_copy(update={"root": root})})
-
-
-def merge_on_node(document: dict[str, Any]) -> None:
-    """The merge as a job: publishes and checks if complete, and otherwise says in its log what is missing.
-
-    Raises
-    ------
-    SystemExit
-        Nothing was published, the checks found errors, or it was stopped: the job has failed, for mails and
-        for whatever depends on it. submitit passes this on as it is, without a traceback.
-    """
-    from vmafarm.publish import deliver
-
-    ignore_early_notice()
-    try:
-        with heard():
-            deliver(Config.model_validate(document), say)
-    except VmafarmError as error:
-        say(str(error))
-        sys.exit(error.exit_code)

@@ -13,7 +13,7 @@ import numpy as np
 from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import SlurmSection
 from vmafarm.corpus.slices import balance
-from vmafarm.scoring.element_spec import ELSEWHERE, LAST_LOOK
+from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
 
 _SHORTEST = 1 / 4
 """Of `slurm.minutes`: shorter elements would take much of their time to start."""

@@ -17,9 +17,8 @@ from vmafarm.common.text import counted
 from vmafarm.corpus.slices import format_indices
 from vmafarm.cost.submission_cost import Estimate, cost_of, estimate, measure_latest
 from vmafarm.run_folder.element_records import read_elements
-from vmafarm.run_folder.submissions import Submission, read_submissions
+from vmafarm.run_folder.submissions import EVERYTHING, ORDINARY, Submission, read_submissions
 from vmafarm.scoring.clip import Clip
-from vmafarm.scoring.element_spec import EVERYTHING, ORDINARY
 from vmafarm.shards.completeness import read_states
 
 

@@ -24,6 +24,9 @@ from vmafarm.run_folder.manifest import Manifest, load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.permissions import check_image_way, check_run_folders, secure_logs
 from vmafarm.run_folder.submissions import (
+    EVERYTHING,
+    LAST_LOOK,
+    ORDINARY,
     Array,
     note_job,
     read_submissions,
@@ -31,7 +34,6 @@ from vmafarm.run_folder.submissions import (
     write_next_look,
 )
 from vmafarm.scoring.clip import Clip
-from vmafarm.scoring.element_spec import EVERYTHING, LAST_LOOK, ORDINARY
 from vmafarm.scoring.todo import find_todo
 
 

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from vmafarm.common.errors import INCOMPLETE
+from vmafarm.common.mount_points import mounts_below
 from vmafarm.common.signals import give_back, is_ignored, take
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -190,8 +191,6 @@ def _tell() -> None:
 def _clean_up() -> None:
     if not _held:  # an import waits for those of the main thread
         return
-    from vmafarm.process.mounts import mounts_below
-
     for path in list(_held):
         with suppress(OSError):
             if not path.is_dir():

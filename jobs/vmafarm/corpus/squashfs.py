@@ -15,9 +15,10 @@ from pathlib import Path
 from shutil import which
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
+from vmafarm.common.mount_points import mounts_below
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.process.descendants import in_child
-from vmafarm.process.mounts import mounts_below, unmount_below
+from vmafarm.process.mounts import unmount_below
 from vmafarm.process.run import HANG_UP_WITH_PARENT
 from vmafarm.process.scratch import in_scratch, scratch_folder
 

@@ -13,17 +13,17 @@ from pathlib import Path
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.load import Config
+from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import VIDEO_EXTENSIONS, list_clips
 from vmafarm.corpus.scores import read_scores
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.writers import shared_with
 from vmafarm.doctor.finding import Finding, Machine
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.media_files import check_readable
 from vmafarm.process.scratch import scratch_folder, scratch_place
 from vmafarm.run_folder.permissions import others_on_the_way, require_own_way
-from vmafarm.scoring.clip import ClipFailedError
-from vmafarm.scoring.element_spec import worker_count
 
 LOW_BYTES = 1_000_000_000
 """A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes a row (48 columns), in the

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vmafarm.common.errors import VmafarmError
+from vmafarm.common.say import say as say_aloud
 from vmafarm.config.load import Config
-from vmafarm.doctor import Finding, examine_here
+from vmafarm.doctor import Finding, examine_here, lines
 from vmafarm.doctor.image import examine_inside
+from vmafarm.run_folder.broken_nodes import NodeBrokenError
 
 
 def preflight(config: Config, say: Callable[[str], None]) -> None:
@@ -33,6 +35,19 @@ def preflight(config: Config, say: Callable[[str], None]) -> None:
         if finding.state == "warning" and finding.name != "run folder":
             say(f"warning: {finding.name}: {finding.message}")
     check_findings(findings)
+
+
+def examine_node(config: Config) -> None:
+    """Try everything on this node and print it into the log of its element.
+
+    Raises
+    ------
+    NodeBrokenError
+        With what failed.
+    """
+    findings = examine_here(config)
+    say_aloud(*lines(findings))
+    check_findings(findings, NodeBrokenError)
 
 
 def check_findings(

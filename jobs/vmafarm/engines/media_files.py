@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.regular_files import open_regular
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.run import Stop, Stopped
-from vmafarm.scoring.clip import ClipFailedError
 
 
 def check_readable(path: Path, planned: int | None = None) -> Stamp:

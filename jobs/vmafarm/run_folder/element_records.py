@@ -17,7 +17,30 @@ import pydantic
 from vmafarm.disk.durable import Appender, make_folder
 from vmafarm.disk.jsonl import Count, Flag, Moment, Seconds, Text, Word, json_line, parse_json, read_lines
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.scoring.element_spec import ElementResult
+
+
+@dataclass(frozen=True)
+class ElementResult:
+    """How an element ended.
+
+    Attributes
+    ----------
+    done
+        Rows written by this element.
+    failed
+        Clips that failed, by class.
+    stopped
+        It was asked to stop before its work was done.
+    exit_code, message, hint
+        Of the error that ended it, or 0 and "".
+    """
+
+    done: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+    stopped: bool = False
+    exit_code: int = 0
+    message: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ from vmafarm.disk import durable
 from vmafarm.disk.jsonl import Count, Flag, Moment, Text, Word, json_line, parse_json, read_lines, why
 from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.scoring.element_spec import EVERYTHING
+
+EVERYTHING, ORDINARY, ELSEWHERE, LAST_LOOK = ("everything", "ordinary", "elsewhere", "last look")
+"""What an element takes of its slices' clips; see `vmafarm.scoring.todo.find_todo`."""
 
 Job = Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")]
 """A job's id, which programs of SLURM are given."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmafarm.engines import Engine
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
-from vmafarm.scoring.clip import Clip, ClipFailedError, Extracted
+from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.extract import extract
 
 

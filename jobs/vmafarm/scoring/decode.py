@@ -10,6 +10,7 @@ from pathlib import Path
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.base import Engine, stopped_from_outside
 from vmafarm.engines.declared import Declared
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_arguments import (
     FIRST,
     Reading,
@@ -26,7 +27,6 @@ from vmafarm.process.process_limits import Ceiling, show_bytes
 from vmafarm.process.run import Stop, run
 from vmafarm.process.scratch import check_scratch
 from vmafarm.run_folder.failures import ENGINE_FAULTS
-from vmafarm.scoring.clip import ClipFailedError
 from vmafarm.scoring.verdict import check_side, judge_clip, too_many_frames
 
 _MAY_LACK_MEMORY = ("decode_error", "incomplete_decode", "no_frames", "out_of_memory", "engine_error")

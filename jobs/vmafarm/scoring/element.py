@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
@@ -13,51 +13,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vmafarm.common.errors import INCOMPLETE, IncompleteError, VmafarmError, explain, show
-from vmafarm.common.say import say
 from vmafarm.common.signals import hear_of_children
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.load import Config
+from vmafarm.config.workers import worker_count
 from vmafarm.corpus.squashfs import mounted
 from vmafarm.disk.durable import Appender, make_folder
 from vmafarm.disk.jsonl import json_line
 from vmafarm.engines import make_engine
+from vmafarm.process.node import job_label, node_name, task_of, visible_gpus, writer_name
 from vmafarm.process.run import Stop, Stopped, die_with
 from vmafarm.process.scratch import scratch_folder
 from vmafarm.run_folder.broken_nodes import NodeBrokenError, mark_broken, on_this_node
-from vmafarm.run_folder.element_records import ElementLog
+from vmafarm.run_folder.element_records import ElementLog, ElementResult
 from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.provenance import Provenance, freeze
+from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
 from vmafarm.scoring.attempts import Attempts, Outcome
 from vmafarm.scoring.audit import make_auditor
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.deadline import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
-from vmafarm.scoring.element_spec import (
-    ELSEWHERE,
-    LAST_LOOK,
-    ElementResult,
-    ElementSpec,
-    job_label,
-    node_name,
-    task_of,
-    visible_gpus,
-    worker_count,
-    writer_name,
-)
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.todo import check_visible, find_todo, hand_on_audit, take_sample
 from vmafarm.shards.lost_provenance import restore_provenance
 from vmafarm.shards.writer import ShardWriter
 
-__all__ = ["ElementResult", "ElementSpec", "run_element", "writer_name"]
 
-
-def run_element(spec: ElementSpec) -> ElementResult:
+def run_element(spec: ElementSpec, examine: Callable[[Config], None] | None = None) -> ElementResult:
     """Work through the slices; never raises an error of our own, the result carries it.
 
     Parameters
     ----------
     spec
         What to do.
+    examine
+        Tries everything on this node before the first clip of a canary, and raises what failed.
 
     Returns
     -------
@@ -75,7 +66,7 @@ def run_element(spec: ElementSpec) -> ElementResult:
         if spec.launcher:
             die_with(os.getppid())
             watch(spec.launcher, stop)
-        element = _Element(spec, stop)
+        element = _Element(spec, stop, examine)
         try:
             element.run()
         except Stopped:
@@ -86,9 +77,10 @@ def run_element(spec: ElementSpec) -> ElementResult:
 
 
 class _Element:
-    def __init__(self, spec: ElementSpec, stop: Stop) -> None:
-        self._spec = spec
-        self._stop = stop
+    def __init__(
+        self, spec: ElementSpec, stop: Stop, examine: Callable[[Config], None] | None = None
+    ) -> None:
+        self._spec, self._stop, self._examine = spec, stop, examine
         self._config = Config.model_validate(spec.config)
         self._folder = self._config.folder
         self._host = node_name(os.environ)
@@ -141,8 +133,8 @@ class _Element:
         )
         with ExitStack() as stack:
             with on_this_node():
-                if self._spec.canary:
-                    self._examine()
+                if self._spec.canary and self._examine is not None:
+                    self._examine(self._config)
                 # Mounted by the element itself: the clips are there for as long as it lives.
                 place = Path(self._config.corpus.clips)
                 clips = stack.enter_context(mounted(place, extract.scratch, lost=self._stop.set))
@@ -180,15 +172,6 @@ class _Element:
                             self._close(outcome.clip.slice)
             finally:
                 self._close_all()
-
-    def _examine(self) -> None:
-        """Try everything on this node and print it into the log; raise what failed."""
-        from vmafarm.doctor import examine_here, lines
-        from vmafarm.doctor.preflight import check_findings
-
-        findings = examine_here(self._config)
-        say(*lines(findings))
-        check_findings(findings, NodeBrokenError)
 
     def _probe_again(self, scratch: Path) -> None:
         # A second engine: the first one is in use by other threads.

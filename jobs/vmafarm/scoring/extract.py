@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vmafarm.engines.base import Engine, Pass, stopped_from_outside
 from vmafarm.engines.declared import Declared, declared_seconds, read_declared, shortfall
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_arguments import Reading
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import notes
@@ -24,7 +25,7 @@ from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, identity_value
 from vmafarm.scoring.audit import Audit, differences, wrong_constants
-from vmafarm.scoring.clip import Clip, ClipFailedError, Extracted
+from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.decode import Programs, Source, decode, look_closer, read_again
 from vmafarm.scoring.passes import read_pass, run_passes
 from vmafarm.scoring.refusals import (

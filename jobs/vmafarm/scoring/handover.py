@@ -22,7 +22,8 @@ import pydantic
 from vmafarm.common.errors import UnavailableError, show
 from vmafarm.disk.durable import replace_text
 from vmafarm.disk.regular_files import read_regular
-from vmafarm.scoring.element_spec import ElementResult, ElementSpec
+from vmafarm.run_folder.element_records import ElementResult
+from vmafarm.scoring.element_spec import ElementSpec
 
 MODULE = "vmafarm.start"
 """What the process runs."""

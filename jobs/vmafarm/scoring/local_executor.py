@@ -26,9 +26,12 @@ from vmafarm.corpus.squashfs import is_squashfs
 from vmafarm.disk.durable import explained
 from vmafarm.process.descendants import kill_orphans, kill_tree, orphans_ended
 from vmafarm.process.interpreter import own_command, safe_environment
+from vmafarm.process.node import visible_gpus
+from vmafarm.run_folder.element_records import ElementResult
 from vmafarm.run_folder.log_files import tail
 from vmafarm.run_folder.permissions import secure_logs
-from vmafarm.scoring.element_spec import EVERYTHING, ElementResult, ElementSpec, visible_gpus
+from vmafarm.run_folder.submissions import EVERYTHING
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.handover import Work, read_result
 
 _POLL_SECONDS = 0.2

@@ -8,9 +8,9 @@ from pathlib import Path
 from vmafarm.common.text import counted
 from vmafarm.config.clip_limits import log_bytes
 from vmafarm.engines.base import Engine, Pass
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.libvmaf_log import Log, LogError, read_log
 from vmafarm.process.finished import Finished
-from vmafarm.scoring.clip import ClipFailedError
 from vmafarm.scoring.decode import Programs, Source
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from vmafarm.engines.base import Engine, Pass, complains_of_memory
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.finished import Finished
 from vmafarm.schema.features import ACCEPTED_SIZES, MODEL, extractor_accepts
-from vmafarm.scoring.clip import ClipFailedError
 
 _Scored = TypeVar("_Scored")
 

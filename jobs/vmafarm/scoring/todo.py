@@ -13,10 +13,10 @@ from vmafarm.corpus.sample import stratified
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 from vmafarm.run_folder.manifest import Manifest
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.submissions import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
 from vmafarm.scoring.attempts import Outcome
 from vmafarm.scoring.audit import audited_clips
 from vmafarm.scoring.clip import Clip
-from vmafarm.scoring.element_spec import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
 from vmafarm.shards.completeness import Gaps, read_states
 
 _LOOKED_AT = 20

@@ -7,12 +7,12 @@ import re
 from vmafarm.config.clip_limits import Limits
 from vmafarm.engines.base import complains_of_memory
 from vmafarm.engines.declared import Declared, missing
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_report import Report
 from vmafarm.engines.judge import judge
 from vmafarm.process.finished import Finished
 from vmafarm.process.memory import grantable_bytes, spare_bytes
 from vmafarm.schema.features import MIN_SIDE
-from vmafarm.scoring.clip import ClipFailedError
 
 
 def judge_clip(
