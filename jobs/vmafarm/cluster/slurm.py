@@ -13,6 +13,7 @@ from pathlib import Path
 from vmafarm.cluster.slurm_answers import (
     Partition,
     Task,
+    explain,
     parse_accounting,
     parse_count,
     parse_minutes,
@@ -100,25 +101,6 @@ def queue_script(text: str) -> str:
             "does a wrapper of this site print something else? The job may be in the queue all the same",
         )
     return found[1]
-
-
-def explain(said: str) -> str:
-    """What to do about something that one of SLURM's programs said."""
-    if re.search(r"munge|authentication", said, re.IGNORECASE):
-        return "authentication of the cluster (munge) does not work on this machine: tell its administrators"
-    if re.search(r"configuration source|slurm\.conf", said, re.IGNORECASE):
-        return (
-            "SLURM's programs are here, but belong to no cluster (no slurm.conf): do it on a login node, or "
-            "set SLURM_CONF"
-        )
-    if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
-        return "slurmctld cannot be reached: is this a login node, and is the cluster up? (scontrol ping)"
-    if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax|accounting/QOS policy", said, re.IGNORECASE):
-        return (
-            "a limit of your account or QOS: slurm.max_jobs makes slices share elements, so that it is kept; "
-            "or wait until other jobs have ended"
-        )
-    return "what SLURM refuses is set in [slurm]: vmafarm config shows it"
 
 
 def _own_name() -> str:

@@ -144,3 +144,22 @@ def parse_minutes(limit: str) -> int | None:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in found.groups())
     return days * 1440 + hours * 60 + minutes
+
+
+def explain(said: str) -> str:
+    """What to do about something that one of SLURM's programs said."""
+    if re.search(r"munge|authentication", said, re.IGNORECASE):
+        return "authentication of the cluster (munge) does not work on this machine: tell its administrators"
+    if re.search(r"configuration source|slurm\.conf", said, re.IGNORECASE):
+        return (
+            "SLURM's programs are here, but belong to no cluster (no slurm.conf): do it on a login node, or "
+            "set SLURM_CONF"
+        )
+    if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
+        return "slurmctld cannot be reached: is this a login node, and is the cluster up? (scontrol ping)"
+    if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax|accounting/QOS policy", said, re.IGNORECASE):
+        return (
+            "a limit of your account or QOS: slurm.max_jobs makes slices share elements, so that it is kept; "
+            "or wait until other jobs have ended"
+        )
+    return "what SLURM refuses is set in [slurm]: vmafarm config shows it"

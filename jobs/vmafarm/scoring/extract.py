@@ -26,6 +26,7 @@ from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTA
 from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, identity_value
 from vmafarm.scoring.audit import Audit, differences, wrong_constants
 from vmafarm.scoring.clip import Clip, Extracted
+from vmafarm.scoring.deadline import most_seconds
 from vmafarm.scoring.decode import Programs, Source, decode, look_closer, read_again
 from vmafarm.scoring.passes import read_pass, run_passes
 from vmafarm.scoring.refusals import (
@@ -37,14 +38,6 @@ from vmafarm.scoring.refusals import (
     without_crashing,
 )
 from vmafarm.scoring.verdict import check_samples, check_side, judge_clip, too_many_frames
-
-_SECONDS_AT_LEAST = 600.0
-_SECONDS_PER_BYTE = 300e-6
-"""Full plan on one core: 70 CPU seconds for 120 frames of 960x540 (measured), about 0.5 MB; with a
-margin for slow and crowded nodes."""
-_SECONDS_AT_MOST = 86400.0
-"""Reached at 290 MB. Longer than most partitions let an element run, and a file can have any size without
-having content (holes); whoever has such clips sets a time of their own."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ def extract(
         This machine cannot go on (scratch full, program gone).
     """
     stamp = check_readable(clip.path, clip.bytes)
-    deadline = timeout or min(_SECONDS_AT_LEAST + stamp.bytes * _SECONDS_PER_BYTE, _SECONDS_AT_MOST)
+    deadline = timeout or most_seconds(stamp.bytes)
     programs = Programs(scratch, deadline, stop)
     try:
         declared = read_declared(clip.path)
