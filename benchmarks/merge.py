@@ -21,7 +21,7 @@ _MERGE = """
 import sys
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import with_frozen
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 config = with_frozen(load(None, sys.argv[1:])[0])
 config.folder.table.unlink(missing_ok=True)
 assert merge(config.folder, config).published

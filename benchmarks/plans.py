@@ -15,7 +15,7 @@ from benchmarks.footage import make_corpus, plan_run, run_element
 from benchmarks.measure import ROOT, Figure, Usage, ratio, run_measured, side_by_side
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import with_frozen
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.schema.features import COLUMNS, IDENTITY_TOLERANCE
 
 CLIPS = 4

@@ -9,7 +9,7 @@ from pathlib import Path
 from browser import WHY_NOT, open_browser, screenshot, show
 from made_up import make_up
 
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.publish import examine
 
 

@@ -82,7 +82,7 @@ import json, sys
 from datetime import UTC, datetime
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import with_frozen
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.run_folder.provenance import read_frozen
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.writer import ShardWriter

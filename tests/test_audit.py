@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from merge_helpers import make_row, plan_run
 from standin.vmaf import read_calls, write_standin
 
-from vmafarm.merge.merge import merge, summarise
+from vmafarm.merging.merge import merge, summarise
 from vmafarm.schema.features import KNOWN, identity_value
 from vmafarm.scoring.audit import audited_clips, differences, wrong_constants
 from vmafarm.scoring.deadline import Deadline

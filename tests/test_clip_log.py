@@ -15,7 +15,7 @@ from vmafarm.cluster.status_table import as_json, table
 from vmafarm.cost.footprint import footprint
 from vmafarm.disk.jsonl import checked_line
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns, write_sealed
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.publish import deliver
 from vmafarm.query.database import open_run
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log

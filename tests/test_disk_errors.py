@@ -17,7 +17,7 @@ from merge_helpers import Run, make_row, plan_run
 from vmafarm.common.errors import UnavailableError, VmafarmError
 from vmafarm.disk import durable
 from vmafarm.disk.syscalls import System
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.process.scratch import scratch_folder
 from vmafarm.publish import deliver, examine
 from vmafarm.query import checks as qa

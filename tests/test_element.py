@@ -27,7 +27,7 @@ from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.disk import durable
 from vmafarm.doctor.preflight import examine_node
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.failures import read_failures

@@ -6,7 +6,7 @@ import pytest
 from merge_helpers import make_row, plan_run
 
 from vmafarm.cost.footprint import footprint, frame_bytes
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 
 CLIPS = [f"orig_{i * 7919 % 99991:05d}_540_5s.mp4" for i in range(400)]
 

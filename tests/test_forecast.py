@@ -13,7 +13,7 @@ from standin.vmaf import write_standin
 
 from vmafarm.config.sections import EngineSection, SlurmSection
 from vmafarm.cost.measured import Measured
-from vmafarm.estimate import forecast
+from vmafarm.forecast import forecast
 from vmafarm.run_folder.manifest import load_manifest
 
 NAMES = [*(f"small{i}.mp4" for i in range(8)), *(f"large{i}.mp4" for i in range(4))]

@@ -24,7 +24,7 @@ from verbs import NAMES, QUICK, VERBS, moved, say, whole_run
 from vmafarm.common.errors import UsageError
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
-from vmafarm.merge.audits import read_entries
+from vmafarm.merging.audits import read_entries
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.run_folder.element_records import ElementRecord, load_elements
 from vmafarm.run_folder.failures import FAILURE_CLASSES, FailureRecord, load_failures

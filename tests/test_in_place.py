@@ -17,7 +17,7 @@ from merge_helpers import Run, make_row, plan_run
 from vmafarm.common.errors import IncompleteError, UnavailableError
 from vmafarm.disk.durable import Draft
 from vmafarm.disk.locks import try_lock
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.publish import deliver, examine
 from vmafarm.published import in_place
 from vmafarm.published.in_place import InPlace, SupersededError

@@ -407,8 +407,8 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
 @pytest.mark.parametrize(
     ("verb", "slow", "how"),
     [
-        ("merge", "vmafarm.merge.table.TableWriter.write", "query"),
-        ("merge", "vmafarm.merge.steps.check_footers", "compute"),
+        ("merge", "vmafarm.merging.table.TableWriter.write", "query"),
+        ("merge", "vmafarm.merging.steps.check_footers", "compute"),
         ("qa", "vmafarm.query.database._fill", "query"),
         ("report", "vmafarm.publish.run_checks", "query"),
         ("sql", "vmafarm.query.database._fill", "compute"),
@@ -430,7 +430,7 @@ def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path
     status, out, said = interrupt(
         f"""
         import vmafarm.query.database, vmafarm.publish, vmafarm.corpus.plan
-        import vmafarm.merge.steps, vmafarm.merge.table
+        import vmafarm.merging.steps, vmafarm.merging.table
         from vmafarm.__main__ import main
         {slow} = {how}
         main()
@@ -446,12 +446,12 @@ def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path
 def test_the_merge_as_a_job_hears_sigterm_which_submitit_would_pass_over(run, tmp_path):
     status, out, said = interrupt(
         """
-        import signal, vmafarm.merge.table
+        import signal, vmafarm.merging.table
         from vmafarm.config.load import load
         from vmafarm.corpus.frozen_config import with_frozen
         from vmafarm.publish import merge_on_node
         signal.signal(signal.SIGTERM, lambda *_: None)
-        vmafarm.merge.table.TableWriter.write = query
+        vmafarm.merging.table.TableWriter.write = query
         settings = ["run.name=demo", f"run.root={sys.argv[1]}", f"extract.scratch={sys.argv[2]}"]
         merge_on_node(with_frozen(load(None, settings)[0]).model_dump())
         """,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from merge_helpers import make_row, plan_run
 
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 
 TEXT = (Path(__file__).parents[1] / "docs" / "loading.md").read_text()
 EXAMPLES = dict(re.findall(r"^(\w+)[^\n]*:\n\n```python\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL))

@@ -24,10 +24,10 @@ from merge_helpers import NAN, Run, make_row, plan_run, rows_of
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError
 from vmafarm.config.sections import ExtractSection
 from vmafarm.disk.jsonl import checked_line, read_checked
-from vmafarm.merge import steps
-from vmafarm.merge.merge import MergeResult, merge, summarise
-from vmafarm.merge.steps import Merge
-from vmafarm.merge.table import TableWriter, Written, cut, is_increasing
+from vmafarm.merging import steps
+from vmafarm.merging.merge import MergeResult, merge, summarise
+from vmafarm.merging.steps import Merge
+from vmafarm.merging.table import TableWriter, Written, cut, is_increasing
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, read_frozen
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from vmafarm.shards import lost_provenance as restore

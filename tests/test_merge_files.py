@@ -17,9 +17,9 @@ from vmafarm.common.errors import IncompleteError
 from vmafarm.config.sections import recorded
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS
-from vmafarm.merge.complete import count_classes
-from vmafarm.merge.merge import MergeResult, list_failed, merge
-from vmafarm.merge.record import describe_making
+from vmafarm.merging.complete import count_classes
+from vmafarm.merging.merge import MergeResult, list_failed, merge
+from vmafarm.merging.record import describe_making
 from vmafarm.run_folder.failures import CLIP_FAULTS, NOTHING_UNREAD, Unread, load_failures
 from vmafarm.run_folder.submissions import Submission, new_submission
 from vmafarm.schema.features import ARROW_SCHEMA
@@ -244,7 +244,7 @@ def test_a_null_or_a_name_twice_in_an_early_group_of_rows_counts_whatever_comes_
     run: Run, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     """Rows are written in groups, and none of them is judged by the last one."""
-    monkeypatch.setattr("vmafarm.merge.table.ROW_GROUP", rows)
+    monkeypatch.setattr("vmafarm.merging.table.ROW_GROUP", rows)
     nullable = pa.schema([pa.field(field.name, field.type) for field in ARROW_SCHEMA])
     bad = run.shard([make_row(NAMES[0]) | {"vmaf_mean": None}, *map(make_row, NAMES[1:])], schema=nullable)
     with pytest.raises(IncompleteError, match="vmaf_mean is NULL"):

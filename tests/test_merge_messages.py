@@ -13,9 +13,9 @@ import pytest
 from merge_helpers import KNOWN, NOW, Run, make_row, plan_run
 
 from vmafarm.common.errors import IncompleteError
-from vmafarm.merge.audits import count_audits, judge_constants, tell_audits
-from vmafarm.merge.complete import describe_failed, describe_left_out, judge_gaps
-from vmafarm.merge.merge import list_failed, merge, summarise
+from vmafarm.merging.audits import count_audits, judge_constants, tell_audits
+from vmafarm.merging.complete import describe_failed, describe_left_out, judge_gaps
+from vmafarm.merging.merge import list_failed, merge, summarise
 from vmafarm.query.database import open_run
 from vmafarm.run_folder.failures import FailureRecord
 from vmafarm.run_folder.paths import RunFolder

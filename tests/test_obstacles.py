@@ -15,7 +15,7 @@ from merge_helpers import Run, rows_of
 from verbs import QUICK, VERBS, moved, say, whole_run
 
 from vmafarm.disk import regular_files
-from vmafarm.merge import steps
+from vmafarm.merging import steps
 from vmafarm.published import table as published
 from vmafarm.query import database
 

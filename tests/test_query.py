@@ -25,7 +25,7 @@ from terminal import Terminal
 
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.common.package import PACKAGE
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.query import database
 from vmafarm.query.answers import run_query, write_csv, write_json, write_table
 from vmafarm.query.database import open_run

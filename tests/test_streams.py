@@ -41,8 +41,8 @@ def test_an_output_that_takes_nothing_is_one_message(words: str) -> None:
 
 _EACH_VERB = """
 import json, os, sys
-import vmafarm.cli.cluster, vmafarm.cli.look, vmafarm.query.database, vmafarm.merge.merge, vmafarm.report.page
-import vmafarm.cluster.submit, vmafarm.__main__
+import vmafarm.cli.cluster, vmafarm.cli.look, vmafarm.query.database, vmafarm.report.page
+import vmafarm.merging.merge, vmafarm.cluster.submit, vmafarm.__main__
 for words in json.load(sys.stdin):
     if (child := os.fork()) == 0:
         sys.argv = ["vmafarm", *words]

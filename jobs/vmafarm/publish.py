@@ -13,7 +13,7 @@ from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, sho
 from vmafarm.common.interrupts import heard
 from vmafarm.common.say import say as say_aloud
 from vmafarm.config.load import Config
-from vmafarm.merge.merge import merge, summarise
+from vmafarm.merging.merge import merge, summarise
 from vmafarm.published.in_place import ATTEMPTS, InPlace, SupersededError
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.up_to_date import read_delivered, recorded_errors
@@ -45,7 +45,7 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
     IncompleteError
         Nothing was published, or the checks found errors; or other merges published theirs again and again.
     VmafarmError
-        See `vmafarm.merge.merge.merge` and `examine`.
+        See `vmafarm.merging.merge.merge` and `examine`.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:

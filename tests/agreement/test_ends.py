@@ -14,7 +14,7 @@ from merge_helpers import NOW, Run, make_row, plan_run
 
 from vmafarm.common.errors import IncompleteError
 from vmafarm.disk.jsonl import json_line
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.run_folder.failures import CLIP_FAULTS, FAILURE_CLASSES, WRONG_CONSTANT, FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.submissions import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY

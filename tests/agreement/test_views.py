@@ -20,8 +20,8 @@ from vmafarm.cluster.status_table import table
 from vmafarm.cluster.submit import preview
 from vmafarm.common.errors import IncompleteError, UsageError
 from vmafarm.disk.jsonl import json_line
-from vmafarm.estimate import find_todo as todo_of_the_forecast
-from vmafarm.merge.merge import merge
+from vmafarm.forecast import find_todo as todo_of_the_forecast
+from vmafarm.merging.merge import merge
 from vmafarm.query.checks import run_checks
 from vmafarm.query.database import open_run
 from vmafarm.run_folder.failures import FailureRecord

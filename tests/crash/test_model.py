@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from vmafarm.disk import durable
 from vmafarm.disk.syscalls import System
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.shards.writer import ShardWriter, read_done
 
 CLIPS = [f"c{i}" for i in range(12)]

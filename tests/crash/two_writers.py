@@ -24,7 +24,7 @@ from vmafarm.common.errors import VmafarmError
 from vmafarm.config.load import Config, load
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
-from vmafarm.merge.merge import merge
+from vmafarm.merging.merge import merge
 from vmafarm.scoring.element import ElementSpec, run_element
 
 ALL_CALLS = 60

@@ -19,8 +19,8 @@ from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.jsonl import checked_line
 from vmafarm.disk.sealed_parquet import DamagedError, describe_unsealed, is_sealed, open_sealed
-from vmafarm.merge.audits import read_entries, read_hosts
-from vmafarm.merge.merge import merge
+from vmafarm.merging.audits import read_entries, read_hosts
+from vmafarm.merging.merge import merge
 from vmafarm.query.database import open_run
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.shards.footers import read_outline, sort_shards

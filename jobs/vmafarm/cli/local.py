@@ -146,7 +146,7 @@ def estimate(
 
     Example: vmafarm estimate --clips k150ka --scores k150ka_scores.csv
     """
-    from vmafarm.estimate import estimate_run
+    from vmafarm.forecast import estimate_run
     from vmafarm.run import with_corpus
 
     console = make_console(stderr=as_json)

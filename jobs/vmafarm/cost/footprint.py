@@ -20,7 +20,7 @@ from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 _ROWS = 200
 """So many rows tell how well rows compress."""
 _PLAIN = {"compression_level": 3, "use_dictionary": False}
-"""As the final table is written; see `vmafarm.merge.table`."""
+"""As the final table is written; see `vmafarm.merging.table`."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class _Audits(_Part):
 
 
 class _Record(_Part):
-    """What is read of it; see `vmafarm.merge.merge.MergeResult` and `vmafarm.publish`."""
+    """What is read of it; see `vmafarm.merging.merge.MergeResult` and `vmafarm.publish`."""
 
     run: Text
     published: Flag

@@ -109,7 +109,7 @@ def _read_record(path: Path, table: FileIO) -> tuple[dict[str, Any], str]:
 
 
 class _Metadata(pydantic.BaseModel):
-    """What is read of a table's metadata; see `vmafarm.run_folder.provenance` and `vmafarm.merge.merge`."""
+    """What is read of a table's metadata; see `vmafarm.run_folder.provenance` and `vmafarm.merging.merge`."""
 
     features: dict[Word, Word]
     incomplete: dict[Word, Count] = {}

@@ -14,12 +14,12 @@ from vmafarm.config.load import Config
 from vmafarm.disk.drafts import LockedDraft, sweep
 from vmafarm.disk.durable import Draft
 from vmafarm.disk.file_stamp import Stamps
-from vmafarm.merge.audits import count_audits, judge_audits, judge_history, read_entries, read_hosts
-from vmafarm.merge.checks import CLIP_RULES, FLOATS, build_checks, judge
-from vmafarm.merge.complete import count_classes, describe_left_out, judge_gaps, names_without_row
-from vmafarm.merge.copies import settle_copies
-from vmafarm.merge.options import Options
-from vmafarm.merge.table import TableWriter, Written
+from vmafarm.merging.audits import count_audits, judge_audits, judge_history, read_entries, read_hosts
+from vmafarm.merging.checks import CLIP_RULES, FLOATS, build_checks, judge
+from vmafarm.merging.complete import count_classes, describe_left_out, judge_gaps, names_without_row
+from vmafarm.merging.copies import settle_copies
+from vmafarm.merging.options import Options
+from vmafarm.merging.table import TableWriter, Written
 from vmafarm.published.in_place import InPlace
 from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.manifest import load_manifest, most_rows

@@ -13,7 +13,7 @@ import pyarrow as pa
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.arrow import make_table
-from vmafarm.merge.checks import FLOATS
+from vmafarm.merging.checks import FLOATS
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.schema.features import COLUMNS, KEY_COLUMNS
 from vmafarm.shards.footers import Finding, examples

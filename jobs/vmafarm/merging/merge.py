@@ -15,11 +15,11 @@ from vmafarm.common.errors import IncompleteError, UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.load import Config
 from vmafarm.disk.regular_files import freeing_readers
-from vmafarm.merge.audits import tell_audits
-from vmafarm.merge.complete import LISTED
-from vmafarm.merge.options import Options
-from vmafarm.merge.record import describe_making
-from vmafarm.merge.steps import Merge
+from vmafarm.merging.audits import tell_audits
+from vmafarm.merging.complete import LISTED
+from vmafarm.merging.options import Options
+from vmafarm.merging.record import describe_making
+from vmafarm.merging.steps import Merge
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.in_place import InPlace
 from vmafarm.published.merge_record import read_merge_record
@@ -59,8 +59,8 @@ class MergeResult:
     nan
         Column to the number of its rows that are NaN.
     audits
-        Clips scored by both plans, and what either took; see `vmafarm.merge.audits.count_audits`. Empty where
-        the merge did not come so far.
+        Clips scored by both plans, and what either took; see `vmafarm.merging.audits.count_audits`. Empty
+        where the merge did not come so far.
     failed_classes
         Clips failed for good, by class of failure.
     failed_for_good
@@ -70,7 +70,7 @@ class MergeResult:
     metadata
         Provenance, as it stands in the table's metadata.
     made
-        How the rows came to be; see `vmafarm.merge.record.describe_making`.
+        How the rows came to be; see `vmafarm.merging.record.describe_making`.
     findings
         Errors first, then warnings, then information.
     """

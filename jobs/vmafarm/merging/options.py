@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """What is allowed in a merge; see `vmafarm.merge.merge.merge`."""
+    """What is allowed in a merge; see `vmafarm.merging.merge.merge`."""
 
     allow_missing: bool
     max_failed_share: float
