@@ -1,3 +1,33 @@
-"""vmafarm: libvmaf features of large video corpora, as one validated Parquet table."""
+"""vmafarm: libvmaf features of large video corpora, as one validated Parquet table.
 
-__version__ = "0.1.0"
+The names below are what notebooks and other programs may rely on; see docs/api.md. All else is internal.
+"""
+
+from typing import Any
+
+from vmafarm.common.package import __version__ as __version__
+
+__all__ = [
+    "Run",
+    "VmafarmError",
+    "estimate",
+    "load_config",
+    "merge",
+    "plan",
+    "read_table",
+    "score",
+    "submit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Each of them imports what it needs as it is called: `import vmafarm` takes no time.
+    if name in __all__:
+        from vmafarm import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmafarm import __version__
 from vmafarm.common.errors import show
+from vmafarm.common.package import __version__
 from vmafarm.common.say import say, to_json
 
 if TYPE_CHECKING:

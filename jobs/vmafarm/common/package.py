@@ -1,8 +1,10 @@
-"""Files that come with the package and are no Python."""
+"""The version of the package, and the files in it that are not Python."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+__version__ = "0.1.0"
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

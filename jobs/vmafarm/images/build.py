@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmafarm import __version__
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.common.interrupts import in_order
+from vmafarm.common.package import __version__
 from vmafarm.disk.durable import publish, replace_text
 from vmafarm.images.apptainer import ask, build, find_apptainer
 from vmafarm.images.recipe import merge_arguments, read_arguments

@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import vmafarm
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError
+from vmafarm.common.package import PACKAGE, __version__
 from vmafarm.common.say import say, say_aside
 from vmafarm.config.sections import EngineSection
 from vmafarm.engines import EngineInfo, make_engine
@@ -65,7 +65,7 @@ def record(pairs: Iterable[str], path: Path = BUILD, labels: Path | None = None)
     UsageError
         Something is no ``KEY=VALUE``.
     """
-    facts: dict[str, str | None] = {"version": vmafarm.__version__, "python": platform.python_version()}
+    facts: dict[str, str | None] = {"version": __version__, "python": platform.python_version()}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not (key and equals):
@@ -94,7 +94,7 @@ def check_image(kind: str, environment: Mapping[str, str] = os.environ) -> Engin
     UnavailableError
         Names what is missing.
     """
-    for module in pkgutil.walk_packages(vmafarm.__path__, "vmafarm."):
+    for module in pkgutil.walk_packages([str(PACKAGE)], "vmafarm."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     if not sql_folder().is_dir():
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> None:
             record(arguments[1:], labels=Path(labels) if labels else None)
         elif len(arguments) == 2 and arguments[0] == "test":
             info = check_image(arguments[1])
-            say(f"vmafarm {vmafarm.__version__}: the engine {info.kind} {info.version} has what it must have")
+            say(f"vmafarm {__version__}: the engine {info.kind} {info.version} has what it must have")
         else:
             raise UsageError(f"{arguments} is neither 'record KEY=VALUE ...' nor 'test vmaf|ffmpeg'")
     except VmafarmError as error:

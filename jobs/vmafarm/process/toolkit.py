@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from vmafarm import __version__
-from vmafarm.common.package import CHECKOUT, PACKAGE, data_folder
+from vmafarm.common.package import CHECKOUT, PACKAGE, __version__, data_folder
 from vmafarm.process.run import ask
 
 
