@@ -18,7 +18,7 @@ OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock clean
+.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -141,6 +141,9 @@ lock: ## make the lock files again
 	  --no-annotate --no-header --group build pyproject.toml -o requirements.lock $(ARGS)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --no-header --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(ARGS)
+
+lowest: $(VENV)/.setup-dev ## the demo with the oldest versions of the dependencies that pyproject.toml allows
+	@tests/lowest
 
 clean: ## remove the virtual environment and caches, never runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
