@@ -91,7 +91,7 @@ def is_regular(path: Path) -> bool:
 
 
 def list_files(folder: Path, suffix: str) -> list[Path]:
-    """What lies in a folder under names with this suffix, in order; nothing where there is no folder.
+    """Files and folders with this suffix in a folder, sorted; empty if the folder does not exist.
 
     Raises
     ------
