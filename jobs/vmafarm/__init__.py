@@ -7,25 +7,21 @@ from typing import Any
 
 from vmafarm.common.package import __version__ as __version__
 
-__all__ = [
-    "Run",
-    "VmafarmError",
-    "estimate",
-    "load_config",
-    "merge",
-    "plan",
-    "read_table",
-    "score",
-    "submit",
-]
+_HOMES = {
+    **dict.fromkeys(("estimate", "load_config", "merge", "plan", "score", "submit"), "vmafarm.api"),
+    "Run": "vmafarm.planned",
+    "VmafarmError": "vmafarm.common.errors",
+    "read_table": "vmafarm.report.loading",
+}
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     # Each of them imports what it needs as it is called: `import vmafarm` takes no time.
-    if name in __all__:
-        from vmafarm import api
+    if name in _HOMES:
+        from importlib import import_module
 
-        return getattr(api, name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

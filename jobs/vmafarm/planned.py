@@ -1,0 +1,106 @@
+"""A planned run as an object, for notebooks and other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmafarm.common.errors import show
+from vmafarm.config.load import Config, load
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from vmafarm.run_folder.paths import RunFolder
+
+
+class Run:
+    """A planned run: its paths, its frozen configuration, and how far it is.
+
+    Parameters
+    ----------
+    root
+        Folder of all runs.
+    name
+        Name of the run.
+
+    Raises
+    ------
+    UsageError
+        It is not planned.
+    """
+
+    def __init__(self, root: str | Path = "runs", name: str = "k150k") -> None:
+        from vmafarm.corpus.frozen_config import with_frozen
+        from vmafarm.run_folder.manifest import load_manifest
+
+        config, _ = load(None, (), run__root=str(root), run__name=name)
+        self._manifest = load_manifest(config.folder)
+        self._config = with_frozen(config)
+
+    @property
+    def config(self) -> Config:
+        """The configuration with which the run was planned."""
+        return self._config
+
+    @property
+    def folder(self) -> RunFolder:
+        """Its paths."""
+        return self._config.folder
+
+    @property
+    def table(self) -> Path:
+        """Where the final table is, once it is published."""
+        return self.folder.table
+
+    @property
+    def clips(self) -> list[str]:
+        """Names of all clips of the run."""
+        return list(self._manifest.names)
+
+    def done(self) -> list[str]:
+        """Names of the clips that have a durable row."""
+        done = self._states().done
+        return [name for name in self._manifest.names if name in done]
+
+    def missing(self) -> list[str]:
+        """Names of the clips that have no row and have not failed for good: what the next `score` does."""
+        return list(self._states().gaps.missing)
+
+    def failed(self) -> dict[str, str]:
+        """Clips that have failed for good, with the reason."""
+        failed = self._states().gaps.failed
+        return {name: f"{clip.failure}: {clip.message}" for name, clip in failed.items()}
+
+    def status(self) -> dict[str, Any]:
+        """What ``vmafarm status --json`` prints, without asking SLURM."""
+        from vmafarm.cluster.status import look
+        from vmafarm.cluster.status_table import as_json
+
+        document: dict[str, Any] = json.loads(as_json(look(self._config, None)))
+        return document
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The run as a database, opened read-only: tables features, clips, failures, manifest.
+
+        Yields
+        ------
+        duckdb.DuckDBPyConnection
+            Of a copy, which is removed on the way out.
+        """
+        from vmafarm.query.database import open_run
+
+        with open_run(self._config, lambda line: None) as connection:
+            yield connection
+
+    def _states(self) -> Any:
+        from vmafarm.shards.completeness import read_states
+
+        return read_states(self.folder, self._config, self._manifest)
+
+    def __repr__(self) -> str:
+        return f"Run({show(str(self._config.run.root))!r}, {self._config.run.name!r})"

@@ -1,0 +1,74 @@
+"""A published table as a data frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vmafarm.common.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read_table(
+    path: str | Path, *, drop_constant: bool = False, to: Literal["pandas", "arrow", "polars"] = "pandas"
+) -> Any:
+    """Read a table that a merge has published.
+
+    Parameters
+    ----------
+    path
+        ``runs/full_features_<run>.parquet``.
+    drop_constant
+        Leave out feature columns that say nothing: those that the table's own metadata calls constant, and
+        those that are NaN in all rows, or the same number.
+    to
+        ``pandas`` or ``polars``, which must be installed, or ``arrow``.
+
+    Returns
+    -------
+    pandas.DataFrame, pyarrow.Table or polars.DataFrame
+        One row per clip, in the order of their names.
+
+    Raises
+    ------
+    UsageError
+        It is not a table of vmafarm, or `to` is none of these.
+    """
+    import pyarrow.parquet as pq
+
+    from vmafarm.disk.regular_files import open_regular
+    from vmafarm.report.info import read_info
+
+    if to not in ("pandas", "arrow", "polars"):
+        raise UsageError(f"to = {to!r}, expected pandas, arrow or polars", "leave it out for pandas")
+    path = Path(path)
+    info = read_info(path)
+    with open_regular(path, None) as content:
+        table = pq.read_table(content)
+    if drop_constant:
+        table = table.drop_columns(_silent(table, info.of("constant")))
+    if to == "arrow":
+        return table
+    if to == "polars":
+        import polars
+
+        return polars.from_arrow(table)
+    return table.to_pandas()
+
+
+def _silent(table: pa.Table, constant: Sequence[str]) -> list[str]:
+    """Feature columns that hold one value, by the table's metadata or by its rows."""
+    import pyarrow.compute as pc
+
+    from vmafarm.schema.features import FEATURE_NAMES
+
+    silent = []
+    for feature in FEATURE_NAMES:
+        for column in (f"{feature}_mean", f"{feature}_std"):
+            values = table[column].filter(pc.invert(pc.is_nan(table[column])))
+            if feature in constant or pc.count_distinct(values).as_py() <= 1:
+                silent.append(column)
+    return silent
