@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from merge_helpers import KNOWN, NOW, Run, make_row, plan_run
 
+from vmafarm.cluster.status import look
 from vmafarm.common.errors import IncompleteError
 from vmafarm.merging.audits import count_audits, judge_constants, tell_audits
 from vmafarm.merging.complete import describe_failed, describe_left_out, judge_gaps
@@ -372,3 +373,14 @@ def test_the_seconds_of_audited_clips_are_those_of_the_plan_that_took_them(
             "clips": 1, "differ": 0, "failed": 1, "seconds_scoring": 7.0,
             "seconds_full": full, "seconds_identity": identity,
         }  # fmt: skip
+
+
+def test_status_says_that_rows_have_come_since_the_table_was_published(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", ["a.mp4", "b.mp4"])
+    run.shard([make_row("a.mp4")])
+    merge(run.folder, run.config, allow_missing=True)
+    assert not any("scored since" in note for note in look(run.config, None).notes)
+    run.shard([make_row("b.mp4")], writer="late")
+    assert "the table lacks 1 clip scored since: vmafarm merge" in look(run.config, None).notes
+    merge(run.folder, run.config)
+    assert not any("scored since" in note for note in look(run.config, None).notes)

@@ -25,7 +25,7 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.load import Config
 from vmafarm.corpus.slices import format_indices
-from vmafarm.published.up_to_date import read_errors
+from vmafarm.published.up_to_date import read_errors, rows_since
 from vmafarm.run_folder.broken_nodes import BrokenNode, read_broken
 from vmafarm.run_folder.element_records import ElementRecord, load_elements
 from vmafarm.run_folder.failures import FailureRecord
@@ -189,6 +189,8 @@ class Watcher:
         errors: list[str] = []
         try:
             errors += read_errors(folder)
+            if since := rows_since(folder, len(manifest.names) - missing - len(gaps.failed)):
+                notes.append(f"the table lacks {counted(since, 'clip')} scored since: vmafarm merge")
         except UsageError as error:
             notes.append(error.message)
         return Status(

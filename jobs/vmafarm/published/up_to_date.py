@@ -129,6 +129,21 @@ def recorded_errors(record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def rows_since(folder: RunFolder, done: int) -> int:
+    """How many of `done` clips with a row the published table lacks; 0 where no record speaks of a table.
+
+    Raises
+    ------
+    UsageError
+        The record is not what a merge writes.
+    """
+    record = read_merge_record(folder.merge_record)
+    if not record.get("published") or not folder.table.exists():
+        return 0
+    rows: int = record["counts"].get("rows", done)
+    return max(0, done - rows)
+
+
 def read_errors(folder: RunFolder) -> dict[str, str]:
     """What `recorded_errors` says of the published table; empty where there is none, or no record of it.
 
