@@ -94,7 +94,7 @@ test: $(VENV)/.setup-dev ## the tests
 	@$(PYTEST) -n 3 --dist loadfile -m "not full" $(ARGS)
 
 fuzz: $(VENV)/.setup-dev ## what is read from disk, damaged at random, and any names: N=10000 examples a test
-	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz tests/test_names.py $(ARGS)
+	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz tests/whole/test_names.py $(ARGS)
 
 # SEED: which files; CASE: one again, as printed; ARGS="--keep FOLDER" keeps the files with violations.
 fuzz-containers: $(VENV)/.setup-dev ## damage N video files at random; every row must be true, every failure the file's
@@ -109,11 +109,11 @@ crash: $(VENV)/.setup-dev ## kill runs N times, WRITERS times with two writers; 
 	@cd tests && "$(CURDIR)/$(BIN)/python" -m crash --kills $(or $(N),0) --writers $(or $(WRITERS),0) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
 
-test-cluster: $(VENV)/.setup-dev ## against a real SLURM and Apptainer; see tests/cluster/README.md
+test-cluster: $(VENV)/.setup-dev ## against a real SLURM and Apptainer; see tests/real_cluster/README.md
 	@test -n "$$SLURM_CONF" && test -n "$$VMAFARM_IMAGES" || \
 	  { echo "error: no cluster and no images to test against (SLURM_CONF, VMAFARM_IMAGES)"; \
-	    echo "  tests/cluster/README.md tells how to make them"; exit 3; }
-	@$(PYTEST) tests/cluster -n 3 --maxschedchunk 1 --timeout 1200 --no-skips $(ARGS)
+	    echo "  tests/real_cluster/README.md tells how to make them"; exit 3; }
+	@$(PYTEST) tests/real_cluster -n 3 --maxschedchunk 1 --timeout 1200 --no-skips $(ARGS)
 
 bench: $(VENV)/.setup-dev ## the figures of docs/performance.md; BENCH="overhead merge" for some
 	@$(BIN)/python -m benchmarks --out bench $(BENCH) $(ARGS)

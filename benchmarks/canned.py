@@ -18,8 +18,8 @@ from vmafarm.engines.base import write_probe_clip
 from vmafarm.engines.vmaf import VmafEngine
 
 sys.path.append(str(ROOT / "tests"))
-import media
 from standin.vmaf import write_standin
+from support import media
 
 FRAMES = 150
 """Of a clip of 5 s, as nearly all of KoNViD-150k are."""

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import media
 import pytest
-from fake_slurm import FakeSlurm
 from standin.vmaf import write_standin
+from support import media
+from support.fake_slurm import FakeSlurm
 
 _MARK = f"VMAFARM_TESTS_{os.getpid()}"
 os.environ[_MARK] = "1"  # every process that a test starts inherits it, also one that leaves its parents

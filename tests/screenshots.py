@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browser import WHY_NOT, open_browser, screenshot, show
-from made_up import make_up
+from support.browser import WHY_NOT, open_browser, screenshot, show
+from support.made_up import make_up
 
 from vmafarm.merging.merge import merge
 from vmafarm.publish import examine

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from merge_helpers import NOW, Run, make_row, plan_run
+from support.merge_helpers import NOW, Run, make_row, plan_run
 
 from vmafarm.common.errors import IncompleteError
 from vmafarm.disk.jsonl import json_line

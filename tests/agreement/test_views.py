@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from fake_slurm import FakeSlurm
-from merge_helpers import Run, make_row, plan_run
 from rich.console import Console
+from support.fake_slurm import FakeSlurm
+from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.status import look

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import media
+from support import media
 
 _X264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "26")
 _X265 = (

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import media
 import pytest
 from containers_fuzz import cases
 from containers_fuzz.__main__ import report
 from containers_fuzz.accidents import ACCIDENTS, damage
 from containers_fuzz.cases import Bench, Case, Result, choose, run_all
 from containers_fuzz.pairs import PAIRS
+from support import media
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.failure import ClipFailedError

@@ -10,8 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import media
 import numpy as np
+from support import media
 
 SECONDS = 120
 """After which a program that does not end is given up."""

@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import merge_helpers
 import pytest
 from crash import power
 from crash.faults import CrashError, Faults, FaultySystem, boundaries
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support import merge_helpers
 
 from vmafarm.disk import durable
 from vmafarm.disk.syscalls import System

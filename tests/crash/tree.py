@@ -14,11 +14,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from command import QUICK, command, corpus, write_scores
 from crash import power
 from crash.cases import Result, compare
 from crash.faults import Faults, boundaries
-from media import make_clip
+from support.command import QUICK, command, corpus, write_scores
+from support.media import make_clip
 
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.writer import read_done

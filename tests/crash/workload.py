@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import merge_helpers
 import pyarrow.parquet as pq
 from crash.faults import Faults, install
 from rich.console import Console
+from support import merge_helpers
 
 import vmafarm.run
 import vmafarm.scoring.attempts

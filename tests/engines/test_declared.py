@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import media
 import pytest
+from support import media
 
 from vmafarm.engines.declared import Declared, declared_seconds, missing, read_declared, shortfall
 from vmafarm.engines.ffmpeg_arguments import input_arguments

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import media
 import pytest
-from engine_helpers import FFMPEG, block_positions, broken_time_stamps, keyframes, no_time_stamps
+from support import media
+from support.engine_helpers import FFMPEG, block_positions, broken_time_stamps, keyframes, no_time_stamps
 
 from vmafarm.config.clip_limits import DEFAULT_LIMITS
 from vmafarm.engines.ffmpeg_arguments import FORMATS, PREPARE, input_arguments

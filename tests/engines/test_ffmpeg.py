@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import media
 import pytest
-from engine_helpers import FFMPEG, ffmpeg_engine, write_program
+from support import media
+from support.engine_helpers import FFMPEG, ffmpeg_engine, write_program
 
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.config.sections import EngineSection

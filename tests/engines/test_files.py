@@ -7,8 +7,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import media
 import pytest
+from support import media
 
 from vmafarm.engines import media_files as files
 from vmafarm.engines.declared import read_declared

@@ -13,9 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import media
 import pytest
-from engine_helpers import (
+from standin.vmaf import read_calls, write_standin
+from support import media
+from support.engine_helpers import (
     FFMPEG,
     assert_equal_rows,
     failure,
@@ -24,7 +25,6 @@ from engine_helpers import (
     vmaf_engine,
     write_program,
 )
-from standin.vmaf import read_calls, write_standin
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines import Pass, VmafEngine

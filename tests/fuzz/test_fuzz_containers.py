@@ -8,11 +8,11 @@ import struct
 import tempfile
 from pathlib import Path
 
-import media
 import pytest
-from damage import damaged, fuzz
 from hypothesis import given
 from hypothesis import strategies as st
+from support import media
+from support.damage import damaged, fuzz
 
 from vmafarm.engines.boxes import read_boxes
 from vmafarm.engines.chunks import read_chunks

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import cuts, damaged, fuzz
 from hypothesis import given
 from hypothesis import strategies as st
-from merge_helpers import plan_run
+from support.damage import cuts, damaged, fuzz
+from support.merge_helpers import plan_run
 
 from vmafarm.common.errors import UsageError, VmafarmError
 from vmafarm.config.load import Config, frozen, load, template, to_toml

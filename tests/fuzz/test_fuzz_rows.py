@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from damage import cuts, damaged, fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from merge_helpers import NAN, NOW, Run, make_row, plan_run
+from support.damage import cuts, damaged, fuzz
+from support.merge_helpers import NAN, NOW, Run, make_row, plan_run
 
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError
 from vmafarm.disk.file_stamp import Stamps

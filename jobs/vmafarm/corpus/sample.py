@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 AT_LEAST = 4
 """Measured clips that make a group, and so the fewest from which there is an interval. With groups of
-two the intervals of the corpora in tests/test_sampling.py are as wide, and hold the truth less often."""
+two the intervals of the corpora in tests/corpus/test_sample.py are as wide, and hold the truth less often."""
 _NORMAL = 1.959964
 # fmt: off
 _STUDENT = (

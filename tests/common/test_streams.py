@@ -1,0 +1,176 @@
+"""What the command writes: a failure is one message and an exit status, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from support.command import command
+from support.fake_slurm import FakeSlurm
+from support.hostile_run import VERBS, make_hostile
+
+from vmafarm import __main__
+from vmafarm.common import streams
+
+FULL = Path("/dev/full")
+
+
+def run(words: str, **streams: object) -> subprocess.CompletedProcess[str]:
+    given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.run(command(words.split()), text=True, check=False, **given)
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "config", "config --template", "doctor --here --json"]
+)
+def test_an_output_that_takes_nothing_is_one_message(words: str) -> None:
+    with FULL.open("w") as full:
+        said = run(words, stdout=full)
+    assert said.returncode == 3
+    assert said.stderr == (
+        "error: cannot write the output: No space left on device\n"
+        "  free space there, or send it somewhere else; what was finished is kept\n"
+    )
+
+
+_EACH_VERB = """
+import json, os, sys
+import vmafarm.cli.cluster, vmafarm.cli.look, vmafarm.query.database, vmafarm.report.page
+import vmafarm.merging.merge, vmafarm.cluster.submit, vmafarm.__main__
+for words in json.load(sys.stdin):
+    if (child := os.fork()) == 0:
+        sys.argv = ["vmafarm", *words]
+        os.dup2(os.open("said", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 2)
+        vmafarm.__main__.main()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with open("said", encoding="utf-8") as said, open("all", "a", encoding="utf-8") as file:
+        print(json.dumps([words, status, said.read()]), file=file)
+"""
+"""Runs verbs, each in a process of its own, without the imports of each."""
+
+
+@pytest.mark.parametrize("kind", ["full", "gone"])
+def test_no_verb_ends_in_a_traceback_where_its_output_takes_nothing(
+    tmp_path: Path, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_hostile(tmp_path)
+    forms = {words[0]: words for words in VERBS.values()} | {"estimate": ("estimate",)}
+    verbs = [*forms.values(), ("sql", "--csv", "FROM clips"), ("--help",), ("status", "--help"), ()]
+    if kind == "full":
+        taking = os.open(FULL, os.O_WRONLY)
+    else:
+        ours, taking = os.pipe()
+        os.close(ours)
+    child = [sys.executable, "-c", _EACH_VERB]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "jobs"), "FORCE_COLOR": "1"}
+    subprocess.run(child, input=json.dumps(verbs), text=True, stdout=taking, env=environment, check=True)
+    os.close(taking)
+    found = [json.loads(line) for line in Path("all").read_text(encoding="utf-8").splitlines()]
+    assert [words for words, _, _ in found] == [list(words) for words in verbs]
+    for words, status, said in found:
+        assert "Traceback" not in said, words
+        if kind == "full":
+            assert (status, said.count("error: ")) == (3, 1), (words, said)
+            assert "error: cannot write the output: No space left on device\n" in said
+        else:
+            assert (status, said.count("error: ")) == (1, 0), (words, said)
+
+
+def test_a_working_folder_that_cannot_be_entered_is_one_message(
+    tmp_path: Path,
+    as_ordinary_user: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.chmod(0)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert __main__._run() == 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        folder.chmod(0o700)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the working folder cannot be used: Permission denied",
+        "  cd to a folder that is there and yours",
+    ]
+
+
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES", "TERMINAL_WIDTH"])
+@pytest.mark.parametrize("value", ["wide", "\N{SUPERSCRIPT TWO}", "0", "-5", "9" * 5000, "99999999999999"])
+def test_a_width_that_none_can_have_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["vmafarm", "--help"])
+    assert __main__._run() == 0
+    said = capsys.readouterr()
+    assert (said.err, "Usage: vmafarm" in said.out) == ("", True)
+
+
+def test_wrong_use_is_told_like_any_other_error() -> None:
+    said = run("status --ever 1")
+    assert said.returncode == 2
+    lines = said.stderr.splitlines()
+    assert lines[0].startswith("error: No such option: --ever")
+    assert lines[1:] == ["  vmafarm status --help tells how it is used"]
+    nothing = run("")
+    assert (nothing.returncode, nothing.stderr) == (2, "")
+    assert "Usage: vmafarm" in nothing.stdout
+
+
+@pytest.mark.parametrize(("words", "status"), [("config", 0), ("status --run none", 2), ("nothing", 2)])
+def test_an_error_output_that_takes_nothing_changes_no_status(words: str, status: int) -> None:
+    with FULL.open("w") as full:
+        said = run(words, stderr=full)
+    assert said.returncode == status
+    assert ("[corpus]" in said.stdout) == (status == 0)
+    with FULL.open("w") as full:
+        assert run(words, stdout=full, stderr=full).returncode == (status or 3)
+
+
+def test_a_reader_that_has_gone_is_told_nothing() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        said = run("config", stdout=theirs)
+    finally:
+        os.close(theirs)
+    assert (said.returncode, said.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("words", "status"), [("config", 0), ("status --run none", 2), ("sql", 2)])
+def test_closed_streams_change_no_status(tmp_path: Path, closed: str, words: str, status: int) -> None:
+    script = f'"$0" -m vmafarm {words} {closed}'
+    said = subprocess.run(
+        ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "jobs")},
+    )  # fmt: skip
+    assert said.returncode == status
+    assert "Traceback" not in said.stderr
+
+
+def test_a_pipe_that_does_not_block_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    with suppress(BlockingIOError):
+        while os.write(theirs, bytes(4096)):
+            pass
+    waited = []
+    monkeypatch.setattr(streams.select, "select", lambda *_: waited.append(os.read(ours, 1 << 20)))
+    with streams._Output(theirs) as output:
+        assert output.write(b"text") == 4
+    assert len(waited) == 1
+    assert os.read(ours, 1 << 20).endswith(b"text")
+    os.close(ours)
+    os.close(theirs)

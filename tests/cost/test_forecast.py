@@ -1,0 +1,152 @@
+"""`vmafarm estimate`: a few clips are scored here, their rows count, and they tell of the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from standin.vmaf import write_standin
+from support.command import QUICK, corpus, table, vmafarm, write_scores
+from support.media import make_clip
+from support.merge_helpers import make_row, plan_run
+
+from vmafarm.config.sections import EngineSection, SlurmSection
+from vmafarm.cost.measured import Measured
+from vmafarm.forecast import forecast
+from vmafarm.run_folder.manifest import load_manifest
+
+NAMES = [*(f"small{i}.mp4" for i in range(8)), *(f"large{i}.mp4" for i in range(4))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working folder with clips of two sizes."""
+    (tmp_path / "clips").mkdir()
+    small = make_clip(tmp_path / "small.mp4", size="160x120", frames=4)
+    large = make_clip(tmp_path / "large.mp4", size="480x270", frames=12)
+    for name in NAMES:
+        source = small if name.startswith("small") else large
+        (tmp_path / "clips" / name).write_bytes(source.read_bytes())
+    write_scores(tmp_path / "scores.csv", NAMES)
+    return tmp_path
+
+
+def estimate(folder: Path, *options: str, status: int = 0, run: str = "r"):
+    given = corpus(*QUICK, "--run", run, "--set", "slices.count=3", *options)
+    return vmafarm("estimate", *given, cwd=folder, status=status)
+
+
+def found(folder: Path, *options: str) -> dict:
+    return json.loads(estimate(folder, "--json", *options).stdout)
+
+
+def test_the_rows_of_the_sample_count_and_the_table_is_the_same_bytes(folder: Path) -> None:
+    said = estimate(folder, "--sample", "6").stdout
+    assert "scored 6 clips in" in said
+    assert "measured         on 6 clips on this machine" in said
+    assert max(map(len, said.splitlines())) <= 80
+    names = [name for path in (folder / "runs/r/shards").rglob("*.parquet")
+             for name in table(path)["clip_name"].to_pylist()]  # fmt: skip
+    assert sorted(name[:5] for name in names) == ["large"] * 2 + ["small"] * 4
+    options = [*QUICK, "--run", "r", "--set", "slices.count=3"]
+    assert "resuming: 6 of 12 clips are done" in vmafarm("run", *corpus(*options), cwd=folder).stdout
+    vmafarm("run", *corpus(*options, "--set", "run.root=whole"), cwd=folder)
+    with_estimate, without = (folder / root / "full_features_r.parquet" for root in ("runs", "whole"))
+    assert with_estimate.read_bytes() == without.read_bytes()
+
+
+@pytest.mark.full
+def test_what_was_measured_before_counts_and_only_what_lacks_is_scored(folder: Path) -> None:
+    assert found(folder, "--sample", "4")["measured"] == 4
+    again = estimate(folder, "--sample", "4")
+    assert "measured before on this machine: no clip is scored" in again.stdout
+    more = found(folder, "--sample", "7")
+    assert (more["measured"], more["missing"]["clips"], more["all"]["clips"]) == (7, 5, 12)
+    # Other clips at once or threads are another measure; with all the rest scored it begins anew.
+    other = found(folder, "--sample", "3", "--set", "engine.threads=2", "--set", "extract.workers=1")
+    assert (other["measured"], other["at_once"], other["threads"]) == (3, 1, 2)
+    whole = found(folder, "--sample", "100")
+    assert (whole["measured"], whole["missing"]["clips"]) == (9, 0)
+    assert whole["missing"]["core_seconds"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_a_run_that_is_done_tells_what_it_took(folder: Path) -> None:
+    said = estimate(folder, "--sample", "12").stdout
+    assert "missing: 0 clips\nall: 12 clips\n  core hours     0.0" in said
+    assert " to " not in said.partition("missing:")[2]
+
+
+def test_the_sample_foresees_what_all_clips_take(folder: Path) -> None:
+    total = found(folder, "--sample", "8")["all"]
+    assert 0 < total["core_seconds"]["low"] <= total["core_seconds"]["value"] <= total["core_seconds"]["high"]
+    assert total["gpu_seconds"] is None
+    assert total["here_seconds"]["value"] > 0
+
+
+def test_a_sample_too_small_for_an_interval_says_so(folder: Path) -> None:
+    said = estimate(folder, "--sample", "2").stdout
+    assert "interval         none: too few clips, it takes 4 (--sample)" in said
+    assert " to " not in said.partition("missing:")[2]
+
+
+def test_where_no_clip_can_be_scored_it_says_where_to_look(folder: Path) -> None:
+    for name in NAMES:
+        (folder / "clips" / name).write_bytes(b"no video")
+    failed = estimate(folder, "--sample", "4", status=1)
+    assert 'nothing could be measured: no clip of "r" was scored on this machine' in failed.stderr
+    assert "what failed stands in runs/r/failures" in failed.stderr
+
+
+def test_gpus_share_the_sample_and_the_frames_on_disk_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    options = ["--set", "engine.plan=identity", "--set", f"engine.vmaf={write_standin(folder / 'bin')}"]
+    options += ["--set", "engine.backend=cuda", "--set", "extract.workers=2", "--set", "slices.count=3"]
+    options += ["--run", "gpu", "--sample", "5"]
+    said = vmafarm("estimate", *corpus(*options), cwd=folder).stdout
+    assert "measured         on 5 clips on this machine, 3 at once, 1 thread each" in said
+    assert "  GPU hours " in said
+    assert "with 2 cpus, 1 GPU" in said
+    assert "scratch          2.3 MB a clip in work, 3 at once\n" in said
+    assert "480x270, 12 frames, 8 bit, the largest of those measured" in said
+    assert len(list((folder / "runs/gpu/elements").iterdir())) == 2
+    assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Twenty clips, of which four were measured, each 10 s beside another one."""
+    names = [f"{i:02d}.mp4" for i in range(20)]
+    run = plan_run(tmp_path / "runs", names, 10)
+    for i in range(4):
+        run.shard([make_row(names[i])], i, "w")
+    seconds = dict(zip(names[:4], [9.0, 11.0, 9.0, 11.0], strict=True))
+    return run, Measured(seconds, element_share=0.5, cpu_share=0.8, at_once=2, threads=1)
+
+
+def test_hours_here_and_in_slurm_follow_from_the_seconds_of_a_clip(run) -> None:
+    run, measured = run
+    run.config = run.config.model_copy(update={"slurm": SlurmSection(parallelism=4, cpus=2)})
+    seen = forecast(run.config, load_manifest(run.folder), measured)
+    assert seen.missing.core_seconds.value == pytest.approx(16 * 10 * 0.8)
+    assert seen.missing.here_seconds.value == pytest.approx(16 * 10 * 0.5)
+    assert seen.missing.slurm_seconds.value == pytest.approx(16 * 10 * 0.8 / (4 * 2))
+    assert seen.all.core_seconds.value == pytest.approx(20 * 10 * 0.8)
+    assert seen.all.core_seconds.error == seen.missing.core_seconds.error > 0
+    assert (seen.elements, seen.missing.gpu_seconds) == (4, None)
+
+
+def test_on_gpus_slurms_time_goes_by_the_elements_here_which_have_one_each(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, measured = run
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    run.config = run.config.model_copy(
+        update={"slurm": SlurmSection(parallelism=64, gpus=2), "engine": EngineSection(backend="cuda")}
+    )
+    seen = forecast(run.config, load_manifest(run.folder), measured).missing
+    assert seen.gpu_seconds.value == pytest.approx(16 * 10 * 0.5)
+    assert seen.here_seconds.value == pytest.approx(16 * 10 * 0.5 / 2)
+    assert seen.slurm_seconds.value == pytest.approx(16 * 10 * 0.5 / (10 * 2))  # there are 10 slices

@@ -1,0 +1,494 @@
+"""Building images, without Apptainer: what is refused, what it is asked to do, what is recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standin.vmaf import write_standin
+
+from vmafarm import __version__
+from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError
+from vmafarm.images.apptainer import find_apptainer
+from vmafarm.images.build import build_image, default_output, find_checkout, prepare_sources
+from vmafarm.images.inside import check_image, main, read_build, record
+from vmafarm.images.recipe import merge_arguments, read_arguments
+from vmafarm.images.sif import check_sif, read_digest, read_labels
+
+ROOT = Path(__file__).parents[2]
+GPU, CPU = ROOT / "apptainer.def", ROOT / "containers" / "cpu.def"
+FORK = "75e379eb75b43b852e363985031a2903e0dc8952"
+SIF_HEAD = b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0"
+
+FAKE = (
+    f"SIF_HEAD = {SIF_HEAD!r}\n"
+    + """\
+import json, os, pathlib, sys, time
+folder = pathlib.Path(__file__).parent
+arguments = sys.argv[1:]
+if arguments == ["--version"]:
+    print("apptainer version 1.4.5")
+elif arguments[0] == "build":
+    here = pathlib.Path.cwd()
+    files = sorted(str(path.relative_to(here)) for path in here.rglob("*") if path.is_file())
+    recipe = pathlib.Path("image.def").read_text()
+    call = {"arguments": arguments, "files": files, "pid": os.getpid(), "recipe": recipe}
+    (folder / "call.json").write_text(json.dumps(call))
+    how = (folder / "how").read_text()
+    print("INFO:    Starting build...", flush=True)
+    if how == "hang":
+        time.sleep(300)
+    if how:
+        print(how, file=sys.stderr)
+        sys.exit(255)
+    pathlib.Path(arguments[-2]).write_bytes(SIF_HEAD + b"new image")
+elif arguments[0] == "inspect":
+    labels = {"vmafarm.version": "0.1.0", "vmafarm.cuda": "13.0", "org.label-schema.usage": "x"}
+    print(json.dumps({"data": {"attributes": {"labels": labels}}, "type": "container"}))
+"""
+)
+
+
+class Apptainer:
+    """The fake: how it ends, and how it was called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        (folder / "fake.py").write_text(FAKE)
+        program = folder / "apptainer"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder}/fake.py" "$@"\n')
+        program.chmod(0o755)
+        self.end_with("")
+
+    def end_with(self, how: str) -> None:
+        (self.folder / "how").write_text(how)
+
+    @property
+    def call(self) -> dict[str, Any]:
+        return json.loads((self.folder / "call.json").read_text())
+
+    @property
+    def was_asked_to_build(self) -> bool:
+        return (self.folder / "call.json").exists()
+
+
+@pytest.fixture
+def apptainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apptainer:
+    """A fake program in PATH; the working folder is an empty one."""
+    fake = Apptainer(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{fake.folder}:{os.environ['PATH']}")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return fake
+
+
+def build(recipe: Path = CPU, output: str = "x.sif", **options: Any) -> Any:
+    return build_image(recipe, Path(output), say=lambda line: None, **options)
+
+
+# The build
+
+
+def test_image_is_built_by_apptainer_and_recorded_with_its_digest(apptainer: Apptainer) -> None:
+    lines: list[str] = []
+    built = build_image(CPU, arguments=["RUN_FROM=debian:13"], binds=["/etc/ca:/mnt:ro"], say=lines.append)
+
+    assert built.path == Path.cwd() / "vmafarm-cpu.sif"
+    assert "INFO:    Starting build..." in lines
+    digest = hashlib.sha256(built.path.read_bytes()).hexdigest()
+    assert built.digest == f"sha256:{digest}"
+    record = json.loads(built.record.read_text())
+    assert built.record.name == "vmafarm-cpu.sif.json"
+    assert (record["sha256"], record["version"], record["recipe"]) == (digest, __version__, "cpu.def")
+    assert record["arguments"] == {"RUN_BOOTSTRAP": "docker", "RUN_FROM": "debian:13"}
+    assert record["labels"] == built.labels == {"version": "0.1.0", "cuda": "13.0"}
+    assert record["apptainer"] == "1.4.5"
+
+    arguments = apptainer.call["arguments"]
+    assert arguments[0] == "build"
+    assert ("--fakeroot" in arguments) == (os.geteuid() != 0)
+    assert "--build-arg RUN_BOOTSTRAP=docker --build-arg RUN_FROM=debian:13" in " ".join(arguments)
+    assert "--bind /etc/ca:/mnt:ro" in " ".join(arguments)
+    assert apptainer.call["recipe"] == CPU.read_text()
+    assert apptainer.call["files"] == [
+        *("image.def", "source/install.sh", "source/packages.sh", "source/requirements.lock"),
+        f"source/wheel/vmafarm-{__version__}-py3-none-any.whl",
+    ]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["vmafarm-cpu.sif", "vmafarm-cpu.sif.json"]
+
+
+def test_failed_build_shows_its_last_lines_and_keeps_the_old_image(apptainer: Apptainer) -> None:
+    Path("x.sif").write_bytes(b"old image")
+    apptainer.end_with("error: the engine vmaf has not the feature extractors ciede")
+    with pytest.raises(IncompleteError) as caught:
+        build(force=True)
+    assert "exit status 255" in caught.value.message
+    assert "has not the feature extractors ciede" in caught.value.message
+    assert "%test" in caught.value.hint
+    assert Path("x.sif").read_bytes() == b"old image"
+    assert [path.name for path in Path.cwd().iterdir()] == ["x.sif"]
+
+    apptainer.end_with("")
+    build(force=True)
+    assert Path("x.sif").read_bytes().endswith(b"new image")
+
+
+def test_stopping_ends_the_build_and_leaves_nothing(apptainer: Apptainer) -> None:
+    apptainer.end_with("hang")
+    command = "from vmafarm.common.interrupts import heard; from vmafarm.images.build import *\n"
+    command += f"with heard(): build_image(Path({str(CPU)!r}), Path('x.sif'))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(apptainer.folder)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    while b"Starting build" not in process.stdout.readline():
+        assert process.poll() is None
+    child = apptainer.call["pid"]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert not Path(f"/proc/{child}").exists()
+    assert list(Path.cwd().iterdir()) == []
+    assert not list(apptainer.folder.glob("vmafarm-image-*"))
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("FATAL: could not use fakeroot: no mapping entry found in /etc/subuid for farm", "/etc/subuid"),
+        ("FATAL: while making image: No space left on device", "APPTAINER_TMPDIR"),
+        ("tls: failed to verify certificate: x509: unknown authority", "--wheelhouse"),
+        ("dial tcp: lookup registry: Temporary failure in name resolution", "no network"),
+    ],
+)
+def test_known_failure_comes_with_what_to_do(apptainer: Apptainer, line: str, hint: str) -> None:
+    from vmafarm.images.apptainer import build as run_build
+
+    apptainer.end_with(line)
+    Path("image.def").touch()
+    with pytest.raises(IncompleteError) as caught:
+        run_build([str(find_apptainer()), "build", "x", "image.def"], Path.cwd(), lambda line: None)
+    assert hint in caught.value.hint
+
+
+def test_build_that_does_not_end_is_killed_at_its_deadline(
+    apptainer: Apptainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vmafarm.images.apptainer
+
+    monkeypatch.setattr(vmafarm.images.apptainer, "BUILD_SECONDS", 0.5)
+    apptainer.end_with("hang")
+    Path("image.def").touch()
+    started = time.monotonic()
+    with pytest.raises(IncompleteError, match="did not end"):
+        vmafarm.images.apptainer.build(
+            [str(find_apptainer()), "build", "x", "image.def"], Path.cwd(), lambda line: None
+        )
+    assert time.monotonic() - started < 20
+
+
+def run_build(script: str) -> tuple[IncompleteError, list[str]]:
+    """Run a program that fails as a build; the error, and the lines that were passed on."""
+    import vmafarm.images.apptainer
+
+    lines: list[str] = []
+    with pytest.raises(IncompleteError) as caught:
+        vmafarm.images.apptainer.build(["sh", "-c", script], Path.cwd(), lines.append)
+    return caught.value, lines
+
+
+@pytest.mark.parametrize("session", ["", "setsid"])
+def test_build_is_over_when_apptainer_is_whoever_it_has_left_with_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vmafarm.images.apptainer.BUILD_SECONDS", 20)
+    error, lines = run_build(
+        f"{session} sleep 300 & echo $! > pid; echo building; printf 'FATAL: no'; exit 255"
+    )
+    assert "failed (exit status 255)" in error.message
+    assert lines == ["building", "FATAL: no"]
+    assert not Path("/proc", Path("pid").read_text().strip()).exists()
+
+
+def test_build_may_go_on_after_it_has_closed_its_output() -> None:
+    error, lines = run_build("echo building; exec >&- 2>&-; sleep 0.5; exit 7")
+    assert "failed (exit status 7)" in error.message
+    assert lines == ["building"]
+
+
+def test_of_an_endless_line_of_a_build_little_is_kept() -> None:
+    tracemalloc.start()
+    try:
+        error, lines = run_build(r"head -c 30000000 /dev/zero | tr '\0' x; echo; echo second; exit 1")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert lines == ["x" * 16384, "second"]
+    assert error.message.endswith("\nsecond")
+
+
+def test_second_interrupt_does_not_let_a_build_live_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is raised while an image is built, also as the build is asked to end."""
+    import vmafarm.images.apptainer
+
+    send = vmafarm.images.apptainer._signal
+
+    def send_or_be_interrupted(group: int, number: signal.Signals) -> None:
+        if number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        send(group, number)
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(vmafarm.images.apptainer, "_signal", send_or_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vmafarm.images.apptainer.build(["sh", "-c", "echo $$ > pid; echo; sleep 300"], Path.cwd(), interrupt)
+    assert not Path("/proc", Path("pid").read_text().strip()).exists()
+
+
+# What is refused before anything is built
+
+
+def test_without_apptainer_the_message_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="apptainer is not there") as caught:
+        build()
+    assert "Apptainer 1.2" in caught.value.hint
+    assert caught.value.exit_code == 3
+
+
+def test_missing_recipe_is_named_with_those_that_exist(apptainer: Apptainer) -> None:
+    with pytest.raises(UsageError, match=r"no\.def: No such file") as caught:
+        build(Path("no.def"))
+    assert "containers/cpu.def" in caught.value.hint
+
+
+def test_image_that_is_there_is_kept_without_force(apptainer: Apptainer) -> None:
+    Path("x.sif").write_bytes(b"old image")
+    with pytest.raises(UsageError, match="is there already") as caught:
+        build()
+    assert "--force" in caught.value.hint
+    assert not apptainer.was_asked_to_build
+
+
+@pytest.mark.parametrize(("output", "reason"), [(".", "is a folder"), ("no/x.sif", "in no folder")])
+def test_output_that_can_be_no_file_is_refused(apptainer: Apptainer, output: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        build(output=output)
+    assert not apptainer.was_asked_to_build
+
+
+def test_output_in_a_folder_without_permission_is_refused(
+    apptainer: Apptainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("shut").mkdir(mode=0o500)
+    # As root, which may write anywhere, only the answer of the system can be put in place.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut")
+    with pytest.raises(UnavailableError, match="no permission"):
+        build(output="shut/x.sif")
+
+
+def test_wheelhouse_without_wheels_is_refused(apptainer: Apptainer) -> None:
+    Path("wheels").mkdir()
+    with pytest.raises(UsageError, match="holds no wheel"):
+        build(wheelhouse=Path("wheels"))
+    assert not apptainer.was_asked_to_build
+
+
+def test_toolkit_from_a_wheel_says_that_a_checkout_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="from a wheel") as caught:
+        find_checkout(tmp_path / "python3.11" / "site-packages" / "vmafarm")
+    assert "git clone" in caught.value.hint
+    assert find_checkout() == ROOT.resolve()
+
+
+# The sources that go into the image
+
+
+def test_sources_hold_a_wheel_with_the_modules_that_the_recipes_call(tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels with a blank"
+    wheels.mkdir()
+    (wheels / "a-1-py3-none-any.whl").write_bytes(b"a")
+    (wheels / "notes.txt").write_text("no wheel")
+    wheel = prepare_sources(ROOT, tmp_path / "source", wheels)
+    names = zipfile.ZipFile(wheel).namelist()
+    called = re.findall(r"-m ([\w.]+)", CPU.read_text() + GPU.read_text() + _text("containers/install.sh"))
+    assert {"vmafarm.images.inside"} <= set(called)
+    assert "vmafarm/images/inside.py" in names
+    assert [path.name for path in (tmp_path / "source" / "wheelhouse").iterdir()] == ["a-1-py3-none-any.whl"]
+    assert os.access(tmp_path / "source" / "install.sh", os.X_OK)
+
+
+def test_wheel_that_cannot_be_built_is_reported(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("containers/install.sh", "containers/packages.sh", "requirements.lock"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, checkout / name)
+    (checkout / "pyproject.toml").write_text("[build-system]\nrequires = []\nbuild-backend = 'no_such'\n")
+    with pytest.raises(UnavailableError, match="cannot build the wheel"):
+        prepare_sources(checkout, tmp_path / "source", None)
+
+
+# Build arguments
+
+
+def test_arguments_of_all_stages_are_found_with_their_defaults() -> None:
+    found = read_arguments(GPU.read_text())
+    assert found["BUILD_FROM"] == "nvidia/cuda:13.0.2-devel-ubuntu24.04"
+    assert (found["BUILD_BOOTSTRAP"], found["RUN_BOOTSTRAP"], found["RUN_FROM"]) == (
+        *("docker", "docker"),
+        "ubuntu:24.04",
+    )
+    assert found["VMAF_REF"] == FORK
+    assert read_arguments(CPU.read_text()) == {"RUN_BOOTSTRAP": "docker", "RUN_FROM": "ubuntu:24.04"}
+
+
+def test_unknown_argument_names_the_close_one_and_all(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"VMAF_REV: .* do you mean VMAF_REF\?") as caught:
+        merge_arguments({"VMAF_REF": "abc", "OTHER": ""}, ["VMAF_REV=1"], GPU, tmp_path)
+    assert caught.value.hint == "it has: VMAF_REF=abc, OTHER="
+
+
+@pytest.mark.parametrize("value", ["a b", "a'b", 'a"b', "$(id)", "`id`", "a\nb", "a;b", "a\\b", "{{x}}", "ä"])
+def test_value_that_a_shell_could_misread_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UsageError, match="expected letters"):
+        merge_arguments({"VMAF_REF": ""}, [f"VMAF_REF={value}"], GPU, tmp_path)
+
+
+def test_argument_without_a_value_sign_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="NAME=VALUE"):
+        merge_arguments({"VMAF_REF": ""}, ["VMAF_REF"], GPU, tmp_path)
+
+
+def test_relative_base_image_and_repository_become_absolute(tmp_path: Path) -> None:
+    (tmp_path / "base.sif").touch()
+    (tmp_path / "master").touch()
+    given = ["RUN_FROM=base.sif", "VMAF_REF=master", "VMAF_REPO=https://example.org/v.git"]
+    merged = merge_arguments({"RUN_FROM": "", "VMAF_REF": "", "VMAF_REPO": ""}, given, GPU, tmp_path)
+    assert merged == {
+        "RUN_FROM": str(tmp_path / "base.sif"),
+        "VMAF_REF": "master",
+        "VMAF_REPO": "https://example.org/v.git",
+    }
+
+
+def test_default_output_is_named_after_the_recipe() -> None:
+    assert str(default_output(GPU)) == "vmafarm.sif"
+    assert str(default_output(CPU)) == "vmafarm-cpu.sif"
+
+
+# Reading images
+
+
+def test_something_else_is_not_taken_for_an_image(apptainer: Apptainer) -> None:
+    Path("x.sif").write_bytes(b"#!/bin/sh\n" + b"x" * 100)
+    with pytest.raises(UsageError, match="not an Apptainer image"):
+        read_labels(Path("x.sif"))
+    Path("short.sif").touch()
+    with pytest.raises(UsageError, match="not an Apptainer image"):
+        check_sif(Path("short.sif"))
+    with pytest.raises(UsageError, match="No such file"):
+        check_sif(Path("gone.sif"))
+
+
+def test_labels_and_digest_of_an_image(apptainer: Apptainer) -> None:
+    Path("x.sif").write_bytes(SIF_HEAD)
+    assert read_labels(Path("x.sif")) == {"version": "0.1.0", "cuda": "13.0"}
+    assert read_digest(Path("x.sif")) == f"sha256:{hashlib.sha256(SIF_HEAD).hexdigest()}"
+
+
+# What runs inside
+
+
+def test_image_with_everything_passes_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = write_standin(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert check_image("vmaf").lacking == ()
+    assert check_image("ffmpeg").lacking == ("ssimulacra2",)
+
+
+@pytest.mark.parametrize(
+    ("build", "missing"),
+    [
+        ({"lacks": ["ciede"]}, "ciede"),
+        ({"lacks": ["motion_v2"]}, "motion_v2"),
+        ({"lacks": ["cambi"]}, "cambi"),
+        ({"misbehave": "no_models"}, "vmaf_v0.6.1"),
+        ({"misbehave": "no_models_silently"}, "vmaf_v0.6.1"),
+    ],
+)
+def test_image_without_something_fails_its_test_and_names_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    build: dict[str, Any],
+    missing: str,
+) -> None:
+    program = write_standin(tmp_path / "bin", **build)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    with pytest.raises(SystemExit) as caught:
+        main(["test", "vmaf"])
+    assert caught.value.code == 3
+    said = capsys.readouterr().err
+    assert missing in said
+    assert said.startswith("error: ")
+
+
+def test_image_without_the_program_fails_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="program 'vmaf'"):
+        check_image("vmaf")
+
+
+def test_how_an_image_was_built_can_be_read_inside_and_as_labels(tmp_path: Path) -> None:
+    path, labels = tmp_path / "build.json", tmp_path / "labels"
+    record(["engine=vmaf", "cuda=", "vmaf_repo=https://example.org/a=b"], path, labels)
+    facts = read_build(path)
+    assert (facts["engine"], facts["cuda"], facts["version"]) == ("vmaf", None, __version__)
+    assert facts["vmaf_repo"] == "https://example.org/a=b"
+    assert "vmafarm.cuda none\n" in labels.read_text()
+    assert f"vmafarm.version {__version__}\n" in labels.read_text()
+    assert read_build(tmp_path / "not here") == {}
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        record(["engine"], path)
+
+
+# The recipes themselves
+
+
+@pytest.mark.parametrize("recipe", [GPU, CPU], ids=["gpu", "cpu"])
+def test_recipe_uses_no_argument_that_its_stage_does_not_have(recipe: Path) -> None:
+    for stage in re.split(r"(?m)^(?=Bootstrap:)", recipe.read_text())[1:]:
+        assert set(re.findall(r"{{ *(\w+) *}}", stage)) == set(read_arguments(stage))
+
+
+def test_recipe_keeps_what_the_fork_needs() -> None:
+    text = GPU.read_text()
+    for needed in ("xxd", "nasm", "meson", "ninja-build", "-Denable_cuda=", "cd /opt/fork/libvmaf"):
+        assert needed in text
+    assert "-march" not in re.sub(r"#.*", "", text)
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text()

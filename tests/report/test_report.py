@@ -1,0 +1,218 @@
+"""The page on a run says what DuckDB says, and nothing in it is taken for markup."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import duckdb
+import pytest
+from support.command import vmafarm
+from support.hostile_run import EVIL, SEEN
+from support.made_up import NASTY, make_up
+from support.merge_helpers import NAN, Run, make_row, plan_run
+
+from vmafarm.common.errors import IncompleteError
+from vmafarm.common.package import PACKAGE
+from vmafarm.publish import deliver, examine
+from vmafarm.query.checks import run_checks
+from vmafarm.query.database import open_run
+from vmafarm.report.page import render
+from vmafarm.schema.features import FEATURE_NAMES, MUST_MEASURE
+
+CLIPS = [f"{letter}.mp4" for letter in "abcdef"]
+
+
+class Page(HTMLParser):
+    """The elements of a page, its text and its ids."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.attributes: set[str] = set()
+        self.parts: list[str] = []
+        self.feed(self.source)
+        self.text = "".join(self.parts)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "xlink:href", "src"):
+                self.links.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.parts.append(data)
+
+
+def write(run: Run) -> Page:
+    examine(run.config, lambda _: None, page=run.folder.report)
+    return Page(run.folder.report)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A merged run of 200 clips, with its page."""
+    run = make_up(tmp_path_factory.mktemp("report"), 200)
+    run.config = run.config.model_copy(
+        update={"merge": run.config.merge.model_copy(update={"max_failed_share": 0.01})}
+    )
+    deliver(run.config, lambda _: None)
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> Page:
+    return Page(run.folder.report)
+
+
+def test_the_numbers_are_those_of_the_table(run: Run, page: Page) -> None:
+    with duckdb.connect() as connection:
+        table = f"read_parquet('{run.folder.table}')"
+        lowest, highest, rank = connection.sql(
+            f"SELECT min(vmaf_mean), max(vmaf_mean), round(corr(mos, vmaf_mean), 4) FROM {table}"
+        ).fetchall()[0]
+        ((worst,),) = connection.sql(f"SELECT arg_min(clip_name, vmaf_mean) FROM {table}").fetchall()
+    assert f"Histogram of vmaf_mean: 199 clips from {lowest:.6g} to {highest:.6g}" in page.source
+    assert f'<td class="n">{rank:,.6g}</td>' in page.source
+    lowest_vmaf = page.text[page.text.index("Lowest vmaf_mean") :]
+    assert re.search(r"\S+\.mp4", lowest_vmaf)[0] == worst
+    assert "199 of 200 clips" in page.text
+
+
+def test_every_feature_stands_on_the_map_and_every_informative_one_has_a_histogram(page: Page) -> None:
+    assert all(f'<th scope="row">{name}</th>' in page.source for name in FEATURE_NAMES)
+    assert all(f"Histogram of {name}_mean" in page.source for name in MUST_MEASURE)
+    assert "Histogram of mos" in page.source
+    assert "▲ unexpected" not in page.text
+
+
+def test_failures_hosts_and_what_made_it_are_told(run: Run, page: Page) -> None:
+    assert "cannot take orig_00000000_540_5s.mp4" in page.text
+    assert all(f"node{number}" in page.text for number in range(4))
+    assert run.provenance.manifest in page.text
+    assert "32 checks" in page.text
+
+
+def test_nothing_is_run_fetched_or_taken_for_markup(page: Page) -> None:
+    assert not {"script", "img", "iframe", "object", "embed", "form"} & {*page.tags}
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert all(link.startswith(("#", "data:,")) for link in page.links)
+    assert "default-src 'none'" in page.source
+    assert not re.search(r"(?:url\(|@import)(?!\s*#)", page.source)
+    told = [
+        name
+        for name in NASTY
+        if html.escape(name, quote=False)[:12] in page.source.replace("&#34;", '"').replace("&#39;", "'")
+    ]
+    assert "<script>alert" in page.text
+    assert len(told) >= 4
+    assert "49" not in re.findall(r"\{\{.*?\}\}|\b49\.mp4", page.source)
+    assert "\u202e" not in page.source
+
+
+def test_whatever_a_check_says_is_shown_as_printable_text(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    with open_run(run.config, lambda _: None) as connection:
+        found = [
+            replace(one, ok=False, failure=EVIL, count=1, columns=(EVIL,), rows=((EVIL,),))
+            if one.check.name == "duplicates"
+            else one
+            for one in run_checks(connection)
+        ]
+        text = render(run.config, connection, found)
+    assert not {character for character in text if not (character.isprintable() or character == "\n")}
+    assert text.count(SEEN) == 3
+
+
+def test_ids_are_unique_and_links_lead_to_them(page: Page) -> None:
+    assert len(page.ids) == len({*page.ids})
+    assert {link[1:] for link in page.links if link.startswith("#")} <= {*page.ids}
+
+
+def test_the_same_run_gives_the_same_page(run: Run, tmp_path: Path) -> None:
+    examine(run.config, lambda _: None, page=tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == run.folder.report.read_text()
+
+
+# Runs with little in them
+
+
+def test_a_run_without_rows_has_a_page(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    page = write(run)
+    assert "0 of 6 clips" in page.text
+    assert "There are no rows." in page.text
+    assert "Not merged yet" in page.text
+
+
+@pytest.mark.parametrize(
+    ("clips", "values"),
+    [
+        (1, {}),
+        (6, {"mos": NAN}),
+        (6, {"cambi_mean": NAN, "cambi_std": NAN}),
+        (6, {"motion_mean": 2.0, "motion2_mean": 2.0, "motion3_mean": 2.0}),
+    ],
+    ids=["one row", "no scores", "no cambi", "constant motion"],
+)
+def test_columns_without_a_spread_have_a_page(tmp_path: Path, clips: int, values: dict[str, float]) -> None:
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    run.shard([make_row(clip, **values) for clip in CLIPS[:clips]])
+    page = write(run)
+    assert f"{clips} of 6 clips" in page.text
+    assert ("▲ unexpected" in page.text) == ("cambi_mean" in values or "motion_mean" in values)
+    assert ("Histogram of mos" in page.source) == ("mos" not in values)
+
+
+@pytest.mark.parametrize("column", ["vmaf_mean", "clip_name"])
+def test_a_table_without_a_column_has_a_page_that_says_so(tmp_path: Path, column: str) -> None:
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    run.shard([make_row(clip) for clip in CLIPS])
+    with open_run(run.config, lambda _: None, unsafe=True) as connection:
+        connection.execute("DROP VIEW refused; DROP VIEW feature_values; ALTER TABLE features DROP " + column)
+        outcomes = run_checks(connection)
+        run.folder.report.write_text(render(run.config, connection, outcomes))
+    page = Page(run.folder.report)
+    assert "✖ error schema" in " ".join(page.text.split())
+
+
+@pytest.mark.full
+def test_the_page_on_a_whole_corpus_is_below_3_mb(tmp_path: Path) -> None:
+    run = make_up(tmp_path, 152_265, 100)
+    page = write(run)
+    assert run.folder.report.stat().st_size < 3_000_000
+    assert "152,264 of 152,265 clips" in page.text
+
+
+def test_the_verb_writes_the_page_where_it_is_told(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    run.shard([make_row(CLIPS[0])])
+    run.freeze()
+    said = vmafarm("report", "--run", "demo", "--output", "page.html", cwd=tmp_path)
+    assert said.stdout == "written: page.html\n"
+    assert "1 of 6 clips" in Page(tmp_path / "page.html").text
+    with pytest.raises(IncompleteError):
+        deliver(run.config, lambda _: None)
+
+
+def test_a_matplotlibrc_in_the_working_folder_is_not_read(tmp_path):
+    """matplotlib reads one unasked: here it is a FIFO, for which it would wait for ever."""
+    os.mkfifo(tmp_path / "matplotlibrc")
+    script = "import os; from vmafarm.report.page import plots; print(os.getcwd())"
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
+    ).stdout  # fmt: skip
+    assert said == f"{tmp_path}\n"

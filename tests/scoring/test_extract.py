@@ -1,0 +1,583 @@
+"""One clip becomes one row with the 48 columns, or one classified failure; never something in between."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from standin.vmaf import read_calls, write_standin
+from support import media
+from support.engine_helpers import (
+    FFMPEG,
+    assert_equal_rows,
+    broken_time_stamps,
+    failure,
+    ffmpeg_engine,
+    no_time_stamps,
+    score,
+    vmaf_engine,
+    write_program,
+)
+
+from vmafarm.engines import Engine
+from vmafarm.engines.failure import ClipFailedError
+from vmafarm.engines.libvmaf_log import read_log
+from vmafarm.process.run import run
+from vmafarm.run_folder.failures import CLIP_FAULTS
+from vmafarm.schema.features import COLUMNS, FEATURE_NAMES, KNOWN, MUST_MEASURE, identity_value
+from vmafarm.scoring.clip import Extracted
+from vmafarm.scoring.extract import aggregate
+
+Clips = Callable[[str], Path]
+SOUND = (
+    "plain.mp4", "sound_and_picture.mp4", "ten_bit.mp4", "twelve_bit.mkv", "yuv422_ten_bit.mkv", "yuv444.mp4",
+    "gray.mkv", "rgb.mkv", "full_range.mp4", "variable_rate.mp4", "variable_rate.mkv", "rotated.mp4",
+    "cover.mp4", "one_frame.mp4", "odd.mkv", "carphone_12.mp4", "18x18.mkv", "100x100.mkv",
+)  # fmt: skip
+BAD = {
+    "empty.mp4": ("decode_error", "the file is empty"),
+    "random.mp4": ("decode_error", "not a video file that ffmpeg can open: "),
+    "audio_only.mp4": ("no_video", "the file has no video stream"),
+    "audio_with_cover.mp4": ("no_video", "the file has no video stream"),
+    "no_frames.mp4": ("no_frames", "the video stream has no frames"),
+    "no_key_frame.mp4": ("no_frames", "no frame came out of "),
+    "unknown_codec.avi": ("decode_error", "no decoder for codec unknown (fourcc QQQQ)"),
+    "damaged_size.mp4": ("incomplete_decode", "3 frames decoded, then: Error during demuxing: "),
+    "cut.mp4": ("incomplete_decode", " frames decoded, then: stream 0, "),
+    "cut_on_packet.mp4": ("incomplete_decode", "the file is cut: its index has frames up to byte "),
+    "cut_before_index.mp4": ("decode_error", "moov atom not found"),
+    "cut.mkv": ("incomplete_decode", "File ended prematurely"),
+    "corrupt.mp4": ("incomplete_decode", "24 frames decoded, 1 packet could not be: "),
+    "resized.mp4": ("decode_error", "the frame size or the pixel format changes within the clip"),
+    "resized.mkv": ("decode_error", "the frame size or the pixel format changes within the clip"),
+    "16x16.mkv": ("too_small", "16x16: libvmaf takes 18 pixels and more"),
+}
+
+
+@pytest.fixture(params=["ffmpeg", "vmaf"])
+def engine(request: pytest.FixtureRequest, standin: Path) -> Engine:
+    """Either engine with the identity plan."""
+    return ffmpeg_engine() if request.param == "ffmpeg" else vmaf_engine(standin)
+
+
+def measured(row: dict[str, float], name: str) -> tuple[float, float]:
+    return row[f"{name}_mean"], row[f"{name}_std"]
+
+
+# Rows
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_both_engines_give_the_same_row(clips: Clips, standin: Path, tmp_path: Path, name: str) -> None:
+    one = score(ffmpeg_engine(), clips(name), tmp_path)
+    other = score(vmaf_engine(standin), clips(name), tmp_path)
+    assert_equal_rows(one.row, other.row, 1e-9)
+    for field in ("frames", "fps", "pixel_format", "bit_depth", "notes"):
+        assert getattr(one, field) == getattr(other, field)
+
+
+@pytest.mark.parametrize("name", ["240x240.mkv", "160x240.mkv", "160x120.mkv", "ten_bit.mkv"])
+def test_engines_backends_and_plans_agree_in_all_columns(
+    clips: Clips, standin: Path, tmp_path: Path, name: str
+) -> None:
+    rows = {
+        "ffmpeg identity": score(ffmpeg_engine("identity"), clips(name), tmp_path).row,
+        "ffmpeg full": score(ffmpeg_engine("full"), clips(name), tmp_path).row,
+        "vmaf full": score(vmaf_engine(standin, "full"), clips(name), tmp_path).row,
+        "cuda full": score(vmaf_engine(standin, "full", "cuda"), clips(name), tmp_path).row,
+        "cuda identity": score(vmaf_engine(standin, "identity", "cuda"), clips(name), tmp_path).row,
+    }
+    assert_equal_rows(rows["vmaf full"], rows["ffmpeg full"], 1e-9)
+    assert_equal_rows(rows["cuda full"], rows["vmaf full"], 1e-9)
+    assert_equal_rows(rows["cuda identity"], rows["ffmpeg identity"], 1e-9)
+    assert_equal_rows(rows["ffmpeg identity"], rows["ffmpeg full"], 1e-6)
+
+
+def test_row_has_the_columns_of_the_table_in_their_order(
+    clips: Clips, tmp_path: Path, engine: Engine
+) -> None:
+    extracted = score(engine, clips("plain.mp4"), tmp_path)
+    assert tuple(extracted.row) == COLUMNS
+    assert extracted.row["clip_name"] == "plain.mp4"
+    assert extracted.row["mos"] == 3.5
+    assert (extracted.row["width"], extracted.row["height"]) == (480, 270)
+    assert (extracted.frames, extracted.fps, extracted.pixel_format) == (25, 25.0, "yuv420p")
+    assert (extracted.bit_depth, extracted.notes) == (8, ())
+    assert extracted.seconds_scoring > 0
+    assert (extracted.seconds_decoding > 0) is not engine.reads_clips
+
+
+@pytest.mark.parametrize(("name", "depth"), [("bikes_12.mp4", 8), ("ten_bit.mkv", 10)])
+def test_what_is_constant_on_an_identity_pair_is_so_when_measured(
+    clips: Clips, standin: Path, tmp_path: Path, name: str, depth: int
+) -> None:
+    # Two frames are enough: a constant is one from the first.
+    clip = media.first_frames(clips(name), tmp_path / "clip.mkv", 2)
+    extracted = score(vmaf_engine(standin, "full"), clip, tmp_path)
+    row = extracted.row
+    assert extracted.bit_depth == depth
+    cap = 60.0 if depth == 8 else 72.0
+    for plane in ("y", "cb", "cr"):
+        assert measured(row, f"psnr_{plane}") == (cap, 0.0)
+    assert measured(row, "float_ssim") == measured(row, "float_ms_ssim") == (1.0, 0.0)
+    assert measured(row, "ssimulacra2") == (100.0, 0.0)
+    for feature in ("ciede2000", "psnr_hvs"):
+        assert all(map(math.isnan, measured(row, feature)))
+    for feature in KNOWN:
+        expected = identity_value(feature, depth, row["width"], row["height"])
+        assert measured(row, feature)[0] == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["bikes_12.mp4", "bigbuckbunny_12.mp4", "carphone_12.mp4"])
+def test_what_must_be_measured_is_near_to_what_theory_says_and_not_constant(
+    clips: Clips, tmp_path: Path, name: str
+) -> None:
+    row = score(ffmpeg_engine(), clips(name), tmp_path).row
+    for feature in MUST_MEASURE:
+        if feature.startswith(("adm", "vif")):
+            assert row[f"{feature}_mean"] == pytest.approx(1, abs=2e-5)
+    assert 97.42 <= row["vmaf_mean"] <= 100
+    assert row["motion_mean"] > 0
+    assert row["motion_std"] > 0
+    assert row["motion2_mean"] <= row["motion_mean"]
+
+
+def test_motion2_is_the_smaller_of_a_frames_motion_and_the_next_ones(clips: Clips, tmp_path: Path) -> None:
+    (one,) = ffmpeg_engine().passes(clips("bikes_12.mp4"), "clip")
+    run([one.arguments], folder=tmp_path, deadline=60)
+    values = read_log(tmp_path / one.log, FEATURE_NAMES).values
+    motion, motion2 = values["motion"], values["motion2"]
+    assert motion2[:-1].tolist() == np.minimum(motion[:-1], motion[1:]).tolist()
+
+
+@pytest.mark.parametrize("make", [broken_time_stamps, no_time_stamps])
+def test_broken_time_stamps_cost_no_frame_and_change_no_score(
+    tmp_path: Path, engine: Engine, make: Callable[[Path], Path]
+) -> None:
+    broken = score(engine, make(tmp_path), tmp_path)
+    assert broken.frames == 12
+    raw = media.as_y4m(tmp_path / broken.row["clip_name"], tmp_path / "frames.y4m")
+    assert_equal_rows({**broken.row, "clip_name": raw.name}, score(engine, raw, tmp_path).row, 1e-9)
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("size", "refused"),
+    [
+        ("18x18", ("cambi", "float_ms_ssim")),
+        ("100x100", ("cambi", "float_ms_ssim")),
+        ("160x120", ("cambi", "float_ms_ssim")),
+        ("160x240", ("float_ms_ssim",)),
+        ("200x200", ("cambi",)),
+        ("240x240", ()),
+    ],
+)
+@pytest.mark.parametrize("plan", ["identity", "full"])
+def test_extractor_that_refuses_a_size_takes_nothing_else_along(
+    clips: Clips, tmp_path: Path, plan: str, size: str, refused: tuple[str, ...]
+) -> None:
+    clip = tmp_path / f"{size}.mkv"
+    if size == "200x200":
+        media.make_clip(clip, size=size, codec="ffv1", frames=3)
+    else:
+        clip = clips(clip.name)
+    extracted = score(ffmpeg_engine(plan), clip, tmp_path)
+    nan = {name for name in FEATURE_NAMES if math.isnan(extracted.row[f"{name}_mean"])}
+    assert nan == {*refused, "ciede2000", "psnr_hvs"}
+    named = refused if plan == "full" else tuple(e for e in refused if e == "cambi")
+    assert extracted.notes == tuple(f"{extractor} refuses {size}" for extractor in named)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+@pytest.mark.parametrize("size", ["160x120", "160x240"])
+def test_fork_knows_the_size_before_and_never_runs_again_for_it(
+    clips: Clips, standin: Path, tmp_path: Path, size: str, backend: str
+) -> None:
+    row = score(vmaf_engine(standin, "full", backend), clips(f"{size}.mkv"), tmp_path).row
+    assert math.isnan(row["cambi_mean"]) is (size == "160x120")
+    assert len(read_calls(standin)) == (2 if backend == "cuda" else 1)
+
+
+def test_constants_are_filled_only_where_the_extractor_takes_the_size(clips: Clips, tmp_path: Path) -> None:
+    small = score(ffmpeg_engine(), clips("160x240.mkv"), tmp_path).row
+    large = score(ffmpeg_engine(), clips("240x240.mkv"), tmp_path).row
+    assert all(map(math.isnan, measured(small, "float_ms_ssim")))
+    assert measured(large, "float_ms_ssim") == (1.0, 0.0)
+    for row in (small, large):
+        assert measured(row, "float_ssim") == (1.0, 0.0)
+        assert measured(row, "psnr_cb") == (60.0, 0.0)
+        assert measured(row, "ssimulacra2") == (100.0, 0.0)
+        assert all(map(math.isnan, measured(row, "psnr_hvs")))
+
+
+# Failures
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_clip_fails_by_the_same_class_on_both_engines(
+    clips: Clips, tmp_path: Path, engine: Engine, name: str
+) -> None:
+    error = failure(engine, clips(name), tmp_path)
+    expected, words = BAD[name]
+    assert error.failure == expected
+    assert words in error.message
+    assert bool(error.stderr) is (name not in ("empty.mp4", "16x16.mkv"))  # of those the message says all
+    assert len(error.stderr) <= 8
+    assert all(len(line) <= 300 for line in error.stderr)
+
+
+def test_a_clip_that_overstates_a_size_gives_the_row_that_it_gives_untouched(
+    clips: Clips, tmp_path: Path, engine: Engine
+) -> None:
+    data = bytearray(clips("plain.mp4").read_bytes())
+    rest = b"\0\0\x13\x88mdat" + bytes(100)  # of an older file
+    (tmp_path / "clip.mp4").write_bytes(data)
+    expected = score(engine, tmp_path / "clip.mp4", tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(data + rest)
+    found = score(engine, tmp_path / "clip.mp4", tmp_path)
+    assert_equal_rows(found.row, expected.row, 0.0)
+    assert (found.frames, found.declared_frames, found.short) == (25, 25, False)
+    assert found.notes == ()
+
+
+def test_a_clip_that_is_shorter_than_it_says_gives_a_row_and_says_so(tmp_path: Path, engine: Engine) -> None:
+    whole = media.make_clip(tmp_path / "whole.wmv", size="240x240", frames=25, codec="wmv2")
+    cut = tmp_path / "cut.wmv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 7 // 10])
+    found, sound = score(engine, cut, tmp_path), score(engine, whole, tmp_path)
+    assert (found.short, sound.short) == (True, False)
+    assert found.declared_seconds == sound.declared_seconds == pytest.approx(1.0, abs=0.05)
+    assert found.frames < sound.frames == 25
+    assert re.search(
+        r"shorter than it says: the video ends at 0\.\d+ s, the file says \d\.\d\d s", found.notes[-1]
+    )
+    entry = found.log_entry()
+    assert (entry["short"], entry["notes"]) == (True, "; ".join(found.notes))
+
+
+# Values that cannot repeat
+
+
+@pytest.fixture(scope="module")
+def concealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """H.264 with damage that its decoder conceals, with other frames by one thread than by four."""
+    path = tmp_path_factory.mktemp("concealed") / "clip.mp4"
+    options = ("-preset", "ultrafast", "-bf", "0", "-threads", "1", "-movflags", "+faststart")
+    media.make_clip(path, size="240x240", source="mandelbrot", frames=12, options=options)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    at = start + (len(data) - start) * 3 // 8
+    data[at : at + 3] = bytes(3)
+    path.write_bytes(data)
+    return path
+
+
+def frames_by_threads(path: Path, threads: int) -> bytes:
+    command = [media.FFMPEG, "-v", "quiet", "-nostdin", "-threads", str(threads), "-i", str(path)]
+    return subprocess.run([*command, "-f", "framemd5", "-"], stdout=subprocess.PIPE, check=True).stdout
+
+
+@pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
+def test_threads_of_the_engine_change_no_value_of_a_damaged_clip(
+    concealed: Path, standin: Path, tmp_path: Path, kind: str
+) -> None:
+    assert frames_by_threads(concealed, 1) != frames_by_threads(concealed, 4)
+    found = []
+    for threads in (1, 4):
+        engine: Engine = ffmpeg_engine() if kind == "ffmpeg" else vmaf_engine(standin)
+        engine.threads = threads
+        found.append(score(engine, concealed, tmp_path))
+    assert_equal_rows(found[0].row, found[1].row, 1e-6)
+    assert [one.repeatable for one in found] == [False, False]
+    assert any("another decode may give other values" in note for note in found[0].notes)
+
+
+def test_a_sound_clip_repeats(clips: Clips, tmp_path: Path, engine: Engine) -> None:
+    assert score(engine, clips("plain.mp4"), tmp_path).repeatable
+
+
+def another_decode(folder: Path, other: Path) -> Path:
+    """An ffmpeg that decodes another clip in place of the one that the full plan is to score."""
+    script = f"""
+case "$*" in *psnr*)
+    for word; do
+        shift
+        case "$word" in file:*.mp4) word={shlex.quote(f"file:{other}")} ;; esac
+        set -- "$@" "$word"
+    done ;;
+esac
+exec {shlex.quote(media.FFMPEG)} "$@"
+"""
+    return write_program(folder / "ffmpeg", script)
+
+
+def audited(clip: Path, other: Path, folder: Path, plan: str = "identity") -> Extracted:
+    program = another_decode(folder, other)
+    engine = ffmpeg_engine(plan, ffmpeg=program)
+    auditor = ffmpeg_engine("full" if plan == "identity" else "identity", ffmpeg=program)
+    return score(engine, clip, folder, auditor=auditor)
+
+
+@pytest.mark.parametrize("plan", ["identity", "full"])
+def test_an_audit_of_a_damaged_clip_ends_no_run(concealed: Path, tmp_path: Path, plan: str) -> None:
+    other = tmp_path / "other.mp4"
+    media.make_clip(other, size="240x240", source="testsrc2", frames=12)
+    found = audited(concealed, other, tmp_path, plan)
+    assert found.audit == "failed"
+    assert "audit: another decode of this damaged clip gave other values" in found.notes
+
+
+def test_an_audit_of_a_clip_that_repeats_shows_a_difference(tmp_path: Path) -> None:
+    for name, source in (("one.mp4", "mandelbrot"), ("other.mp4", "testsrc2")):
+        media.make_clip(tmp_path / name, size="240x240", source=source, frames=12)
+    found = audited(tmp_path / "one.mp4", tmp_path / "other.mp4", tmp_path)
+    assert found.audit == "differs"
+
+
+def test_bad_clip_is_never_charged_to_the_fork(clips: Clips, standin: Path, tmp_path: Path) -> None:
+    for name in BAD:
+        failure(vmaf_engine(standin), clips(name), tmp_path)
+    assert read_calls(standin) == []
+
+
+def test_script_under_a_videos_name_fails_and_reaches_no_other_file(
+    clips: Clips, tmp_path: Path, engine: Engine
+) -> None:
+    script = media.concat_script(tmp_path / "x.mp4", clips("100x100.mkv"))
+    error = failure(engine, script, tmp_path)
+    assert error.failure == "decode_error"
+    assert error.message.startswith("not a video file")
+
+
+def playlists(address: str) -> dict[str, bytes]:
+    """Files that name others, which a player would fetch."""
+    return {
+        "ffconcat": f"ffconcat version 1.0\nfile '{address}'\n".encode(),
+        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{address}\n#EXT-X-ENDLIST\n".encode(),
+        "dash": (
+            '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period>'
+            f"<AdaptationSet><Representation id='1' bandwidth='1'><BaseURL>{address}</BaseURL>"
+            "</Representation></AdaptationSet></Period></MPD>"
+        ).encode(),
+        "sdp": (
+            b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+            b"m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+        ),
+        "asx": f'<asx version="3.0"><entry><ref href="{address}"/></entry></asx>'.encode(),
+        "m3u": f"{address}\n".encode(),
+    }
+
+
+@pytest.mark.parametrize("kind", playlists("x"))
+@pytest.mark.parametrize("remote", [True, False])
+def test_playlist_under_a_videos_name_reaches_no_file_and_no_network(
+    clips: Clips, tmp_path: Path, engine: Engine, kind: str, remote: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        here = f"http://127.0.0.1:{server.getsockname()[1]}/x.mp4"
+        address = here if remote else f"file:{clips('100x100.mkv')}"
+        (tmp_path / "x.mp4").write_bytes(playlists(address)[kind])
+        error = failure(engine, tmp_path / "x.mp4", tmp_path)
+        with pytest.raises(TimeoutError):  # nobody has called
+            server.accept()
+    assert error.failure == "decode_error"
+    assert "100x100" not in error.message
+
+
+@pytest.mark.parametrize("name", ["x%d.mp4", "x%03d.mp4", "x*.mp4", "x[12].mp4", "x{1,2}.mp4"])
+def test_name_like_a_pattern_means_one_file_and_no_sequence(
+    clips: Clips, tmp_path: Path, engine: Engine, name: str
+) -> None:
+    for other in ("x1.mp4", "x001.mp4", "x2.mp4"):
+        shutil.copy(clips("100x100.mkv"), tmp_path / other)
+    media.run_ffmpeg("-i", clips("100x100.mkv"), "-frames:v", "1", "-f", "image2", "-c:v", "png",
+                     "-update", "1", tmp_path / "picture.png")  # fmt: skip
+    (tmp_path / "picture.png").rename(tmp_path / name)
+    assert failure(engine, tmp_path / name, tmp_path).failure == "decode_error"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "missing", "dangling"])
+def test_what_cannot_be_read_is_unreadable_and_nothing_waits_for_it(
+    tmp_path: Path, engine: Engine, kind: str
+) -> None:
+    path = tmp_path / "clip.mp4"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "dangling":
+        path.symlink_to(tmp_path / "gone")
+    error = failure(engine, path, tmp_path)
+    assert error.failure == "unreadable"
+    assert error.stderr == []
+
+
+def test_clip_without_permission_is_unreadable(
+    clips: Clips, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    error = failure(engine, clips("plain.mp4"), tmp_path)
+    assert (error.failure, error.message) == ("unreadable", "no permission to read it")
+
+
+@pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
+def test_clip_that_vanishes_while_it_is_decoded_is_unreadable(
+    clips: Clips, standin: Path, tmp_path: Path, kind: str
+) -> None:
+    # To ffmpeg a file that cannot be read is a bad one; no clip may be set aside for good by that.
+    clip = tmp_path / "clip.mkv"
+    clip.write_bytes(clips("100x100.mkv").read_bytes())
+    script = f'rm {shlex.quote(str(clip))}; exec {shlex.quote(str(FFMPEG))} "$@"\n'
+    program = write_program(tmp_path / "ffmpeg", script)
+    engine = ffmpeg_engine(ffmpeg=program) if kind == "ffmpeg" else vmaf_engine(standin, ffmpeg=program)
+    error = failure(engine, clip, tmp_path)
+    assert error.failure == "unreadable"
+    assert error.message == "cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_clip_damaged_anywhere_gives_a_row_or_a_failure_of_its_own(
+    clips: Clips, tmp_path: Path, seed: int
+) -> None:
+    dice = random.Random(seed)
+    source = clips(dice.choice(["two_frames.mp4", "100x100.mkv", "gray.mp4"]))
+    data = bytearray(source.read_bytes())
+    for _ in range(dice.choice([1, 5, 50])):
+        data[dice.randrange(len(data))] = dice.randrange(256)
+    clip = tmp_path / f"damaged{source.suffix}"
+    clip.write_bytes(data)
+    try:
+        outcome = tuple(score(ffmpeg_engine(), clip, tmp_path, timeout=20).row)
+    except ClipFailedError as error:
+        outcome = (error.failure,)
+    assert outcome == COLUMNS or set(outcome) <= set(CLIP_FAULTS)
+
+
+def test_full_scratch_folder_is_told_from_a_clip_of_that_name(
+    clips: Clips, tmp_path: Path, engine: Engine
+) -> None:
+    folder = tmp_path / "libvmaf ERROR ENOMEM"
+    folder.mkdir()
+    broken = folder / "a\nNo space left on device\n[error] libvmaf: Cannot allocate memory"
+    broken.write_bytes(clips("random.mp4").read_bytes())
+    assert failure(engine, broken, tmp_path).failure == "decode_error"
+    sound = folder / "No space left on device"
+    sound.write_bytes(clips("100x100.mkv").read_bytes())
+    assert score(engine, sound, tmp_path).frames == 6
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-y.mkv",
+        "--help",
+        "a:b.mkv",
+        "http:x.mkv",
+        "concat:a|b.mkv",
+        "100%d.mkv",
+        'it\'s "quoted".mkv',
+        "new\nline.mkv",
+        "tab\tand\x1b[31mcolour.mkv",
+        " blanks .mkv",
+        "back\\slash.mkv",
+        "[0:v]split;,=.mkv",
+        "$(touch x)`id`;&|.mkv",
+        "'); DROP TABLE features; --.mkv",
+        "{{ 7*7 }}.mkv",
+        "😀-日本語-é.mkv",
+        "no_suffix",
+        "*?.mkv",
+    ],
+)
+def test_name_is_data_to_both_engines(clips: Clips, tmp_path: Path, engine: Engine, name: str) -> None:
+    clip = tmp_path / name
+    clip.symlink_to(clips("18x18.mkv"))
+    extracted = score(engine, clip, tmp_path)
+    assert extracted.row["clip_name"] == name
+    assert extracted.frames == 6
+
+
+# Processes
+
+
+def test_work_in_flight_dies_with_a_process_that_is_killed(clips: Clips, tmp_path: Path) -> None:
+    program = write_standin(tmp_path / "standin", misbehave="ignores_sigterm")
+    clip = clips("100x100.mkv")
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from support.engine_helpers import score, vmaf_engine\n"
+        "score(vmaf_engine(Path(sys.argv[2])), Path(sys.argv[3]), Path(sys.argv[4]))\n"
+    )
+    arguments = [str(Path(__file__).parents[1]), str(program), str(clip), str(tmp_path)]
+    parent = subprocess.Popen([sys.executable, "-c", script, *arguments])
+    deadline = time.monotonic() + 30
+    while not read_calls(program) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (call,) = read_calls(program)
+    os.kill(call["pid"], 0)  # at work
+    parent.send_signal(signal.SIGKILL)
+    assert parent.wait() == -signal.SIGKILL
+    while time.monotonic() < deadline and is_alive(call["pid"]):
+        time.sleep(0.02)
+    assert not is_alive(call["pid"])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+# Aggregation
+
+
+def test_mean_and_std_are_those_of_the_finite_frames() -> None:
+    values = np.array([97.5, math.nan, 99.0, math.inf, -math.inf, 98.25, math.nan])
+    finite = [97.5, 99.0, 98.25]
+    mean = sum(finite) / 3
+    std = math.sqrt(sum((x - mean) ** 2 for x in finite) / 3)  # ddof = 0
+    assert aggregate(values) == pytest.approx((mean, std), rel=1e-15)
+
+
+def test_one_finite_frame_has_no_spread() -> None:
+    assert aggregate(np.array([math.nan, 3.25])) == (3.25, 0.0)
+    assert aggregate(np.array([3.25])) == (3.25, 0.0)
+
+
+def test_no_finite_frame_has_neither_mean_nor_std() -> None:
+    for values in ([], [math.nan], [math.nan, math.inf]):
+        assert all(map(math.isnan, aggregate(np.array(values, dtype=np.float64))))
+
+
+def test_mean_and_std_of_a_clip_are_those_of_its_log(clips: Clips, tmp_path: Path) -> None:
+    (one,) = ffmpeg_engine("full").passes(clips("160x240.mkv"), "clip", ["float_ms_ssim"])
+    run([one.arguments], folder=tmp_path, deadline=60)
+    values = read_log(tmp_path / one.log, FEATURE_NAMES).values
+    row = score(ffmpeg_engine("full"), clips("160x240.mkv"), tmp_path).row
+    assert len(values) == 20
+    for name, frames in values.items():
+        assert frames.shape == (6,)
+        finite = frames[np.isfinite(frames)]
+        expected = (float(np.mean(finite)), float(np.std(finite))) if finite.size else (math.nan, math.nan)
+        assert measured(row, name) == pytest.approx(expected, abs=1e-12, nan_ok=True)

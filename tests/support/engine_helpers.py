@@ -1,0 +1,99 @@
+"""Both engines on single clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import media
+
+from vmafarm.engines import Engine, FfmpegEngine, VmafEngine
+from vmafarm.engines.failure import ClipFailedError
+from vmafarm.scoring.clip import Clip, Extracted
+from vmafarm.scoring.extract import extract
+
+FFMPEG = Path(media.FFMPEG)
+
+
+def ffmpeg_engine(plan: str = "identity", ffmpeg: Path = FFMPEG) -> FfmpegEngine:
+    """The embedded engine; the one extractor of the plan that it lacks is known without a probe."""
+    engine = FfmpegEngine(ffmpeg, plan, "cpu", 1)
+    engine.lacking = ("ssimulacra2",)
+    return engine
+
+
+def vmaf_engine(
+    program: Path, plan: str = "identity", backend: str = "cpu", *, threads: int = 1, ffmpeg: Path = FFMPEG
+) -> VmafEngine:
+    """The fork's command line, not probed: a build that has everything."""
+    return VmafEngine(program, ffmpeg, plan, backend, threads)
+
+
+def score(engine: Engine, clip: Path, folder: Path, **options: Any) -> Extracted:
+    """Extract one clip in a scratch folder below `folder`, in which nothing may be left."""
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    try:
+        return extract(Clip(clip.name, clip, 3.5, 0), engine, scratch, "clip-000000", **options)
+    finally:
+        assert list(scratch.iterdir()) == []
+
+
+def failure(engine: Engine, clip: Path, folder: Path, **options: Any) -> ClipFailedError:
+    """How a clip that gives no row fails."""
+    with pytest.raises(ClipFailedError) as caught:
+        score(engine, clip, folder, **options)
+    return caught.value
+
+
+def write_program(path: Path, script: str) -> Path:
+    """A shell script as a program."""
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(0o755)
+    return path
+
+
+def assert_equal_rows(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> None:
+    """All columns equal, numbers within the tolerance, NaN equal to NaN."""
+    assert list(one) == list(other)
+    assert one["clip_name"] == other["clip_name"]
+    numbers, expected = ({k: v for k, v in row.items() if k != "clip_name"} for row in (one, other))
+    assert numbers == pytest.approx(expected, rel=0, abs=tolerance, nan_ok=True)
+
+
+def keyframes(path: Path) -> Path:
+    """A .mkv of 12 frames, each its own packet and keyframe."""
+    options = ("-level", "1", "-g", "1")
+    return media.make_clip(path, size="160x120", codec="ffv1", frames=12, options=options)
+
+
+def block_positions(mkv: bytes) -> list[int]:
+    """Where the track number of each SimpleBlock stands in a .mkv of keyframes, two to a cluster."""
+    times = (b"\0\0", b"\0(")  # 0 and 40 ms after the cluster's own time
+    return [
+        i
+        for i in range(len(mkv) - 3)
+        if mkv[i] == 0x81 and mkv[i + 3] == 0x80 and mkv[i + 1 : i + 3] in times
+    ]
+
+
+def broken_time_stamps(folder: Path) -> Path:
+    """A .mkv of 12 frames whose time stamps repeat, jump and run backwards."""
+    path = keyframes(folder / "broken.mkv")
+    data = bytearray(path.read_bytes())
+    times = (0, 40, 40, 40, 20, 400, 400, 280, 0, 360, 400, 440)
+    for position, milliseconds in zip(block_positions(bytes(data)), times, strict=True):
+        data[position + 1 : position + 3] = milliseconds.to_bytes(2, "big")
+    path.write_bytes(data)
+    return path
+
+
+def no_time_stamps(folder: Path) -> Path:
+    """A .mp4 of 12 frames that all last 0 ticks."""
+    path = media.make_clip(folder / "zero.mp4", size="160x120", frames=12, options=("-bf", "0"))
+    data = bytearray(path.read_bytes())
+    start = data.index(b"stts") + 12
+    data[start : start + 4] = bytes(4)
+    path.write_bytes(data)
+    return path

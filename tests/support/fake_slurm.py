@@ -1,0 +1,241 @@
+"""SLURM's programs as small scripts: they record what they are told and say what the test has set."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from support.merge_helpers import Run, make_row, plan_run
+
+from vmafarm.config.sections import SlurmSection
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.submissions import run_job_name
+from vmafarm.scoring.element_spec import ElementSpec
+from vmafarm.scoring.handover import MODULE, as_spec, read_work
+
+PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "sacctmgr", "scontrol", "scancel", "sinfo")
+
+_PROGRAM = """#!/bin/sh
+state={state}
+program=${{0##*/}}
+echo "$program $*" >> "$state/calls"
+if [ -e "$state/late-$program" ]; then exec sleep 30; fi
+if [ -e "$state/fail-$program" ]; then cat "$state/fail-$program" >&2; exit 1; fi
+case $program in
+  sbatch)
+    read -r job < "$state/next"
+    if [ "$1" = --test-only ]; then
+      cat ${{2:+"$2"}} > "$state/tested"
+      if [ -e "$state/fail-test-only" ]; then cat "$state/fail-test-only" >&2; exit 1; fi
+      echo "sbatch: Job $job to start at 2025-03-01T12:00:00 using 2 processors on nodes node1" >&2
+      exit 0
+    fi
+    if [ -e "$state/fail-sbatch-$job" ]; then cat "$state/fail-sbatch-$job" >&2; exit 1; fi
+    cat ${{1:+"$1"}} > "$state/scripts/$job.sh"  # without a file its standard input, as sbatch does
+    echo $((job + 1)) > "$state/next"
+    echo "Submitted batch job $job" ;;
+  squeue)
+    while [ $# -gt 0 ]; do
+      if [ "$1" = --name ]; then name=$2; fi
+      shift
+    done
+    while IFS='|' read -r owner line; do
+      if [ "$owner" = "$name" ]; then printf '%s\\n' "$line"; fi
+    done < "$state/queue" ;;
+  sacct) cat "$state/accounting" ;;
+  sacctmgr)
+    case "$*" in
+      *" user "*) echo tests ;;
+      *" assoc "*) cat "$state/associations" ;;
+      *" qos "*) cat "$state/qos" ;;
+    esac ;;
+  scontrol)
+    case "$*" in
+      "show hostnames "*) shift 2; echo "$*" | tr , '\\n' ;;
+      *) echo "Configuration data"; cat "$state/config" ;;
+    esac ;;
+  sinfo)
+    case "$*" in
+      *--Node*) cat "$state/nodes" ;;
+      *) cat "$state/partitions" ;;
+    esac ;;
+esac
+"""
+
+
+class FakeSlurm:
+    """A cluster that queues everything and runs nothing.
+
+    Parameters
+    ----------
+    folder
+        A new folder for the programs and what they know.
+
+    Attributes
+    ----------
+    programs
+        Folder to be put in front of PATH.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.programs = folder / "programs"
+        self._state = folder / "state"
+        self.programs.mkdir(parents=True)
+        (self._state / "scripts").mkdir(parents=True)
+        for name in PROGRAMS:
+            self.add_program(name, _PROGRAM.format(state=shlex.quote(str(self._state))))
+        for name in ("calls", "queue", "accounting", "associations", "qos"):
+            (self._state / name).touch()
+        (self._state / "next").write_text("11\n")
+        self.set_max_array_size(1001)
+        self.set_nodes("node1", "node2", "node3", "node4")
+        self.set_partitions(
+            "cpu|cpu*|infinite|32|8|(null)",
+            "gpu|gpu|2-00:00:00|64|4|gpu:a100:4",
+            "short|short|5:00|4|2|",
+        )
+
+    @property
+    def path(self) -> str:
+        """PATH with the programs in front."""
+        return f"{self.programs}{os.pathsep}{os.environ['PATH']}"
+
+    def add_program(self, name: str, script: str) -> None:
+        """Put one more program into the folder, or another in its place."""
+        (self.programs / name).write_text(script)
+        (self.programs / name).chmod(0o755)
+
+    def add_apptainer(self, says: str, status: int = 0, engine: str = "ffmpeg") -> None:
+        """An ``apptainer`` that starts any image and prints this, with failure to its error output.
+
+        Asked for the engine in the image, it prints that.
+        """
+        stream = 2 if status else 1
+        script = f"""#!/bin/sh
+case "$*" in
+  *shutil*) echo {engine} ;;
+  *) echo {shlex.quote(says)} >&{stream} ;;
+esac
+exit {status}
+"""
+        self.add_program("apptainer", script)
+
+    def set_max_array_size(self, size: int) -> None:
+        (self._state / "config").write_text(f"MaxArraySize            = {size}\nMaxJobCount = 10000\n")
+
+    def set_partitions(self, *lines: str) -> None:
+        """Lines as ``sinfo --format=%R|%P|%l|%c|%D|%G`` prints them."""
+        (self._state / "partitions").write_text("".join(f"{line}\n" for line in lines))
+
+    def set_nodes(self, *names: str, kind: str = "32|64000|(null)|(null)") -> None:
+        """Nodes that take jobs now; a name may have a kind of its own behind a bar."""
+        lines = [name if "|" in name else f"{name}|{kind}" for name in names]
+        (self._state / "nodes").write_text("".join(f"{line}\n" for line in lines))
+
+    def fail(self, program: str, message: str) -> None:
+        """Have a program fail from now on; ``sbatch-12``: only when job 12 is submitted; ``test-only``."""
+        (self._state / f"fail-{program}").write_text(f"{message}\n")
+
+    def answer_late(self, program: str) -> None:
+        (self._state / f"late-{program}").touch()
+
+    def set_queue(self, *lines: tuple[str, str]) -> None:
+        """Jobs that wait or run: job name, and a line of squeue's ``%A|%F|%K|%T|%r|%N``."""
+        (self._state / "queue").write_text("".join(f"{name}|{line}\n" for name, line in lines))
+
+    def set_accounting(self, *lines: str) -> None:
+        """Lines of sacct's ``JobID|State|NodeList``."""
+        (self._state / "accounting").write_text("".join(f"{line}\n" for line in lines))
+
+    def set_limits(self, *, associations: str = "|normal", qos: str = "normal|") -> None:
+        """Answers of sacctmgr: ``MaxSubmitJobs|DefaultQOS`` and ``Name|MaxSubmitJobsPerUser``."""
+        (self._state / "associations").write_text(f"{associations}\n")
+        (self._state / "qos").write_text(f"{qos}\n")
+
+    @property
+    def calls(self) -> list[str]:
+        """Command lines so far, programs without their folder."""
+        return (self._state / "calls").read_text().splitlines()
+
+    @property
+    def scripts(self) -> Mapping[str, str]:
+        """Text of every submitted script by job id, in the order of submission."""
+        paths = sorted((self._state / "scripts").glob("*.sh"), key=lambda path: int(path.stem))
+        return {path.stem: path.read_text() for path in paths}
+
+    @property
+    def tested(self) -> str:
+        """Text of the script that was judged last (``sbatch --test-only``)."""
+        return (self._state / "tested").read_text()
+
+    def options(self, job: str) -> dict[str, str]:
+        """Options of a submitted script: name to value, unquoted; "" for a flag."""
+        lines = re.findall(r"^#SBATCH --([\w-]+)(?:=(.*))?$", self.scripts[job], re.MULTILINE)
+        return {name: "".join(shlex.split(value)) for name, value in lines}
+
+    def work(self, job: str) -> dict[str, Any]:
+        """What a submitted job is to do, as its process reads it."""
+        (start,) = [line for line in self.scripts[job].splitlines() if line.startswith("srun ")]
+        *_, option, module, path, digest = shlex.split(start)
+        assert (option, module) == ("-m", MODULE)
+        return read_work(Path(path), digest)
+
+    def specs(self, job: str) -> list[ElementSpec]:
+        """What the elements of a submitted array, or its only one, are to do."""
+        work = self.work(job)
+        return [as_spec(work, index) for index in range(len(work["elements"]))]
+
+
+def planned(root: Path, count: int = 5, **slurm: Any) -> Run:
+    """A run of `count` slices of one clip each, with these keys of ``[slurm]``."""
+    names = [f"c{number:04d}.mp4" for number in range(count)]
+    clips = {"clips": str(root.parent / "clips"), "scores": str(root.parent / "scores.csv")}
+    run = plan_run(root, names, count, corpus=clips)
+    run.config = run.config.model_copy(update={"slurm": SlurmSection(**slurm)})
+    return run
+
+
+def finish(run: Run, *slices: int, writer: str = "w", seconds: float = 2.0) -> None:
+    """Put the rows of these slices of a `planned` run in place, each of so many seconds."""
+    for number in slices:
+        name = f"c{number:04d}.mp4"
+        run.shard([make_row(name)], number, writer)
+        run.log_clips({name: seconds}, number, writer)
+
+
+def name_of(run: Run) -> str:
+    """Name of the run's jobs."""
+    return run_job_name(run.folder, load_manifest(run.folder).digest)
+
+
+def write_record(
+    run: Run, job: str, index: int | None, slices: Sequence[int], *, minutes: float = 10,
+    ended: bool = True, node: str = "node1", **result: Any,
+) -> str:  # fmt: skip
+    """What an element says of itself that began so many minutes ago; returns when that was."""
+    at = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
+    writer = f"{job}-{index or 0}-{node}-{minutes}"
+    lines: list[dict[str, Any]] = [
+        {"writer": writer, "job": job, "index": index, "node": node, "slices": list(slices), "clips": 1,
+         "started_at": at},
+    ]  # fmt: skip
+    if ended:
+        lines.append({"ended_at": at, "seconds": 1.0, "done": 1, "exit_code": 0, "message": "", **result})
+    run.folder.elements.mkdir(exist_ok=True)
+    path = run.folder.elements / f"{writer}.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return at
+
+
+def write_log(run: Run, task: str, stream: str, text: str | bytes) -> Path:
+    """Log of a task such as ``11_3``."""
+    run.folder.logs.mkdir(exist_ok=True)
+    path = run.folder.logs / f"{task}_0_log.{stream}"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path

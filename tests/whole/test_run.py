@@ -1,0 +1,252 @@
+"""`vmafarm run` from end to end, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from standin.vmaf import write_standin
+from support.command import QUICK, corpus, table, vmafarm, write_scores
+
+from vmafarm.config.load import load
+from vmafarm.published.up_to_date import read_delivered
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+
+GOOD = ("plain.mp4", "ten_bit.mp4", "rotated.mp4", "160x120.mkv", "yuv444.mp4")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, clips: Callable[[str], Path]) -> Path:
+    """A working folder with five sound clips and their scores."""
+    (tmp_path / "clips").mkdir()
+    for name in GOOD:
+        shutil.copy(clips(name), tmp_path / "clips" / name)
+    write_scores(tmp_path / "scores.csv", GOOD)
+    return tmp_path
+
+
+def test_run_gives_one_validated_row_a_clip_and_names_the_table(folder: Path) -> None:
+    finished = vmafarm("run", *corpus(*QUICK, "--run", "r"), cwd=folder)
+    path = folder / "runs/full_features_r.parquet"
+    assert str(path.relative_to(folder)) in finished.stdout
+    result = table(path)
+    assert result.schema.equals(ARROW_SCHEMA)
+    assert tuple(result.column_names) == COLUMNS
+    assert result["clip_name"].to_pylist() == sorted(GOOD)
+    rows = {row["clip_name"]: row for row in result.to_pylist()}
+    assert (rows["rotated.mp4"]["width"], rows["rotated.mp4"]["height"]) == (270, 480)
+    assert rows["ten_bit.mp4"]["psnr_y_mean"] == 72.0
+    assert rows["plain.mp4"]["psnr_y_mean"] == 60.0
+    assert math.isnan(rows["160x120.mkv"]["cambi_mean"])
+    assert math.isnan(rows["plain.mp4"]["ciede2000_mean"])
+    assert rows["plain.mp4"]["mos"] == 1.0
+    report = json.loads((folder / "runs/full_features_r.merge.json").read_text())
+    assert report["published"] is True
+    assert report["metadata"]["features"]["psnr_y"] == "constant"
+    assert report["metadata"]["features"]["vmaf"] == "measured"
+
+
+def test_running_again_does_nothing_twice_and_says_so(folder: Path) -> None:
+    options = corpus(*QUICK, "--run", "r")
+    vmafarm("run", *options, cwd=folder)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()}
+    again = vmafarm("run", *options, cwd=folder)
+    assert "nothing to do: the table is there and up to date" in again.stdout
+    by_name = vmafarm("run", *QUICK, "--run", "r", cwd=folder)
+    assert f'no clips given: going on with the run "r" of {folder}/clips' in by_name.stdout
+    assert "nothing to do: the table is there and up to date" in by_name.stdout
+    assert {
+        path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()
+    } == before
+
+
+def test_a_table_that_was_changed_or_is_of_fewer_shards_is_made_again_whatever_the_times_say(
+    folder: Path,
+) -> None:
+    options = corpus(*QUICK, "--run", "r")
+    vmafarm("run", *options, cwd=folder)
+    path = folder / "runs/full_features_r.parquet"
+    whole = path.read_bytes()
+    times = path.stat()
+    path.write_bytes(whole[:500])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "is there and up to date" not in vmafarm("run", *options, cwd=folder).stdout
+    assert path.read_bytes() == whole
+
+    config, _ = load(None, ["run.name=r", f"run.root={folder / 'runs'}", "merge.checks=false"])
+    assert read_delivered(config) is not None
+    (shard,) = (folder / "runs/r/shards").glob("*/*.parquet")
+    copy = shard.with_name("copy.parquet")
+    shutil.copy2(shard, copy)  # with its old times, as a backup brings it back
+    assert read_delivered(config) is None
+    copy.unlink()
+    assert read_delivered(config) is not None
+    (folder / "runs/full_features_r.card.md").unlink()
+    assert read_delivered(config) is None
+
+
+def test_errors_of_the_checks_are_told_again_and_again(folder: Path) -> None:
+    options = corpus(*QUICK, "--run", "r")
+    vmafarm("run", *options, cwd=folder)
+    path = folder / "runs/full_features_r.merge.json"
+    record = json.loads(path.read_text())
+    record["qa"] = {
+        "audits": {"severity": "error", "result": "found", "count": 1, "message": "expected none"}
+    }
+    path.write_text(json.dumps(record))
+    for _ in range(2):
+        again = vmafarm("run", *options, cwd=folder, status=1)
+        assert "checks found errors:\n  audits: expected none" in again.stderr
+        assert "is there and up to date" not in again.stdout
+
+
+def test_a_clip_that_failed_where_two_hosts_took_part_is_decided_by_the_next_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "clips/bad.mp4").write_bytes(b"no video" * 99)
+    write_scores(folder / "scores.csv", [*GOOD, "bad.mp4"])
+    options = corpus(*QUICK, "--run", "r")
+    monkeypatch.setenv("SLURMD_NODENAME", "node2")
+    vmafarm("estimate", "--sample", "1", *options, cwd=folder)
+    monkeypatch.setenv("SLURMD_NODENAME", "node1")
+    ended = vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
+    assert "1 clip failed on one of several hosts: tried once more here, which decides" in ended.stdout
+    assert "  bad.mp4: decode_error: not a video file" in ended.stdout
+    assert table(folder / "runs/full_features_r.parquet").num_rows == len(GOOD)
+    assert "1 failed for good" in vmafarm("status", "--run", "r", cwd=folder).stdout
+    again = vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
+    assert "nothing left to score: 6 clips, 1 of them failed for good" in again.stdout
+    assert "nothing to do: the table is there and up to date" in again.stdout
+    without = vmafarm("run", *options, cwd=folder, status=1)
+    assert "1. [failed_for_good]" in without.stderr, "what a merge without the option says"
+    assert "The table of an earlier merge" in without.stderr
+
+
+def test_a_corpus_of_nothing_but_bad_clips_ends_with_a_list_and_no_table(folder: Path) -> None:
+    shutil.rmtree(folder / "clips")
+    (folder / "clips").mkdir()
+    names = ["empty.mp4", "random.mp4", "text.mkv"]
+    for name, content in zip(names, (b"", bytes(range(256)) * 40, b"not a video"), strict=True):
+        (folder / "clips" / name).write_bytes(content)
+    write_scores(folder / "scores.csv", names)
+    for allowed in ([], ["--max-failed-share", "1"], ["--allow-missing"]):
+        ended = vmafarm("run", *corpus(*QUICK, "--run", "r"), *allowed, cwd=folder, status=1)
+        assert "no clip has a row, so there is nothing to publish" in ended.stderr
+        for name in names:
+            assert f"\n  {name}: decode_error: " in ended.stderr
+        assert not (folder / "runs/full_features_r.parquet").exists()
+
+
+def test_table_is_the_same_bytes_however_the_work_was_cut(folder: Path) -> None:
+    cuts = {
+        "one": ["slices.count=1", "extract.workers=1", "engine.threads=1"],
+        "many": ["slices.count=4", "extract.workers=3", "engine.threads=2", "extract.flush_every=1"],
+    }
+    tables = []
+    for root, settings in cuts.items():
+        options = [option for setting in settings for option in ("--set", setting)]
+        vmafarm("run", *corpus(*QUICK, "--run", "r", "--set", f"run.root={root}", *options), cwd=folder)
+        tables.append((folder / root / "full_features_r.parquet").read_bytes())
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.full  # test_extract.py has them clip by clip
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+def test_both_engines_give_the_same_rows(folder: Path, backend: str) -> None:
+    program = write_standin(folder / "bin")
+    vmafarm("run", *corpus(*QUICK, "--run", "embedded"), cwd=folder)
+    options = ["--set", "engine.plan=identity", "--set", f"engine.vmaf={program}"]
+    options += ["--set", f"engine.backend={backend}", "--set", "extract.workers=2"]
+    vmafarm("run", *corpus("--run", "fork", *options), cwd=folder)
+    embedded = table(folder / "runs/full_features_embedded.parquet").to_pylist()
+    fork = table(folder / "runs/full_features_fork.parquet").to_pylist()
+    provenance = json.loads((folder / "runs/fork/provenance.json").read_text())
+    assert (provenance["engine"], provenance["backend"]) == ("vmaf", backend)
+    assert [row["clip_name"] for row in fork] == [row["clip_name"] for row in embedded]
+    for ours, theirs in zip(fork, embedded, strict=True):
+        for column in FEATURE_COLUMNS:
+            if math.isnan(theirs[column]):
+                assert math.isnan(ours[column]), column
+            else:
+                assert ours[column] == pytest.approx(theirs[column], abs=1e-6), column
+
+
+def test_a_run_goes_on_with_its_own_engine_only(folder: Path) -> None:
+    options = corpus(*QUICK, "--run", "r", "--set", "extract.retries=0")
+    (folder / "clips" / "rotated.mp4").write_bytes(b"")
+    vmafarm("run", *options, cwd=folder, status=1)
+    (folder / "runs/r/failures").rename(folder / "failures")  # the clip is to be tried again
+    program = write_standin(folder / "bin")
+    frozen = vmafarm("run", *options, "--set", f"engine.vmaf={program}", cwd=folder, status=2)
+    assert "already planned with other inputs" in frozen.stderr
+    document = json.loads((folder / "runs/r/provenance.json").read_text())
+    document["libvmaf_version"] = "1.2.3"
+    del document["sha256"]
+    (folder / "runs/r/provenance.json").write_text(json.dumps(document))
+    finished = vmafarm("run", *options, cwd=folder, status=2)
+    assert "this run was begun with another engine" in finished.stderr
+    assert "libvmaf_version: found" in finished.stderr
+    assert "begin another run" in finished.stderr
+
+
+def test_limit_takes_the_same_sample_every_time(folder: Path) -> None:
+    tables = []
+    for name in ("a", "b"):
+        vmafarm("run", *corpus(*QUICK, "--run", name, "--limit", "2"), cwd=folder)
+        tables.append(table(folder / f"runs/full_features_{name}.parquet")["clip_name"].to_pylist())
+    assert len(tables[0]) == 2
+    assert tables[0] == tables[1]
+
+
+def test_clips_named_to_break_things_get_their_rows(folder: Path) -> None:
+    names = [
+        "-i.mp4", "a b.mp4", "it's.mp4", 'qu"ote.mp4', "new\nline.mp4", "100%.mp4", "%d.mp4", "{{ 7*7 }}.mp4",
+        "'); DROP TABLE rows; --.mp4", "$(touch pwned).mp4", "a,b:c[d]\\e.mp4", "🎬 clip.mp4", "sub/é.mp4",
+        "a*?.mp4", "x=y.mp4", "file:x.mp4",
+    ]  # fmt: skip
+    plain = (folder / "clips/plain.mp4").read_bytes()
+    shutil.rmtree(folder / "clips")
+    for name in names:
+        path = folder / "clips" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(plain)
+    quoted = ['"' + name.replace('"', '""') + '",2.5' for name in names]
+    (folder / "scores.csv").write_text("\n".join(["video_name,video_score", *quoted, ""]))
+    vmafarm("run", *corpus(*QUICK, "--run", "r"), cwd=folder)
+    result = table(folder / "runs/full_features_r.parquet")
+    assert result["clip_name"].to_pylist() == sorted(names, key=str.encode)
+    assert set(result["mos"].to_pylist()) == {2.5}
+    assert not list(folder.rglob("pwned"))
+
+
+def test_a_run_of_some_clips_goes_on_by_its_name(folder: Path) -> None:
+    vmafarm("plan", *corpus(*QUICK, "--run", "r", "--limit", "2"), cwd=folder)
+    assert "run r: 2 clips" in vmafarm("run", *QUICK, "--run", "r", cwd=folder).stdout
+    other = vmafarm("run", *QUICK, "--run", "r", "--limit", "3", cwd=folder, status=2)
+    assert "plan.limit: planned with 2, now 3" in other.stderr
+    assert table(folder / "runs/full_features_r.parquet").num_rows == 2
+
+
+@pytest.mark.parametrize("verb", ["run", "estimate"])
+def test_a_run_by_a_name_that_is_not_planned_is_not_the_demo(tmp_path: Path, verb: str) -> None:
+    said = vmafarm(verb, "--run", "r", cwd=tmp_path, status=2).stderr
+    assert said == (
+        'error: the run "r" is not planned, and no clips and scores are given\n'
+        "  give them: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_corpus_the_demo_is_made_and_scored(tmp_path: Path) -> None:
+    finished = vmafarm("run", *QUICK, cwd=tmp_path)
+    assert "demo corpus demo-corpus" in finished.stdout
+    assert "runs/full_features_demo.parquet" in finished.stdout
+    result = table(tmp_path / "runs/full_features_demo.parquet")
+    assert (result.num_rows, result.num_columns) == (12, 48)
+    lines = finished.stdout.splitlines()
+    assert max(map(len, lines)) <= 80, [line for line in lines if len(line) > 80]
