@@ -19,7 +19,7 @@ from vmafarm.cluster import executor as queue
 from vmafarm.cluster import submit as submit_module
 from vmafarm.cluster.preparation import check_image
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.submit import cancel, preview, submit
+from vmafarm.cluster.submit import NothingToSubmitError, cancel, preview, submit
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
 from vmafarm.common.package import data_folder
 from vmafarm.config.load import Config
@@ -193,7 +193,7 @@ def test_one_slice_is_a_single_job_whose_element_has_no_index(cluster, runs):
     assert spec.slices == (3,)
     assert submitted.submission.slices_of("11", None) == (3,)
     cluster.set_queue((name_of(run), "11|11|N/A|RUNNING|None|node1"))
-    error = refusal(UsageError, submit, run.config, Slurm(), again=True)
+    error = refusal(NothingToSubmitError, submit, run.config, Slurm(), again=True)
     assert error.message == "everything that is missing waits or runs: slices 3"
 
 
@@ -283,7 +283,9 @@ def test_clips_that_failed_on_one_node_go_to_another_in_jobs_of_their_own(cluste
     assert "--next-look" in cluster.scripts["13"]
     assert "--next-look" not in cluster.scripts["11"] + cluster.scripts["14"]
     cluster.set_queue((name_of(run), "13|13|N/A|PENDING|Dependency|"))
-    assert refusal(UsageError, submit, run.config, Slurm(), again=True).message.endswith("slices 2-5")
+    assert refusal(NothingToSubmitError, submit, run.config, Slurm(), again=True).message.endswith(
+        "slices 2-5"
+    )
 
 
 def test_where_only_such_clips_are_missing_nothing_else_is_submitted(cluster, runs):
@@ -449,7 +451,7 @@ def test_nothing_is_submitted_where_nothing_is_missing(cluster, runs):
     finish(run, 0)
     run.fail("c0001.mp4")
     for again in (False, True):
-        error = refusal(UsageError, submit, run.config, Slurm(), again=again)
+        error = refusal(NothingToSubmitError, submit, run.config, Slurm(), again=again)
         assert error.message.startswith('nothing is missing: every clip of "demo"')
         assert "vmafarm merge --run demo" in error.hint
     assert not cluster.scripts
@@ -646,7 +648,7 @@ def test_a_retry_of_a_run_whose_merge_was_never_queued_says_so(cluster, runs):
     cluster.fail("sbatch-13", "sbatch: error: no")
     refusal(UnavailableError, submit, run.config, Slurm())
     cluster.set_queue(*queued(run, *range(5)))
-    error = refusal(UsageError, submit, run.config, Slurm(), again=True)
+    error = refusal(NothingToSubmitError, submit, run.config, Slurm(), again=True)
     assert error.message == "everything that is missing waits or runs: slices 0-4"
     assert error.hint.startswith("no merge waits behind 11, 12: ")
     assert "vmafarm cancel, then vmafarm retry" in error.hint

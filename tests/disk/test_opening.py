@@ -40,7 +40,6 @@ MAY = {
     "run_folder/permissions.py": "/proc",
     "doctor/engine.py": "/proc",
     "doctor/folders.py": "/proc",
-    "doctor/cluster.py": "a new folder of its own",
     "common/streams.py": "/dev/null",
     "process/scratch.py": "locks, opened without a wait",
     "corpus/squashfs.py": "a log in a new folder of its own",

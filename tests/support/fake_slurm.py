@@ -31,7 +31,7 @@ case $program in
   sbatch)
     read -r job < "$state/next"
     if [ "$1" = --test-only ]; then
-      cat ${{2:+"$2"}} > "$state/tested"
+      {{ cat; printf '\\f'; }} >> "$state/tested"
       if [ -e "$state/fail-test-only" ]; then cat "$state/fail-test-only" >&2; exit 1; fi
       echo "sbatch: Job $job to start at 2025-03-01T12:00:00 using 2 processors on nodes node1" >&2
       exit 0
@@ -90,7 +90,7 @@ class FakeSlurm:
         (self._state / "scripts").mkdir(parents=True)
         for name in PROGRAMS:
             self.add_program(name, _PROGRAM.format(state=shlex.quote(str(self._state))))
-        for name in ("calls", "queue", "accounting", "associations", "qos"):
+        for name in ("calls", "queue", "accounting", "associations", "qos", "tested"):
             (self._state / name).touch()
         (self._state / "next").write_text("11\n")
         self.set_max_array_size(1001)
@@ -170,9 +170,9 @@ exit {status}
         return {path.stem: path.read_text() for path in paths}
 
     @property
-    def tested(self) -> str:
-        """Text of the script that was judged last (``sbatch --test-only``)."""
-        return (self._state / "tested").read_text()
+    def tested(self) -> list[str]:
+        """Scripts that were judged, not queued, in their order."""
+        return (self._state / "tested").read_text().split("\f")[:-1]
 
     def options(self, job: str) -> dict[str, str]:
         """Options of a submitted script: name to value, unquoted; "" for a flag."""

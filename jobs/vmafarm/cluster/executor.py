@@ -53,10 +53,11 @@ class Queue:
 
     def script(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
         """Text that sbatch would get from `array`."""
-        work = self._elements(elements, **more)
-        executor = self._executor(parameters, len(elements), _Offline)
-        text: str = executor._make_submission_file_text(f"{self._element_command} {work.arguments}", "0")
-        return text
+        return self._text(parameters, len(elements), self._element_command, self._elements(elements, **more))
+
+    def merge_script(self, parameters: dict[str, Any]) -> str:
+        """Text that sbatch would get from `merge`."""
+        return self._text(parameters, 1, self._merge_command, self._merge())
 
     def array(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
         """Queue one array, an element for each of these lists of slices; returns its job id.
@@ -68,34 +69,36 @@ class Queue:
 
     def merge(self, parameters: dict[str, Any]) -> str:
         """Queue the merge; returns its job id."""
-        return self._submit(parameters, 1, self._merge_command, Work.of_merge(self._logs, self._document))
+        return self._submit(parameters, 1, self._merge_command, self._merge())
 
     def _elements(self, elements: Sequence[tuple[int, ...]], **more: Any) -> Work:
         more |= {"minutes": self._minutes, "manifest": self._manifest}
         specs = [ElementSpec(self._document, slices, **more) for slices in elements]
         return Work.of_elements(self._logs, specs)
 
+    def _merge(self) -> Work:
+        return Work.of_merge(self._logs, self._document)
+
+    def _text(self, parameters: dict[str, Any], count: int, command: str, work: Work) -> str:
+        """Script of a job: submitit writes it, also where there is no srun."""
+        executor = _Offline(folder=self._logs)
+        executor.update_parameters(**parameters)
+        if count > 1:  # a single job is no array
+            executor.parameters["map_count"] = count
+        text: str = executor._make_submission_file_text(f"{command} {work.arguments}", "0")
+        return text
+
     def _submit(self, parameters: dict[str, Any], count: int, command: str, work: Work) -> str:
         secure_logs(self._folder, self._trusted)
         work.write()
-        # submitit writes the script. An interrupt of its own way of starting sbatch would leave that running.
-        executor = self._executor(parameters, count)
-        script: str = executor._make_submission_file_text(f"{command} {work.arguments}", "0")
+        # An interrupt of submitit's own way of starting sbatch would leave that running.
+        script = self._text(parameters, count, command, work)
         job = queue_script(script)
         # For people who look later. It may hold secrets of slurm.environment.
         with suppress(OSError, VmafarmError), Draft(self._logs / f"{job}_submission.sh", 0o600) as draft:
             draft.write(script.encode())
             draft.publish()
         return job
-
-    def _executor(
-        self, parameters: dict[str, Any], count: int, kind: type[submitit.SlurmExecutor] | None = None
-    ) -> Any:
-        executor = (kind or submitit.SlurmExecutor)(folder=self._logs)
-        executor.update_parameters(**parameters)
-        if count > 1:  # a single job is no array
-            executor.parameters["map_count"] = count
-        return executor
 
 
 class _Offline(submitit.SlurmExecutor):

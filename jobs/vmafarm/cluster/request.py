@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from vmafarm.cluster.packing import deal, group, group_by_size, lay_out, plan_looks, slots, split
 from vmafarm.cluster.preparation import Prepared
-from vmafarm.cluster.sbatch import sbatch_parameters
+from vmafarm.cluster.sbatch import merge_parameters, sbatch_parameters
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
@@ -32,6 +32,8 @@ class Submitted:
         With the jobs that were queued.
     script
         The sbatch script of the first array.
+    merge_script
+        That of the merge, without the jobs that it waits for.
     command
         What starts Python in an element, in the container.
     rounds
@@ -48,6 +50,7 @@ class Submitted:
 
     submission: Submission
     script: str
+    merge_script: str
     command: str
     rounds: list[list[int]]
     looks: tuple[str, ...]
@@ -138,11 +141,11 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
     parameters = sbatch_parameters(section, prepared.job_name, slots(section.parallelism, len(first))[0])
     share = ORDINARY if looks else EVERYTHING
     clips = [sum(weights[number] for number in element) for element in elements]
+    queue = prepared.queue(submission.number)
     return Submitted(
         submission=submission,
-        script=prepared.queue(submission.number).script(
-            parameters, elements[: first[0]] or [submission.waiting], share=share
-        ),
+        script=queue.script(parameters, elements[: first[0]] or [submission.waiting], share=share),
+        merge_script=queue.merge_script(merge_parameters(section, prepared.job_name, [])),
         command=shlex.join(prepared.python),
         rounds=rounds,
         looks=looks,

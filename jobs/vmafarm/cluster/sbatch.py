@@ -38,7 +38,7 @@ def sbatch_parameters(section: SlurmSection, job_name: str, parallelism: int) ->
 
 
 def merge_parameters(section: SlurmSection, job_name: str, after: Sequence[str]) -> dict[str, Any]:
-    """Parameters of the merge job, behind all arrays."""
+    """Parameters of the merge job, which starts once these jobs have ended; none of them: at once."""
     parameters = sbatch_parameters(section, job_name, 1)
     for key in ("gpus_per_node", "gres", "constraint"):
         parameters.pop(key, None)
@@ -51,7 +51,7 @@ def merge_parameters(section: SlurmSection, job_name: str, after: Sequence[str])
         "cpus_per_task": section.merge.cpus,
         "srun_args": [f"--cpus-per-task={section.merge.cpus}"],
         "additional_parameters": extra,
-        "dependency": depend_on(after),
+        **({"dependency": depend_on(after)} if after else {}),
     }
 
 

@@ -8,7 +8,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from vmafarm.cluster.slurm_answers import (
     Partition,
@@ -39,20 +38,22 @@ class NoProgramError(UnavailableError):
     """One of SLURM's programs is not there."""
 
 
-def call(arguments: Sequence[str]) -> str:
+def call(arguments: Sequence[str], given: str = "") -> str:
     """Run one of SLURM's programs and return what it prints.
 
     Parameters
     ----------
     arguments
         Its command line.
+    given
+        What it reads from its standard input.
 
     Raises
     ------
     UnavailableError
         The program is not there, fails, or gives no answer.
     """
-    finished = _ask(arguments)
+    finished = _ask(arguments, given=given)
     if finished.returncode != 0:
         raise UnavailableError(f"{arguments[0]} failed: {finished.why()}", explain(finished.why()))
     return finished.stdout.replace("\r\n", "\n")
@@ -252,7 +253,7 @@ class Slurm:
         if errors:
             raise errors[0]
 
-    def test_script(self, script: Path) -> None:
+    def test_script(self, text: str) -> None:
         """Have a job script judged without queueing it: account, QOS, partition, resources.
 
         Raises
@@ -260,7 +261,7 @@ class Slurm:
         UnavailableError
             It would be refused, or could not start on the nodes as they are.
         """
-        self._run(["sbatch", "--test-only", str(script)])
+        call(["sbatch", "--test-only"], text)
 
 
 def _portions(jobs: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -37,9 +37,13 @@ from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.todo import find_todo
 
 
+class NothingToSubmitError(UsageError):
+    """Every clip has a row, has failed for good, or is worked on."""
+
+
 def preview(
     config: Config, slurm: Slurm, manifest: Manifest, *, again: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] | None = None,
 ) -> Submitted:  # fmt: skip
     """Show what `submit` would queue; nothing is written, and SLURM is not needed.
 
@@ -50,19 +54,23 @@ def preview(
     manifest
         Of the run, which need not be planned yet.
     say
-        Told what could not be looked at here.
+        Told what could not be looked at here; None: that is an error, as for `submit`.
 
     Raises
     ------
     UsageError
         As for `submit`.
+    NothingToSubmitError
+        Every clip has a row, has failed for good, or is worked on.
     """
     try:
         slurm.check()
     except UnavailableError as error:
+        if say is None:
+            raise
         say(f"no cluster to ask ({one_line(error.message)}): its limits are not known here")
         slurm = NoCluster()
-    _warn(config, say)
+    _warn(config, say or (lambda _: None))
     prepared = prepare(config, slurm, manifest, say)
     return make_request(prepared, slurm, _missing(prepared, slurm, again))
 
@@ -212,7 +220,7 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
     every = tuple(range(manifest.slice_count))
     todo = find_todo(folder, config, manifest, every)
     if not todo:
-        raise UsageError(
+        raise NothingToSubmitError(
             f'nothing is missing: every clip of "{folder.name}" has a row or has failed for good',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
@@ -230,7 +238,7 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
         )
     left = [clip for clip in todo if clip.slice not in busy]
     if not left:
-        raise UsageError(
+        raise NothingToSubmitError(
             f"everything that is missing waits or runs: slices {format_indices(busy)}",
             _without_merge(folder) or "look: vmafarm status",
         )

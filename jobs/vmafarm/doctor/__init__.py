@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import VmafarmError, show
 from vmafarm.common.say import to_json
@@ -25,7 +27,7 @@ from vmafarm.doctor.finding import Finding, Machine, attempt, exit_status, in_ti
 from vmafarm.doctor.folders import check_clips, check_run_root, check_scores, check_scratch, check_space
 from vmafarm.doctor.image import examine_image
 from vmafarm.process.toolkit import version
-from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.manifest import Manifest, load_manifest
 
 __all__ = ["Finding", "Machine", "as_json", "examine", "examine_here", "exit_status", "lines"]
 
@@ -48,14 +50,14 @@ def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> lis
         No check stops another one.
     """
     machine = machine or Machine()
-    config, slices, planned = _with_plan(config)
+    config, manifest, planned = _with_plan(config)
     findings = [attempt("vmafarm", check_toolkit), planned]
     if config.slurm.image and not machine.in_image:
-        findings += [_run_root(config), _space(config, slices), _clips(config), _scores(config)]
+        findings += [_run_root(config), _space(config, manifest), _clips(config), _scores(config)]
         findings += examine_image(config)
     else:
-        findings += [*_here(config, machine), _space(config, slices), _scores(config)]
-    return _once([*findings, *examine_slurm(config, slurm, machine, slices)])
+        findings += [*_here(config, machine), _space(config, manifest), _scores(config)]
+    return _once([*findings, *examine_slurm(config, slurm, machine, manifest)])
 
 
 def examine_here(config: Config, machine: Machine | None = None) -> list[Finding]:
@@ -117,8 +119,8 @@ def _run_root(config: Config) -> Finding:
     )
 
 
-def _space(config: Config, slices: int) -> Finding:
-    root = Path(config.run.root)
+def _space(config: Config, manifest: Manifest | None) -> Finding:
+    root, slices = Path(config.run.root), manifest.slice_count if manifest else 0
     return attempt("space", lambda: in_time(config.run.root, lambda: check_space(root, slices)))
 
 
@@ -140,17 +142,20 @@ def _scores(config: Config) -> Finding:
     return attempt("scores", lambda: in_time(config.corpus.scores, lambda: check_scores(config)))
 
 
-def _with_plan(config: Config) -> tuple[Config, int, Finding]:
-    """The configuration with what a plan has frozen, the plan's number of slices, and what was found."""
+def _with_plan(config: Config) -> tuple[Config, Manifest | None, Finding]:
+    """The configuration with what a plan has frozen, the planned clips, and the result of reading them.
+
+    Before the plan `one_clip` stands for the clips; None: the plan cannot be read.
+    """
     name = config.run.name
 
-    def read() -> tuple[Config, int, Finding]:
+    def read() -> tuple[Config, Manifest, Finding]:
         if not config.folder.manifest.exists():
-            return config, 0, Finding("plan", "skipped", f'the run "{name}" is not planned yet')
+            return config, one_clip(), Finding("plan", "skipped", f'the run "{name}" is not planned yet')
         manifest = load_manifest(config.folder)
         clips, slices = counted(len(manifest.names), "clip"), counted(manifest.slice_count, "slice")
         found = f'the run "{name}" has {clips} in {slices}'
-        return with_frozen(config, to_start=True), manifest.slice_count, Finding("plan", "ok", found)
+        return with_frozen(config, to_start=True), manifest, Finding("plan", "ok", found)
 
     try:
         return in_time(config.run.root, read)
@@ -160,4 +165,10 @@ def _with_plan(config: Config) -> tuple[Config, int, Finding]:
     def fail() -> Finding:
         raise problem
 
-    return config, 0, attempt("plan", fail)
+    return config, None, attempt("plan", fail)
+
+
+def one_clip() -> Manifest:
+    """What a run that is not planned yet is tried with."""
+    nothing = np.zeros(1, np.int64)
+    return Manifest(["clip"], nothing.astype(np.float64), nothing, nothing.astype(np.int32), "")

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-from vmafarm.cluster.executor import Queue
-from vmafarm.cluster.packing import lay_out, split
-from vmafarm.cluster.preparation import prepare
-from vmafarm.cluster.sbatch import check_request, chosen, merge_parameters, sbatch_parameters
+from vmafarm.cluster.sbatch import check_request, chosen
 from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.submit import NothingToSubmitError, preview
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.common.text import counted
 from vmafarm.config.load import Config
 from vmafarm.doctor.finding import Finding, Machine, attempt
-from vmafarm.images.command import container_python
+from vmafarm.run_folder.manifest import Manifest
 
-_JOB_NAME = "vmafarm-doctor"
 _WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)
 """Why a job could not start this minute; sbatch would queue it all the same."""
 
 
-def examine_slurm(config: Config, slurm: Slurm, machine: Machine, slices: int) -> list[Finding]:
+def examine_slurm(config: Config, slurm: Slurm, machine: Machine, manifest: Manifest | None) -> list[Finding]:
     """Check what `vmafarm submit` needs of SLURM.
 
     Parameters
@@ -37,8 +30,8 @@ def examine_slurm(config: Config, slurm: Slurm, machine: Machine, slices: int) -
         The cluster.
     machine
         This machine.
-    slices
-        Of the planned run; 0: not planned.
+    manifest
+        Clips to be submitted; None: they are not known, and no submission is rehearsed.
     """
     name = "SLURM"
     if shutil.which("sbatch") is None:
@@ -51,18 +44,14 @@ def examine_slurm(config: Config, slurm: Slurm, machine: Machine, slices: int) -
     first = attempt(name, lambda: _check_answers(config, slurm))
     if first.state == "failed":  # the others would wait, one after the other, and say the same
         return [first]
-    findings = [
+    return [
         first,
-        attempt("arrays", lambda: check_arrays(config, slurm, slices)),
+        attempt("limits", lambda: check_limits(config, slurm)),
         attempt("partition", lambda: check_partition(config, slurm)),
         attempt("GPUs", lambda: check_gpus(config)),
         attempt("accounting", lambda: check_accounting(slurm)),
-        attempt("elements", lambda: check_elements(config, slurm, slices)),
-        attempt("merge job", lambda: check_merge_job(config, slurm)),
+        *(rehearse(config, slurm, manifest) if manifest else []),
     ]
-    if slices:
-        findings.append(attempt("submission", lambda: check_submission(config, slurm)))
-    return findings
 
 
 def _check_answers(config: Config, slurm: Slurm) -> Finding:
@@ -76,25 +65,12 @@ def _check_answers(config: Config, slurm: Slurm) -> Finding:
     return Finding("SLURM", "ok", "the controller answers")
 
 
-def check_arrays(config: Config, slurm: Slurm, slices: int) -> Finding:
-    """Compare the slices of the run with MaxArraySize, and with the jobs that may still be submitted.
-
-    Raises
-    ------
-    UsageError
-        See `vmafarm.cluster.packing.lay_out`: too few jobs are left.
-    """
+def check_limits(config: Config, slurm: Slurm) -> Finding:
+    """Show MaxArraySize, and how many jobs may still be submitted."""
     section = config.slurm
-    largest = slurm.max_array_size()
     left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
-    layout = lay_out(max(1, slices), None, section, largest, left)
     limit = "no limit of submitted jobs" if left is None else f"{left:,} more jobs may be submitted"
-    message = f"MaxArraySize is {largest:,}, {limit}"
-    if slices:
-        arrays = len(split(layout.first, largest, section.parallelism))
-        message += f": {counted(slices, 'slice')} in {counted(layout.first, 'element')}, "
-        message += f"{counted(arrays, 'array')} a round"
-    return Finding("arrays", "ok", message)
+    return Finding("limits", "ok", f"MaxArraySize is {slurm.max_array_size():,}, {limit}")
 
 
 def check_partition(config: Config, slurm: Slurm) -> Finding:
@@ -119,18 +95,6 @@ def check_partition(config: Config, slurm: Slurm) -> Finding:
         for one in found
     )
     return Finding("partition", "ok", f"{', '.join(limits)}; {config.slurm.time:,} minutes are asked for")
-
-
-def check_submission(config: Config, slurm: Slurm) -> Finding:
-    """Prepare the planned run as a submission does, up to where it would queue.
-
-    Raises
-    ------
-    UsageError, UnavailableError
-        See `vmafarm.cluster.preparation.prepare`; for example, the run was begun with another engine.
-    """
-    prepared = prepare(config, slurm)
-    return Finding("submission", "ok", f"can be submitted, as jobs called {prepared.job_name}")
 
 
 def check_gpus(config: Config) -> Finding:
@@ -163,49 +127,39 @@ def check_accounting(slurm: Slurm) -> Finding:
     return Finding("accounting", "ok", "sacct tells what became of jobs")
 
 
-def check_elements(config: Config, slurm: Slurm, slices: int) -> Finding:
-    """Have SLURM judge the script of the first array.
+def rehearse(config: Config, slurm: Slurm, manifest: Manifest) -> list[Finding]:
+    """Prepare a submission up to where it would queue jobs, and have SLURM judge its very scripts."""
+    scripts: dict[str, str] = {}
 
-    Raises
-    ------
-    UnavailableError, UsageError
-        It would be refused.
-    """
-    section = config.slurm
-    layout = lay_out(max(1, slices), None, section, slurm.max_array_size(), section.max_jobs or None)
-    count = split(layout.first, slurm.max_array_size(), section.parallelism)[0][1]
-    parameters = sbatch_parameters(section, _JOB_NAME, section.parallelism)
-    return _try("elements", config, slurm, parameters, count)
-
-
-def check_merge_job(config: Config, slurm: Slurm) -> Finding:
-    """Have SLURM judge the script of the merge job.
-
-    Raises
-    ------
-    UnavailableError, UsageError
-        It would be refused.
-    """
-    parameters = merge_parameters(config.slurm, _JOB_NAME, [])
-    parameters.pop("dependency")  # on jobs that there are not
-    return _try("merge job", config, slurm, parameters, 1)
-
-
-def _try(name: str, config: Config, slurm: Slurm, parameters: Mapping[str, Any], count: int) -> Finding:
-    clips = Path(config.corpus.clips).absolute() if config.corpus.clips else None
-    python = container_python(config.slurm, config.folder, clips, config.extract.scratch)
-    command = shlex.join(python)
-    text = Queue(config, command, command).script(dict(parameters), [()] * count)
-    with tempfile.TemporaryDirectory(prefix="vmafarm-doctor-") as folder:
-        script = Path(folder) / "script.sh"
-        script.write_text(text, encoding="utf-8")
+    def prepare() -> Finding:
         try:
-            slurm.test_script(script)
-        except UnavailableError as error:
-            if _WAITS.search(error.message) is None:
-                raise
-            return Finding(
-                name, "warning", f"would be queued, but not start now: {error.message}",
-                "sinfo shows which nodes are up",
-            )  # fmt: skip
+            request = preview(config, slurm, manifest, again=True)
+        except NothingToSubmitError as error:
+            return Finding("submission", "skipped", error.message)
+        scripts.update({"elements": request.script, "merge job": request.merge_script})
+        arrays = request.rounds[0] if request.rounds else []
+        planned = f"{counted(sum(arrays), 'element')} in {counted(len(arrays), 'array')} per round"
+        return Finding("submission", "ok", f"{planned}, as jobs called {request.submission.job_name}")
+
+    first = attempt("submission", prepare)
+    return [first, *(attempt(name, partial(judge, name, slurm, text)) for name, text in scripts.items())]
+
+
+def judge(name: str, slurm: Slurm, script: str) -> Finding:
+    """Have SLURM judge a script without queueing it.
+
+    Raises
+    ------
+    UnavailableError
+        It would be refused.
+    """
+    try:
+        slurm.test_script(script)
+    except UnavailableError as error:
+        if _WAITS.search(error.message) is None:
+            raise
+        return Finding(
+            name, "warning", f"would be queued, but not start now: {error.message}",
+            "sinfo shows which nodes are up",
+        )  # fmt: skip
     return Finding(name, "ok", "would be queued (sbatch --test-only)")
