@@ -15,9 +15,9 @@ from support.fake_slurm import planned
 from vmafarm import doctor
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UnavailableError
-from vmafarm.doctor import Finding, finding
+from vmafarm.doctor import CheckResult, check_result
+from vmafarm.doctor.check_result import attempt, in_time
 from vmafarm.doctor.engine import check_engine
-from vmafarm.doctor.finding import attempt, in_time
 
 
 def test_one_check_that_fails_does_not_stop_the_others_and_its_error_is_kept(tmp_path, machine, no_slurm):
@@ -32,7 +32,7 @@ def test_one_check_that_fails_does_not_stop_the_others_and_its_error_is_kept(tmp
         "scores": "skipped", "SLURM": "skipped",
     }  # fmt: skip
     found = by_name(findings)
-    assert found["engine"].message == "would fail, as told above"  # it decodes with the same ffmpeg
+    assert found["engine"].message == "same cause as above"  # it decodes with the same ffmpeg
     assert found["ffmpeg"].message == "the program 'no-such-ffmpeg' (engine.ffmpeg) is not there"
     assert found["ffmpeg"].hint == "set engine.ffmpeg"
     assert (found["clips"].exit_status, found["ffmpeg"].exit_status) == (2, 3)
@@ -51,7 +51,7 @@ def test_an_error_of_the_operating_system_is_a_finding_with_its_file():
     def check():
         raise OSError(errno.EIO, "Input/output error", "/a\nb")
 
-    assert attempt("clips", check) == Finding("clips", "failed", "/a\\nb: Input/output error", "", 3)
+    assert attempt("clips", check) == CheckResult("clips", "failed", "/a\\nb: Input/output error", "", 3)
 
 
 def test_a_call_that_hangs_in_the_kernel_becomes_an_error_after_its_time():
@@ -66,7 +66,7 @@ def test_a_call_that_hangs_in_the_kernel_becomes_an_error_after_its_time():
 
 def test_a_file_server_that_is_gone_does_not_hang_the_doctor(tmp_path, machine, no_slurm, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(finding, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(check_result, "_ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(doctor, "check_clips", lambda _: release.wait())
     found = by_name(doctor.examine(configure(tmp_path, corpus={"clips": "/gone"}), Slurm(), machine))
     release.set()
@@ -76,9 +76,9 @@ def test_a_file_server_that_is_gone_does_not_hang_the_doctor(tmp_path, machine, 
 
 def test_lines_fit_80_columns_and_show_names_from_outside_escaped():
     findings = [
-        Finding("run folder", "ok", "word " * 40),
-        Finding("engine", "failed", "first line\nsecond \x1b[31mline", "do " * 60, 3),
-        Finding("x", "skipped", ""),
+        CheckResult("run folder", "ok", "word " * 40),
+        CheckResult("engine", "failed", "first line\nsecond \x1b[31mline", "do " * 60, 3),
+        CheckResult("x", "skipped", ""),
     ]
     shown = doctor.lines(findings)
     assert max(map(len, shown)) <= 80
@@ -102,7 +102,7 @@ def test_what_a_plan_has_frozen_counts(cluster, tmp_path, machine):
     assert found["plan"].message == 'the run "demo" has 5 clips in 5 slices'
     assert found["clips"].message.startswith(f"{tmp_path}/gone: no such folder")
     assert found["limits"].message == "MaxArraySize is 4, no limit of submitted jobs"
-    assert found["submission"].message.startswith("5 elements in 2 arrays per round, ")
+    assert found["submission"].message.startswith("5 elements, as jobs called ")
     run.folder.manifest.write_bytes(b"PAR1 no more")
     assert by_name(doctor.examine(elsewhere, Slurm(), machine))["plan"].exit_status == 2
 

@@ -9,8 +9,8 @@ import pytest
 from standin.vmaf import read_calls, write_standin
 from support.doctor_helpers import configure, node
 
+from vmafarm.doctor.check_result import attempt
 from vmafarm.doctor.engine import check_address_space, check_driver, check_engine, check_ffmpeg, read_driver
-from vmafarm.doctor.finding import attempt
 
 CLOSED = (
     "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Sat Aug 19 01:15:15 UTC 2023\nGCC version:  11.4.0\n"

@@ -12,7 +12,7 @@ from support.doctor_helpers import configure, node, tree
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.doctor import Machine
-from vmafarm.doctor.finding import attempt
+from vmafarm.doctor.check_result import attempt
 from vmafarm.doctor.folders import (
     check_clips,
     check_run_root,

@@ -11,7 +11,7 @@ from support.engine_helpers import write_program
 
 from vmafarm import doctor
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.doctor.finding import lines as lines_of
+from vmafarm.doctor.check_result import lines as lines_of
 from vmafarm.doctor.image import examine_image
 from vmafarm.process.toolkit import version
 

@@ -10,8 +10,8 @@ from vmafarm import doctor
 from vmafarm.cluster import slurm
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
+from vmafarm.doctor.check_result import attempt
 from vmafarm.doctor.cluster import check_gpus, examine_slurm
-from vmafarm.doctor.finding import attempt
 from vmafarm.run_folder.manifest import load_manifest
 
 
@@ -84,7 +84,7 @@ def test_a_planned_run_is_prepared_as_a_submission_does_it(cluster, tmp_path, ma
     run = planned(tmp_path / "runs", 5)
     manifest = load_manifest(run.folder)
     found = ask_slurm(run.config, machine, manifest)
-    assert found["submission"].message == (f"5 elements in 1 array per round, as jobs called {name_of(run)}")
+    assert found["submission"].message == (f"5 elements, as jobs called {name_of(run)}")
     assert not run.folder.submissions.exists()
     other = run.config.model_copy(update={"engine": run.config.engine.model_copy(update={"kind": "vmaf"})})
     found = ask_slurm(other, machine, manifest)
@@ -106,7 +106,7 @@ def test_limits_of_submitted_jobs_are_told_and_too_few_fail(cluster, tmp_path, m
     run = planned(tmp_path / "runs", 50)
     found = ask_slurm(run.config, machine, load_manifest(run.folder))
     assert found["limits"].message == "MaxArraySize is 1,001, 7 more jobs may be submitted"
-    assert found["submission"].message.startswith("2 elements in 1 array per round, ")
+    assert found["submission"].message.startswith("2 elements, as jobs called ")
     cluster.set_limits(associations="2|normal")
     found = ask_slurm(run.config, machine, load_manifest(run.folder))["submission"]
     assert (found.state, found.exit_status) == ("failed", 2)

@@ -7,30 +7,30 @@ from support import command
 from support.fake_slurm import FakeSlurm
 
 from vmafarm.common.errors import VmafarmError
-from vmafarm.doctor import Finding
-from vmafarm.doctor.preflight import check_findings
+from vmafarm.doctor import CheckResult
+from vmafarm.doctor.preflight import raise_failed
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 
 FINDINGS = [
-    Finding("engine", "failed", "has not the model", "build it again", 3),
-    Finding("clips", "failed", "no such folder", "", 2),
-    Finding("memory", "warning", "limited"),
-    Finding("driver", "skipped", "no GPU is asked for"),
+    CheckResult("engine", "failed", "has not the model", "build it again", 3),
+    CheckResult("clips", "failed", "no such folder", "", 2),
+    CheckResult("memory", "warning", "limited"),
+    CheckResult("driver", "skipped", "no GPU is asked for"),
 ]
 
 
 def test_all_that_failed_is_told_with_the_worst_status():
     with pytest.raises(VmafarmError) as caught:
-        check_findings(FINDINGS)
+        raise_failed(FINDINGS)
     assert caught.value.message == "doctor: engine: has not the model\ndoctor: clips: no such folder"
     assert (caught.value.hint, caught.value.exit_code) == ("build it again", 3)
     with pytest.raises(NodeBrokenError):
-        check_findings(FINDINGS, NodeBrokenError)
+        raise_failed(FINDINGS, NodeBrokenError)
 
 
 def test_warnings_stop_nothing():
-    check_findings(FINDINGS[2:])
-    check_findings([])
+    raise_failed(FINDINGS[2:])
+    raise_failed([])
 
 
 def test_a_submission_is_refused_before_its_first_job_where_the_engine_does_not_work(tmp_path, monkeypatch):

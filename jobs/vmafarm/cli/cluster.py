@@ -233,6 +233,6 @@ def doctor(
     from vmafarm.cluster.slurm import Slurm
 
     config = load_config(config_file, overrides, clips, scores, name)
-    findings = checks.examine_here(config) if here else checks.examine(config, Slurm())
-    say(*([checks.as_json(findings)] if as_json else checks.lines(findings)))
-    raise typer.Exit(checks.exit_status(findings))
+    results = checks.examine_here(config) if here else checks.examine(config, Slurm())
+    say(*([checks.as_json(results)] if as_json else checks.lines(results)))
+    raise typer.Exit(checks.exit_status(results))

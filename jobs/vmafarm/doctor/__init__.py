@@ -15,6 +15,7 @@ from vmafarm.common.text import counted
 from vmafarm.config.load import Config
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.squashfs import is_squashfs, mounted
+from vmafarm.doctor.check_result import CheckResult, Machine, attempt, exit_status, in_time, lines
 from vmafarm.doctor.cluster import examine_slurm
 from vmafarm.doctor.engine import (
     check_address_space,
@@ -23,16 +24,15 @@ from vmafarm.doctor.engine import (
     check_ffmpeg,
     check_toolkit,
 )
-from vmafarm.doctor.finding import Finding, Machine, attempt, exit_status, in_time, lines
 from vmafarm.doctor.folders import check_clips, check_run_root, check_scores, check_scratch, check_space
 from vmafarm.doctor.image import examine_image
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.manifest import Manifest, load_manifest
 
-__all__ = ["Finding", "Machine", "as_json", "examine", "examine_here", "exit_status", "lines"]
+__all__ = ["CheckResult", "Machine", "as_json", "examine", "examine_here", "exit_status", "lines"]
 
 
-def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> list[Finding]:
+def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> list[CheckResult]:
     """Check all that a run needs: on this machine, in the image, and of SLURM. Leaves nothing behind.
 
     Parameters
@@ -46,21 +46,21 @@ def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> lis
 
     Returns
     -------
-    list of Finding
+    list of CheckResult
         No check stops another one.
     """
     machine = machine or Machine()
     config, manifest, planned = _with_plan(config)
-    findings = [attempt("vmafarm", check_toolkit), planned]
+    results = [attempt("vmafarm", check_toolkit), planned]
     if config.slurm.image and not machine.in_image:
-        findings += [_run_root(config), _space(config, manifest), _clips(config), _scores(config)]
-        findings += examine_image(config)
+        results += [_run_root(config), _space(config, manifest), _clips(config), _scores(config)]
+        results += examine_image(config)
     else:
-        findings += [*_here(config, machine), _space(config, manifest), _scores(config)]
-    return _once([*findings, *examine_slurm(config, slurm, machine, manifest)])
+        results += [*_here(config, machine), _space(config, manifest), _scores(config)]
+    return _once([*results, *examine_slurm(config, slurm, machine, manifest)])
 
 
-def examine_here(config: Config, machine: Machine | None = None) -> list[Finding]:
+def examine_here(config: Config, machine: Machine | None = None) -> list[CheckResult]:
     """Check what this machine, or this image, needs to score clips: what a compute node can tell.
 
     Parameters
@@ -72,34 +72,34 @@ def examine_here(config: Config, machine: Machine | None = None) -> list[Finding
 
     Returns
     -------
-    list of Finding
+    list of CheckResult
         No check stops another one.
     """
     return [attempt("vmafarm", check_toolkit), *_here(config, machine or Machine())]
 
 
-def _once(findings: Sequence[Finding]) -> list[Finding]:
-    """The same, but what fails for a reason that was told already says no more than that."""
+def _once(results: Sequence[CheckResult]) -> list[CheckResult]:
+    """The same results, but of those that failed with the same message only the first shows it."""
     told: set[str] = set()
     kept = []
-    for finding in findings:
-        again = finding.state == "failed" and finding.message in told
-        kept.append(Finding(finding.name, "skipped", "would fail, as told above") if again else finding)
-        told.add(finding.message)
+    for result in results:
+        again = result.state == "failed" and result.message in told
+        kept.append(CheckResult(result.name, "skipped", "same cause as above") if again else result)
+        told.add(result.message)
     return kept
 
 
-def as_json(findings: Sequence[Finding]) -> str:
+def as_json(results: Sequence[CheckResult]) -> str:
     """Findings as one JSON object, for machines."""
     document = {
         "version": version(),
-        "exit_status": exit_status(findings),
-        "findings": [asdict(finding) for finding in findings],
+        "exit_status": exit_status(results),
+        "findings": [asdict(result) for result in results],
     }
     return to_json(document)
 
 
-def _here(config: Config, machine: Machine) -> list[Finding]:
+def _here(config: Config, machine: Machine) -> list[CheckResult]:
     return [
         _run_root(config),
         _clips(config),
@@ -111,7 +111,7 @@ def _here(config: Config, machine: Machine) -> list[Finding]:
     ]
 
 
-def _run_root(config: Config) -> Finding:
+def _run_root(config: Config) -> CheckResult:
     run = config.run
     return attempt(
         "run folder",
@@ -119,15 +119,15 @@ def _run_root(config: Config) -> Finding:
     )
 
 
-def _space(config: Config, manifest: Manifest | None) -> Finding:
+def _space(config: Config, manifest: Manifest | None) -> CheckResult:
     root, slices = Path(config.run.root), manifest.slice_count if manifest else 0
     return attempt("space", lambda: in_time(config.run.root, lambda: check_space(root, slices)))
 
 
-def _clips(config: Config) -> Finding:
+def _clips(config: Config) -> CheckResult:
     clips = config.corpus.clips
 
-    def check() -> Finding:
+    def check() -> CheckResult:
         image = in_time(clips, lambda: bool(clips) and is_squashfs(Path(clips)))
         if not image:
             return in_time(clips, lambda: check_clips(clips))
@@ -138,31 +138,31 @@ def _clips(config: Config) -> Finding:
     return attempt("clips", check)
 
 
-def _scores(config: Config) -> Finding:
+def _scores(config: Config) -> CheckResult:
     return attempt("scores", lambda: in_time(config.corpus.scores, lambda: check_scores(config)))
 
 
-def _with_plan(config: Config) -> tuple[Config, Manifest | None, Finding]:
+def _with_plan(config: Config) -> tuple[Config, Manifest | None, CheckResult]:
     """The configuration with what a plan has frozen, the planned clips, and the result of reading them.
 
     Before the plan `one_clip` stands for the clips; None: the plan cannot be read.
     """
     name = config.run.name
 
-    def read() -> tuple[Config, Manifest, Finding]:
+    def read() -> tuple[Config, Manifest, CheckResult]:
         if not config.folder.manifest.exists():
-            return config, one_clip(), Finding("plan", "skipped", f'the run "{name}" is not planned yet')
+            return config, one_clip(), CheckResult("plan", "skipped", f'the run "{name}" is not planned yet')
         manifest = load_manifest(config.folder)
         clips, slices = counted(len(manifest.names), "clip"), counted(manifest.slice_count, "slice")
         found = f'the run "{name}" has {clips} in {slices}'
-        return with_frozen(config, to_start=True), manifest, Finding("plan", "ok", found)
+        return with_frozen(config, to_start=True), manifest, CheckResult("plan", "ok", found)
 
     try:
         return in_time(config.run.root, read)
     except (VmafarmError, OSError) as error:
         problem = error
 
-    def fail() -> Finding:
+    def fail() -> CheckResult:
         raise problem
 
     return config, None, attempt("plan", fail)

@@ -12,14 +12,16 @@ from vmafarm.cluster.submit import NothingToSubmitError, preview
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.common.text import counted
 from vmafarm.config.load import Config
-from vmafarm.doctor.finding import Finding, Machine, attempt
+from vmafarm.doctor.check_result import CheckResult, Machine, attempt
 from vmafarm.run_folder.manifest import Manifest
 
 _WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)
 """Why a job could not start this minute; sbatch would queue it all the same."""
 
 
-def examine_slurm(config: Config, slurm: Slurm, machine: Machine, manifest: Manifest | None) -> list[Finding]:
+def examine_slurm(
+    config: Config, slurm: Slurm, machine: Machine, manifest: Manifest | None
+) -> list[CheckResult]:
     """Check what `vmafarm submit` needs of SLURM.
 
     Parameters
@@ -36,10 +38,12 @@ def examine_slurm(config: Config, slurm: Slurm, machine: Machine, manifest: Mani
     name = "SLURM"
     if shutil.which("sbatch") is None:
         if machine.in_image:
-            return [Finding(name, "skipped", "inside an image; ask outside, on a login node")]
+            return [CheckResult(name, "skipped", "inside an image; ask outside, on a login node")]
         if not (config.slurm.image or config.slurm.partition):
             return [
-                Finding(name, "skipped", "this machine has none; vmafarm run (make run) does the work here")
+                CheckResult(
+                    name, "skipped", "this machine has none; vmafarm run (make run) does the work here"
+                )
             ]
     first = attempt(name, lambda: _check_answers(config, slurm))
     if first.state == "failed":  # the others would wait, one after the other, and say the same
@@ -54,7 +58,7 @@ def examine_slurm(config: Config, slurm: Slurm, machine: Machine, manifest: Mani
     ]
 
 
-def _check_answers(config: Config, slurm: Slurm) -> Finding:
+def _check_answers(config: Config, slurm: Slurm) -> CheckResult:
     try:
         slurm.check()
     except UnavailableError as error:
@@ -62,18 +66,18 @@ def _check_answers(config: Config, slurm: Slurm) -> Finding:
             raise
         alone = "without a cluster: vmafarm run (make run) does the work on this machine"
         raise UnavailableError(error.message, f"{error.hint}\n{alone}") from None
-    return Finding("SLURM", "ok", "the controller answers")
+    return CheckResult("SLURM", "ok", "the controller answers")
 
 
-def check_limits(config: Config, slurm: Slurm) -> Finding:
+def check_limits(config: Config, slurm: Slurm) -> CheckResult:
     """Show MaxArraySize, and how many jobs may still be submitted."""
     section = config.slurm
     left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
     limit = "no limit of submitted jobs" if left is None else f"{left:,} more jobs may be submitted"
-    return Finding("limits", "ok", f"MaxArraySize is {slurm.max_array_size():,}, {limit}")
+    return CheckResult("limits", "ok", f"MaxArraySize is {slurm.max_array_size():,}, {limit}")
 
 
-def check_partition(config: Config, slurm: Slurm) -> Finding:
+def check_partition(config: Config, slurm: Slurm) -> CheckResult:
     """Compare what the jobs ask for with the cluster's partitions.
 
     Raises
@@ -85,7 +89,7 @@ def check_partition(config: Config, slurm: Slurm) -> Finding:
     check_request(config.slurm, partitions)
     found = chosen(config.slurm.partition, partitions)
     if not found:
-        return Finding(
+        return CheckResult(
             "partition", "warning", "slurm.partition is empty, and the cluster has no default",
             "it has: " + ", ".join(partitions),
         )  # fmt: skip
@@ -94,10 +98,10 @@ def check_partition(config: Config, slurm: Slurm) -> Finding:
         f"nodes: {one.nodes:,})"
         for one in found
     )
-    return Finding("partition", "ok", f"{', '.join(limits)}; {config.slurm.time:,} minutes are asked for")
+    return CheckResult("partition", "ok", f"{', '.join(limits)}; {config.slurm.time:,} minutes are asked for")
 
 
-def check_gpus(config: Config) -> Finding:
+def check_gpus(config: Config) -> CheckResult:
     """Compare the engine's backend with the GPUs that the jobs ask for.
 
     Raises
@@ -111,41 +115,40 @@ def check_gpus(config: Config) -> Finding:
         message = 'engine.backend = "cuda", but no GPU is asked for'
         if section.image:
             raise UsageError(message, "set slurm.gpus, or slurm.gres where the site wants that")
-        return Finding("GPUs", "warning", message, "slurm.gpus, unless slurm.extra asks for one")
+        return CheckResult("GPUs", "warning", message, "slurm.gpus, unless slurm.extra asks for one")
     if config.engine.backend == "cpu" and asked:
-        return Finding(
+        return CheckResult(
             "GPUs", "warning", f'{asked}, but engine.backend = "cpu" uses none',
             'engine.backend = "cuda", or no GPU',
         )  # fmt: skip
-    return Finding("GPUs", "ok" if asked else "skipped", asked or "none are asked for")
+    return CheckResult("GPUs", "ok" if asked else "skipped", asked or "none are asked for")
 
 
-def check_accounting(slurm: Slurm) -> Finding:
+def check_accounting(slurm: Slurm) -> CheckResult:
     """Tell whether the cluster keeps accounts; either way is fine."""
     if slurm.accounting(["1"]) is None:
-        return Finding("accounting", "ok", "none (sacct): what ended is known from disk alone")
-    return Finding("accounting", "ok", "sacct tells what became of jobs")
+        return CheckResult("accounting", "ok", "none (sacct): what ended is known from disk alone")
+    return CheckResult("accounting", "ok", "sacct tells what became of jobs")
 
 
-def rehearse(config: Config, slurm: Slurm, manifest: Manifest) -> list[Finding]:
+def rehearse(config: Config, slurm: Slurm, manifest: Manifest) -> list[CheckResult]:
     """Prepare a submission up to where it would queue jobs, and have SLURM judge its very scripts."""
     scripts: dict[str, str] = {}
 
-    def prepare() -> Finding:
+    def prepare() -> CheckResult:
         try:
             request = preview(config, slurm, manifest, again=True)
         except NothingToSubmitError as error:
-            return Finding("submission", "skipped", error.message)
+            return CheckResult("submission", "skipped", error.message)
         scripts.update({"elements": request.script, "merge job": request.merge_script})
-        arrays = request.rounds[0] if request.rounds else []
-        planned = f"{counted(sum(arrays), 'element')} in {counted(len(arrays), 'array')} per round"
-        return Finding("submission", "ok", f"{planned}, as jobs called {request.submission.job_name}")
+        elements = counted(len(request.submission.elements) or 1, "element")
+        return CheckResult("submission", "ok", f"{elements}, as jobs called {request.submission.job_name}")
 
     first = attempt("submission", prepare)
     return [first, *(attempt(name, partial(judge, name, slurm, text)) for name, text in scripts.items())]
 
 
-def judge(name: str, slurm: Slurm, script: str) -> Finding:
+def judge(name: str, slurm: Slurm, script: str) -> CheckResult:
     """Have SLURM judge a script without queueing it.
 
     Raises
@@ -158,8 +161,8 @@ def judge(name: str, slurm: Slurm, script: str) -> Finding:
     except UnavailableError as error:
         if _WAITS.search(error.message) is None:
             raise
-        return Finding(
+        return CheckResult(
             name, "warning", f"would be queued, but not start now: {error.message}",
             "sinfo shows which nodes are up",
         )  # fmt: skip
-    return Finding(name, "ok", "would be queued (sbatch --test-only)")
+    return CheckResult(name, "ok", "would be queued (sbatch --test-only)")

@@ -12,7 +12,7 @@ from pathlib import Path
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.config.load import Config
 from vmafarm.config.sections import EngineSection
-from vmafarm.doctor.finding import Finding, Machine, in_time
+from vmafarm.doctor.check_result import CheckResult, Machine, in_time
 from vmafarm.engines import find_ffmpeg, make_engine
 from vmafarm.engines.ffmpeg import read_ffmpeg_version
 from vmafarm.images.inside import read_build
@@ -27,9 +27,9 @@ _DRIVER = re.compile(r"^NVRM version:.*?\s(\d+)(\.\d[\d.]*)", re.MULTILINE)
 """Of ``... x86_64 Kernel Module  535.104.05  ...`` and ``... Open Kernel Module for x86_64  580.65.06``."""
 
 
-def check_toolkit() -> Finding:
+def check_toolkit() -> CheckResult:
     """Tell which toolkit and which Python this is."""
-    return Finding("vmafarm", "ok", f"{version()}, Python {platform.python_version()}")
+    return CheckResult("vmafarm", "ok", f"{version()}, Python {platform.python_version()}")
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def _probe_folder(config: Config) -> Iterator[Path]:
         yield folder
 
 
-def check_ffmpeg(config: Config) -> Finding:
+def check_ffmpeg(config: Config) -> CheckResult:
     """Start ffmpeg, and tell its version.
 
     Raises
@@ -66,10 +66,10 @@ def check_ffmpeg(config: Config) -> Finding:
     with _probe_folder(config) as folder:
         found = read_ffmpeg_version(ffmpeg, folder, None)
     which = show(str(ffmpeg)) if config.engine.ffmpeg else "the one that comes along (imageio-ffmpeg)"
-    return Finding("ffmpeg", "ok", f"{show(found)}, {which}")
+    return CheckResult("ffmpeg", "ok", f"{show(found)}, {which}")
 
 
-def check_engine(config: Config, machine: Machine) -> Finding:
+def check_engine(config: Config, machine: Machine) -> CheckResult:
     """Score two frames with the model and all extractors of the plan, as every element does first.
 
     Raises
@@ -97,11 +97,11 @@ def check_engine(config: Config, machine: Machine) -> Finding:
     if info.constant:
         message += f"; filled as constants: {', '.join(info.constant)}"
     if untried:
-        return Finding(
+        return CheckResult(
             "engine", "warning", f"{message}; CUDA was not tried, this machine has no NVIDIA driver",
             "do this on a node with a GPU to try it, too",
         )  # fmt: skip
-    return Finding("engine", "ok", message)
+    return CheckResult("engine", "ok", message)
 
 
 def read_driver(path: Path) -> str | None:
@@ -120,7 +120,7 @@ def read_driver(path: Path) -> str | None:
     return found[1] + found[2].rstrip(".") if found else None
 
 
-def check_driver(config: Config, machine: Machine) -> Finding:
+def check_driver(config: Config, machine: Machine) -> CheckResult:
     """Compare the NVIDIA driver with the CUDA version that the image's program was built with.
 
     See `OLDEST_DRIVER` for the source of what is needed.
@@ -134,7 +134,7 @@ def check_driver(config: Config, machine: Machine) -> Finding:
     """
     name = "driver"
     if config.engine.backend != "cuda":
-        return Finding(name, "skipped", 'no GPU is asked for (engine.backend = "cpu")')
+        return CheckResult(name, "skipped", 'no GPU is asked for (engine.backend = "cpu")')
     build = read_build(machine.build)
     cuda = build.get("cuda")
     if build and cuda is None:
@@ -145,12 +145,12 @@ def check_driver(config: Config, machine: Machine) -> Finding:
     driver = read_driver(machine.driver)
     problem, hint = _judge_driver(driver, cuda)
     if not problem:
-        return Finding(name, "ok", f"{driver}" + (f", new enough for CUDA {show(cuda)}" if cuda else ""))
+        return CheckResult(name, "ok", f"{driver}" + (f", new enough for CUDA {show(cuda)}" if cuda else ""))
     if driver is not None and not hint:
-        return Finding(name, "warning", problem)
+        return CheckResult(name, "warning", problem)
     if machine.works_for(config):
         raise UnavailableError(problem, hint)
-    return Finding(name, "warning", f"{problem}; nodes with GPUs may be different")
+    return CheckResult(name, "warning", f"{problem}; nodes with GPUs may be different")
 
 
 def _judge_driver(driver: str | None, cuda: str | None) -> tuple[str, str]:
@@ -174,7 +174,7 @@ def _judge_driver(driver: str | None, cuda: str | None) -> tuple[str, str]:
     return f"driver {driver} is too old for CUDA {cuda}, which needs {needed} or newer", hint
 
 
-def check_address_space(config: Config) -> Finding:
+def check_address_space(config: Config) -> CheckResult:
     """Look for a limit of virtual memory: CUDA reserves far more than it uses, and fails under one.
 
     Raises
@@ -184,8 +184,10 @@ def check_address_space(config: Config) -> Finding:
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
-        return Finding("memory", "ok", "no limit of virtual memory")
+        return CheckResult("memory", "ok", "no limit of virtual memory")
     message = f"virtual memory is limited to {limit / 1e9:,.1f} GB (ulimit -v)"
     if config.engine.backend == "cuda":
         raise UnavailableError(f"{message}, under which CUDA does not start", "ulimit -v unlimited")
-    return Finding("memory", "warning", message, "ulimit -v unlimited, should the engine run out of memory")
+    return CheckResult(
+        "memory", "warning", message, "ulimit -v unlimited, should the engine run out of memory"
+    )

@@ -19,7 +19,7 @@ from vmafarm.corpus.scores import read_scores
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.writers import shared_with
-from vmafarm.doctor.finding import Finding, Machine
+from vmafarm.doctor.check_result import CheckResult, Machine
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.media_files import check_readable
 from vmafarm.process.scratch import scratch_folder, scratch_place
@@ -56,7 +56,7 @@ def existing(folder: Path) -> Path:
     return found
 
 
-def check_run_root(root: Path, trusted: Collection[str] = ()) -> Finding:
+def check_run_root(root: Path, trusted: Collection[str] = ()) -> CheckResult:
     """Write, rename and remove a file where runs lie, as every element does.
 
     Raises
@@ -81,14 +81,14 @@ def check_run_root(root: Path, trusted: Collection[str] = ()) -> Finding:
     durable.remove(probe)
     there = "" if folder == root.absolute() else f"; {show(str(root))} is not there yet, a plan makes it"
     if who := shared_with(folder, status):
-        return Finding(
+        return CheckResult(
             name, "warning", f"{shown} can be written, by {show(who)} too{there}",
             "as project folders often are; they could change rows, and what elements run",
         )  # fmt: skip
-    return Finding(name, "ok", f"{shown} can be written{there}")
+    return CheckResult(name, "ok", f"{shown} can be written{there}")
 
 
-def check_space(root: Path, slices: int) -> Finding:
+def check_space(root: Path, slices: int) -> CheckResult:
     """Compare free space and free inodes with what a run takes.
 
     Parameters
@@ -105,15 +105,15 @@ def check_space(root: Path, slices: int) -> Finding:
     counted = "" if files is None else f" and room for {files:,} files"
     message = f"{_size(free)}{counted} in {show(str(folder))}; quotas are not seen"
     if free < LOW_BYTES or (files is not None and files < low_files):
-        return Finding(
+        return CheckResult(
             name, "warning", message,
             f"a run wants {_size(LOW_BYTES)} and room for {low_files:,} files: free some, "
             "or another run.root; larger slices make fewer files (slices.clips_per_slice)",
         )  # fmt: skip
-    return Finding(name, "ok", message)
+    return CheckResult(name, "ok", message)
 
 
-def check_scratch(config: Config, machine: Machine) -> Finding:
+def check_scratch(config: Config, machine: Machine) -> CheckResult:
     """Use the scratch folder, and compare its space with what the clips at work need at once.
 
     Raises
@@ -132,7 +132,7 @@ def check_scratch(config: Config, machine: Machine) -> Finding:
     except UnavailableError as error:
         if machine.works_for(config):
             raise
-        return Finding(
+        return CheckResult(
             name, "warning", error.message,
             "no clip is scored on this machine; where they are, it must be there (extract.scratch)",
         )  # fmt: skip
@@ -144,13 +144,13 @@ def check_scratch(config: Config, machine: Machine) -> Finding:
     memory = " in memory (tmpfs), which counts as the job's" if kind == "tmpfs" else ""
     message = f"{_size(free)} free in {show(str(place))}{memory}"
     if free < needed:
-        return Finding(
+        return CheckResult(
             name, "warning", f"{message}; {workers} clips at once may want {_size(needed)}",
             "a larger folder (extract.scratch), or fewer clips at once (extract.workers)",
         )  # fmt: skip
     if others:
-        return Finding(name, "warning", others, "a folder elsewhere is safer (extract.scratch)")
-    return Finding(name, "ok", message)
+        return CheckResult(name, "warning", others, "a folder elsewhere is safer (extract.scratch)")
+    return CheckResult(name, "ok", message)
 
 
 def _workers(config: Config, machine: Machine) -> int:
@@ -184,7 +184,7 @@ def file_system(folder: Path, mounts: Path) -> str:
     return ""
 
 
-def check_clips(clips: str) -> Finding:
+def check_clips(clips: str) -> CheckResult:
     """Read the beginning of a clip; the folder is not searched further than to the first that can be read.
 
     Raises
@@ -196,7 +196,7 @@ def check_clips(clips: str) -> Finding:
     """
     name = "clips"
     if not clips:
-        return Finding(name, "skipped", "no clips are given (corpus.clips)")
+        return CheckResult(name, "skipped", "no clips are given (corpus.clips)")
     folder = Path(clips).absolute()
     first = list(islice(_find_clips(folder), _TRIED_CLIPS))
     if not first:
@@ -211,7 +211,7 @@ def check_clips(clips: str) -> Finding:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             problem = problem or f"{show(str(path))}: {reason}"
         else:
-            return Finding(name, "ok", f"{show(str(path))} can be read")
+            return CheckResult(name, "ok", f"{show(str(path))} can be read")
     raise UnavailableError(
         f"none of the first {len(first)} clips can be read: {problem}",
         "are they there, and may this user read them?",
@@ -226,7 +226,7 @@ def _find_clips(folder: Path) -> Iterator[Path]:
                 yield Path(where) / file
 
 
-def check_scores(config: Config) -> Finding:
+def check_scores(config: Config) -> CheckResult:
     """Read the file of scores.
 
     Raises
@@ -238,12 +238,12 @@ def check_scores(config: Config) -> Finding:
     """
     corpus = config.corpus
     if not corpus.scores:
-        return Finding("scores", "skipped", "no scores are given (corpus.scores)")
+        return CheckResult("scores", "skipped", "no scores are given (corpus.scores)")
     scores = read_scores(
         Path(corpus.scores), name_column=corpus.name_column, mos_column=corpus.mos_column,
         mos_min=corpus.mos_min, mos_max=corpus.mos_max,
     )  # fmt: skip
-    return Finding("scores", "ok", f"{counted(len(scores.names), 'score')} in {show(corpus.scores)}")
+    return CheckResult("scores", "ok", f"{counted(len(scores.names), 'score')} in {show(corpus.scores)}")
 
 
 def _free(folder: Path) -> tuple[int, int | None]:

@@ -14,7 +14,7 @@ from vmafarm.config.load import Config, as_override, flat
 from vmafarm.config.sections import MAY_BE_SECRET
 from vmafarm.corpus.squashfs import inside
 from vmafarm.disk.jsonl import why
-from vmafarm.doctor.finding import Finding, attempt, in_time
+from vmafarm.doctor.check_result import CheckResult, attempt, in_time
 from vmafarm.doctor.folders import existing
 from vmafarm.images.apptainer import ask, parse_answer
 from vmafarm.images.command import container_python
@@ -30,20 +30,20 @@ _KEPT_OUT = (*MAY_BE_SECRET, "slurm.merge")
 class _Report(pydantic.BaseModel):
     """What is read of ``vmafarm doctor --json``."""
 
-    findings: Annotated[list[Finding], Field(min_length=1, max_length=100)]
+    findings: Annotated[list[CheckResult], Field(min_length=1, max_length=100)]
 
 
 _REPORT = pydantic.TypeAdapter(_Report)
 
 
-def examine_image(config: Config) -> list[Finding]:
+def examine_image(config: Config) -> list[CheckResult]:
     """Check the image, and run `vmafarm.doctor.examine_here` inside it, with the elements' own command."""
     first = attempt("image", lambda: check_sif_and_labels(config))
     if first.state == "failed":
-        return [first, Finding("image: engine", "skipped", "not tried: the image cannot be used")]
-    inside: list[Finding] = []
+        return [first, CheckResult("image: engine", "skipped", "not tried: the image cannot be used")]
+    inside: list[CheckResult] = []
 
-    def look_inside() -> Finding:
+    def look_inside() -> CheckResult:
         inside.extend(examine_inside(config))
         return first
 
@@ -51,7 +51,7 @@ def examine_image(config: Config) -> list[Finding]:
     return [first, *inside] if outcome is first else [first, outcome]
 
 
-def check_sif_and_labels(config: Config) -> Finding:
+def check_sif_and_labels(config: Config) -> CheckResult:
     """Check that the image holds this toolkit, and that it was built for what is configured.
 
     Raises
@@ -72,10 +72,10 @@ def check_sif_and_labels(config: Config) -> Finding:
             "build the one with it: vmafarm image apptainer.def",
         )
     built_with = "without CUDA" if cuda == "none" else f"CUDA {show(cuda)}"
-    return Finding("image", "ok", f"{show(image)}: engine {show(engine)}, {built_with}, {digest[:19]}...")
+    return CheckResult("image", "ok", f"{show(image)}: engine {show(engine)}, {built_with}, {digest[:19]}...")
 
 
-def examine_inside(config: Config) -> list[Finding]:
+def examine_inside(config: Config) -> list[CheckResult]:
     """Findings of ``vmafarm doctor --here`` inside the image.
 
     Raises
@@ -92,8 +92,8 @@ def examine_inside(config: Config) -> list[Finding]:
             command += ["--set", as_override(key, value)]
     said = ask(command, seconds=INSIDE_SECONDS, statuses=(0, USAGE, UNAVAILABLE))
     try:
-        findings = parse_answer(said, _REPORT).findings
-        for f in findings:
+        results = parse_answer(said, _REPORT).findings
+        for f in results:
             if (f.state == "failed") != (f.exit_status > 0):
                 raise ValueError(f"{f.name}: {f.state} with exit status {f.exit_status}")
     except ValueError as error:
@@ -102,8 +102,8 @@ def examine_inside(config: Config) -> list[Finding]:
             "build the image again",
         ) from None
     return [
-        Finding(f"image: {f.name}", f.state, f.message, f.hint, f.exit_status)
-        for f in findings
+        CheckResult(f"image: {f.name}", f.state, f.message, f.hint, f.exit_status)
+        for f in results
         if f.name != "vmafarm"
     ]
 

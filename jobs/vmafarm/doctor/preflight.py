@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from vmafarm.common.errors import VmafarmError
 from vmafarm.common.say import say as say_aloud
 from vmafarm.config.load import Config
-from vmafarm.doctor import Finding, examine_here, lines
+from vmafarm.doctor import CheckResult, examine_here, lines
 from vmafarm.doctor.image import examine_inside
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 
@@ -29,12 +29,12 @@ def preflight(config: Config, say: Callable[[str], None]) -> None:
     VmafarmError
         With what failed, and the exit status of the worst.
     """
-    findings = examine_inside(config) if config.slurm.image else examine_here(config)
-    for finding in findings:
+    results = examine_inside(config) if config.slurm.image else examine_here(config)
+    for result in results:
         # Who may write the run folder has been told (`vmafarm.run_folder.permissions`).
-        if finding.state == "warning" and finding.name != "run folder":
-            say(f"warning: {finding.name}: {finding.message}")
-    check_findings(findings)
+        if result.state == "warning" and result.name != "run folder":
+            say(f"warning: {result.name}: {result.message}")
+    raise_failed(results)
 
 
 def examine_node(config: Config) -> None:
@@ -45,22 +45,20 @@ def examine_node(config: Config) -> None:
     NodeBrokenError
         With what failed.
     """
-    findings = examine_here(config)
-    say_aloud(*lines(findings))
-    check_findings(findings, NodeBrokenError)
+    results = examine_here(config)
+    say_aloud(*lines(results))
+    raise_failed(results, NodeBrokenError)
 
 
-def check_findings(
-    findings: Sequence[Finding], error: type[VmafarmError] = VmafarmError, where: str = "doctor"
-) -> None:
-    """Raise an error that tells of all findings that failed, where there are any."""
-    failed = [finding for finding in findings if finding.state == "failed"]
+def raise_failed(results: Sequence[CheckResult], error: type[VmafarmError] = VmafarmError) -> None:
+    """Raise one error for all checks that failed, if any did."""
+    failed = [result for result in results if result.state == "failed"]
     if not failed:
         return
     told = error(
-        "\n".join(f"{where}: {finding.name}: {finding.message}" for finding in failed),
-        "\n".join(finding.hint for finding in failed if finding.hint),
+        "\n".join(f"doctor: {result.name}: {result.message}" for result in failed),
+        "\n".join(result.hint for result in failed if result.hint),
     )
     if error is VmafarmError:
-        told.exit_code = max(finding.exit_status for finding in failed)
+        told.exit_code = max(result.exit_status for result in failed)
     raise told

@@ -1,4 +1,4 @@
-"""What a check found, and how a check that fails, or hangs, becomes one finding among the others."""
+"""What a check found, and how a check that fails, or hangs, becomes one result among the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vmafarm.disk.jsonl import Text
 from vmafarm.images.inside import BUILD, read_build
 
 State = Literal["ok", "warning", "failed", "skipped"]
-Result = TypeVar("Result")
+_T = TypeVar("_T")
 
 _ANSWER_SECONDS = 60.0
 """A file server that is gone makes every call wait for ever."""
@@ -29,7 +29,7 @@ _WIDTH = 80
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check.
 
     Attributes
@@ -89,18 +89,18 @@ class Machine:
         return not (config.slurm.image or config.slurm.partition or shutil.which("sbatch"))
 
 
-def attempt(name: str, check: Callable[[], Finding]) -> Finding:
-    """Run one check; its error is a finding, so that the others still get their turn."""
+def attempt(name: str, check: Callable[[], CheckResult]) -> CheckResult:
+    """Run one check; its error is a result, so that the others still get their turn."""
     try:
         return check()
     except VmafarmError as error:
-        return Finding(name, "failed", error.message, error.hint, error.exit_code)
+        return CheckResult(name, "failed", error.message, error.hint, error.exit_code)
     except OSError as error:
         where = f"{show(os.fsdecode(error.filename))}: " if error.filename is not None else ""
-        return Finding(name, "failed", f"{where}{error.strerror or error}", "", UNAVAILABLE)
+        return CheckResult(name, "failed", f"{where}{error.strerror or error}", "", UNAVAILABLE)
 
 
-def in_time(what: str, call: Callable[[], Result], seconds: float | None = None) -> Result:
+def in_time(what: str, call: Callable[[], _T], seconds: float | None = None) -> _T:
     """Result of a call that may hang in the kernel, which no signal ends.
 
     Parameters
@@ -118,7 +118,7 @@ def in_time(what: str, call: Callable[[], Result], seconds: float | None = None)
         It did not end.
     """
     seconds = _ANSWER_SECONDS if seconds is None else seconds
-    results: list[Result] = []
+    results: list[_T] = []
     errors: list[BaseException] = []
 
     def work() -> None:
@@ -145,26 +145,26 @@ def in_time(what: str, call: Callable[[], Result], seconds: float | None = None)
     return results[0]
 
 
-def exit_status(findings: Sequence[Finding]) -> int:
+def exit_status(results: Sequence[CheckResult]) -> int:
     """Exit status of the command: the worst of what failed."""
-    return max((finding.exit_status for finding in findings), default=0)
+    return max((result.exit_status for result in results), default=0)
 
 
-def lines(findings: Sequence[Finding]) -> list[str]:
+def lines(results: Sequence[CheckResult]) -> list[str]:
     """Findings for a terminal of 80 columns: state, name, message; hints below."""
-    width = max((len(finding.name) for finding in findings), default=0)
+    width = max((len(result.name) for result in results), default=0)
     found: list[str] = []
-    for finding in findings:
-        state = finding.state.upper() if finding.state == "failed" else finding.state
-        first = f"{state:<8} {finding.name:<{width}} "
-        found += _wrap(finding.message, first, " " * len(first))
-        if finding.hint:
-            found += _wrap(finding.hint, " " * (len(first) + 2), " " * (len(first) + 2))
+    for result in results:
+        state = result.state.upper() if result.state == "failed" else result.state
+        first = f"{state:<8} {result.name:<{width}} "
+        found += _wrap(result.message, first, " " * len(first))
+        if result.hint:
+            found += _wrap(result.hint, " " * (len(first) + 2), " " * (len(first) + 2))
     counts = dict.fromkeys(("ok", "warning", "failed", "skipped"), 0)
-    for finding in findings:
-        counts[finding.state] += 1
+    for result in results:
+        counts[result.state] += 1
     listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    return [*found, f"{counted(len(findings), 'check')}: {listed}"]
+    return [*found, f"{counted(len(results), 'check')}: {listed}"]
 
 
 def _wrap(text: str, first: str, indent: str) -> list[str]:
