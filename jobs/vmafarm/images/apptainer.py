@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import pydantic
 
-from vmafarm.common.errors import IncompleteError, UnavailableError, show
+from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, show
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT
 from vmafarm.process.descendants import Descendants
@@ -41,11 +41,9 @@ _LINE_BYTES = 16 * 1024
 """What is kept of a line; the rest of a longer one is passed over."""
 _KEPT_LINES = 25
 _SHOWN_LINES = 12
+_UNKNOWN_ARGUMENT = "unused build args"
 _HINTS = (
-    (
-        r"error: .*(?:has not|is not there|cannot score|does not|holds the driver)",
-        "the image's own test (%test) failed: its message says what is missing; nothing was written",
-    ),
+    (_UNKNOWN_ARGUMENT, "the recipe has no such build argument; containers/README.md lists those it has"),
     (
         r"subuid|subgid|newuidmap|fakeroot.*(?:not|fail)",
         "this user cannot build with --fakeroot here: entries in /etc/subuid and /etc/subgid, and newuidmap, "
@@ -138,6 +136,8 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
     ------
     IncompleteError
         It failed or did not end.
+    UsageError
+        The recipe does not have one of the build arguments.
     """
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     descendants = Descendants()
@@ -161,13 +161,10 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
     tail = [line for line in lines if line][-_SHOWN_LINES:]
     late = f"did not end within {BUILD_SECONDS / 3600:.0f} h"
     how = late if status is None else f"failed (exit status {status})"
-    raise IncompleteError(
-        f"apptainer build {how}; its last lines:\n" + "\n".join(tail), _hint("\n".join(tail))
-    )
-
-
-def _hint(tail: str) -> str:
-    return next((hint for pattern, hint in _HINTS if re.search(pattern, tail, re.IGNORECASE)), "")
+    said = "\n".join(tail)
+    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, said, re.IGNORECASE)), "")
+    kind = UsageError if _UNKNOWN_ARGUMENT in said else IncompleteError
+    raise kind(f"apptainer build {how}; its last lines:\n{said}", hint)
 
 
 def _output(process: subprocess.Popen[bytes], ends_at: float) -> Iterator[bytes]:

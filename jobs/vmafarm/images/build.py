@@ -17,7 +17,7 @@ from vmafarm.common.interrupts import in_order
 from vmafarm.common.package import __version__
 from vmafarm.disk.durable import publish, replace_text
 from vmafarm.images.apptainer import ask, build, find_apptainer
-from vmafarm.images.recipe import merge_arguments, read_arguments
+from vmafarm.images.recipe import check_arguments
 from vmafarm.images.sif import read_digest, read_labels
 from vmafarm.process import run as process
 from vmafarm.process.interpreter import own_command
@@ -97,7 +97,7 @@ def build_image(
     started = time.monotonic()
     apptainer = find_apptainer()
     text = _read_recipe(recipe)
-    values = merge_arguments(read_arguments(text), arguments, recipe, Path.cwd())
+    values = check_arguments(arguments, Path.cwd())
     output = (output or default_output(recipe)).absolute()
     _check_output(output, force)
     checkout = find_checkout()

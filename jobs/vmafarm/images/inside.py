@@ -131,7 +131,11 @@ def main(arguments: list[str]) -> None:
             labels = os.environ.get("APPTAINER_LABELS")
             record(arguments[1:], labels=Path(labels) if labels else None)
         elif len(arguments) == 2 and arguments[0] == "test":
-            info = check_image(arguments[1])
+            try:
+                info = check_image(arguments[1])
+            except VmafarmError as error:
+                error.message = f"the image's own test failed: {error.message}"
+                raise
             say(f"vmafarm {__version__}: the engine {info.kind} {info.version} has what it must have")
         else:
             raise UsageError(f"{arguments} is neither 'record KEY=VALUE ...' nor 'test vmaf|ffmpeg'")
