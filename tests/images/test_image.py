@@ -17,14 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standin.vmaf import write_standin
 
 from vmafarm import __version__
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError
 from vmafarm.images.apptainer import find_apptainer
 from vmafarm.images.build import build_image, default_output, find_checkout, prepare_sources
-from vmafarm.images.inside import check_image, main, read_build, record
-from vmafarm.images.recipe import check_arguments
 from vmafarm.images.sif import check_sif, read_digest, read_labels
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +92,25 @@ def apptainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apptainer:
     return fake
 
 
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `prepare_sources` puts together, once for all builds."""
+    folder = tmp_path_factory.mktemp("sources") / "source"
+    prepare_sources(ROOT, folder, None)
+    return folder
+
+
+@pytest.fixture
+def prepared(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the wheel that has been built already."""
+
+    def copy(checkout: Path, folder: Path, wheelhouse: Path | None) -> Path:
+        shutil.copytree(sources, folder)
+        return next((folder / "wheel").iterdir())
+
+    monkeypatch.setattr("vmafarm.images.build.prepare_sources", copy)
+
+
 def build(recipe: Path = CPU, output: str = "x.sif", **options: Any) -> Any:
     return build_image(recipe, Path(output), say=lambda line: None, **options)
 
@@ -130,6 +146,7 @@ def test_image_is_built_by_apptainer_and_recorded_with_its_digest(apptainer: App
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["vmafarm-cpu.sif", "vmafarm-cpu.sif.json"]
 
 
+@pytest.mark.usefixtures("prepared")
 def test_failed_build_shows_its_last_lines_and_keeps_the_old_image(apptainer: Apptainer) -> None:
     Path("x.sif").write_bytes(b"old image")
     apptainer.end_with("error: the engine vmaf has not the feature extractors ciede")
@@ -351,6 +368,7 @@ def test_wheel_that_cannot_be_built_is_reported(tmp_path: Path) -> None:
 # Build arguments
 
 
+@pytest.mark.usefixtures("prepared")
 def test_an_argument_that_the_recipe_does_not_have_is_wrong_use(apptainer: Apptainer) -> None:
     apptainer.end_with("FATAL:   unused build args: VMAF_REV. Use option --warn-unused-build-args")
     with pytest.raises(UsageError, match="unused build args: VMAF_REV") as caught:
@@ -358,34 +376,13 @@ def test_an_argument_that_the_recipe_does_not_have_is_wrong_use(apptainer: Appta
     assert "containers/README.md" in caught.value.hint
 
 
+@pytest.mark.usefixtures("prepared")
 @pytest.mark.skipif(shutil.which("apptainer") is None, reason="there is no Apptainer here")
 @pytest.mark.parametrize("recipe", [GPU, CPU], ids=["gpu", "cpu"])
 def test_apptainer_itself_refuses_such_an_argument_at_once(tmp_path: Path, recipe: Path) -> None:
     with pytest.raises(UsageError, match="unused build args: VMAF_REV"):
         build(recipe, str(tmp_path / "x.sif"), arguments=["VMAF_REV=1"])
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("value", ["a b", "a'b", 'a"b', "$(id)", "`id`", "a\nb", "a;b", "a\\b", "{{x}}", "ä"])
-def test_value_that_a_shell_could_misread_is_refused(tmp_path: Path, value: str) -> None:
-    with pytest.raises(UsageError, match="expected only letters"):
-        check_arguments([f"VMAF_REF={value}"], tmp_path)
-
-
-def test_argument_without_a_value_sign_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="NAME=VALUE"):
-        check_arguments(["VMAF_REF"], tmp_path)
-
-
-def test_relative_base_image_and_repository_become_absolute(tmp_path: Path) -> None:
-    (tmp_path / "base.sif").touch()
-    (tmp_path / "master").touch()
-    given = ["RUN_FROM=base.sif", "VMAF_REF=master", "VMAF_REPO=https://example.org/v.git"]
-    assert check_arguments(given, tmp_path) == {
-        "RUN_FROM": str(tmp_path / "base.sif"),
-        "VMAF_REF": "master",
-        "VMAF_REPO": "https://example.org/v.git",
-    }
 
 
 def test_default_output_is_named_after_the_recipe() -> None:
@@ -411,81 +408,6 @@ def test_labels_and_digest_of_an_image(apptainer: Apptainer) -> None:
     Path("x.sif").write_bytes(SIF_HEAD)
     assert read_labels(Path("x.sif")) == {"version": "0.1.0", "cuda": "13.0"}
     assert read_digest(Path("x.sif")) == f"sha256:{hashlib.sha256(SIF_HEAD).hexdigest()}"
-
-
-# What runs inside
-
-
-def test_image_with_everything_passes_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = write_standin(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    assert check_image("vmaf").lacking == ()
-    assert check_image("ffmpeg").lacking == ("ssimulacra2",)
-
-
-@pytest.mark.parametrize(
-    ("build", "missing"),
-    [
-        ({"lacks": ["ciede"]}, "ciede"),
-        ({"lacks": ["motion_v2"]}, "motion_v2"),
-        ({"lacks": ["cambi"]}, "cambi"),
-        ({"misbehave": "no_models"}, "vmaf_v0.6.1"),
-        ({"misbehave": "no_models_silently"}, "vmaf_v0.6.1"),
-    ],
-)
-def test_image_without_something_fails_its_test_and_names_it(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    build: dict[str, Any],
-    missing: str,
-) -> None:
-    program = write_standin(tmp_path / "bin", **build)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    with pytest.raises(SystemExit) as caught:
-        main(["test", "vmaf"])
-    assert caught.value.code == 3
-    said = capsys.readouterr().err
-    assert missing in said
-    assert said.startswith("error: the image's own test failed: ")
-
-
-def test_image_without_the_program_fails_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UnavailableError, match="program 'vmaf'"):
-        check_image("vmaf")
-
-
-def test_how_an_image_was_built_can_be_read_inside_and_as_labels(tmp_path: Path) -> None:
-    path, labels = tmp_path / "build.json", tmp_path / "labels"
-    record(["engine=vmaf", "cuda=", "vmaf_repo=https://example.org/a=b"], path, labels)
-    facts = read_build(path)
-    assert (facts["engine"], facts["cuda"], facts["version"]) == ("vmaf", None, __version__)
-    assert facts["vmaf_repo"] == "https://example.org/a=b"
-    assert "vmafarm.cuda none\n" in labels.read_text()
-    assert f"vmafarm.version {__version__}\n" in labels.read_text()
-    assert read_build(tmp_path / "not here") == {}
-    with pytest.raises(UsageError, match="KEY=VALUE"):
-        record(["engine"], path)
-
-
-# The recipes themselves
-
-
-@pytest.mark.parametrize("recipe", [GPU, CPU], ids=["gpu", "cpu"])
-def test_recipe_uses_no_argument_that_its_stage_does_not_have(recipe: Path) -> None:
-    for stage in re.split(r"(?m)^(?=Bootstrap:)", recipe.read_text())[1:]:
-        (defaults,) = re.findall(r"(?m)^%arguments\n((?:    \w+=\S+\n)+)", stage)
-        assert set(re.findall(r"{{ *(\w+) *}}", stage)) == set(re.findall(r"(\w+)=", defaults))
-
-
-def test_recipe_keeps_what_the_fork_needs() -> None:
-    text = GPU.read_text()
-    assert "    BUILD_FROM=nvidia/cuda:13.0.2-devel-ubuntu24.04\n" in text
-    assert "    VMAF_REF=75e379eb75b43b852e363985031a2903e0dc8952\n" in text
-    for needed in ("xxd", "nasm", "meson", "ninja-build", "-Denable_cuda=", "cd /opt/fork/libvmaf"):
-        assert needed in text
-    assert "-march" not in re.sub(r"#.*", "", text)
 
 
 def _text(name: str) -> str:
