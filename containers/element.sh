@@ -2,18 +2,18 @@
 # usage: element.sh --run FOLDER --name JOB_NAME [--clips PATH] [--exclude NODES] [--max-broken N]
 #                   [--hold SECONDS] [--ask SECONDS] [--image SIF --digest SHA256 --stage FOLDER]
 #                   [--next-look FILE] -- COMMAND ...
-# Starts an element on a compute node, outside of the image: this part needs what no image has.
+# Starts an element on a compute node, outside of the image: this part needs programs that no image has.
 #
-#   --run         the run's folder
+#   --run         folder of the run
 #   --name        name of the run's jobs
-#   --clips       what must be there before a container can have it
-#   --exclude     nodes that the run was not to use from the start
-#   --max-broken  of more broken nodes than that, not the nodes are to blame: they are not excluded
-#   --hold        where SLURM cannot be told to keep away from a broken node: stay on it so long
-#   --ask         seconds from one try to tell it to the next
-#   --image       word of COMMAND that is replaced by a copy of it below --stage, on the node's own disk
-#   --digest      of the image, in hexadecimal digits
-#   --next-look   file with the job that is to try on another node the clips that fail on this one
+#   --clips       folder or image of the clips, which must exist on this node
+#   --exclude     nodes that the run excluded from the start
+#   --max-broken  if more nodes than this are broken, they are not to blame and none is excluded
+#   --hold        seconds to stay on a broken node if SLURM cannot be told to avoid it
+#   --ask         seconds between two attempts to tell SLURM
+#   --image       word of COMMAND to be replaced by a copy of the image below --stage, on the node's own disk
+#   --digest      SHA-256 of the image, in hexadecimal
+#   --next-look   file with the job that tries on another node the clips that fail on this one
 set -u
 
 run="" name="" clips="" exclude="" max_broken=1 hold=600 ask=20 image="" digest="" stage="" next_look=""
@@ -38,13 +38,13 @@ done
 node=${SLURMD_NODENAME:-$(hostname)}
 VMAFARM_STARTED=$(date +%s)
 export VMAFARM_STARTED
-cd / # a working folder that the node does not have would end the container
+cd / # the container would not start in a working folder that the node lacks
 
 say() { printf 'element.sh: %s\n' "$*" >&2; }
 
 is_broken() { [ -f "$run/broken_nodes/$node" ]; }
 
-# Prints the broken nodes, one a line: regular files with names that nodes can have.
+# Prints the broken nodes, one per line: regular files whose names are valid names of nodes.
 list_broken() {
     for broken in "$run"/broken_nodes/[A-Za-z0-9]*; do
         case ${broken##*/} in *[!A-Za-z0-9_.-]*) continue ;; esac
@@ -54,19 +54,19 @@ list_broken() {
 
 count_broken() { list_broken | grep -c .; }
 
-# Prints them with a comma behind each.
+# Prints them with a comma after each.
 broken_nodes() { list_broken | tr '\n' ,; }
 
-# Prints the word in a file that somebody else may have put there: a job or a node. Text of any other kind would
-# end in the log. A FIFO would never end.
+# Prints the word in a file that another user may have written: a job or a node. Any other text would end up in the
+# log; reading a FIFO would never end.
 read_word() {
     [ -f "$1" ] || return 0
     word=$(timeout 60 head -c 256 "$1" | tr '\000' '?')
     case $word in *[!A-Za-z0-9_.-]*) ;; *) printf '%s\n' "$word" ;; esac
 }
 
-# Writes lines to a file in a folder that others may write too. With -C the shell makes a new file, under a name
-# that nobody can know before, and -T moves it into no folder: no link that somebody has put there is followed.
+# Writes lines to a file in a folder that others may write, too, and follows no link that they have put there: with -C
+# the shell creates a new file, under a name that nobody can predict, and with -T mv never moves it into a folder.
 write_note() {
     note=$1
     shift
@@ -83,7 +83,7 @@ mark_broken() {
         write_note "$run/broken_nodes/$node" "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" "$1"
 }
 
-# Whether what this shell prints into, its output 1 or 2, is a file in the run's folder of logs, or no file at all.
+# Whether standard output (1) or standard error (2) is a file in the run's folder of logs, or not a file at all.
 is_own_log() {
     log=/proc/$$/fd/$1
     [ ! -f "$log" ] && return 0
@@ -91,7 +91,7 @@ is_own_log() {
     [ "$(stat -L -c %d:%i "$log")" = "$(stat -c %d:%i "$run/logs/${target##*/}" 2>/dev/null)" ]
 }
 
-# Prints a comma and the node that the job of a next look is kept off, if that is this job.
+# Prints a comma and the node that a job is kept away from, if it is the job of a next look.
 looked_at() {
     for look in "$run"/submissions/*.look; do
         away=$(read_word "$look.away")
@@ -99,14 +99,14 @@ looked_at() {
     done
 }
 
-# Of the run's waiting jobs none shall start on a broken node any more. Fails where SLURM cannot be told.
+# Keeps the run's waiting jobs away from broken nodes. Fails if SLURM cannot be told.
 keep_away() {
     nodes=$(broken_nodes)$exclude
     jobs=$(timeout 60 squeue --noheader --user "$(id -un)" --name "$name" --states PENDING --format %F) || return 1
     all=${nodes%,}
     for job in $(printf '%s\n' "$jobs" | sort -u); do
         nodes=$all$(looked_at "$job")
-        # Of an array it fails for those elements that run already or have ended, and says so line by line.
+        # For an array this fails for the elements that run or have ended, with one line for each.
         if ! answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=${nodes%,}" 2>&1) &&
             { [ -z "$answer" ] || echo "$answer" | grep -qv -e 'no longer pending' -e 'already finished' \
                 -e 'Invalid job id' -e 'No error'; }; then
@@ -117,7 +117,7 @@ keep_away() {
     done
 }
 
-# Prints nodes that could take the place of this one: of its partition and kind, in service, not excluded.
+# Prints the nodes that could replace this one: same partition and kind, in service, not excluded.
 alternatives() {
     timeout 60 sinfo --noheader --Node --responding --states idle,mixed,allocated,completing \
         ${SLURM_JOB_PARTITION:+--partition "$SLURM_JOB_PARTITION"} --format '%N %c %m %G %f' | sort -u |
@@ -130,13 +130,13 @@ alternatives() {
             }'
 }
 
-# The job of the next look keeps away from this node, where there is another one: else it would wait for ever.
+# Keeps the job of the next look away from this node if another node is available; otherwise it would wait forever.
 look_elsewhere() {
     nodes=$node,$(broken_nodes)
     nodes=${nodes%,}${exclude:+,$exclude}
     job=$(read_word "$next_look")
     if [ -n "$job" ] && [ -n "$(alternatives "$nodes")" ]; then
-        # For those who exclude broken nodes meanwhile; what stands there may be no file.
+        # For elements that exclude broken nodes later.
         write_note "$next_look.away" "$node"
         if answer=$(timeout 60 scontrol update "JobId=$job" "ExcNodeList=$nodes" 2>&1); then
             say "job $job keeps away from $nodes"
@@ -148,28 +148,28 @@ look_elsewhere() {
 
 # Prints the path of a checked copy of the image on the node's own disk.
 staged() {
-    [ "$(stat -f -c %T "$stage")" != tmpfs ] || { say "$stage lies in memory: no copy there"; return 1; }
+    [ "$(stat -f -c %T "$stage")" != tmpfs ] || { say "$stage is in memory (tmpfs): not copying the image"; return 1; }
     folder=$stage/vmafarm-$(id -u)
     mkdir -m 700 "$folder" 2>/dev/null
     if [ -L "$folder" ] || [ "$(stat -c %u:%a "$folder")" != "$(id -u):700" ]; then
-        say "$folder is not this user's alone: no copy there"
+        say "$folder is not private to this user: not copying the image"
         return 1
     fi
     copy=$folder/$digest.sif
     exec 9> "$folder/lock"
-    flock -w 600 9 || { say "another element has not copied the image within 600 s"; return 1; }
-    # Copies that nothing has used for a week; what still runs from one has it open.
+    flock -w 600 9 || { say "another element has been copying the image for 600 s"; return 1; }
+    # Copies unused for a week; what still runs from such a copy has it open.
     find "$folder" -name '*.sif' -mtime +7 -exec rm -f {} +
     if is_sound "$copy"; then
         touch "$copy"
     else
-        sleep $(($(od -An -N1 -tu1 /dev/urandom) % 5)) # nodes start together, the image's disk is one
+        sleep $(($(od -An -N1 -tu1 /dev/urandom) % 5)) # many nodes start at once and read from one disk
         size=$(($(stat -c %s "$image") / 1024))
         [ "$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')" -gt $((2 * size)) ] ||
-            { say "too little space in $folder for a copy of the image"; return 1; }
+            { say "not enough space in $folder for a copy of the image"; return 1; }
         if ! { cp "$image" "$copy.$$" && is_sound "$copy.$$" && mv "$copy.$$" "$copy"; }; then
             rm -f "$copy.$$"
-            say "the copy of the image in $folder is not sound"
+            say "the copy of the image in $folder is damaged"
             is_sound "$image" || { say "$image is not the image that was submitted: not starting"; return 3; }
             return 1
         fi
@@ -181,17 +181,17 @@ staged() {
 
 is_sound() { [ -f "$1" ] && echo "$digest  $1" | sha256sum --check --status; }
 
-# SIGTERM reaches the element as well, which then ends in order; this shell only waits for it.
+# SIGTERM also reaches the element, which then ends in order; this shell only waits for it.
 ended=""
 trap 'ended=yes' TERM INT
 trap : CONT
-# Comes ahead of the time limit, up to a minute too early, and would end what has not yet said that it
-# does not care: the container and Python while they start.
+# SLURM sends it before the time limit, up to a minute too early. It would end a container, or a Python, that is still
+# starting and does not ignore it yet.
 trap '' USR2
 
-# Before all that prints. The digests of this script and of the work are checked elsewhere; but logs, and scripts
-# with their secrets, must be this user's alone: where others could put a folder of links in the place of logs,
-# what is printed would be appended to any file of this user.
+# Before anything is printed. The digests of this script and of the work are checked elsewhere; but logs, and scripts
+# with their secrets, must be private to this user: if others could replace logs by a folder of links, output would be
+# appended to any file of this user.
 case $(stat -c %u:%a "$run/logs" 2>/dev/null) in
     "" | "$(id -u):700" | "$(id -u):2700") ;;
     *)
@@ -212,11 +212,11 @@ if is_broken; then
     stay=$(($(date +%s) + hold))
     until [ "$(count_broken)" -gt "$max_broken" ] || keep_away || [ "$(date +%s)" -ge "$stay" ] ||
         [ -n "$ended" ]; do
-        # Ending at once would draw one element of the array after the other to this node.
-        say "SLURM could not be told to keep away: asking again, until $hold s have passed"
+        # If this one ended at once, SLURM would start one element of the array after the other on this node.
+        say "could not tell SLURM to keep away: trying again for up to $hold s"
         sleep "$ask" &
         wait $!
-        kill -KILL $! 2>/dev/null # still there after a signal
+        kill -KILL $! 2>/dev/null # still running if a signal ended the wait
     done
     exit 3
 fi
@@ -231,7 +231,7 @@ if [ -n "$stage" ]; then
     elif [ $? -eq 3 ]; then
         exit 3
     else
-        say "starting the image from where it lies: $image"
+        say "starting the shared image: $image"
     fi
 fi
 
@@ -240,9 +240,9 @@ status=$?
 [ -z "$next_look" ] || look_elsewhere
 case $status in
     126 | 127 | 255)
-        # The program or the container did not start, and nothing in it could say so.
+        # The program or the container did not start, so it could not say so itself.
         set -- "$run/elements/${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-none}}-${SLURM_ARRAY_TASK_ID:-0}-"*
-        [ -e "$1" ] || mark_broken "the element did not start there: exit status $status; its log tells why"
+        [ -e "$1" ] || mark_broken "the element did not start: exit status $status; see its log"
         ;;
 esac
 if is_broken; then

@@ -1,18 +1,18 @@
 #!/bin/sh
 # usage: install.sh KEY=VALUE ...
-# Installs the toolkit with its locked dependencies into /opt/venv, and notes the keys, the toolkit's
-# version and that of Python in /opt/vmafarm/build.json and in the image's labels.
+# Installs the toolkit with its locked dependencies into /opt/venv, and records the keys and the versions of
+# toolkit and Python in /opt/vmafarm/build.json and in the image's labels.
 #
-# %files has put its sources beside this script:
+# %files has copied the sources beside this script:
 #   requirements.lock
 #   wheel/        the toolkit's wheel
-#   wheelhouse/   the wheels of requirements.lock; empty: they come from the package index
+#   wheelhouse/   the wheels of requirements.lock; empty: taken from the package index
 set -eu
 source=$(dirname "$0")
 
 "$source/packages.sh" ca-certificates python3 python3-venv
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-    echo "the base has $(python3 --version), Python 3.11 or newer is needed: choose another RUN_FROM" >&2
+    echo "the base has $(python3 --version), but Python 3.11 or newer is needed: choose another RUN_FROM" >&2
     exit 1
 }
 
@@ -26,7 +26,7 @@ else
 fi
 pip install --no-index --no-deps "$source"/wheel/*.whl
 
-# The default PATH of every container runtime holds /usr/local/bin.
+# /usr/local/bin is in the default PATH of every container runtime.
 ln -s /opt/venv/bin/vmafarm /usr/local/bin/vmafarm
 ln -s "$(/opt/venv/bin/python -I -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" \
     /usr/local/bin/ffmpeg

@@ -1,6 +1,6 @@
 #!/bin/sh
 # usage: packages.sh PACKAGE ...
-# Installs the Debian or Ubuntu packages that are missing; with none missing no network is needed.
+# Installs the Debian or Ubuntu packages that are missing; needs no network if none is.
 set -eu
 
 missing=""

@@ -35,7 +35,7 @@ def test_a_container_that_does_not_start_breaks_the_node_and_slurm_keeps_away(no
     assert ended.returncode == 3
     assert node.broken == ["node1"]
     (broken,) = read_broken(RunFolder(node.folder, node.run.name))
-    assert broken.message.startswith("the element did not start there: exit status 255")
+    assert broken.message.startswith("the element did not start: exit status 255")
     assert broken.at.startswith("20")
     assert node.calls[1:] == [
         "scontrol update JobId=12 ExcNodeList=node1,node9",
@@ -74,7 +74,7 @@ def test_elements_of_an_array_that_run_already_or_have_ended_are_no_refusal(node
     node.answer("scontrol", f"case $* in *12*) echo '{answer}' ;; *) echo '{gone}' >&2 ;; esac; exit 1")
     node.mark("node1")
     ended = node.start("true", options=("--hold", "20"))
-    assert "asking again" not in ended.stderr
+    assert "trying again" not in ended.stderr
     assert "job 12 keeps away from node1" in ended.stderr
 
 
@@ -86,7 +86,7 @@ def test_where_slurm_cannot_be_told_the_element_stays_so_that_the_node_draws_no_
     assert time.monotonic() - started >= 1
     assert (ended.stdout, ended.returncode) == ("", 3)
     assert len(node.calls) >= 2
-    assert "asking again, until 2 s have passed" in ended.stderr
+    assert "trying again for up to 2 s" in ended.stderr
 
 
 def test_an_element_that_stays_ends_as_soon_as_slurm_can_be_told_or_nothing_waits_any_more(node):
@@ -97,7 +97,7 @@ def test_an_element_that_stays_ends_as_soon_as_slurm_can_be_told_or_nothing_wait
     node.mark("node1")
     ended = node.start("true", options=("--hold", "600", "--ask", "1"))  # it is given 30 s
     assert ended.returncode == 3
-    assert ended.stderr.count("asking again") == 1
+    assert ended.stderr.count("trying again") == 1
 
 
 def test_an_element_that_stays_ends_on_sigterm(node):
@@ -108,7 +108,7 @@ def test_an_element_that_stays_ends_on_sigterm(node):
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        while "asking again" not in process.stderr.readline():
+        while "trying again" not in process.stderr.readline():
             pass
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(10) == 3

@@ -64,7 +64,7 @@ def test_a_folder_of_somebody_else_is_not_trusted_and_the_shared_image_serves(no
     folder.chmod(0o777)
     ended = node.start("echo", str(image), options=staging(image, node.folder / "disk"))
     assert ended.stdout == f"{image}\n"
-    assert "is not this user's alone" in ended.stderr
+    assert "is not private to this user" in ended.stderr
     folder.rmdir()
     folder.symlink_to(node.folder)
     assert node.start("echo", str(image), options=staging(image, node.folder / "disk")).stdout == f"{image}\n"
@@ -73,10 +73,10 @@ def test_a_folder_of_somebody_else_is_not_trusted_and_the_shared_image_serves(no
 @pytest.mark.parametrize(
     ("program", "answer", "said"),
     [
-        ("df", "echo; echo a b c 10", "too little space"),
-        ("stat", "echo tmpfs", "lies in memory"),
-        ("flock", "exit 1", "has not copied the image"),
-        ("cp", "echo No space left >&2; exit 1", "is not sound"),
+        ("df", "echo; echo a b c 10", "not enough space"),
+        ("stat", "echo tmpfs", "is in memory"),
+        ("flock", "exit 1", "has been copying the image"),
+        ("cp", "echo No space left >&2; exit 1", "is damaged"),
     ],
 )
 def test_where_no_copy_can_be_made_the_shared_image_serves(node, image, program, answer, said):
@@ -84,7 +84,7 @@ def test_where_no_copy_can_be_made_the_shared_image_serves(node, image, program,
     ended = node.start("echo", str(image), options=staging(image, node.folder / "disk"))
     assert ended.stdout == f"{image}\n"
     assert said in ended.stderr
-    assert "starting the image from where it lies" in ended.stderr
+    assert "starting the shared image" in ended.stderr
 
 
 def test_copies_that_nothing_has_used_for_a_week_go(node, image):

@@ -75,7 +75,7 @@ def test_the_image_is_copied_to_a_node_once_or_used_where_it_lies(
     assert site.wait_for_table(run) == expected
     said = logs_of(site, run)
     assert said.count("copied the image to") == (1 if usable else 0)
-    assert ("starting the image from where it lies" in said) == (not usable)
+    assert ("starting the shared image" in said) == (not usable)
     assert len(list(shared.glob("vmafarm-*/*.sif"))) == (1 if usable else 0)
 
 
