@@ -855,7 +855,7 @@ def test_an_image_that_does_not_start_is_named_with_the_reason(cluster, tmp_path
     monkeypatch.setattr(apptainer, "_ASK_SECONDS", 0.2)
     assert "gave no answer within" in refusal(UnavailableError, check_image, str(image)).message
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "apptainer is not there" in refusal(UnavailableError, check_image, str(image)).message
+    assert "no program apptainer in PATH" in refusal(UnavailableError, check_image, str(image)).message
 
 
 def test_the_command_submits_asks_and_cancels(cluster, tmp_path):

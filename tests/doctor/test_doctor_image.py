@@ -155,7 +155,7 @@ def test_an_answer_of_apptainer_that_gives_no_labels_is_one_message(cluster, tmp
     answering(cluster, tmp_path, answer, told())
     first, second = examine_image(configure(tmp_path, slurm={"image": str(image)}))
     assert (first.state, first.exit_status, second.state) == ("failed", 3, "skipped")
-    assert first.message.startswith(f"apptainer inspect gives no labels of {image}: ")
+    assert first.message.startswith(f"apptainer inspect shows no labels of {image}: ")
     assert len(first.message) < 1000
     assert "build the image again" in first.hint
     assert lines_of([first, second])

@@ -1,1 +1,1 @@
-"""Apptainer images: how they are built, checked and started."""
+"""Apptainer images: build, check and start them."""

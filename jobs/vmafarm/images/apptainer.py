@@ -1,4 +1,4 @@
-"""The program apptainer: where it is, what it answers, and builds, which take long."""
+"""The program apptainer: find it, ask it, and run builds, which take long."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from vmafarm.process.run import ask as run_and_keep
 _T = TypeVar("_T")
 
 BUILD_SECONDS = 6 * 3600.0
-"""The fork with nvcc takes minutes, the download of its base on a slow line may take an hour."""
+"""Compiling the fork with nvcc takes minutes; downloading its base over a slow line may take an hour."""
 _ASK_SECONDS = 120.0
 """A SIF on a busy shared file system opens slowly."""
 _END_SECONDS = 15.0
-"""What Apptainer gets to clean up; files of subordinate users are removed by nobody else."""
+"""For Apptainer to clean up: nobody else can remove files of subordinate users."""
 _POLL_SECONDS = 0.2
-"""Between two looks at whether a build has ended that prints nothing."""
+"""Between two checks whether a build that prints nothing has ended."""
 _READ_BYTES = 64 * 1024
 _MOST_READS = 64
-"""Of what is in the pipe when a build has ended: who was left with it may go on writing."""
+"""From the pipe once a build has ended: a process that it left behind may go on writing."""
 _LINE_BYTES = 16 * 1024
-"""What is kept of a line; the rest of a longer one is passed over."""
+"""Kept of each line; the rest of a longer one is dropped."""
 _KEPT_LINES = 25
 _SHOWN_LINES = 12
 _UNKNOWN_ARGUMENT = "unused build args"
@@ -46,61 +46,61 @@ _HINTS = (
     (_UNKNOWN_ARGUMENT, "the recipe has no such build argument; containers/README.md lists those it has"),
     (
         r"subuid|subgid|newuidmap|fakeroot.*(?:not|fail)",
-        "this user cannot build with --fakeroot here: entries in /etc/subuid and /etc/subgid, and newuidmap, "
-        "are needed; or build on another machine and copy the image",
+        "--fakeroot needs entries for this user in /etc/subuid and /etc/subgid, and newuidmap; or build on "
+        "another machine and copy the image",
     ),
     (
         r"no space left on device|disk quota",
-        "building takes several times the image's size: set APPTAINER_TMPDIR and APPTAINER_CACHEDIR to "
+        "a build needs several times the size of the image: set APPTAINER_TMPDIR and APPTAINER_CACHEDIR to "
         "folders on a larger local disk",
     ),
     (
         r"x509|certificate verify failed|self.signed certificate",
-        "behind a proxy with a certificate authority of its own: --wheelhouse, and "
+        "behind a proxy with its own certificate authority: use --wheelhouse and "
         "--bind /etc/ssl/certs/ca-certificates.crt",
     ),
     (
         r"could not resolve|temporary failure|network is unreachable|connection (?:refused|timed)|dial tcp",
-        "the build has no network: containers/README.md tells how to build from local files",
+        "the build has no network: containers/README.md shows how to build from local files",
     ),
 )
-"""What the last lines of a build may hold, and what to do then; the first that matches."""
+"""Patterns in the last lines of a build, and what to do; the first match counts."""
 
 
 def find_apptainer() -> Path:
-    """The program apptainer.
+    """Find the program apptainer.
 
     Raises
     ------
     UnavailableError
-        It is not there.
+        It is not in PATH.
     """
     found = shutil.which("apptainer")
     if found is None:
         raise UnavailableError(
-            "the program apptainer is not there: images need it",
-            "install Apptainer 1.2 or newer (package apptainer), load its module where the site has "
-            "one (module load apptainer), or do this on a machine that has it",
+            "no program apptainer in PATH: images need it",
+            "install Apptainer 1.2 or newer (package apptainer), load its module if the site has one "
+            "(module load apptainer), or use a machine that has it",
         )
     return Path(found).absolute()
 
 
 def ask(command: list[str], *, seconds: float | None = None, statuses: Collection[int] = (0,)) -> str:
-    """Standard output of a command that answers quickly; nothing of it is left running.
+    """Return the standard output of a command that answers quickly; none of its processes keeps running.
 
     Parameters
     ----------
     command
         The command line.
     seconds
-        Until it is ended; None: two minutes.
+        Until it is killed; None: two minutes.
     statuses
-        Exit statuses with which it has answered.
+        Exit statuses that mean success.
 
     Raises
     ------
     UnavailableError
-        It fails, or does not end.
+        It fails, or does not end in time.
     """
     seconds = _ASK_SECONDS if seconds is None else seconds
     shown = " ".join(command[:2])
@@ -116,12 +116,12 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
 
 
 def parse_answer(said: str, adapter: pydantic.TypeAdapter[_T]) -> _T:
-    """What an image or Apptainer has answered as JSON; an image may answer anything.
+    """Parse JSON printed by Apptainer or by a program in an image, which may print anything.
 
     Raises
     ------
     ValueError
-        It is not of this type, or has more than `MOST_BYTES_OF_DOCUMENT`.
+        It is not of this type, or larger than `MOST_BYTES_OF_DOCUMENT`.
     """
     answer = said.encode()
     if len(answer) > MOST_BYTES_OF_DOCUMENT:
@@ -130,12 +130,12 @@ def parse_answer(said: str, adapter: pydantic.TypeAdapter[_T]) -> _T:
 
 
 def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> None:
-    """Run a build, passing its lines on as they come; it never outlives this function.
+    """Run a build and pass its lines on as they come; none of its processes outlives this function.
 
     Raises
     ------
     IncompleteError
-        It failed or did not end.
+        It failed or did not end in time.
     UsageError
         The recipe does not have one of the build arguments.
     """
@@ -154,7 +154,7 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
     finally:
         try:
             _end(process)
-        finally:  # an interrupt may come meanwhile
+        finally:  # an interrupt may come while it ends
             descendants.end()
     if status == 0:
         return
@@ -168,7 +168,7 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
 
 
 def _output(process: subprocess.Popen[bytes], ends_at: float) -> Iterator[bytes]:
-    """What it prints until it has ended, whoever holds its pipe then, or until `ends_at`."""
+    """Yield what it prints until it has ended, even if others still hold its pipe, or until `ends_at`."""
     assert process.stdout is not None
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
@@ -178,7 +178,7 @@ def _output(process: subprocess.Popen[bytes], ends_at: float) -> Iterator[bytes]
         if poller.poll(_POLL_SECONDS * 1000):
             data = os.read(pipe, _READ_BYTES)
             if not data:
-                poller.unregister(pipe)  # all have closed it; that it has ended is seen soon
+                poller.unregister(pipe)  # everybody has closed it; it ends soon
             yield data
     for _ in range(_MOST_READS):
         try:
@@ -202,13 +202,13 @@ def _lines(output: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the whole group to end, then make it."""
+    """Ask the whole process group to end, then kill it."""
     try:
         if process.poll() is None:
             _signal(process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_END_SECONDS)
-    finally:  # an interrupt may come meanwhile
+    finally:  # an interrupt may come while it waits
         _signal(process.pid, signal.SIGKILL)
         process.wait()
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Builds an Apptainer image of this toolkit from a checkout."""
+"""Build an Apptainer image of this toolkit from a checkout."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class BuiltImage:
     path
         The SIF.
     digest
-        ``sha256:...`` of it.
+        ``sha256:...`` of the SIF.
     record
         The JSON file beside it.
     labels
         See `vmafarm.images.sif.read_labels`.
     seconds
-        Wall time.
+        Wall time of the build.
     """
 
     path: Path
@@ -64,7 +64,7 @@ def build_image(
 ) -> BuiltImage:
     """Build an image and record its digest beside it.
 
-    Apptainer runs with ``--fakeroot`` as an ordinary user; the output appears whole, after the image's
+    Apptainer runs with ``--fakeroot`` unless the user is root. The output appears whole, after the image's
     own test has passed, or not at all.
 
     Parameters
@@ -79,20 +79,20 @@ def build_image(
         Host files or folders that the build sees (``SOURCE[:TARGET[:ro]]``); the target must exist in the
         base image.
     wheelhouse
-        Folder with the wheels of requirements.lock; None: the package index is asked during the build.
+        Folder with the wheels of requirements.lock; None: take them from the package index.
     force
-        Replace an image that is there.
+        Replace an existing image.
     say
-        Gets every line of output.
+        Called with every line of output.
 
     Raises
     ------
     UsageError
-        No such recipe, build argument or wheelhouse; the output is there already; no checkout.
+        No such recipe, build argument or wheelhouse; the output already exists; this is not a checkout.
     UnavailableError
         No apptainer, or the output cannot be written.
     IncompleteError
-        The build or the image's own test failed; the message holds the last lines.
+        The build or the image's own test failed; the message includes the last lines.
     """
     started = time.monotonic()
     apptainer = find_apptainer()
@@ -110,7 +110,7 @@ def build_image(
         wheel = prepare_sources(checkout, context / "source", wheelhouse)
         command = [str(apptainer), "build"]
         if os.geteuid() == 0:
-            say("building as root: an ordinary user can build it as well, and should (--fakeroot)")
+            say("building as root; an ordinary user can build it too, and should (--fakeroot)")
         else:
             command.append("--fakeroot")
         for name, value in values.items():
@@ -118,7 +118,7 @@ def build_image(
         for bind in binds:
             command += ["--bind", bind]
         try:
-            with in_order():  # what runs in the image is asked to end, and waited for
+            with in_order():  # on Ctrl-C, let what runs in the image end
                 build([*command, str(temporary), "image.def"], context, say)
             labels = read_labels(temporary)
             digest = read_digest(temporary)
@@ -150,27 +150,27 @@ def default_output(recipe: Path) -> Path:
 
 
 def find_checkout(package: Path = _PACKAGE) -> Path:
-    """The checkout that this toolkit runs from.
+    """Find the checkout that this toolkit runs from.
 
     Raises
     ------
     UsageError
-        It is installed from a wheel.
+        The toolkit was installed from a wheel.
     """
     checkout = package.parents[1]
     needed = [_LOCK, "pyproject.toml", *(f"containers/{name}" for name in _SCRIPTS)]
     missing = [name for name in needed if not (checkout / name).is_file()]
     if missing:
         raise UsageError(
-            f"images are built from a checkout of vmafarm; this one, in {show(str(package))}, is installed "
-            f"from a wheel ({missing[0]} is not beside it)",
-            "get a checkout (git clone), and in it: make image",
+            f"images are built from a checkout, but vmafarm in {show(str(package))} was installed from a "
+            f"wheel (there is no {missing[0]} beside it)",
+            "get a checkout (git clone), and run there: make image",
         )
     return checkout
 
 
 def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Path:
-    """Put into a new folder what the recipes copy into the image: scripts, lock, wheel and wheels.
+    """Put into a new folder what the recipes copy into the image: scripts, lock file and wheels.
 
     Returns
     -------
@@ -180,9 +180,9 @@ def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Pa
     Raises
     ------
     UsageError
-        The wheelhouse holds no wheel.
+        There is no wheel in the wheelhouse.
     UnavailableError
-        The wheel cannot be built here.
+        The toolkit's wheel cannot be built here.
     """
     (folder / "wheelhouse").mkdir(parents=True)
     for name in _SCRIPTS:
@@ -193,8 +193,8 @@ def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Pa
         wheels = sorted(wheelhouse.glob("*.whl"))
         if not wheels:
             raise UsageError(
-                f"the wheelhouse {show(str(wheelhouse))} holds no wheel",
-                "containers/README.md has the command that fills it",
+                f"no wheel in the wheelhouse {show(str(wheelhouse))}",
+                "containers/README.md shows the command that fills it",
             )
         for wheel in wheels:
             shutil.copyfile(wheel, folder / "wheelhouse" / wheel.name)
@@ -208,7 +208,7 @@ def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Pa
     if finished.returncode != 0 or len(found) != 1:
         raise UnavailableError(
             f"cannot build the wheel of {show(str(checkout))}:\n{finished.why(4)}",
-            "run make setup, and then this with .venv/bin/vmafarm (or make image)",
+            "run make setup, then use .venv/bin/vmafarm (or make image)",
         )
     return found[0]
 
@@ -227,9 +227,9 @@ def _read_recipe(recipe: Path) -> str:
 def _check_output(output: Path, force: bool) -> None:
     shown = show(str(output))
     if output.is_dir() or not output.parent.is_dir():
-        what = "is a folder" if output.is_dir() else "lies in no folder that exists"
-        raise UsageError(f"the image {shown} {what}", "name the file to write, such as vmafarm.sif")
+        what = "is a folder" if output.is_dir() else "is in a folder that does not exist"
+        raise UsageError(f"the output {shown} {what}", "give the file to write, such as vmafarm.sif")
     if output.exists() and not force:
-        raise UsageError(f"the image {shown} is there already", "--force replaces it; or name another output")
+        raise UsageError(f"the image {shown} already exists", "--force replaces it; or give another output")
     if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise UnavailableError(f"cannot write {shown}: no permission in its folder", "name another output")
+        raise UnavailableError(f"cannot write {shown}: no permission in its folder", "give another output")

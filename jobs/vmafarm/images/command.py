@@ -1,4 +1,4 @@
-"""Command lines that start Python on a compute node: in the image, and around it containers/element.sh."""
+"""Command lines that start Python on a compute node: containers/element.sh, and in it the image."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _CHECKED = (
     '{ echo "element.sh: cannot read $2, or it is not the file that was submitted; not running it" >&2; '
     'exit 3; }; shift 2; eval "$text"'
 )
-"""Whoever may write the run folder could exchange the file while jobs wait. It is read once: what is compared
-is what is run."""
+"""Others who may write the run folder could replace the file while jobs wait. It is read once: what is
+compared is what runs."""
 PYTHON = "/opt/venv/bin/python"
-"""In an image."""
+"""Path inside an image."""
 
 
 def container_python(section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str) -> list[str]:
-    """Command that starts Python for an element: in the image, or this one where there is none.
+    """Command that starts Python for an element: in the image, or this Python if there is no image.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ def container_python(section: SlurmSection, folder: RunFolder, clips: Path | Non
         The run; its root is bound writable, at its own path.
     clips
         Folder of the clips, bound read-only at its own path; or an image of it, whose content is bound
-        at `vmafarm.corpus.squashfs.CONTAINER_CLIPS`. None: there is none to bind.
+        at `vmafarm.corpus.squashfs.CONTAINER_CLIPS`. None: nothing to bind.
     scratch
-        Folder for temporary files on the node, or "".
+        Folder for temporary files on the node; empty: the node's default.
 
     Raises
     ------
     UsageError
-        A path cannot be bound: Apptainer splits at colons and commas. Or see `own_command`.
+        A path cannot be bound, because Apptainer splits at colons and commas; or see `own_command`.
     """
     if not section.image:
         return own_command()
@@ -66,19 +66,19 @@ def _bindable(path: Path) -> Path:
     if any(character in str(path) for character in ":,\n"):
         raise UsageError(
             f"{show(str(path))}: Apptainer cannot bind a path with a colon, a comma or a line break",
-            "rename the folder, or reach it through a link with another name",
+            "rename the folder, or use a link with another name",
         )
     return path
 
 
 @cache
 def starter_text() -> str:
-    """containers/element.sh, of which every submission has a copy."""
+    """Text of containers/element.sh; every submission has its own copy."""
     return (data_folder("containers") / STARTER).read_text(encoding="utf-8")
 
 
 def starter_command(starter: Path) -> list[str]:
-    """Command that runs a copy of containers/element.sh, if it is one; its options are to follow."""
+    """Command that runs a copy of containers/element.sh if it is unchanged; append its options."""
     digest = hashlib.sha256(starter_text().encode()).hexdigest()
     return ["sh", "-c", _CHECKED, "sh", digest, str(starter)]
 
@@ -95,24 +95,24 @@ def start_command(
     staged_digest: str = "",
     next_look: Path | None = None,
 ) -> list[str]:
-    """Command that starts Python for an element with all that is done outside of the image.
+    """Command that starts Python for an element, with everything that runs outside of the image.
 
     Parameters
     ----------
     starter
-        This submission's copy of containers/element.sh, which every node sees.
+        This submission's copy of containers/element.sh, visible on every node.
     section, folder, job_name
-        Of the run.
+        The run's ``[slurm]``, its folder, and the name of its jobs.
     python
-        As `container_python` gives it.
+        From `container_python`.
     clips
         Folder or image of the clips, on the host.
     max_broken
-        Of more broken nodes than that, not the nodes are to blame.
+        If more nodes than this are broken, the nodes are not to blame.
     staged_digest
-        ``sha256:...`` of the image, to have it copied to each node's own disk; "": not copied.
+        ``sha256:...`` of the image, to have it copied to each node's own disk; empty: it is not copied.
     next_look
-        File with the job that must not run on the same node as this one; None: there is none.
+        File with the job that must not run on the same node as this one; None: no such job.
     """
     command = [*starter_command(starter), "--run", str(folder.path.absolute()), "--name", job_name]
     command += ["--clips", clips, "--max-broken", str(max_broken)]

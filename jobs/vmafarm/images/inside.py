@@ -1,4 +1,4 @@
-"""What runs inside an image while it is built: notes how it was built, and tests it.
+"""What runs inside an image while it is built: record how it was built, and test it.
 
 The recipes call it: ``python -I -m vmafarm.images.inside record KEY=VALUE ...`` at the end of %post, and
 ``... test vmaf`` (or ``ffmpeg``) in %test.
@@ -24,22 +24,22 @@ from vmafarm.engines import EngineInfo, make_engine
 from vmafarm.sql.templates import sql_folder
 
 BUILD = Path("/opt/vmafarm/build.json")
-"""In an image: how it was built."""
+"""File in an image that says how it was built."""
 LABEL = "vmafarm."
-"""In front of every key of `BUILD`, as a label of the image."""
+"""Prefix of every key of `BUILD` among the labels of the image."""
 EMBEDDED_LACKS = ("ssimulacra2",)
-"""Extractors that the embedded engine is known not to have; their features are filled."""
+"""Extractors that the embedded engine lacks; their features are filled in."""
 _DRIVER_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/local/lib")
 
 
 def read_build(path: Path = BUILD) -> dict[str, str | None]:
-    """How the image was built in which this process runs.
+    """Read how the image in which this process runs was built.
 
     Returns
     -------
     dict
-        ``version`` of the toolkit, ``engine``, ``cuda`` (``13.0``; None: built without), and more by
-        recipe. Empty outside of an image.
+        ``version`` of the toolkit, ``engine``, ``cuda`` (``13.0``; None: built without CUDA), and more
+        that depends on the recipe. Empty outside of an image.
     """
     try:
         facts: dict[str, str | None] = json.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def read_build(path: Path = BUILD) -> dict[str, str | None]:
 
 
 def record(pairs: Iterable[str], path: Path = BUILD, labels: Path | None = None) -> dict[str, str | None]:
-    """Write `BUILD`, and the same as labels of the image.
+    """Write `BUILD`, and the same facts as labels of the image.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def record(pairs: Iterable[str], path: Path = BUILD, labels: Path | None = None)
     path
         The file to write; its folder exists.
     labels
-        The file that Apptainer reads labels from while it builds (``$APPTAINER_LABELS``).
+        The file from which Apptainer reads labels while it builds (``$APPTAINER_LABELS``).
 
     Raises
     ------
     UsageError
-        Something is no ``KEY=VALUE``.
+        One of them is not ``KEY=VALUE``.
     """
     facts: dict[str, str | None] = {"version": __version__, "python": platform.python_version()}
     for pair in pairs:
@@ -79,26 +79,26 @@ def record(pairs: Iterable[str], path: Path = BUILD, labels: Path | None = None)
 
 
 def check_image(kind: str, environment: Mapping[str, str] = os.environ) -> EngineInfo:
-    """Test the image in which this process runs: its modules, its engine on two frames, on the CPU.
+    """Test the image in which this process runs: its modules, and its engine on two frames on the CPU.
 
     Parameters
     ----------
     kind
-        ``vmaf``: the program, the built-in model and every extractor must be there. ``ffmpeg``: all but
+        ``vmaf``: needs the program, the built-in model and every extractor. ``ffmpeg``: needs all but
         `EMBEDDED_LACKS`.
     environment
-        Where ``TMPDIR`` may stand.
+        May hold ``TMPDIR``.
 
     Raises
     ------
     UnavailableError
-        Names what is missing.
+        Something is missing; the message names it.
     """
     for module in pkgutil.walk_packages([str(PACKAGE)], "vmafarm."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     if not sql_folder().is_dir():
-        raise UnavailableError(f"the wheel has not brought its SQL: {sql_folder()} is not there")
+        raise UnavailableError(f"the wheel lacks its SQL: there is no {sql_folder()}")
     if kind == "vmaf":
         _refuse_driver(_DRIVER_FOLDERS)
     section = EngineSection.model_validate({"kind": kind, "plan": "full", "backend": "cpu"})
@@ -108,24 +108,24 @@ def check_image(kind: str, environment: Mapping[str, str] = os.environ) -> Engin
     lacking = [name for name in info.lacking if kind == "vmaf" or name not in EMBEDDED_LACKS]
     if lacking:
         raise UnavailableError(
-            f"the engine {kind} has not the feature extractors {', '.join(lacking)}",
+            f"the engine {kind} lacks the feature extractors {', '.join(lacking)}",
             "build the image from a commit that has them",
         )
     return info
 
 
 def _refuse_driver(folders: Iterable[str]) -> None:
-    """Raise if libcuda is in the image: it belongs to the node's driver, and another one fails there."""
+    """Raise if libcuda is in the image: it must come from the node's driver; any other version fails."""
     found = [str(path) for folder in folders for path in Path(folder).glob("libcuda.so*")]
     if found:
         raise UnavailableError(
-            f"the image holds the driver's library {found[0]}",
-            "choose a base without it (RUN_FROM): it comes from the node, with --nv",
+            f"the driver's library {found[0]} is in the image",
+            "choose a base without it (RUN_FROM): --nv takes it from the node",
         )
 
 
 def main(arguments: list[str]) -> None:
-    """Do what the recipes ask for; ends with status 3 and one message where something is missing."""
+    """Run what the recipes ask for; if something is missing, print one message and exit with status 3."""
     try:
         if arguments[:1] == ["record"]:
             labels = os.environ.get("APPTAINER_LABELS")
@@ -136,7 +136,7 @@ def main(arguments: list[str]) -> None:
             except VmafarmError as error:
                 error.message = f"the image's own test failed: {error.message}"
                 raise
-            say(f"vmafarm {__version__}: the engine {info.kind} {info.version} has what it must have")
+            say(f"vmafarm {__version__}: the engine {info.kind} {info.version} is complete")
         else:
             raise UsageError(f"{arguments} is neither 'record KEY=VALUE ...' nor 'test vmaf|ffmpeg'")
     except VmafarmError as error:

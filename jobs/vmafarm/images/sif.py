@@ -1,4 +1,4 @@
-"""What an image (SIF) says of itself: its digest and its labels."""
+"""Digest and labels of an image (SIF)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vmafarm.images.inside import LABEL
 
 _MAGIC = b"SIF_MAGIC"
 _MAGIC_AT = 32
-"""Behind the line that makes a SIF executable (sylabs/sif, header layout)."""
+"""Offset, after the line that makes a SIF executable (sylabs/sif, header layout)."""
 
 
 class _Attributes(pydantic.BaseModel):
@@ -27,7 +27,7 @@ class _Data(pydantic.BaseModel):
 
 
 class _Inspected(pydantic.BaseModel):
-    """What is read of ``apptainer inspect --json``."""
+    """The part of ``apptainer inspect --json`` that is read."""
 
     data: _Data
 
@@ -51,13 +51,13 @@ def check_sif(image: Path) -> None:
 
 
 def read_digest(image: Path) -> str:
-    """``sha256:`` and the digest of a file, in hexadecimal digits."""
+    """Return ``sha256:`` and the digest of a file in hexadecimal."""
     with open_regular(image, None) as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def read_labels(image: Path) -> dict[str, str]:
-    """Labels of an image that this toolkit has put there.
+    """Read the labels that this toolkit has put on an image.
 
     Parameters
     ----------
@@ -67,15 +67,15 @@ def read_labels(image: Path) -> dict[str, str]:
     Returns
     -------
     dict
-        By their names without `LABEL` in front: ``version``, ``engine``, ``recipe``, ``cuda`` ("none"
-        without), ``vmaf_commit`` and so on; empty for an image of something else.
+        Values by name without the prefix `LABEL`: ``version``, ``engine``, ``recipe``, ``cuda`` ("none":
+        built without), ``vmaf_commit`` and so on; empty for an image of something else.
 
     Raises
     ------
     UsageError
-        It is no SIF, or cannot be read.
+        It is not a SIF, or cannot be read.
     UnavailableError
-        There is no apptainer, or it gives no answer.
+        No apptainer, or it does not answer.
     """
     check_sif(image)
     said = ask([str(find_apptainer()), "inspect", "--json", "--labels", str(image)])
@@ -83,7 +83,7 @@ def read_labels(image: Path) -> dict[str, str]:
         labels = parse_answer(said, _INSPECTED).data.attributes.labels or {}
     except ValueError as error:
         raise UnavailableError(
-            f"apptainer inspect gives no labels of {show(str(image))}: {said[:200]!r}: {why(error)}",
-            "does `apptainer inspect` show them? Else build the image again",
+            f"apptainer inspect shows no labels of {show(str(image))}: {said[:200]!r}: {why(error)}",
+            "try `apptainer inspect` yourself; if it fails too, build the image again",
         ) from None
     return {key.removeprefix(LABEL): value for key, value in labels.items() if key.startswith(LABEL)}
