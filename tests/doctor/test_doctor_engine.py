@@ -24,7 +24,7 @@ def test_the_embedded_engine_is_probed_and_its_constants_are_told(tmp_path, mach
     config = configure(tmp_path, engine={"plan": "full"})
     found = check_engine(config, machine)
     assert found.state == "ok"
-    assert "plan full on cpu; has no ssimulacra2; filled as constants: ssimulacra2" in found.message
+    assert "plan full on cpu; lacks ssimulacra2; filled in as constants: ssimulacra2" in found.message
     assert found.message.startswith(f"ffmpeg {check_ffmpeg(config).message.split(',')[0]}, libvmaf ")
 
 
@@ -33,7 +33,7 @@ def test_the_forks_program_is_probed_on_the_backend_that_is_asked_for(tmp_path, 
     found = check_engine(config, node(machine))
     assert (found.state, found.hint) == ("ok", "")
     assert found.message.startswith("vmaf 3.0.0-standin")
-    assert "plan identity on cuda; filled as constants: psnr_y, " in found.message
+    assert "plan identity on cuda; filled in as constants: psnr_y, " in found.message
     backends = [call["arguments"] for call in read_calls(standin)]
     assert any("adm_cuda" in arguments for arguments in backends)
 
@@ -60,7 +60,7 @@ def test_on_a_login_node_without_a_driver_cuda_is_told_to_be_untried(tmp_path, m
     found = check_engine(config, machine)
     assert found.state == "warning"
     assert "plan identity on cpu" in found.message
-    assert "CUDA was not tried, this machine has no NVIDIA driver" in found.message
+    assert "CUDA was not tried, because this machine has no NVIDIA driver" in found.message
     assert not any("adm_cuda" in call["arguments"] for call in read_calls(standin))
     machine.driver.write_text(OPEN.format("580.65.06"))
     assert "on cuda" in check_engine(config, machine).message

@@ -34,7 +34,7 @@ def test_the_run_root_is_written_to_and_left_as_it_was(tmp_path):
 def test_a_run_root_that_is_not_there_is_not_made(tmp_path):
     found = check_run_root(tmp_path / "a" / "runs")
     assert found.state == "ok"
-    assert found.message.endswith("runs is not there yet, a plan makes it")
+    assert found.message.endswith(f"can be written; the plan creates {tmp_path}/a/runs")
     assert tree(tmp_path) == []
 
 
@@ -83,7 +83,7 @@ def test_who_else_may_write_the_run_root_is_judged(tmp_path, monkeypatch, mode, 
     found = attempt("run folder", lambda: check_run_root(root))
     assert found.state == state
     if state == "warning":
-        assert "by the group vision too" in found.message
+        assert "also by the group vision" in found.message
     if state == "failed":
         assert found.hint.startswith("chmod o-w ")
 
@@ -177,11 +177,11 @@ def test_a_scratch_folder_in_memory_says_so_and_too_little_of_it_is_a_warning(
     extract = {"scratch": str(tmp_path), "workers": 4}
     found = check_scratch(configure(tmp_path, extract=extract), machine)
     assert found.state == "ok"  # the embedded engine writes logs only
-    assert "in memory (tmpfs), which counts as the job's" in found.message
+    assert "in memory (tmpfs), which counts against the job's memory" in found.message
     config = configure(tmp_path, extract=extract, engine={"kind": "vmaf", "vmaf": str(standin)})
     found = check_scratch(config, machine)
     assert found.state == "warning"
-    assert "4 clips at once may want 1.0 GB" in found.message
+    assert "4 clips at once may need 1.0 GB" in found.message
     less = configure(tmp_path, extract=extract | {"workers": 3}, engine={"kind": "vmaf"})
     assert check_scratch(less, machine).state == "ok"
 

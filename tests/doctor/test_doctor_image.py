@@ -13,6 +13,7 @@ from vmafarm import doctor
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.doctor.check_result import lines as lines_of
 from vmafarm.doctor.image import examine_image
+from vmafarm.doctor.preflight import preflight
 from vmafarm.process.toolkit import version
 
 LABELS = {"vmafarm.version": "0.1.0", "vmafarm.engine": "vmaf", "vmafarm.cuda": "13.0"}
@@ -110,7 +111,7 @@ def test_an_image_that_gives_no_findings_is_one_finding(cluster, tmp_path, image
     found = by_name(examine_image(configure(tmp_path, slurm={"image": str(image)})))
     assert found["image"].state == "ok"
     assert (found["image: start"].state, found["image: start"].exit_status) == ("failed", 3)
-    assert "gives no findings: 'Segmentation" in found["image: start"].message
+    assert "returns no results: 'Segmentation" in found["image: start"].message
 
 
 NESTED = "[" * 200_000
@@ -190,11 +191,22 @@ def test_an_answer_from_inside_an_image_that_is_no_report_is_one_message(cluster
     first, second = found = examine_image(configure(tmp_path, slurm={"image": str(image)}))
     assert first.state == "ok"
     assert (second.name, second.state, second.exit_status) == ("image: start", "failed", 3)
-    assert second.message.startswith("the image's vmafarm doctor gives no findings: ")
+    assert second.message.startswith("vmafarm doctor in the image returns no results: ")
     assert len(second.message) < 1500
     assert second.hint == "build the image again"
     assert lines_of(found)
     assert json.loads(doctor.as_json(found))["exit_status"] == 3
+
+
+def test_a_submission_passes_on_warnings_from_inside_an_image_but_for_the_run_folder(
+    cluster, tmp_path, image
+):
+    """`vmafarm.run_folder.permissions` has said by then who may write the run folder."""
+    warnings = [{"name": name, "state": "warning", "message": name} for name in ("run folder", "scratch")]
+    answering(cluster, tmp_path, GOOD_LABELS, json.dumps({"findings": warnings}))
+    said = []
+    preflight(configure(tmp_path, slurm={"image": str(image)}), said.append)
+    assert said == ["warning: image: scratch: scratch"]
 
 
 def test_an_answer_from_inside_an_image_that_is_endless_is_one_message(cluster, tmp_path, image, monkeypatch):

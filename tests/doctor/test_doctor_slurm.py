@@ -26,7 +26,7 @@ def test_a_cluster_that_has_what_is_asked_for_is_fine_and_gets_no_job(cluster, t
     )
     found = ask_slurm(config, machine)
     assert set(states(found.values()).values()) == {"ok"}
-    assert found["partition"].message == "gpu (up to 2,880 minutes, nodes: 4); 90 minutes are asked for"
+    assert found["partition"].message == "gpu (up to 2,880 minutes, nodes: 4); 90 minutes requested"
     assert found["GPUs"].message == "slurm.gpus = 2"
     assert not cluster.scripts
     assert [call for call in cluster.calls if call.startswith("sbatch")] == ["sbatch --test-only"] * 2
@@ -126,7 +126,7 @@ def test_gpus_are_asked_for_where_they_are_used(tmp_path):
 def test_a_cluster_without_accounts_is_fine_and_says_so(cluster, tmp_path, machine):
     cluster.fail("sacct", "Slurm accounting storage is disabled")
     found = ask_slurm(configure(tmp_path), machine)["accounting"]
-    assert (found.state, "from disk alone" in found.message) == ("ok", True)
+    assert (found.state, "from the run folder" in found.message) == ("ok", True)
 
 
 def test_a_controller_that_does_not_answer_is_asked_once(cluster, tmp_path, machine, monkeypatch):

@@ -1,4 +1,4 @@
-"""Everything that can go wrong later, tried now."""
+"""The verb doctor: check everything a run needs, before it is needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ from vmafarm.doctor.engine import (
     check_ffmpeg,
     check_toolkit,
 )
-from vmafarm.doctor.folders import check_clips, check_run_root, check_scores, check_scratch, check_space
+from vmafarm.doctor.folders import (
+    RUN_FOLDER,
+    check_clips,
+    check_run_root,
+    check_scores,
+    check_scratch,
+    check_space,
+)
 from vmafarm.doctor.image import examine_image
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.manifest import Manifest, load_manifest
@@ -33,12 +40,12 @@ __all__ = ["CheckResult", "Machine", "as_json", "examine", "examine_here", "exit
 
 
 def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> list[CheckResult]:
-    """Check all that a run needs: on this machine, in the image, and of SLURM. Leaves nothing behind.
+    """Check everything a run needs: this machine, the image, and SLURM. Leaves nothing behind.
 
     Parameters
     ----------
     config
-        The configuration; of a planned run, what its plan has frozen counts.
+        The configuration; for a planned run, values frozen by its plan take precedence.
     slurm
         The cluster.
     machine
@@ -47,7 +54,7 @@ def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> lis
     Returns
     -------
     list of CheckResult
-        No check stops another one.
+        A failed check does not stop the others.
     """
     machine = machine or Machine()
     config, manifest, planned = _with_plan(config)
@@ -61,25 +68,25 @@ def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> lis
 
 
 def examine_here(config: Config, machine: Machine | None = None) -> list[CheckResult]:
-    """Check what this machine, or this image, needs to score clips: what a compute node can tell.
+    """Check what this machine, or this image, needs to score clips, as far as a compute node can.
 
     Parameters
     ----------
     config
-        The configuration, as an element gets it.
+        The configuration, as elements get it.
     machine
         None: this one.
 
     Returns
     -------
     list of CheckResult
-        No check stops another one.
+        A failed check does not stop the others.
     """
     return [attempt("vmafarm", check_toolkit), *_here(config, machine or Machine())]
 
 
 def _once(results: Sequence[CheckResult]) -> list[CheckResult]:
-    """The same results, but of those that failed with the same message only the first shows it."""
+    """The same results, but only the first of several failures with the same message shows it."""
     told: set[str] = set()
     kept = []
     for result in results:
@@ -90,7 +97,7 @@ def _once(results: Sequence[CheckResult]) -> list[CheckResult]:
 
 
 def as_json(results: Sequence[CheckResult]) -> str:
-    """Findings as one JSON object, for machines."""
+    """Return the results as one JSON object."""
     document = {
         "version": version(),
         "exit_status": exit_status(results),
@@ -114,7 +121,7 @@ def _here(config: Config, machine: Machine) -> list[CheckResult]:
 def _run_root(config: Config) -> CheckResult:
     run = config.run
     return attempt(
-        "run folder",
+        RUN_FOLDER,
         lambda: in_time(run.root, lambda: check_run_root(Path(run.root), run.trusted_owners)),
     )
 
@@ -143,15 +150,15 @@ def _scores(config: Config) -> CheckResult:
 
 
 def _with_plan(config: Config) -> tuple[Config, Manifest | None, CheckResult]:
-    """The configuration with what a plan has frozen, the planned clips, and the result of reading them.
+    """Return the configuration with frozen values, the planned clips, and the result of reading the plan.
 
-    Before the plan `one_clip` stands for the clips; None: the plan cannot be read.
+    Without a plan `one_clip` replaces the clips; None: the plan cannot be read.
     """
     name = config.run.name
 
     def read() -> tuple[Config, Manifest, CheckResult]:
         if not config.folder.manifest.exists():
-            return config, one_clip(), CheckResult("plan", "skipped", f'the run "{name}" is not planned yet')
+            return config, one_clip(), CheckResult("plan", "skipped", f'the run "{name}" has no plan yet')
         manifest = load_manifest(config.folder)
         clips, slices = counted(len(manifest.names), "clip"), counted(manifest.slice_count, "slice")
         found = f'the run "{name}" has {clips} in {slices}'
@@ -169,6 +176,6 @@ def _with_plan(config: Config) -> tuple[Config, Manifest | None, CheckResult]:
 
 
 def one_clip() -> Manifest:
-    """What a run that is not planned yet is tried with."""
+    """A manifest of one clip, to try a submission before there is a plan."""
     nothing = np.zeros(1, np.int64)
     return Manifest(["clip"], nothing.astype(np.float64), nothing, nothing.astype(np.int32), "")

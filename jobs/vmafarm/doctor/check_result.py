@@ -1,4 +1,4 @@
-"""What a check found, and how a check that fails, or hangs, becomes one result among the others."""
+"""The result of one check; a check that fails or hangs becomes a result like the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ State = Literal["ok", "warning", "failed", "skipped"]
 _T = TypeVar("_T")
 
 _ANSWER_SECONDS = 60.0
-"""A file server that is gone makes every call wait for ever."""
+"""If a file server is gone, every call waits forever."""
 _END_SECONDS = 2.0
 _WIDTH = 80
 
@@ -37,13 +37,13 @@ class CheckResult:
     name
         What was checked.
     state
-        ``skipped``: not asked for, or it cannot be found out here.
+        ``skipped``: not needed, or cannot be checked here.
     message
         What was found.
     hint
-        What to do about it, or "".
+        What to do about it; may be empty.
     exit_status
-        Of the command, if this is the worst: 0 unless failed.
+        Exit status of the command if this is the worst result: 0 unless failed.
     """
 
     name: Annotated[str, Field(strict=True, pattern="^[ -~]{1,60}$")]
@@ -55,16 +55,16 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the checks know of the machine they run on.
+    """What the checks know about the machine they run on.
 
     Attributes
     ----------
     environment
         Environment variables.
     driver
-        Where the NVIDIA driver tells its version.
+        File with the version of the NVIDIA driver.
     build
-        Where an image tells how it was built.
+        File that records how an image was built.
     mounts
         The kernel's list of mounted file systems.
     """
@@ -76,13 +76,13 @@ class Machine:
 
     @property
     def in_image(self) -> bool:
-        """Whether this process runs inside one of our images."""
+        """Whether this process runs inside an image of this toolkit."""
         return bool(read_build(self.build))
 
     def works_for(self, config: Config) -> bool:
-        """Whether clips are scored on this very machine; on a login node they are not.
+        """Whether clips are scored on this machine, which they are not on a login node.
 
-        A login node may lack a GPU, its driver and the nodes' scratch disk: no fault there.
+        A login node may lack a GPU, its driver and the nodes' scratch disk; that is not an error.
         """
         if "SLURM_JOB_ID" in self.environment:
             return True
@@ -90,7 +90,7 @@ class Machine:
 
 
 def attempt(name: str, check: Callable[[], CheckResult]) -> CheckResult:
-    """Run one check; its error is a result, so that the others still get their turn."""
+    """Run one check and turn its error into a result, so that the other checks still run."""
     try:
         return check()
     except VmafarmError as error:
@@ -101,21 +101,21 @@ def attempt(name: str, check: Callable[[], CheckResult]) -> CheckResult:
 
 
 def in_time(what: str, call: Callable[[], _T], seconds: float | None = None) -> _T:
-    """Result of a call that may hang in the kernel, which no signal ends.
+    """Return the result of a call that may hang in the kernel, where no signal ends it.
 
     Parameters
     ----------
     what
         Named in the message.
     call
-        Must leave nothing half done that matters: if it does not end, nobody waits for it.
+        Runs in a thread of its own, which is abandoned if it does not end; must be harmless then.
     seconds
-        None: one minute.
+        Deadline; None: one minute.
 
     Raises
     ------
     UnavailableError
-        It did not end.
+        It did not end in time.
     """
     seconds = _ANSWER_SECONDS if seconds is None else seconds
     results: list[_T] = []
@@ -127,31 +127,31 @@ def in_time(what: str, call: Callable[[], _T], seconds: float | None = None) -> 
         except BaseException as error:
             errors.append(error)
 
-    # A daemon: the interpreter does not wait for it at the end.
+    # A daemon thread: the interpreter exits without waiting for it.
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         thread.join(seconds)
     except BaseException:
-        thread.join(_END_SECONDS)  # Ctrl-C: it may just be removing its probe
+        thread.join(_END_SECONDS)  # on Ctrl-C it may still be removing its probe
         raise
     if errors:
         raise errors[0]
     if not results:
         raise UnavailableError(
             f"{show(what)}: no answer within {seconds:.0f} s",
-            "is its file system mounted, and does its server answer?",
+            "check that its file system is mounted and its server answers",
         )
     return results[0]
 
 
 def exit_status(results: Sequence[CheckResult]) -> int:
-    """Exit status of the command: the worst of what failed."""
+    """Exit status of the command: that of the worst failure."""
     return max((result.exit_status for result in results), default=0)
 
 
 def lines(results: Sequence[CheckResult]) -> list[str]:
-    """Findings for a terminal of 80 columns: state, name, message; hints below."""
+    """Results for a terminal of 80 columns: state, name and message, with the hint below."""
     width = max((len(result.name) for result in results), default=0)
     found: list[str] = []
     for result in results:

@@ -1,4 +1,4 @@
-"""Checks of SLURM: what a submission would ask, without queueing anything."""
+"""Checks of SLURM: everything a submission asks, without queueing anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vmafarm.doctor.check_result import CheckResult, Machine, attempt
 from vmafarm.run_folder.manifest import Manifest
 
 _WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)
-"""Why a job could not start this minute; sbatch would queue it all the same."""
+"""Reasons why a job could not start right now; sbatch would still queue it."""
 
 
 def examine_slurm(
@@ -33,20 +33,18 @@ def examine_slurm(
     machine
         This machine.
     manifest
-        Clips to be submitted; None: they are not known, and no submission is rehearsed.
+        Clips to submit; None: unknown, so that no submission is rehearsed.
     """
     name = "SLURM"
     if shutil.which("sbatch") is None:
         if machine.in_image:
-            return [CheckResult(name, "skipped", "inside an image; ask outside, on a login node")]
+            return [CheckResult(name, "skipped", "inside an image; run it outside, on a login node")]
         if not (config.slurm.image or config.slurm.partition):
             return [
-                CheckResult(
-                    name, "skipped", "this machine has none; vmafarm run (make run) does the work here"
-                )
+                CheckResult(name, "skipped", "not on this machine; vmafarm run (make run) works without it")
             ]
     first = attempt(name, lambda: _check_answers(config, slurm))
-    if first.state == "failed":  # the others would wait, one after the other, and say the same
+    if first.state == "failed":  # each of the others would wait as long, and say the same
         return [first]
     return [
         first,
@@ -64,13 +62,13 @@ def _check_answers(config: Config, slurm: Slurm) -> CheckResult:
     except UnavailableError as error:
         if config.slurm.image or config.slurm.partition:
             raise
-        alone = "without a cluster: vmafarm run (make run) does the work on this machine"
+        alone = "without a cluster: vmafarm run (make run) does all work on this machine"
         raise UnavailableError(error.message, f"{error.hint}\n{alone}") from None
     return CheckResult("SLURM", "ok", "the controller answers")
 
 
 def check_limits(config: Config, slurm: Slurm) -> CheckResult:
-    """Show MaxArraySize, and how many jobs may still be submitted."""
+    """Report MaxArraySize, and how many jobs may still be submitted."""
     section = config.slurm
     left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
     limit = "no limit of submitted jobs" if left is None else f"{left:,} more jobs may be submitted"
@@ -78,7 +76,7 @@ def check_limits(config: Config, slurm: Slurm) -> CheckResult:
 
 
 def check_partition(config: Config, slurm: Slurm) -> CheckResult:
-    """Compare what the jobs ask for with the cluster's partitions.
+    """Compare what the jobs request with the cluster's partitions.
 
     Raises
     ------
@@ -90,49 +88,51 @@ def check_partition(config: Config, slurm: Slurm) -> CheckResult:
     found = chosen(config.slurm.partition, partitions)
     if not found:
         return CheckResult(
-            "partition", "warning", "slurm.partition is empty, and the cluster has no default",
-            "it has: " + ", ".join(partitions),
+            "partition", "warning", "slurm.partition is empty, and the cluster has no default partition",
+            "set it to one of: " + ", ".join(partitions),
         )  # fmt: skip
     limits = (
         f"{one.name} ({'no time limit' if one.minutes is None else f'up to {one.minutes:,} minutes'}, "
         f"nodes: {one.nodes:,})"
         for one in found
     )
-    return CheckResult("partition", "ok", f"{', '.join(limits)}; {config.slurm.time:,} minutes are asked for")
+    return CheckResult("partition", "ok", f"{', '.join(limits)}; {config.slurm.time:,} minutes requested")
 
 
 def check_gpus(config: Config) -> CheckResult:
-    """Compare the engine's backend with the GPUs that the jobs ask for.
+    """Compare the engine's backend with the GPUs that the jobs request.
 
     Raises
     ------
     UsageError
-        CUDA in an image without a GPU being asked for: the image gets no driver then.
+        CUDA in an image, but no GPU requested: the image would get no driver.
     """
     section = config.slurm
     asked = section.gres or (f"slurm.gpus = {section.gpus}" if section.gpus else "")
     if config.engine.backend == "cuda" and not asked:
-        message = 'engine.backend = "cuda", but no GPU is asked for'
+        message = 'engine.backend = "cuda", but no GPU is requested'
         if section.image:
-            raise UsageError(message, "set slurm.gpus, or slurm.gres where the site wants that")
-        return CheckResult("GPUs", "warning", message, "slurm.gpus, unless slurm.extra asks for one")
+            raise UsageError(message, "set slurm.gpus, or slurm.gres if the site needs that")
+        return CheckResult("GPUs", "warning", message, "set slurm.gpus, unless slurm.extra requests one")
     if config.engine.backend == "cpu" and asked:
         return CheckResult(
-            "GPUs", "warning", f'{asked}, but engine.backend = "cpu" uses none',
-            'engine.backend = "cuda", or no GPU',
+            "GPUs", "warning", f'{asked}, but engine.backend = "cpu" uses no GPU',
+            'set engine.backend = "cuda", or request no GPU',
         )  # fmt: skip
-    return CheckResult("GPUs", "ok" if asked else "skipped", asked or "none are asked for")
+    return CheckResult("GPUs", "ok" if asked else "skipped", asked or "none requested")
 
 
 def check_accounting(slurm: Slurm) -> CheckResult:
-    """Tell whether the cluster keeps accounts; either way is fine."""
+    """Report whether the cluster keeps accounts; either is fine."""
     if slurm.accounting(["1"]) is None:
-        return CheckResult("accounting", "ok", "none (sacct): what ended is known from disk alone")
-    return CheckResult("accounting", "ok", "sacct tells what became of jobs")
+        return CheckResult(
+            "accounting", "ok", "none (sacct); the state of ended jobs comes from the run folder"
+        )
+    return CheckResult("accounting", "ok", "sacct shows how jobs ended")
 
 
 def rehearse(config: Config, slurm: Slurm, manifest: Manifest) -> list[CheckResult]:
-    """Prepare a submission up to where it would queue jobs, and have SLURM judge its very scripts."""
+    """Prepare a submission up to the point where it would queue jobs, and let SLURM judge its scripts."""
     scripts: dict[str, str] = {}
 
     def prepare() -> CheckResult:
@@ -149,7 +149,7 @@ def rehearse(config: Config, slurm: Slurm, manifest: Manifest) -> list[CheckResu
 
 
 def judge(name: str, slurm: Slurm, script: str) -> CheckResult:
-    """Have SLURM judge a script without queueing it.
+    """Let SLURM judge a script without queueing it.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def judge(name: str, slurm: Slurm, script: str) -> CheckResult:
         if _WAITS.search(error.message) is None:
             raise
         return CheckResult(
-            name, "warning", f"would be queued, but not start now: {error.message}",
-            "sinfo shows which nodes are up",
+            name, "warning", f"would be queued, but could not start now: {error.message}",
+            "see which nodes are up: sinfo",
         )  # fmt: skip
     return CheckResult(name, "ok", "would be queued (sbatch --test-only)")

@@ -1,4 +1,4 @@
-"""Checks of what scores: the toolkit, ffmpeg, the engine, and the GPU's driver."""
+"""Checks of the toolkit, ffmpeg, the engine and the GPU driver."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _DRIVER = re.compile(r"^NVRM version:.*?\s(\d+)(\.\d[\d.]*)", re.MULTILINE)
 
 
 def check_toolkit() -> CheckResult:
-    """Tell which toolkit and which Python this is."""
+    """Report the versions of toolkit and Python."""
     return CheckResult("vmafarm", "ok", f"{version()}, Python {platform.python_version()}")
 
 
 @contextmanager
 def _probe_folder(config: Config) -> Iterator[Path]:
-    """A scratch folder for a probe: in the configured place or, should that be of no use, in /tmp.
+    """Yield a scratch folder for a probe: in the configured place or, if that cannot be used, in /tmp.
 
-    That the place is of no use is told by another check; the engine is tried all the same.
+    Another check reports that the place cannot be used; the engine is still tried.
     """
     place = config.extract.scratch
 
@@ -55,29 +55,29 @@ def _probe_folder(config: Config) -> Iterator[Path]:
 
 
 def check_ffmpeg(config: Config) -> CheckResult:
-    """Start ffmpeg, and tell its version.
+    """Start ffmpeg and report its version.
 
     Raises
     ------
     UnavailableError
-        It is not there, or does not run.
+        It is missing, or does not run.
     """
     ffmpeg = find_ffmpeg(config.engine.ffmpeg)
     with _probe_folder(config) as folder:
         found = read_ffmpeg_version(ffmpeg, folder, None)
-    which = show(str(ffmpeg)) if config.engine.ffmpeg else "the one that comes along (imageio-ffmpeg)"
+    which = show(str(ffmpeg)) if config.engine.ffmpeg else "the bundled one (imageio-ffmpeg)"
     return CheckResult("ffmpeg", "ok", f"{show(found)}, {which}")
 
 
 def check_engine(config: Config, machine: Machine) -> CheckResult:
-    """Score two frames with the model and all extractors of the plan, as every element does first.
+    """Score two frames with the model and all extractors of the plan, as every element does before its clips.
 
     Raises
     ------
     UnavailableError
-        The engine is not there, does not work, or lacks what must be measured.
+        The engine is missing, does not work, or lacks extractors that the plan measures.
     UsageError
-        CUDA is asked of the embedded engine.
+        CUDA is set for the embedded engine, which has none.
     """
     section = config.engine
     engine = make_engine(section)
@@ -93,19 +93,19 @@ def check_engine(config: Config, machine: Machine) -> CheckResult:
         said.append(f"libvmaf {show(info.libvmaf_version)}")
     message = f"{', '.join(said)}: plan {info.plan} on {info.backend}"
     if info.lacking:
-        message += f"; has no {', '.join(info.lacking)}"
+        message += f"; lacks {', '.join(info.lacking)}"
     if info.constant:
-        message += f"; filled as constants: {', '.join(info.constant)}"
+        message += f"; filled in as constants: {', '.join(info.constant)}"
     if untried:
         return CheckResult(
-            "engine", "warning", f"{message}; CUDA was not tried, this machine has no NVIDIA driver",
-            "do this on a node with a GPU to try it, too",
+            "engine", "warning", f"{message}; CUDA was not tried, because this machine has no NVIDIA driver",
+            "to try it, run this on a node with a GPU",
         )  # fmt: skip
     return CheckResult("engine", "ok", message)
 
 
 def read_driver(path: Path) -> str | None:
-    """Version of the NVIDIA driver, for example ``580.65.06``; None: there is none.
+    """Read the version of the NVIDIA driver, for example ``580.65.06``; None: no driver.
 
     Parameters
     ----------
@@ -128,19 +128,19 @@ def check_driver(config: Config, machine: Machine) -> CheckResult:
     Raises
     ------
     UnavailableError
-        No driver, or too old a one, on a machine that scores clips.
+        No driver, or one that is too old, on a machine that scores clips.
     UsageError
         The image was built without CUDA.
     """
     name = "driver"
     if config.engine.backend != "cuda":
-        return CheckResult(name, "skipped", 'no GPU is asked for (engine.backend = "cpu")')
+        return CheckResult(name, "skipped", 'no GPU is used (engine.backend = "cpu")')
     build = read_build(machine.build)
     cuda = build.get("cuda")
     if build and cuda is None:
         raise UsageError(
             'engine.backend = "cuda", but this image was built without CUDA',
-            "build the one with it: vmafarm image apptainer.def",
+            "build the one with CUDA: vmafarm image apptainer.def",
         )
     driver = read_driver(machine.driver)
     problem, hint = _judge_driver(driver, cuda)
@@ -150,14 +150,14 @@ def check_driver(config: Config, machine: Machine) -> CheckResult:
         return CheckResult(name, "warning", problem)
     if machine.works_for(config):
         raise UnavailableError(problem, hint)
-    return CheckResult(name, "warning", f"{problem}; nodes with GPUs may be different")
+    return CheckResult(name, "warning", f"{problem}; this may differ on nodes with GPUs")
 
 
 def _judge_driver(driver: str | None, cuda: str | None) -> tuple[str, str]:
-    """What is wrong with a driver and what to do, or two empty texts."""
+    """What is wrong with a driver, and what to do; both empty if nothing is."""
     if driver is None:
         return "no NVIDIA driver on this machine", (
-            "choose nodes with GPUs (slurm.gpus or slurm.gres, slurm.partition), or "
+            "choose nodes with GPUs (slurm.gpus or slurm.gres, slurm.partition), or set "
             'engine.backend = "cpu"'
         )  # fmt: skip
     if cuda is None:
@@ -165,29 +165,27 @@ def _judge_driver(driver: str | None, cuda: str | None) -> tuple[str, str]:
     major = cuda.partition(".")[0]
     needed = OLDEST_DRIVER.get(int(major)) if major.isdigit() else None
     if needed is None:
-        return f"{driver}; which driver CUDA {show(cuda)} needs is not known here", ""
+        return f"{driver}; it is not known here which driver CUDA {show(cuda)} needs", ""
     if int(driver.partition(".")[0]) >= needed:
         return "", ""
-    hint = "a newer driver, or an image with an older CUDA (vmafarm image, --build-arg BUILD_FROM=...)"
+    hint = "install a newer driver, or build an image with an older CUDA (--build-arg BUILD_FROM=...)"
     if major == "13":
-        hint += "; apptainer.def names a base with 12.x, which V100 and P100 need too: CUDA 13 dropped them"
+        hint += "; apptainer.def names a base with CUDA 12, which V100 and P100 need too"
     return f"driver {driver} is too old for CUDA {cuda}, which needs {needed} or newer", hint
 
 
 def check_address_space(config: Config) -> CheckResult:
-    """Look for a limit of virtual memory: CUDA reserves far more than it uses, and fails under one.
+    """Look for a limit on virtual memory: CUDA reserves far more than it uses, and fails under a limit.
 
     Raises
     ------
     UnavailableError
-        There is one, and the engine is to compute with CUDA.
+        There is a limit, and the engine computes with CUDA.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
-        return CheckResult("memory", "ok", "no limit of virtual memory")
+        return CheckResult("memory", "ok", "no limit on virtual memory")
     message = f"virtual memory is limited to {limit / 1e9:,.1f} GB (ulimit -v)"
     if config.engine.backend == "cuda":
         raise UnavailableError(f"{message}, under which CUDA does not start", "ulimit -v unlimited")
-    return CheckResult(
-        "memory", "warning", message, "ulimit -v unlimited, should the engine run out of memory"
-    )
+    return CheckResult("memory", "warning", message, "if the engine runs out of memory: ulimit -v unlimited")

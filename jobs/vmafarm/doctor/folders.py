@@ -1,4 +1,4 @@
-"""Checks of folders and files: the run root, scratch, clips, scores."""
+"""Checks of folders and files: run root, scratch, clips, scores."""
 
 from __future__ import annotations
 
@@ -25,28 +25,30 @@ from vmafarm.engines.media_files import check_readable
 from vmafarm.process.scratch import scratch_folder, scratch_place
 from vmafarm.run_folder.permissions import others_on_the_way, require_own_way
 
+RUN_FOLDER = "run folder"
+"""Name of the check of the folder of runs."""
 LOW_BYTES = 1_000_000_000
-"""A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes a row (48 columns), in the
-shard, in the table and once more while it is merged, and 40 kB a slice for blocks of small files."""
+"""A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes per row (48 columns), in the
+shard, in the table and once more during the merge, and 40 kB per slice for blocks of small files."""
 LOW_FILES = 10_000
 FILES_PER_SLICE = 10
-"""Counted: shard, list of what is done, clip log, the folders of these, and four files of submitit for
-every element that takes the slice."""
+"""Counted: shard, list of finished clips, clip log, their folders, and four files of submitit for every
+element that takes the slice."""
 RAW_CLIP_BYTES = 250_000_000
-"""The vmaf engine reads frames as raw video: 5 s of 960x540, 4:2:0, 8 bit, at 30 frames a second are
-117 MB; twice as many frames, or 10 bit, double that."""
+"""The vmaf engine reads raw video: 5 s of 960x540, 4:2:0, 8 bit, 30 frames per second are 117 MB; twice
+as many frames, or 10 bit, double that."""
 OTHER_CLIP_BYTES = 10_000_000
-"""Logs of the engine."""
+"""For logs of the engine."""
 _TRIED_CLIPS = 20
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there.
+    """Return the folder, or the nearest existing one above it.
 
     Raises
     ------
     UsageError
-        A file is in the way.
+        There is a file in its place.
     """
     found = folder.absolute()
     while not found.exists():
@@ -57,16 +59,16 @@ def existing(folder: Path) -> Path:
 
 
 def check_run_root(root: Path, trusted: Collection[str] = ()) -> CheckResult:
-    """Write, rename and remove a file where runs lie, as every element does.
+    """Write, rename and remove a file in the folder of runs, as every element does.
 
     Raises
     ------
     UnavailableError
         It cannot be written.
     UsageError
-        It is a file, or somebody else could put another folder in its place.
+        It is a file, or another user could replace it by another folder.
     """
-    name = "run folder"
+    name = RUN_FOLDER
     folder = existing(root)
     shown = show(str(folder))
     status = folder.stat()
@@ -79,42 +81,42 @@ def check_run_root(root: Path, trusted: Collection[str] = ()) -> CheckResult:
             probe.unlink()
         raise
     durable.remove(probe)
-    there = "" if folder == root.absolute() else f"; {show(str(root))} is not there yet, a plan makes it"
+    there = "" if folder == root.absolute() else f"; the plan creates {show(str(root))}"
     if who := shared_with(folder, status):
         return CheckResult(
-            name, "warning", f"{shown} can be written, by {show(who)} too{there}",
-            "as project folders often are; they could change rows, and what elements run",
+            name, "warning", f"{shown} can be written, also by {show(who)}{there}",
+            "usual for project folders; they could change rows, and the programs that elements run",
         )  # fmt: skip
     return CheckResult(name, "ok", f"{shown} can be written{there}")
 
 
 def check_space(root: Path, slices: int) -> CheckResult:
-    """Compare free space and free inodes with what a run takes.
+    """Compare free space and free inodes with what a run needs.
 
     Parameters
     ----------
     root
-        Where runs lie.
+        Folder of runs.
     slices
-        Of the planned run; 0: not planned.
+        Number of slices in the plan; 0: no plan.
     """
     name = "space"
     folder = existing(root)
     free, files = _free(folder)
     low_files = max(LOW_FILES, FILES_PER_SLICE * slices)
     counted = "" if files is None else f" and room for {files:,} files"
-    message = f"{_size(free)}{counted} in {show(str(folder))}; quotas are not seen"
+    message = f"{_size(free)}{counted} in {show(str(folder))}; quotas are not visible here"
     if free < LOW_BYTES or (files is not None and files < low_files):
         return CheckResult(
             name, "warning", message,
-            f"a run wants {_size(LOW_BYTES)} and room for {low_files:,} files: free some, "
-            "or another run.root; larger slices make fewer files (slices.clips_per_slice)",
+            f"a run needs {_size(LOW_BYTES)} and room for {low_files:,} files: free some, "
+            "or set another run.root; larger slices make fewer files (slices.clips_per_slice)",
         )  # fmt: skip
     return CheckResult(name, "ok", message)
 
 
 def check_scratch(config: Config, machine: Machine) -> CheckResult:
-    """Use the scratch folder, and compare its space with what the clips at work need at once.
+    """Write into the scratch folder, and compare its free space with what clips need that are scored at once.
 
     Raises
     ------
@@ -134,41 +136,41 @@ def check_scratch(config: Config, machine: Machine) -> CheckResult:
             raise
         return CheckResult(
             name, "warning", error.message,
-            "no clip is scored on this machine; where they are, it must be there (extract.scratch)",
+            "no clip is scored on this machine; the folder must exist where they are (extract.scratch)",
         )  # fmt: skip
     workers = _workers(config, machine)
     raw = config.engine.kind == "vmaf" or (
         config.engine.kind == "auto" and shutil.which(config.engine.vmaf) is not None
     )
     needed = workers * (RAW_CLIP_BYTES if raw else OTHER_CLIP_BYTES)
-    memory = " in memory (tmpfs), which counts as the job's" if kind == "tmpfs" else ""
+    memory = " in memory (tmpfs), which counts against the job's memory" if kind == "tmpfs" else ""
     message = f"{_size(free)} free in {show(str(place))}{memory}"
     if free < needed:
         return CheckResult(
-            name, "warning", f"{message}; {workers} clips at once may want {_size(needed)}",
-            "a larger folder (extract.scratch), or fewer clips at once (extract.workers)",
+            name, "warning", f"{message}; {workers} clips at once may need {_size(needed)}",
+            "choose a larger folder (extract.scratch), or score fewer clips at once (extract.workers)",
         )  # fmt: skip
     if others:
-        return CheckResult(name, "warning", others, "a folder elsewhere is safer (extract.scratch)")
+        return CheckResult(name, "warning", others, "a folder elsewhere would be safer (extract.scratch)")
     return CheckResult(name, "ok", message)
 
 
 def _workers(config: Config, machine: Machine) -> int:
-    """Clips at once, on this machine or on the node that SLURM gives."""
+    """Clips scored at once, on this machine or on a node of SLURM."""
     if config.extract.workers == "auto" and not machine.works_for(config):
         return max(1, config.slurm.cpus // config.engine.threads)
     return worker_count(config.extract.workers, config.engine.threads)
 
 
 def file_system(folder: Path, mounts: Path) -> str:
-    """Type of the file system that holds a folder, such as ``tmpfs``; "" if it is not known.
+    """Type of the file system of a folder, such as ``tmpfs``; empty if unknown.
 
     Parameters
     ----------
     folder
         An existing folder.
     mounts
-        As proc(5) describes /proc/PID/mountinfo: the third field is the device.
+        In the format of /proc/PID/mountinfo, see proc(5): the third field is the device.
     """
     device = folder.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
@@ -185,22 +187,22 @@ def file_system(folder: Path, mounts: Path) -> str:
 
 
 def check_clips(clips: str) -> CheckResult:
-    """Read the beginning of a clip; the folder is not searched further than to the first that can be read.
+    """Read the beginning of a clip; the search ends with the first that can be read.
 
     Raises
     ------
     UsageError
-        No such folder, or no clip in it.
+        No such folder, or no clips in it.
     UnavailableError
         None of the first clips can be read.
     """
     name = "clips"
     if not clips:
-        return CheckResult(name, "skipped", "no clips are given (corpus.clips)")
+        return CheckResult(name, "skipped", "no clips given (corpus.clips)")
     folder = Path(clips).absolute()
     first = list(islice(_find_clips(folder), _TRIED_CLIPS))
     if not first:
-        list_clips(folder)  # says what is wrong with it
+        list_clips(folder)  # raises: it knows what is wrong
     problem = ""
     for path in first:
         try:
@@ -214,7 +216,7 @@ def check_clips(clips: str) -> CheckResult:
             return CheckResult(name, "ok", f"{show(str(path))} can be read")
     raise UnavailableError(
         f"none of the first {len(first)} clips can be read: {problem}",
-        "are they there, and may this user read them?",
+        "check that they exist and this user may read them",
     )
 
 
@@ -232,13 +234,13 @@ def check_scores(config: Config) -> CheckResult:
     Raises
     ------
     UsageError
-        It is not there, or not a file of scores.
+        It does not exist, or is not a file of scores.
     UnavailableError
         It cannot be read.
     """
     corpus = config.corpus
     if not corpus.scores:
-        return CheckResult("scores", "skipped", "no scores are given (corpus.scores)")
+        return CheckResult("scores", "skipped", "no scores given (corpus.scores)")
     scores = read_scores(
         Path(corpus.scores), name_column=corpus.name_column, mos_column=corpus.mos_column,
         mos_min=corpus.mos_min, mos_max=corpus.mos_max,
@@ -247,7 +249,7 @@ def check_scores(config: Config) -> CheckResult:
 
 
 def _free(folder: Path) -> tuple[int, int | None]:
-    """Bytes and inodes that this user may still take; None where the file system counts no inodes."""
+    """Bytes and inodes left for this user; None if the file system does not count inodes."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None
 

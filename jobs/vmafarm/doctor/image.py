@@ -1,4 +1,4 @@
-"""Checks of the Apptainer image, and the checks that are made inside it."""
+"""Checks of the Apptainer image, and of everything inside it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from vmafarm.images.sif import check_sif, read_labels
 from vmafarm.run_folder.paths import RunFolder
 
 INSIDE_SECONDS = 900.0
-"""The engine's probe has its own deadlines, which end it before this one does."""
+"""The probe of the engine has deadlines of its own, which are shorter."""
 _KEPT_OUT = (*MAY_BE_SECRET, "slurm.merge")
-"""Not on a command line, which everybody on the machine can read; and no use inside."""
+"""Not put on a command line, which every user of the machine can read; not needed inside."""
 
 
 class _Report(pydantic.BaseModel):
-    """What is read of ``vmafarm doctor --json``."""
+    """The part of ``vmafarm doctor --json`` that is read."""
 
     findings: Annotated[list[CheckResult], Field(min_length=1, max_length=100)]
 
@@ -37,7 +37,7 @@ _REPORT = pydantic.TypeAdapter(_Report)
 
 
 def examine_image(config: Config) -> list[CheckResult]:
-    """Check the image, and run `vmafarm.doctor.examine_here` inside it, with the elements' own command."""
+    """Check the image, and run `vmafarm.doctor.examine_here` inside it, started like an element."""
     first = attempt("image", lambda: check_sif_and_labels(config))
     if first.state == "failed":
         return [first, CheckResult("image: engine", "skipped", "not tried: the image cannot be used")]
@@ -52,38 +52,38 @@ def examine_image(config: Config) -> list[CheckResult]:
 
 
 def check_sif_and_labels(config: Config) -> CheckResult:
-    """Check that the image holds this toolkit, and that it was built for what is configured.
+    """Check that the image has this version of the toolkit, and was built for this configuration.
 
     Raises
     ------
     UsageError
-        No SIF, another version, or built without CUDA where that is asked for.
+        Not a SIF, another version, or built without CUDA although that is configured.
     UnavailableError
-        Apptainer is not there or does not start it.
+        Apptainer is missing, or cannot start it.
     """
     image = config.slurm.image
-    in_time(image, lambda: check_sif(Path(image).absolute()))  # before anything that a signal cannot end
+    in_time(image, lambda: check_sif(Path(image).absolute()))  # first, because opening it may hang
     digest = check_image(image)
     labels = read_labels(Path(image).absolute())
     engine, cuda = labels.get("engine", "unknown"), labels.get("cuda", "none")
     if config.engine.backend == "cuda" and cuda == "none":
         raise UsageError(
             f'engine.backend = "cuda", but {show(image)} was built without CUDA',
-            "build the one with it: vmafarm image apptainer.def",
+            "build the one with CUDA: vmafarm image apptainer.def",
         )
     built_with = "without CUDA" if cuda == "none" else f"CUDA {show(cuda)}"
     return CheckResult("image", "ok", f"{show(image)}: engine {show(engine)}, {built_with}, {digest[:19]}...")
 
 
 def examine_inside(config: Config) -> list[CheckResult]:
-    """Findings of ``vmafarm doctor --here`` inside the image.
+    """Run ``vmafarm doctor --here`` inside the image.
 
     Raises
     ------
     UnavailableError
-        It did not start, end, or answer.
+        It did not start, end or answer.
     UsageError
-        A path that Apptainer cannot bind.
+        Apptainer cannot bind one of the paths.
     """
     command = in_time("the folders to bind", lambda: _start_python(config))
     command += ["-m", "vmafarm", "doctor", "--here", "--json"]
@@ -98,7 +98,7 @@ def examine_inside(config: Config) -> list[CheckResult]:
                 raise ValueError(f"{f.name}: {f.state} with exit status {f.exit_status}")
     except ValueError as error:
         raise UnavailableError(
-            f"the image's vmafarm doctor gives no findings: {said[-200:]!r}: {why(error)}",
+            f"vmafarm doctor in the image returns no results: {said[-200:]!r}: {why(error)}",
             "build the image again",
         ) from None
     return [
@@ -109,19 +109,21 @@ def examine_inside(config: Config) -> list[CheckResult]:
 
 
 def _start_python(config: Config) -> list[str]:
-    """The elements' command; what Apptainer cannot bind because it is not there is left out."""
+    """Command that starts Python like an element, without binding folders that do not exist."""
     clips = Path(config.corpus.clips).absolute() if config.corpus.clips else None
     scratch = config.extract.scratch
     return container_python(
         config.slurm,
-        RunFolder(existing(Path(config.run.root)), config.run.name),  # for an element, the plan has made it
+        RunFolder(
+            existing(Path(config.run.root)), config.run.name
+        ),  # elements start after the plan has created it
         clips if clips is not None and clips.exists() else None,
         scratch if scratch and Path(scratch).is_dir() else "",
     )
 
 
 def _absolute(config: Config) -> Config:
-    """The configuration as it holds in the image, where the working folder is another one."""
+    """The configuration with absolute paths: the working folder in the image is another one."""
     corpus = config.corpus
     updates = {
         "run": config.run.model_copy(update={"root": str(Path(config.run.root).absolute())}),

@@ -1,4 +1,4 @@
-"""What a submission tries before its first job is queued."""
+"""Checks before a submission queues its first job, and on the node of the first small job."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from vmafarm.common.errors import VmafarmError
 from vmafarm.common.say import say as say_aloud
 from vmafarm.config.load import Config
 from vmafarm.doctor import CheckResult, examine_here, lines
+from vmafarm.doctor.folders import RUN_FOLDER
 from vmafarm.doctor.image import examine_inside
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 
 
 def preflight(config: Config, say: Callable[[str], None]) -> None:
-    """Try here what every element needs: the engine in the image, the folders, the clips.
+    """Check on this machine what every element needs: the engine in the image, the folders, the clips.
 
-    What SLURM is asked for and which image it is has been checked by then (`vmafarm.cluster.preparation`).
+    `vmafarm.cluster.preparation` has checked the image itself and the request to SLURM by then.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
     say
-        Told of warnings.
+        Called with each warning.
 
     Raises
     ------
     VmafarmError
-        With what failed, and the exit status of the worst.
+        Checks failed; has the exit status of the worst.
     """
     results = examine_inside(config) if config.slurm.image else examine_here(config)
     for result in results:
-        # Who may write the run folder has been told (`vmafarm.run_folder.permissions`).
-        if result.state == "warning" and result.name != "run folder":
+        # `vmafarm.run_folder.permissions` has already said who may write the run folder.
+        if result.state == "warning" and result.name not in (RUN_FOLDER, f"image: {RUN_FOLDER}"):
             say(f"warning: {result.name}: {result.message}")
     raise_failed(results)
 
 
 def examine_node(config: Config) -> None:
-    """Try everything on this node and print it into the log of its element.
+    """Check everything on this node, and print the results into the log of its element.
 
     Raises
     ------
     NodeBrokenError
-        With what failed.
+        Checks failed.
     """
     results = examine_here(config)
     say_aloud(*lines(results))
