@@ -121,10 +121,10 @@ def test_the_command_tells_all_leaves_nothing_and_ends_with_the_worst_status(clu
     assert "\nok       elements   would be queued (sbatch --test-only)\n" in said
     # A path is never broken, so that it can be copied; everything else fits.
     assert all(len(line) <= 80 or str(tmp_path) in line for line in said.splitlines())
-    document = json.loads(command.vmafarm("doctor", "--json", *options, cwd=work, status=2).stdout)
+    document = json.loads(command.call("doctor", "--json", *options, cwd=work, status=2).stdout)
     assert document["exit_status"] == 2
     assert {f["name"]: f["state"] for f in document["findings"]}["clips"] == "failed"
-    here = json.loads(command.vmafarm("doctor", "--here", "--json", *command.QUICK, cwd=work).stdout)
+    here = json.loads(command.call("doctor", "--here", "--json", *command.QUICK, cwd=work).stdout)
     assert [f["name"] for f in here["findings"]] == [
         "vmafarm", "run folder", "clips", "scratch", "ffmpeg", "engine", "driver", "memory",
     ]  # fmt: skip

@@ -40,7 +40,7 @@ def test_a_submission_is_refused_before_its_first_job_where_the_engine_does_not_
     (tmp_path / "clips" / "a.mp4").write_bytes(b"x")
     command.write_scores(tmp_path / "scores.csv", ["a.mp4"])
     options = command.corpus("--set", "engine.kind=ffmpeg", "--set", "engine.ffmpeg=no-such-ffmpeg")
-    refused = command.vmafarm("submit", *options, cwd=tmp_path, status=3)
+    refused = command.call("submit", *options, cwd=tmp_path, status=3)
     assert refused.stderr.startswith("error: doctor: ffmpeg: the program 'no-such-ffmpeg' (engine.ffmpeg)")
     assert not cluster.scripts
-    command.vmafarm("retry", "--dry-run", cwd=tmp_path)  # shows what would be, and tries nothing
+    command.call("retry", "--dry-run", cwd=tmp_path)  # shows what would be, and tries nothing

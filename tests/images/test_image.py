@@ -118,6 +118,7 @@ def build(recipe: Path = CPU, output: str = "x.sif", **options: Any) -> Any:
 # The build
 
 
+@pytest.mark.usefixtures("prepared")
 def test_image_is_built_by_apptainer_and_recorded_with_its_digest(apptainer: Apptainer) -> None:
     lines: list[str] = []
     built = build_image(CPU, arguments=["RUN_FROM=debian:13"], binds=["/etc/ca:/mnt:ro"], say=lines.append)
