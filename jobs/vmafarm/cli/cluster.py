@@ -124,7 +124,7 @@ def _preview(config: Config, manifest: Manifest, *, again: bool) -> None:
     from vmafarm.cluster.submit import preview
 
     request = preview(config, Slurm(), manifest, again=again, say=say)
-    say(*(request.estimate.lines() if request.estimate else []))
+    say(*request.estimate_lines())
     say("each element starts:", request.command, "", request.script, request.plan())
 
 
