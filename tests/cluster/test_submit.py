@@ -633,9 +633,7 @@ def test_an_interrupt_once_all_jobs_are_queued_says_that_they_are(cluster, tmp_p
         import vmafarm.cluster.submit
         from vmafarm.config.load import Config
         from vmafarm.common.interrupts import heard
-        from vmafarm.cluster.slice_logs import slice_logs
-from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import look
+        from vmafarm.cluster.slurm import Slurm
 
         def interrupt(*_, **__):
             os.kill(os.getpid(), signal.SIGINT)
