@@ -178,6 +178,7 @@ FIELDS = {
     "elements/*.jsonl": (("status", "status --json", "logs"), {"job", "node", "message"}),
     "submissions/*.json": (("status", "status --json", "logs", "retry --dry-run"), set()),
     "submissions/*.jobs": (("status", "status --json", "logs", "retry --dry-run"), set()),
+    "merge_jobs/*.json": (("status", "status --json"), {"reasons"}),
     "provenance.json": (("sql clips",), {"engine", "engine_version", "libvmaf_version", "decoder_version"}),
     "../*.merge.json": (
         ("status", "info", "info --json", "info --card"), {"run", "qa", "made", "findings", "options"},
