@@ -15,7 +15,7 @@ import pydantic
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
-from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, frozen, keys
+from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, keys
 from vmafarm.config.toml import MOST_BYTES, parse_toml, toml_value
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.run_folder.permissions import require_own
@@ -25,8 +25,6 @@ _TEXT = 16 << 10
 _KEY = 200
 _MESSAGES = 20
 """So many keys are explained; a file can have thousands that are none."""
-
-__all__ = ["Config", "as_override", "flat", "frozen", "keys", "load", "template", "to_toml"]
 
 
 def load(
@@ -125,7 +123,7 @@ def as_override(key: str, value: Any) -> str:
     return f"{key}={toml_value(value)}"
 
 
-def template() -> str:
+def make_template() -> str:
     """A commented configuration file with every key at its default."""
     fields = keys()
 

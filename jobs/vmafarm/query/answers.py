@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.say import Sink, printable, to_json
 from vmafarm.common.utf8 import is_utf8
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.durable import replace
 from vmafarm.query.database import open_run
 from vmafarm.query.statements import check_statements, explain
