@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vmafarm.config.load import load, to_toml
+from vmafarm.config.load import load
+from vmafarm.config.toml import to_toml
 from vmafarm.corpus.frozen_config import DIGEST, config_to_freeze
 from vmafarm.disk.durable import replace_text
 from vmafarm.disk.sealed_parquet import write_sealed

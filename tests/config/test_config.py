@@ -15,8 +15,9 @@ from support import command
 
 from vmafarm.cli.local import load_config
 from vmafarm.common.errors import UsageError
-from vmafarm.config.load import load, make_template, to_toml
+from vmafarm.config.load import load, make_template
 from vmafarm.config.sections import Config, flat, frozen, keys
+from vmafarm.config.toml import to_toml
 
 UTF8 = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -395,7 +396,7 @@ def test_a_changed_configuration_reads_back_as_itself(write):
 def test_the_effective_configuration_says_where_values_come_from_and_is_still_toml(write):
     path = write("[corpus]\nclips = 'a = b'\n")
     config, origins = load(path, ["run.name=x"])
-    written = to_toml(flat(config), origins)
+    written = to_toml(flat(config), beside=origins)
     assert f'clips = "a = b"  # {path}' in written.splitlines()
     assert 'name = "x"  # --set' in written.splitlines()
     assert "count = 0  # default" in written.splitlines()

@@ -14,8 +14,9 @@ from support.damage import cuts, damaged, fuzz
 from support.merge_helpers import plan_run
 
 from vmafarm.common.errors import UsageError, VmafarmError
-from vmafarm.config.load import load, make_template, to_toml
+from vmafarm.config.load import load, make_template
 from vmafarm.config.sections import Config, frozen
+from vmafarm.config.toml import to_toml
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.scores import read_scores
 from vmafarm.engines.libvmaf_log import LARGEST, LogError, read_log

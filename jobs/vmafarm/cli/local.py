@@ -200,14 +200,15 @@ def show_config(
 
     Example: vmafarm config --template > vmafarm.toml
     """
-    from vmafarm.config.load import load, make_template, to_toml
+    from vmafarm.config.load import load, make_template
     from vmafarm.config.sections import flat
+    from vmafarm.config.toml import to_toml
 
     if template:
         say(make_template().rstrip("\n"))
         return
     config, origins = load(_config_file(config_file), overrides or [], named=config_file is not None)
-    say(to_toml(flat(config), origins).rstrip("\n"))
+    say(to_toml(flat(config), beside=origins).rstrip("\n"))
 
 
 def _config_file(given: Path | None) -> Path | None:

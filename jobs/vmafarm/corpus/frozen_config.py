@@ -13,9 +13,8 @@ import pydantic
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
-from vmafarm.config.load import to_toml
 from vmafarm.config.sections import Config, frozen
-from vmafarm.config.toml import MOST_BYTES, parse_toml
+from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import read_regular_text
 from vmafarm.disk.writers import shared_with, user_name, way_to
