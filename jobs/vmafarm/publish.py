@@ -13,7 +13,7 @@ from typing import Any
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
 from vmafarm.common.interrupts import heard, killing
 from vmafarm.common.say import say as say_aloud
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.merging.merge import merge, summarise
 from vmafarm.published.in_place import ATTEMPTS, InPlace, SupersededError
 from vmafarm.published.merge_record import read_merge_record

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vmafarm.common.errors import VmafarmError
 from vmafarm.common.say import say, say_aside
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.writers import make_nothing_for_all
 from vmafarm.process.node import job_label, node_name
 from vmafarm.scoring.element import run_element

@@ -212,7 +212,7 @@ def test_a_slurmctld_that_does_not_answer_any_more_is_told_once(cluster, run, me
 WAIT = """
 import signal, sys
 from vmafarm.common import interrupts
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,14 +24,14 @@ from vmafarm.cluster.status import look
 from vmafarm.cluster.submit import cancel, preview, submit
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
 from vmafarm.common.package import data_folder
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.images import apptainer
 from vmafarm.images.command import starter_command
 from vmafarm.process.toolkit import version
 from vmafarm.publish import merge_on_node
 from vmafarm.run_folder.broken_nodes import mark_broken
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.run_folder.provenance import freeze
+from vmafarm.run_folder.provenance import freeze_provenance
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 
 
@@ -609,8 +609,9 @@ def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, t
     state = cluster.programs.parent / "state"
     cluster.add_program("sbatch", STOPPED_IN_SBATCH.format(state=state, at=at, signal=number))
     submit_it = (
-        "import sys; from vmafarm.config.load import Config; from vmafarm.common.interrupts import heard; "
-        "from vmafarm.cluster.slurm import Slurm; from vmafarm.cluster.submit import submit\n"
+        "import sys; from vmafarm.common.interrupts import heard; "
+        "from vmafarm.config.sections import Config; from vmafarm.cluster.slurm import Slurm; "
+        "from vmafarm.cluster.submit import submit\n"
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with heard(): submit(Config.model_validate_json(sys.argv[1]), Slurm())"
     )
@@ -631,7 +632,7 @@ def test_an_interrupt_once_all_jobs_are_queued_says_that_they_are(cluster, tmp_p
     submit_it = f"""if True:
         import os, signal, sys
         import vmafarm.cluster.submit
-        from vmafarm.config.load import Config
+        from vmafarm.config.sections import Config
         from vmafarm.common.interrupts import heard
         from vmafarm.cluster.slurm import Slurm
 
@@ -757,7 +758,7 @@ def test_an_image_with_another_engine_than_the_runs_is_refused(cluster, tmp_path
     image = write_sif(tmp_path / "x.sif")
     cluster.add_apptainer(version(), engine="vmaf")
     run = planned(runs, image=str(image))
-    freeze(run.folder.provenance, run.provenance)
+    freeze_provenance(run.folder.provenance, run.provenance)
     error = refusal(UsageError, submit, run.config, Slurm())
     assert error.message == (
         f'"demo" was begun with the engine ffmpeg; {image} has vmaf, whose rows cannot be mixed with those'

@@ -22,7 +22,7 @@ from vmafarm import doctor
 from vmafarm.cluster import slurm
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UnavailableError
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.doctor import Finding, Machine, finding
 from vmafarm.doctor.cluster import check_arrays, check_elements, check_gpus, examine_slurm
 from vmafarm.doctor.engine import check_address_space, check_driver, check_engine, check_ffmpeg, read_driver

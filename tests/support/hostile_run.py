@@ -14,7 +14,8 @@ from support.merge_helpers import Run, make_row
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import IncompleteError
-from vmafarm.config.load import as_override, load
+from vmafarm.config.load import load
+from vmafarm.config.toml import as_override
 from vmafarm.publish import deliver
 from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
 

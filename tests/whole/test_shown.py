@@ -21,7 +21,8 @@ from support.terminal import Terminal
 from vmafarm import __main__ as command
 from vmafarm.cli import cluster as cli_cluster
 from vmafarm.cli import look as cli_look
-from vmafarm.config.load import Config, as_override, flat
+from vmafarm.config.sections import Config, flat
+from vmafarm.config.toml import as_override
 from vmafarm.run_folder.provenance import METADATA_KEY
 
 

@@ -23,7 +23,7 @@ from vmafarm.common.say import say
 
 if TYPE_CHECKING:
     from vmafarm.cluster.slurm import Slurm
-    from vmafarm.config.load import Config
+    from vmafarm.config.sections import Config
     from vmafarm.run_folder.manifest import Manifest
 
 

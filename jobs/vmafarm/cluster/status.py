@@ -23,7 +23,7 @@ from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.watched_rate import RecentRate
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.published.up_to_date import read_errors, rows_since
 from vmafarm.run_folder.broken_nodes import BrokenNode, read_broken

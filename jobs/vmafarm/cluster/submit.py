@@ -16,7 +16,7 @@ from vmafarm.cluster.sbatch import depend_on, merge_parameters, sbatch_parameter
 from vmafarm.cluster.slurm import NoCluster, Slurm
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.interrupts import tell_from_now_on, telling
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
 from vmafarm.run_folder.manifest import Manifest, load_manifest

@@ -17,7 +17,7 @@ from vmafarm.cluster.sbatch import check_request, chosen, merge_parameters, sbat
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.doctor.finding import Finding, Machine, attempt
 from vmafarm.images.command import container_python
 
