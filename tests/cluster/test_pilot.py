@@ -241,10 +241,9 @@ def interrupted(run, number, end_seconds=60.0):
     return said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_does_not_wait_for_an_scancel_that_hangs(cluster, run, number):
+def test_an_interrupt_does_not_wait_for_an_scancel_that_hangs(cluster, run):
     cluster.add_program("scancel", "#!/bin/sh\nexec sleep 300\n")
-    assert interrupted(run, number, 0.3) == "stopped: job 11 may still wait or run: vmafarm cancel\n"
+    assert interrupted(run, signal.SIGTERM, 0.3) == "stopped: job 11 may still wait or run: vmafarm cancel\n"
 
 
 def test_an_interrupt_says_so_where_scancel_fails(cluster, run):

@@ -150,10 +150,10 @@ def test_the_command_shows_the_slice(cluster, run, tmp_path):
     write_record(run, "11", 2, [2], exit_code=3, message="the GPU is gone", done=0)
     write_log(run, "11_2", "err", "".join(f"line {i}\n" for i in range(30)))
     options = ("--set", f"run.root={run.folder.root}", "--run", "demo")
-    said = command.vmafarm("logs", "2", "--lines", "2", *options, cwd=tmp_path).stdout.splitlines()
+    said = command.call("logs", "2", "--lines", "2", *options, cwd=tmp_path).stdout.splitlines()
     assert said[0] == "slice 2: 1 clip, 1 without a row"
     assert said[2].split()[:3] == ["11_2", "ended", "node1"]
     assert said[3] == "    0 rows written: the GPU is gone"
     assert said[-2:] == ["  line 28", "  line 29"]
-    refused = command.vmafarm("logs", "7", *options, cwd=tmp_path, status=2)
+    refused = command.call("logs", "7", *options, cwd=tmp_path, status=2)
     assert refused.stderr.startswith('error: the run "demo" has no slice 7')

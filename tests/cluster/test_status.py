@@ -43,6 +43,12 @@ def slices(**counts):
     return dict.fromkeys(SLICE_STATES, 0) | counts
 
 
+def without_checks(run):
+    """A merge draws no report then."""
+    merge = run.config.merge.model_copy(update={"checks": False})
+    run.config = run.config.model_copy(update={"merge": merge})
+
+
 def no_accounts(cluster):
     cluster.fail("sacct", "Slurm accounting storage is disabled")
 
@@ -115,6 +121,7 @@ def test_a_submission_that_ended_before_its_merge_is_told_until_the_table_is_the
     cluster.set_queue()
     finish(run, 0, 1)
     assert look(run.config, Slurm()).notes == (note,)
+    without_checks(run)
     merge_on_node(run.config.model_dump())
     assert look(run.config, Slurm()).notes == ()
 
@@ -368,6 +375,7 @@ def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run
 
 def test_a_merge_that_published_its_table_says_so_whatever_it_has_printed(cluster, run, monkeypatch):
     finish(run, *range(3, 12))
+    without_checks(run)
     run_merge_job(run, monkeypatch)
     os.utime(run.folder.table, (0, 0))
     status = look(run.config, None)  # nor does it take SLURM
@@ -423,18 +431,18 @@ def test_the_command_prints_the_table_and_the_same_as_json(cluster, tmp_path):
     for name in names:
         (tmp_path / "clips" / name).write_bytes(b"x" * 10)
     command.write_scores(tmp_path / "scores.csv", names)
-    command.vmafarm("submit", *command.corpus("--set", "slices.count=3"), cwd=tmp_path)
-    table = command.vmafarm("status", cwd=tmp_path).stdout.splitlines()
-    seen = json.loads(command.vmafarm("status", "--json", cwd=tmp_path).stdout)
+    command.call("submit", *command.corpus("--set", "slices.count=3"), cwd=tmp_path)
+    table = command.call("status", cwd=tmp_path).stdout.splitlines()
+    seen = json.loads(command.call("status", "--json", cwd=tmp_path).stdout)
     assert table[1] == (
         f"clips      {seen['done']} of {seen['clips']} done (0.0%), {seen['missing']} missing, "
         "0 failed for good"
     )
     assert table[3:5] == [f"slices     {seen['slices']['failed']} failed x", " " * 11 + "xxx"]
     assert f"retry      would submit slices {seen['missing_slices']}: vmafarm retry" in table
-    refused = command.vmafarm("status", "--run", "other", cwd=tmp_path, status=2)
+    refused = command.call("status", "--run", "other", cwd=tmp_path, status=2)
     assert refused.stderr.startswith("error: ")
-    watched = command.vmafarm("status", "--watch", "--every", "1", cwd=tmp_path, status=1)
+    watched = command.call("status", "--watch", "--every", "1", cwd=tmp_path, status=1)
     assert watched.stdout.splitlines()[1:] == table[1:]
     cluster.fail("squeue", "Unable to contact slurm controller")
-    assert "the queue is not known" in command.vmafarm("status", cwd=tmp_path).stdout
+    assert "the queue is not known" in command.call("status", cwd=tmp_path).stdout
