@@ -13,7 +13,7 @@ from support.merge_helpers import make_row
 
 from vmafarm.cluster import slurm
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import SLICE_STATES, Watcher, look
+from vmafarm.cluster.status import SLICE_STATES, StatusReader, look
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.disk.jsonl import json_line
@@ -242,12 +242,12 @@ def test_messages_of_elements_are_counted_by_kind_with_accounting_too(cluster, r
 
 
 def test_accounts_that_do_not_exist_are_asked_once_and_others_again(cluster, run):
-    watcher = Watcher(run.config, Slurm())
+    reader = StatusReader(run.config, Slurm())
     cluster.fail("sacct", "Connection refused")
-    assert watcher.look().notes == ("the accounts are not known: sacct failed: Connection refused",)
+    assert reader.read().notes == ("the accounts are not known: sacct failed: Connection refused",)
     no_accounts(cluster)
     before = len(cluster.calls)
-    assert [watcher.look().notes for _ in range(3)] == [(NO_ACCOUNTS,)] * 3
+    assert [reader.read().notes for _ in range(3)] == [(NO_ACCOUNTS,)] * 3
     assert [call.split()[0] for call in cluster.calls[before:]] == ["squeue", "sacct", "squeue", "squeue"]
 
 
@@ -391,8 +391,8 @@ def test_a_merge_that_still_runs_is_not_judged(cluster, run, monkeypatch):
 
 
 def test_a_second_look_reads_only_what_has_changed(cluster, run, monkeypatch):
-    watcher = Watcher(run.config, None)
-    assert watcher.look().done == 3
+    reader = StatusReader(run.config, None)
+    assert reader.read().done == 3
     read = []
 
     def spied(original):
@@ -400,16 +400,16 @@ def test_a_second_look_reads_only_what_has_changed(cluster, run, monkeypatch):
 
     monkeypatch.setattr(shard, "read_journal", spied(shard.read_journal))
     monkeypatch.setattr(shard, "read_columns", spied(shard.read_columns))
-    assert watcher.look().done == 3
+    assert reader.read().done == 3
     assert read == []
     finish(run, 5)
     journal = run.journal([], 6)
-    assert watcher.look().done == 4
+    assert reader.read().done == 4
     assert read == ["slice-00005", "slice-00006"]
     run.journal([make_row("c0006.mp4")], 6)
-    assert watcher.look().done == 5
+    assert reader.read().done == 5
     journal.unlink()
-    assert watcher.look().done == 4
+    assert reader.read().done == 4
 
 
 def test_a_record_that_is_cut_in_the_middle_is_left_out(cluster, run):

@@ -63,7 +63,7 @@ class SlurmView:
         return "" if self.queue is not None and state in ACTIVE else state
 
 
-class Observer:
+class SlurmReader:
     """Asks SLURM about a run, again and again; of accounts that there are none it hears once.
 
     Parameters
@@ -79,7 +79,7 @@ class Observer:
         self._job_name = job_name
         self._has_accounts = True
 
-    def look(self, submissions: Sequence[Submission], asked: Sequence[Submission]) -> SlurmView:
+    def read(self, submissions: Sequence[Submission], asked: Sequence[Submission]) -> SlurmView:
         """See what waits or runs, and what became of the rest: one call of squeue and one of sacct.
 
         Parameters

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vmafarm.cluster.job_states import KILLED, NOT_STARTED, RUNNING, Observer, SlurmView, key_of, one_line
+from vmafarm.cluster.job_states import KILLED, NOT_STARTED, RUNNING, SlurmReader, SlurmView, key_of, one_line
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
@@ -141,7 +141,7 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
         )
     every = read_submissions(folder)
     submissions = [submission for submission in every if slice_id in submission.slices]
-    view = Observer(slurm, run_job_name(folder, manifest.digest)).look(every, submissions)
+    view = SlurmReader(slurm, run_job_name(folder, manifest.digest)).read(every, submissions)
     records = read_elements(folder)
     tasks = _tasks(slice_id, submissions, records, view)
     logs = _newest_log(folder, tasks, count)

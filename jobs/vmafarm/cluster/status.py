@@ -12,7 +12,7 @@ import numpy as np
 
 from vmafarm.cluster.job_states import (
     RUNNING,
-    Observer,
+    SlurmReader,
     SlurmView,
     element_states,
     latest_records,
@@ -124,11 +124,11 @@ class Status:
 
 
 def look(config: Config, slurm: Slurm | None) -> Status:
-    """See once how far a run is; see `Watcher`."""
-    return Watcher(config, slurm).look()
+    """See once how far a run is; see `StatusReader`."""
+    return StatusReader(config, slurm).read()
 
 
-class Watcher:
+class StatusReader:
     """Sees how far a run is, again and again; what cannot have changed is not read twice.
 
     Parameters
@@ -151,9 +151,9 @@ class Watcher:
         self._done = DoneReader()
         self._remarks = RemarkReader(self._folder)
         self._recent = RecentRate()
-        self._observer = Observer(slurm, run_job_name(self._folder, self._manifest.digest))
+        self._slurm = SlurmReader(slurm, run_job_name(self._folder, self._manifest.digest))
 
-    def look(self) -> Status:
+    def read(self) -> Status:
         """See how far it is now."""
         folder, manifest = self._folder, self._manifest
         clips = read_states(folder, self._config, manifest, reader=self._done)
@@ -164,7 +164,7 @@ class Watcher:
         missing = len(gaps.missing)
 
         submissions = read_submissions(folder)
-        view = self._observer.look(submissions, submissions[-1:])
+        view = self._slurm.read(submissions, submissions[-1:])
         slices = _slice_states(left, submissions, view)
         retried = [number for number in left if slices[number] in ("failed", "new")]
         counts = Counter(slices.values())
@@ -176,7 +176,7 @@ class Watcher:
         if last is not None and _anything_runs(submissions, view):
             finished = len(manifest.names) - missing
             rate = _rate(last, of_last, finished, now)
-            rates = self._recent.see(now.timestamp(), finished)
+            rates = self._recent.update(now.timestamp(), finished)
             if rates is not None:
                 low, rate, high = rates
                 between = (missing / high, missing / low)

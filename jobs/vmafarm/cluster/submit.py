@@ -211,7 +211,7 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
             f'nothing is missing: every clip of "{folder.name}" has a row or has failed for good',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
-    busy, strangers = _look_in_queue(config, slurm, prepared.job_name, ended)
+    busy, strangers = _find_queued(config, slurm, prepared.job_name, ended)
     busy &= {clip.slice for clip in todo}
     if strangers:
         raise UsageError(
@@ -238,7 +238,7 @@ def _without_merge(folder: RunFolder) -> str:
     return last.without_merge() if last else ""
 
 
-def _look_in_queue(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[set[int], list[str]]:
+def _find_queued(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[set[int], list[str]]:
     """Slices whose elements wait or run, and jobs of this name that stand in no record."""
     submissions = read_submissions(config.folder)
     noted = {job for submission in submissions for job in submission.jobs()}

@@ -16,7 +16,7 @@ class RecentRate:
     def __init__(self) -> None:
         self._looks: deque[tuple[float, int]] = deque()
 
-    def see(self, at: float, finished: int) -> tuple[float, float, float] | None:
+    def update(self, at: float, finished: int) -> tuple[float, float, float] | None:
         """Take one look.
 
         Parameters
