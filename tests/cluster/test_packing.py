@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmafarm.cluster.packing import Layout, group, group_by_size, lay_out, pack, taper
 from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import SlurmSection
+
+repeatable = settings(deadline=None, derandomize=True)
 
 
 def test_without_a_measurement_each_slice_is_an_element_of_its_own():
@@ -47,6 +49,7 @@ def test_where_an_array_has_no_room_for_all_elements_they_are_longer():
     assert lay_out(5000, 1e6, SlurmSection(parallelism=2000), 1001, None) == Layout(1000, 1000)
 
 
+@repeatable
 @given(st.integers(1, 100_000), st.integers(1, 1000), st.floats(0.1, 100), st.floats(1, 30))
 def test_sizes_descend_and_make_up_the_work(slices, at_once, longest, shortest):
     sizes = taper(slices, at_once, longest, shortest)
@@ -57,6 +60,7 @@ def test_sizes_descend_and_make_up_the_work(slices, at_once, longest, shortest):
     assert sizes[-1] <= max(2 * shortest, slices / at_once if len(sizes) == at_once else 0)
 
 
+@repeatable
 @given(
     weights=st.dictionaries(st.integers(0, 3000), st.integers(1, 100), min_size=1),
     minutes=st.none() | st.floats(0.1, 1e6),
@@ -84,6 +88,7 @@ def test_elements_of_different_sizes_have_slices_in_proportion_the_heaviest_firs
     assert [len(element) for element in elements] == [8] * 100 + [4] * 100 + [2] * 200
 
 
+@repeatable
 @given(st.dictionaries(st.integers(0, 500), st.integers(1, 100), min_size=1), st.integers(1, 60))
 def test_each_slice_is_in_one_element_whatever_is_left_of_it(weights, at_once):
     elements = group_by_size(weights, taper(len(weights), at_once, 5, 1))
@@ -114,6 +119,7 @@ def test_a_limit_of_submitted_jobs_is_kept_and_slices_share_elements(left, round
     assert layout.first + (rounds - 1) * layout.later + 1 <= left
 
 
+@repeatable
 @given(st.integers(1, 3000), st.integers(1, 10), st.integers(1, 200), st.integers(0, 4000))
 def test_no_layout_takes_more_jobs_than_are_left(slices, rounds, parallelism, left):
     section = SlurmSection(rounds=rounds, parallelism=parallelism)
@@ -127,6 +133,7 @@ def test_no_layout_takes_more_jobs_than_are_left(slices, rounds, parallelism, le
     assert layout.first + (rounds - 1) * layout.later + 1 <= left
 
 
+@repeatable
 @given(st.dictionaries(st.integers(0, 500), st.floats(0, 100), min_size=1), st.integers(1, 60))
 def test_each_slice_is_in_one_element_and_no_element_is_empty(weights, count):
     elements = group(weights, count)

@@ -170,7 +170,7 @@ def test_where_it_fails_nothing_more_is_queued(cluster, run, meanwhile, result, 
 
 def test_a_job_that_is_gone_without_a_word_is_told(cluster, run, meanwhile):
     meanwhile += [state(cluster, run, "PENDING|None|"), *[state(cluster, run)] * 3]
-    with pytest.raises(IncompleteError, match="job 11, ended before it began to work"):
+    with pytest.raises(IncompleteError, match="job 11, ended before it started work"):
         submit(run.config, Slurm(), canary=3, say=lambda _: None)
 
 
@@ -204,7 +204,7 @@ def test_a_slurmctld_that_does_not_answer_any_more_is_told_once(cluster, run, me
     with pytest.raises(UnavailableError):  # then the arrays would be laid out, for which the queue is asked
         submit(run.config, Slurm(), canary=3, say=said.append)
     assert said[1:] == [
-        "canary: waiting without knowing its state: squeue failed: squeue: error: munge\\x07 is down",
+        "canary: waiting, state unknown: squeue failed: squeue: error: munge\\x07 is down",
         "canary: 1 clip on node1",
     ]
 
@@ -243,12 +243,12 @@ def interrupted(run, number, end_seconds=60.0):
 
 def test_an_interrupt_does_not_wait_for_an_scancel_that_hangs(cluster, run):
     cluster.add_program("scancel", "#!/bin/sh\nexec sleep 300\n")
-    assert interrupted(run, signal.SIGTERM, 0.3) == "stopped: job 11 may still wait or run: vmafarm cancel\n"
+    assert interrupted(run, signal.SIGTERM, 0.3) == "stopped: job 11 may still be queued: vmafarm cancel\n"
 
 
 def test_an_interrupt_says_so_where_scancel_fails(cluster, run):
     cluster.fail("scancel", "scancel: error: no")
-    assert interrupted(run, signal.SIGINT) == "stopped: job 11 may still wait or run: vmafarm cancel\n"
+    assert interrupted(run, signal.SIGINT) == "stopped: job 11 may still be queued: vmafarm cancel\n"
 
 
 def test_an_interrupt_says_that_it_is_cancelled(cluster, run):

@@ -35,7 +35,7 @@ def test_of_two_submissions_at_once_one_queues_and_the_other_is_refused(cluster,
     assert list(cluster.scripts) == ["11", "12", "13", "14", "15"]
     for error in refused:
         assert error.message == (
-            'another vmafarm submit or retry of "demo" is at work: it holds '
+            'another vmafarm submit or retry of "demo" is running: it holds '
             f"{run.folder.submit_lock}, expected one at a time"
         )
         assert error.hint.startswith("wait until it has ended")
@@ -52,7 +52,7 @@ def test_a_submission_holds_its_lock_until_its_last_job_is_noted(cluster, runs, 
     monkeypatch.setattr(submit_module, "note_job", come_between)
     submit(run.config, Slurm())
     assert len(refused) == len(cluster.scripts) == 5
-    assert all("is at work" in message for message in refused)
+    assert all("is running" in message for message in refused)
 
 
 def test_a_submission_that_was_refused_keeps_no_lock(cluster, runs):
@@ -76,7 +76,7 @@ def test_a_killed_submission_leaves_no_lock(cluster, runs):
     arguments = [sys.executable, "-c", hold, str(run.folder.submit_lock)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
-        assert "is at work" in refusal(UsageError, submit, run.config, Slurm()).message
+        assert "is running" in refusal(UsageError, submit, run.config, Slurm()).message
         holder.kill()
     submit(run.config, Slurm())
     assert len(read_submissions(run.folder)) == 1
@@ -107,7 +107,7 @@ def test_a_link_in_the_place_of_the_lock_is_refused_and_what_it_leads_to_stays_p
     error = refusal(UnavailableError, submit, run.config, Slurm())
     lock = run.folder.submit_lock
     assert error.message == f"{lock} cannot be opened: this is a link, expected a regular file"
-    assert error.hint == "move it away while no vmafarm submit or retry is at work"
+    assert error.hint == "move it away while no vmafarm submit or retry is running"
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     assert list(cluster.scripts) == []
 
@@ -124,7 +124,7 @@ def test_an_sbatch_that_fails_leaves_the_jobs_before_it_noted(cluster, runs, cap
     assert error.message == (
         "sbatch refuses: sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
     )
-    assert error.hint.startswith("a limit of your account or QOS: slurm.max_jobs makes slices share")
+    assert error.hint.startswith("your account or QOS has a limit: with slurm.max_jobs, slices share")
     stated = f"\nqueued before that: {before}; vmafarm cancel removes them"
     assert error.hint.endswith(stated) if before else "queued" not in error.hint
     (record,) = read_submissions(run.folder)
@@ -198,7 +198,7 @@ echo "Submitted batch job $job"
 
 @pytest.mark.parametrize(
     ("number", "at", "queued"),
-    [("INT", 11, "one may"), ("TERM", 13, "11, 12 wait or run, and one more may")],
+    [("INT", 11, "one may be"), ("TERM", 13, "11, 12 are queued, and one more may be")],
 )
 def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, tmp_path, at, queued, number):
     run = planned(tmp_path / "runs")
@@ -216,7 +216,7 @@ def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, t
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (said.returncode, said.stdout) == (1, "")
-    assert said.stderr.startswith(f"stopped while jobs were being queued: {queued}")
+    assert said.stderr.startswith(f"stopped while queueing jobs: {queued}")
     assert said.stderr.endswith("; vmafarm cancel, then vmafarm retry\n")
     assert said.stderr.count("\n") == 1
 

@@ -41,7 +41,7 @@ def test_clips_that_failed_on_one_node_go_to_another_in_jobs_of_their_own(cluste
     submitted = submit(run.config, Slurm(), again=True)
     assert submitted.lines()[:2] == [
         "submitted 1 slice: 5",
-        "3 clips that failed on one node only: submitted to another node than node3",
+        "3 clips that failed on one node only: submitted to a node other than node3",
     ]
     assert slices_of(cluster, "11", 1) == [5]
     looks = [spec for job in ("13", "14") for spec in cluster.specs(job)]
@@ -194,7 +194,7 @@ def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(
     cluster.set_queue(*queued(run, 0, 1))
     for again in (False, True):
         error = refusal(UsageError, submit, run.config, Slurm(), again=again)
-        assert error.message == 'jobs of "demo" are in the queue that no submission has noted: 11'
+        assert error.message == 'jobs of "demo" are in the queue that no submission recorded: 11'
         assert "vmafarm cancel, then vmafarm retry" in error.hint
     assert cancel(run.config, Slurm()) == ["11"]
     cluster.set_queue()
@@ -209,7 +209,7 @@ def test_a_retry_of_a_run_whose_merge_was_never_queued_says_so(cluster, runs):
     cluster.set_queue(*queued(run, *range(5)))
     error = refusal(UsageError, submit, run.config, Slurm(), again=True)
     assert error.message == "everything that is missing waits or runs: slices 0-4"
-    assert error.hint.startswith("no merge waits behind 11, 12: ")
+    assert error.hint.startswith("no merge is queued behind 11, 12: ")
     assert "vmafarm cancel, then vmafarm retry" in error.hint
 
 
@@ -228,7 +228,7 @@ def test_where_many_nodes_fail_the_nodes_are_not_to_blame(cluster, runs):
         mark_broken(run.folder, node, "no such model")
     error = refusal(UsageError, submit, run.config, Slurm())
     assert error.message.startswith(
-        "3 nodes have failed, more than 2: probably not the nodes are to blame; no"
+        "3 nodes have failed, more than 2: the nodes are probably not to blame; no"
     )
     assert "no such model" in error.message
     assert str(run.folder.broken_nodes) in error.hint

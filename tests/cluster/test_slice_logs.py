@@ -62,7 +62,7 @@ def test_a_record_without_an_end_is_killed_if_squeue_has_it_no_more_or_it_began_
     cluster.fail("squeue", "down")
     found = slice_logs(run.config, Slurm(), 2, 20)
     assert [state for _, _, state in tasks(found)] == ["not known", "not known", "killed"]
-    assert found.notes[0] == "the queue is not known: squeue failed: down"
+    assert found.notes[0] == "the queue is unknown: squeue failed: down"
 
 
 def test_an_element_that_never_began_is_shown_with_what_its_job_said(cluster, run):

@@ -23,7 +23,7 @@ from vmafarm.run_folder.merge_jobs import MergeJobLog, merge_job_path
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.shards import writer as shard
 
-NO_ACCOUNTS = "no accounting (sacct): what ended, and how, is known from disk alone"
+NO_ACCOUNTS = "no accounting (sacct): how elements ended is known from disk only"
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_submission_that_ended_before_its_merge_is_told_until_the_table_is_the
         submit(run.config, Slurm())
     cluster.set_queue(*in_queue(run, "11|11|0|RUNNING|None|node1", "12|12|0|PENDING|Dependency|"))
     (note,) = look(run.config, Slurm()).notes
-    assert note.startswith("no merge waits behind 11, 12: ")
+    assert note.startswith("no merge is queued behind 11, 12: ")
     assert "vmafarm cancel" in note
     cluster.set_queue()
     finish(run, 0, 1)
@@ -196,7 +196,7 @@ def test_without_slurm_it_is_told_from_disk_and_nothing_is_said_of_who_works(clu
     assert (seen.done, seen.missing, seen.missing_slices, seen.elements) == (3, 9, "", {})
     assert (seen.slices, seen.working) == (slices(done=3, unknown=9), None)
     (note,) = seen.notes
-    assert note == "this machine has no SLURM (squeue): what waits or runs is not known here"
+    assert note == "this machine has no SLURM (squeue): what waits or runs is unknown here"
 
 
 def test_without_accounting_the_records_on_disk_say_how_elements_ended(cluster, run):
@@ -244,7 +244,7 @@ def test_messages_of_elements_are_counted_by_kind_with_accounting_too(cluster, r
 def test_accounts_that_do_not_exist_are_asked_once_and_others_again(cluster, run):
     reader = StatusReader(run.config, Slurm())
     cluster.fail("sacct", "Connection refused")
-    assert reader.read().notes == ("the accounts are not known: sacct failed: Connection refused",)
+    assert reader.read().notes == ("accounting is unavailable: sacct failed: Connection refused",)
     no_accounts(cluster)
     before = len(cluster.calls)
     assert [reader.read().notes for _ in range(3)] == [(NO_ACCOUNTS,)] * 3
@@ -260,13 +260,13 @@ def test_a_failing_squeue_is_a_note_and_nothing_is_said_of_who_works(cluster, ru
     assert (seen.done, seen.missing, seen.missing_slices, seen.working) == (3, 9, "", None)
     assert seen.slices == slices(done=3, unknown=9)
     assert seen.elements == {"RUNNING": 1, "COMPLETED": 1}
-    assert seen.notes == (f"the queue is not known: squeue failed: {message}",)
+    assert seen.notes == (f"the queue is unknown: squeue failed: {message}",)
 
 
 def test_of_an_error_in_many_lines_the_last_one_is_told(cluster, run):
     cluster.fail("squeue", "squeue: error: first\nsqueue: error: second\nsqueue: fatal: no configuration")
     assert look(run.config, Slurm()).notes == (
-        "the queue is not known: squeue failed: squeue: fatal: no configuration",
+        "the queue is unknown: squeue failed: squeue: fatal: no configuration",
     )
 
 
@@ -277,14 +277,14 @@ def test_a_squeue_that_gives_no_answer_is_a_note(cluster, run, monkeypatch):
     began = time.monotonic()
     notes = look(run.config, Slurm()).notes
     assert time.monotonic() - began < 10
-    assert notes[0].startswith("the queue is not known: squeue gave no answer")
-    assert notes[1].startswith("the accounts are not known: sacct gave no answer")
+    assert notes[0].startswith("the queue is unknown: squeue gave no answer")
+    assert notes[1].startswith("accounting is unavailable: sacct gave no answer")
 
 
 def test_jobs_that_no_submission_has_noted_are_told(cluster, run):
     cluster.set_queue(*in_queue(run, "99|99|0|RUNNING|None|node1"))
     seen = look(run.config, Slurm())
-    assert seen.notes == ("jobs that no submission has noted: 99; vmafarm cancel ends them",)
+    assert seen.notes == ("jobs that no submission recorded: 99; vmafarm cancel ends them",)
     assert seen.working is True
 
 
@@ -445,4 +445,4 @@ def test_the_command_prints_the_table_and_the_same_as_json(cluster, tmp_path):
     watched = command.call("status", "--watch", "--every", "1", cwd=tmp_path, status=1)
     assert watched.stdout.splitlines()[1:] == table[1:]
     cluster.fail("squeue", "Unable to contact slurm controller")
-    assert "the queue is not known" in command.call("status", cwd=tmp_path).stdout
+    assert "the queue is unknown" in command.call("status", cwd=tmp_path).stdout

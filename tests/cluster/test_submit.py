@@ -101,7 +101,7 @@ def test_gres_stands_in_the_script_as_the_site_wants_it(cluster, runs):
 @pytest.mark.parametrize("key", ["A B", "1A", "A;rm", "", "É"])
 def test_a_variable_that_no_shell_can_export_is_refused(cluster, runs, key):
     error = refusal(UsageError, submit, planned(runs, environment={key: "x"}).config, Slurm())
-    assert error.message == f"slurm.environment: {key!r} is no name of an environment variable"
+    assert error.message == f"slurm.environment: {key!r} is not a valid environment variable name"
     assert not cluster.scripts
 
 

@@ -98,10 +98,10 @@ def test_jobs_that_no_submission_has_noted_are_told_and_can_be_cancelled(
     assert died.returncode in (137, -9), died.stderr  # runuser's, or its own
     orphan = {one.job.partition("_")[0] for one in site.queued("orphan")}
     assert len(orphan) == 1
-    assert f"jobs that no submission has noted: {orphan.pop()}; vmafarm cancel" in " ".join(
+    assert f"jobs that no submission recorded: {orphan.pop()}; vmafarm cancel" in " ".join(
         site.vmafarm("status", "orphan").split()
     )
-    assert "in the queue that no submission has noted" in site.vmafarm("submit", "orphan", status=2)
+    assert "in the queue that no submission recorded" in site.vmafarm("submit", "orphan", status=2)
     assert "cancelled" in site.vmafarm("cancel", "orphan")
     wait_until(lambda: not site.queued("orphan"), 60, "it has gone from the queue")
     assert site.look("orphan")["done"] == 0

@@ -1,4 +1,4 @@
-"""Queues jobs: submitit writes their scripts, for a run's folder and its Python; sbatch gets them."""
+"""Queues jobs: submitit writes their scripts, and sbatch gets them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Queue:
     Parameters
     ----------
     config
-        As elements are to have it.
+        As elements get it.
     element_command, merge_command
-        What starts Python for an element and for the merge, each quoted for a shell.
+        Commands that start Python for an element and for the merge, quoted for a shell.
     manifest
-        Digest of the run's manifest, beside which elements take no other one; "": any.
+        Digest of the run's manifest, the only one that elements accept; empty: any.
     """
 
     def __init__(self, config: Config, element_command: str, merge_command: str, manifest: str = "") -> None:
@@ -58,7 +58,7 @@ class Queue:
         return text
 
     def array(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
-        """Queue one array, an element for each of these lists of slices; returns its job id.
+        """Queue one array with one element per list of slices; returns its job id.
 
         Other arguments are those of `ElementSpec`.
         """
@@ -77,11 +77,11 @@ class Queue:
     def _submit(self, parameters: dict[str, Any], count: int, command: str, work: Work) -> str:
         secure_logs(self._folder, self._trusted)
         work.write()
-        # submitit writes the script. An interrupt of its own way of starting sbatch would leave that running.
+        # Not submitit's own way to start sbatch: after an interrupt, that would leave it running.
         executor = self._executor(parameters, count)
         script: str = executor._make_submission_file_text(f"{command} {work.arguments}", "0")
         job = queue_script(script)
-        # For people who look later. It may hold secrets of slurm.environment.
+        # For people. It may contain secrets of slurm.environment.
         with suppress(OSError, VmafarmError), Draft(self._logs / f"{job}_submission.sh", 0o600) as draft:
             draft.write(script.encode())
             draft.publish()
@@ -107,6 +107,6 @@ class _Offline(submitit.SlurmExecutor):
 
 
 def absolute(config: Config) -> Config:
-    """The configuration as it holds in any working folder."""
+    """The configuration with absolute paths, for any working folder."""
     root = str(Path(config.run.root).absolute())
     return config.model_copy(update={"run": config.run.model_copy(update={"root": root})})

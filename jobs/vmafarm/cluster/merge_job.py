@@ -1,4 +1,4 @@
-"""What has become of the merge that waits behind a submission: by its own record, and by SLURM."""
+"""State of the merge job behind a submission: from its own record, and from SLURM."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MergeJob:
     job
         Its id.
     state
-        As SLURM names it; ``ENDED`` where only its record or its log tells; "": not known.
+        As SLURM names it; ``ENDED`` if only its record or its log shows that; empty: unknown.
     published
         Whether the table is there.
     reasons
@@ -36,7 +36,7 @@ class MergeJob:
 
 
 def find_merge_job(folder: RunFolder, submission: Submission, view: SlurmView) -> MergeJob | None:
-    """The merge of a submission; None: it has none."""
+    """The merge job of a submission; None: it has none."""
     job = submission.merge_job
     if not job:
         return None
@@ -49,7 +49,7 @@ def find_merge_job(folder: RunFolder, submission: Submission, view: SlurmView) -
         return MergeJob(job, state, False, ())
     if record and record.outcome in ("published", "unsound"):
         return MergeJob(job, state, True, record.reasons)
-    # The table may also have been published by hand since then.
+    # The table may have been published by hand since then.
     if _is_newer(folder.table, merge_job_path(folder, job) if record else log):
         return MergeJob(job, state, True, ())
     if record and record.ended_at:

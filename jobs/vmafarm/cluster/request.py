@@ -1,4 +1,4 @@
-"""What a submission asks of SLURM, decided before anything is queued."""
+"""What a submission requests of SLURM, decided before anything is queued."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class Submitted:
     Attributes
     ----------
     submission
-        With the jobs that were queued.
+        Its record, with the jobs that were queued.
     script
         The sbatch script of the first array.
     command
-        What starts Python in an element, in the container.
+        Command that starts Python in an element, in the container.
     rounds
         Elements of each round, which is one array.
     looks
-        What the jobs behind them take; see `vmafarm.cluster.packing.plan_looks`.
+        What the jobs behind the rounds take; see `vmafarm.cluster.packing.plan_looks`.
     waiting
-        Clips that failed on one node alone, and are tried on another one.
+        Clips that failed on one node only, and are retried on another one.
     away_from
-        The node that the first look keeps away from, or "".
+        The node that the first of these jobs avoids, or empty.
     estimate
-        What it will take; None: nothing was measured.
+        Its cost; None: nothing was measured.
     """
 
     submission: Submission
@@ -64,7 +64,7 @@ class Submitted:
         return f"array elements: {'; '.join(rounds)}\nnothing queued (--dry-run)"
 
     def estimate_lines(self) -> list[str]:
-        """What it will take, for a terminal; nothing where nothing was measured."""
+        """Its cost, for a terminal; empty if nothing was measured."""
         if self.estimate is None:
             return []
         minutes = self.submission.settings["slurm.time"]
@@ -78,7 +78,7 @@ class Submitted:
         ]
 
     def lines(self) -> list[str]:
-        """What happened, for a terminal."""
+        """What was queued, for a terminal."""
         submission = self.submission
         lines = []
         if elements := len(submission.elements):
@@ -86,22 +86,22 @@ class Submitted:
             within = f" in {counted(elements, 'element')}" if elements < len(slices) else ""
             lines.append(f"submitted {counted(len(slices), 'slice')}{within}: {format_indices(slices)}")
         if self.waiting:
-            but = f" than {show(self.away_from)}" if self.away_from else ""
+            node = f"a node other than {show(self.away_from)}" if self.away_from else "another node"
             failed = f"{counted(self.waiting, 'clip')} that failed on one node only"
-            lines.append(f"{failed}: submitted to another node{but}")
+            lines.append(f"{failed}: submitted to {node}")
         lines.append(f"jobs {', '.join(submission.jobs())} called {submission.job_name}")
         return lines
 
 
 def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Submitted:
-    """Decide what is to be submitted: elements, rounds, looks from another node, script.
+    """Decide what to submit: elements, rounds, retries on another node, scripts.
 
     Parameters
     ----------
     prepared, slurm
         The run and the cluster.
     todo
-        Clips that are missing and on which nobody works.
+        Missing clips that nobody works on.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
 
 
 def _away_from(prepared: Prepared, slurm: Slurm, tried: Sequence[str]) -> str:
-    """The node on which most of the waiting clips have failed, if one of its kind can take its place."""
+    """The node on which most of the waiting clips failed, if another one of its kind is in service."""
     if not tried:
         return ""
     node = min(set(tried), key=lambda host: (-tried.count(host), host))
