@@ -12,7 +12,7 @@ from rich.console import Console
 from vmafarm.common.errors import IncompleteError
 from vmafarm.common.say import say
 from vmafarm.common.text import counted, format_seconds, size
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.sample import AT_LEAST, Total
 from vmafarm.cost.footprint import Footprint, footprint

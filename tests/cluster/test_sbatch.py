@@ -38,7 +38,7 @@ def test_only_what_is_set_is_asked_of_the_cluster():
         ("8 GB", "8GB"),
         ("8GiB", "8GB"),
         ("1.5GB", "1536MB"),
-        ("2.0TB", "2TB"),
+        ("2.0TB", "2048GB"),
         ("0.3KB", "1MB"),
     ],
 )
@@ -112,11 +112,11 @@ def test_a_request_that_the_cluster_can_meet_is_accepted():
         ),
         (
             SlurmSection(gpus=1),
-            "GPUs are asked for (slurm.gpus, slurm.gres), but partition cpu has none",
+            "GPUs are requested (slurm.gpus, slurm.gres), but partition cpu has none",
         ),
         (
             SlurmSection(partition="cpu", gres="gpu:1"),
-            "GPUs are asked for (slurm.gpus, slurm.gres), but partition cpu has none",
+            "GPUs are requested (slurm.gpus, slurm.gres), but partition cpu has none",
         ),
     ],
 )
@@ -146,6 +146,6 @@ def test_of_a_list_of_partitions_each_must_serve():
 
 @pytest.mark.parametrize("option", ["output", "error"])
 def test_logs_elsewhere_are_refused_since_no_element_would_start(option):
-    with pytest.raises(UsageError, match=f"slurm.extra.{option}: expected other options") as caught:
+    with pytest.raises(UsageError, match=f"slurm.extra.{option}: cannot be set") as caught:
         check_request(SlurmSection(extra={option: "/elsewhere/%j.log"}), PARTITIONS)
     assert "vmafarm logs" in caught.value.hint

@@ -10,7 +10,7 @@ from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import UsageError
-from vmafarm.run_folder.log_files import START, printed, tail
+from vmafarm.run_folder.log_files import tail
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_record_without_an_end_is_killed_if_squeue_has_it_no_more_or_it_began_
     cluster.fail("squeue", "down")
     found = slice_logs(run.config, Slurm(), 2, 20)
     assert [state for _, _, state in tasks(found)] == ["not known", "not known", "killed"]
-    assert found.notes[0] == "the queue is not known: squeue failed: down"
+    assert found.notes[0] == "the queue is unknown: squeue failed: down"
 
 
 def test_an_element_that_never_began_is_shown_with_what_its_job_said(cluster, run):
@@ -145,21 +145,15 @@ def test_log_lines_are_escaped_and_only_the_last_ones_are_read(run):
     assert tail(path.parent, 5) == []
 
 
-def test_of_a_log_with_two_starts_the_last_one_counts(run):
-    start = f"{START}13-0-0, node1, 2025-01-01T10:00:00+00:00\n"
-    path = write_log(run, "13", "out", f"{start}one\n{start}two\n")
-    assert printed(path) == ["two"]
-
-
 def test_the_command_shows_the_slice(cluster, run, tmp_path):
     run.freeze()
     write_record(run, "11", 2, [2], exit_code=3, message="the GPU is gone", done=0)
     write_log(run, "11_2", "err", "".join(f"line {i}\n" for i in range(30)))
     options = ("--set", f"run.root={run.folder.root}", "--run", "demo")
-    said = command.vmafarm("logs", "2", "--lines", "2", *options, cwd=tmp_path).stdout.splitlines()
+    said = command.call("logs", "2", "--lines", "2", *options, cwd=tmp_path).stdout.splitlines()
     assert said[0] == "slice 2: 1 clip, 1 without a row"
     assert said[2].split()[:3] == ["11_2", "ended", "node1"]
     assert said[3] == "    0 rows written: the GPU is gone"
     assert said[-2:] == ["  line 28", "  line 29"]
-    refused = command.vmafarm("logs", "7", *options, cwd=tmp_path, status=2)
+    refused = command.call("logs", "7", *options, cwd=tmp_path, status=2)
     assert refused.stderr.startswith('error: the run "demo" has no slice 7')

@@ -77,7 +77,7 @@ MANY = "9" * 5000
 @pytest.mark.parametrize("line", ["{}|{}|N/A|RUNNING|None|n", "11|{}|3|RUNNING|None|n"])
 def test_a_job_in_the_queue_that_is_no_number_is_one_message(job, line):
     error = refusal(parse_queue, line.format(job, job) + "\n")
-    assert error.message == f"SLURM has answered {job[:200]!r} for a job, expected its number"
+    assert error.message == f"SLURM answered {job[:200]!r} for a job, expected its number"
 
 
 def test_an_index_that_is_no_number_is_a_job_of_its_own():
@@ -275,7 +275,7 @@ def test_an_sbatch_without_an_answer_may_have_queued_its_job(cluster, monkeypatc
     monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
     cluster.answer_late("sbatch")
     error = refusal(lambda: slurm.queue_script("#!/bin/sh\n"))
-    assert "the job may be in the queue all the same: vmafarm cancel" in error.hint
+    assert "the job may have been queued anyway: run vmafarm cancel" in error.hint
 
 
 @pytest.mark.parametrize(

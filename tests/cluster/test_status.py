@@ -13,17 +13,17 @@ from support.merge_helpers import make_row
 
 from vmafarm.cluster import slurm
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import SLICE_STATES, Watcher, look
+from vmafarm.cluster.status import SLICE_STATES, StatusReader, look
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.disk.jsonl import json_line
 from vmafarm.publish import merge_on_node
 from vmafarm.run_folder.broken_nodes import mark_broken
-from vmafarm.run_folder.log_files import START
+from vmafarm.run_folder.merge_jobs import MergeJobLog, merge_job_path
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.shards import writer as shard
 
-NO_ACCOUNTS = "no accounting (sacct): what ended, and how, is known from disk alone"
+NO_ACCOUNTS = "no accounting (sacct): how elements ended is known from disk only"
 
 
 @pytest.fixture
@@ -41,6 +41,12 @@ def in_queue(run, *lines):
 
 def slices(**counts):
     return dict.fromkeys(SLICE_STATES, 0) | counts
+
+
+def without_checks(run):
+    """A merge draws no report then."""
+    merge = run.config.merge.model_copy(update={"checks": False})
+    run.config = run.config.model_copy(update={"merge": merge})
 
 
 def no_accounts(cluster):
@@ -81,7 +87,7 @@ def test_one_look_counts_what_is_done_runs_waits_and_what_nobody_works_on(cluste
         "COMPLETED": 4, "RUNNING": 1, "PENDING": 1, "CANCELLED": 1, "OUT_OF_MEMORY": 1, "TIMEOUT": 1,
         "NODE_FAIL": 1, "PREEMPTED": 1, "NOT_STARTED": 1,
     }  # fmt: skip
-    assert (seen.merge.job, seen.merge.state, seen.merge.said) == ("15", "PENDING", ())
+    assert (seen.merge.job, seen.merge.state, seen.merge.reasons) == ("15", "PENDING", ())
     assert seen.failures == {
         "decode_error": (2, "c0003.mp4: cannot take c0003.mp4"),
         "timeout": (1, "c0004.mp4: cannot take c0004.mp4"),
@@ -110,11 +116,12 @@ def test_a_submission_that_ended_before_its_merge_is_told_until_the_table_is_the
         submit(run.config, Slurm())
     cluster.set_queue(*in_queue(run, "11|11|0|RUNNING|None|node1", "12|12|0|PENDING|Dependency|"))
     (note,) = look(run.config, Slurm()).notes
-    assert note.startswith("no merge waits behind 11, 12: ")
+    assert note.startswith("no merge is queued behind 11, 12: ")
     assert "vmafarm cancel" in note
     cluster.set_queue()
     finish(run, 0, 1)
     assert look(run.config, Slurm()).notes == (note,)
+    without_checks(run)
     merge_on_node(run.config.model_dump())
     assert look(run.config, Slurm()).notes == ()
 
@@ -189,7 +196,7 @@ def test_without_slurm_it_is_told_from_disk_and_nothing_is_said_of_who_works(clu
     assert (seen.done, seen.missing, seen.missing_slices, seen.elements) == (3, 9, "", {})
     assert (seen.slices, seen.working) == (slices(done=3, unknown=9), None)
     (note,) = seen.notes
-    assert note == "this machine has no SLURM (squeue): what waits or runs is not known here"
+    assert note == "this machine has no SLURM (squeue): what waits or runs is unknown here"
 
 
 def test_without_accounting_the_records_on_disk_say_how_elements_ended(cluster, run):
@@ -235,12 +242,12 @@ def test_messages_of_elements_are_counted_by_kind_with_accounting_too(cluster, r
 
 
 def test_accounts_that_do_not_exist_are_asked_once_and_others_again(cluster, run):
-    watcher = Watcher(run.config, Slurm())
+    reader = StatusReader(run.config, Slurm())
     cluster.fail("sacct", "Connection refused")
-    assert watcher.look().notes == ("the accounts are not known: sacct failed: Connection refused",)
+    assert reader.read().notes == ("accounting is unavailable: sacct failed: Connection refused",)
     no_accounts(cluster)
     before = len(cluster.calls)
-    assert [watcher.look().notes for _ in range(3)] == [(NO_ACCOUNTS,)] * 3
+    assert [reader.read().notes for _ in range(3)] == [(NO_ACCOUNTS,)] * 3
     assert [call.split()[0] for call in cluster.calls[before:]] == ["squeue", "sacct", "squeue", "squeue"]
 
 
@@ -253,13 +260,13 @@ def test_a_failing_squeue_is_a_note_and_nothing_is_said_of_who_works(cluster, ru
     assert (seen.done, seen.missing, seen.missing_slices, seen.working) == (3, 9, "", None)
     assert seen.slices == slices(done=3, unknown=9)
     assert seen.elements == {"RUNNING": 1, "COMPLETED": 1}
-    assert seen.notes == (f"the queue is not known: squeue failed: {message}",)
+    assert seen.notes == (f"the queue is unknown: squeue failed: {message}",)
 
 
 def test_of_an_error_in_many_lines_the_last_one_is_told(cluster, run):
     cluster.fail("squeue", "squeue: error: first\nsqueue: error: second\nsqueue: fatal: no configuration")
     assert look(run.config, Slurm()).notes == (
-        "the queue is not known: squeue failed: squeue: fatal: no configuration",
+        "the queue is unknown: squeue failed: squeue: fatal: no configuration",
     )
 
 
@@ -270,14 +277,14 @@ def test_a_squeue_that_gives_no_answer_is_a_note(cluster, run, monkeypatch):
     began = time.monotonic()
     notes = look(run.config, Slurm()).notes
     assert time.monotonic() - began < 10
-    assert notes[0].startswith("the queue is not known: squeue gave no answer")
-    assert notes[1].startswith("the accounts are not known: sacct gave no answer")
+    assert notes[0].startswith("the queue is unknown: squeue gave no answer")
+    assert notes[1].startswith("accounting is unavailable: sacct gave no answer")
 
 
 def test_jobs_that_no_submission_has_noted_are_told(cluster, run):
     cluster.set_queue(*in_queue(run, "99|99|0|RUNNING|None|node1"))
     seen = look(run.config, Slurm())
-    assert seen.notes == ("jobs that no submission has noted: 99; vmafarm cancel ends them",)
+    assert seen.notes == ("jobs that no submission recorded: 99; vmafarm cancel ends them",)
     assert seen.working is True
 
 
@@ -309,71 +316,83 @@ def test_nodes_that_are_kept_out_are_told_with_the_reason(cluster, run):
     assert (broken.node, broken.message) == ("node7", "the engine fails")
 
 
-REFUSED = f"""{START}15-0-0, node1, 2025-01-01T10:00:00+00:00
-merge of "demo": nothing published, 2 reasons:
-1. [old] of an earlier start
-{START}15-0-1, node1, 2025-01-01T10:10:00+00:00
-merge of "demo": nothing published, 1 reason:
-1. [missing] 9 clips have no row
-   to see them, in DuckDB:
-     SELECT 1
-"""
+def run_merge_job(run, monkeypatch, status=None):
+    """Job 15 as its node runs it; `status`: the one with which it exits."""
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
+    if status is None:
+        return merge_on_node(run.config.model_dump())
+    with pytest.raises(SystemExit) as ended:
+        merge_on_node(run.config.model_dump())
+    assert ended.value.code == status
+    return None
 
 
-def test_a_merge_that_published_nothing_says_why(cluster, run):
-    cluster.set_accounting("15|COMPLETED|node1")
-    write_log(run, "15", "out", REFUSED)
+def test_a_merge_that_published_nothing_says_why(cluster, run, monkeypatch):
+    cluster.set_accounting("15|FAILED|node1")
+    run_merge_job(run, monkeypatch, status=1)
     merge = look(run.config, Slurm()).merge
-    assert (merge.state, merge.published) == ("COMPLETED", False)
-    assert merge.said == ("1. [missing] 9 clips have no row",)
+    assert (merge.state, merge.published) == ("FAILED", False)
+    (reason,) = merge.reasons
+    assert reason.startswith("missing: 9 of 12 clips")
 
 
-def test_a_merge_that_was_killed_says_its_last_words(cluster, run):
+@pytest.mark.parametrize("begun", [True, False], ids=["begun", "an early version"])
+def test_of_a_merge_that_was_killed_the_log_is_named(cluster, run, monkeypatch, begun):
     no_accounts(cluster)
-    write_log(run, "15", "out", f"{START}15-0-0, node1, 2025-01-01T10:00:00+00:00\n")
-    write_log(run, "15", "err", "slurmstepd: error: Detected 1 oom-kill event(s)\x1b[2J\n")
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
+    if begun:
+        MergeJobLog(run.folder)
+    log = write_log(run, "15", "err", "slurmstepd: error: Detected 1 oom-kill event(s)\n")
     merge = look(run.config, Slurm()).merge
     assert (merge.state, merge.published) == ("ENDED", False)
-    assert merge.said == ("slurmstepd: error: Detected 1 oom-kill event(s)\\x1b[2J",)
+    assert merge.reasons == (f"it left no record of its end; its log: {log}, and .out",)
 
 
-def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run):
-    cluster.set_accounting("15|COMPLETED|node1")
-    log = write_log(run, "15", "out", REFUSED)
+def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run, monkeypatch):
+    cluster.set_accounting("15|FAILED|node1")
+    run_merge_job(run, monkeypatch, status=1)
     run.folder.table.write_bytes(b"")
     os.utime(run.folder.table, (0, 0))  # of an earlier merge
-    assert look(run.config, Slurm()).merge.said
-    os.utime(log, (0, 0))  # published by hand since
+    assert look(run.config, Slurm()).merge.reasons
+    os.utime(merge_job_path(run.folder, "15"), (0, 0))  # published by hand since
     merge = look(run.config, Slurm()).merge
-    assert (merge.published, merge.said) == (True, ())
+    assert (merge.published, merge.reasons) == (True, ())
 
 
-def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run, capsys):
+def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run, monkeypatch):
     finish(run, *range(3, 12))
-    run.log_clips({"c0003.mp4": 1.0}, 3, audit="differs", notes="audit: vif_scale0 is 0.9 on frame 0")
-    with pytest.raises(SystemExit):  # the job counts as failed
-        merge_on_node(run.config.model_dump())
-    write_log(run, "15", "out", f"{START}15-0-0, node1, 2025-01-01T10:00:00+00:00\n{capsys.readouterr().out}")
-    cluster.set_accounting("15|COMPLETED|node1")
+    audit = {"audit": "differs", "notes": "audit: vif_scale0 is 0.9 on frame 0", "seconds_other_plan": 9.0}
+    run.log_clips({"c0003.mp4": 1.0}, 3, **audit)
+    run_merge_job(run, monkeypatch, status=1)  # the job counts as failed
+    cluster.set_accounting("15|FAILED|node1")
     status = look(run.config, Slurm())
     assert status.published
     assert not status.is_good
-    merge = status.merge
-    assert merge.published
-    assert merge.said[0] == "checks found errors:"
-    assert merge.said[1].startswith("  audits: expected ")
+    (reason,) = status.merge.reasons
+    assert status.merge.published
+    assert reason.startswith("audits: expected ")
 
 
-def test_a_merge_that_still_runs_is_not_judged(cluster, run):
-    write_log(run, "15", "out", REFUSED)
-    cluster.set_queue(*in_queue(run, "15|15|N/A|RUNNING|None|node1"))
+def test_a_merge_that_published_its_table_says_so_whatever_it_has_printed(cluster, run, monkeypatch):
+    finish(run, *range(3, 12))
+    without_checks(run)
+    run_merge_job(run, monkeypatch)
+    os.utime(run.folder.table, (0, 0))
+    status = look(run.config, None)  # nor does it take SLURM
+    assert (status.merge.state, status.merge.published, status.merge.reasons) == ("ENDED", True, ())
+    assert status.is_good
+
+
+def test_a_merge_that_still_runs_is_not_judged(cluster, run, monkeypatch):
+    run_merge_job(run, monkeypatch, status=1)
+    cluster.set_queue(*in_queue(run, "15|15|N/A|RUNNING|None|node1"))  # it was requeued
     merge = look(run.config, Slurm()).merge
-    assert (merge.state, merge.said) == ("RUNNING", ())
+    assert (merge.state, merge.reasons) == ("RUNNING", ())
 
 
 def test_a_second_look_reads_only_what_has_changed(cluster, run, monkeypatch):
-    watcher = Watcher(run.config, None)
-    assert watcher.look().done == 3
+    reader = StatusReader(run.config, None)
+    assert reader.read().done == 3
     read = []
 
     def spied(original):
@@ -381,16 +400,16 @@ def test_a_second_look_reads_only_what_has_changed(cluster, run, monkeypatch):
 
     monkeypatch.setattr(shard, "read_journal", spied(shard.read_journal))
     monkeypatch.setattr(shard, "read_columns", spied(shard.read_columns))
-    assert watcher.look().done == 3
+    assert reader.read().done == 3
     assert read == []
     finish(run, 5)
     journal = run.journal([], 6)
-    assert watcher.look().done == 4
+    assert reader.read().done == 4
     assert read == ["slice-00005", "slice-00006"]
     run.journal([make_row("c0006.mp4")], 6)
-    assert watcher.look().done == 5
+    assert reader.read().done == 5
     journal.unlink()
-    assert watcher.look().done == 4
+    assert reader.read().done == 4
 
 
 def test_a_record_that_is_cut_in_the_middle_is_left_out(cluster, run):
@@ -412,18 +431,18 @@ def test_the_command_prints_the_table_and_the_same_as_json(cluster, tmp_path):
     for name in names:
         (tmp_path / "clips" / name).write_bytes(b"x" * 10)
     command.write_scores(tmp_path / "scores.csv", names)
-    command.vmafarm("submit", *command.corpus("--set", "slices.count=3"), cwd=tmp_path)
-    table = command.vmafarm("status", cwd=tmp_path).stdout.splitlines()
-    seen = json.loads(command.vmafarm("status", "--json", cwd=tmp_path).stdout)
+    command.call("submit", *command.corpus("--set", "slices.count=3"), cwd=tmp_path)
+    table = command.call("status", cwd=tmp_path).stdout.splitlines()
+    seen = json.loads(command.call("status", "--json", cwd=tmp_path).stdout)
     assert table[1] == (
         f"clips      {seen['done']} of {seen['clips']} done (0.0%), {seen['missing']} missing, "
         "0 failed for good"
     )
     assert table[3:5] == [f"slices     {seen['slices']['failed']} failed x", " " * 11 + "xxx"]
     assert f"retry      would submit slices {seen['missing_slices']}: vmafarm retry" in table
-    refused = command.vmafarm("status", "--run", "other", cwd=tmp_path, status=2)
+    refused = command.call("status", "--run", "other", cwd=tmp_path, status=2)
     assert refused.stderr.startswith("error: ")
-    watched = command.vmafarm("status", "--watch", "--every", "1", cwd=tmp_path, status=1)
+    watched = command.call("status", "--watch", "--every", "1", cwd=tmp_path, status=1)
     assert watched.stdout.splitlines()[1:] == table[1:]
     cluster.fail("squeue", "Unable to contact slurm controller")
-    assert "the queue is not known" in command.vmafarm("status", cwd=tmp_path).stdout
+    assert "the queue is unknown" in command.call("status", cwd=tmp_path).stdout

@@ -44,7 +44,7 @@ SOME = Status(
     messages=((2, "too little time was left for another clip"),),
     broken_nodes=(BrokenNode("node7", "the engine fails", ""),),
     merge=MergeJob("13", "COMPLETED", False, ("1. [missing] 8 clips have no row",)),
-    notes=("no accounting (sacct): what ended, and how, is known from disk alone",),
+    notes=("no accounting (sacct): how elements ended is known from disk only",),
 )
 LONG = "a very long message with a path /in/it/without/any/space " * 20
 WIDEST = replace(
@@ -65,7 +65,7 @@ WIDEST = replace(
     messages=((1_523, LONG),),
     broken_nodes=(BrokenNode("n" * 100, LONG, ""),),
     merge=MergeJob("13", "OUT_OF_MEMORY", False, (LONG, LONG)),
-    notes=("the queue is not known: squeue gave no answer within 60 s: is slurmctld overloaded?",),
+    notes=("the queue is unknown: squeue gave no answer within 60 s: is slurmctld overloaded?",),
 )
 
 
@@ -96,13 +96,13 @@ def test_the_table_has_a_line_for_each_thing():
         "rate       3.0 clips a minute, 2m 40s left",
         "elements   4 COMPLETED, 1 OUT_OF_MEMORY, 1 PENDING, 1 RUNNING, 1 TIMEOUT,",
         "           1 NODE_FAIL",
-        "           2 ended early: too little time was left for another clip",
-        "node       node7 is kept out: the engine fails",
+        "           2 stopped early: too little time was left for another clip",
+        "node       node7 is excluded: the engine fails",
         "merge      COMPLETED, nothing published:",
         "           1. [missing] 8 clips have no row",
         "failed     timeout 1: c0004.mp4: took longer than 600 s",
         "retry      would submit slices 7-11: vmafarm retry",
-        "note       no accounting (sacct): what ended, and how, is known from disk alone",
+        "note       no accounting (sacct): how elements ended is known from disk only",
     ]
 
 
@@ -216,7 +216,7 @@ def test_a_table_is_good_once_it_is_there_and_its_checks_found_no_errors():
     merge = MergeJob("13", "COMPLETED", True, ())
     assert replace(SOME, published=True, merge=merge).is_good
     assert replace(SOME, published=True, merge=None).is_good
-    assert not replace(SOME, published=True, merge=replace(merge, said=("checks found errors:",))).is_good
+    assert not replace(SOME, published=True, merge=replace(merge, reasons=("audits: differ",))).is_good
     assert not replace(SOME, published=False, merge=None).is_good
     wrong = replace(SOME, published=True, merge=None, errors=("audits",))
     assert not wrong.is_good

@@ -102,7 +102,7 @@ def test_what_a_plan_has_frozen_counts(cluster, tmp_path, machine):
     assert found["plan"].message == 'the run "demo" has 5 clips in 5 slices'
     assert found["clips"].message.startswith(f"{tmp_path}/gone: no such folder")
     assert found["limits"].message == "MaxArraySize is 4, no limit of submitted jobs"
-    assert found["submission"].message.startswith("5 elements, as jobs called ")
+    assert found["submission"].message.startswith("3 elements, as jobs called ")
     run.folder.manifest.write_bytes(b"PAR1 no more")
     assert by_name(doctor.examine(elsewhere, Slurm(), machine))["plan"].exit_status == 2
 

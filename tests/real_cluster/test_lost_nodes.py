@@ -133,7 +133,7 @@ def test_clips_that_no_node_sees_are_told_once_and_not_tried_on_and_on(site: Sit
         status = site.look("moved")
         assert (status["done"], status["missing"]) == (0, CLIPS)
         said = site.vmafarm("retry", "moved", status=2)
-        assert "nodes have failed, more than 1: probably not the nodes are to blame" in said
+        assert "nodes have failed, more than 1: the nodes are probably not to blame" in said
         assert f"the clips cannot be seen on this node: {clips} is not there" in said
     finally:
         if not clips.exists():

@@ -43,7 +43,7 @@ def test_a_time_above_the_partitions_limit(site: Site) -> None:
 @pytest.mark.cluster(small_arrays=True, gpus=False)
 def test_gpus_where_there_are_none(site: Site) -> None:
     said = refusal(site, *setting("slurm.gpus", 1), status=2)
-    assert "GPUs are asked for (slurm.gpus, slurm.gres), but partition cpu has none" in said
+    assert "GPUs are requested (slurm.gpus, slurm.gres), but partition cpu has none" in said
 
 
 def test_more_gpus_than_a_node_has(site: Site) -> None:
@@ -131,7 +131,7 @@ def test_a_cluster_whose_authentication_does_not_work(site: Site, daemons: Daemo
     with daemons.gone("munged"):
         said = site.vmafarm("submit", "refused", status=3)
     assert said.count("error: ") >= 1
-    assert "authentication of the cluster (munge) does not work on this machine" in said
+    assert "munge authentication does not work on this machine" in said
 
 
 def test_a_cluster_without_its_controller(site: Site, daemons: Daemons) -> None:

@@ -117,7 +117,7 @@ def test_a_number_is_taken_once_also_where_the_submission_died_before_its_record
         ([Array("9", 1, 0, 4_000_001)], "round 1 has 4,000,001 elements, expected at most 4"),
         ([Array("9", 1, 0, 4), Array("10", 1, 0, 1)], "round 1 has 5 elements, expected at most 4"),
         ([Array("9", 21, 0, 1)], "arrays.0.round: "),
-        ([Array("9", 0, 0, 3), Array("9", 1, 0, 1)], "an array is noted twice"),
+        ([Array("9", 0, 0, 3), Array("9", 1, 0, 1)], "an array is listed twice"),
     ],
 )
 def test_an_array_of_more_elements_than_there_is_work_for_is_damage(tmp_path, lines, said):

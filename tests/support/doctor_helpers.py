@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.doctor import Machine
 
 

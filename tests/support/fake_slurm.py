@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm.config.sections import SlurmSection
 from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.merge_jobs import MergeJobRecord, MergeOutcome, merge_job_path
 from vmafarm.run_folder.submissions import run_job_name
 from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.handover import MODULE, as_spec, read_work
@@ -233,9 +235,23 @@ def write_record(
     return at
 
 
+def write_merge_job(run: Run, job: str, outcome: MergeOutcome, *reasons: str, node: str = "node1") -> None:
+    """What a merge job says of itself that has ended."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    run.folder.merge_jobs.mkdir()
+    record = asdict(MergeJobRecord(job, node, at, at, outcome, reasons))
+    merge_job_path(run.folder, job).write_text(json.dumps(record))
+
+
 def write_log(run: Run, task: str, stream: str, text: str | bytes) -> Path:
     """Log of a task such as ``11_3``."""
     run.folder.logs.mkdir(exist_ok=True)
     path = run.folder.logs / f"{task}_0_log.{stream}"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def write_sif(path: Path) -> Path:
+    """A file that begins as an Apptainer image does."""
+    path.write_bytes(b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\x0001\0" + bytes(100))
     return path

@@ -23,7 +23,7 @@ from vmafarm.common.say import say
 
 if TYPE_CHECKING:
     from vmafarm.cluster.slurm import Slurm
-    from vmafarm.config.load import Config
+    from vmafarm.config.sections import Config
     from vmafarm.run_folder.manifest import Manifest
 
 
@@ -124,7 +124,7 @@ def _preview(config: Config, manifest: Manifest, *, again: bool) -> None:
     from vmafarm.cluster.submit import preview
 
     request = preview(config, Slurm(), manifest, again=again, say=say)
-    say(*(request.estimate.lines() if request.estimate else []))
+    say(*request.estimate_lines())
     say("each element starts:", request.command, "", request.script, request.plan())
 
 
@@ -157,17 +157,17 @@ def status(
 
     Example: vmafarm status --run k150k --watch
     """
-    from vmafarm.cluster.status import Watcher
+    from vmafarm.cluster.status import StatusReader
     from vmafarm.cluster.status_table import show_once
     from vmafarm.cluster.status_table import watch as keep_watching
     from vmafarm.corpus.frozen_config import with_frozen
 
     config = with_frozen(load_config(config_file, overrides, name=name))
-    watcher = Watcher(config, _slurm_if_any())
+    reader = StatusReader(config, _slurm_if_any())
     if watch:
-        last = keep_watching(watcher.look, make_console(), every, as_json)
+        last = keep_watching(reader.read, make_console(), every, as_json)
         raise typer.Exit(0 if last.is_good else INCOMPLETE)
-    show_once(watcher.look(), make_console(), as_json)
+    show_once(reader.read(), make_console(), as_json)
 
 
 @app.command()

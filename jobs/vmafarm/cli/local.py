@@ -15,7 +15,7 @@ from vmafarm.common.say import say, to_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vmafarm.config.load import Config
+    from vmafarm.config.sections import Config
 
 app = typer.Typer(
     name="vmafarm",
@@ -200,15 +200,15 @@ def show_config(
 
     Example: vmafarm config --template > vmafarm.toml
     """
-    from vmafarm.config import load as configuration
+    from vmafarm.config.load import load, make_template
+    from vmafarm.config.sections import flat
+    from vmafarm.config.toml import to_toml
 
     if template:
-        say(configuration.template().rstrip("\n"))
+        say(make_template().rstrip("\n"))
         return
-    config, origins = configuration.load(
-        _config_file(config_file), overrides or [], named=config_file is not None
-    )
-    say(configuration.to_toml(configuration.flat(config), origins).rstrip("\n"))
+    config, origins = load(_config_file(config_file), overrides or [], named=config_file is not None)
+    say(to_toml(flat(config), beside=origins).rstrip("\n"))
 
 
 def _config_file(given: Path | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""Queues jobs: submitit writes their scripts, for a run's folder and its Python; sbatch gets them."""
+"""Queues jobs: submitit writes their scripts, and sbatch gets them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import submitit
 
 from vmafarm.cluster.slurm import queue_script
 from vmafarm.common.errors import UsageError, VmafarmError, show
-from vmafarm.config.load import Config
-from vmafarm.config.sections import for_jobs
+from vmafarm.config.sections import Config, for_jobs
 from vmafarm.disk.durable import Draft
 from vmafarm.run_folder.permissions import secure_logs
 from vmafarm.scoring.element_spec import ElementSpec
@@ -25,11 +24,11 @@ class Queue:
     Parameters
     ----------
     config
-        As elements are to have it.
+        As elements get it.
     element_command, merge_command
-        What starts Python for an element and for the merge, each quoted for a shell.
+        Commands that start Python for an element and for the merge, quoted for a shell.
     manifest
-        Digest of the run's manifest, beside which elements take no other one; "": any.
+        Digest of the run's manifest, the only one that elements accept; empty: any.
     """
 
     def __init__(self, config: Config, element_command: str, merge_command: str, manifest: str = "") -> None:
@@ -60,7 +59,7 @@ class Queue:
         return self._text(parameters, 1, self._merge_command, self._merge())
 
     def array(self, parameters: dict[str, Any], elements: Sequence[tuple[int, ...]], **more: Any) -> str:
-        """Queue one array, an element for each of these lists of slices; returns its job id.
+        """Queue one array with one element per list of slices; returns its job id.
 
         Other arguments are those of `ElementSpec`.
         """
@@ -94,7 +93,7 @@ class Queue:
         # An interrupt of submitit's own way of starting sbatch would leave that running.
         script = self._text(parameters, count, command, work)
         job = queue_script(script)
-        # For people who look later. It may hold secrets of slurm.environment.
+        # For people. It may contain secrets of slurm.environment.
         with suppress(OSError, VmafarmError), Draft(self._logs / f"{job}_submission.sh", 0o600) as draft:
             draft.write(script.encode())
             draft.publish()
@@ -111,6 +110,6 @@ class _Offline(submitit.SlurmExecutor):
 
 
 def absolute(config: Config) -> Config:
-    """The configuration as it holds in any working folder."""
+    """The configuration with absolute paths, for any working folder."""
     root = str(Path(config.run.root).absolute())
     return config.model_copy(update={"run": config.run.model_copy(update={"root": root})})

@@ -1,4 +1,4 @@
-"""What becomes of a run's jobs: from SLURM's queue, from its accounts, and from the elements' own records."""
+"""States of a run's jobs: from SLURM's queue, its accounting, and the elements' own records."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from vmafarm.run_folder.element_records import ElementRecord
 from vmafarm.run_folder.submissions import Submission
 
 RUNNING = frozenset({"RUNNING", "COMPLETING", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
-"""States of SLURM in which an element is at work."""
+"""SLURM states of an element that is at work."""
 
 ACTIVE = RUNNING | {"PENDING", "CONFIGURING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"}
-"""States of SLURM from which a job goes on."""
+"""SLURM states of a job that has not ended."""
 
 KILLED = "KILLED"
-"""An element that began, has not ended, and is in the queue no more; why, only accounts could tell."""
+"""An element that started, did not end, and is no longer in the queue; only accounting knows why."""
 
 NOT_STARTED = "NOT_STARTED"
-"""An element that is in the queue no more and has never begun."""
+"""An element that is no longer in the queue and never started."""
 
 Key = tuple[str, int]
-"""Job (of an array the array's own) and index; 0 for a job that is no array."""
+"""Job id (for an element, that of its array) and index; 0 for a job that is not an array."""
 
 
 @dataclass(frozen=True)
 class SlurmView:
-    """What SLURM says of a run's jobs.
+    """What SLURM says about a run's jobs.
 
     Attributes
     ----------
     queue
-        What waits or runs; None: not known.
+        Pending and running jobs; None: unknown.
     accounts
-        State of jobs by the accounts, where there are any.
+        States of jobs by accounting; empty without accounting.
     notes
-        What could not be asked.
+        What could not be queried.
     """
 
     queue: tuple[Task, ...] | None
@@ -47,31 +47,31 @@ class SlurmView:
     notes: tuple[str, ...]
 
     def state(self, key: Key) -> str:
-        """State of a job, or "" where SLURM says nothing of it."""
+        """State of a job; empty if SLURM does not know it."""
         for task in self.queue or ():
             if key_of(task) == key:
                 return task.state
         return self.ended(key)
 
     def ended(self, key: Key) -> str:
-        """State of a job that is not in the queue, by the accounts; "" where these say nothing.
+        """State of a job that is not in the queue, by accounting; empty if that does not know it.
 
-        Accounts hear of an end late or, when a node is lost, never: what they call running and the
-        queue does not have has ended.
+        Accounting learns of an end late, or never if the node was lost: a job that it calls running but
+        that is not in the queue has ended.
         """
         state = self.accounts.get(key, "")
         return "" if self.queue is not None and state in ACTIVE else state
 
 
-class Observer:
-    """Asks SLURM about a run, again and again; of accounts that there are none it hears once.
+class SlurmReader:
+    """Queries SLURM about a run repeatedly; if there is no accounting, it is asked only once.
 
     Parameters
     ----------
     slurm
         The cluster; None: this machine has none.
     job_name
-        Of all jobs of the run.
+        Name of all jobs of the run.
     """
 
     def __init__(self, slurm: Slurm | None, job_name: str) -> None:
@@ -79,40 +79,40 @@ class Observer:
         self._job_name = job_name
         self._has_accounts = True
 
-    def look(self, submissions: Sequence[Submission], asked: Sequence[Submission]) -> SlurmView:
-        """See what waits or runs, and what became of the rest: one call of squeue and one of sacct.
+    def read(self, submissions: Sequence[Submission], asked: Sequence[Submission]) -> SlurmView:
+        """Find out what is queued and how the rest ended: one call of squeue and one of sacct.
 
         Parameters
         ----------
         submissions
-            All of the run. Without any SLURM is not asked.
+            All submissions of the run; if there are none, SLURM is not called.
         asked
-            Those whose jobs the accounts are asked about.
+            Those to look up in accounting.
         """
         if not submissions:
             return SlurmView((), {}, ())
         if self._slurm is None:
             return SlurmView(
-                None, {}, ("this machine has no SLURM (squeue): what waits or runs is not known here",)
+                None, {}, ("this machine has no SLURM (squeue): what waits or runs is unknown here",)
             )
         notes = []
         queue: tuple[Task, ...] | None = None
         try:
             queue = tuple(self._slurm.queue(self._job_name))
         except UnavailableError as error:
-            notes.append(f"the queue is not known: {_brief(error.message)}")
+            notes.append(f"the queue is unknown: {_brief(error.message)}")
         accounts: dict[Key, str] = {}
         try:
             accounts = self._accounts(self._slurm, asked)
         except UnavailableError as error:
-            notes.append(f"the accounts are not known: {_brief(error.message)}")
+            notes.append(f"accounting is unavailable: {_brief(error.message)}")
         if not self._has_accounts:
-            notes.append("no accounting (sacct): what ended, and how, is known from disk alone")
+            notes.append("no accounting (sacct): how elements ended is known from disk only")
         noted = {job for submission in submissions for job in submission.jobs()}
         strangers = sorted({task.job for task in queue or ()} - noted, key=lambda job: (len(job), job))
         if strangers:
             notes.append(
-                f"jobs that no submission has noted: {', '.join(strangers)}; vmafarm cancel ends them"
+                f"jobs that no submission recorded: {', '.join(strangers)}; vmafarm cancel ends them"
             )
         return SlurmView(queue, accounts, tuple(notes))
 
@@ -124,12 +124,12 @@ class Observer:
 
 
 def key_of(task: Task | ElementRecord) -> Key:
-    """The same for a job in SLURM and for its element's record."""
+    """Key of a job in SLURM or of an element's record."""
     return task.job, task.index or 0
 
 
 def latest_records(records: Iterable[ElementRecord]) -> dict[Key, ElementRecord]:
-    """Of each element its last record: a requeued one has several."""
+    """The last record of each element: one that was requeued has several."""
     return {key_of(record): record for record in records}
 
 
@@ -141,17 +141,17 @@ def element_states(
     Parameters
     ----------
     submission
-        Which one.
+        The submission.
     view
-        What SLURM says; its accounts go before the records.
+        What SLURM says; accounting takes precedence over the records.
     records
-        What the elements say, in the order of their beginning.
+        What the elements recorded, ordered by start.
 
     Returns
     -------
     dict
-        In SLURM's words, or `KILLED` or `NOT_STARTED`. Left out: those of which nothing is known,
-        those of later rounds that wait for the round before, and those that found nothing to do.
+        A SLURM state, `KILLED` or `NOT_STARTED`. Excluded: elements whose state is unknown, those of later
+        rounds that wait for the round before, and those that found nothing to do.
     """
     latest = latest_records(records)
     queue = {key_of(task): task for task in view.queue or ()}
@@ -180,9 +180,9 @@ def _by_record(record: ElementRecord | None, number: int, view: SlurmView) -> st
 
 
 def summarise_messages(records: Iterable[ElementRecord]) -> list[tuple[int, str]]:
-    """Say why elements ended before their work was done: how many, and the first message of each kind.
+    """Summarise why elements ended before their work was done: count and first message of each kind.
 
-    Messages are of one kind if they are the same but for numbers and paths, up to the first colon.
+    Messages are of one kind if they are equal up to the first colon, except for numbers and paths.
     """
     counts: dict[str, tuple[int, str]] = {}
     for record in records:
@@ -201,6 +201,6 @@ def one_line(text: str) -> str:
 
 
 def _brief(message: str) -> str:
-    """Of what a program says in many lines the last one, behind the program's name."""
+    """The last line of a message, after the name of the program."""
     first, *more = message.splitlines()
     return one_line(f"{first.partition(': ')[0]}: {more[-1]}" if more else first)

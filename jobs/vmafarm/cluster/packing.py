@@ -1,4 +1,4 @@
-"""How the work of a submission becomes array elements: pure decisions."""
+"""Packs slices into array elements: pure decisions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -16,56 +15,23 @@ from vmafarm.corpus.slices import balance
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
 
 _SHORTEST = 1 / 4
-"""Of `slurm.minutes`: shorter elements would take much of their time to start."""
-
-
-def split(count: int, max_array_size: int, parallelism: int = 1) -> list[tuple[int, int]]:
-    """Cut a list of elements into arrays that the cluster takes.
-
-    Parameters
-    ----------
-    count
-        Elements.
-    max_array_size
-        SLURM's MaxArraySize: indices end one below it.
-    parallelism
-        Elements that run at the same time.
-
-    Returns
-    -------
-    list of (offset, count)
-        Of counts in proportion to what each of so many arrays gets of `parallelism`, by `slots`.
-    """
-    size = max(1, max_array_size - 1)
-    for chunks in range(-(-count // size), count):
-        places = max(parallelism, chunks)
-        edges = [count * (places * i // chunks) // places for i in range(chunks + 1)]
-        cut = [(a, b - a) for a, b in pairwise(edges)]
-        if all(0 < length <= size for _, length in cut):
-            return cut
-    return [(number, 1) for number in range(count)]
-
-
-def slots(parallelism: int, arrays: int) -> list[int]:
-    """How many elements of each array run at the same time: together `parallelism`, and one at least."""
-    places = max(parallelism, arrays)
-    return [places * (i + 1) // arrays - places * i // arrays for i in range(arrays)]
+"""Share of `slurm.minutes`: shorter elements would spend much of their time starting."""
 
 
 def group(weights: Mapping[int, float], count: int) -> tuple[tuple[int, ...], ...]:
-    """Put slices together to at most so many elements of nearly equal weight.
+    """Group slices into at most `count` elements of nearly equal weight.
 
     Parameters
     ----------
     weights
-        Work of each slice, in any unit.
+        Work per slice, in any unit.
     count
         Elements, at least 1.
 
     Returns
     -------
     tuple
-        Slices of each element, in ascending order of their first ones.
+        Slices of each element, ordered by their first slice.
     """
     numbers = sorted(weights)
     if count >= len(numbers):
@@ -78,23 +44,23 @@ def group(weights: Mapping[int, float], count: int) -> tuple[tuple[int, ...], ..
 
 
 def group_by_size(weights: Mapping[int, float], sizes: Sequence[float]) -> tuple[tuple[int, ...], ...]:
-    """Put slices together to elements of different sizes.
+    """Group slices into elements of different sizes.
 
     Parameters
     ----------
     weights
-        Work of each slice, in any unit.
+        Work per slice, in any unit.
     sizes
-        Of the elements, in proportion to each other.
+        Relative sizes of the elements.
 
     Returns
     -------
     tuple
-        Slices of each element, the heaviest first; elements that get none are left out.
+        Slices of each element, heaviest first; empty elements are dropped.
     """
     typical = sum(weights.values()) / len(weights)
     groups: list[list[int]] = [[] for _ in sizes]
-    # Each slice goes to the element that will have least with it, for its size.
+    # Each slice goes to the element that is least loaded with it, relative to its size.
     heap = [(typical / size, element, 0.0) for element, size in enumerate(sizes)]
     heapq.heapify(heap)
     for number in sorted(weights, key=lambda number: (-weights[number], number)):
@@ -106,48 +72,26 @@ def group_by_size(weights: Mapping[int, float], sizes: Sequence[float]) -> tuple
     return tuple(tuple(sorted(groups[element])) for _, element in in_order if groups[element])
 
 
-def deal(
-    elements: Sequence[tuple[int, ...]], arrays: Sequence[tuple[int, int]]
-) -> tuple[tuple[int, ...], ...]:
-    """Give each array its share of the first elements and of the last, in their order.
-
-    Parameters
-    ----------
-    elements
-        The largest first: in an array they are started in its order.
-    arrays
-        As `split` cuts so many elements.
-
-    Returns
-    -------
-    tuple
-        The elements as the arrays are to have them, one array behind the other.
-    """
-    places = sorted(((at + 0.5) / length, offset + at) for offset, length in arrays for at in range(length))
-    dealt = dict(zip((place for _, place in places), elements, strict=True))
-    return tuple(dealt[place] for place in range(len(elements)))
-
-
 def taper(slices: int, at_once: int, longest: float, shortest: float) -> tuple[float, ...]:
-    """Sizes of elements: the first take half of the work, the next half of the rest, and so on.
+    """Sizes of elements: the first row takes half of the work, the next half of the rest, and so on.
 
-    They are started in this order, each as another one ends. So the small ones at the end make up for
-    what nodes are slower and what was interrupted; and as many as may run at once always do.
+    SLURM starts them in this order, each when another one ends. The small ones at the end even out slow
+    nodes and interruptions, so that all places stay busy until the end.
 
     Parameters
     ----------
     slices
-        Work of all together.
+        Total work.
     at_once
-        Elements that run at the same time.
+        Elements that run at the same time, the length of a row.
     longest, shortest
-        Slices of an element; of one that is longer than a single slice, and of one ahead of the last.
+        Largest element, if it has more than one slice, and smallest before the last row; in slices.
 
     Returns
     -------
     tuple of float
-        Slices of each, in descending order, a multiple of `at_once` of them. Only those of the last
-        may be no whole number.
+        Slices per element, in descending order; their number is a multiple of `at_once`. Only the last
+        row may have fractions.
     """
     left = slices / at_once
     sizes: list[float] = []
@@ -160,14 +104,14 @@ def taper(slices: int, at_once: int, longest: float, shortest: float) -> tuple[f
 
 @dataclass(frozen=True)
 class Layout:
-    """How many elements a submission has.
+    """How many elements a submission has; each round is one array.
 
     Attributes
     ----------
     first
-        Of the first round, in arrays that the cluster takes.
+        Elements of the first round, at most.
     later
-        Of each later round.
+        Elements of each later round.
     sizes
         Slices of each element of the first round, in descending order; empty: all alike.
     """
@@ -180,38 +124,31 @@ class Layout:
 def lay_out(
     slices: int, minutes: float | None, section: SlurmSection, max_array_size: int, jobs_left: int | None
 ) -> Layout:
-    """Number of elements of each round.
+    """Decide how many elements each round has.
 
     Parameters
     ----------
     slices
-        How many have work left.
+        Number of slices with work left.
     minutes
-        Work of all of them together, as minutes of one element; None: not measured, then each slice
-        is an element of its own.
+        Their total work, in minutes of one element; None: not measured, so each slice is an element of its
+        own as far as the array has room.
     section
-        ``[slurm]``: elements of so many minutes at the most, in whole rows of as many as may run at the
-        same time; where that makes several rows, the later ones have less, see `taper`.
+        ``[slurm]``: elements of at most `minutes`, in whole rows of `parallelism`; with several rows, later
+        ones are smaller, see `taper`. If the array has no room for so many, all are larger.
     max_array_size
-        SLURM's MaxArraySize.
+        SLURM's MaxArraySize: array indices end one below it.
     jobs_left
-        Jobs that may be submitted still; None: no limit.
+        Jobs that may still be submitted; None: no limit.
 
     Raises
     ------
     UsageError
-        The limit does not even allow an element in each round, and the merge.
+        The limit does not even allow one element per round, and the merge.
     """
-    size = max(1, max_array_size - 1)
-    # More would be more arrays than elements that may run at the same time.
-    wanted = min(slices, section.parallelism * size)
-    sizes: tuple[float, ...] = ()
-    if minutes is not None and slices > section.parallelism:
-        longest = section.minutes / (minutes / slices)
-        sizes = taper(slices, section.parallelism, longest, max(1, longest * _SHORTEST))
-        wanted = min(wanted, len(sizes))
-    # A later round needs no more elements than run at the same time: each has its share of what is missing.
-    later = min(wanted, section.parallelism, size)
+    most = max(1, max_array_size - 1)
+    # Later rounds need no more elements than run at once: each takes its share of what is missing.
+    later = min(slices, section.parallelism, most)
     rounds = section.rounds - 1
     if jobs_left is not None:
         if jobs_left < rounds + 2:
@@ -222,21 +159,26 @@ def lay_out(
                 "set slurm.rounds = 1",
             )
         later = min(later, max(1, (jobs_left - 1) // (rounds + 1)))
-        wanted = min(wanted, jobs_left - 1 - rounds * later)
-    if wanted < len(sizes):
-        sizes = ()
-        if wanted > section.parallelism:  # else some would run when most have ended
-            wanted -= wanted % section.parallelism
-    elif len(set(sizes)) == 1:
-        sizes = ()
-    return Layout(wanted, later, sizes)
+        most = min(most, jobs_left - 1 - rounds * later)
+    at_once = min(section.parallelism, most)
+    if minutes is None or slices <= at_once:
+        return Layout(min(slices, most), later)
+    longest = section.minutes * slices / minutes
+    while len(sizes := taper(slices, at_once, longest, max(1, longest * _SHORTEST))) > most:
+        longest = 1.1 * max(1, longest)
+    return Layout(len(sizes), later, sizes if len(set(sizes)) > 1 else ())
+
+
+def pack(weights: Mapping[int, float], layout: Layout) -> tuple[tuple[int, ...], ...]:
+    """Slices of each element of the first round, by what is left of each slice."""
+    return group_by_size(weights, layout.sizes) if layout.sizes else group(weights, layout.first)
 
 
 def plan_looks(rounds: int, jobs_left: int | None, nodes: int) -> tuple[str, ...]:
-    """What the jobs behind all rounds take, in whose hands a fault of a clip is decided.
+    """What the jobs behind all rounds take, which decide whether a clip has failed for good.
 
-    The first one tries what failed on other nodes than its own. The second one keeps away from the node of
-    the first, and tries the rest. So two jobs bring every such clip to a second node, whichever it failed on.
+    The first job retries the clips that failed on a node other than its own. The second one is kept off the
+    first one's node and retries the rest. So two jobs bring every such clip to a second node.
 
     Parameters
     ----------
@@ -245,13 +187,13 @@ def plan_looks(rounds: int, jobs_left: int | None, nodes: int) -> tuple[str, ...
     jobs_left
         Jobs that may still be submitted; None: no limit.
     nodes
-        Nodes that there are.
+        Nodes in the partitions.
 
     Returns
     -------
     tuple of str
-        Shares of clips; see `vmafarm.scoring.todo.find_todo`. Empty where these jobs have no room: the later
-        rounds then try all clips wherever they run.
+        Shares of clips; see `vmafarm.scoring.todo.find_todo`. Empty if the limit has no room for these jobs:
+        the later rounds then retry all clips on any node.
     """
     looks = (ELSEWHERE, LAST_LOOK) if nodes > 1 else (LAST_LOOK,)
     return looks if jobs_left is None or jobs_left >= rounds + 1 + len(looks) else ()

@@ -1,4 +1,4 @@
-"""The canary: a first small job on a compute node, waited for before the arrays go out."""
+"""The canary: a first small job on a compute node, which must succeed before the arrays are queued."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from vmafarm.run_folder.submissions import Array, Submission, note_job
 
 _POLL_SECONDS = 3.0
 _GONE = 3
-"""So many looks in a row must find no job: squeue may miss one that is being requeued."""
+"""How often in a row squeue must show no job: it may miss one that is being requeued."""
 
 _DEAF = 3
-"""From so many failed looks in a row on it is said that they fail."""
+"""After this many failures of squeue in a row, the user is told."""
 
 
 def run_canary(
     prepared: Prepared, slurm: Slurm, slices: Sequence[int], clips: int, say: Callable[[str], None]
 ) -> str:
-    """Score a few clips in a job of their own, and wait until that has ended.
+    """Score a few clips in one job, and wait for its end.
 
-    Its rows count as done. It tries on the node what `vmafarm doctor` tries here.
+    Its rows count as done. On the node, it first runs the checks of `vmafarm doctor`.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ def run_canary(
     slices
         Slices with something missing.
     clips
-        How many to take, a reproducible sample.
+        Size of the sample of clips, which is reproducible.
     say
-        Told what happens.
+        Gets progress messages.
 
     Returns
     -------
     str
-        Its job, which may stay in the queue a little longer.
+        Id of its job, which may stay in the queue a little longer.
 
     Raises
     ------
@@ -66,12 +66,12 @@ def run_canary(
         )
     )  # fmt: skip
     parameters = sbatch_parameters(section, prepared.job_name, 1)
-    job, left = "", "the canary may wait or run: vmafarm cancel"
+    job, left = "", "the canary may be queued: vmafarm cancel"
     with telling(lambda: f"stopped: {left}"):
         try:
             queue = prepared.queue(submission.number)
             job = queue.array(parameters, submission.elements, limit=clips, canary=True)
-            left = f"job {job} may still wait or run: vmafarm cancel"
+            left = f"job {job} may still be queued: vmafarm cancel"
             note_job(folder, submission.number, vars(Array(job, 0, 0, 1)))
         except (OSError, VmafarmError) as error:
             raise refused(error, [job] if job else []) from None
@@ -79,14 +79,14 @@ def run_canary(
             say(f"canary: job {job} scores {counted(clips, 'clip')} on a compute node first")
             record = _wait(prepared, slurm, job, say)
         except KeyboardInterrupt:
-            # An interrupted process has no time: where scancel takes longer, it is ended with `left`.
+            # An interrupted process has little time: if scancel takes longer, it ends with `left`.
             with suppress(UnavailableError):
                 slurm.cancel([job])
                 left = f"job {job} is cancelled; run the same command again to go on"
             raise
     log = f"its log: {folder.logs / f'{job}_0_log.err'}, and .out"
     if record is None:
-        raise IncompleteError(f"the canary, job {job}, ended before it began to work", log)
+        raise IncompleteError(f"the canary, job {job}, ended before it started work", log)
     if record.exit_code or not record.done:
         failed = ", ".join(f"{name} {count}" for name, count in sorted(record.failed.items()))
         what = record.message or (f"no clip was scored: {failed}" if failed else "it was killed")
@@ -97,7 +97,7 @@ def run_canary(
 
 
 def _wait(prepared: Prepared, slurm: Slurm, job: str, say: Callable[[str], None]) -> ElementRecord | None:
-    """Its record, once it has ended."""
+    """Wait for the end of its job, and return its record."""
     gone = failed = 0
     told = ""
     while True:
@@ -107,10 +107,10 @@ def _wait(prepared: Prepared, slurm: Slurm, job: str, say: Callable[[str], None]
         state = ""
         try:
             tasks = [task for task in slurm.queue(prepared.job_name) if task.job == job]
-        except UnavailableError as error:  # a busy slurmctld; the disk tells in the end
+        except UnavailableError as error:  # a busy slurmctld; the record on disk decides
             failed += 1
             if failed >= _DEAF:
-                state = f"waiting without knowing its state: {one_line(error.message)}"
+                state = f"waiting, state unknown: {one_line(error.message)}"
         else:
             failed, gone = 0, 0 if tasks else gone + 1
             if tasks:

@@ -1,4 +1,4 @@
-"""What must be known and right before anything of a run is queued."""
+"""Checks a run, and finds out what its elements need, before anything is queued."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from vmafarm.cluster.sbatch import check_request, chosen
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
-from vmafarm.config.load import Config
-from vmafarm.config.sections import SlurmSection, recorded
+from vmafarm.config.sections import Config, SlurmSection, recorded
 from vmafarm.corpus.squashfs import inside
 from vmafarm.disk import durable
 from vmafarm.engines import make_engine
@@ -26,7 +25,7 @@ from vmafarm.process.interpreter import IN_IMAGE
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.manifest import Manifest, load_manifest
-from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.run_folder.submissions import (
     Submission,
     new_submission,
@@ -37,11 +36,11 @@ from vmafarm.run_folder.submissions import (
 )
 
 _MANY = 8
-"""So many elements that start on one node at once are better off with a copy of the image there."""
+"""With more elements than this on one node, the image is copied to the node's disk first."""
 
 
 _SOME_NODES = 2
-"""Where it is not known how many there are."""
+"""Assumed if the number of nodes is unknown."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,16 @@ class Prepared:
     Attributes
     ----------
     config
-        As elements get it: ``engine.kind`` is what "auto" means in the image, and ``slurm.exclude``
-        names broken nodes too.
+        As elements get it: ``engine.kind`` is resolved ("auto" in the image), and ``slurm.exclude``
+        includes broken nodes.
     manifest
         Its clips.
     job_name
-        Of all its jobs.
+        Name of all its jobs.
     version
-        Of the toolkit, inside and outside.
+        Version of the toolkit, inside and outside of the image.
     image_digest
-        Of the SIF, or "".
+        SHA-256 of the SIF; empty without a container.
     staged
         Whether the image is copied to the nodes.
     clips
@@ -68,13 +67,13 @@ class Prepared:
     python
         Command that starts Python in an element's container.
     max_array_size
-        Of the cluster.
+        SLURM's MaxArraySize.
     max_broken
-        Of more broken nodes than that, not the nodes are to blame.
+        With more broken nodes than this, the nodes are not to blame.
     partitions
-        Names of those in which the elements may run, with commas between them.
+        Partitions in which elements may run, separated by commas.
     nodes
-        In these partitions.
+        Nodes in these partitions.
     settings
         The configuration that may change between submissions.
     """
@@ -94,7 +93,7 @@ class Prepared:
     settings: Mapping[str, Any]
 
     def queue(self, number: int, *, next_look: bool = False) -> Queue:
-        """What queues the jobs of a submission; with `next_look` one keeps the next off its own node."""
+        """The queue for jobs of a submission; with `next_look`, a job keeps the next one off its node."""
         folder = self.config.folder
         start = start_command(
             starter_path(folder, number).absolute(), self.config.slurm, folder, self.job_name, self.python,
@@ -105,7 +104,7 @@ class Prepared:
         return Queue(self.config, shlex.join(start), shlex.join(self.python), self.manifest.digest)
 
     def begin(self, submission: Submission) -> Submission:
-        """Write a submission down under a number of its own, before its first job is queued."""
+        """Record a submission under a number of its own, before its first job is queued."""
         folder = self.config.folder
         submission = replace(submission, number=next_number(folder))
         durable.replace_text(starter_path(folder, submission.number), starter_text())
@@ -116,22 +115,22 @@ class Prepared:
 def prepare(
     config: Config, slurm: Slurm, manifest: Manifest | None = None, tell: Callable[[str], None] | None = None
 ) -> Prepared:
-    """Check that a planned run can be submitted, and find out what elements must know.
+    """Check that a planned run can be submitted, and find out what its elements need.
 
     Parameters
     ----------
     config, slurm
         The run and the cluster.
     manifest
-        Of a run that is not planned yet, for a dry run; None: the run's own.
+        Manifest of a run that is not planned yet, for a dry run; None: the run's own.
     tell
-        For a dry run: told what could not be looked at, which is no error then.
+        For a dry run: gets what would be an error otherwise.
 
     Raises
     ------
     UsageError
-        The cluster has not what is asked for, the image or the engine is not that of this run, or too
-        many nodes have failed.
+        The cluster lacks what is requested, the image or the engine does not match the run, or too many
+        nodes have failed.
     UnavailableError
         No SLURM, no answer, or no usable image.
     """
@@ -159,7 +158,7 @@ def prepare(
     python = container_python(section, folder, Path(config.corpus.clips), config.extract.scratch)
     settings = {key: value for key, value in recorded(config).items() if not key.startswith("corpus.")}
     clips = config.corpus.clips
-    if section.image:  # where the container has them
+    if section.image:  # their path in the container
         corpus = config.corpus.model_copy(update={"clips": str(inside(Path(clips)))})
         config = config.model_copy(update={"corpus": corpus})
     return Prepared(
@@ -180,14 +179,14 @@ def prepare(
 
 
 def check_image(image: str) -> str:
-    """SHA-256 of a SIF whose toolkit is this version.
+    """Check that a SIF holds this version of the toolkit, and return its SHA-256.
 
     Raises
     ------
     UsageError
-        No such file, not a SIF, or of another version.
+        No such file, not a SIF, or another version.
     UnavailableError
-        Apptainer is not there or does not start the image.
+        Apptainer is not installed or does not start the image.
     """
     path = Path(image).absolute()
     check_sif(path)
@@ -201,13 +200,13 @@ def check_image(image: str) -> str:
 
 
 def _ask_inside(image: str, program: str, *words: str) -> str:
-    """What a line of Python prints in an image."""
+    """Run a line of Python in an image and return what it prints."""
     command = ["exec", "--no-home", "--pwd", "/", str(Path(image).absolute()), PYTHON, *IN_IMAGE]
     return ask([str(find_apptainer()), *command, "-c", program, *words]).strip()
 
 
 def _engine_kind(config: Config) -> str:
-    """What ``engine.kind`` means where elements run: in the image, or here."""
+    """Resolve ``engine.kind`` where elements run: in the image, or here."""
     section = config.engine
     if section.kind != "auto":
         return section.kind
@@ -221,7 +220,7 @@ def _engine_kind(config: Config) -> str:
 
 
 def _check_engine(config: Config, kind: str) -> None:
-    frozen = read_frozen(config.folder.provenance)
+    frozen = read_provenance(config.folder.provenance)
     if frozen is not None and frozen.engine != kind:
         raise UsageError(
             f'"{config.folder.name}" was begun with the engine {frozen.engine}; '
@@ -237,13 +236,13 @@ def _check_engine(config: Config, kind: str) -> None:
 
 
 def _with_broken(config: Config, max_broken: int) -> str:
-    """``slurm.exclude``, and the nodes that failed in this run."""
+    """``slurm.exclude`` and the nodes that failed in this run."""
     broken = read_broken(config.folder)
     if len(broken) > max_broken:
         raise UsageError(
-            f"{len(broken)} nodes have failed, more than {max_broken}: probably not the nodes are to blame; "
+            f"{len(broken)} nodes have failed, more than {max_broken}: the nodes are probably not to blame; "
             f"{broken[0].node}: {show(broken[0].message)}",
-            f"when it is mended, remove {show(str(config.folder.broken_nodes))} and submit again",
+            f"fix the cause, then remove {show(str(config.folder.broken_nodes))} and submit again",
         )
     given = [config.slurm.exclude] if config.slurm.exclude else []
     return ",".join(given + [node.node for node in broken])
@@ -256,7 +255,7 @@ def _is_staged(section: SlurmSection, partitions: Sequence[Partition]) -> bool:
 
 
 def elements_on_a_node(section: SlurmSection, partition: Partition) -> int:
-    """How many elements the largest node of a partition may run at the same time."""
+    """How many elements may run at once on the largest node of a partition."""
     most = min(partition.cpus // section.cpus, section.parallelism)
     if section.gpus:
         counts = re.findall(r"gpu[^,]*?:(\d+)(?:\(|,|$)", partition.gres)
@@ -265,14 +264,14 @@ def elements_on_a_node(section: SlurmSection, partition: Partition) -> int:
 
 
 def refused(error: OSError | VmafarmError, queued: Sequence[str]) -> VmafarmError:
-    """What an error while jobs were queued means for the user.
+    """Turn an error during queueing into one message for the user.
 
     Parameters
     ----------
     error
-        Of the file system, or our own.
+        An error of the file system, or one of ours.
     queued
-        Jobs that were queued before it.
+        Jobs that had been queued before it.
     """
     if not isinstance(error, VmafarmError):
         error = UnavailableError(

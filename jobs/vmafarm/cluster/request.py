@@ -1,4 +1,4 @@
-"""What a submission asks of SLURM, decided before anything is queued."""
+"""What a submission requests of SLURM, decided before anything is queued."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from vmafarm.cluster.packing import deal, group, group_by_size, lay_out, plan_looks, slots, split
+from vmafarm.cluster.packing import lay_out, pack, plan_looks
 from vmafarm.cluster.preparation import Prepared
 from vmafarm.cluster.sbatch import merge_parameters, sbatch_parameters
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import show
-from vmafarm.common.text import counted
+from vmafarm.common.text import counted, format_seconds
 from vmafarm.corpus.slices import format_indices
 from vmafarm.cost.submission_cost import Estimate, cost_of, estimate, measure_latest
 from vmafarm.run_folder.element_records import read_elements
@@ -29,30 +29,30 @@ class Submitted:
     Attributes
     ----------
     submission
-        With the jobs that were queued.
+        Its record, with the jobs that were queued.
     script
         The sbatch script of the first array.
     merge_script
         That of the merge, without the jobs that it waits for.
     command
-        What starts Python in an element, in the container.
+        Command that starts Python in an element, in the container.
     rounds
-        Arrays of each round, as numbers of elements.
+        Elements of each round, which is one array.
     looks
-        What the jobs behind them take; see `vmafarm.cluster.packing.plan_looks`.
+        What the jobs behind the rounds take; see `vmafarm.cluster.packing.plan_looks`.
     waiting
-        Clips that failed on one node alone, and are tried on another one.
+        Clips that failed on one node only, and are retried on another one.
     away_from
-        The node that the first look keeps away from, or "".
+        The node that the first of these jobs avoids, or empty.
     estimate
-        What it will take; None: nothing was measured.
+        Its cost; None: nothing was measured.
     """
 
     submission: Submission
     script: str
     merge_script: str
     command: str
-    rounds: list[list[int]]
+    rounds: tuple[int, ...]
     looks: tuple[str, ...]
     waiting: int
     away_from: str
@@ -60,17 +60,28 @@ class Submitted:
 
     def plan(self) -> str:
         """What would be queued."""
-        rounds = [
-            f"round {number}: " + " + ".join(f"{count:,}" for count in counts)
-            for number, counts in enumerate(self.rounds, 1)
-        ]
+        rounds = [f"round {number}: {count:,}" for number, count in enumerate(self.rounds, 1)]
         if self.looks:
             jobs = " + ".join("1" for _ in self.looks)
             rounds.append(f"clips that fail on one node, on another: {jobs}")
-        return f"elements of each array: {'; '.join(rounds)}\nnothing queued (--dry-run)"
+        return f"array elements: {'; '.join(rounds)}\nnothing queued (--dry-run)"
+
+    def estimate_lines(self) -> list[str]:
+        """Its cost, for a terminal; empty if nothing was measured."""
+        if self.estimate is None:
+            return []
+        minutes = self.submission.settings["slurm.time"]
+        if self.estimate.element_seconds <= 60 * minutes:
+            return self.estimate.lines()
+        return [
+            *self.estimate.lines(),
+            f"warning: the longest element needs {format_seconds(self.estimate.element_seconds)}, "
+            f"slurm.time allows {counted(minutes, 'minute')}: what is left then waits for",
+            "  a later round, or for vmafarm retry; a higher slurm.time does all in one",
+        ]
 
     def lines(self) -> list[str]:
-        """What happened, for a terminal."""
+        """What was queued, for a terminal."""
         submission = self.submission
         lines = []
         if elements := len(submission.elements):
@@ -78,24 +89,22 @@ class Submitted:
             within = f" in {counted(elements, 'element')}" if elements < len(slices) else ""
             lines.append(f"submitted {counted(len(slices), 'slice')}{within}: {format_indices(slices)}")
         if self.waiting:
-            but = f" than {show(self.away_from)}" if self.away_from else ""
+            node = f"a node other than {show(self.away_from)}" if self.away_from else "another node"
             failed = f"{counted(self.waiting, 'clip')} that failed on one node only"
-            lines.append(f"{failed}: submitted to another node{but}")
+            lines.append(f"{failed}: submitted to {node}")
         lines.append(f"jobs {', '.join(submission.jobs())} called {submission.job_name}")
-        if self.rounds and len(self.rounds[0]) > 1:
-            lines.append(f"{len(self.rounds[0])} arrays: the cluster's MaxArraySize allows no larger ones")
         return lines
 
 
 def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Submitted:
-    """Decide what is to be submitted: elements, rounds, looks from another node, script.
+    """Decide what to submit: elements, rounds, retries on another node, scripts.
 
     Parameters
     ----------
     prepared, slurm
         The run and the cluster.
     todo
-        Clips that are missing and on which nobody works.
+        Missing clips that nobody works on.
 
     Raises
     ------
@@ -114,16 +123,12 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
     cost = measured and cost_of(measured, [clip.name for clip in todo], prepared.manifest.sizes())
     minutes = cost.seconds * len(ordinary) / 60 if cost else None
     elements: tuple[tuple[int, ...], ...] = ()
-    rounds: list[list[int]] = []
+    rounds: tuple[int, ...] = ()
     if weights:
         after = None if left is None else left - len(looks)
         layout = lay_out(len(weights), minutes, section, prepared.max_array_size, after)
-        sizes = layout.sizes
-        elements = group_by_size(weights, sizes) if sizes else group(weights, layout.first)
-        arrays = split(len(elements), prepared.max_array_size, section.parallelism)
-        if sizes:
-            elements = deal(elements, arrays)
-        rounds = [[count for _, count in arrays], *([layout.later] for _ in range(section.rounds - 1))]
+        elements = pack(weights, layout)
+        rounds = (len(elements), *[layout.later] * (section.rounds - 1))
     submission = Submission(
         number=max((s.number for s in submissions), default=0) + 1,
         job_name=prepared.job_name,
@@ -137,14 +142,13 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         waiting=tuple(sorted({clip.slice for clip in waiting})),
     )
-    first = rounds[0] if rounds else [1]
-    parameters = sbatch_parameters(section, prepared.job_name, slots(section.parallelism, len(first))[0])
+    parameters = sbatch_parameters(section, prepared.job_name, section.parallelism)
     share = ORDINARY if looks else EVERYTHING
     clips = [sum(weights[number] for number in element) for element in elements]
     queue = prepared.queue(submission.number)
     return Submitted(
         submission=submission,
-        script=queue.script(parameters, elements[: first[0]] or [submission.waiting], share=share),
+        script=queue.script(parameters, elements or [submission.waiting], share=share),
         merge_script=queue.merge_script(merge_parameters(section, prepared.job_name, [])),
         command=shlex.join(prepared.python),
         rounds=rounds,
@@ -156,7 +160,7 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
 
 
 def _away_from(prepared: Prepared, slurm: Slurm, tried: Sequence[str]) -> str:
-    """The node on which most of the waiting clips have failed, if one of its kind can take its place."""
+    """The node on which most of the waiting clips failed, if another one of its kind is in service."""
     if not tried:
         return ""
     node = min(set(tried), key=lambda host: (-tried.count(host), host))

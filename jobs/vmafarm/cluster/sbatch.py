@@ -1,4 +1,4 @@
-"""What is asked of sbatch, as parameters of submitit's SlurmExecutor: pure decisions."""
+"""Options of sbatch, as parameters of submitit's SlurmExecutor: pure decisions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UsageError, show
+from vmafarm.config.clip_limits import parse_bytes
 from vmafarm.config.sections import SlurmSection
 
 SIGNAL_SECONDS = 90
-"""So long before the time limit SLURM tells an element to end."""
+"""How long before the time limit SLURM signals an element to end."""
 
 
 def sbatch_parameters(section: SlurmSection, job_name: str, parallelism: int) -> dict[str, Any]:
-    """Parameters of submitit's SlurmExecutor for the elements."""
+    """Parameters for the elements."""
     given = {
         "partition": section.partition, "account": section.account, "qos": section.qos,
         "constraint": section.constraint, "exclude": section.exclude, "gres": section.gres,
@@ -30,7 +31,7 @@ def sbatch_parameters(section: SlurmSection, job_name: str, parallelism: int) ->
         "cpus_per_task": section.cpus,
         "array_parallelism": parallelism,
         "signal_delay_s": _signal_seconds(section.time),
-        # From SLURM 22.05 on, srun does not inherit it.
+        # Since SLURM 22.05, srun does not inherit it.
         "srun_args": [f"--cpus-per-task={section.cpus}"],
         "setup": [*_exports(section.environment), *section.setup],
         "additional_parameters": {"mem": _memory(section.mem), "requeue": True, **section.extra},
@@ -38,7 +39,7 @@ def sbatch_parameters(section: SlurmSection, job_name: str, parallelism: int) ->
 
 
 def merge_parameters(section: SlurmSection, job_name: str, after: Sequence[str]) -> dict[str, Any]:
-    """Parameters of the merge job, which starts once these jobs have ended; none of them: at once."""
+    """Parameters for the merge job, which runs after these jobs; if there are none, at once."""
     parameters = sbatch_parameters(section, job_name, 1)
     for key in ("gpus_per_node", "gres", "constraint"):
         parameters.pop(key, None)
@@ -60,39 +61,35 @@ def _signal_seconds(minutes: int) -> int:
 
 
 def _memory(text: str) -> str:
-    """A size as sbatch takes it: whole numbers only, and GB means GiB."""
-    found = re.fullmatch(r"([\d.]+)\s*([KMGT])i?B", text)
-    assert found is not None  # the configuration has been checked
-    number, unit = float(found[1]), found[2]
-    if number.is_integer():
-        return f"{number:.0f}{unit}B"
-    return f"{math.ceil(number * 1024.0 ** ('KMGT'.index(unit) - 1))}MB"
+    """A size as sbatch accepts it: whole numbers only, where GB means GiB."""
+    size = parse_bytes(text)
+    return f"{size >> 30}GB" if size % (1 << 30) == 0 else f"{math.ceil(size / (1 << 20))}MB"
 
 
 def depend_on(jobs: Sequence[str]) -> str:
-    """Start when these jobs have ended, however they ended."""
+    """Dependency: start when these jobs have ended, however they ended."""
     return "afterany:" + ":".join(jobs)
 
 
 def _exports(environment: Mapping[str, str]) -> list[str]:
     for key in environment:
         if re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII) is None:
-            raise UsageError(f"slurm.environment: {show(key)!r} is no name of an environment variable")
+            raise UsageError(f"slurm.environment: {show(key)!r} is not a valid environment variable name")
     quoted = {key: "'" + value.replace("'", "'\\''") + "'" for key, value in environment.items()}
     return [f"export {key}={value}" for key, value in quoted.items()]
 
 
 def check_request(section: SlurmSection, partitions: Mapping[str, Partition]) -> None:
-    """Refuse what the cluster would refuse, or would leave waiting for ever.
+    """Refuse what the cluster would refuse or leave pending for ever.
 
     Raises
     ------
     UsageError
-        No such partition, a time limit above the partition's, GPUs where there are none, or logs elsewhere.
+        No such partition, a time limit above the partition's, GPUs in a partition without, or logs elsewhere.
     """
     if odd := section.extra.keys() & {"output", "error"}:
         raise UsageError(
-            f"slurm.extra.{min(odd)}: expected other options, since logs lie in the run's own folder logs",
+            f"slurm.extra.{min(odd)}: cannot be set: logs are in the run's own folder logs",
             "leave it out; vmafarm logs shows them",
         )
     for key, names, minutes in (
@@ -110,13 +107,12 @@ def check_request(section: SlurmSection, partitions: Mapping[str, Partition]) ->
                 raise UsageError(
                     f"{key.replace('partition', 'time')} = {minutes} minutes: "
                     f"partition {name} allows {limit}",
-                    "a lower time (elements that it ends are continued by the next round), or another "
-                    "partition",
+                    "set a lower time (the next round continues what it cuts off), or another partition",
                 )
     for name in _partitions(section.partition, partitions):
         if (section.gpus or section.gres) and "gpu" not in partitions[name].gres:
             raise UsageError(
-                f"GPUs are asked for (slurm.gpus, slurm.gres), but partition {name} has none",
+                f"GPUs are requested (slurm.gpus, slurm.gres), but partition {name} has none",
                 "with GPUs: "
                 + (", ".join(p.name for p in partitions.values() if "gpu" in p.gres) or "no partition"),
             )
@@ -128,5 +124,5 @@ def chosen(names: str, partitions: Mapping[str, Partition]) -> list[Partition]:
 
 
 def _partitions(names: str, partitions: Mapping[str, Partition]) -> list[str]:
-    """Names in a list as sbatch takes it; where it is empty, the cluster's default."""
+    """Names in a list as sbatch accepts it; if it is empty, the cluster's default partition."""
     return names.split(",") if names else [p.name for p in partitions.values() if p.is_default][:1]

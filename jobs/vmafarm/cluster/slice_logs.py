@@ -1,4 +1,4 @@
-"""What there is to read about one slice: the tasks that had it, the ends of a log, its clips' failures."""
+"""What there is to read about one slice: its tasks, the ends of a log, failures of its clips."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vmafarm.cluster.job_states import KILLED, NOT_STARTED, RUNNING, Observer, SlurmView, key_of, one_line
+from vmafarm.cluster.job_states import KILLED, NOT_STARTED, RUNNING, SlurmReader, SlurmView, key_of, one_line
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.run_folder.element_records import ElementRecord, read_elements
 from vmafarm.run_folder.failures import FailureRecord, read_failures
 from vmafarm.run_folder.log_files import log_path, tail
@@ -27,18 +27,18 @@ class TaskSeen:
     Attributes
     ----------
     job, index
-        Its job (of an array the array's own), and its index; None for a job that is no array.
+        Job id (for an element, that of its array) and index; None for a job that is not an array.
     node
-        Where it ran, or "".
+        Where it ran, or empty.
     state
-        ``ended``, ``running``, ``pending``, or how it was lost: in SLURM's words, where it keeps
-        accounts, else killed or not started.
+        ``ended``, ``running``, ``pending``, or how it was lost: as SLURM names it if there is accounting,
+        else killed or not started.
     at
-        When it began, or was submitted if it never did (ISO 8601, UTC).
+        When it started, or was submitted if it never did (ISO 8601, UTC).
     ended_at
-        When it ended, or "".
+        When it ended, or empty.
     note
-        What else it says: rows written, and why it ended before its work was done.
+        Rows written, and why it ended before its work was done.
     """
 
     job: str
@@ -73,15 +73,15 @@ class SliceLogs:
     slice_id
         Its number.
     clips, missing
-        Its clips, and those of them without a row.
+        Number of its clips, and of those without a row.
     tasks
-        Those that had it, the newest first.
+        Tasks that had it, the newest first.
     logs
-        Last lines of the newest log that there is, by path.
+        Last lines of the newest log, by path.
     failures
-        Failed tries of its clips, the latest last.
+        Failed tries of its clips, latest last.
     notes
-        What could not be asked.
+        What could not be queried.
     """
 
     slice_id: int
@@ -137,11 +137,11 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
     if not 0 <= slice_id < manifest.slice_count:
         raise UsageError(
             f'the run "{folder.name}" has no slice {slice_id}, only 0 to {manifest.slice_count - 1}',
-            "vmafarm status tells which slices failed",
+            "vmafarm status shows which slices failed",
         )
     every = read_submissions(folder)
     submissions = [submission for submission in every if slice_id in submission.slices]
-    view = Observer(slurm, run_job_name(folder, manifest.digest)).look(every, submissions)
+    view = SlurmReader(slurm, run_job_name(folder, manifest.digest)).read(every, submissions)
     records = read_elements(folder)
     tasks = _tasks(slice_id, submissions, records, view)
     logs = _newest_log(folder, tasks, count)
@@ -149,7 +149,7 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
         where = ", ".join(f"{task.name} {task.state}" for task in tasks)
         raise UsageError(
             f"slice {slice_id} has no log yet: {where or 'no task has had it'}",
-            f"logs lie in {show(str(folder.logs))}; vmafarm status tells what waits and runs",
+            f"logs are in {show(str(folder.logs))}; vmafarm status shows what waits and runs",
         )
     notes = view.notes
     if not logs:  # submitit's local executor numbers them by its own process
@@ -171,7 +171,7 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
 def _tasks(
     slice_id: int, submissions: Sequence[Submission], records: Sequence[ElementRecord], view: SlurmView
 ) -> list[TaskSeen]:
-    """Tasks that had the slice, the newest first, those too that never began."""
+    """Tasks that had the slice, the newest first, also those that never started."""
     latest = {key_of(record): record.writer for record in records}
     found = [
         _of_record(record, view, latest[key_of(record)] == record.writer)
@@ -196,7 +196,7 @@ def _of_record(record: ElementRecord, view: SlurmView, is_latest: bool) -> TaskS
         state = view.state(key_of(record)) or ("" if view.queue is None else KILLED)
         state = "running" if state in RUNNING else state
     else:
-        state = KILLED  # the same task began once more
+        state = KILLED  # the same task started again
     notes = [f"{counted(record.done, 'row')} written"] if record.ended_at else []
     if record.exit_code:
         notes.append(one_line(record.message) or "stopped before its work was done")

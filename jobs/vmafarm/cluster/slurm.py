@@ -1,4 +1,4 @@
-"""SLURM's command line: the only module that talks to sbatch, squeue, sacct, scontrol and scancel."""
+"""SLURM's command line: the only module that calls sbatch, squeue, sacct, scontrol and scancel."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ from vmafarm.process.run import ask
 
 ANSWER_SECONDS = 120.0
 """A busy slurmctld answers late; one that never does must not hang us. Without munge, SLURM's own programs
-try on for 50 to 60 seconds before they say so."""
+retry for 50 to 60 seconds before they fail."""
 _JOBS_AT_ONCE = 1000
-"""Named to a program in one call: Linux takes no argument of 128 KiB, and an id has up to 20 digits."""
-_NO_SLURM_HINT = (
-    "do it on a login node of the cluster; on this machine, `vmafarm run` (make run) does the work"
-)
+"""Job ids per call: Linux accepts no argument of 128 KiB, and an id has up to 20 digits."""
+_NO_SLURM_HINT = "use a login node of the cluster; on this machine, `vmafarm run` (make run) does the work"
 
 
 class NoProgramError(UnavailableError):
-    """One of SLURM's programs is not there."""
+    """One of SLURM's programs is not installed."""
 
 
 def call(arguments: Sequence[str], given: str = "") -> str:
@@ -51,7 +49,7 @@ def call(arguments: Sequence[str], given: str = "") -> str:
     Raises
     ------
     UnavailableError
-        The program is not there, fails, or gives no answer.
+        The program is not installed, fails, or does not answer.
     """
     finished = _ask(arguments, given=given)
     if finished.returncode != 0:
@@ -61,7 +59,7 @@ def call(arguments: Sequence[str], given: str = "") -> str:
 
 def _ask(
     arguments: Sequence[str],
-    late: str = "try again later; jobs that are queued or running go on by themselves",
+    late: str = "try again later; jobs in the queue go on by themselves",
     given: str = "",
 ) -> Finished:
     try:
@@ -80,17 +78,17 @@ def _ask(
 
 
 def queue_script(text: str) -> str:
-    """Have sbatch queue a script; returns the job's id.
+    """Queue a script with sbatch and return the job's id.
 
-    It reads these bytes from its standard input: a file by its name could be another one by then.
+    sbatch reads it from standard input: a file could be replaced by another one of the same name.
 
     Raises
     ------
     UnavailableError
-        It refuses, gives no answer, or none that names a job.
+        It refuses, does not answer, or its answer names no job.
     """
     finished = _ask(
-        ["sbatch"], "the job may be in the queue all the same: vmafarm cancel, then try again", text
+        ["sbatch"], "the job may have been queued anyway: run vmafarm cancel, then try again", text
     )
     if finished.returncode != 0:
         raise UnavailableError(f"sbatch refuses: {finished.why(1)}", explain(finished.why()))
@@ -98,14 +96,14 @@ def queue_script(text: str) -> str:
     found = re.search(r"Submitted batch job ([0-9]{1,20})(?![0-9])", said)
     if found is None:
         raise UnavailableError(
-            f"sbatch has answered {said.strip()[:200]!r}, expected: Submitted batch job NUMBER",
-            "does a wrapper of this site print something else? The job may be in the queue all the same",
+            f"sbatch answered {said.strip()[:200]!r}, expected: Submitted batch job NUMBER",
+            "does a wrapper on this site print something else? The job may have been queued anyway",
         )
     return found[1]
 
 
 def _own_name() -> str:
-    """Name of this user, or its number; $USER may be that of whoever has become this one."""
+    """Name of this user, or the numeric id; $USER may still be that of another user (su)."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -118,12 +116,12 @@ class Slurm:
     Parameters
     ----------
     run
-        Runs a command line and returns what it prints; replaced in tests.
+        Runs a command line and returns its output; replaced in tests.
 
     Attributes
     ----------
     is_known
-        Whether there is a cluster that can be asked.
+        Whether there is a cluster to query.
     """
 
     is_known = True
@@ -139,7 +137,7 @@ class Slurm:
         self._run(["squeue", "--noheader", "--format=%i", "--user", _own_name()])
 
     def max_array_size(self) -> int:
-        """MaxArraySize of the cluster: an array may have so many elements, less one for index 0."""
+        """MaxArraySize of the cluster: array indices must be below it."""
         found = re.search(
             r"^MaxArraySize\s*=\s*(\S+)", self._run(["scontrol", "show", "config"]), re.MULTILINE
         )
@@ -165,7 +163,7 @@ class Slurm:
         return found
 
     def nodes_in_service(self, partitions: str) -> dict[str, str]:
-        """Nodes of these partitions in service, with their kind: processors, memory, GPUs, features."""
+        """Nodes of these partitions that are in service, with their kind: CPUs, memory, GPUs, features."""
         if not partitions:
             return {}
         options = ["--noheader", "--Node", "--responding", "--states=idle,mixed,allocated,completing"]
@@ -177,12 +175,12 @@ class Slurm:
         return set(self._run(["scontrol", "show", "hostnames", nodes]).split()) if nodes else set()
 
     def jobs_left(self, account: str, qos: str) -> int | None:
-        """Jobs that this user may still submit, array elements counted; None: no limit is known.
+        """Jobs that this user may still submit, counting array elements; None: no known limit.
 
         Parameters
         ----------
         account, qos
-            As they are asked for; "": the user's defaults.
+            As requested; empty: the user's defaults.
         """
         user = _own_name()
         ask = ["sacctmgr", "--noheader", "--parsable2", "show"]
@@ -193,7 +191,7 @@ class Slurm:
                            "format=MaxSubmitJobs,DefaultQOS"]),
                 self._run([*ask, "qos", "format=Name,MaxSubmitJobsPerUser"]),
             ]  # fmt: skip
-        except UnavailableError:  # no accounts here, or none of this user
+        except UnavailableError:  # no accounting, or this user is not in it
             return None
         found, names = [], {qos} if qos else {"normal"}
         for line in limits[0].splitlines():
@@ -211,17 +209,17 @@ class Slurm:
         return max(0, min(known) - queued)
 
     def queue(self, job_name: str) -> list[Task]:
-        """Jobs of this name and of this user that wait or run."""
+        """Pending and running jobs of this user with this name."""
         options = ["--noheader", "--array", "--user", _own_name(), "--name", job_name]
         return parse_queue(self._run(["squeue", *options, "--format=%A|%F|%K|%T|%r|%N"]))
 
     def accounting(self, jobs: Iterable[str]) -> list[Task] | None:
-        """What became of jobs, or None where the cluster keeps no accounts.
+        """How jobs ended; None: the cluster has no accounting.
 
         Raises
         ------
         UnavailableError
-            There are accounts, but no answer.
+            There is accounting, but it does not answer.
         """
         tasks = []
         try:
@@ -237,29 +235,29 @@ class Slurm:
         return tasks
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        """Cancel jobs, arrays with all their elements.
+        """Cancel jobs, and arrays with all their elements.
 
         Raises
         ------
         UnavailableError
-            Some could not be cancelled; all have been tried.
+            Some could not be cancelled; all were tried.
         """
         errors = []
         for some in _portions(jobs):
             try:
                 self._run(["scancel", *some])
-            except UnavailableError as error:  # one of them may just have ended
+            except UnavailableError as error:  # one may just have ended
                 errors.append(error)
         if errors:
             raise errors[0]
 
     def test_script(self, text: str) -> None:
-        """Have a job script judged without queueing it: account, QOS, partition, resources.
+        """Validate a job script without queueing it: account, QOS, partition, resources.
 
         Raises
         ------
         UnavailableError
-            It would be refused, or could not start on the nodes as they are.
+            It would be refused, or could not start on the current nodes.
         """
         call(["sbatch", "--test-only"], text)
 
@@ -269,7 +267,7 @@ def _portions(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 class NoCluster(Slurm):
-    """Where there is no cluster to ask: no limit is known, nothing waits or runs. For dry runs alone."""
+    """No cluster to query: no known limits, nothing queued. For dry runs only."""
 
     is_known = False
 
@@ -281,5 +279,5 @@ class NoCluster(Slurm):
         return ""
 
     def jobs_left(self, account: str, qos: str) -> int | None:
-        """None: no limit is known."""
+        """None: no known limit."""
         return None

@@ -1,4 +1,4 @@
-"""What SLURM's programs print, as data."""
+"""Parses what SLURM's programs print."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from vmafarm.common.errors import UnavailableError
 
 
 def rows(text: str, count: int) -> list[list[str]]:
-    """Lines of so many fields with bars between them; the last one may hold bars.
+    """Split lines into `count` fields separated by bars; the last field may contain bars.
 
     Raises
     ------
     UnavailableError
-        A line has fewer. None is passed over: it could be a job that is still there.
+        A line has fewer. It is not skipped: it could be a job that still exists.
     """
     found = [line.split("|", count - 1) for line in text.split("\n") if line]
     for fields in found:
         if len(fields) != count:
             raise UnavailableError(
-                f"SLURM has answered {'|'.join(fields)[:200]!r}, expected {count} fields between bars",
-                "does a wrapper of this site print more than the program itself?",
+                f"SLURM answered {'|'.join(fields)[:200]!r}, expected {count} fields separated by |",
+                "does a wrapper on this site print more than the program itself?",
             )
     return found
 
 
 def parse_number(text: str) -> int | None:
-    """A number of at most 20 digits, which is more than any of SLURM's; None: it is none.
+    """A number of at most 20 digits, more than any of SLURM's has; None: not a number.
 
-    Python's own `int` takes digits of all scripts, and raises at a number of many thousand digits.
+    Python's own `int` accepts digits of all scripts, and raises for many thousand digits.
     """
     return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
 
@@ -43,15 +43,15 @@ class Partition:
     name
         Its name.
     is_default
-        Whether jobs go there that name none.
+        Whether jobs that name no partition go there.
     minutes
-        Longest time limit; None: no limit.
+        Time limit; None: no limit.
     gres
-        Generic resources of its nodes, as SLURM prints them ("" for none).
+        Generic resources of its nodes, as SLURM prints them; empty: none.
     cpus
-        Processors of its largest node.
+        CPUs of its largest node.
     nodes
-        How many it has.
+        Number of nodes.
     """
 
     name: str
@@ -69,15 +69,15 @@ class Task:
     Attributes
     ----------
     job
-        Job id; of an array the array's own.
+        Job id; for an array element, the id of the array.
     index
-        Index in the array; None for a job that is none.
+        Index in the array; None: not an array job.
     state
-        In SLURM's words: PENDING, RUNNING, COMPLETED, TIMEOUT, ...
+        As SLURM names it: PENDING, RUNNING, COMPLETED, TIMEOUT, ...
     reason
-        Why it waits, or "".
+        Why it waits, or empty.
     node
-        Where it runs or ran, or "".
+        Where it runs or ran, or empty.
     """
 
     job: str
@@ -93,7 +93,7 @@ def parse_queue(text: str) -> list[Task]:
     Raises
     ------
     UnavailableError
-        A job id is not a valid number. It is not skipped: it could be a job that is still there.
+        A job id is not a number. It is not skipped: it could be a job that still exists.
     """
     tasks = []
     for job, array, index, state, reason, node in rows(text, 6):
@@ -102,8 +102,8 @@ def parse_queue(text: str) -> list[Task]:
         name = job if number is None else array
         if parse_number(name) is None:
             raise UnavailableError(
-                f"SLURM has answered {name[:200]!r} for a job, expected its number",
-                "does a wrapper or a setting of this site (SQUEUE_...) change what squeue prints?",
+                f"SLURM answered {name[:200]!r} for a job, expected its number",
+                "does a wrapper or a setting on this site (SQUEUE_...) change what squeue prints?",
             )
         tasks.append(Task(name, number, state, reason, node))
     return tasks
@@ -112,15 +112,15 @@ def parse_queue(text: str) -> list[Task]:
 def parse_accounting(text: str) -> list[Task]:
     """Read sacct's ``JobID|State|NodeList``, with or without steps.
 
-    A state such as ``CANCELLED by 1000`` is its first word. Where a step ran out of memory, SLURM calls
-    the job FAILED and only the step OUT_OF_MEMORY: here the job is OUT_OF_MEMORY then.
+    A state such as ``CANCELLED by 1000`` is cut to its first word. When a step runs out of memory, SLURM
+    calls the job FAILED and only the step OUT_OF_MEMORY; here the job is OUT_OF_MEMORY too.
     """
     found = rows(text, 3)
     short_of_memory = {job.partition(".")[0] for job, state, _ in found if state == "OUT_OF_MEMORY"}
     tasks = []
     for job, state, node in found:
         array, _, index = job.partition("_")
-        # 12_[3-7] has not started, squeue knows them; 12.batch is a step; and 12+0 is no job of ours.
+        # 12_[3-7] has not started, and squeue has it; 12.batch is a step; 12+0 is not one of our jobs.
         if parse_number(array) is None or (index and parse_number(index) is None):
             continue
         state = state.partition(" ")[0]
@@ -132,7 +132,7 @@ def parse_accounting(text: str) -> list[Task]:
 
 
 def parse_count(text: str) -> int:
-    """A count as sinfo prints it; ``64+`` where nodes differ."""
+    """A count as sinfo prints it; ``64+`` if nodes differ."""
     found = parse_number(text.strip().rstrip("+"))
     return 1 if found is None else found
 
@@ -147,19 +147,19 @@ def parse_minutes(limit: str) -> int | None:
 
 
 def explain(said: str) -> str:
-    """What to do about something that one of SLURM's programs said."""
+    """Hint for an error message of one of SLURM's programs."""
     if re.search(r"munge|authentication", said, re.IGNORECASE):
-        return "authentication of the cluster (munge) does not work on this machine: tell its administrators"
+        return "munge authentication does not work on this machine: tell its administrators"
     if re.search(r"configuration source|slurm\.conf", said, re.IGNORECASE):
         return (
-            "SLURM's programs are here, but belong to no cluster (no slurm.conf): do it on a login node, or "
-            "set SLURM_CONF"
+            "SLURM's programs are installed, but no cluster is configured (no slurm.conf): use a login node, "
+            "or set SLURM_CONF"
         )
     if re.search(r"unable to contact|connection refused|connect failure", said, re.IGNORECASE):
         return "slurmctld cannot be reached: is this a login node, and is the cluster up? (scontrol ping)"
     if re.search(r"submitjobs|max(imum)? .*jobs|QOSMax|AssocMax|accounting/QOS policy", said, re.IGNORECASE):
         return (
-            "a limit of your account or QOS: slurm.max_jobs makes slices share elements, so that it is kept; "
+            "your account or QOS has a limit: with slurm.max_jobs, slices share elements to stay within it; "
             "or wait until other jobs have ended"
         )
-    return "what SLURM refuses is set in [slurm]: vmafarm config shows it"
+    return "check [slurm]: vmafarm config shows it"

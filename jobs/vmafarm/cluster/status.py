@@ -1,4 +1,4 @@
-"""How far a run is: from disk first, then from SLURM's queue, then from its accounts."""
+"""Progress of a run: from disk first, then from SLURM's queue, then from its accounting."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 
 from vmafarm.cluster.job_states import (
     RUNNING,
-    Observer,
+    SlurmReader,
     SlurmView,
     element_states,
     latest_records,
     summarise_messages,
 )
-from vmafarm.cluster.merge_job import MergeJob, look_at_merge
+from vmafarm.cluster.merge_job import MergeJob, find_merge_job
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.watched_rate import RecentRate
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.published.up_to_date import read_errors, rows_since
 from vmafarm.run_folder.broken_nodes import BrokenNode, read_broken
@@ -40,53 +40,53 @@ SLICE_STATES = ("done", "running", "pending", "failed", "new", "unknown")
 
 @dataclass(frozen=True)
 class Status:
-    """One look at a run; one set of counts stands behind the table and the JSON.
+    """Progress of a run at one moment; the table and the JSON show the same counts.
 
     Attributes
     ----------
     run
-        Its name.
+        Name of the run.
     at
-        When (ISO 8601, UTC).
+        Time (ISO 8601, UTC).
     clips, done, failed_for_good, missing
-        Clips of the manifest; those with a row; those that have failed for good; the rest.
+        Clips of the manifest; clips with a row; clips that have failed for good; the rest.
     waiting
-        Missing clips that failed on one host alone, and that another one should try.
+        Missing clips that failed on one host only, and should be retried on another one.
     published
-        Whether the table is there, of the last submission where there was one.
+        Whether the table is there; of the last submission, if there was one.
     errors
-        Checks of the table that found errors, by merge.json.
+        Names of the checks that found errors in the table, by merge.json.
     slices
-        Slices by state: ``done``; ``running`` (an element that has them works); ``pending`` (one
-        waits, of a later round too); ``failed`` (were submitted, and nobody works or waits for them any
-        more); ``new`` (were never submitted); ``unknown`` (were submitted, and the queue is not known).
+        Number of slices by state: ``done``; ``running`` (an element works on it); ``pending`` (an element is
+        pending, also of a later round); ``failed`` (submitted, but no element is queued any more); ``new``
+        (never submitted); ``unknown`` (submitted, but the queue is unknown).
     states
-        A letter a slice, in their order, the first one of its state.
+        One letter per slice, in their order: the first letter of its state.
     missing_slices
-        Slices that a retry would submit, as ``3,7-9``; "" where nothing was submitted and where the
-        queue is not known.
+        Slices that a retry would submit, as ``3,7-9``; empty if nothing was submitted or the queue is
+        unknown.
     working
-        Whether anything of the run waits or runs; None: not known.
+        Whether any job of the run is queued; None: unknown.
     clips_per_second, seconds_left
-        Over the last minutes that somebody watched, else since the first element of the last submission
-        began; None unless something runs.
+        Over the last minutes of --watch, else since the first element of the last submission started; None
+        if nothing runs.
     seconds_left_between
-        What is left, from the counts of those minutes (95%); None where too few clips were watched.
+        95% interval of `seconds_left`, from the counts of those minutes; None: too few clips.
     failures
-        Tries that failed, by class: count and first message.
+        Failed tries by class: count and first message.
     elements
-        Elements of the last submission by state, as SLURM names them; see `tasks.element_states`.
+        Elements of the last submission by state; see `vmafarm.cluster.job_states.element_states`.
     messages
-        Why elements of the last submission ended before their work was done: count and first
-        message of each kind.
+        Why elements of the last submission ended before their work was done: count and first message of
+        each kind.
     broken_nodes
-        Nodes that are kept out.
+        Nodes that are excluded.
     merge
-        The merge of the last submission; None: it has none.
+        The merge job of the last submission; None: it has none.
     notes
-        What could not be asked.
+        What could not be queried or read.
     remarks
-        Clips with a row that are worth a look, by kind: see `vmafarm.shards.remarks.RemarkReader.read`.
+        Clips with a row that are worth a look, by kind; see `vmafarm.shards.remarks.RemarkReader.read`.
     """
 
     run: str
@@ -115,21 +115,21 @@ class Status:
 
     @property
     def is_good(self) -> bool:
-        """Whether the table is there, and its checks found no errors."""
-        return self.published and not self.errors and not (self.merge and self.merge.said)
+        """Whether the table is there and its checks found no errors."""
+        return self.published and not self.errors and not (self.merge and self.merge.reasons)
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as JSON has it."""
+        """The same for JSON."""
         return asdict(self)
 
 
 def look(config: Config, slurm: Slurm | None) -> Status:
-    """See once how far a run is; see `Watcher`."""
-    return Watcher(config, slurm).look()
+    """Read the progress of a run once; see `StatusReader`."""
+    return StatusReader(config, slurm).read()
 
 
-class Watcher:
-    """Sees how far a run is, again and again; what cannot have changed is not read twice.
+class StatusReader:
+    """Reads the progress of a run repeatedly; what cannot have changed is not read twice.
 
     Parameters
     ----------
@@ -151,10 +151,10 @@ class Watcher:
         self._done = DoneReader()
         self._remarks = RemarkReader(self._folder)
         self._recent = RecentRate()
-        self._observer = Observer(slurm, run_job_name(self._folder, self._manifest.digest))
+        self._slurm = SlurmReader(slurm, run_job_name(self._folder, self._manifest.digest))
 
-    def look(self) -> Status:
-        """See how far it is now."""
+    def read(self) -> Status:
+        """Read the current progress."""
         folder, manifest = self._folder, self._manifest
         clips = read_states(folder, self._config, manifest, reader=self._done)
         gaps = clips.gaps
@@ -164,7 +164,7 @@ class Watcher:
         missing = len(gaps.missing)
 
         submissions = read_submissions(folder)
-        view = self._observer.look(submissions, submissions[-1:])
+        view = self._slurm.read(submissions, submissions[-1:])
         slices = _slice_states(left, submissions, view)
         retried = [number for number in left if slices[number] in ("failed", "new")]
         counts = Counter(slices.values())
@@ -176,12 +176,12 @@ class Watcher:
         if last is not None and _anything_runs(submissions, view):
             finished = len(manifest.names) - missing
             rate = _rate(last, of_last, finished, now)
-            rates = self._recent.see(now.timestamp(), finished)
+            rates = self._recent.update(now.timestamp(), finished)
             if rates is not None:
                 low, rate, high = rates
                 between = (missing / high, missing / low)
         states = element_states(last, view, of_last) if last else {}
-        merge = look_at_merge(folder, last, view) if last else None
+        merge = find_merge_job(folder, last, view) if last else None
         remarks = self._remarks.read()
         notes = self._left_out(clips.history.unread.count, damaged)
         if last is not None and (missing or not folder.table.exists()):
@@ -220,7 +220,7 @@ class Watcher:
         )
 
     def _left_out(self, failures: int, elements: int) -> list[str]:
-        """What is not read because it cannot be, or is nothing that vmafarm writes."""
+        """Notes on files that cannot be read or are not what vmafarm writes."""
         files = {**self._done.problems, **self._remarks.problems}
         told = [f"{show(str(path.relative_to(self._folder.path)))}: {files[path]}" for path in sorted(files)]
         more = f"; and {len(told) - _SHOWN:,} more" if len(told) > _SHOWN else ""
@@ -240,7 +240,7 @@ def _slice_states(left: Sequence[int], submissions: Sequence[Submission], view: 
     waiting: set[int] = set()
     for task in view.queue or ():
         for submission in submissions:
-            # A canary takes a few clips of all slices; behind it the arrays are still to come.
+            # A canary takes a few clips of all slices; the arrays are still to come.
             works = task.state in RUNNING and not submission.canary
             (running if works else waiting).update(submission.slices_of(task.job, task.index))
     submitted = {number for s in submissions if not s.canary for number in s.slices}
@@ -269,8 +269,8 @@ def _records_of(submission: Submission | None, records: Sequence[ElementRecord])
 def _rate(
     submission: Submission, records: Sequence[ElementRecord], finished: int, now: datetime
 ) -> float | None:
-    """Clips a second that were finished since the submission's first element began."""
-    if submission.canary or not records:  # what was done before a canary is not on record
+    """Clips per second since the first element of the submission started."""
+    if submission.canary or not records:  # how many were done before a canary is not recorded
         return None
     seconds = (now - datetime.fromisoformat(records[0].started_at)).total_seconds()
     since = finished - submission.done

@@ -1,4 +1,4 @@
-"""Shows how far a run is: as a table, once or again and again."""
+"""Shows the progress of a run as a table, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def table(status: Status, width: int = WIDTH) -> list[str]:
-    """A status as lines.
+    """A status as lines of text.
 
     Parameters
     ----------
     status
-        What was seen.
+        The status to show.
     width
         Of the terminal; no line is wider, but for one of less than 30 columns.
     """
@@ -55,13 +55,13 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
         rows.append(("rate", f"{_rate(status.clips_per_second)}{left}"))
     if status.elements:
         rows.append(("elements", _counts(status.elements)))
-    rows += [("", _cut(f"{count:,} ended early: {message}", width)) for count, message in status.messages]
+    rows += [("", _cut(f"{count:,} stopped early: {message}", width)) for count, message in status.messages]
     rows += [
-        ("node", _cut(f"{broken.node} is kept out: {one_line(broken.message)}", width))
+        ("node", _cut(f"{broken.node} is excluded: {one_line(broken.message)}", width))
         for broken in status.broken_nodes
     ]
     if status.merge is not None and status.merge.state:
-        rows += [("merge", _merge_text(status.merge)), *(("", line) for line in status.merge.said)]
+        rows += [("merge", _merge_text(status.merge)), *(("", line) for line in status.merge.reasons)]
     if status.errors:
         rows.append(("checks", f"found errors in the table: {', '.join(status.errors)}: vmafarm qa"))
     rows += [
@@ -79,19 +79,19 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
 
 
 def grid(states: str, width: int) -> list[str]:
-    """Slices as a grid: a sign a slice, or a sign for several next to each other.
+    """Slices as a grid: one sign per slice, or per group of neighbours.
 
     Parameters
     ----------
     states
-        A letter a slice; see `Status.states`.
+        One letter per slice; see `Status.states`.
     width
-        Of the grid, in columns.
+        Columns of the grid.
 
     Returns
     -------
     list of str
-        At most six lines; none for one slice.
+        At most six lines; empty for a single slice.
     """
     if len(states) < 2:
         return []
@@ -99,7 +99,7 @@ def grid(states: str, width: int) -> list[str]:
     signs = []
     for first in range(0, len(states), together):
         group = states[first : first + together]
-        # What wants to be seen goes before what does not.
+        # Of a group, the state that matters most is shown.
         signs.append(next(sign for letter, sign in _SIGNS.items() if letter in group))
     text = "".join(signs)
     lines = [text[first : first + width] for first in range(0, len(text), width)]
@@ -108,7 +108,7 @@ def grid(states: str, width: int) -> list[str]:
 
 _GRID_LINES = 5
 _SIGNS = {"f": "x", "u": "?", "r": ">", "p": ".", "n": "-", "d": "#"}
-"""First letter of a state to its sign, told apart by shape alone; what to look at first comes first."""
+"""First letter of a state to its sign, distinguishable without colour; the most important first."""
 
 
 def _waiting(status: Status) -> list[tuple[str | None, str]]:
@@ -146,30 +146,30 @@ def as_json(status: Status) -> str:
 
 
 def show_once(status: Status, console: Console, show_json: bool = False) -> None:
-    """Print a status, as a table or for machines."""
+    """Print a status as a table or as JSON."""
     say(*([as_json(status)] if show_json else table(status, text_width(console))))
 
 
 def watch(look: Callable[[], Status], console: Console, seconds: float, show_json: bool = False) -> Status:
-    """Show the status again and again, until nothing of the run waits or runs.
+    """Show the status repeatedly, until no job of the run is queued.
 
-    On a terminal in place, elsewhere as blocks with an empty line between them; JSON as a line each.
+    In place on a terminal, elsewhere as blocks separated by empty lines; JSON as one line each.
 
     Parameters
     ----------
     look
-        Sees how far the run is.
+        Reads the status.
     console
         Where to show it.
     seconds
-        Between two looks.
+        Pause between updates.
     show_json
-        For machines.
+        Print JSON.
 
     Returns
     -------
     Status
-        The last one.
+        The last status.
     """
     if show_json or not console.is_terminal:
         first = True
@@ -189,7 +189,7 @@ def _looks(look: Callable[[], Status], seconds: float) -> Iterator[Status]:
     while True:
         status = look()
         yield status
-        # Where the queue cannot be asked, the disk says when there is nothing left to do.
+        # If the queue is unknown, the disk says when there is nothing left to do.
         if status.working is False or (status.working is None and not status.missing):
             return
         sleep(seconds)
@@ -210,23 +210,23 @@ def _rate(clips_per_second: float) -> str:
 def _merge_text(merge: MergeJob) -> str:
     if merge.published:
         return f"{merge.state}, the table is there"
-    return f"{merge.state}, nothing published:" if merge.said else merge.state
+    return f"{merge.state}, nothing published:" if merge.reasons else merge.state
 
 
 def _percent(share: float) -> str:
-    """Not 100.0% as long as something is missing."""
+    """A percentage that is 100.0% only if nothing is missing."""
     return f"{share:.1%}" if share in (0.0, 1.0) else f"{min(0.999, max(0.001, share)):.1%}"
 
 
 def _shorten(indices: str) -> str:
-    """Numbers for one line; all of them are in the JSON."""
+    """Cut a list of numbers to one line; the JSON has all of them."""
     if len(indices) <= _SHOWN_INDICES:
         return indices
     return indices[:_SHOWN_INDICES].rpartition(",")[0] + ",..."
 
 
 def _cut(text: str, width: int) -> str:
-    """A message on one line, its end left out where it does not fit."""
+    """Cut a message to one line."""
     room = width - _LABEL
     text = show(text)
     return text if len(text) <= room else text[: room - 3] + "..."

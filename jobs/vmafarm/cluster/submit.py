@@ -1,4 +1,4 @@
-"""Submits a run to SLURM: arrays of elements, and the merge behind them."""
+"""Submits a run to SLURM: one array per round, and the merge behind them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from vmafarm.cluster.executor import Queue
 from vmafarm.cluster.job_states import one_line
-from vmafarm.cluster.packing import slots
 from vmafarm.cluster.pilot import run_canary
 from vmafarm.cluster.preparation import Prepared, prepare, refused
 from vmafarm.cluster.request import Submitted, make_request
@@ -17,7 +16,7 @@ from vmafarm.cluster.sbatch import depend_on, merge_parameters, sbatch_parameter
 from vmafarm.cluster.slurm import NoCluster, Slurm
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.interrupts import tell_from_now_on, telling
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
 from vmafarm.run_folder.manifest import Manifest, load_manifest
@@ -84,18 +83,18 @@ def submit(
     Parameters
     ----------
     config
-        The configuration, with what the plan has frozen.
+        The configuration, with what the plan froze.
     slurm
         The cluster.
     again
-        A retry: slices whose elements still wait or run are left to them. Otherwise such a run is
+        A retry: slices whose elements are pending or running are left to them. Otherwise such a run is
         refused.
     canary
-        Before all else, score so many clips in a first small job and wait for it.
+        First score this many clips in a small job and wait for it.
     say
-        Told what the canary does, and the estimate before the arrays go out.
+        Gets the progress of the canary, and the estimate before the arrays are queued.
     preflight
-        Called when all else is right, before the first job is queued; an error of it ends the call.
+        Called when all else is right, before the first job is queued; its errors end the call.
 
     Returns
     -------
@@ -104,8 +103,8 @@ def submit(
     Raises
     ------
     UsageError
-        Nothing is missing, the run is in the queue already, another one is queueing it, the cluster has
-        not what is asked for, or somebody else could write what the jobs run.
+        Nothing is missing, the run is in the queue already or being queued, the cluster lacks what is
+        requested, or somebody else could write what the jobs run.
     UnavailableError
         No SLURM, no answer, a limit, or no usable image.
     IncompleteError
@@ -114,34 +113,34 @@ def submit(
     prepared = prepare(config, slurm)
     _warn(config, say)
     secure_logs(config.folder, config.run.trusted_owners)
-    with _alone(config.folder):  # from the look at what nobody works on to the last job that is noted
+    with _alone(config.folder):  # from the check of what nobody works on to the last recorded job
         todo = _missing(prepared, slurm, again)
         if preflight is not None:
             preflight()
-        few = len(todo) // 2  # something must be left for the arrays
+        few = len(todo) // 2  # leave something for the arrays
         if canary and few:
             slices = sorted({clip.slice for clip in todo})
             job = run_canary(prepared, slurm, slices, min(canary, few), say)
             todo = _missing(prepared, slurm, again, ended=job)
         request = make_request(prepared, slurm, todo)
-        for line in request.estimate.lines() if request.estimate else []:
+        for line in request.estimate_lines():
             say(line)
         return _queue(prepared, request)
 
 
 def _alone(folder: RunFolder) -> AbstractContextManager[None]:
-    """Keep another submit or retry of the run out, which would queue the same once more."""
+    """Keep out another submit or retry of the run, which would queue the same again."""
     busy = UsageError(
-        f'another vmafarm submit or retry of "{folder.name}" is at work: it holds '
+        f'another vmafarm submit or retry of "{folder.name}" is running: it holds '
         f"{show(str(folder.submit_lock))}, expected one at a time",
-        "wait until it has ended (one with a canary waits for that), or end it; where it is suspended: "
-        "kill -CONT PID; then see what is queued: vmafarm status",
+        "wait until it has ended (one with a canary waits for that), or end it; if it is suspended: "
+        "kill -CONT PID; vmafarm status shows what is queued",
     )
-    return locked(folder.submit_lock, busy, "while no vmafarm submit or retry is at work")
+    return locked(folder.submit_lock, busy, "while no vmafarm submit or retry is running")
 
 
 def _warn(config: Config, say: Callable[[str], None]) -> None:
-    """Tell who else could change what elements run, or refuse where everybody could."""
+    """Warn who else could change what elements run; refuse if everybody could."""
     trusted = config.run.trusted_owners
     lines = check_run_folders(config.folder, trusted)
     if config.slurm.image:
@@ -151,7 +150,7 @@ def _warn(config: Config, say: Callable[[str], None]) -> None:
 
 
 def _queue(prepared: Prepared, request: Submitted) -> Submitted:
-    """Queue it: the first round, those behind it, the looks from another node, and the merge behind all."""
+    """Queue all rounds, the retries on another node, and the merge behind them."""
     folder, section, name = prepared.config.folder, prepared.config.slurm, prepared.job_name
     submission = prepared.begin(request.submission)
     queue = prepared.queue(submission.number)
@@ -159,33 +158,29 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
     arrays: list[Array] = []
 
     def add(
-        queue: Queue, number: int, offset: int, count: int, at_once: int, share: str,
-        after: Sequence[Array], exclude: str = "",
-    ) -> None:  # fmt: skip
-        parameters = sbatch_parameters(section, name, at_once)
+        queue: Queue, number: int, count: int, share: str, after: Sequence[Array], exclude: str = ""
+    ) -> None:
+        parameters = sbatch_parameters(section, name, section.parallelism)
         if after:
             parameters["dependency"] = depend_on([array.job for array in after])
         if exclude:
             parameters["exclude"] = ",".join(filter(None, (section.exclude, exclude)))
-        array = Array("", number, offset, count, share)
+        array = Array("", number, 0, count, share)
         elements = [submission.slices_in(array, index) for index in range(count)]
         arrays.append(replace(array, job=queue.array(parameters, elements, share=share)))
         note_job(folder, submission.number, vars(arrays[-1]))
 
     with _telling_of(arrays):
-        for number, counts in enumerate(request.rounds):
-            before = [array for array in arrays if array.round == number - 1]
-            at_once = slots(section.parallelism, len(counts))
-            for i, (count, places) in enumerate(zip(counts, at_once, strict=True)):
-                add(queue, number, sum(counts[:i]), count, places, share, before)
+        for number, count in enumerate(request.rounds):
+            add(queue, number, count, share, arrays[-1:])
         last = len(request.rounds)
         for number, look in enumerate(request.looks):
             is_last = number == len(request.looks) - 1
-            # The first one runs beside the last round, behind the round before that.
-            before = arrays[:] if is_last else [array for array in arrays if array.round < max(1, last - 1)]
+            # The first one runs beside the last round, after the round before that.
+            before = arrays if is_last else arrays[: max(1, last - 1)]
             looking = queue if is_last else prepared.queue(submission.number, next_look=True)
             exclude = "" if look == LAST_LOOK and len(request.looks) > 1 else request.away_from
-            add(looking, last + number + 1, 0, 1, 1, look, before, exclude)
+            add(looking, last + number + 1, 1, look, before, exclude)
         if len(request.looks) > 1:
             write_next_look(folder, submission.number, arrays[-1].job)
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))
@@ -196,12 +191,12 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
 
 @contextmanager
 def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
-    """Have whatever ends the queueing say which jobs are queued: an interrupt like a refusal."""
+    """If queueing ends early, by an error or an interrupt, say which jobs are queued."""
 
     def stopped() -> str:
         noted = ", ".join(array.job for array in arrays)
-        queued = f"{noted} wait or run, and one more may" if noted else "one may wait or run"
-        return f"stopped while jobs were being queued: {queued}; vmafarm cancel, then vmafarm retry"
+        queued = f"{noted} are queued, and one more may be" if noted else "one may be queued"
+        return f"stopped while queueing jobs: {queued}; vmafarm cancel, then vmafarm retry"
 
     try:
         with telling(stopped):
@@ -213,7 +208,7 @@ def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
 def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> list[Clip]:
     """Missing clips of the slices that nobody works on.
 
-    A job of which it is known that it has ended does not count, in whatever state squeue still has it.
+    The job `ended` does not count, whatever its state in squeue.
     """
     config, manifest = prepared.config, prepared.manifest
     folder = config.folder
@@ -224,12 +219,12 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
             f'nothing is missing: every clip of "{folder.name}" has a row or has failed for good',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
-    busy, strangers = _look_in_queue(config, slurm, prepared.job_name, ended)
+    busy, strangers = _find_queued(config, slurm, prepared.job_name, ended)
     busy &= {clip.slice for clip in todo}
     if strangers:
         raise UsageError(
-            f'jobs of "{folder.name}" are in the queue that no submission has noted: {", ".join(strangers)}',
-            "wait for the vmafarm that queues them; should it have died: vmafarm cancel, then vmafarm retry",
+            f'jobs of "{folder.name}" are in the queue that no submission recorded: {", ".join(strangers)}',
+            "wait for the vmafarm that is queueing them; if it died: vmafarm cancel, then vmafarm retry",
         )
     if busy and not again:
         raise UsageError(
@@ -246,13 +241,13 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
 
 
 def _without_merge(folder: RunFolder) -> str:
-    """What to do where the last submission has no merge; "" where it has."""
+    """What to do if the last submission has no merge; empty if it has."""
     last = next((one for one in reversed(read_submissions(folder)) if not one.canary), None)
     return last.without_merge() if last else ""
 
 
-def _look_in_queue(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[set[int], list[str]]:
-    """Slices whose elements wait or run, and jobs of this name that stand in no record."""
+def _find_queued(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[set[int], list[str]]:
+    """Slices whose elements are queued, and jobs of this name that are in no record."""
     submissions = read_submissions(config.folder)
     noted = {job for submission in submissions for job in submission.jobs()}
     tasks = [task for task in slurm.queue(name) if task.job != ended]
@@ -266,7 +261,7 @@ def _look_in_queue(config: Config, slurm: Slurm, name: str, ended: str) -> tuple
 
 
 def cancel(config: Config, slurm: Slurm) -> list[str]:
-    """Cancel the jobs that have this run's name, orphans of a dropped shell too.
+    """Cancel the jobs that have this run's name, also those that no submission recorded.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How fast clips are finished at the moment, as far as somebody watches."""
+"""Current rate of finished clips, for --watch."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from collections import deque
 
 _SECONDS = 300.0
 _ENOUGH = 20
-"""With fewer clips the interval says nothing: its lower end is below half of the rate."""
+"""With fewer clips the interval is useless: its lower end is below half of the rate."""
 
 
 class RecentRate:
-    """Counts clips over the last five minutes of looks."""
+    """Rate over the updates of the last five minutes."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, int]] = deque()
 
-    def see(self, at: float, finished: int) -> tuple[float, float, float] | None:
-        """Take one look.
+    def update(self, at: float, finished: int) -> tuple[float, float, float] | None:
+        """Add a count.
 
         Parameters
         ----------
         at
-            When, in seconds.
+            Time in seconds.
         finished
             Clips finished so far.
 
         Returns
         -------
         tuple of float or None
-            Clips a second: the lower end, the rate, the upper end of a 95% interval, for counts of
-            independent events (a count n has the standard deviation sqrt(n)); None as long as fewer than
-            20 clips were counted.
+            Clips per second: lower end, rate and upper end of a 95% interval for counts of independent events
+            (the standard deviation of a count n is sqrt(n)); None with fewer than 20 clips.
         """
         self._looks.append((at, finished))
-        # The oldest look may be just older than that, so that the time between is not cut short.
+        # The oldest update may be just older than that, so that the period is not cut short.
         while len(self._looks) > 2 and self._looks[1][0] <= at - _SECONDS:
             self._looks.popleft()
         began, before = self._looks[0]

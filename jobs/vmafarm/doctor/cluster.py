@@ -11,7 +11,7 @@ from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import NothingToSubmitError, preview
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.doctor.check_result import CheckResult, Machine, attempt
 from vmafarm.run_folder.manifest import Manifest
 

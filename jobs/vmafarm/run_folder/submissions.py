@@ -1,4 +1,4 @@
-"""The record of a submission in the run folder: its immutable list of slices, and its jobs."""
+"""Records of submissions in the run folder: an immutable list of slices, and the jobs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
 from vmafarm.run_folder.paths import RunFolder
 
 EVERYTHING, ORDINARY, ELSEWHERE, LAST_LOOK = ("everything", "ordinary", "elsewhere", "last look")
-"""What an element takes of its slices' clips; see `vmafarm.scoring.todo.find_todo`."""
+"""Which clips of its slices an element takes; see `vmafarm.scoring.todo.find_todo`."""
 
 Job = Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")]
-"""A job's id, which programs of SLURM are given."""
+"""A job's id, which is passed to SLURM's programs."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class Array:
     job
         Its id.
     round
-        0 for the first; later ones do what is missing then.
+        0 for the first; later ones do what is still missing.
     offset, count
-        In the first round its elements 0..count-1 are the submission's elements
-        offset..offset+count-1. In later ones element i has every count-th slice from the i-th on.
+        In the first round, its elements 0..count-1 are the submission's elements offset..offset+count-1
+        (earlier versions queued several arrays per round; now `offset` is 0). In later rounds, element i has
+        every count-th slice from the i-th on.
     share
-        Which clips of these slices they take; see `vmafarm.scoring.todo.find_todo`.
+        Which clips of these slices the elements take; see `vmafarm.scoring.todo.find_todo`.
     """
 
     job: Job
@@ -60,27 +61,28 @@ class Submission:
     number
         From 1.
     job_name
-        The same for all jobs of a run, and of no other.
+        Name of all jobs of the run, and of no other run's.
     elements
         Slices of each element of the first round; immutable.
     version
-        Of the toolkit.
+        Version of the toolkit.
     image, image_digest
-        The SIF, or "" without a container.
+        The SIF and its SHA-256; empty without a container.
     engine
-        Which one ``engine.kind`` was found to mean, in the image.
+        What ``engine.kind`` was resolved to, in the image.
     settings
-        The configuration that may change between submissions, as `vmafarm.config.sections.recorded` gives it.
+        The part of the configuration that may change between submissions, see
+        `vmafarm.config.sections.recorded`.
     done
         Clips that had a row already.
     at
-        When (ISO 8601, UTC).
+        Time (ISO 8601, UTC).
     canary
-        A first small job; its one element may take clips of all slices.
+        Whether it is a first small job; its only element may take clips of all slices.
     waiting
-        Slices with clips that failed on one node alone, and wait for another one.
+        Slices with clips that failed on one node only, and wait for another one.
     arrays, merge_job
-        Jobs as they were queued; what is missing here was not queued.
+        Jobs, recorded as they were queued.
     """
 
     number: Count
@@ -108,16 +110,16 @@ class Submission:
         return [array.job for array in self.arrays] + ([self.merge_job] if self.merge_job else [])
 
     def without_merge(self) -> str:
-        """Say that queueing it ended before the merge, and what to do; "" where that is not so."""
+        """Say that queueing ended before the merge, and what to do; empty if it did not."""
         if self.canary or self.merge_job or not self.arrays:
             return ""
         return (
-            f"no merge waits behind {', '.join(self.jobs())}: queueing was stopped before it; "
+            f"no merge is queued behind {', '.join(self.jobs())}: queueing stopped before it; "
             "vmafarm cancel, then vmafarm retry; or vmafarm merge once they have ended"
         )
 
     def slices_of(self, job: str, index: int | None) -> tuple[int, ...]:
-        """Slices of an array's element; empty for anything else."""
+        """Slices of an array element; empty for any other job."""
         for array in self.arrays:
             if array.job == job:
                 return self.slices_in(array, index or 0)
@@ -135,14 +137,14 @@ _SUBMISSION = pydantic.TypeAdapter(Submission)
 
 
 def run_job_name(folder: RunFolder, manifest_digest: str) -> str:
-    """Name of all jobs of a run: its own name, and a digest of where it lies and what it is."""
-    # Resolved: ../runs/x and a link to it are the same run, whose jobs must be found from everywhere.
+    """Name of all jobs of a run: its name, and a digest of its path and manifest."""
+    # Resolved: ../runs/x and a link to it are the same run, whose jobs must be found by either path.
     digest = hashlib.sha256(f"{folder.path.resolve()}\0{manifest_digest}".encode()).hexdigest()
     return f"vmafarm-{folder.name}-{digest[:10]}"
 
 
 def next_number(folder: RunFolder) -> int:
-    """Take the next number; of two that ask at the same time each gets its own."""
+    """Reserve the next number; concurrent callers get different ones."""
     durable.make_folder(folder.submissions)
     taken = [path.stem for path in folder.submissions.glob("[0-9]*.jobs")]
     number = max((int(stem) for stem in taken if _NUMBER.fullmatch(stem)), default=0)
@@ -154,7 +156,7 @@ def next_number(folder: RunFolder) -> int:
 
 
 def new_submission(folder: RunFolder, submission: Submission) -> None:
-    """Write its immutable part down, before any job is queued."""
+    """Write its immutable part, before any job is queued."""
     durable.make_folder(folder.submissions)
     document = asdict(submission)
     document.pop("arrays")
@@ -163,22 +165,22 @@ def new_submission(folder: RunFolder, submission: Submission) -> None:
 
 
 def starter_path(folder: RunFolder, number: int) -> Path:
-    """Where a submission has its copy of containers/element.sh, which nobody else may write: jobs run it."""
+    """Path of a submission's copy of containers/element.sh, which jobs run and nobody else may write."""
     return folder.logs / f"element-{number:05d}.sh"
 
 
 def write_next_look(folder: RunFolder, number: int, job: str) -> None:
-    """Write down which job is to keep away from the node of the one before, for containers/element.sh."""
+    """Record which job must avoid the node of the one before it, for containers/element.sh."""
     durable.replace_text(next_look_path(folder, number), f"{job}\n")
 
 
 def next_look_path(folder: RunFolder, number: int) -> Path:
-    """Where `write_next_look` writes."""
+    """Path of what `write_next_look` writes."""
     return _path(folder, number, "look")
 
 
 def note_job(folder: RunFolder, number: int, record: Mapping[str, Any]) -> None:
-    """Write down a job as soon as it is queued."""
+    """Record a job as soon as it is queued."""
     appender = durable.Appender(_path(folder, number, "jobs"))
     try:
         appender.append(json_line(record))
@@ -192,7 +194,7 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
     Raises
     ------
     UsageError
-        A record is damaged. None is passed over: its jobs would be taken for nobody's.
+        A record is damaged. It is not skipped: its jobs would be taken for nobody's.
     """
     found = []
     for path in sorted(folder.submissions.glob("*.json")):
@@ -209,7 +211,7 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             said = why(error) if isinstance(error, ValueError) else reason(error)
             raise UsageError(
                 f"{show(str(path))}, or .jobs beside it, is damaged: {said}",
-                "restore it from a copy; or, when none of its jobs waits or runs any more (squeue), "
+                "restore it from a copy; or, when none of its jobs is queued any more (squeue), "
                 "move both away",
             ) from None
         found.append(submission)
@@ -217,13 +219,13 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
 
 
 def _check_arrays(submission: Submission) -> None:
-    """Raise ValueError where arrays have more elements than there are, or are there twice.
+    """Raise ValueError if arrays have more elements than the submission, or occur twice.
 
-    Readers go through all elements of all arrays: lines that claim many would keep them for long.
+    Readers iterate over all elements of all arrays: a line that claims many would keep them busy.
     """
     jobs = [array.job for array in submission.arrays]
     if len(jobs) != len(set(jobs)):
-        raise ValueError("an array is noted twice")
+        raise ValueError("an array is listed twice")
     for number in {array.round for array in submission.arrays}:
         arrays = [array for array in submission.arrays if array.round == number]
         end = 0 if number else max(array.offset + array.count for array in arrays)
@@ -234,14 +236,14 @@ def _check_arrays(submission: Submission) -> None:
 
 
 def _read_jobs(path: Path) -> list[dict[str, Any]]:
-    """Its lines; that which its writer did not finish is no job of ours yet."""
+    """Its lines; one that its writer did not finish is not a job yet."""
     records = []
     with suppress(FileNotFoundError):
         for line in read_lines(path):
             with suppress(ValueError):
                 records.append(parse_json(line))
     if any(not isinstance(record, dict) for record in records):
-        raise TypeError("a line is no object")
+        raise TypeError("a line is not an object")
     return records
 
 
