@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from vmafarm.config.load import Config, load
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vmafarm.cluster.request import Submitted
     from vmafarm.corpus.plan import Plan
     from vmafarm.forecast import Forecast
@@ -95,9 +93,9 @@ def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> i
     from vmafarm.run import begin, extract_missing
     from vmafarm.shards.completeness import read_states
 
-    console = _console(quiet)
-    config, manifest = begin(config, console, limit)
-    extract_missing(config, manifest, console)
+    file = io.StringIO() if quiet else None
+    config, manifest = begin(config, limit, file)
+    extract_missing(config, manifest, file=file)
     return len(read_states(config.folder, config, manifest).done)
 
 
@@ -202,10 +200,4 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
     """
     from vmafarm.forecast import estimate_run
 
-    return estimate_run(config, _console(quiet), sample, limit)
-
-
-def _console(quiet: bool) -> Console:
-    from rich.console import Console
-
-    return Console(file=io.StringIO()) if quiet else Console()
+    return estimate_run(config, sample, limit, io.StringIO() if quiet else None)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
-
-from rich.console import Console
+from typing import IO, Any
 
 from vmafarm.common.errors import IncompleteError
+from vmafarm.common.layout import labelled
 from vmafarm.common.say import say
 from vmafarm.common.text import counted, format_seconds, size
 from vmafarm.config.load import Config
@@ -27,8 +26,6 @@ from vmafarm.run_folder.submissions import read_submissions
 from vmafarm.scoring.attempts import clips_at_once
 from vmafarm.scoring.local_executor import gpus_here
 from vmafarm.scoring.todo import find_todo
-
-_LABEL = 17
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class Forecast:
     space: Footprint | None
 
     def lines(self) -> list[str]:
-        """For a terminal of 80 columns."""
+        """As lines that fit the terminal."""
         enough = self.all.core_seconds.error is not None
         facts = [
             ("measured", f"on {counted(self.measured, 'clip')} on this machine, {self.at_once} at once, "
@@ -100,7 +97,7 @@ class Forecast:
         facts += self._work_facts(f"missing: {counted(self.missing.clips, 'clip')}", self.missing)
         facts += self._work_facts(f"all: {counted(self.all.clips, 'clip')}", self.all)
         facts += self._space_facts()
-        return [f"{label:<{_LABEL}}{text}".rstrip() for label, text in facts]
+        return labelled(facts)
 
     def _work_facts(self, title: str, work: Work) -> list[tuple[str, str]]:
         if not work.clips:
@@ -160,7 +157,9 @@ def _with_interval(total: Total, text: Callable[[float], str]) -> str:
     return f"{text(total.value)} ({text(total.low)} to {text(total.high)})"
 
 
-def estimate_run(config: Config, console: Console, sample: int, limit: int | None = None) -> Forecast:
+def estimate_run(
+    config: Config, sample: int, limit: int | None = None, file: IO[str] | None = None
+) -> Forecast:
     """Score a sample of a run's clips on this machine, and tell what the others will take.
 
     The run is planned if it is not yet, and the rows of the sample count as done. Clips that were
@@ -170,12 +169,12 @@ def estimate_run(config: Config, console: Console, sample: int, limit: int | Non
     ----------
     config
         The configuration, with the corpus.
-    console
-        Where to tell what is done.
     sample
         Clips to be measured at the least, if there are so many.
     limit
         See `vmafarm.corpus.plan.plan`.
+    file
+        Where to tell what is done; None: the standard output.
 
     Raises
     ------
@@ -184,13 +183,13 @@ def estimate_run(config: Config, console: Console, sample: int, limit: int | Non
     VmafarmError
         See `plan` and `run_local`.
     """
-    config, manifest = begin(config, console, limit)
+    config, manifest = begin(config, limit, file)
     measured = _measured_here(config)
     lacking = sample - (len(measured.seconds) if measured else 0)
-    if lacking > 0 and extract_missing(config, manifest, console, lacking):
+    if lacking > 0 and extract_missing(config, manifest, lacking, file):
         measured = _measured_here(config)
     elif lacking <= 0:
-        say("measured before on this machine: no clip is scored", file=console.file)
+        say("measured before on this machine: no clip is scored", file=file)
     if measured is None:
         raise IncompleteError(
             f'nothing could be measured: no clip of "{config.folder.name}" was scored on this machine',

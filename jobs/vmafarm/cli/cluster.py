@@ -16,7 +16,6 @@ from vmafarm.cli.local import (
     Scores,
     app,
     load_config,
-    make_console,
 )
 from vmafarm.common.errors import INCOMPLETE, show
 from vmafarm.common.say import say
@@ -165,9 +164,9 @@ def status(
     config = with_frozen(load_config(config_file, overrides, name=name))
     watcher = Watcher(config, _slurm_if_any())
     if watch:
-        last = keep_watching(watcher.look, make_console(), every, as_json)
+        last = keep_watching(watcher.look, every, as_json)
         raise typer.Exit(0 if last.is_good else INCOMPLETE)
-    show_once(watcher.look(), make_console(), as_json)
+    show_once(watcher.look(), as_json)
 
 
 @app.command()
@@ -183,12 +182,11 @@ def logs(
     Example: vmafarm logs 12 --run k150k
     """
     from vmafarm.cluster.slice_logs import slice_logs
-    from vmafarm.cluster.status_table import text_width
     from vmafarm.corpus.frozen_config import with_frozen
 
     config = with_frozen(load_config(config_file, overrides, name=name))
     found = slice_logs(config, _slurm_if_any(), slice_id, lines)
-    say(*found.lines(lines, text_width(make_console())))
+    say(*found.lines(lines))
 
 
 def _slurm_if_any() -> Slurm | None:

@@ -10,11 +10,9 @@ import typer
 
 from vmafarm.common.errors import show
 from vmafarm.common.package import __version__
-from vmafarm.common.say import say, to_json
+from vmafarm.common.say import say, standard_error, to_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vmafarm.config.load import Config
 
 app = typer.Typer(
@@ -81,12 +79,11 @@ def run(
     from vmafarm.run import run as run_all
     from vmafarm.run import with_corpus
 
-    console = make_console()
     config = load_config(
         config_file, overrides, clips, scores, name, merge__max_failed_share=max_failed_share
     )
-    config, limit = with_corpus(config, console, limit, named=name is not None)
-    run_all(config, console, limit=limit, allow_missing=allow_missing)
+    config, limit = with_corpus(config, limit, named=name is not None)
+    run_all(config, limit=limit, allow_missing=allow_missing)
 
 
 @app.command()
@@ -149,10 +146,10 @@ def estimate(
     from vmafarm.forecast import estimate_run
     from vmafarm.run import with_corpus
 
-    console = make_console(stderr=as_json)
+    file = standard_error() if as_json else None
     config = load_config(config_file, overrides, clips, scores, name)
-    config, limit = with_corpus(config, console, limit, named=name is not None)
-    found = estimate_run(config, console, sample, limit)
+    config, limit = with_corpus(config, limit, named=name is not None, file=file)
+    found = estimate_run(config, sample, limit, file)
     say(*([to_json(found.as_dict())] if as_json else found.lines()))
 
 
@@ -237,10 +234,3 @@ def load_config(
         **values,
     )
     return config
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """The terminal, for its width and for what is drawn on it; text goes through `vmafarm.common.say`."""
-    from rich.console import Console
-
-    return Console(stderr=stderr)

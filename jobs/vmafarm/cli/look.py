@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vmafarm.cli.local import ConfigFile, Name, Overrides, app, load_config, make_console
-from vmafarm.common.say import Shown, data_sink, say, say_aside, to_json
+from vmafarm.cli.local import ConfigFile, Name, Overrides, app, load_config
+from vmafarm.common.say import Shown, data_sink, say, say_aside, terminal_width, to_json
 
 
 @app.command("sql")
@@ -55,7 +55,7 @@ def query_run(
     elif as_json:
         write = partial(write_json, Shown())
     else:
-        write = partial(write_table, Shown(), make_console().width)
+        write = partial(write_table, Shown(), terminal_width())
     config = with_frozen(load_config(config_file, overrides, name=name))
     # One file or one stream holds one answer in these formats.
     several = query is None and output is None and not (as_csv or as_json)
@@ -93,9 +93,9 @@ def qa(
     elif check:
         for outcome in outcomes:
             say(f"{outcome.check.name}: expected {outcome.check.expected}")
-            write_table(Shown(), make_console().width, outcome.columns, iter([list(outcome.rows)]))
+            write_table(Shown(), terminal_width(), outcome.columns, iter([list(outcome.rows)]))
     else:
-        say(*tell(outcomes, make_console().width), summarise(outcomes))
+        say(*tell(outcomes, terminal_width()), summarise(outcomes))
     publish.require_sound(outcomes)
 
 
@@ -133,8 +133,7 @@ def info(
 
     Example: vmafarm info runs/full_features_k150k.parquet
     """
-    import textwrap
-
+    from vmafarm.common.layout import labelled
     from vmafarm.report.card import as_card
     from vmafarm.report.info import read_info, tell
 
@@ -146,14 +145,4 @@ def info(
             say_aside(f"record: {found.damage}")
         say(as_card(found).rstrip("\n"))
     else:
-        width = max(40, min(make_console().width, 100))
-        for label, text in tell(found):
-            lines = textwrap.wrap(
-                text,
-                width,
-                initial_indent=f"{label:<17}",
-                subsequent_indent=" " * 17,
-                break_on_hyphens=False,
-                break_long_words=False,
-            )
-            say(*lines)
+        say(*labelled(tell(found)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field
 
 from vmafarm.common.errors import UNAVAILABLE, UnavailableError, VmafarmError, show
+from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted
 from vmafarm.config.load import Config
 from vmafarm.disk.jsonl import Text
@@ -25,7 +25,6 @@ Result = TypeVar("Result")
 _ANSWER_SECONDS = 60.0
 """A file server that is gone makes every call wait for ever."""
 _END_SECONDS = 2.0
-_WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -151,28 +150,17 @@ def exit_status(findings: Sequence[Finding]) -> int:
 
 
 def lines(findings: Sequence[Finding]) -> list[str]:
-    """Findings for a terminal of 80 columns: state, name, message; hints below."""
+    """Findings as lines that fit the terminal: state, name, message; hints below."""
     width = max((len(finding.name) for finding in findings), default=0)
     found: list[str] = []
     for finding in findings:
         state = finding.state.upper() if finding.state == "failed" else finding.state
         first = f"{state:<8} {finding.name:<{width}} "
-        found += _wrap(finding.message, first, " " * len(first))
+        found += wrapped(finding.message, first)
         if finding.hint:
-            found += _wrap(finding.hint, " " * (len(first) + 2), " " * (len(first) + 2))
+            found += wrapped(finding.hint, " " * (len(first) + 2))
     counts = dict.fromkeys(("ok", "warning", "failed", "skipped"), 0)
     for finding in findings:
         counts[finding.state] += 1
     listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return [*found, f"{counted(len(findings), 'check')}: {listed}"]
-
-
-def _wrap(text: str, first: str, indent: str) -> list[str]:
-    wrapped: list[str] = []
-    for line in text.splitlines() or [""]:
-        start = indent if wrapped else first
-        wrapped += textwrap.wrap(
-            show(line), _WIDTH, initial_indent=start, subsequent_indent=indent,
-            break_long_words=False, break_on_hyphens=False,
-        ) or [start.rstrip()]  # fmt: skip
-    return wrapped

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import IncompleteError, UsageError, show
+from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.text import counted
 from vmafarm.config.load import Config
 from vmafarm.disk.regular_files import freeing_readers
@@ -244,7 +245,7 @@ _SHOWN = 10
 
 
 def summarise(result: MergeResult) -> list[str]:
-    """Tell a published merge in lines of at most 80 characters, but for a longer path.
+    """Tell a published merge in lines that fit the terminal, but for a longer path.
 
     Parameters
     ----------
@@ -279,11 +280,5 @@ def summarise(result: MergeResult) -> list[str]:
     if warnings := result.of("warn"):
         names = ", ".join(dict.fromkeys(f.name for f in warnings))
         facts.append(("warnings", f"{len(warnings):,}: {names}; see the record"))
-    files = [("record", show(str(result.record))), ("table", show(str(result.table)))]
-    return [line for label, text in facts + files for line in _lines(label, text)]
-
-
-def _lines(label: str, text: str) -> list[str]:
-    if label in ("record", "table"):
-        return [f"{label:<17}{text}"]
-    return textwrap.wrap(text, 80, initial_indent=f"{label:<17}", subsequent_indent=" " * 17)
+    files = [("record", unbroken(str(result.record))), ("table", unbroken(str(result.table)))]
+    return labelled(facts + files)
