@@ -137,11 +137,22 @@ def test_the_help_of_each_verb_has_an_example_that_can_be_typed(verb: str) -> No
     assert all(parameter.help for parameter in VERBS[verb].params), verb
 
 
+def test_verbs_of_a_run_share_the_options_that_make_its_configuration() -> None:
+    options = {verb: [parameter.name for parameter in VERBS[verb].params] for verb in VERBS}
+    assert {verb for verb in VERBS if options[verb][:2] == ["config_file", "overrides"]} == set(VERBS) - {
+        "demo", "image", "info",
+    }  # fmt: skip
+    assert {verb for verb in VERBS if "name" not in options[verb]} == {"config", "demo", "image", "info"}
+    assert {verb for verb in VERBS if "clips" in options[verb]} == {
+        "run", "plan", "estimate", "submit", "doctor",
+    }  # fmt: skip
+
+
 def test_each_test_that_the_document_on_reliability_names_is_there() -> None:
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
     assert len(named) > 30
-    for file, test in named:
-        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), (file, test)
+    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert not [(file, test) for file, test in named if f"def {test}(" not in files.get(Path(file).name, "")]
 
 
 def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:

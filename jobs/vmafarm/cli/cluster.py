@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmafarm.cli.local import (
-    Clips,
-    ConfigFile,
-    Limit,
-    Name,
-    Overrides,
-    Scores,
-    app,
-    load_config,
-)
+from vmafarm.cli.local import app
+from vmafarm.cli.options import CORPUS, Json, Limit, configured
 from vmafarm.common.errors import INCOMPLETE, show
 from vmafarm.common.say import say
 
@@ -70,16 +62,8 @@ def image(
 
 
 @app.command()
-def submit(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
-    limit: Limit = None,
-    canary: Canary = 0,
-    dry_run: DryRun = False,
-) -> None:
+@configured(*CORPUS)
+def submit(config: Config, limit: Limit = None, canary: Canary = 0, dry_run: DryRun = False) -> None:
     """Plan, and queue SLURM array jobs with the merge behind them.
 
     Example: vmafarm submit --config vmafarm.toml
@@ -87,7 +71,6 @@ def submit(
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.corpus.plan import plan as make_plan
 
-    config = load_config(config_file, overrides, clips, scores, name)
     planned = make_plan(config, limit=limit, dry_run=dry_run)
     say(*planned.lines())
     if dry_run:
@@ -97,13 +80,8 @@ def submit(
 
 
 @app.command()
-def retry(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    canary: Canary = 0,
-    dry_run: DryRun = False,
-) -> None:
+@configured("name")
+def retry(config: Config, canary: Canary = 0, dry_run: DryRun = False) -> None:
     """Queue exactly what is missing and what nobody works on.
 
     Example: vmafarm retry --run k150k
@@ -111,7 +89,7 @@ def retry(
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.run_folder.manifest import load_manifest
 
-    config = with_frozen(load_config(config_file, overrides, name=name), to_start=True)
+    config = with_frozen(config, to_start=True)
     if dry_run:
         _preview(config, load_manifest(config.folder), again=True)
     else:
@@ -140,15 +118,14 @@ def _submit(config: Config, *, again: bool, canary: int) -> None:
 
 
 @app.command()
+@configured("name")
 def status(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
+    config: Config,
     watch: Annotated[
         bool, typer.Option("--watch", help="Again and again, until nothing of the run waits or runs.")
     ] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks of --watch.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines; a line a look.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the progress of a run: from disk, and from SLURM where there is one.
 
@@ -161,7 +138,7 @@ def status(
     from vmafarm.cluster.status_table import watch as keep_watching
     from vmafarm.corpus.frozen_config import with_frozen
 
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     watcher = Watcher(config, _slurm_if_any())
     if watch:
         last = keep_watching(watcher.look, every, as_json)
@@ -170,11 +147,10 @@ def status(
 
 
 @app.command()
+@configured("name")
 def logs(
+    config: Config,
     slice_id: Annotated[int, typer.Argument(metavar="SLICE", help="Number of the slice.")],
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
     lines: Annotated[int, typer.Option(min=1, help="Lines of each log, and failed tries.")] = 20,
 ) -> None:
     """Show which tasks had a slice, the ends of the newest one's logs, and its clips' failures.
@@ -184,7 +160,7 @@ def logs(
     from vmafarm.cluster.slice_logs import slice_logs
     from vmafarm.corpus.frozen_config import with_frozen
 
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     found = slice_logs(config, _slurm_if_any(), slice_id, lines)
     say(*found.lines(lines))
 
@@ -198,7 +174,8 @@ def _slurm_if_any() -> Slurm | None:
 
 
 @app.command()
-def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Name = None) -> None:
+@configured("name")
+def cancel(config: Config) -> None:
     """Cancel this run's jobs and no others; what is done stays.
 
     Example: vmafarm cancel --run k150k
@@ -207,21 +184,18 @@ def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Na
     from vmafarm.cluster.submit import cancel as cancel_run
     from vmafarm.corpus.frozen_config import with_frozen
 
-    cancelled = cancel_run(with_frozen(load_config(config_file, overrides, name=name)), Slurm())
+    cancelled = cancel_run(with_frozen(config), Slurm())
     say(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
 
 
 @app.command()
+@configured(*CORPUS)
 def doctor(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
+    config: Config,
     here: Annotated[
         bool, typer.Option("--here", help="Only what this machine, or this image, needs to score clips.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Try now what can go wrong later: engine, image, folders, SLURM. Leaves nothing behind.
 
@@ -230,7 +204,6 @@ def doctor(
     from vmafarm import doctor as checks
     from vmafarm.cluster.slurm import Slurm
 
-    config = load_config(config_file, overrides, clips, scores, name)
     findings = checks.examine_here(config) if here else checks.examine(config, Slurm())
     say(*([checks.as_json(findings)] if as_json else checks.lines(findings)))
     raise typer.Exit(checks.exit_status(findings))

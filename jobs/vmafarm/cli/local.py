@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmafarm.cli.options import (
+    CORPUS,
+    AllowMissing,
+    ConfigFile,
+    Json,
+    Limit,
+    Settings,
+    config_source,
+    configured,
+)
 from vmafarm.common.errors import show
 from vmafarm.common.package import __version__
 from vmafarm.common.say import say, standard_error, to_json
@@ -22,26 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="TOML file; without it ./vmafarm.toml, if there and yours."),
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="A key of it: --set engine.plan=identity. Repeatable.")
-]
-Clips = Annotated[
-    str | None, typer.Option(help="Folder of the clips, or a SquashFS image of it (corpus.clips).")
-]
-Scores = Annotated[str | None, typer.Option(help="CSV file of the scores (corpus.scores).")]
-Name = Annotated[str | None, typer.Option("--run", help="Name of the run (run.name).")]
-Limit = Annotated[int | None, typer.Option(min=1, help="A reproducible sample of so many clips.")]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="Publish although clips are missing; the table says so.")
-]
-MaxFailedShare = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Share of clips that may have failed for good.")
-]
 
 
 def _version(show: bool) -> None:
@@ -60,16 +49,8 @@ def main(
 
 
 @app.command()
-def run(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
-    limit: Limit = None,
-    allow_missing: AllowMissing = False,
-    max_failed_share: MaxFailedShare = None,
-) -> None:
+@configured(*CORPUS, "max_failed_share")
+def run(config: Config, name: str | None, limit: Limit = None, allow_missing: AllowMissing = False) -> None:
     """Do it all on this machine: plan, score, merge. Without clips and scores: on a demo corpus.
 
     Can be stopped at any time (Ctrl-C); the same command goes on where it was, or vmafarm run --run NAME.
@@ -79,9 +60,6 @@ def run(
     from vmafarm.run import run as run_all
     from vmafarm.run import with_corpus
 
-    config = load_config(
-        config_file, overrides, clips, scores, name, merge__max_failed_share=max_failed_share
-    )
     config, limit = with_corpus(config, limit, named=name is not None)
     run_all(config, limit=limit, allow_missing=allow_missing)
 
@@ -102,12 +80,9 @@ def demo(
 
 
 @app.command()
+@configured(*CORPUS)
 def plan(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
+    config: Config,
     limit: Limit = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
 ) -> None:
@@ -117,7 +92,6 @@ def plan(
     """
     from vmafarm.corpus.plan import plan as make_plan
 
-    config = load_config(config_file, overrides, clips, scores, name)
     planned = make_plan(config, limit=limit, dry_run=dry_run)
     say(*planned.lines())
     if planned.new:
@@ -125,17 +99,15 @@ def plan(
 
 
 @app.command()
+@configured(*CORPUS)
 def estimate(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
+    config: Config,
+    name: str | None,
     limit: Limit = None,
     sample: Annotated[
         int, typer.Option(min=1, help="Clips to measure; those measured here before count.")
     ] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Tell what a run will take: score a few clips of all sizes here. Their rows count as done.
 
@@ -147,23 +119,14 @@ def estimate(
     from vmafarm.run import with_corpus
 
     file = standard_error() if as_json else None
-    config = load_config(config_file, overrides, clips, scores, name)
     config, limit = with_corpus(config, limit, named=name is not None, file=file)
     found = estimate_run(config, sample, limit, file)
     say(*([to_json(found.as_dict())] if as_json else found.lines()))
 
 
 @app.command()
-def merge(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    allow_missing: AllowMissing = False,
-    max_failed_share: MaxFailedShare = None,
-    on_conflict: Annotated[
-        str | None, typer.Option(help="fail or latest: what to do with rows of a clip that disagree.")
-    ] = None,
-) -> None:
+@configured("name", "max_failed_share", "on_conflict")
+def merge(config: Config, allow_missing: AllowMissing = False) -> None:
     """Publish the final table from the shards, or say why not.
 
     Example: vmafarm merge --run k150k
@@ -172,15 +135,7 @@ def merge(
     from vmafarm.publish import deliver
     from vmafarm.run_folder.permissions import check_writers
 
-    config = with_frozen(
-        load_config(
-            config_file,
-            overrides,
-            name=name,
-            merge__max_failed_share=max_failed_share,
-            merge__on_conflict=on_conflict,
-        )
-    )
+    config = with_frozen(config)
     say(*check_writers(config.folder))
     deliver(config, say, allow_missing=allow_missing)
 
@@ -188,7 +143,7 @@ def merge(
 @app.command("config")
 def show_config(
     config_file: ConfigFile = None,
-    overrides: Overrides = None,
+    overrides: Settings = None,
     template: Annotated[
         bool, typer.Option("--template", help="A commented file with every key at its default.")
     ] = False,
@@ -202,35 +157,6 @@ def show_config(
     if template:
         say(configuration.template().rstrip("\n"))
         return
-    config, origins = configuration.load(
-        _config_file(config_file), overrides or [], named=config_file is not None
-    )
+    path, settings = config_source(config_file, overrides)
+    config, origins = configuration.load(path, settings, named=config_file is not None)
     say(configuration.to_toml(configuration.flat(config), origins).rstrip("\n"))
-
-
-def _config_file(given: Path | None) -> Path | None:
-    default = Path("vmafarm.toml")
-    return given or (default if os.path.lexists(default) else None)
-
-
-def load_config(
-    config_file: Path | None,
-    overrides: list[str] | None,
-    clips: str | None = None,
-    scores: str | None = None,
-    name: str | None = None,
-    **values: object,
-) -> Config:
-    """The configuration from the options that all verbs share."""
-    from vmafarm.config.load import load
-
-    config, _ = load(
-        _config_file(config_file),
-        overrides or [],
-        named=config_file is not None,
-        corpus__clips=clips,
-        corpus__scores=scores,
-        run__name=name,
-        **values,
-    )
-    return config

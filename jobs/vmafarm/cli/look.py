@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmafarm.cli.local import ConfigFile, Name, Overrides, app, load_config
+from vmafarm.cli.local import app
+from vmafarm.cli.options import configured
 from vmafarm.common.say import Shown, data_sink, say, say_aside, terminal_width, to_json
+
+if TYPE_CHECKING:
+    from vmafarm.config.load import Config
 
 
 @app.command("sql")
+@configured("name")
 def query_run(
+    config: Config,
     query: Annotated[str | None, typer.Argument(help="DuckDB SQL: one SELECT.")] = None,
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
     as_json: Annotated[bool, typer.Option("--json", help="All rows as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV.")] = False,
     file: Annotated[
@@ -56,7 +59,7 @@ def query_run(
         write = partial(write_json, Shown())
     else:
         write = partial(write_table, Shown(), terminal_width())
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     # One file or one stream holds one answer in these formats.
     several = query is None and output is None and not (as_csv or as_json)
     if not asks:
@@ -68,10 +71,9 @@ def query_run(
 
 
 @app.command()
+@configured("name")
 def qa(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
+    config: Config,
     check: Annotated[list[str] | None, typer.Option(help="Show all rows of this check. Repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All outcomes with their rows as JSON.")] = False,
 ) -> None:
@@ -86,7 +88,7 @@ def qa(
 
     for one in check or ():
         find_check(one)
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     outcomes = publish.examine(config, say_aside, check or None, limit=None if check else 20)
     if as_json:
         say(to_json([outcome.as_dict() for outcome in outcomes], indent=1))
@@ -100,10 +102,9 @@ def qa(
 
 
 @app.command()
+@configured("name")
 def report(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
+    config: Config,
     output: Annotated[Path | None, typer.Option(help="The page; else beside the table.")] = None,
 ) -> None:
     """Write one HTML page on a run, finished or not; it opens without a network.
@@ -117,7 +118,7 @@ def report(
 
     if output is not None:
         require_place(output)
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     page = output or config.folder.report
     publish.examine(config, say_aside, page=page)
     say(f"written: {show(str(page))}")
