@@ -11,7 +11,7 @@ from vmafarm.config.load import Config, load
 if TYPE_CHECKING:
     from vmafarm.cluster.request import Submitted
     from vmafarm.corpus.plan import Plan
-    from vmafarm.forecast import Forecast
+    from vmafarm.cost.estimate import Estimate
 
 
 def load_config(path: str | Path | None = None, *settings: str) -> Config:
@@ -174,7 +174,7 @@ def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool 
     )
 
 
-def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quiet: bool = False) -> Forecast:
+def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quiet: bool = False) -> Estimate:
     """Score a sample of clips on this machine, and estimate what all take; their rows are kept.
 
     Parameters
@@ -190,7 +190,7 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
 
     Returns
     -------
-    Forecast
+    Estimate
         ``lines()`` describes it, ``as_dict()`` has the figures.
 
     Raises
