@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.cluster import WORKERS, Cluster, Outcome, Simulation
 from benchmarks.measure import Figure, own_peak
-from vmafarm.cluster.packing import deal, group, group_by_size, lay_out, slots, split
+from vmafarm.cluster.packing import lay_out, pack
 from vmafarm.config.sections import SlicesSection, SlurmSection
 from vmafarm.corpus.slices import balance, slice_count
 from vmafarm.run_folder.paths import RunFolder
@@ -70,21 +70,14 @@ def simulate(
     order = np.argsort(slices, kind="stable")
     edges = np.searchsorted(slices[order], np.arange(count + 1)).tolist()
     clips = [order[a:b] for a, b in pairwise(edges)]
-    layout = lay_out(count, minutes, section, cluster.max_array_size, None)
+    # A cluster that runs more than a thousand elements at once has a MaxArraySize for them.
+    layout = lay_out(count, minutes, section, max(cluster.max_array_size, section.parallelism + 1), None)
     weights = {number: len(those) for number, those in enumerate(clips)}
-    if layout.sizes:
-        grouped = group_by_size(weights, layout.sizes)
-        grouped = deal(grouped, split(len(grouped), cluster.max_array_size, section.parallelism))
-    else:
-        grouped = group(weights, layout.first)
-    elements = [np.concatenate([clips[number] for number in element]) for element in grouped]
+    elements = [np.concatenate([clips[number] for number in element]) for element in pack(weights, layout)]
     simulation = Simulation(costs, cluster, section.time)
     begin = 0.0
     for _ in range(section.rounds):
-        arrays = split(len(elements), cluster.max_array_size, section.parallelism)
-        left: list[NDArray[np.int64]] = []
-        for (offset, length), at_once in zip(arrays, slots(section.parallelism, len(arrays)), strict=True):
-            left += simulation.run(elements[offset : offset + length], at_once, begin)
+        left = simulation.run(elements, section.parallelism, begin)
         if not left:
             break
         begin = simulation.outcome.seconds
@@ -124,9 +117,10 @@ def _compare(
 ) -> list[Figure]:
     """The toolkit's slices and elements beside simpler ones; notes what interruptions cost in `lost`."""
     clips = len(sizes)
-    section = SlurmSection(parallelism=parallelism)
     seconds = costs.sum() / WORKERS
     minutes = seconds / 60
+    # The array may have no room for elements of half an hour: time for what they become then.
+    section = SlurmSection(parallelism=parallelism, time=max(60, int(2 * minutes / parallelism)))
     count = slice_count(clips, 0, SlicesSection().clips_per_slice, parallelism)
     balanced = balance(sizes, count)
     by_name = (np.arange(clips) * count // clips).astype(np.int32)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vmafarm.config.load import load, to_toml
-from vmafarm.corpus.frozen_config import DIGEST, freeze
+from vmafarm.config.load import load
+from vmafarm.config.toml import to_toml
+from vmafarm.corpus.frozen_config import DIGEST, config_to_freeze
 from vmafarm.disk.durable import replace_text
 from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
@@ -45,7 +46,7 @@ def make_run(folder: Path, clips: int, slices: int) -> list[str]:
     sizes = draw.lognormal(14, 0.6, clips).astype(np.int64)
     cut = (np.arange(clips) % slices).astype(np.int32)
     digest = manifest_digest(names, mos, sizes)
-    replace_text(run.config, to_toml(freeze(config, None) | {DIGEST: digest}))
+    replace_text(run.config, to_toml(config_to_freeze(config, None) | {DIGEST: digest}))
     write_manifest(run, Manifest(names, mos, sizes, cut, digest))
     constant = tuple(feature.name for feature in FEATURES if feature.identity is not None)
     provenance = Provenance("ffmpeg", "9", "3", "9", "identity", "cpu", constant, digest)

@@ -6,7 +6,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmafarm.config.load import Config, load
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
 
 if TYPE_CHECKING:
     from vmafarm.cluster.request import Submitted

@@ -7,7 +7,7 @@ from typing import IO
 
 from vmafarm.common.errors import IncompleteError
 from vmafarm.common.say import say
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.cost.estimate import Estimate, Work, gpus_of
 from vmafarm.cost.footprint import footprint

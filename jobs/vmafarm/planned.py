@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmafarm.common.errors import show
-from vmafarm.config.load import Config, load
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
 
 if TYPE_CHECKING:
     import duckdb

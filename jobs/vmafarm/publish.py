@@ -6,14 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError
-from vmafarm.common.interrupts import heard
+from vmafarm.common.interrupts import heard, killing
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.say import say as say_aloud
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.merging.merge import merge, summarise
 from vmafarm.published.in_place import ATTEMPTS, InPlace, SupersededError
 from vmafarm.published.merge_record import read_merge_record
@@ -23,6 +24,7 @@ from vmafarm.query.checks import summarise as summarise_checks
 from vmafarm.query.database import open_run
 from vmafarm.report.card import as_card
 from vmafarm.report.info import read_info
+from vmafarm.run_folder.merge_jobs import MergeJobLog, MergeOutcome
 from vmafarm.scoring.deadline import ignore_early_notice
 from vmafarm.shards.remarks import RemarkReader, tell_remarks
 
@@ -192,18 +194,50 @@ def _refuse(errors: Mapping[str, str], *, allow_missing: bool) -> None:
 
 
 def merge_on_node(document: dict[str, Any]) -> None:
-    """The merge as a job: publishes and checks if complete, and otherwise says in its log what is missing.
+    """The merge as a job: publishes and checks if complete, and otherwise prints what is missing.
+
+    Whatever its end, its record says how it ended, see `vmafarm.run_folder.merge_jobs`.
 
     Raises
     ------
     SystemExit
         Nothing was published, the checks found errors, or it was stopped: the job has failed, for mails and
-        for whatever depends on it. submitit passes this on as it is, without a traceback.
+        for whatever depends on it.
     """
     ignore_early_notice()
+    config = Config.model_validate(document)
+    log = MergeJobLog(config.folder)
     try:
-        with heard():
-            deliver(Config.model_validate(document), say_aloud)
+        with heard(), killing(lambda: log.end("stopped", [_STOPPED])):
+            deliver(config, say_aloud)
     except VmafarmError as error:
+        log.end(*_end_of(config, error))
         say_aloud(str(error))
         sys.exit(error.exit_code)
+    except SystemExit:  # what an interrupt has become
+        log.end("stopped", [_STOPPED])
+        raise
+    except Exception as error:  # a fault of ours, whose traceback is for the log
+        log.end("failed", [f"{type(error).__name__}: {error}"])
+        raise
+    log.end("published")
+
+
+_STOPPED = "it was stopped: vmafarm merge, or vmafarm retry"
+
+
+def _end_of(config: Config, error: VmafarmError) -> tuple[MergeOutcome, list[str]]:
+    """Outcome and reasons of a merge, by the record that it has written before it raised IncompleteError."""
+    if isinstance(error, IncompleteError) and not isinstance(error, SupersededError):
+        with suppress(UsageError):
+            record = read_merge_record(config.folder.merge_record)
+            errors = [f for f in record.get("findings", []) if f["severity"] == "error"]
+            reasons = [f"{finding['name']}: {finding['message']}" for finding in errors]
+            reasons += [f"{name}: {why}" for name, why in recorded_errors(record).items()]
+            if reasons:
+                return "unsound" if record.get("published") else "refused", reasons
+    outcome: MergeOutcome = "refused" if isinstance(error, IncompleteError) else "failed"
+    return outcome, [line for line in str(error).splitlines() if line.strip()][:_REASONS]
+
+
+_REASONS = 20

@@ -13,9 +13,9 @@ import numpy as np
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
 from vmafarm.common.say import say
 from vmafarm.common.text import counted, format_seconds
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.demo import make_demo
-from vmafarm.corpus.frozen_config import LIMIT, read_frozen, with_frozen
+from vmafarm.corpus.frozen_config import LIMIT, read_frozen_config, with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.engines import find_ffmpeg
 from vmafarm.process.scratch import scratch_place
@@ -123,7 +123,7 @@ def with_corpus(
     if config.folder.manifest.exists():
         corpus = with_frozen(config).corpus
         say(f'no clips given: going on with the run "{name}" of {show(corpus.clips)}', file=file)
-        limit = limit or read_frozen(config.folder)[LIMIT] or None
+        limit = limit or read_frozen_config(config.folder)[LIMIT] or None
         return config.model_copy(update={"corpus": corpus}), limit
     if named and name != _DEMO:
         raise UsageError(

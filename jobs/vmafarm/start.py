@@ -17,10 +17,9 @@ from pathlib import Path
 
 from vmafarm.common.errors import VmafarmError
 from vmafarm.common.say import say, say_aside
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.writers import make_nothing_for_all
 from vmafarm.process.node import job_label, node_name
-from vmafarm.run_folder.log_files import START
 from vmafarm.scoring.element import run_element
 from vmafarm.scoring.handover import as_spec, read_work, require_own_log, write_result
 
@@ -33,7 +32,7 @@ def main() -> None:
     at = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         require_own_log(Path(path).parent)
-        say(f"{START}{label}, {node_name(os.environ)}, {at}")
+        say(f"=== vmafarm starts: {label}, {node_name(os.environ)}, {at}")
         work = read_work(Path(path), digest)
         if "merge" in work:
             from vmafarm.publish import merge_on_node  # an element needs none of it

@@ -6,27 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmafarm.cluster.packing import Layout, deal, group, group_by_size, lay_out, slots, split, taper
+from vmafarm.cluster.packing import Layout, group, group_by_size, lay_out, pack, taper
 from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import SlurmSection
 
 
-@given(st.integers(0, 5000), st.integers(0, 1200))
-def test_arrays_cover_all_slices_once_and_fit_the_cluster(count, max_array_size):
-    chunks = split(count, max_array_size)
-    assert [i for offset, length in chunks for i in range(offset, offset + length)] == list(range(count))
-    lengths = [length for _, length in chunks]
-    assert all(0 < length <= max(1, max_array_size - 1) for length in lengths)
-    assert not lengths or max(lengths) - min(lengths) <= 1
-
-
-def test_the_corpus_of_1523_slices_takes_two_arrays_where_1001_is_the_limit():
-    assert split(1523, 1001) == [(0, 761), (761, 762)]
-    assert split(1000, 1001) == [(0, 1000)]
-
-
 def test_without_a_measurement_each_slice_is_an_element_of_its_own():
-    assert lay_out(1523, None, SlurmSection(), 1001, None) == Layout(first=1523, later=64)
+    assert lay_out(900, None, SlurmSection(), 1001, None) == Layout(first=900, later=64)
     assert group({3: 2.0, 1: 5.0, 2: 1.0}, 3) == ((1,), (2,), (3,))
 
 
@@ -41,15 +27,24 @@ def test_elements_have_the_minutes_asked_for_but_use_all_that_may_run_at_once():
 
 def test_elements_are_a_multiple_of_those_that_run_at_the_same_time():
     for slices, minutes, parallelism in ((1600, 4300.0, 100), (3000, 80e3, 1000), (100_000, 283e3, 64)):
-        layout = lay_out(slices, minutes, SlurmSection(parallelism=parallelism), 1001, None)
+        layout = lay_out(slices, minutes, SlurmSection(parallelism=parallelism), 10_001, None)
         assert layout.first % parallelism == 0
         assert layout.first == len(layout.sizes)
         assert sum(layout.sizes) == pytest.approx(slices)
     assert lay_out(2000, 4300.0, SlurmSection(parallelism=1000), 1001, None) == Layout(1000, 1000)
-    # A limit of jobs leaves fewer: all alike, and still whole rows.
+    # A limit of jobs leaves fewer: longer ones, and still whole rows.
     assert lay_out(1600, 4300.0, SlurmSection(parallelism=100), 1001, 350) == Layout(200, 100)
-    # No more arrays than elements that run at the same time: else each would run one.
-    assert lay_out(1600, None, SlurmSection(parallelism=4), 101, None) == Layout(400, 4)
+
+
+def test_where_an_array_has_no_room_for_all_elements_they_are_longer():
+    assert lay_out(1523, None, SlurmSection(), 1001, None) == Layout(1000, 64)
+    # 3,000 hours in half hours would be 6,000 elements.
+    layout = lay_out(10_000, 180_000.0, SlurmSection(), 1001, None)
+    assert layout.first == len(layout.sizes) == 896
+    assert max(layout.sizes) == 12
+    assert list(layout.sizes) == sorted(layout.sizes, reverse=True)
+    # No more can run at once than the array has.
+    assert lay_out(5000, 1e6, SlurmSection(parallelism=2000), 1001, None) == Layout(1000, 1000)
 
 
 @given(st.integers(1, 100_000), st.integers(1, 1000), st.floats(0.1, 100), st.floats(1, 30))
@@ -62,28 +57,24 @@ def test_sizes_descend_and_make_up_the_work(slices, at_once, longest, shortest):
     assert sizes[-1] <= max(2 * shortest, slices / at_once if len(sizes) == at_once else 0)
 
 
-@given(st.integers(1, 3000), st.integers(2, 400), st.integers(1, 200))
-def test_an_array_has_as_many_elements_as_its_share_of_those_that_run(count, max_array_size, parallelism):
-    arrays = split(count, max_array_size, parallelism)
-    assert [i for offset, length in arrays for i in range(offset, offset + length)] == list(range(count))
-    assert all(0 < length < max_array_size for _, length in arrays)
-    at_once = slots(parallelism, len(arrays))
-    assert sum(at_once) == max(parallelism, len(arrays))
-    for (_, length), places in zip(arrays, at_once, strict=True):
-        assert abs(length - count * places / sum(at_once)) < 1
-
-
-def test_arrays_of_one_element_each_are_the_last_resort():
-    for count in range(1, 60):
-        for parallelism in range(1, 130):
-            assert split(count, 2, parallelism) == [(i, 1) for i in range(count)]
-
-
-def test_ten_arrays_run_sixty_four_elements_and_not_sixty():
-    arrays = split(9600, 1001, 64)
-    at_once = slots(64, len(arrays))
-    assert sum(at_once) == 64
-    assert {length / places for (_, length), places in zip(arrays, at_once, strict=True)} == {150}
+@given(
+    weights=st.dictionaries(st.integers(0, 3000), st.integers(1, 100), min_size=1),
+    minutes=st.none() | st.floats(0.1, 1e6),
+    parallelism=st.integers(1, 300),
+    max_array_size=st.integers(0, 400),
+    jobs_left=st.none() | st.integers(3, 500),
+)
+def test_each_slice_is_in_one_element_and_the_array_fits_the_cluster(
+    weights, minutes, parallelism, max_array_size, jobs_left
+):
+    layout = lay_out(len(weights), minutes, SlurmSection(parallelism=parallelism), max_array_size, jobs_left)
+    elements = pack(weights, layout)
+    assert sorted(number for element in elements for number in element) == sorted(weights)
+    assert all(elements)
+    most = max(1, max_array_size - 1)
+    assert len(elements) <= layout.first <= most
+    assert 1 <= layout.later <= min(most, parallelism)
+    assert jobs_left is None or layout.first + layout.later + 1 <= jobs_left
 
 
 def test_elements_of_different_sizes_have_slices_in_proportion_the_heaviest_first():
@@ -102,16 +93,9 @@ def test_each_slice_is_in_one_element_whatever_is_left_of_it(weights, at_once):
     assert loads == sorted(loads, reverse=True)
 
 
-def test_each_array_starts_with_the_largest_elements_and_has_its_share_of_them():
-    elements = [(size,) for size in (9, 8, 7, 6, 5, 4, 3, 2, 1)]
-    dealt = deal(elements, [(0, 3), (3, 6)])
-    assert dealt[:3] == ((8,), (5,), (2,))
-    assert dealt[3:] == ((9,), (7,), (6,), (4,), (3,), (1,))
-
-
 def test_a_later_round_is_one_array_that_the_cluster_takes():
-    assert lay_out(50, None, SlurmSection(parallelism=20), 11, None) == Layout(50, 10)
-    assert lay_out(50, None, SlurmSection(), 1, None) == Layout(50, 1)
+    assert lay_out(50, None, SlurmSection(parallelism=20), 11, None) == Layout(10, 10)
+    assert lay_out(50, None, SlurmSection(), 1, None) == Layout(1, 1)
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,8 @@ def test_from_a_few_clips_on_the_estimate_has_an_interval(cluster, run, meanwhil
     ]
 
 
-def test_elements_become_smaller_towards_the_end_of_each_array(cluster, tmp_path, meanwhile):
+def test_elements_become_smaller_towards_the_end_of_the_array(cluster, tmp_path, meanwhile):
     run = planned(tmp_path / "runs", 13, parallelism=2, minutes=0.5)
-    cluster.set_max_array_size(4)
 
     def one():
         finish(run, 0, writer="11-0-0-node1", seconds=10.0)
@@ -111,9 +110,26 @@ def test_elements_become_smaller_towards_the_end_of_each_array(cluster, tmp_path
     meanwhile += [one]
     submission = submit(run.config, Slurm(), canary=1, say=lambda _: None).submission
     # Six slices for each of two: half a minute, then two thirds of the rest, then what is left.
-    assert [len(element) for element in submission.elements] == [3, 2, 1, 3, 2, 1]
+    assert [len(element) for element in submission.elements] == [3, 3, 2, 2, 1, 1]
     assert submission.slices == tuple(range(1, 13))
-    assert [cluster.options(job)["array"] for job in ("12", "13")] == ["0-2%1", "0-2%1"]
+    assert [cluster.options(job)["array"] for job in ("12", "13")] == ["0-5%2", "0-1%2"]
+
+
+def test_elements_that_need_more_than_their_time_limit_are_told(cluster, tmp_path, meanwhile):
+    cluster.set_max_array_size(3)
+    run = planned(tmp_path / "runs", 13, parallelism=2, minutes=1, time=1)
+
+    def one():
+        finish(run, 0, writer="11-0-0-node1", seconds=20.0)
+        end(run, ElementResult(done=1), seconds=20.0)
+
+    meanwhile += [one]
+    said = []
+    submit(run.config, Slurm(), canary=1, say=said.append)
+    assert said[-2:] == [
+        "warning: the longest element needs 2m 00s, slurm.time allows 1 minute: what is left then waits for",
+        "  a later round, or for vmafarm retry; a higher slurm.time does all in one",
+    ]
 
 
 def test_its_job_asks_for_what_elements_ask_for_and_takes_a_sample_of_all_slices(cluster, run, meanwhile):
@@ -201,7 +217,7 @@ def test_a_slurmctld_that_does_not_answer_any_more_is_told_once(cluster, run, me
 WAIT = """
 import signal, sys
 from vmafarm.common import interrupts
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
 signal.signal(signal.SIGINT, signal.default_int_handler)

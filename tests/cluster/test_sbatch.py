@@ -38,7 +38,7 @@ def test_only_what_is_set_is_asked_of_the_cluster():
         ("8 GB", "8GB"),
         ("8GiB", "8GB"),
         ("1.5GB", "1536MB"),
-        ("2.0TB", "2TB"),
+        ("2.0TB", "2048GB"),
         ("0.3KB", "1MB"),
     ],
 )

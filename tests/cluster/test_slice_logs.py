@@ -11,7 +11,7 @@ from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import UsageError
-from vmafarm.run_folder.log_files import START, printed, tail
+from vmafarm.run_folder.log_files import tail
 
 
 @pytest.fixture
@@ -145,12 +145,6 @@ def test_log_lines_are_escaped_and_only_the_last_ones_are_read(run):
     assert tail(path, 1) == ["        tab"]
     assert tail(path.with_name("none"), 5) == []
     assert tail(path.parent, 5) == []
-
-
-def test_of_a_log_with_two_starts_the_last_one_counts(run):
-    start = f"{START}13-0-0, node1, 2025-01-01T10:00:00+00:00\n"
-    path = write_log(run, "13", "out", f"{start}one\n{start}two\n")
-    assert printed(path) == ["two"]
 
 
 def test_the_command_shows_the_slice(cluster, run, tmp_path):

@@ -19,7 +19,7 @@ from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.disk.jsonl import json_line
 from vmafarm.publish import merge_on_node
 from vmafarm.run_folder.broken_nodes import mark_broken
-from vmafarm.run_folder.log_files import START
+from vmafarm.run_folder.merge_jobs import MergeJobLog, merge_job_path
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.shards import writer as shard
 
@@ -81,7 +81,7 @@ def test_one_look_counts_what_is_done_runs_waits_and_what_nobody_works_on(cluste
         "COMPLETED": 4, "RUNNING": 1, "PENDING": 1, "CANCELLED": 1, "OUT_OF_MEMORY": 1, "TIMEOUT": 1,
         "NODE_FAIL": 1, "PREEMPTED": 1, "NOT_STARTED": 1,
     }  # fmt: skip
-    assert (seen.merge.job, seen.merge.state, seen.merge.said) == ("15", "PENDING", ())
+    assert (seen.merge.job, seen.merge.state, seen.merge.reasons) == ("15", "PENDING", ())
     assert seen.failures == {
         "decode_error": (2, "c0003.mp4: cannot take c0003.mp4"),
         "timeout": (1, "c0004.mp4: cannot take c0004.mp4"),
@@ -309,66 +309,77 @@ def test_nodes_that_are_kept_out_are_told_with_the_reason(cluster, run):
     assert (broken.node, broken.message) == ("node7", "the engine fails")
 
 
-REFUSED = f"""{START}15-0-0, node1, 2025-01-01T10:00:00+00:00
-merge of "demo": nothing published, 2 reasons:
-1. [old] of an earlier start
-{START}15-0-1, node1, 2025-01-01T10:10:00+00:00
-merge of "demo": nothing published, 1 reason:
-1. [missing] 9 clips have no row
-   to see them, in DuckDB:
-     SELECT 1
-"""
+def run_merge_job(run, monkeypatch, status=None):
+    """Job 15 as its node runs it; `status`: the one with which it exits."""
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
+    if status is None:
+        return merge_on_node(run.config.model_dump())
+    with pytest.raises(SystemExit) as ended:
+        merge_on_node(run.config.model_dump())
+    assert ended.value.code == status
+    return None
 
 
-def test_a_merge_that_published_nothing_says_why(cluster, run):
-    cluster.set_accounting("15|COMPLETED|node1")
-    write_log(run, "15", "out", REFUSED)
+def test_a_merge_that_published_nothing_says_why(cluster, run, monkeypatch):
+    cluster.set_accounting("15|FAILED|node1")
+    run_merge_job(run, monkeypatch, status=1)
     merge = look(run.config, Slurm()).merge
-    assert (merge.state, merge.published) == ("COMPLETED", False)
-    assert merge.said == ("1. [missing] 9 clips have no row",)
+    assert (merge.state, merge.published) == ("FAILED", False)
+    (reason,) = merge.reasons
+    assert reason.startswith("missing: 9 of 12 clips")
 
 
-def test_a_merge_that_was_killed_says_its_last_words(cluster, run):
+@pytest.mark.parametrize("begun", [True, False], ids=["begun", "an early version"])
+def test_of_a_merge_that_was_killed_the_log_is_named(cluster, run, monkeypatch, begun):
     no_accounts(cluster)
-    write_log(run, "15", "out", f"{START}15-0-0, node1, 2025-01-01T10:00:00+00:00\n")
-    write_log(run, "15", "err", "slurmstepd: error: Detected 1 oom-kill event(s)\x1b[2J\n")
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
+    if begun:
+        MergeJobLog(run.folder)
+    log = write_log(run, "15", "err", "slurmstepd: error: Detected 1 oom-kill event(s)\n")
     merge = look(run.config, Slurm()).merge
     assert (merge.state, merge.published) == ("ENDED", False)
-    assert merge.said == ("slurmstepd: error: Detected 1 oom-kill event(s)\\x1b[2J",)
+    assert merge.reasons == (f"it left no record of its end; its log: {log}, and .out",)
 
 
-def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run):
-    cluster.set_accounting("15|COMPLETED|node1")
-    log = write_log(run, "15", "out", REFUSED)
+def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run, monkeypatch):
+    cluster.set_accounting("15|FAILED|node1")
+    run_merge_job(run, monkeypatch, status=1)
     run.folder.table.write_bytes(b"")
     os.utime(run.folder.table, (0, 0))  # of an earlier merge
-    assert look(run.config, Slurm()).merge.said
-    os.utime(log, (0, 0))  # published by hand since
+    assert look(run.config, Slurm()).merge.reasons
+    os.utime(merge_job_path(run.folder, "15"), (0, 0))  # published by hand since
     merge = look(run.config, Slurm()).merge
-    assert (merge.published, merge.said) == (True, ())
+    assert (merge.published, merge.reasons) == (True, ())
 
 
-def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run, capsys):
+def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run, monkeypatch):
     finish(run, *range(3, 12))
-    run.log_clips({"c0003.mp4": 1.0}, 3, audit="differs", notes="audit: vif_scale0 is 0.9 on frame 0")
-    with pytest.raises(SystemExit):  # the job counts as failed
-        merge_on_node(run.config.model_dump())
-    write_log(run, "15", "out", f"{START}15-0-0, node1, 2025-01-01T10:00:00+00:00\n{capsys.readouterr().out}")
-    cluster.set_accounting("15|COMPLETED|node1")
+    audit = {"audit": "differs", "notes": "audit: vif_scale0 is 0.9 on frame 0", "seconds_other_plan": 9.0}
+    run.log_clips({"c0003.mp4": 1.0}, 3, **audit)
+    run_merge_job(run, monkeypatch, status=1)  # the job counts as failed
+    cluster.set_accounting("15|FAILED|node1")
     status = look(run.config, Slurm())
     assert status.published
     assert not status.is_good
-    merge = status.merge
-    assert merge.published
-    assert merge.said[0] == "checks found errors:"
-    assert merge.said[1].startswith("  audits: expected ")
+    (reason,) = status.merge.reasons
+    assert status.merge.published
+    assert reason.startswith("audits: expected ")
 
 
-def test_a_merge_that_still_runs_is_not_judged(cluster, run):
-    write_log(run, "15", "out", REFUSED)
-    cluster.set_queue(*in_queue(run, "15|15|N/A|RUNNING|None|node1"))
+def test_a_merge_that_published_its_table_says_so_whatever_it_has_printed(cluster, run, monkeypatch):
+    finish(run, *range(3, 12))
+    run_merge_job(run, monkeypatch)
+    os.utime(run.folder.table, (0, 0))
+    status = look(run.config, None)  # nor does it take SLURM
+    assert (status.merge.state, status.merge.published, status.merge.reasons) == ("ENDED", True, ())
+    assert status.is_good
+
+
+def test_a_merge_that_still_runs_is_not_judged(cluster, run, monkeypatch):
+    run_merge_job(run, monkeypatch, status=1)
+    cluster.set_queue(*in_queue(run, "15|15|N/A|RUNNING|None|node1"))  # it was requeued
     merge = look(run.config, Slurm()).merge
-    assert (merge.state, merge.said) == ("RUNNING", ())
+    assert (merge.state, merge.reasons) == ("RUNNING", ())
 
 
 def test_a_second_look_reads_only_what_has_changed(cluster, run, monkeypatch):

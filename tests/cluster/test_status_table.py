@@ -217,7 +217,7 @@ def test_a_table_is_good_once_it_is_there_and_its_checks_found_no_errors():
     merge = MergeJob("13", "COMPLETED", True, ())
     assert replace(SOME, published=True, merge=merge).is_good
     assert replace(SOME, published=True, merge=None).is_good
-    assert not replace(SOME, published=True, merge=replace(merge, said=("checks found errors:",))).is_good
+    assert not replace(SOME, published=True, merge=replace(merge, reasons=("audits: differ",))).is_good
     assert not replace(SOME, published=False, merge=None).is_good
     wrong = replace(SOME, published=True, merge=None, errors=("audits",))
     assert not wrong.is_good

@@ -13,24 +13,26 @@ import sys
 
 import pytest
 from support import command
-from support.fake_slurm import finish, name_of, planned
+from support.fake_slurm import finish, name_of, planned, write_log, write_record
 
 from vmafarm.cluster import executor as queue
 from vmafarm.cluster import submit as submit_module
 from vmafarm.cluster.preparation import check_image
+from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.status import look
 from vmafarm.cluster.submit import cancel, preview, submit
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
 from vmafarm.common.package import data_folder
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.images import apptainer
 from vmafarm.images.command import starter_command
 from vmafarm.process.toolkit import version
 from vmafarm.publish import merge_on_node
 from vmafarm.run_folder.broken_nodes import mark_broken
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.run_folder.provenance import freeze
-from vmafarm.run_folder.submissions import Array, read_submissions
+from vmafarm.run_folder.provenance import freeze_provenance
+from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 
 
 @pytest.fixture
@@ -140,32 +142,46 @@ def test_a_variable_that_no_shell_can_export_is_refused(cluster, runs, key):
     assert not cluster.scripts
 
 
-def test_1523_slices_are_cut_into_arrays_that_the_cluster_takes(cluster, runs):
+def test_1523_slices_are_one_array_whose_elements_share_them(cluster, runs):
     run = planned(runs, 1523, rounds=1, parallelism=64)
     submitted = submit(run.config, Slurm())
-    assert cluster.options("11")["array"] == "0-760%32"
-    assert cluster.options("12")["array"] == "0-761%32"
-    assert slices_of(cluster, "11", 761) + slices_of(cluster, "12", 762) == list(range(1523))
-    assert cluster.options("15")["dependency"] == "afterany:11:12:13:14"
-    assert submitted.submission.arrays[:2] == (
-        Array("11", 0, 0, 761, "ordinary"), Array("12", 0, 761, 762, "ordinary")
-    )  # fmt: skip
-    assert submitted.submission.slices_of("12", 0) == (761,)
-    assert submitted.lines()[-1].startswith("2 arrays: the cluster's MaxArraySize")
+    assert cluster.options("11")["array"] == "0-999%64"
+    assert sorted(slices_of(cluster, "11", 1000)) == list(range(1523))
+    assert submitted.submission.arrays[0] == Array("11", 0, 0, 1000, "ordinary")
+    assert submitted.submission.slices_of("11", 0) == cluster.specs("11")[0].slices
+    assert submitted.lines()[0] == "submitted 1,523 slices in 1,000 elements: 0-1522"
 
 
-def test_a_later_round_waits_for_all_arrays_of_the_one_before(cluster, runs):
+def test_a_later_round_keeps_to_the_largest_array_too(cluster, runs):
     cluster.set_max_array_size(3)
-    run = planned(runs)
-    submit(run.config, Slurm())
+    submit(planned(runs).config, Slurm())
     assert [cluster.options(job).get("dependency") for job in cluster.scripts] == [
-        None, None, None, "afterany:11:12:13", "afterany:11:12:13", "afterany:11:12:13:14:15",
-        "afterany:11:12:13:14:15:16",
+        None, "afterany:11", "afterany:11", "afterany:11:12:13", "afterany:11:12:13:14",
     ]  # fmt: skip
-    assert slices_of(cluster, "11", 1) + slices_of(cluster, "12", 2) + slices_of(cluster, "13", 2) == list(
-        range(5)
+    assert slices_of(cluster, "11", 2) == [0, 2, 4, 1, 3]
+    assert slices_of(cluster, "12", 2) == [0, 2, 4, 1, 3]
+
+
+def test_several_arrays_of_a_round_as_earlier_versions_queued_them_are_still_read(cluster, runs):
+    run = planned(runs)
+    elements = tuple((number,) for number in range(5))
+    new_submission(run.folder, Submission(1, name_of(run), elements, "1.0", "", "", "ffmpeg", {}))
+    for array in (Array("11", 0, 0, 2), Array("12", 0, 2, 3), Array("13", 1, 0, 2)):
+        note_job(run.folder, 1, vars(array))
+    note_job(run.folder, 1, {"merge_job": "14"})
+    cluster.set_queue(
+        *((name_of(run), f"{task}|PENDING|Dependency|") for task in ("13|13|0", "14|14|N/A")),
+        (name_of(run), "12|12|1|RUNNING|None|node1"),
     )
-    assert slices_of(cluster, "14", 2) == [0, 2, 4, 1, 3]
+    write_record(run, "12", 1, [3], ended=False)
+    write_log(run, "12_1", "err", "at work")
+    seen = look(run.config, Slurm())
+    assert (seen.states, seen.elements) == ("pfprp", {"NOT_STARTED": 4, "RUNNING": 1})
+    logs = slice_logs(run.config, Slurm(), 3, 5)
+    assert [task.name for task in logs.tasks] == ["12_1"]
+    preview(run.config, Slurm(), load_manifest(run.folder), again=True)
+    assert submit(run.config, Slurm(), again=True).submission.slices == (1,)
+    assert cancel(run.config, Slurm()) == ["12", "13", "14"]
 
 
 def test_the_work_holds_what_an_element_needs_wherever_it_starts(cluster, runs, monkeypatch):
@@ -593,8 +609,9 @@ def test_an_interrupt_while_jobs_are_queued_names_them_like_a_refusal(cluster, t
     state = cluster.programs.parent / "state"
     cluster.add_program("sbatch", STOPPED_IN_SBATCH.format(state=state, at=at, signal=number))
     submit_it = (
-        "import sys; from vmafarm.config.load import Config; from vmafarm.common.interrupts import heard; "
-        "from vmafarm.cluster.slurm import Slurm; from vmafarm.cluster.submit import submit\n"
+        "import sys; from vmafarm.common.interrupts import heard; "
+        "from vmafarm.config.sections import Config; from vmafarm.cluster.slurm import Slurm; "
+        "from vmafarm.cluster.submit import submit\n"
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with heard(): submit(Config.model_validate_json(sys.argv[1]), Slurm())"
     )
@@ -615,7 +632,7 @@ def test_an_interrupt_once_all_jobs_are_queued_says_that_they_are(cluster, tmp_p
     submit_it = f"""if True:
         import os, signal, sys
         import vmafarm.cluster.submit
-        from vmafarm.config.load import Config
+        from vmafarm.config.sections import Config
         from vmafarm.common.interrupts import heard
         from vmafarm.cluster.slurm import Slurm
 
@@ -741,7 +758,7 @@ def test_an_image_with_another_engine_than_the_runs_is_refused(cluster, tmp_path
     image = write_sif(tmp_path / "x.sif")
     cluster.add_apptainer(version(), engine="vmaf")
     run = planned(runs, image=str(image))
-    freeze(run.folder.provenance, run.provenance)
+    freeze_provenance(run.folder.provenance, run.provenance)
     error = refusal(UsageError, submit, run.config, Slurm())
     assert error.message == (
         f'"demo" was begun with the engine ffmpeg; {image} has vmaf, whose rows cannot be mixed with those'
@@ -873,7 +890,7 @@ def test_the_command_submits_asks_and_cancels(cluster, tmp_path):
     dry = command.vmafarm("retry", "--dry-run", cwd=tmp_path).stdout
     assert "#SBATCH --array=0-2%3" in dry
     assert dry.endswith(
-        "elements of each array: round 1: 3; round 2: 3; clips that fail on one node, on another: 1 + 1\n"
+        "array elements: round 1: 3; round 2: 3; clips that fail on one node, on another: 1 + 1\n"
         "nothing queued (--dry-run)\n"
     )
     cluster.fail("sbatch", "sbatch: error: Batch job submission failed: Access denied")

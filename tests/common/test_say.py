@@ -20,7 +20,7 @@ from support.terminal import Terminal
 
 import vmafarm
 from vmafarm.common.say import Shown, printable, say, say_aside, to_json
-from vmafarm.config.load import to_toml
+from vmafarm.config.toml import to_toml
 
 HOSTILE = "\x1b[31m \x9b31m \x85 \u202e \u2066 \u2028 \x7f \x07 \r \b \t \U000e0001 \ue000"
 """Escape sequences in 7 and 8 bits, orders of direction, ends of lines, and what has no picture at all."""

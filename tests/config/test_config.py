@@ -15,7 +15,9 @@ from support import command
 
 from vmafarm.cli.options import load_config
 from vmafarm.common.errors import UsageError
-from vmafarm.config.load import Config, flat, frozen, keys, load, template, to_toml
+from vmafarm.config.load import load, make_template
+from vmafarm.config.sections import Config, flat, frozen, keys
+from vmafarm.config.toml import to_toml
 
 UTF8 = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -353,10 +355,10 @@ def test_configurations_are_frozen():
 
 
 def test_the_template_has_every_key_with_a_description_and_reads_as_the_defaults(write):
-    config, origins = load(write(template()))
+    config, origins = load(write(make_template()))
     assert config == Config()
     assert "default" not in origins.values()
-    lines = template().splitlines()
+    lines = make_template().splitlines()
     for key, field in keys().items():
         place = [i for i, line in enumerate(lines) if line.startswith(f"{key.rpartition('.')[2]} = ")]
         assert any(lines[i - 1].startswith(f"# {field.description}") for i in place), key
@@ -394,7 +396,7 @@ def test_a_changed_configuration_reads_back_as_itself(write):
 def test_the_effective_configuration_says_where_values_come_from_and_is_still_toml(write):
     path = write("[corpus]\nclips = 'a = b'\n")
     config, origins = load(path, ["run.name=x"])
-    written = to_toml(flat(config), origins)
+    written = to_toml(flat(config), beside=origins)
     assert f'clips = "a = b"  # {path}' in written.splitlines()
     assert 'name = "x"  # --set' in written.splitlines()
     assert "count = 0  # default" in written.splitlines()

@@ -13,8 +13,8 @@ from support.fake_slurm import FakeSlurm
 from support.media import make_clip
 
 from vmafarm.common.errors import UsageError
-from vmafarm.config.load import Config, load
-from vmafarm.config.sections import MAY_BE_SECRET, keys, recorded
+from vmafarm.config.load import load
+from vmafarm.config.sections import MAY_BE_SECRET, Config, keys, recorded
 from vmafarm.images.recipe import merge_arguments
 
 SECRET = re.compile(r"s3cr3t_\w+")

@@ -12,8 +12,9 @@ from support.merge_helpers import plan_run
 
 from vmafarm import __main__ as command
 from vmafarm.common.errors import UsageError
-from vmafarm.config.load import Config, load
-from vmafarm.corpus.frozen_config import freeze, with_frozen
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
+from vmafarm.corpus.frozen_config import config_to_freeze, with_frozen
 from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.run_folder.manifest import load_manifest, write_manifest
 from vmafarm.run_folder.provenance import METADATA_KEY
@@ -38,7 +39,7 @@ def forge(config: Config, **values: object) -> Config:
     manifest = load_manifest(folder)
     folder.manifest.unlink()
     forged = {key.replace("__", "."): value for key, value in values.items()}
-    write_manifest(folder, manifest, freeze(config, None) | forged)
+    write_manifest(folder, manifest, config_to_freeze(config, None) | forged)
     return config
 
 
@@ -148,7 +149,7 @@ def test_a_corpus_below_a_folder_whose_name_is_not_utf8_is_not_planned(tmp_path,
     monkeypatch.chdir(here)
     named = {"corpus__clips": "/clips", "corpus__scores": "/scores.csv", f"corpus__{key}": "mine"}
     with pytest.raises(UsageError, match=rf"corpus.{key} = .*/caf\\xe9/mine: expected a path in UTF-8"):
-        freeze(load(None, run__root=str(tmp_path), **named)[0], None)
+        config_to_freeze(load(None, run__root=str(tmp_path), **named)[0], None)
 
 
 @pytest.mark.parametrize("text", ['"\\ud800"', "[" * 500 + "]" * 500], ids=["half a character", "nesting"])

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmafarm.common.errors import UnavailableError, UsageError
-from vmafarm.config.load import Config, load
-from vmafarm.corpus.frozen_config import freeze, read_frozen, with_frozen
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
+from vmafarm.corpus.frozen_config import config_to_freeze, read_frozen_config, with_frozen
 from vmafarm.corpus.plan import Plan, plan
 from vmafarm.disk import durable
 from vmafarm.disk.sealed_parquet import write_sealed
@@ -106,7 +107,7 @@ def test_plan_freezes_what_determines_values(corpus, monkeypatch):
     assert document["engine"]["kind"] == "auto"
     assert "threads" not in document["engine"]
     assert document["plan"] == {"limit": 4, "manifest": made.manifest.digest}
-    assert read_frozen(made.folder)["plan.limit"] == 4
+    assert read_frozen_config(made.folder)["plan.limit"] == 4
 
 
 def test_manifest_reads_back_as_it_was_planned(corpus):
@@ -196,7 +197,7 @@ def test_key_that_a_later_version_added_counts_as_its_default(corpus, before):
     else:
         made = plan(config_of(corpus))
         made.folder.manifest.unlink()
-        values = freeze(config_of(corpus), None)
+        values = config_to_freeze(config_of(corpus), None)
         del values["engine.backend"]
         write_manifest(made.folder, made.manifest, values)
     assert not plan(config_of(corpus)).new
@@ -308,7 +309,7 @@ class Watched(System):
 def check_whole(folder: RunFolder, plan_name: str) -> None:
     """The run folder has one plan, and both of its files are of that one."""
     assert sorted(files(folder)) == ["config.toml", "manifest.parquet"]
-    frozen = read_frozen(folder)
+    frozen = read_frozen_config(folder)
     assert frozen["engine.plan"] == plan_name
     assert frozen["plan.manifest"] == load_manifest(folder).digest
     document = tomllib.loads(folder.config.read_text())

@@ -20,7 +20,7 @@ from support.images import make_image, no_mounts_here, servers_of, write_header
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.config.load import load
 from vmafarm.corpus import squashfs
-from vmafarm.corpus.frozen_config import read_frozen
+from vmafarm.corpus.frozen_config import read_frozen_config
 from vmafarm.corpus.plan import plan
 from vmafarm.corpus.squashfs import CONTAINER_CLIPS, image_bind, inside, is_squashfs, mounted
 from vmafarm.doctor import examine_here
@@ -98,7 +98,7 @@ def test_a_plan_of_an_image_is_that_of_its_folder_and_freezes_the_images_path(
     assert sorted(files[1]) == ["config.toml", "manifest.parquet"]
     tables = [pq.read_table(one.folder.manifest) for one in plans]
     assert tables[1].equals(tables[0])
-    frozen = [read_frozen(one.folder) for one in plans]
+    frozen = [read_frozen_config(one.folder) for one in plans]
     assert frozen[1].pop("corpus.clips") == str(image)
     assert frozen[0].pop("corpus.clips") == str(folder / "clips")
     assert frozen[0] == frozen[1]

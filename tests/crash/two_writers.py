@@ -21,7 +21,8 @@ from crash.tree import CLIPS, make_corpus
 from crash.workload import Ended, Place, fork, wait
 
 from vmafarm.common.errors import VmafarmError
-from vmafarm.config.load import Config, load
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.merging.merge import merge

@@ -26,8 +26,9 @@ import vmafarm.run
 import vmafarm.scoring.attempts
 import vmafarm.scoring.element
 from vmafarm.common.errors import VmafarmError
-from vmafarm.config.load import Config, load
-from vmafarm.corpus.frozen_config import read_frozen as read_config
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
+from vmafarm.corpus.frozen_config import read_frozen_config
 from vmafarm.disk.durable import publish
 from vmafarm.engines.base import EngineInfo
 from vmafarm.engines.failure import ClipFailedError
@@ -35,7 +36,7 @@ from vmafarm.run_folder.broken_nodes import mark_broken, read_broken
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.failures import read_failures
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.run_folder.provenance import Provenance, freeze, read_frozen
+from vmafarm.run_folder.provenance import Provenance, freeze_provenance, read_provenance
 from vmafarm.run_folder.submissions import Submission, new_submission, next_number, note_job, read_submissions
 from vmafarm.schema.features import KNOWN
 from vmafarm.scoring.clip import Clip, Extracted
@@ -137,7 +138,7 @@ def full_run(place: Place) -> None:
         return result
 
     def freeze_here(path: Path, provenance: Provenance) -> None:
-        freeze(path, provenance)
+        freeze_provenance(path, provenance)
         place.promise("frozen")
 
     with replaced(score, run_here, freeze_here):
@@ -153,10 +154,10 @@ def replaced(
         vmafarm.scoring.attempts.extract,
         vmafarm.scoring.element.make_engine,
         vmafarm.run.run_local,
-        vmafarm.scoring.element.freeze,
+        vmafarm.scoring.element.freeze_provenance,
     )
     vmafarm.scoring.attempts.extract, vmafarm.run.run_local = score, run_here
-    vmafarm.scoring.element.freeze = freeze_here
+    vmafarm.scoring.element.freeze_provenance = freeze_here
     vmafarm.scoring.element.make_engine = lambda *_: _Engine()  # type: ignore[assignment,return-value]
     try:
         yield
@@ -165,7 +166,7 @@ def replaced(
             vmafarm.scoring.attempts.extract,
             vmafarm.scoring.element.make_engine,
             vmafarm.run.run_local,
-            vmafarm.scoring.element.freeze,
+            vmafarm.scoring.element.freeze_provenance,
         ) = before
 
 
@@ -203,14 +204,14 @@ def broken_promises(place: Place) -> list[str]:
         given = json.loads(value)
         holds = {
             "planned": lambda given=given: (
-                load_manifest(folder).digest == given and read_config(folder)["plan.manifest"] == given
+                load_manifest(folder).digest == given and read_frozen_config(folder)["plan.manifest"] == given
             ),
             "settled": lambda given=given: (
                 given in rows
                 if given != BAD
                 else len([r for r in read_failures(folder.failures) if r.clip_name == BAD]) >= 2
             ),
-            "frozen": lambda: read_frozen(folder.provenance) is not None,
+            "frozen": lambda: read_provenance(folder.provenance) is not None,
             "ended": lambda: any(record.ended_at for record in read_elements(folder)),
             "queued": lambda given=given: any(
                 array.job == given[1]

@@ -83,12 +83,12 @@ from datetime import UTC, datetime
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.merging.merge import merge
-from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.writer import ShardWriter
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
-writer = ShardWriter(config.folder, 0, "w", read_frozen(config.folder.provenance), 1)
+writer = ShardWriter(config.folder, 0, "w", read_provenance(config.folder.provenance), 1)
 made_up = {"string": "", "int32": 1, "double": 1.0, "bool": True}
 entry = {field.name: made_up.get(str(field.type), datetime.now(UTC)) for field in CLIP_LOG_SCHEMA}
 for row in json.load(sys.stdin):

@@ -22,7 +22,7 @@ from vmafarm import doctor
 from vmafarm.cluster import slurm
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UnavailableError
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.doctor import Finding, Machine, finding
 from vmafarm.doctor.cluster import check_arrays, check_elements, check_gpus, examine_slurm
 from vmafarm.doctor.engine import check_address_space, check_driver, check_engine, check_ffmpeg, read_driver
@@ -516,7 +516,7 @@ def test_what_a_plan_has_frozen_counts(cluster, tmp_path, machine):
     assert found["plan"].message == 'the run "demo" has 5 clips in 5 slices'
     assert found["clips"].message.startswith(f"{tmp_path}/gone: no such folder")
     assert found["arrays"].message == (
-        "MaxArraySize is 4, no limit of submitted jobs: 5 slices in 5 elements, 2 arrays a round"
+        "MaxArraySize is 4, no limit of submitted jobs: 5 slices in 3 elements"
     )
     run.folder.manifest.write_bytes(b"PAR1 no more")
     assert by_name(doctor.examine(elsewhere, Slurm(), machine))["plan"].exit_status == 2
@@ -604,9 +604,7 @@ def test_limits_of_submitted_jobs_are_told_and_too_few_fail(cluster, tmp_path, m
     cluster.set_limits(associations="7|normal")
     config = configure(tmp_path)
     found = attempt("arrays", lambda: check_arrays(config, Slurm(), 50))
-    assert found.message == (
-        "MaxArraySize is 1,001, 7 more jobs may be submitted: 50 slices in 3 elements, 1 array a round"
-    )
+    assert found.message == ("MaxArraySize is 1,001, 7 more jobs may be submitted: 50 slices in 3 elements")
     cluster.set_limits(associations="2|normal")
     found = attempt("arrays", lambda: check_arrays(config, Slurm(), 50))
     assert (found.state, found.exit_status) == ("failed", 2)

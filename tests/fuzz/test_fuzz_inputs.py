@@ -14,13 +14,15 @@ from support.damage import cuts, damaged, fuzz
 from support.merge_helpers import plan_run
 
 from vmafarm.common.errors import UsageError, VmafarmError
-from vmafarm.config.load import Config, frozen, load, template, to_toml
+from vmafarm.config.load import load, make_template
+from vmafarm.config.sections import Config, frozen
+from vmafarm.config.toml import to_toml
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.scores import read_scores
 from vmafarm.engines.libvmaf_log import LARGEST, LogError, read_log
 from vmafarm.run_folder.element_records import ElementLog, ElementRecord, ElementResult, read_elements
 from vmafarm.run_folder.failures import FailureRecord, load_failures
-from vmafarm.run_folder.provenance import Provenance, read_frozen
+from vmafarm.run_folder.provenance import Provenance, read_provenance
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.schema.features import FEATURE_NAMES
 from vmafarm.scoring.extract import aggregate
@@ -161,7 +163,7 @@ def test_bytes_of_any_kind_are_scores_or_refused(tmp_path, content):
 
 # Configuration
 
-TOML = template().encode()
+TOML = make_template().encode()
 
 
 def check_config(path: Path, *overrides: str) -> None:
@@ -222,7 +224,7 @@ def test_a_damaged_provenance_is_read_or_refused(tmp_path, data):
     run = plan_run(tmp_path / "runs", ["a.mp4"])
     run.folder.provenance.write_bytes(data.draw(damaged(run.provenance.as_json().encode())))
     try:
-        found = read_frozen(run.folder.provenance)
+        found = read_provenance(run.folder.provenance)
     except UsageError as error:
         assert str(run.folder.provenance) in error.message
     else:

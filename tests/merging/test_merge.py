@@ -28,7 +28,7 @@ from vmafarm.merging import steps
 from vmafarm.merging.merge import MergeResult, merge, summarise
 from vmafarm.merging.steps import Merge
 from vmafarm.merging.table import TableWriter, Written, cut, is_increasing
-from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, read_frozen
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, read_provenance
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from vmafarm.shards import lost_provenance as restore
 from vmafarm.shards.completeness import FailedClip
@@ -328,7 +328,7 @@ def test_a_provenance_that_was_lost_or_damaged_is_made_anew_from_shards_and_jour
     else:
         run.folder.provenance.write_text(run.provenance.as_json()[:100])
     result = finish(run)
-    assert read_frozen(run.folder.provenance) == run.provenance
+    assert read_provenance(run.folder.provenance) == run.provenance
     (warning,) = [finding for finding in result.findings if finding.name == "provenance"]
     assert (warning.severity, warning.count) == ("warn", 2)
     assert "was rebuilt from 2 files of rows, which all agree" in warning.message

@@ -61,6 +61,7 @@ def test_where_nothing_is_published_the_merge_job_fails_and_watching_ends_with_1
 ) -> None:
     site.vmafarm("submit", "unpublished", *corpus)
     said = site.vmafarm("status", "unpublished", "--watch", "--every", "2", status=1)
+    assert "nothing published:" in said
     assert "5 of 40 clips (12.500%) have failed for good, more than the 2" in " ".join(said.split())
     assert not site.table("unpublished").exists()
     merge = site.submissions("unpublished")[-1].merge_job

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from vmafarm.common.errors import UsageError
 from vmafarm.disk import durable
 from vmafarm.disk.syscalls import System
-from vmafarm.run_folder.provenance import DamagedProvenanceError, Provenance, differences, freeze, read_frozen
+from vmafarm.run_folder.provenance import (
+    DamagedProvenanceError,
+    Provenance,
+    differences,
+    freeze_provenance,
+    read_provenance,
+)
 from vmafarm.schema.features import FEATURE_NAMES, KNOWN
 
 OURS = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
@@ -77,11 +83,11 @@ def test_differences_name_the_keys_also_those_inside():
 
 def test_the_first_extraction_freezes_and_the_same_engine_may_go_on(tmp_path):
     path = tmp_path / "provenance.json"
-    assert read_frozen(path) is None
-    freeze(path, OURS)
+    assert read_provenance(path) is None
+    freeze_provenance(path, OURS)
     content = path.read_bytes()
-    assert read_frozen(path) == OURS
-    freeze(path, dataclasses.replace(OURS))
+    assert read_provenance(path) == OURS
+    freeze_provenance(path, dataclasses.replace(OURS))
     assert path.read_bytes() == content == OURS.as_file().encode()
     assert os.listdir(tmp_path) == [path.name]
 
@@ -97,10 +103,10 @@ def test_the_first_extraction_freezes_and_the_same_engine_may_go_on(tmp_path):
 )
 def test_another_engine_is_refused_with_what_differs(tmp_path, change, said):
     path = tmp_path / "provenance.json"
-    freeze(path, OURS)
+    freeze_provenance(path, OURS)
     content = path.read_bytes()
     with pytest.raises(UsageError) as caught:
-        freeze(path, dataclasses.replace(OURS, **change))
+        freeze_provenance(path, dataclasses.replace(OURS, **change))
     assert caught.value.message.splitlines()[1:] == [said]
     assert "run.name" in caught.value.hint
     assert path.read_bytes() == content
@@ -120,8 +126,8 @@ def test_who_freezes_at_the_same_time_with_another_engine_is_refused(tmp_path, m
 
     monkeypatch.setattr(durable, "system", Overtaken())
     with pytest.raises(UsageError, match="engine_version"):
-        freeze(path, OURS)
-    assert read_frozen(path) == other  # whoever was first goes on with what it has frozen
+        freeze_provenance(path, OURS)
+    assert read_provenance(path) == other  # whoever was first goes on with what it has frozen
     assert os.listdir(tmp_path) == [path.name]
 
 
@@ -131,34 +137,34 @@ def test_it_is_frozen_where_the_file_system_has_no_links(tmp_path, monkeypatch):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(durable, "system", NoLinks())
-    freeze(tmp_path / "provenance.json", OURS)
-    assert read_frozen(tmp_path / "provenance.json") == OURS
+    freeze_provenance(tmp_path / "provenance.json", OURS)
+    assert read_provenance(tmp_path / "provenance.json") == OURS
     assert os.listdir(tmp_path) == ["provenance.json"]
 
 
 @pytest.mark.parametrize("bit", [0x01, 0x20])
 def test_no_flipped_bit_of_the_file_is_read_as_another_value(tmp_path, bit):
     path = tmp_path / "provenance.json"
-    freeze(path, OURS)
+    freeze_provenance(path, OURS)
     content = path.read_bytes()
     for at in range(len(content)):
         flipped = bytearray(content)
         flipped[at] ^= bit
         path.write_bytes(flipped)
         with suppress(DamagedProvenanceError):
-            assert read_frozen(path) == OURS, flipped
+            assert read_provenance(path) == OURS, flipped
 
 
 def test_a_file_without_a_digest_is_one_of_an_early_version(tmp_path):
     path = tmp_path / "provenance.json"
     path.write_text(OURS.as_json())
-    assert read_frozen(path) == OURS
+    assert read_provenance(path) == OURS
 
 
 def test_a_link_that_leads_nowhere_is_a_damaged_file(tmp_path):
     path = tmp_path / "provenance.json"
     path.symlink_to(tmp_path / "gone")
-    for use in (lambda: read_frozen(path), lambda: freeze(path, OURS)):
+    for use in (lambda: read_provenance(path), lambda: freeze_provenance(path, OURS)):
         with pytest.raises(UsageError, match="a link that leads nowhere"):
             use()
 
@@ -183,7 +189,7 @@ DAMAGED = {
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path, content):
     path = tmp_path / "provenance.json"
     path.write_bytes(content)
-    for use in (lambda: read_frozen(path), lambda: freeze(path, OURS)):
+    for use in (lambda: read_provenance(path), lambda: freeze_provenance(path, OURS)):
         with pytest.raises(UsageError, match="is damaged") as caught:
             use()
         assert str(path) in caught.value.message

@@ -21,7 +21,8 @@ from standin.vmaf import read_calls, write_standin
 from support.command import write_scores
 
 from vmafarm.common.errors import IncompleteError, UnavailableError
-from vmafarm.config.load import Config, load
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan

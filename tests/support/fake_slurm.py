@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm.config.sections import SlurmSection
 from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.merge_jobs import MergeJobRecord, MergeOutcome, merge_job_path
 from vmafarm.run_folder.submissions import run_job_name
 from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.handover import MODULE, as_spec, read_work
@@ -231,6 +233,14 @@ def write_record(
     path = run.folder.elements / f"{writer}.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return at
+
+
+def write_merge_job(run: Run, job: str, outcome: MergeOutcome, *reasons: str, node: str = "node1") -> None:
+    """What a merge job says of itself that has ended."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    run.folder.merge_jobs.mkdir()
+    record = asdict(MergeJobRecord(job, node, at, at, outcome, reasons))
+    merge_job_path(run.folder, job).write_text(json.dumps(record))
 
 
 def write_log(run: Run, task: str, stream: str, text: str | bytes) -> Path:

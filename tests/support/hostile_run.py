@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from support.fake_slurm import planned, write_log, write_record
+from support.fake_slurm import planned, write_log, write_merge_job, write_record
 from support.merge_helpers import Run, make_row
 
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import IncompleteError
-from vmafarm.config.load import as_override, load
+from vmafarm.config.load import load
+from vmafarm.config.toml import as_override
 from vmafarm.publish import deliver
 from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
 
@@ -96,7 +97,7 @@ def make_hostile(root: Path) -> Run:
     run.fail(names[3])
     write_record(run, "11", 0, [0, 1, 2, 3], exit_code=1, message="no luck", hint="none")
     write_log(run, "11_0", "err", f"one\n{EVIL}two\n")
-    write_log(run, "15", "out", f"{EVIL}three\n1. [missing] {EVIL}\n")
+    write_merge_job(run, "15", "refused", f"missing: {EVIL}", node=EVIL)
     run.folder.broken_nodes.mkdir()
     for name in ("node1", f"node2{TEXT}"):
         (run.folder.broken_nodes / name).write_text(f"{EVIL}\nbroken {TEXT}\n")

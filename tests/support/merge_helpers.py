@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vmafarm.config.load import frozen, to_toml
-from vmafarm.config.sections import Config, CorpusSection, ExtractSection, RunSection
+from vmafarm.config.sections import Config, CorpusSection, ExtractSection, RunSection, frozen
+from vmafarm.config.toml import to_toml
 from vmafarm.disk.jsonl import checked_line, json_line
 from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.run_folder.failures import FailureRecord

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from support.fake_slurm import write_merge_job
 from support.merge_helpers import NOW, Run, make_row, plan_run
 
 from vmafarm.cluster.slice_logs import slice_logs
@@ -61,6 +62,7 @@ def whole_run(folder: Path) -> Run:
     new_submission(run.folder, submission)
     note_job(run.folder, 1, vars(Array("1", 0, 0, 2)))
     note_job(run.folder, 1, {"merge_job": "2"})
+    write_merge_job(run, "2", "refused", "missing: 1 of 6 clips")
     mark_broken(run.folder, "node7", "no driver")
     run.folder.logs.mkdir()
     for task in ("1_0", "2"):

@@ -96,7 +96,7 @@ def test_each_configuration_in_a_document_is_accepted(document: Path, tmp_path: 
 
 
 def test_each_key_that_the_guide_to_clusters_names_is_one_of_the_configuration() -> None:
-    from vmafarm.config.load import keys
+    from vmafarm.config.sections import keys
 
     text = (ROOT / "docs/cluster.md").read_text()
     named = {

@@ -29,7 +29,7 @@ from vmafarm.published.merge_record import read_merge_record
 from vmafarm.run_folder.element_records import ElementRecord, load_elements
 from vmafarm.run_folder.failures import FAILURE_CLASSES, FailureRecord, load_failures
 from vmafarm.run_folder.manifest import load_manifest, most_rows
-from vmafarm.run_folder.provenance import METADATA_KEY, read_frozen
+from vmafarm.run_folder.provenance import METADATA_KEY, read_provenance
 from vmafarm.run_folder.submissions import next_number, read_submissions
 from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
@@ -287,7 +287,7 @@ def test_a_hostile_provenance_is_one_message(run: Run) -> None:
             as_json({"schema_version": 1, **odd} if isinstance(odd, dict) else odd)
         )
         with pytest.raises(UsageError, match=r"provenance\.json is damaged"):
-            read_frozen(run.folder.provenance)
+            read_provenance(run.folder.provenance)
             pytest.fail(where)
     for verb in VERBS.values():
         say(verb, run)
@@ -492,7 +492,7 @@ def test_a_large_file_that_is_not_parquet_is_known_by_its_ends_and_never_read_wh
     for path in (shard, log):
         with path.open("wb") as file:
             file.truncate(1 << 30)
-    provenance = read_frozen(run.folder.provenance)
+    provenance = read_provenance(run.folder.provenance)
     assert provenance is not None
     ends = "cut or damaged (1,073,741,824 bytes): a Parquet file begins and ends with PAR1"
     with little_memory():

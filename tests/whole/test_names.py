@@ -28,13 +28,14 @@ from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.status import look
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import IncompleteError, UsageError
-from vmafarm.config.load import Config, load
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.merging.merge import merge, summarise
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.run_folder.provenance import Provenance, freeze
+from vmafarm.run_folder.provenance import Provenance, freeze_provenance
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.writer import ShardWriter, read_done
 
@@ -88,7 +89,7 @@ def write_rows(config: Config, done: Sequence[str]) -> Run:
     """Rows of these clips as an element writes them."""
     manifest = load_manifest(config.folder)
     provenance = Provenance("ffmpeg", "9", "3", "9", "full", "cpu", (), manifest.digest)
-    freeze(config.folder.provenance, provenance)
+    freeze_provenance(config.folder.provenance, provenance)
     mos = dict(zip(manifest.names, manifest.mos, strict=True))
     for number in range(manifest.slice_count):
         writer = ShardWriter(config.folder, number, "w", provenance, 2)

@@ -47,7 +47,7 @@ FILES = {
     "jobs": "demo/submissions/00001.jobs",
     "broken": "demo/broken_nodes/node7",
     "log": "demo/logs/1_0_0_log.out",
-    "merge_log": "demo/logs/2_0_log.out",
+    "merge_job": "demo/merge_jobs/2.json",
     "provenance": "demo/provenance.json",
     "config": "demo/config.toml",
     "manifest": "demo/manifest.parquet",

@@ -21,7 +21,8 @@ from support.terminal import Terminal
 from vmafarm import __main__ as command
 from vmafarm.cli import cluster as cli_cluster
 from vmafarm.cli import look as cli_look
-from vmafarm.config.load import Config, as_override, flat
+from vmafarm.config.sections import Config, flat
+from vmafarm.config.toml import as_override
 from vmafarm.run_folder.provenance import METADATA_KEY
 
 
@@ -178,6 +179,7 @@ FIELDS = {
     "elements/*.jsonl": (("status", "status --json", "logs"), {"job", "node", "message"}),
     "submissions/*.json": (("status", "status --json", "logs", "retry --dry-run"), set()),
     "submissions/*.jobs": (("status", "status --json", "logs", "retry --dry-run"), set()),
+    "merge_jobs/*.json": (("status", "status --json"), {"reasons"}),
     "provenance.json": (("sql clips",), {"engine", "engine_version", "libvmaf_version", "decoder_version"}),
     "../*.merge.json": (
         ("status", "info", "info --json", "info --card"), {"run", "qa", "made", "findings", "options"},

@@ -14,7 +14,7 @@ from vmafarm.common.say import say
 
 if TYPE_CHECKING:
     from vmafarm.cluster.slurm import Slurm
-    from vmafarm.config.load import Config
+    from vmafarm.config.sections import Config
     from vmafarm.run_folder.manifest import Manifest
 
 
@@ -101,7 +101,7 @@ def _preview(config: Config, manifest: Manifest, *, again: bool) -> None:
     from vmafarm.cluster.submit import preview
 
     request = preview(config, Slurm(), manifest, again=again, say=say)
-    say(*(request.estimate.lines() if request.estimate else []))
+    say(*request.estimate_lines())
     say("each element starts:", request.command, "", request.script, request.plan())
 
 

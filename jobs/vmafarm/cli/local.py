@@ -22,7 +22,7 @@ from vmafarm.common.package import __version__
 from vmafarm.common.say import say, standard_error, to_json
 
 if TYPE_CHECKING:
-    from vmafarm.config.load import Config
+    from vmafarm.config.sections import Config
 
 app = typer.Typer(
     name="vmafarm",
@@ -152,11 +152,13 @@ def show_config(
 
     Example: vmafarm config --template > vmafarm.toml
     """
-    from vmafarm.config import load as configuration
+    from vmafarm.config.load import load, make_template
+    from vmafarm.config.sections import flat
+    from vmafarm.config.toml import to_toml
 
     if template:
-        say(configuration.template().rstrip("\n"))
+        say(make_template().rstrip("\n"))
         return
     path, settings = config_source(config_file, overrides)
-    config, origins = configuration.load(path, settings, named=config_file is not None)
-    say(configuration.to_toml(configuration.flat(config), origins).rstrip("\n"))
+    config, origins = load(path, settings, named=config_file is not None)
+    say(to_toml(flat(config), beside=origins).rstrip("\n"))

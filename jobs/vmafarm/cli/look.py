@@ -12,7 +12,7 @@ from vmafarm.cli.options import configured
 from vmafarm.common.say import Shown, data_sink, say, say_aside, terminal_width, to_json
 
 if TYPE_CHECKING:
-    from vmafarm.config.load import Config
+    from vmafarm.config.sections import Config
 
 
 @app.command("sql")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from vmafarm.config.load import Config
+    from vmafarm.config.sections import Config
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Take a reproducible sample of this many clips.")]
 AllowMissing = Annotated[

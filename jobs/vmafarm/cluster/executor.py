@@ -11,8 +11,7 @@ import submitit
 
 from vmafarm.cluster.slurm import queue_script
 from vmafarm.common.errors import UsageError, VmafarmError, show
-from vmafarm.config.load import Config
-from vmafarm.config.sections import for_jobs
+from vmafarm.config.sections import Config, for_jobs
 from vmafarm.disk.durable import Draft
 from vmafarm.run_folder.permissions import secure_logs
 from vmafarm.scoring.element_spec import ElementSpec

@@ -1,19 +1,16 @@
-"""What has become of the merge that waits behind a submission."""
+"""What has become of the merge that waits behind a submission: by its own record, and by SLURM."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import dropwhile
+from pathlib import Path
 
 from vmafarm.cluster.job_states import ACTIVE, SlurmView
-from vmafarm.run_folder.log_files import log_path, printed
+from vmafarm.common.errors import show
+from vmafarm.run_folder.log_files import log_path
+from vmafarm.run_folder.merge_jobs import merge_job_path, read_merge_job
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import Submission
-
-_CHECKS = "checks found errors"
-"""How `vmafarm.publish.require_sound` begins."""
 
 
 @dataclass(frozen=True)
@@ -25,39 +22,45 @@ class MergeJob:
     job
         Its id.
     state
-        As SLURM names it; ``ENDED`` where only its log tells; "": not known.
+        As SLURM names it; ``ENDED`` where only its record or its log tells; "": not known.
     published
         Whether the table is there.
-    said
-        What its log says: where it ended without the table of that, else of what the checks found.
+    reasons
+        Why there is no table, or which checks found errors in it; one line each.
     """
 
     job: str
     state: str
     published: bool
-    said: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
-def look_at_merge(folder: RunFolder, submission: Submission, view: SlurmView) -> MergeJob | None:
+def find_merge_job(folder: RunFolder, submission: Submission, view: SlurmView) -> MergeJob | None:
     """The merge of a submission; None: it has none."""
     job = submission.merge_job
     if not job:
         return None
+    record = read_merge_job(folder, job)
+    log = log_path(folder, job, None, "err")
     state = view.state((job, 0))
-    log = log_path(folder, job, None, "out")
-    if not state and view.queue is not None and log.exists():
+    if not state and ((record and record.ended_at) or (view.queue is not None and (record or log.exists()))):
         state = "ENDED"
     if state in ACTIVE or not state:
         return MergeJob(job, state, False, ())
-    said = printed(log)
-    if any(line.startswith("table  ") for line in said):
-        return MergeJob(job, state, True, tuple(dropwhile(lambda line: not line.startswith(_CHECKS), said)))
+    if record and record.outcome in ("published", "unsound"):
+        return MergeJob(job, state, True, record.reasons)
     # The table may also have been published by hand since then.
-    published = folder.table.exists() and log.exists() and folder.table.stat().st_mtime >= log.stat().st_mtime
-    return MergeJob(job, state, published, () if published else _reasons(folder, job, said))
+    if _is_newer(folder.table, merge_job_path(folder, job) if record else log):
+        return MergeJob(job, state, True, ())
+    if record and record.ended_at:
+        return MergeJob(job, state, False, record.reasons)
+    return MergeJob(
+        job, state, False, (f"it left no record of its end; its log: {show(str(log))}, and .out",)
+    )
 
 
-def _reasons(folder: RunFolder, job: str, said: Sequence[str]) -> tuple[str, ...]:
-    """Why there is no table: the numbered reasons of the merge, else the last lines that there are."""
-    reasons = [line for line in said if re.match(r"\d+\. \[", line)]
-    return tuple(reasons or said[-2:] or printed(log_path(folder, job, None, "err"))[-2:])
+def _is_newer(path: Path, than: Path) -> bool:
+    try:
+        return path.stat().st_mtime >= than.stat().st_mtime
+    except OSError:
+        return False

@@ -6,7 +6,6 @@ import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -17,39 +16,6 @@ from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
 
 _SHORTEST = 1 / 4
 """Of `slurm.minutes`: shorter elements would take much of their time to start."""
-
-
-def split(count: int, max_array_size: int, parallelism: int = 1) -> list[tuple[int, int]]:
-    """Cut a list of elements into arrays that the cluster takes.
-
-    Parameters
-    ----------
-    count
-        Elements.
-    max_array_size
-        SLURM's MaxArraySize: indices end one below it.
-    parallelism
-        Elements that run at the same time.
-
-    Returns
-    -------
-    list of (offset, count)
-        Of counts in proportion to what each of so many arrays gets of `parallelism`, by `slots`.
-    """
-    size = max(1, max_array_size - 1)
-    for chunks in range(-(-count // size), count):
-        places = max(parallelism, chunks)
-        edges = [count * (places * i // chunks) // places for i in range(chunks + 1)]
-        cut = [(a, b - a) for a, b in pairwise(edges)]
-        if all(0 < length <= size for _, length in cut):
-            return cut
-    return [(number, 1) for number in range(count)]
-
-
-def slots(parallelism: int, arrays: int) -> list[int]:
-    """How many elements of each array run at the same time: together `parallelism`, and one at least."""
-    places = max(parallelism, arrays)
-    return [places * (i + 1) // arrays - places * i // arrays for i in range(arrays)]
 
 
 def group(weights: Mapping[int, float], count: int) -> tuple[tuple[int, ...], ...]:
@@ -106,28 +72,6 @@ def group_by_size(weights: Mapping[int, float], sizes: Sequence[float]) -> tuple
     return tuple(tuple(sorted(groups[element])) for _, element in in_order if groups[element])
 
 
-def deal(
-    elements: Sequence[tuple[int, ...]], arrays: Sequence[tuple[int, int]]
-) -> tuple[tuple[int, ...], ...]:
-    """Give each array its share of the first elements and of the last, in their order.
-
-    Parameters
-    ----------
-    elements
-        The largest first: in an array they are started in its order.
-    arrays
-        As `split` cuts so many elements.
-
-    Returns
-    -------
-    tuple
-        The elements as the arrays are to have them, one array behind the other.
-    """
-    places = sorted(((at + 0.5) / length, offset + at) for offset, length in arrays for at in range(length))
-    dealt = dict(zip((place for _, place in places), elements, strict=True))
-    return tuple(dealt[place] for place in range(len(elements)))
-
-
 def taper(slices: int, at_once: int, longest: float, shortest: float) -> tuple[float, ...]:
     """Sizes of elements: the first take half of the work, the next half of the rest, and so on.
 
@@ -160,14 +104,14 @@ def taper(slices: int, at_once: int, longest: float, shortest: float) -> tuple[f
 
 @dataclass(frozen=True)
 class Layout:
-    """How many elements a submission has.
+    """How many elements a submission has; each round is one array.
 
     Attributes
     ----------
     first
-        Of the first round, in arrays that the cluster takes.
+        Elements of the first round, at most.
     later
-        Of each later round.
+        Elements of each later round.
     sizes
         Slices of each element of the first round, in descending order; empty: all alike.
     """
@@ -187,31 +131,24 @@ def lay_out(
     slices
         How many have work left.
     minutes
-        Work of all of them together, as minutes of one element; None: not measured, then each slice
-        is an element of its own.
+        Work of all of them together, in minutes of one element; None: not measured, then each slice
+        is an element of its own, as far as the array has room.
     section
-        ``[slurm]``: elements of so many minutes at the most, in whole rows of as many as may run at the
-        same time; where that makes several rows, the later ones have less, see `taper`.
+        ``[slurm]``: elements of at most `minutes`, in whole rows of `parallelism`. With several rows, the
+        later ones have less work, see `taper`. Where the array has no room for so many, all have more.
     max_array_size
-        SLURM's MaxArraySize.
+        SLURM's MaxArraySize: array indices end one below it.
     jobs_left
-        Jobs that may be submitted still; None: no limit.
+        Jobs that may still be submitted; None: no limit.
 
     Raises
     ------
     UsageError
-        The limit does not even allow an element in each round, and the merge.
+        The limit does not even allow one element per round, and the merge.
     """
-    size = max(1, max_array_size - 1)
-    # More would be more arrays than elements that may run at the same time.
-    wanted = min(slices, section.parallelism * size)
-    sizes: tuple[float, ...] = ()
-    if minutes is not None and slices > section.parallelism:
-        longest = section.minutes / (minutes / slices)
-        sizes = taper(slices, section.parallelism, longest, max(1, longest * _SHORTEST))
-        wanted = min(wanted, len(sizes))
+    most = max(1, max_array_size - 1)
     # A later round needs no more elements than run at the same time: each has its share of what is missing.
-    later = min(wanted, section.parallelism, size)
+    later = min(slices, section.parallelism, most)
     rounds = section.rounds - 1
     if jobs_left is not None:
         if jobs_left < rounds + 2:
@@ -222,14 +159,19 @@ def lay_out(
                 "set slurm.rounds = 1",
             )
         later = min(later, max(1, (jobs_left - 1) // (rounds + 1)))
-        wanted = min(wanted, jobs_left - 1 - rounds * later)
-    if wanted < len(sizes):
-        sizes = ()
-        if wanted > section.parallelism:  # else some would run when most have ended
-            wanted -= wanted % section.parallelism
-    elif len(set(sizes)) == 1:
-        sizes = ()
-    return Layout(wanted, later, sizes)
+        most = min(most, jobs_left - 1 - rounds * later)
+    at_once = min(section.parallelism, most)
+    if minutes is None or slices <= at_once:
+        return Layout(min(slices, most), later)
+    longest = section.minutes * slices / minutes
+    while len(sizes := taper(slices, at_once, longest, max(1, longest * _SHORTEST))) > most:
+        longest = 1.1 * max(1, longest)
+    return Layout(len(sizes), later, sizes if len(set(sizes)) > 1 else ())
+
+
+def pack(weights: Mapping[int, float], layout: Layout) -> tuple[tuple[int, ...], ...]:
+    """Slices of each element of the first round, by what is left of each slice."""
+    return group_by_size(weights, layout.sizes) if layout.sizes else group(weights, layout.first)
 
 
 def plan_looks(rounds: int, jobs_left: int | None, nodes: int) -> tuple[str, ...]:

@@ -14,8 +14,7 @@ from vmafarm.cluster.sbatch import check_request, chosen
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
-from vmafarm.config.load import Config
-from vmafarm.config.sections import SlurmSection, recorded
+from vmafarm.config.sections import Config, SlurmSection, recorded
 from vmafarm.corpus.squashfs import inside
 from vmafarm.disk import durable
 from vmafarm.engines import make_engine
@@ -26,7 +25,7 @@ from vmafarm.process.interpreter import IN_IMAGE
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.manifest import Manifest, load_manifest
-from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.run_folder.submissions import (
     Submission,
     new_submission,
@@ -221,7 +220,7 @@ def _engine_kind(config: Config) -> str:
 
 
 def _check_engine(config: Config, kind: str) -> None:
-    frozen = read_frozen(config.folder.provenance)
+    frozen = read_provenance(config.folder.provenance)
     if frozen is not None and frozen.engine != kind:
         raise UsageError(
             f'"{config.folder.name}" was begun with the engine {frozen.engine}; '

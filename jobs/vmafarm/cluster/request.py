@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from vmafarm.cluster.packing import deal, group, group_by_size, lay_out, plan_looks, slots, split
+from vmafarm.cluster.packing import lay_out, pack, plan_looks
 from vmafarm.cluster.preparation import Prepared
 from vmafarm.cluster.sbatch import sbatch_parameters
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import show
-from vmafarm.common.text import counted
+from vmafarm.common.text import counted, format_seconds
 from vmafarm.corpus.slices import format_indices
 from vmafarm.cost.estimate import Estimate, of_submission
 from vmafarm.cost.measured import measure_latest
@@ -36,7 +36,7 @@ class Submitted:
     command
         What starts Python in an element, in the container.
     rounds
-        Arrays of each round, as numbers of elements.
+        Elements of each round, which is one array.
     looks
         What the jobs behind them take; see `vmafarm.cluster.packing.plan_looks`.
     waiting
@@ -50,7 +50,7 @@ class Submitted:
     submission: Submission
     script: str
     command: str
-    rounds: list[list[int]]
+    rounds: tuple[int, ...]
     looks: tuple[str, ...]
     waiting: int
     away_from: str
@@ -58,14 +58,26 @@ class Submitted:
 
     def plan(self) -> str:
         """What would be queued."""
-        rounds = [
-            f"round {number}: " + " + ".join(f"{count:,}" for count in counts)
-            for number, counts in enumerate(self.rounds, 1)
-        ]
+        rounds = [f"round {number}: {count:,}" for number, count in enumerate(self.rounds, 1)]
         if self.looks:
             jobs = " + ".join("1" for _ in self.looks)
             rounds.append(f"clips that fail on one node, on another: {jobs}")
-        return f"elements of each array: {'; '.join(rounds)}\nnothing queued (--dry-run)"
+        return f"array elements: {'; '.join(rounds)}\nnothing queued (--dry-run)"
+
+    def estimate_lines(self) -> list[str]:
+        """What it will take, for a terminal; nothing where nothing was measured."""
+        if self.estimate is None:
+            return []
+        lines, longest = self.estimate.lines(), self.estimate.missing.longest_seconds
+        minutes = self.submission.settings["slurm.time"]
+        if longest is None or longest.value <= 60 * minutes:
+            return lines
+        return [
+            *lines,
+            f"warning: the longest element needs {format_seconds(longest.value)}, "
+            f"slurm.time allows {counted(minutes, 'minute')}: what is left then waits for",
+            "  a later round, or for vmafarm retry; a higher slurm.time does all in one",
+        ]
 
     def lines(self) -> list[str]:
         """What happened, for a terminal."""
@@ -80,8 +92,6 @@ class Submitted:
             failed = f"{counted(self.waiting, 'clip')} that failed on one node only"
             lines.append(f"{failed}: submitted to another node{but}")
         lines.append(f"jobs {', '.join(submission.jobs())} called {submission.job_name}")
-        if self.rounds and len(self.rounds[0]) > 1:
-            lines.append(f"{len(self.rounds[0])} arrays: the cluster's MaxArraySize allows no larger ones")
         return lines
 
 
@@ -113,16 +123,12 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
     seconds = measured and measured.predict_elements(names, prepared.manifest.sizes())
     minutes = seconds.value / 60 if seconds else None
     elements: tuple[tuple[int, ...], ...] = ()
-    rounds: list[list[int]] = []
+    rounds: tuple[int, ...] = ()
     if weights:
         after = None if left is None else left - len(looks)
         layout = lay_out(len(weights), minutes, section, prepared.max_array_size, after)
-        sizes = layout.sizes
-        elements = group_by_size(weights, sizes) if sizes else group(weights, layout.first)
-        arrays = split(len(elements), prepared.max_array_size, section.parallelism)
-        if sizes:
-            elements = deal(elements, arrays)
-        rounds = [[count for _, count in arrays], *([layout.later] for _ in range(section.rounds - 1))]
+        elements = pack(weights, layout)
+        rounds = (len(elements), *[layout.later] * (section.rounds - 1))
     submission = Submission(
         number=max((s.number for s in submissions), default=0) + 1,
         job_name=prepared.job_name,
@@ -136,14 +142,13 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         waiting=tuple(sorted({clip.slice for clip in waiting})),
     )
-    first = rounds[0] if rounds else [1]
-    parameters = sbatch_parameters(section, prepared.job_name, slots(section.parallelism, len(first))[0])
+    parameters = sbatch_parameters(section, prepared.job_name, section.parallelism)
     share = ORDINARY if looks else EVERYTHING
     clips = [sum(weights[number] for number in element) for element in elements]
     return Submitted(
         submission=submission,
         script=prepared.queue(submission.number).script(
-            parameters, elements[: first[0]] or [submission.waiting], share=share
+            parameters, elements or [submission.waiting], share=share
         ),
         command=shlex.join(prepared.python),
         rounds=rounds,

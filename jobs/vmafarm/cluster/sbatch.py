@@ -9,6 +9,7 @@ from typing import Any
 
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UsageError, show
+from vmafarm.config.clip_limits import parse_bytes
 from vmafarm.config.sections import SlurmSection
 
 SIGNAL_SECONDS = 90
@@ -61,12 +62,8 @@ def _signal_seconds(minutes: int) -> int:
 
 def _memory(text: str) -> str:
     """A size as sbatch takes it: whole numbers only, and GB means GiB."""
-    found = re.fullmatch(r"([\d.]+)\s*([KMGT])i?B", text)
-    assert found is not None  # the configuration has been checked
-    number, unit = float(found[1]), found[2]
-    if number.is_integer():
-        return f"{number:.0f}{unit}B"
-    return f"{math.ceil(number * 1024.0 ** ('KMGT'.index(unit) - 1))}MB"
+    size = parse_bytes(text)
+    return f"{size >> 30}GB" if size % (1 << 30) == 0 else f"{math.ceil(size / (1 << 20))}MB"
 
 
 def depend_on(jobs: Sequence[str]) -> str:

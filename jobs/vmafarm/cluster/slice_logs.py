@@ -10,7 +10,7 @@ from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.run_folder.element_records import ElementRecord, read_elements
 from vmafarm.run_folder.failures import FailureRecord, read_failures
 from vmafarm.run_folder.log_files import log_path, tail

@@ -18,12 +18,12 @@ from vmafarm.cluster.job_states import (
     latest_records,
     summarise_messages,
 )
-from vmafarm.cluster.merge_job import MergeJob, look_at_merge
+from vmafarm.cluster.merge_job import MergeJob, find_merge_job
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.watched_rate import RecentRate
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.published.up_to_date import read_errors, rows_since
 from vmafarm.run_folder.broken_nodes import BrokenNode, read_broken
@@ -116,7 +116,7 @@ class Status:
     @property
     def is_good(self) -> bool:
         """Whether the table is there, and its checks found no errors."""
-        return self.published and not self.errors and not (self.merge and self.merge.said)
+        return self.published and not self.errors and not (self.merge and self.merge.reasons)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it."""
@@ -181,7 +181,7 @@ class Watcher:
                 low, rate, high = rates
                 between = (missing / high, missing / low)
         states = element_states(last, view, of_last) if last else {}
-        merge = look_at_merge(folder, last, view) if last else None
+        merge = find_merge_job(folder, last, view) if last else None
         remarks = self._remarks.read()
         notes = self._left_out(clips.history.unread.count, damaged)
         if last is not None and (missing or not folder.table.exists()):

@@ -58,7 +58,7 @@ def table(status: Status, width: int | None = None) -> list[str]:
         for broken in status.broken_nodes
     ]
     if status.merge is not None and status.merge.state:
-        rows += [("merge", _merge_text(status.merge)), *(("", line) for line in status.merge.said)]
+        rows += [("merge", _merge_text(status.merge)), *(("", line) for line in status.merge.reasons)]
     if status.errors:
         rows.append(("checks", f"found errors in the table: {', '.join(status.errors)}: vmafarm qa"))
     rows += [
@@ -196,7 +196,7 @@ def _rate(clips_per_second: float) -> str:
 def _merge_text(merge: MergeJob) -> str:
     if merge.published:
         return f"{merge.state}, the table is there"
-    return f"{merge.state}, nothing published:" if merge.said else merge.state
+    return f"{merge.state}, nothing published:" if merge.reasons else merge.state
 
 
 def _percent(share: float) -> str:

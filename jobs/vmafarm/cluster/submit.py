@@ -9,7 +9,6 @@ from pathlib import Path
 
 from vmafarm.cluster.executor import Queue
 from vmafarm.cluster.job_states import one_line
-from vmafarm.cluster.packing import slots
 from vmafarm.cluster.pilot import run_canary
 from vmafarm.cluster.preparation import Prepared, prepare, refused
 from vmafarm.cluster.request import Submitted, make_request
@@ -17,7 +16,7 @@ from vmafarm.cluster.sbatch import depend_on, merge_parameters, sbatch_parameter
 from vmafarm.cluster.slurm import NoCluster, Slurm
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.interrupts import tell_from_now_on, telling
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
 from vmafarm.run_folder.manifest import Manifest, load_manifest
@@ -116,7 +115,7 @@ def submit(
             job = run_canary(prepared, slurm, slices, min(canary, few), say)
             todo = _missing(prepared, slurm, again, ended=job)
         request = make_request(prepared, slurm, todo)
-        for line in request.estimate.lines() if request.estimate else []:
+        for line in request.estimate_lines():
             say(line)
         return _queue(prepared, request)
 
@@ -151,33 +150,29 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
     arrays: list[Array] = []
 
     def add(
-        queue: Queue, number: int, offset: int, count: int, at_once: int, share: str,
-        after: Sequence[Array], exclude: str = "",
-    ) -> None:  # fmt: skip
-        parameters = sbatch_parameters(section, name, at_once)
+        queue: Queue, number: int, count: int, share: str, after: Sequence[Array], exclude: str = ""
+    ) -> None:
+        parameters = sbatch_parameters(section, name, section.parallelism)
         if after:
             parameters["dependency"] = depend_on([array.job for array in after])
         if exclude:
             parameters["exclude"] = ",".join(filter(None, (section.exclude, exclude)))
-        array = Array("", number, offset, count, share)
+        array = Array("", number, 0, count, share)
         elements = [submission.slices_in(array, index) for index in range(count)]
         arrays.append(replace(array, job=queue.array(parameters, elements, share=share)))
         note_job(folder, submission.number, vars(arrays[-1]))
 
     with _telling_of(arrays):
-        for number, counts in enumerate(request.rounds):
-            before = [array for array in arrays if array.round == number - 1]
-            at_once = slots(section.parallelism, len(counts))
-            for i, (count, places) in enumerate(zip(counts, at_once, strict=True)):
-                add(queue, number, sum(counts[:i]), count, places, share, before)
+        for number, count in enumerate(request.rounds):
+            add(queue, number, count, share, arrays[-1:])
         last = len(request.rounds)
         for number, look in enumerate(request.looks):
             is_last = number == len(request.looks) - 1
             # The first one runs beside the last round, behind the round before that.
-            before = arrays[:] if is_last else [array for array in arrays if array.round < max(1, last - 1)]
+            before = arrays if is_last else arrays[: max(1, last - 1)]
             looking = queue if is_last else prepared.queue(submission.number, next_look=True)
             exclude = "" if look == LAST_LOOK and len(request.looks) > 1 else request.away_from
-            add(looking, last + number + 1, 0, 1, 1, look, before, exclude)
+            add(looking, last + number + 1, 1, look, before, exclude)
         if len(request.looks) > 1:
             write_next_look(folder, submission.number, arrays[-1].job)
         merge_job = queue.merge(merge_parameters(section, name, [array.job for array in arrays]))

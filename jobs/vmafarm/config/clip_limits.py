@@ -44,11 +44,11 @@ class Limits:
         measure: CUDA reserves far more of it than there is memory.
     """
 
-    max_pixels: int = 8192 * 4352
-    max_frames: int = 20_000
-    max_scratch: int = 20 << 30
-    decoder_memory: int = 4 << 30
-    engine_memory: int = 8 << 30
+    max_pixels: int
+    max_frames: int
+    max_scratch: int
+    decoder_memory: int
+    engine_memory: int
 
     @classmethod
     def of(cls, section: ExtractSection) -> Limits:
@@ -84,9 +84,6 @@ class Limits:
         return Ceiling(resident=self.engine_memory, file_size=most)
 
 
-DEFAULT_LIMITS = Limits()
-
-
 def log_bytes(frames: int) -> int:
     """Bytes that libvmaf's log of so many frames has at the most."""
     return _LOG_HEAD + frames * _LOG_FRAME
@@ -97,3 +94,6 @@ def parse_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B", text)
     assert found is not None  # the configuration has been checked
     return int(float(found[1]) * _UNITS[found[2]])
+
+
+DEFAULT_LIMITS = Limits.of(ExtractSection())

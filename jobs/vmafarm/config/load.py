@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from vmafarm.common.errors import UsageError, show
-from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, frozen, keys
-from vmafarm.config.toml import MOST_BYTES, parse_toml, toml_value
+from vmafarm.common.utf8 import is_utf8
+from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, keys
+from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.run_folder.permissions import require_own
 
@@ -24,8 +25,6 @@ _TEXT = 16 << 10
 _KEY = 200
 _MESSAGES = 20
 """So many keys are explained; a file can have thousands that are none."""
-
-__all__ = ["Config", "as_override", "flat", "frozen", "keys", "load", "template", "to_toml"]
 
 
 def load(
@@ -81,7 +80,7 @@ def load(
         raise _explain(error, origins) from None
     for key, value in flat(config).items():
         for text in _texts(value):
-            if not _is_utf8(text):
+            if not is_utf8(text):
                 shown = "" if key in MAY_BE_SECRET else f" = {show(text)}"
                 raise UsageError(f"{show(origins[key])}: {key}{shown}: expected UTF-8 text", "rename it")
             if "\0" in text or len(text) > _TEXT:
@@ -91,7 +90,7 @@ def load(
                     + f": expected at most {_TEXT:,}, and no NUL"
                 )
     root = os.path.abspath(config.run.root)  # noqa: PTH100 - links stay as they are
-    if not _is_utf8(root):
+    if not is_utf8(root):
         raise UsageError(
             f"run.root is {show(root)}: expected UTF-8 text",
             "rename the folder in which you are, or choose another run.root",
@@ -104,47 +103,13 @@ def load(
     return config, {key: origins[key] for key in keys()}
 
 
-def to_toml(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> str:
-    """Keys and values as TOML, one table a section; with `origins`, where each value comes from."""
-    lines = _toml_lines(values, lambda key: [])
-    if origins is None:
-        return "\n".join(lines)
-    section = ""
-    for i, line in enumerate(lines):
-        if line.startswith("["):
-            section = line[1:-1]
-        elif " = " in line:
-            key = f"{section}.{line.split(' = ')[0]}"
-            lines[i] = f"{line}  # {show(origins[key])}"
-    return "\n".join(lines)
-
-
-def as_override(key: str, value: Any) -> str:
-    """A key and its value as ``load`` takes them in `overrides`."""
-    return f"{key}={toml_value(value)}"
-
-
-def template() -> str:
+def make_template() -> str:
     """A commented configuration file with every key at its default."""
-    fields = keys()
-
-    def comment(key: str) -> list[str]:
-        allowed = _allowed(fields[key].annotation, fields[key].metadata)
-        return [f"# {fields[key].description}" + (f" ({allowed})" if allowed else "")]
-
-    return "\n".join(_toml_lines(flat(Config()), comment))
-
-
-def _toml_lines(values: Mapping[str, Any], comment: typing.Callable[[str], list[str]]) -> list[str]:
-    lines: list[str] = []
-    current = ""
-    for key, value in values.items():
-        section, _, name = key.rpartition(".")
-        if section != current:
-            lines += [*([""] if lines else []), f"[{section}]"]
-            current = section
-        lines += [*comment(key), f"{name} = {toml_value(value)}"]
-    return [*lines, ""]
+    comments = {}
+    for key, field in keys().items():
+        allowed = _allowed(field.annotation, field.metadata)
+        comments[key] = f"{field.description} ({allowed})" if allowed else f"{field.description}"
+    return to_toml(flat(Config()), above=comments)
 
 
 def _read(path: Path, named: bool) -> dict[str, Any]:
@@ -192,14 +157,6 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [*value, *value.values()]
     return value if isinstance(value, list) else [value] if isinstance(value, str) else []
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # bytes of the command line that are not, as surrogates (PEP 383)
-        return False
-    return True
 
 
 def _takes_text_only(annotation: Any) -> bool:

@@ -9,6 +9,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from vmafarm.common.errors import show
+
 MOST_BYTES = 64 << 10
 """Of a file; `vmafarm config --template` has some 8 KB."""
 _DOTS = 1000
@@ -76,3 +78,36 @@ def toml_value(value: Any) -> str:
         items = (f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items())
         return f"{{ {', '.join(items)} }}" if value else "{}"
     return repr(value)
+
+
+def as_override(key: str, value: Any) -> str:
+    """A key and its value as `vmafarm.config.load.load` takes them in `overrides`."""
+    return f"{key}={toml_value(value)}"
+
+
+def to_toml(
+    values: Mapping[str, Any],
+    *,
+    above: Mapping[str, str] | None = None,
+    beside: Mapping[str, str] | None = None,
+) -> str:
+    """Write a document: one table per section.
+
+    Parameters
+    ----------
+    values
+        ``section.key`` to value, the keys of a section together.
+    above, beside
+        Comments by key: on the line before it, and at the end of its line.
+    """
+    lines: list[str] = []
+    current = ""
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        if section != current:
+            lines += ["", f"[{section}]"]
+            current = section
+        if above:
+            lines.append(f"# {show(above[key])}")
+        lines.append(f"{name} = {toml_value(value)}" + (f"  # {show(beside[key])}" if beside else ""))
+    return "\n".join([*lines[1:], ""])

@@ -12,8 +12,9 @@ from typing import Any
 import pydantic
 
 from vmafarm.common.errors import UsageError, show
-from vmafarm.config.load import Config, frozen, to_toml
-from vmafarm.config.toml import MOST_BYTES, parse_toml
+from vmafarm.common.utf8 import is_utf8
+from vmafarm.config.sections import Config, frozen
+from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import read_regular_text
 from vmafarm.disk.writers import shared_with, user_name, way_to
@@ -28,7 +29,7 @@ _HEAD = "# A copy for people of what manifest.parquet has; changes here have no 
 _HINT = "restore it from a copy, or plan again under another run.name"
 
 
-def freeze(config: Config, limit: int | None) -> dict[str, Any]:
+def config_to_freeze(config: Config, limit: int | None) -> dict[str, Any]:
     """What a plan of this configuration freezes.
 
     Parameters
@@ -41,7 +42,7 @@ def freeze(config: Config, limit: int | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `read_frozen` gives it, without the manifest's digest.
+        As `read_frozen_config` gives it, without the manifest's digest.
 
     Raises
     ------
@@ -58,20 +59,18 @@ def freeze(config: Config, limit: int | None) -> dict[str, Any]:
             raise UsageError(f"{key} is not set, expected {what}", f"give it: {option}, or {key} in the file")
         # Without ".." but as the user names it: resolving links would tie the run to today's targets.
         values[key] = whole = os.path.abspath(path)  # noqa: PTH100
-        try:
-            whole.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{key} = {show(whole)}: expected a path in UTF-8", "rename it") from None
+        if not is_utf8(whole):
+            raise UsageError(f"{key} = {show(whole)}: expected a path in UTF-8", "rename it")
     return values | {LIMIT: limit or 0}
 
 
-def read_frozen(folder: RunFolder) -> dict[str, Any]:
+def read_frozen_config(folder: RunFolder) -> dict[str, Any]:
     """Read the frozen configuration of a planned run.
 
     Returns
     -------
     dict
-        ``section.key`` to value: what `vmafarm.config.load.frozen` gives, clips and scores as absolute
+        ``section.key`` to value: what `vmafarm.config.sections.frozen` gives, clips and scores as absolute
         paths; ``plan.limit`` (0: all clips) and ``plan.manifest`` (its digest).
 
     Raises
@@ -150,7 +149,7 @@ def with_frozen(config: Config, *, to_start: bool = False) -> Config:
         The run is not planned, its frozen configuration is damaged, or another user could change its engine.
     """
     try:
-        found = with_values(config, read_frozen(config.folder))
+        found = with_values(config, read_frozen_config(config.folder))
     except pydantic.ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UsageError(
@@ -194,7 +193,7 @@ def _who_could_change(part: Path, status: os.stat_result, trusted: Collection[st
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """The configuration with what a plan freezes, as `freeze` and `read_frozen` give it.
+    """The configuration with what a plan freezes, as `config_to_freeze` and `read_frozen_config` give it.
 
     Raises
     ------

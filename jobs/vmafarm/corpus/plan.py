@@ -12,9 +12,16 @@ import numpy as np
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted, size
-from vmafarm.config.load import Config, keys
+from vmafarm.config.sections import Config, keys
 from vmafarm.corpus.clips import list_clips
-from vmafarm.corpus.frozen_config import DIGEST, LIMIT, freeze, keep_copy, read_frozen, with_values
+from vmafarm.corpus.frozen_config import (
+    DIGEST,
+    LIMIT,
+    config_to_freeze,
+    keep_copy,
+    read_frozen_config,
+    with_values,
+)
 from vmafarm.corpus.join import Joined, join, settle_missing
 from vmafarm.corpus.scores import read_scores
 from vmafarm.corpus.slices import balance, sample, slice_count
@@ -119,11 +126,11 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
     if limit is not None and limit < 1:
         raise UsageError(f"limit = {limit}: expected a number of clips, at least 1")
     folder = config.folder
-    values = freeze(config, limit)
+    values = config_to_freeze(config, limit)
     frozen = with_values(config, values)
     planned = folder.manifest.exists()
     if planned:
-        _refuse_other_keys(folder, read_frozen(folder), values)
+        _refuse_other_keys(folder, read_frozen_config(folder), values)
     joined = _read_corpus(config, values)
     if limit is not None:
         joined = _sample(joined, limit)
@@ -140,7 +147,7 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
     if not planned and not dry_run:
         planned = not _write_first(folder, values, manifest)
         if planned:
-            _refuse_other_keys(folder, read_frozen(folder), values)
+            _refuse_other_keys(folder, read_frozen_config(folder), values)
     kept = manifest
     if planned:
         kept = load_manifest(folder)
@@ -186,7 +193,7 @@ def _refuse_other_keys(folder: RunFolder, before: Mapping[str, Any], now: Mappin
 
 
 def _refuse_other_corpus(folder: RunFolder, existing: Manifest, new: Manifest) -> None:
-    stated = read_frozen(folder).get(DIGEST)
+    stated = read_frozen_config(folder).get(DIGEST)
     if stated != existing.digest:
         raise UsageError(
             f"{show(str(folder.manifest))} does not belong to {folder.config.name} beside it: "

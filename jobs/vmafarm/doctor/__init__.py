@@ -10,7 +10,7 @@ from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import VmafarmError, show
 from vmafarm.common.say import to_json
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.squashfs import is_squashfs, mounted
 from vmafarm.doctor.cluster import examine_slurm

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.cluster.executor import Queue
-from vmafarm.cluster.packing import lay_out, split
+from vmafarm.cluster.packing import lay_out
 from vmafarm.cluster.preparation import prepare
 from vmafarm.cluster.sbatch import check_request, chosen, merge_parameters, sbatch_parameters
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.doctor.finding import Finding, Machine, attempt
 from vmafarm.images.command import container_python
 
@@ -91,9 +91,7 @@ def check_arrays(config: Config, slurm: Slurm, slices: int) -> Finding:
     limit = "no limit of submitted jobs" if left is None else f"{left:,} more jobs may be submitted"
     message = f"MaxArraySize is {largest:,}, {limit}"
     if slices:
-        arrays = len(split(layout.first, largest, section.parallelism))
-        message += f": {counted(slices, 'slice')} in {counted(layout.first, 'element')}, "
-        message += f"{counted(arrays, 'array')} a round"
+        message += f": {counted(slices, 'slice')} in {counted(layout.first, 'element')}"
     return Finding("arrays", "ok", message)
 
 
@@ -173,9 +171,8 @@ def check_elements(config: Config, slurm: Slurm, slices: int) -> Finding:
     """
     section = config.slurm
     layout = lay_out(max(1, slices), None, section, slurm.max_array_size(), section.max_jobs or None)
-    count = split(layout.first, slurm.max_array_size(), section.parallelism)[0][1]
     parameters = sbatch_parameters(section, _JOB_NAME, section.parallelism)
-    return _try("elements", config, slurm, parameters, count)
+    return _try("elements", config, slurm, parameters, layout.first)
 
 
 def check_merge_job(config: Config, slurm: Slurm) -> Finding:

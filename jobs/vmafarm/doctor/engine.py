@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
-from vmafarm.config.load import Config
-from vmafarm.config.sections import EngineSection
+from vmafarm.config.sections import Config, EngineSection
 from vmafarm.doctor.finding import Finding, Machine, in_time
 from vmafarm.engines import find_ffmpeg, make_engine
 from vmafarm.engines.ffmpeg import read_ffmpeg_version

@@ -15,7 +15,7 @@ from pydantic import Field
 from vmafarm.common.errors import UNAVAILABLE, UnavailableError, VmafarmError, show
 from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.jsonl import Text
 from vmafarm.images.inside import BUILD, read_build
 

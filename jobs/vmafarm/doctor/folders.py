@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import VIDEO_EXTENSIONS, list_clips
 from vmafarm.corpus.scores import read_scores

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from vmafarm.cluster.preparation import check_image
 from vmafarm.common.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
-from vmafarm.config.load import Config, as_override, flat
-from vmafarm.config.sections import MAY_BE_SECRET
+from vmafarm.config.sections import MAY_BE_SECRET, Config, flat
+from vmafarm.config.toml import as_override
 from vmafarm.corpus.squashfs import inside
 from vmafarm.disk.jsonl import why
 from vmafarm.doctor.finding import Finding, attempt, in_time

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from vmafarm.common.errors import VmafarmError
 from vmafarm.common.say import say as say_aloud
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.doctor import Finding, examine_here, lines
 from vmafarm.doctor.image import examine_inside
 from vmafarm.run_folder.broken_nodes import NodeBrokenError

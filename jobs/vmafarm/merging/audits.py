@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted, format_seconds
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.arrow import make_table
 from vmafarm.disk.regular_files import read_regular
 from vmafarm.disk.sealed_parquet import DamagedError, SealedFile, is_sealed, look_at_ends, require_rows

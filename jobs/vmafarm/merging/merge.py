@@ -14,7 +14,7 @@ from typing import Any
 from vmafarm.common.errors import IncompleteError, UsageError, show
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.regular_files import freeing_readers
 from vmafarm.merging.audits import tell_audits
 from vmafarm.merging.complete import LISTED

@@ -9,8 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from vmafarm.common.errors import UsageError
-from vmafarm.config.load import Config
-from vmafarm.config.sections import recorded
+from vmafarm.config.sections import Config, recorded
 from vmafarm.process.toolkit import commit, version
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import read_submissions

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from vmafarm.common.errors import DISK, UnavailableError, show
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.drafts import LockedDraft, sweep
 from vmafarm.disk.durable import Draft
 from vmafarm.disk.file_stamp import Stamps
@@ -24,7 +24,7 @@ from vmafarm.published.in_place import InPlace
 from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.provenance import Provenance, read_frozen
+from vmafarm.run_folder.provenance import Provenance, read_provenance
 from vmafarm.shards.completeness import FailedClip, read_history
 from vmafarm.shards.footers import (
     MOVE_AWAY,
@@ -90,7 +90,7 @@ class Merge:
     def run(self) -> None:
         """Go through all steps; stop where the next one has nothing to stand on."""
         self.counts["clips"], slices, self._manifest = read_outline(self.folder)
-        provenance = read_frozen(self.folder.provenance)
+        provenance = read_provenance(self.folder.provenance)
         self._read_shards(slices, provenance)
         for path in (*self.folder.delivered(), self.folder.recovered, self.folder.provenance):
             sweep(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import UsageError
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.regular_files import MOST_BYTES, open_regular
 from vmafarm.disk.sealed_parquet import DamagedError, stated_digest
 from vmafarm.published.merge_record import read_merge_record

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from vmafarm.common.errors import UnavailableError, reason, show
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.regular_files import freeing_readers, open_regular
 from vmafarm.disk.sealed_parquet import DamagedError
@@ -31,7 +31,7 @@ from vmafarm.published.table import reading_table
 from vmafarm.query.reference_tables import add_facts
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
 from vmafarm.shards.completeness import read_history
@@ -155,7 +155,7 @@ def _add_shards(
     scratch: Path,
     say: Callable[[str], None],
 ) -> None:
-    listing, provenance = list_shards(folder, slices), read_frozen(folder.provenance)
+    listing, provenance = list_shards(folder, slices), read_provenance(folder.provenance)
     most = most_rows(folder)
     if provenance is None:
         if listing.shards or listing.journals:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vmafarm.common.errors import VmafarmError
 from vmafarm.common.interrupts import in_order, is_ending
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.query.answers import Write, answer
 from vmafarm.query.database import open_run
 from vmafarm.query.statements import check_statements

@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from vmafarm.common.errors import UsageError
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.columns import TABLE
 from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, ALL_SIZES, ARROW_SCHEMA, BY_NAME
 from vmafarm.shards.completeness import History
@@ -91,7 +91,7 @@ def run_facts(config: Config) -> dict[str, str]:
         "tries": str(config.extract.retries + 1),
     }
     with suppress(UsageError):  # a damaged one is told by whoever needs it
-        if provenance := read_frozen(config.folder.provenance):
+        if provenance := read_provenance(config.folder.provenance):
             document = provenance.as_dict()
             facts |= {key: str(value) for key, value in document.items() if not isinstance(value, dict)}
     return facts

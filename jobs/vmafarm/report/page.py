@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from vmafarm.common.errors import show
 from vmafarm.common.say import printable
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.query.checks import Outcome
 from vmafarm.report import plots
 from vmafarm.report.info import read_info

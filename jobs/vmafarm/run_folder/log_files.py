@@ -11,8 +11,6 @@ from vmafarm.disk.regular_files import open_regular
 from vmafarm.run_folder.paths import RunFolder
 
 _TAIL_BYTES = 256 * 1024
-START = "=== vmafarm starts: "
-"""How the first line of each start begins: a job that was requeued writes into the same log again."""
 
 
 def log_path(folder: RunFolder, job: str, index: int | None, stream: str) -> Path:
@@ -33,22 +31,6 @@ def log_path(folder: RunFolder, job: str, index: int | None, stream: str) -> Pat
 
 def tail(path: Path, count: int) -> list[str]:
     """Last lines of a log, escaped for a terminal; none where it is not there or cannot be read."""
-    lines = _read_end(path)
-    return lines[len(lines) - min(count, len(lines)) :]
-
-
-def printed(path: Path) -> list[str]:
-    """Lines that a task has printed since it was started last."""
-    lines: list[str] = []
-    for line in _read_end(path):
-        if line.startswith(START):
-            lines.clear()
-        else:
-            lines.append(line)
-    return lines
-
-
-def _read_end(path: Path) -> list[str]:
     with suppress(OSError), open_regular(path, None) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
@@ -57,5 +39,6 @@ def _read_end(path: Path) -> list[str]:
             data = data.partition(b"\n")[2]
         # A progress bar ends its lines with carriage returns, and only the last of them counts.
         text = [line.rstrip(b"\r").rpartition(b"\r")[2] for line in data.split(b"\n")]
-        return [show(line.decode("utf-8", "surrogateescape").expandtabs()) for line in text if line.strip()]
+        text = [line for line in text if line.strip()]
+        return [show(line.decode("utf-8", "surrogateescape").expandtabs()) for line in text[-count:]]
     return []

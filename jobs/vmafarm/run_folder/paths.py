@@ -70,6 +70,11 @@ class RunFolder:
         return self.path / "broken_nodes"
 
     @property
+    def merge_jobs(self) -> Path:
+        """One JSON file per merge job, named after it: how it ended."""
+        return self.path / "merge_jobs"
+
+    @property
     def recovered(self) -> Path:
         """Rows that the last merge found in journals only, so that its queries can show them."""
         return self.path / "recovered.parquet"

@@ -133,7 +133,7 @@ class DamagedProvenanceError(UsageError):
     """The file of the provenance is not as it was written."""
 
 
-def read_frozen(path: Path) -> Provenance | None:
+def read_provenance(path: Path) -> Provenance | None:
     """The provenance that the first extraction of a run has frozen, or None before that.
 
     Raises
@@ -164,7 +164,7 @@ def _damaged(path: Path, how: str) -> DamagedProvenanceError:
     )
 
 
-def freeze(path: Path, provenance: Provenance) -> None:
+def freeze_provenance(path: Path, provenance: Provenance) -> None:
     """Write down what determines the values of a run, or check that it is still the same.
 
     What another element has just written is durable before a row is built on it: the folder beside
@@ -175,11 +175,11 @@ def freeze(path: Path, provenance: Provenance) -> None:
     UsageError
         The run was begun with another engine, version or plan.
     """
-    frozen = read_frozen(path)
+    frozen = read_provenance(path)
     if frozen is None:
         with suppress(FileExistsError):  # another element was faster, perhaps with another engine
             create_text(path, provenance.as_file())
-        frozen = read_frozen(path)
+        frozen = read_provenance(path)
     if frozen != provenance:
         assert frozen is not None
         raise UsageError(

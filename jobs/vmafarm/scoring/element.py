@@ -15,7 +15,7 @@ from pathlib import Path
 from vmafarm.common.errors import INCOMPLETE, IncompleteError, VmafarmError, explain, show
 from vmafarm.common.signals import hear_of_children
 from vmafarm.config.clip_limits import Limits
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.squashfs import mounted
 from vmafarm.disk.durable import Appender, make_folder
@@ -28,7 +28,7 @@ from vmafarm.run_folder.broken_nodes import NodeBrokenError, mark_broken, on_thi
 from vmafarm.run_folder.element_records import ElementLog, ElementResult
 from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.run_folder.provenance import Provenance, freeze
+from vmafarm.run_folder.provenance import Provenance, freeze_provenance
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
 from vmafarm.scoring.attempts import Attempts, Outcome
 from vmafarm.scoring.audit import make_auditor
@@ -151,7 +151,7 @@ class _Element:
                 info.plan, info.backend, info.constant, manifest.digest,
             )  # fmt: skip
             restore_provenance(self._folder)  # else a lost one would become that of this engine
-            freeze(self._folder.provenance, self._provenance)
+            freeze_provenance(self._folder.provenance, self._provenance)
             workers = worker_count(extract.workers, self._config.engine.threads)
             attempts = Attempts(
                 engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again,

@@ -20,8 +20,7 @@ from vmafarm.common.interrupts import in_order
 from vmafarm.common.say import say_aside
 from vmafarm.common.signals import ignored
 from vmafarm.common.text import counted
-from vmafarm.config.load import Config
-from vmafarm.config.sections import for_jobs
+from vmafarm.config.sections import Config, for_jobs
 from vmafarm.corpus.squashfs import is_squashfs
 from vmafarm.disk.durable import explained
 from vmafarm.process.descendants import kill_orphans, kill_tree, orphans_ended

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmafarm.common.errors import show
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.corpus.sample import stratified
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 from vmafarm.run_folder.manifest import Manifest

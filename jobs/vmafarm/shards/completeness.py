@@ -14,7 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from vmafarm.config.clip_limits import Limits
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.failures import (
     CLIP_FAULTS,

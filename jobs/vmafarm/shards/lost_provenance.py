@@ -17,7 +17,7 @@ from vmafarm.run_folder.provenance import (
     DamagedProvenanceError,
     Provenance,
     differences,
-    read_frozen,
+    read_provenance,
 )
 from vmafarm.shards.journal import read_journal
 
@@ -44,7 +44,7 @@ def restore_provenance(folder: RunFolder) -> int:
     """
     path, damage = folder.provenance, ""
     try:
-        if read_frozen(path) is not None:
+        if read_provenance(path) is not None:
             return 0
     except DamagedProvenanceError as error:
         damage = error.message

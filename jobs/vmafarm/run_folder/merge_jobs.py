@@ -1,0 +1,101 @@
+"""How a merge job ended, as it says itself: SLURM forgets jobs, and a log is for people."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+
+from vmafarm.common.errors import VmafarmError
+from vmafarm.disk.durable import make_folder, replace_text
+from vmafarm.disk.jsonl import Moment, Text, Word, parse_json
+from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
+from vmafarm.process.node import node_name, task_of
+from vmafarm.run_folder.paths import RunFolder
+
+MergeOutcome = Literal["", "published", "unsound", "refused", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class MergeJobRecord:
+    """One merge job, by its latest start.
+
+    Attributes
+    ----------
+    job
+        SLURM's id; ``local`` outside of SLURM.
+    node
+        Where it ran.
+    started_at
+        When it began (ISO 8601, UTC).
+    ended_at
+        When it ended; "": it still runs or was killed.
+    outcome
+        ``published``; ``unsound``: published, but checks found errors; ``refused``: nothing was published;
+        ``stopped`` by a signal; ``failed``: an error. "" as long as it has not ended.
+    reasons
+        For any other outcome than ``published``: one line each.
+    """
+
+    job: Word
+    node: Word
+    started_at: Moment
+    ended_at: Moment | Literal[""] = ""
+    outcome: MergeOutcome = ""
+    reasons: tuple[Text, ...] = ()
+
+
+_RECORD = pydantic.TypeAdapter(MergeJobRecord)
+
+
+class MergeJobLog:
+    """Writes the record of this job; what cannot be written is left out, for the merge goes first.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        job, _ = task_of(os.environ, "local")
+        self._folder = folder
+        self._record = MergeJobRecord(job, node_name(os.environ), _now())
+        self._write()
+
+    def end(self, outcome: MergeOutcome, reasons: Sequence[str] = ()) -> None:
+        """Write down how it ended."""
+        self._record = replace(self._record, ended_at=_now(), outcome=outcome, reasons=tuple(reasons))
+        self._write()
+
+    def _write(self) -> None:
+        with suppress(OSError, VmafarmError):
+            make_folder(self._folder.merge_jobs)
+            replace_text(
+                merge_job_path(self._folder, self._record.job), json.dumps(asdict(self._record)) + "\n"
+            )
+
+
+def merge_job_path(folder: RunFolder, job: str) -> Path:
+    """Where the record of a merge job is."""
+    return folder.merge_jobs / f"{job}.json"
+
+
+def read_merge_job(folder: RunFolder, job: str) -> MergeJobRecord | None:
+    """The record of a merge job; None: it has none, or none that can be read."""
+    try:
+        data = read_regular(merge_job_path(folder, job), MOST_BYTES_OF_DOCUMENT)
+        return _RECORD.validate_python(parse_json(data))
+    except (OSError, ValueError):
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
