@@ -18,7 +18,7 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Take a reproducible samp
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Publish although clips are missing; the table says so.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: see docs/json.md.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; without it ./vmafarm.toml, if it is yours.")
 ]

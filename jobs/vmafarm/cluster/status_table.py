@@ -12,6 +12,7 @@ from rich.text import Text
 from vmafarm.cluster.job_states import one_line
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import SLICE_STATES, Status
+from vmafarm.cluster.status_json import as_document
 from vmafarm.common.errors import show
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.say import printable, say, text_width, to_json
@@ -130,7 +131,7 @@ def _left(status: Status) -> str:
 
 def as_json(status: Status) -> str:
     """A status as one line of JSON."""
-    return to_json(status.as_dict())
+    return to_json(as_document(status))
 
 
 def show_once(status: Status, show_json: bool = False) -> None:

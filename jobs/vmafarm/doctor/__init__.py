@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vmafarm.cluster.slurm import Slurm
@@ -88,11 +88,21 @@ def _once(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    """Findings as one JSON object, for machines."""
+    """Findings as one JSON object: see docs/json.md."""
     document = {
-        "version": version(),
+        "version": 1,
+        "toolkit": version(),
         "exit_status": exit_status(findings),
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [
+            {
+                "name": finding.name,
+                "state": finding.state,
+                "message": finding.message,
+                "hint": finding.hint,
+                "exit_status": finding.exit_status,
+            }
+            for finding in findings
+        ],
     }
     return to_json(document)
 
