@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,25 @@ from vmafarm.run_folder.manifest import load_manifest
 NAMES = [*(f"small{i}.mp4" for i in range(8)), *(f"large{i}.mp4" for i in range(4))]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with clips of two sizes."""
-    (tmp_path / "clips").mkdir()
-    small = make_clip(tmp_path / "small.mp4", size="160x120", frames=4)
-    large = make_clip(tmp_path / "large.mp4", size="480x270", frames=12)
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "clips").mkdir()
+    small = make_clip(folder / "small.mp4", size="160x120", frames=4)
+    large = make_clip(folder / "large.mp4", size="480x270", frames=12)
     for name in NAMES:
         source = small if name.startswith("small") else large
-        (tmp_path / "clips" / name).write_bytes(source.read_bytes())
-    write_scores(tmp_path / "scores.csv", NAMES)
+        (folder / "clips" / name).write_bytes(source.read_bytes())
+    write_scores(folder / "scores.csv", NAMES)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, corpus_folder: Path) -> Path:
+    """Another one with the same clips."""
+    shutil.copytree(corpus_folder / "clips", tmp_path / "clips")
+    shutil.copy(corpus_folder / "scores.csv", tmp_path)
     return tmp_path
 
 
@@ -71,22 +81,30 @@ def test_what_was_measured_before_counts_and_only_what_lacks_is_scored(folder: P
     assert whole["missing"]["core_seconds"] == {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
-def test_a_run_that_is_done_tells_what_it_took(folder: Path) -> None:
-    said = estimate(folder, "--sample", "12").stdout
-    assert "missing: 0 clips\nall: 12 clips\n  core hours     0.0" in said
+@pytest.fixture(scope="module")
+def grown(corpus_folder: Path) -> tuple[str, dict, str]:
+    """What is estimated of a run from 2, from 8 and from all 12 clips: each adds to those before."""
+    few = estimate(corpus_folder, "--sample", "2").stdout
+    return few, found(corpus_folder, "--sample", "8"), estimate(corpus_folder, "--sample", "12").stdout
+
+
+def test_a_sample_too_small_for_an_interval_says_so(grown: tuple[str, dict, str]) -> None:
+    said, _, _ = grown
+    assert "95% interval     none: it takes at least 4 measured clips" in said
     assert " to " not in said.partition("missing:")[2]
 
 
-def test_the_sample_foresees_what_all_clips_take(folder: Path) -> None:
-    total = found(folder, "--sample", "8")["all"]
+def test_the_sample_foresees_what_all_clips_take(grown: tuple[str, dict, str]) -> None:
+    total = grown[1]["all"]
+    assert grown[1]["measured"] == 8
     assert 0 < total["core_seconds"]["low"] <= total["core_seconds"]["value"] <= total["core_seconds"]["high"]
     assert total["gpu_seconds"] is None
     assert total["here_seconds"]["value"] > 0
 
 
-def test_a_sample_too_small_for_an_interval_says_so(folder: Path) -> None:
-    said = estimate(folder, "--sample", "2").stdout
-    assert "95% interval     none: it takes at least 4 measured clips" in said
+def test_a_run_that_is_done_tells_what_it_took(grown: tuple[str, dict, str]) -> None:
+    _, _, said = grown
+    assert "missing: 0 clips\nall: 12 clips\n  core hours     0.0" in said
     assert " to " not in said.partition("missing:")[2]
 
 
