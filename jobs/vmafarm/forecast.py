@@ -1,4 +1,4 @@
-"""What a run will take, from a sample of its clips that is scored on this machine."""
+"""What a run takes, from a sample of its clips that is scored on this machine."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from vmafarm.scoring.todo import find_todo
 def estimate_run(
     config: Config, sample: int, limit: int | None = None, file: IO[str] | None = None
 ) -> Estimate:
-    """Score a sample of a run's clips on this machine, and tell what the others will take.
+    """Score a sample of a run's clips on this machine, and estimate what the others take.
 
-    The run is planned if it is not yet, and the rows of the sample count as done. Clips that were
-    measured on this machine before, in the same way, count too: only what lacks to `sample` is scored.
+    The run is planned if it is not planned yet, and the rows of the sample are kept. Clips that were
+    measured here earlier in the same way count too: only as many as `sample` lacks are scored.
 
     Parameters
     ----------
     config
         The configuration, with the corpus.
     sample
-        Clips to be measured at the least, if there are so many.
+        Clips to measure at least, if there are as many.
     limit
         See `vmafarm.corpus.plan.plan`.
     file
-        Where to tell what is done; None: the standard output.
+        Where to print progress; None: the standard output.
 
     Raises
     ------
@@ -56,11 +56,11 @@ def estimate_run(
     if lacking > 0 and extract_missing(config, manifest, lacking, file):
         measured = _measured_here(config)
     elif lacking <= 0:
-        say("measured before on this machine: no clip is scored", file=file)
+        say("enough clips were measured on this machine earlier: none is scored", file=file)
     if measured is None:
         raise IncompleteError(
             f'nothing could be measured: no clip of "{config.folder.name}" was scored on this machine',
-            f"what failed stands in {config.folder.failures}; to measure a run that is done, give it "
+            f"failures are in {config.folder.failures}; to measure a finished run again, give it "
             "another name (--run)",
         )
     return forecast(config, manifest, measured)

@@ -46,7 +46,7 @@ def run(
     allow_missing
         Publish the table although clips are missing.
     file
-        Where to tell what is done; None: the standard output.
+        Where to print progress; None: the standard output.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def run(
 
 
 def begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tuple[Config, Manifest]:
-    """Plan a run if it is not yet, and tell what was found.
+    """Plan a run if it is not planned yet, and print what was found.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def with_corpus(
     config, limit, file
         As for `run`.
     named
-        The user has named the run. The demo corpus is a run of its own, called demo.
+        The user named the run. The demo corpus is a run of its own, called demo.
 
     Returns
     -------
@@ -122,13 +122,13 @@ def with_corpus(
     name = config.run.name
     if config.folder.manifest.exists():
         corpus = with_frozen(config).corpus
-        say(f'no clips given: going on with the run "{name}" of {show(corpus.clips)}', file=file)
+        say(f'no clips given: resuming the run "{name}" of {show(corpus.clips)}', file=file)
         limit = limit or read_frozen_config(config.folder)[LIMIT] or None
         return config.model_copy(update={"corpus": corpus}), limit
     if named and name != _DEMO:
         raise UsageError(
-            f'the run "{name}" is not planned, and no clips and scores are given',
-            "give them: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)",
+            f'there is no run "{name}" in {show(str(config.folder.root))}{_others(config)}',
+            "to plan it: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)",
         )
     demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
     verb = "made" if demo.new else "using"
@@ -138,11 +138,17 @@ def with_corpus(
     return config.model_copy(update={"run": run, "corpus": corpus}), limit
 
 
+def _others(config: Config) -> str:
+    """The runs that there are."""
+    found = sorted(path.parent.name for path in config.folder.root.glob("*/manifest.parquet"))
+    return f" (there are: {show(', '.join(found))})" if found else ""
+
+
 def extract_missing(config: Config, manifest: Manifest, limit: int = 0, file: IO[str] | None = None) -> bool:
     """Score what has no row, with progress.
 
     Clips that fail on this host, where others have taken part as well, get their last tries here at once:
-    nobody brings a local run another host.
+    a local run has no other host.
 
     Parameters
     ----------
@@ -175,12 +181,12 @@ def extract_missing(config: Config, manifest: Manifest, limit: int = 0, file: IO
         return False
     if done or failed:
         besides = f", {failed:,} failed for good" if failed else ""
-        say(f"resuming: {done:,} of {counted(total, 'clip')} are done{besides}", file=file)
+        say(f"resuming: {done:,} of {counted(total, 'clip')} done{besides}", file=file)
     _score(config, manifest, gaps.missing, file, limit)
     undecided = read_states(config.folder, config, manifest).gaps.undecided
     if undecided and not limit:
         clips = counted(len(undecided), "clip")
-        say(f"{clips} failed on one of several hosts: tried once more here, which decides", file=file)
+        say(f"{clips} failed on one of several hosts; trying once more here, which decides", file=file)
         _score(config, manifest, undecided, file, share=LAST_LOOK)
     return True
 

@@ -60,7 +60,7 @@ def test_the_rows_of_the_sample_count_and_the_table_is_the_same_bytes(folder: Pa
              for name in table(path)["clip_name"].to_pylist()]  # fmt: skip
     assert sorted(name[:5] for name in names) == ["large"] * 2 + ["small"] * 4
     options = [*QUICK, "--run", "r", "--set", "slices.count=3"]
-    assert "resuming: 6 of 12 clips are done" in vmafarm("run", *corpus(*options), cwd=folder).stdout
+    assert "resuming: 6 of 12 clips done" in vmafarm("run", *corpus(*options), cwd=folder).stdout
     vmafarm("run", *corpus(*options, "--set", "run.root=whole"), cwd=folder)
     with_estimate, without = (folder / root / "full_features_r.parquet" for root in ("runs", "whole"))
     assert with_estimate.read_bytes() == without.read_bytes()
@@ -70,7 +70,7 @@ def test_the_rows_of_the_sample_count_and_the_table_is_the_same_bytes(folder: Pa
 def test_what_was_measured_before_counts_and_only_what_lacks_is_scored(folder: Path) -> None:
     assert found(folder, "--sample", "4")["measured"] == 4
     again = estimate(folder, "--sample", "4")
-    assert "measured before on this machine: no clip is scored" in again.stdout
+    assert "enough clips were measured on this machine earlier: none is scored" in again.stdout
     more = found(folder, "--sample", "7")
     assert (more["measured"], more["missing"]["clips"], more["all"]["clips"]) == (7, 5, 12)
     # Other clips at once or threads are another measure; with all the rest scored it begins anew.
@@ -113,7 +113,7 @@ def test_where_no_clip_can_be_scored_it_says_where_to_look(folder: Path) -> None
         (folder / "clips" / name).write_bytes(b"no video")
     failed = estimate(folder, "--sample", "4", status=1)
     assert 'nothing could be measured: no clip of "r" was scored on this machine' in failed.stderr
-    assert "what failed stands in runs/r/failures" in failed.stderr
+    assert "failures are in runs/r/failures" in failed.stderr
 
 
 def test_gpus_share_the_sample_and_the_frames_on_disk_are_told(

@@ -1,4 +1,4 @@
-"""The verbs of the cluster; see `vmafarm.cli.local`."""
+"""Verbs for the cluster; see `vmafarm.cli.local`."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ if TYPE_CHECKING:
 
 
 Canary = Annotated[
-    int, typer.Option(min=0, help="Score so many clips in a first small job; then estimate, then go on.")
+    int, typer.Option(min=0, help="First score this many clips in a small job, and print an estimate.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show the sbatch script and the command; write and queue nothing.")
+    bool, typer.Option("--dry-run", help="Print the sbatch script and the command; write and queue nothing.")
 ]
 
 
 @app.command()
 def image(
-    recipe: Annotated[Path, typer.Argument(help="The recipe.")] = Path("apptainer.def"),
+    recipe: Annotated[Path, typer.Argument(help="Apptainer recipe.")] = Path("apptainer.def"),
     output: Annotated[
-        Path | None, typer.Option(help="The image; empty: vmafarm.sif, or vmafarm-cpu.sif.")
+        Path | None, typer.Option(help="Image; default: vmafarm.sif, or vmafarm-cpu.sif.")
     ] = None,
     arguments: Annotated[
         list[str] | None, typer.Option("--build-arg", help="NAME=VALUE of the recipe. Repeatable.")
     ] = None,
     binds: Annotated[
-        list[str] | None, typer.Option("--bind", help="As apptainer build takes it. Repeatable.")
+        list[str] | None,
+        typer.Option("--bind", help="As for apptainer build: SRC:DEST. Repeatable."),
     ] = None,
     wheelhouse: Annotated[
-        Path | None, typer.Option(help="Folder with the wheels of requirements.lock, for builds offline.")
+        Path | None, typer.Option(help="Folder with the wheels of requirements.lock, to build offline.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an image that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing image.")] = False,
 ) -> None:
     """Build the Apptainer image as an ordinary user, and print its digest.
 
@@ -64,7 +65,7 @@ def image(
 @app.command()
 @configured(*CORPUS)
 def submit(config: Config, limit: Limit = None, canary: Canary = 0, dry_run: DryRun = False) -> None:
-    """Plan, and queue SLURM array jobs with the merge behind them.
+    """Plan, then queue SLURM array jobs and the merge after them.
 
     Example: vmafarm submit --config vmafarm.toml
     """
@@ -82,7 +83,7 @@ def submit(config: Config, limit: Limit = None, canary: Canary = 0, dry_run: Dry
 @app.command()
 @configured("name")
 def retry(config: Config, canary: Canary = 0, dry_run: DryRun = False) -> None:
-    """Queue exactly what is missing and what nobody works on.
+    """Queue exactly what is missing and nobody works on.
 
     Example: vmafarm retry --run k150k
     """
@@ -121,13 +122,11 @@ def _submit(config: Config, *, again: bool, canary: int) -> None:
 @configured("name")
 def status(
     config: Config,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Again and again, until nothing of the run waits or runs.")
-    ] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks of --watch.")] = 10,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until the run has finished.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two refreshes of --watch.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Show the progress of a run: from disk, and from SLURM where there is one.
+    """Show the progress of a run, from disk and from SLURM if there is one.
 
     --watch ends with exit status 1 if no table was published, or if its checks found errors.
 
@@ -151,9 +150,9 @@ def status(
 def logs(
     config: Config,
     slice_id: Annotated[int, typer.Argument(metavar="SLICE", help="Number of the slice.")],
-    lines: Annotated[int, typer.Option(min=1, help="Lines of each log, and failed tries.")] = 20,
+    lines: Annotated[int, typer.Option(min=1, help="Lines per log, and failed tries.")] = 20,
 ) -> None:
-    """Show which tasks had a slice, the ends of the newest one's logs, and its clips' failures.
+    """Show the tasks of a slice, the end of the latest logs, and the failures of its clips.
 
     Example: vmafarm logs 12 --run k150k
     """
@@ -176,7 +175,7 @@ def _slurm_if_any() -> Slurm | None:
 @app.command()
 @configured("name")
 def cancel(config: Config) -> None:
-    """Cancel this run's jobs and no others; what is done stays.
+    """Cancel the jobs of this run and no others; finished rows are kept.
 
     Example: vmafarm cancel --run k150k
     """
@@ -193,11 +192,11 @@ def cancel(config: Config) -> None:
 def doctor(
     config: Config,
     here: Annotated[
-        bool, typer.Option("--here", help="Only what this machine, or this image, needs to score clips.")
+        bool, typer.Option("--here", help="Check only what scoring needs on this machine, or in this image.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Try now what can go wrong later: engine, image, folders, SLURM. Leaves nothing behind.
+    """Check everything a run needs: engine, image, folders, SLURM. Leaves nothing behind.
 
     Example: vmafarm doctor --config vmafarm.toml
     """

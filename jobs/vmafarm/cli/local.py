@@ -1,4 +1,4 @@
-"""Verbs to calls; no logic. Each verb imports what it needs, so that help is quick."""
+"""Verbs parse, call and print. Each imports what it needs, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def main(
 @app.command()
 @configured(*CORPUS, "max_failed_share")
 def run(config: Config, name: str | None, limit: Limit = None, allow_missing: AllowMissing = False) -> None:
-    """Do it all on this machine: plan, score, merge. Without clips and scores: on a demo corpus.
+    """Plan, score and merge on this machine. Without clips and scores, it uses a demo corpus.
 
-    Can be stopped at any time (Ctrl-C); the same command goes on where it was, or vmafarm run --run NAME.
+    Stop it at any time with Ctrl-C; the same command resumes, and so does vmafarm run --run NAME.
 
     Example: vmafarm run --clips k150ka --scores k150ka_scores.csv
     """
@@ -66,9 +66,9 @@ def run(config: Config, name: str | None, limit: Limit = None, allow_missing: Al
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="New folder for it.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the corpus.")],
 ) -> None:
-    """Write a small corpus in KoNViD-150k's names and layout: 12 clips and 13 scores.
+    """Write a small corpus with the names and layout of KoNViD-150k: 12 clips and 13 scores.
 
     Example: vmafarm demo demo-corpus
     """
@@ -105,13 +105,13 @@ def estimate(
     name: str | None,
     limit: Limit = None,
     sample: Annotated[
-        int, typer.Option(min=1, help="Clips to measure; those measured here before count.")
+        int, typer.Option(min=1, help="Clips to measure, including those measured here earlier.")
     ] = 20,
     as_json: Json = False,
 ) -> None:
-    """Tell what a run will take: score a few clips of all sizes here. Their rows count as done.
+    """Estimate what a run takes: score a few clips of all sizes here, and keep their rows.
 
-    Hours of processors and GPUs, time on this machine and in SLURM, with 95% intervals; space on disk.
+    Prints processor and GPU hours, time here and in SLURM, with 95% intervals, and disk space.
 
     Example: vmafarm estimate --clips k150ka --scores k150ka_scores.csv
     """
@@ -127,7 +127,7 @@ def estimate(
 @app.command()
 @configured("name", "max_failed_share", "on_conflict")
 def merge(config: Config, allow_missing: AllowMissing = False) -> None:
-    """Publish the final table from the shards, or say why not.
+    """Publish the final table from the shards, or explain why it cannot be.
 
     Example: vmafarm merge --run k150k
     """
@@ -145,10 +145,10 @@ def show_config(
     config_file: ConfigFile = None,
     overrides: Settings = None,
     template: Annotated[
-        bool, typer.Option("--template", help="A commented file with every key at its default.")
+        bool, typer.Option("--template", help="Print a commented file with every key at its default.")
     ] = False,
 ) -> None:
-    """Print the effective configuration, each value with where it comes from.
+    """Print the effective configuration, and where each value comes from.
 
     Example: vmafarm config --template > vmafarm.toml
     """

@@ -1,4 +1,4 @@
-"""The verbs that look at what a run has made; see `vmafarm.cli.local`."""
+"""Verbs that read a run; see `vmafarm.cli.local`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def query_run(
     config: Config,
     query: Annotated[str | None, typer.Argument(help="DuckDB SQL: one SELECT.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All rows as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
     file: Annotated[
         Path | None,
         typer.Option("--file", help="Statements from a file; without either: a prompt, or stdin."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write the answer there: .csv, .json or .parquet.")
+        Path | None, typer.Option("--output", help="Write the answer to this .csv, .json or .parquet file.")
     ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Let it write, into a copy of the run, and use files.")
@@ -75,9 +75,11 @@ def query_run(
 def qa(
     config: Config,
     check: Annotated[list[str] | None, typer.Option(help="Show all rows of this check. Repeatable.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All outcomes with their rows as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all outcomes and their rows as JSON.")
+    ] = False,
 ) -> None:
-    """Check a run by all of sql/qa: one line a check; see docs/qa.md.
+    """Run the checks of sql/qa: one line per check; see docs/qa.md.
 
     Example: vmafarm qa --check mos
     """
@@ -105,9 +107,9 @@ def qa(
 @configured("name")
 def report(
     config: Config,
-    output: Annotated[Path | None, typer.Option(help="The page; else beside the table.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Page to write; default: beside the table.")] = None,
 ) -> None:
-    """Write one HTML page on a run, finished or not; it opens without a network.
+    """Write one HTML page about a run, finished or not; it opens offline.
 
     Example: vmafarm report --run k150k
     """
@@ -127,10 +129,10 @@ def report(
 @app.command()
 def info(
     table: Annotated[Path, typer.Argument(help="runs/full_features_<run>.parquet, or a shard.")],
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
-    card: Annotated[bool, typer.Option("--card", help="A card as Hugging Face has it, in Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="Print a Hugging Face dataset card.")] = False,
 ) -> None:
-    """Tell what a table is and how it came to be.
+    """Show what a table contains and how it was made.
 
     Example: vmafarm info runs/full_features_k150k.parquet
     """

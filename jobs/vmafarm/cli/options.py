@@ -1,4 +1,4 @@
-"""Options that verbs share, and the configuration that they make."""
+"""Options that verbs share, and the configuration that follows from them."""
 
 from __future__ import annotations
 
