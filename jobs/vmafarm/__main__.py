@@ -77,7 +77,8 @@ def _run_verb() -> int:
         os.chdir(".")  # which needs the right to enter it, as all that is done there does
     except OSError as error:
         raise UnavailableError(
-            f"the working folder cannot be used: {error.strerror}", "cd to a folder that is there and yours"
+            f"the working folder cannot be used: {error.strerror}",
+            "cd to a folder that exists and is yours",
         ) from None
     for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):  # which rich and typer take for numbers
         if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1"), re.ASCII):
@@ -94,7 +95,7 @@ def _run_verb() -> int:
         if not hasattr(error, "format_message"):  # as typer's own have, or click's, by its version
             raise
         command = getattr(getattr(error, "ctx", None), "command_path", "vmafarm")
-        raise UsageError(error.format_message(), f"{command} --help tells how it is used") from None
+        raise UsageError(error.format_message(), f"see {command} --help") from None
     if status == _INTERRUPTED:
         raise KeyboardInterrupt
     return status or (0 if words else USAGE)

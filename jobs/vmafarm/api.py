@@ -10,11 +10,9 @@ from vmafarm.config.load import load
 from vmafarm.config.sections import Config
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vmafarm.cluster.request import Submitted
     from vmafarm.corpus.plan import Plan
-    from vmafarm.forecast import Forecast
+    from vmafarm.cost.estimate import Estimate
 
 
 def load_config(path: str | Path | None = None, *settings: str) -> Config:
@@ -96,9 +94,9 @@ def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> i
     from vmafarm.run import begin, extract_missing
     from vmafarm.shards.completeness import read_states
 
-    console = _console(quiet)
-    config, manifest = begin(config, console, limit)
-    extract_missing(config, manifest, console)
+    file = io.StringIO() if quiet else None
+    config, manifest = begin(config, limit, file)
+    extract_missing(config, manifest, file=file)
     return len(read_states(config.folder, config, manifest).done)
 
 
@@ -177,7 +175,7 @@ def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool 
     )
 
 
-def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quiet: bool = False) -> Forecast:
+def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quiet: bool = False) -> Estimate:
     """Score a sample of clips on this machine, and estimate what all take; their rows are kept.
 
     Parameters
@@ -193,7 +191,7 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
 
     Returns
     -------
-    Forecast
+    Estimate
         ``lines()`` describes it, ``as_dict()`` has the figures.
 
     Raises
@@ -203,10 +201,4 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
     """
     from vmafarm.forecast import estimate_run
 
-    return estimate_run(config, _console(quiet), sample, limit)
-
-
-def _console(quiet: bool) -> Console:
-    from rich.console import Console
-
-    return Console(file=io.StringIO()) if quiet else Console()
+    return estimate_run(config, sample, limit, io.StringIO() if quiet else None)

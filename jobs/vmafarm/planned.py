@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,10 +78,9 @@ class Run:
     def status(self) -> dict[str, Any]:
         """What ``vmafarm status --json`` prints, without asking SLURM."""
         from vmafarm.cluster.status import look
-        from vmafarm.cluster.status_table import as_json
+        from vmafarm.cluster.status_json import as_document
 
-        document: dict[str, Any] = json.loads(as_json(look(self._config, None)))
-        return document
+        return as_document(look(self._config, None))
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

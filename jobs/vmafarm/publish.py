@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
+from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError
 from vmafarm.common.interrupts import heard, killing
+from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.say import say as say_aloud
 from vmafarm.config.sections import Config
 from vmafarm.merging.merge import merge, summarise
@@ -56,13 +57,13 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
         except SupersededError as error:
             record = read_delivered(config, allow_missing=allow_missing)
             if record is not None and not error.is_mixed:
-                say(f"{'table':<17}{show(str(config.folder.table))}")
-                say(f"{'note':<17}another merge has published it meanwhile; it is up to date")
+                _tell(say, "table", unbroken(str(config.folder.table)))
+                _tell(say, "note", "another merge has published it meanwhile; it is up to date")
                 require_sound_record(record, allow_missing=allow_missing)
                 return
             if attempt == ATTEMPTS:
                 raise
-            say(f"{'note':<17}another merge has published its table meanwhile: merging again")
+            _tell(say, "note", "another merge has published its table meanwhile: merging again")
     require_sound(outcomes, allow_missing=allow_missing)
 
 
@@ -72,16 +73,21 @@ def _deliver(config: Config, say: Say, *, allow_missing: bool) -> list[Outcome]:
     for line in summarise(merge(folder, config, allow_missing=allow_missing, place=place)):
         say(line)
     for line in tell_remarks(RemarkReader(folder).read()):
-        say(f"{'note':<17}{line}")
+        _tell(say, "note", line)
     place.replace_text(folder.card, as_card(read_info(folder.table)))
-    say(f"{'card':<17}{show(str(folder.card))}")
+    _tell(say, "card", unbroken(str(folder.card)))
     outcomes: list[Outcome] = []
     if config.merge.checks:
         outcomes = _examine(config, lambda _: None, None, 20, folder.report, place)
-        say(f"{'report':<17}{show(str(folder.report))}")
-        say(f"{'checks':<17}{summarise_checks(outcomes)}")
+        _tell(say, "report", unbroken(str(folder.report)))
+        _tell(say, "checks", summarise_checks(outcomes))
     _add_to_record(folder.merge_record, place, delivered=True)  # last: all that belongs to the table is there
     return outcomes
+
+
+def _tell(say: Say, label: str, text: str) -> None:
+    for line in labelled([(label, text)]):
+        say(line)
 
 
 def examine(

@@ -6,9 +6,9 @@ import time
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from rich.console import Console
 
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
 from vmafarm.common.say import say
@@ -32,43 +32,45 @@ from vmafarm.shards.completeness import read_states
 _DEMO, _DEMO_FOLDER = "demo", Path("demo-corpus")
 
 
-def run(config: Config, console: Console, *, limit: int | None = None, allow_missing: bool = False) -> None:
+def run(
+    config: Config, *, limit: int | None = None, allow_missing: bool = False, file: IO[str] | None = None
+) -> None:
     """Plan, score what has no row yet, merge and check.
 
     Parameters
     ----------
     config
         The configuration, with the corpus.
-    console
-        Where to tell what is done.
     limit
         A reproducible sample of so many clips.
     allow_missing
         Publish the table although clips are missing.
+    file
+        Where to print progress; None: the standard output.
 
     Raises
     ------
     VmafarmError
         See `plan`, `run_local` and `merge`.
     """
-    config, manifest = begin(config, console, limit)
-    extracted = extract_missing(config, manifest, console)
+    config, manifest = begin(config, limit, file)
+    extracted = extract_missing(config, manifest, file=file)
     if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
         require_sound_record(record, allow_missing=allow_missing)
         say(
             f"nothing to do: the table is there and up to date: {show(str(config.folder.table))}",
-            file=console.file,
+            file=file,
         )
         return
-    deliver(config, partial(say, file=console.file), allow_missing=allow_missing)
+    deliver(config, partial(say, file=file), allow_missing=allow_missing)
 
 
-def begin(config: Config, console: Console, limit: int | None) -> tuple[Config, Manifest]:
-    """Plan a run if it is not yet, and tell what was found.
+def begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tuple[Config, Manifest]:
+    """Plan a run if it is not planned yet, and print what was found.
 
     Parameters
     ----------
-    config, console, limit
+    config, limit, file
         As for `run`.
 
     Returns
@@ -83,26 +85,26 @@ def begin(config: Config, console: Console, limit: int | None) -> tuple[Config, 
         See `plan` and `check_run_folders`.
     """
     planned = plan(config, limit=limit)
-    say(*planned.lines(), file=console.file)
+    say(*planned.lines(), file=file)
     config = with_frozen(config, to_start=True)
     trusted = config.run.trusted_owners
-    say(*check_run_folders(config.folder, trusted), file=console.file)
+    say(*check_run_folders(config.folder, trusted), file=file)
     if others := others_on_the_way(scratch_place(config.extract.scratch), trusted):
-        say(f"warning: {others}: a scratch folder elsewhere is safer (extract.scratch)", file=console.file)
+        say(f"warning: {others}: a scratch folder elsewhere is safer (extract.scratch)", file=file)
     return config, planned.manifest
 
 
 def with_corpus(
-    config: Config, console: Console, limit: int | None, *, named: bool
+    config: Config, limit: int | None, *, named: bool, file: IO[str] | None = None
 ) -> tuple[Config, int | None]:
     """The configuration with a corpus: the one it has, that of the run if it is planned, or the demo corpus.
 
     Parameters
     ----------
-    config, console, limit
+    config, limit, file
         As for `run`.
     named
-        The user has named the run. The demo corpus is a run of its own, called demo.
+        The user named the run. The demo corpus is a run of its own, called demo.
 
     Returns
     -------
@@ -120,36 +122,42 @@ def with_corpus(
     name = config.run.name
     if config.folder.manifest.exists():
         corpus = with_frozen(config).corpus
-        say(f'no clips given: going on with the run "{name}" of {show(corpus.clips)}', file=console.file)
+        say(f'no clips given: resuming the run "{name}" of {show(corpus.clips)}', file=file)
         limit = limit or read_frozen_config(config.folder)[LIMIT] or None
         return config.model_copy(update={"corpus": corpus}), limit
     if named and name != _DEMO:
         raise UsageError(
-            f'the run "{name}" is not planned, and no clips and scores are given',
-            "give them: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)",
+            f'there is no run "{name}" in {show(str(config.folder.root))}{_others(config)}',
+            "to plan it: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)",
         )
     demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
     verb = "made" if demo.new else "using"
-    say(f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}", file=console.file)
+    say(f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}", file=file)
     run = config.run.model_copy(update={"name": _DEMO})
     corpus = config.corpus.model_copy(update={"clips": str(demo.clips), "scores": str(demo.scores)})
     return config.model_copy(update={"run": run, "corpus": corpus}), limit
 
 
-def extract_missing(config: Config, manifest: Manifest, console: Console, limit: int = 0) -> bool:
-    """Score what has no row, with progress on the console.
+def _others(config: Config) -> str:
+    """The runs that there are."""
+    found = sorted(path.parent.name for path in config.folder.root.glob("*/manifest.parquet"))
+    return f" (there are: {show(', '.join(found))})" if found else ""
+
+
+def extract_missing(config: Config, manifest: Manifest, limit: int = 0, file: IO[str] | None = None) -> bool:
+    """Score what has no row, with progress.
 
     Clips that fail on this host, where others have taken part as well, get their last tries here at once:
-    nobody brings a local run another host.
+    a local run has no other host.
 
     Parameters
     ----------
     config, manifest
         A planned run.
-    console
-        Where to tell what is done.
     limit
         At most so many clips, a reproducible sample of all sizes; 0: all.
+    file
+        As for `run`.
 
     Returns
     -------
@@ -169,22 +177,22 @@ def extract_missing(config: Config, manifest: Manifest, console: Console, limit:
     done = total - len(gaps.missing) - failed
     if not gaps.missing:
         of_them = f", {failed:,} of them failed for good" if failed else ""
-        say(f"nothing left to score: {counted(total, 'clip')}{of_them}", file=console.file)
+        say(f"nothing left to score: {counted(total, 'clip')}{of_them}", file=file)
         return False
     if done or failed:
         besides = f", {failed:,} failed for good" if failed else ""
-        say(f"resuming: {done:,} of {counted(total, 'clip')} are done{besides}", file=console.file)
-    _score(config, manifest, gaps.missing, console, limit)
+        say(f"resuming: {done:,} of {counted(total, 'clip')} done{besides}", file=file)
+    _score(config, manifest, gaps.missing, file, limit)
     undecided = read_states(config.folder, config, manifest).gaps.undecided
     if undecided and not limit:
         clips = counted(len(undecided), "clip")
-        say(f"{clips} failed on one of several hosts: tried once more here, which decides", file=console.file)
-        _score(config, manifest, undecided, console, share=LAST_LOOK)
+        say(f"{clips} failed on one of several hosts; trying once more here, which decides", file=file)
+        _score(config, manifest, undecided, file, share=LAST_LOOK)
     return True
 
 
 def _score(
-    config: Config, manifest: Manifest, names: Collection[str], console: Console, limit: int = 0,
+    config: Config, manifest: Manifest, names: Collection[str], file: IO[str] | None, limit: int = 0,
     share: str = EVERYTHING,
 ) -> None:  # fmt: skip
     """Have elements score these clips on this machine; see `extract_missing`."""
@@ -193,11 +201,11 @@ def _score(
     is_wanted = np.fromiter((name in wanted for name in manifest.names), bool, len(manifest.names))
     slices = sorted(set(manifest.slices[is_wanted].tolist()))
     try:
-        with watch_progress(config.folder, min(len(wanted), limit or len(wanted)), console) as watcher:
+        with watch_progress(config.folder, min(len(wanted), limit or len(wanted)), file) as watcher:
             result = run_local(config, slices, watcher, limit, share, manifest.digest)
     except KeyboardInterrupt:
         raise _stopped(config, manifest) from None
-    _say_extracted(result, time.monotonic() - started, console, config.folder.failures)
+    _say_extracted(result, time.monotonic() - started, file, config.folder.failures)
     if result.stopped and not result.message:
         raise _stopped(config, manifest)
     if result.exit_code:
@@ -206,12 +214,12 @@ def _score(
         raise error
 
 
-def _say_extracted(result: ElementResult, seconds: float, console: Console, failures: Path) -> None:
+def _say_extracted(result: ElementResult, seconds: float, file: IO[str] | None, failures: Path) -> None:
     lines = [f"scored {counted(result.done, 'clip')} in {format_seconds(seconds)}"]
     if result.failed:
         classes = ", ".join(f"{name} {count}" for name, count in sorted(result.failed.items()))
         lines += [f"failed: {classes}", f"  details in {show(str(failures))}"]
-    say(*lines, file=console.file)
+    say(*lines, file=file)
 
 
 def _stopped(config: Config, manifest: Manifest) -> IncompleteError:

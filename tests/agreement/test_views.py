@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from rich.console import Console
 from support.fake_slurm import FakeSlurm
 from support.merge_helpers import Run, make_row, plan_run
 
@@ -230,5 +229,5 @@ def test_what_a_run_says_of_itself_agrees_too(tmp_path: Path) -> None:
     rows(run, CLIPS[:7])
     run.fail(CLIPS[7])
     said = io.StringIO()
-    assert not extract_missing(run.config, load_manifest(run.folder), Console(file=said, width=80))
+    assert not extract_missing(run.config, load_manifest(run.folder), file=said)
     assert said.getvalue() == "nothing left to score: 8 clips, 1 of them failed for good\n"

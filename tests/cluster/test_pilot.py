@@ -66,10 +66,12 @@ def test_its_rows_count_and_the_rest_is_laid_out_from_what_it_measured(cluster, 
         "canary: pending (Priority)",
         "canary: running",
         "canary: 3 clips on node1",
-        "measured on 3 clips: 2.00 s of an element for a clip",
-        "estimate for 9 clips: 0.010 core hours,",
-        "  6s once elements run, the longest takes 6s",
-        "  too few clips for an interval, which takes 4",
+        "measured         3 clips in SLURM jobs, 1 at once, 1 thread each",
+        "95% interval     none: it takes at least 4 measured clips (--sample, --canary)",
+        "missing: 9 clips",
+        "  core hours     0.010",
+        "  SLURM, at best 6s, 3 elements at once with 2 cpus",
+        "  longest        6s",
     ]
     assert submitted.submission.slices == (0, 1, 2, 3, 7, 8, 9, 10, 11)
     assert len(submitted.submission.elements) == 3
@@ -86,12 +88,15 @@ def test_from_a_few_clips_on_the_estimate_has_an_interval(cluster, run, meanwhil
     meanwhile += [work_unevenly]
     said = []
     submit(run.config, Slurm(), canary=4, say=said.append)
-    # 8 clips of 2 s on 2 processors; t is 3.182, s^2 is 2/3, the variance of the sum 8^2 s^2 (1/4 + 1/8).
+    # 8 clips of 2 s on 2 processors, s^2 is 2/3: the variance of the sum 8^2 s^2 (3/4 / 2 + 1/8), so
+    # that the interval is about 16 s +- 1.96 * sqrt(21) s.
     assert said[2:] == [
-        "measured on 4 clips: 2.00 s of an element for a clip",
-        "estimate for 8 clips: 0.00889 core hours,",
-        "  6s once elements run, the longest takes 6s",
-        "  95% interval: 0.00182 to 0.016 core hours",
+        "measured         4 clips in SLURM jobs, 1 at once, 1 thread each",
+        "95% interval     from sampling clips, in brackets; other machines differ",
+        "missing: 8 clips",
+        "  core hours     0.00889 (0.00344 to 0.014)",
+        "  SLURM, at best 6s (2s to 9s), 3 elements at once with 2 cpus",
+        "  longest        6s (2s to 9s)",
     ]
 
 

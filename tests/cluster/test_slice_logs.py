@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support import command
 from support.fake_slurm import finish, name_of, planned, write_log, write_record
+from support.terminal import pretend
 
 from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
@@ -127,11 +128,12 @@ def test_failures_are_those_of_the_slices_clips_and_the_latest_are_shown(cluster
     ]
 
 
-def test_lines_fit_a_terminal_but_for_a_log_and_its_path(cluster, run):
+def test_lines_fit_a_terminal_but_for_a_log_and_its_path(cluster, run, monkeypatch):
+    pretend(monkeypatch, 60)
     write_record(run, "11", 2, [2], exit_code=3, message="far too long a message " * 20)
     write_log(run, "11_2", "err", f"{'x' * 300}\n")
     run.fail("c0002.mp4")
-    lines = slice_logs(run.config, None, 2, 20).lines(20, 60)
+    lines = slice_logs(run.config, None, 2, 20).lines(20)
     wide = [line for line in lines if len(line) > 60 and not line.startswith(str(run.folder.logs))]
     assert wide == [f"  {'x' * 300}"]
 

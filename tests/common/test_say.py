@@ -99,8 +99,8 @@ ALLOWED = {
     ("common/streams.py", "sys.stderr"): "makes the streams",
     ("__main__.py", "sys.stdout"): "flushes it at the end",
     ("common/interrupts.py", "sys.stdout"): "flushes it at the end",
-    ("cli/local.py", "Console"): "the one of the command: for its width, and for what is drawn",
-    ("api.py", "Console"): "the one of a notebook, likewise",
+    ("scoring/progress.py", "Console"): "draws the bar",
+    ("cluster/status_table.py", "Console"): "draws the table in place",
 }
 PRINTS = {"print", "echo", "secho", "pprint", "print_exc", "print_exception", "print_json", "Console"}
 

@@ -101,7 +101,7 @@ def test_a_working_folder_that_cannot_be_entered_is_one_message(
         folder.chmod(0o700)
     assert capsys.readouterr().err.splitlines() == [
         "error: the working folder cannot be used: Permission denied",
-        "  cd to a folder that is there and yours",
+        "  cd to a folder that exists and is yours",
     ]
 
 
@@ -122,7 +122,7 @@ def test_wrong_use_is_told_like_any_other_error() -> None:
     assert said.returncode == 2
     lines = said.stderr.splitlines()
     assert lines[0].startswith("error: No such option: --ever")
-    assert lines[1:] == ["  vmafarm status --help tells how it is used"]
+    assert lines[1:] == ["  see vmafarm status --help"]
     nothing = run("")
     assert (nothing.returncode, nothing.stderr) == (2, "")
     assert "Usage: vmafarm" in nothing.stdout

@@ -20,7 +20,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from crash.faults import Faults, install
-from rich.console import Console
 from support import merge_helpers
 
 import vmafarm.run
@@ -143,7 +142,7 @@ def full_run(place: Place) -> None:
         place.promise("frozen")
 
     with replaced(score, run_here, freeze_here):
-        vmafarm.run.run(config, Console(file=sys.stdout))
+        vmafarm.run.run(config)
     place.promise("merged")
 
 

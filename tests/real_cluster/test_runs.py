@@ -43,8 +43,8 @@ def test_make_submit_on_four_nodes_gives_the_bytes_of_a_run_here(site: Site, exp
 def test_the_canary_runs_first_and_its_measure_lays_out_the_rest(site: Site, expected: bytes) -> None:
     said = site.vmafarm("submit", "canary", "--canary", "6")
     assert re.search(r"canary: 6 clips on node\d", said)
-    assert "measured on 6 clips" in said
-    assert f"estimate for {CLIPS - 6} clips" in said
+    assert "measured         6 clips in SLURM jobs" in said
+    assert f"missing: {CLIPS - 6} clips" in said
     assert f"submitted {SLICES} slices in 3 elements" in said
     assert site.look("canary")["done"] >= 6
     assert site.wait_for_table("canary") == expected

@@ -8,7 +8,6 @@ import os
 import re
 
 import pytest
-from rich.console import Console
 
 from vmafarm.common.streams import OutputError
 from vmafarm.common.text import format_seconds
@@ -144,7 +143,7 @@ def test_the_pace_tells_rate_time_left_and_failed_tries(clock):
 def test_without_a_terminal_there_are_plain_lines_now_and_then_and_one_at_the_end(folder, clock):
     file = io.StringIO()
     done = folder.shard_folder(0) / "w.done"
-    with watch_progress(folder, 1200, Console(file=file, width=60)) as watcher:
+    with watch_progress(folder, 1200, file) as watcher:
         for _ in range(12):
             clock.now += 5
             add(done, 100)
@@ -161,16 +160,18 @@ def test_without_a_terminal_there_are_plain_lines_now_and_then_and_one_at_the_en
 
 def test_where_there_is_nothing_to_do_no_line_is_written(folder, clock):
     file = io.StringIO()
-    with watch_progress(folder, 0, Console(file=file)) as watcher:
+    with watch_progress(folder, 0, file) as watcher:
         watcher()
     assert file.getvalue() == ""
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_bar_fits_the_terminal(folder, clock, width):
+def test_a_bar_fits_the_terminal(folder, clock, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
     file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=True, legacy_windows=False)
-    with watch_progress(folder, 152_265, console) as watcher:
+    file.isatty = lambda: True
+    with watch_progress(folder, 152_265, file) as watcher:
         for _ in range(3):
             clock.now += 20_000
             add(folder.shard_folder(0) / "w.done", 4000)
@@ -209,8 +210,8 @@ def test_a_bar_whose_terminal_fails_ends_the_command(folder, clock):
             return super().write(text)
 
     file = Failing()
-    console = Console(file=file, force_terminal=True, legacy_windows=False)
-    with watch_progress(folder, 12, console) as watcher:
+    file.isatty = lambda: True
+    with watch_progress(folder, 12, file) as watcher:
         watcher()
         file.fails = True
         with pytest.raises(OutputError):  # here, and not in a thread that draws

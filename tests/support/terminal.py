@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,18 @@ from typing import Self
 
 import pexpect
 import pyte
+import pytest
 from support.command import command
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> io.StringIO:
+    """Make this process's standard output a terminal, and return what is written to it."""
+    file = io.StringIO()
+    file.isatty = lambda: True
+    monkeypatch.setattr("sys.stdout", file)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    return file
 
 
 class Terminal:
@@ -36,6 +48,7 @@ class Terminal:
             env=given | {"TERM": "xterm-256color"},
             timeout=60,
         )
+        self.process.logfile_read = self._written = io.BytesIO()
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
 
@@ -71,6 +84,10 @@ class Terminal:
     def lines(self) -> list[str]:
         """What stands on the screen now."""
         return [line.rstrip() for line in self._screen.display]
+
+    def written(self) -> list[str]:
+        """Lines as the command wrote them, which the screen may have had to fold."""
+        return self._written.getvalue().decode().replace("\r\n", "\n").splitlines()
 
     def coloured(self) -> bool:
         """Whether anything on it has a colour."""

@@ -21,7 +21,9 @@ from vmafarm.cluster.status import Status
 from vmafarm.cluster.status_table import table
 from vmafarm.config.load import load
 from vmafarm.config.sections import SlurmSection
-from vmafarm.cost.submission_cost import Cost, estimate
+from vmafarm.cost.estimate import of_submission
+from vmafarm.cost.measured import Measured
+from vmafarm.cost.predict import Total
 from vmafarm.run_folder.broken_nodes import BrokenNode
 
 ROOT = Path(__file__).parents[2]
@@ -137,11 +139,22 @@ def test_the_help_of_each_verb_has_an_example_that_can_be_typed(verb: str) -> No
     assert all(parameter.help for parameter in VERBS[verb].params), verb
 
 
+def test_verbs_of_a_run_share_the_options_that_make_its_configuration() -> None:
+    options = {verb: [parameter.name for parameter in VERBS[verb].params] for verb in VERBS}
+    assert {verb for verb in VERBS if options[verb][:2] == ["config_file", "overrides"]} == set(VERBS) - {
+        "demo", "image", "info",
+    }  # fmt: skip
+    assert {verb for verb in VERBS if "name" not in options[verb]} == {"config", "demo", "image", "info"}
+    assert {verb for verb in VERBS if "clips" in options[verb]} == {
+        "run", "plan", "estimate", "submit", "doctor",
+    }  # fmt: skip
+
+
 def test_each_test_that_the_document_on_reliability_names_is_there() -> None:
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
     assert len(named) > 30
-    for file, test in named:
-        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), (file, test)
+    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert not [(file, test) for file, test in named if f"def {test}(" not in files.get(Path(file).name, "")]
 
 
 def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:
@@ -165,7 +178,9 @@ def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:
 
 def test_the_estimate_in_the_guide_to_clusters_is_what_a_canary_prints() -> None:
     section = SlurmSection(parallelism=64, cpus=8, gpus=1)
-    lines = estimate(Cost(1.8, 20, 0.144), [1000] * 152 + [245], section).lines()
+    seconds = Total(1.8, 1.66, 1.95).times(152_245)
+    measured = Measured(dict.fromkeys(map(str, range(20)), 14.4), 0.125, 1.0, at_once=8, threads=1)
+    lines = of_submission("k150k", measured, seconds, [1000] * 152 + [245], section).lines()
     assert "\n".join(f"    {line}" for line in lines) in (ROOT / "docs/cluster.md").read_text()
 
 
@@ -196,7 +211,7 @@ def test_the_estimate_in_the_readme_is_what_the_verb_prints(tmp_path: Path) -> N
     vmafarm("demo", "demo-corpus", cwd=tmp_path)
     words = ("--clips", "demo-corpus/k150ka", "--scores", "demo-corpus/k150ka_scores.csv", "--sample", "4")
     said = masked(vmafarm("estimate", *words, *QUICK, cwd=tmp_path).stdout.splitlines())
-    for line in shown(ROOT / "README.md", "measured         on"):
+    for line in shown(ROOT / "README.md", "measured         12"):
         assert line == "..." or masked([line])[0] in said, (line, said)
 
 

@@ -94,7 +94,7 @@ def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(
     kept = len(_done(folder))
     assert 3 <= kept < CLIPS
     again = vmafarm(*RUN, cwd=folder)
-    assert f"resuming: {kept} of {CLIPS} clips are done" in again.stdout
+    assert f"resuming: {kept} of {CLIPS} clips done" in again.stdout
     assert (folder / TABLE).read_bytes() == undisturbed[0]
 
 

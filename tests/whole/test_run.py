@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +20,46 @@ from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 GOOD = ("plain.mp4", "ten_bit.mp4", "rotated.mp4", "160x120.mkv", "yuv444.mp4")
 
 
+OPTIONS = corpus(*QUICK, "--run", "r")
+
+
+def fill(folder: Path, clips: Callable[[str], Path]) -> Path:
+    """Five sound clips and their scores."""
+    (folder / "clips").mkdir()
+    for name in GOOD:
+        shutil.copy(clips(name), folder / "clips" / name)
+    write_scores(folder / "scores.csv", GOOD)
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path, clips: Callable[[str], Path]) -> Path:
-    """A working folder with five sound clips and their scores."""
-    (tmp_path / "clips").mkdir()
-    for name in GOOD:
-        shutil.copy(clips(name), tmp_path / "clips" / name)
-    write_scores(tmp_path / "scores.csv", GOOD)
-    return tmp_path
+    """A working folder with them."""
+    return fill(tmp_path, clips)
 
 
-def test_run_gives_one_validated_row_a_clip_and_names_the_table(folder: Path) -> None:
-    finished = vmafarm("run", *corpus(*QUICK, "--run", "r"), cwd=folder)
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, clips: Callable[[str], Path]) -> tuple[Path, str]:
+    """A working folder whose run is finished, and what that printed."""
+    folder = fill(tmp_path_factory.mktemp("first"), clips)
+    said = vmafarm("run", *OPTIONS, cwd=folder).stdout
+    shutil.copytree(folder / "runs", folder / "kept")
+    return folder, said
+
+
+@pytest.fixture
+def finished(first: tuple[Path, str]) -> Iterator[Path]:
+    """That folder, with the run as it was."""
+    folder, _ = first
+    yield folder
+    shutil.rmtree(folder / "runs")
+    shutil.copytree(folder / "kept", folder / "runs")
+
+
+def test_run_gives_one_validated_row_a_clip_and_names_the_table(first: tuple[Path, str]) -> None:
+    folder, said = first
     path = folder / "runs/full_features_r.parquet"
-    assert str(path.relative_to(folder)) in finished.stdout
+    assert str(path.relative_to(folder)) in said
     result = table(path)
     assert result.schema.equals(ARROW_SCHEMA)
     assert tuple(result.column_names) == COLUMNS
@@ -51,14 +77,13 @@ def test_run_gives_one_validated_row_a_clip_and_names_the_table(folder: Path) ->
     assert report["metadata"]["features"]["vmaf"] == "measured"
 
 
-def test_running_again_does_nothing_twice_and_says_so(folder: Path) -> None:
-    options = corpus(*QUICK, "--run", "r")
-    vmafarm("run", *options, cwd=folder)
+def test_running_again_does_nothing_twice_and_says_so(finished: Path) -> None:
+    folder = finished
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()}
-    again = vmafarm("run", *options, cwd=folder)
+    again = vmafarm("run", *OPTIONS, cwd=folder)
     assert "nothing to do: the table is there and up to date" in again.stdout
     by_name = vmafarm("run", *QUICK, "--run", "r", cwd=folder)
-    assert f'no clips given: going on with the run "r" of {folder}/clips' in by_name.stdout
+    assert f'no clips given: resuming the run "r" of {folder}/clips' in by_name.stdout
     assert "nothing to do: the table is there and up to date" in by_name.stdout
     assert {
         path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()
@@ -66,16 +91,15 @@ def test_running_again_does_nothing_twice_and_says_so(folder: Path) -> None:
 
 
 def test_a_table_that_was_changed_or_is_of_fewer_shards_is_made_again_whatever_the_times_say(
-    folder: Path,
+    finished: Path,
 ) -> None:
-    options = corpus(*QUICK, "--run", "r")
-    vmafarm("run", *options, cwd=folder)
+    folder = finished
     path = folder / "runs/full_features_r.parquet"
     whole = path.read_bytes()
     times = path.stat()
     path.write_bytes(whole[:500])
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert "is there and up to date" not in vmafarm("run", *options, cwd=folder).stdout
+    assert "is there and up to date" not in vmafarm("run", *OPTIONS, cwd=folder).stdout
     assert path.read_bytes() == whole
 
     config, _ = load(None, ["run.name=r", f"run.root={folder / 'runs'}", "merge.checks=false"])
@@ -90,9 +114,8 @@ def test_a_table_that_was_changed_or_is_of_fewer_shards_is_made_again_whatever_t
     assert read_delivered(config) is None
 
 
-def test_errors_of_the_checks_are_told_again_and_again(folder: Path) -> None:
-    options = corpus(*QUICK, "--run", "r")
-    vmafarm("run", *options, cwd=folder)
+def test_errors_of_the_checks_are_told_again_and_again(finished: Path) -> None:
+    folder = finished
     path = folder / "runs/full_features_r.merge.json"
     record = json.loads(path.read_text())
     record["qa"] = {
@@ -100,7 +123,7 @@ def test_errors_of_the_checks_are_told_again_and_again(folder: Path) -> None:
     }
     path.write_text(json.dumps(record))
     for _ in range(2):
-        again = vmafarm("run", *options, cwd=folder, status=1)
+        again = vmafarm("run", *OPTIONS, cwd=folder, status=1)
         assert "checks found errors:\n  audits: expected none" in again.stderr
         assert "is there and up to date" not in again.stdout
 
@@ -115,7 +138,7 @@ def test_a_clip_that_failed_where_two_hosts_took_part_is_decided_by_the_next_run
     vmafarm("estimate", "--sample", "1", *options, cwd=folder)
     monkeypatch.setenv("SLURMD_NODENAME", "node1")
     ended = vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
-    assert "1 clip failed on one of several hosts: tried once more here, which decides" in ended.stdout
+    assert "1 clip failed on one of several hosts; trying once more here, which decides" in ended.stdout
     assert "  bad.mp4: decode_error: not a video file" in ended.stdout
     assert table(folder / "runs/full_features_r.parquet").num_rows == len(GOOD)
     assert "1 failed for good" in vmafarm("status", "--run", "r", cwd=folder).stdout
@@ -236,8 +259,8 @@ def test_a_run_of_some_clips_goes_on_by_its_name(folder: Path) -> None:
 def test_a_run_by_a_name_that_is_not_planned_is_not_the_demo(tmp_path: Path, verb: str) -> None:
     said = vmafarm(verb, "--run", "r", cwd=tmp_path, status=2).stderr
     assert said == (
-        'error: the run "r" is not planned, and no clips and scores are given\n'
-        "  give them: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)\n"
+        'error: there is no run "r" in runs\n'
+        "  to plan it: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)\n"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The verbs of the cluster; see `vmafarm.cli.local`."""
+"""Verbs for the cluster; see `vmafarm.cli.local`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmafarm.cli.local import (
-    Clips,
-    ConfigFile,
-    Limit,
-    Name,
-    Overrides,
-    Scores,
-    app,
-    load_config,
-    make_console,
-)
+from vmafarm.cli.local import app
+from vmafarm.cli.options import CORPUS, Json, Limit, configured
 from vmafarm.common.errors import INCOMPLETE, show
 from vmafarm.common.say import say
 
@@ -28,29 +19,30 @@ if TYPE_CHECKING:
 
 
 Canary = Annotated[
-    int, typer.Option(min=0, help="Score so many clips in a first small job; then estimate, then go on.")
+    int, typer.Option(min=0, help="First score this many clips in a small job, and print an estimate.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show the sbatch script and the command; write and queue nothing.")
+    bool, typer.Option("--dry-run", help="Print the sbatch script and the command; write and queue nothing.")
 ]
 
 
 @app.command()
 def image(
-    recipe: Annotated[Path, typer.Argument(help="The recipe.")] = Path("apptainer.def"),
+    recipe: Annotated[Path, typer.Argument(help="Apptainer recipe.")] = Path("apptainer.def"),
     output: Annotated[
-        Path | None, typer.Option(help="The image; empty: vmafarm.sif, or vmafarm-cpu.sif.")
+        Path | None, typer.Option(help="Image; default: vmafarm.sif, or vmafarm-cpu.sif.")
     ] = None,
     arguments: Annotated[
         list[str] | None, typer.Option("--build-arg", help="NAME=VALUE of the recipe. Repeatable.")
     ] = None,
     binds: Annotated[
-        list[str] | None, typer.Option("--bind", help="As apptainer build takes it. Repeatable.")
+        list[str] | None,
+        typer.Option("--bind", help="As for apptainer build: SRC:DEST. Repeatable."),
     ] = None,
     wheelhouse: Annotated[
-        Path | None, typer.Option(help="Folder with the wheels of requirements.lock, for builds offline.")
+        Path | None, typer.Option(help="Folder with the wheels of requirements.lock, to build offline.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an image that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing image.")] = False,
 ) -> None:
     """Build the Apptainer image as an ordinary user, and print its digest.
 
@@ -71,24 +63,15 @@ def image(
 
 
 @app.command()
-def submit(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
-    limit: Limit = None,
-    canary: Canary = 0,
-    dry_run: DryRun = False,
-) -> None:
-    """Plan, and queue SLURM array jobs with the merge behind them.
+@configured(*CORPUS)
+def submit(config: Config, limit: Limit = None, canary: Canary = 0, dry_run: DryRun = False) -> None:
+    """Plan, then queue SLURM array jobs and the merge after them.
 
     Example: vmafarm submit --config vmafarm.toml
     """
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.corpus.plan import plan as make_plan
 
-    config = load_config(config_file, overrides, clips, scores, name)
     planned = make_plan(config, limit=limit, dry_run=dry_run)
     say(*planned.lines())
     if dry_run:
@@ -98,21 +81,16 @@ def submit(
 
 
 @app.command()
-def retry(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    canary: Canary = 0,
-    dry_run: DryRun = False,
-) -> None:
-    """Queue exactly what is missing and what nobody works on.
+@configured("name")
+def retry(config: Config, canary: Canary = 0, dry_run: DryRun = False) -> None:
+    """Queue exactly what is missing and nobody works on.
 
     Example: vmafarm retry --run k150k
     """
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.run_folder.manifest import load_manifest
 
-    config = with_frozen(load_config(config_file, overrides, name=name), to_start=True)
+    config = with_frozen(config, to_start=True)
     if dry_run:
         _preview(config, load_manifest(config.folder), again=True)
     else:
@@ -141,17 +119,14 @@ def _submit(config: Config, *, again: bool, canary: int) -> None:
 
 
 @app.command()
+@configured("name")
 def status(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Again and again, until nothing of the run waits or runs.")
-    ] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks of --watch.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines; a line a look.")] = False,
+    config: Config,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until the run has finished.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two refreshes of --watch.")] = 10,
+    as_json: Json = False,
 ) -> None:
-    """Show the progress of a run: from disk, and from SLURM where there is one.
+    """Show the progress of a run, from disk and from SLURM if there is one.
 
     --watch ends with exit status 1 if no table was published, or if its checks found errors.
 
@@ -162,33 +137,31 @@ def status(
     from vmafarm.cluster.status_table import watch as keep_watching
     from vmafarm.corpus.frozen_config import with_frozen
 
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     reader = StatusReader(config, _slurm_if_any())
     if watch:
-        last = keep_watching(reader.read, make_console(), every, as_json)
+        last = keep_watching(reader.read, every, as_json)
         raise typer.Exit(0 if last.is_good else INCOMPLETE)
-    show_once(reader.read(), make_console(), as_json)
+    show_once(reader.read(), as_json)
 
 
 @app.command()
+@configured("name")
 def logs(
+    config: Config,
     slice_id: Annotated[int, typer.Argument(metavar="SLICE", help="Number of the slice.")],
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    lines: Annotated[int, typer.Option(min=1, help="Lines of each log, and failed tries.")] = 20,
+    lines: Annotated[int, typer.Option(min=1, help="Lines per log, and failed tries.")] = 20,
 ) -> None:
-    """Show which tasks had a slice, the ends of the newest one's logs, and its clips' failures.
+    """Show the tasks of a slice, the end of the latest logs, and the failures of its clips.
 
     Example: vmafarm logs 12 --run k150k
     """
     from vmafarm.cluster.slice_logs import slice_logs
-    from vmafarm.cluster.status_table import text_width
     from vmafarm.corpus.frozen_config import with_frozen
 
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     found = slice_logs(config, _slurm_if_any(), slice_id, lines)
-    say(*found.lines(lines, text_width(make_console())))
+    say(*found.lines(lines))
 
 
 def _slurm_if_any() -> Slurm | None:
@@ -200,8 +173,9 @@ def _slurm_if_any() -> Slurm | None:
 
 
 @app.command()
-def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Name = None) -> None:
-    """Cancel this run's jobs and no others; what is done stays.
+@configured("name")
+def cancel(config: Config) -> None:
+    """Cancel the jobs of this run and no others; finished rows are kept.
 
     Example: vmafarm cancel --run k150k
     """
@@ -209,30 +183,26 @@ def cancel(config_file: ConfigFile = None, overrides: Overrides = None, name: Na
     from vmafarm.cluster.submit import cancel as cancel_run
     from vmafarm.corpus.frozen_config import with_frozen
 
-    cancelled = cancel_run(with_frozen(load_config(config_file, overrides, name=name)), Slurm())
+    cancelled = cancel_run(with_frozen(config), Slurm())
     say(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
 
 
 @app.command()
+@configured(*CORPUS)
 def doctor(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
+    config: Config,
     here: Annotated[
-        bool, typer.Option("--here", help="Only what this machine, or this image, needs to score clips.")
+        bool, typer.Option("--here", help="Check only what scoring needs on this machine, or in this image.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Try now what can go wrong later: engine, image, folders, SLURM. Leaves nothing behind.
+    """Check everything a run needs: engine, image, folders, SLURM. Leaves nothing behind.
 
     Example: vmafarm doctor --config vmafarm.toml
     """
     from vmafarm import doctor as checks
     from vmafarm.cluster.slurm import Slurm
 
-    config = load_config(config_file, overrides, clips, scores, name)
     results = checks.examine_here(config) if here else checks.examine(config, Slurm())
     say(*([checks.as_json(results)] if as_json else checks.lines(results)))
     raise typer.Exit(checks.exit_status(results))

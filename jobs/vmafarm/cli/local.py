@@ -1,20 +1,27 @@
-"""Verbs to calls; no logic. Each verb imports what it needs, so that help is quick."""
+"""Verbs parse, call and print. Each imports what it needs, so that --help is quick."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmafarm.cli.options import (
+    CORPUS,
+    AllowMissing,
+    ConfigFile,
+    Json,
+    Limit,
+    Settings,
+    config_source,
+    configured,
+)
 from vmafarm.common.errors import show
 from vmafarm.common.package import __version__
-from vmafarm.common.say import say, to_json
+from vmafarm.common.say import say, standard_error, to_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vmafarm.config.sections import Config
 
 app = typer.Typer(
@@ -24,26 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="TOML file; without it ./vmafarm.toml, if there and yours."),
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="A key of it: --set engine.plan=identity. Repeatable.")
-]
-Clips = Annotated[
-    str | None, typer.Option(help="Folder of the clips, or a SquashFS image of it (corpus.clips).")
-]
-Scores = Annotated[str | None, typer.Option(help="CSV file of the scores (corpus.scores).")]
-Name = Annotated[str | None, typer.Option("--run", help="Name of the run (run.name).")]
-Limit = Annotated[int | None, typer.Option(min=1, help="A reproducible sample of so many clips.")]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="Publish although clips are missing; the table says so.")
-]
-MaxFailedShare = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Share of clips that may have failed for good.")
-]
 
 
 def _version(show: bool) -> None:
@@ -62,38 +49,26 @@ def main(
 
 
 @app.command()
-def run(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
-    limit: Limit = None,
-    allow_missing: AllowMissing = False,
-    max_failed_share: MaxFailedShare = None,
-) -> None:
-    """Do it all on this machine: plan, score, merge. Without clips and scores: on a demo corpus.
+@configured(*CORPUS, "max_failed_share")
+def run(config: Config, name: str | None, limit: Limit = None, allow_missing: AllowMissing = False) -> None:
+    """Plan, score and merge on this machine. Without clips and scores, it uses a demo corpus.
 
-    Can be stopped at any time (Ctrl-C); the same command goes on where it was, or vmafarm run --run NAME.
+    Stop it at any time with Ctrl-C; the same command resumes, and so does vmafarm run --run NAME.
 
     Example: vmafarm run --clips k150ka --scores k150ka_scores.csv
     """
     from vmafarm.run import run as run_all
     from vmafarm.run import with_corpus
 
-    console = make_console()
-    config = load_config(
-        config_file, overrides, clips, scores, name, merge__max_failed_share=max_failed_share
-    )
-    config, limit = with_corpus(config, console, limit, named=name is not None)
-    run_all(config, console, limit=limit, allow_missing=allow_missing)
+    config, limit = with_corpus(config, limit, named=name is not None)
+    run_all(config, limit=limit, allow_missing=allow_missing)
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="New folder for it.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the corpus.")],
 ) -> None:
-    """Write a small corpus in KoNViD-150k's names and layout: 12 clips and 13 scores.
+    """Write a small corpus with the names and layout of KoNViD-150k: 12 clips and 13 scores.
 
     Example: vmafarm demo demo-corpus
     """
@@ -105,12 +80,9 @@ def demo(
 
 
 @app.command()
+@configured(*CORPUS)
 def plan(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
+    config: Config,
     limit: Limit = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
 ) -> None:
@@ -120,7 +92,6 @@ def plan(
     """
     from vmafarm.corpus.plan import plan as make_plan
 
-    config = load_config(config_file, overrides, clips, scores, name)
     planned = make_plan(config, limit=limit, dry_run=dry_run)
     say(*planned.lines())
     if planned.new:
@@ -128,46 +99,35 @@ def plan(
 
 
 @app.command()
+@configured(*CORPUS)
 def estimate(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    clips: Clips = None,
-    scores: Scores = None,
-    name: Name = None,
+    config: Config,
+    name: str | None,
     limit: Limit = None,
     sample: Annotated[
-        int, typer.Option(min=1, help="Clips to measure; those measured here before count.")
+        int, typer.Option(min=1, help="Clips to measure, including those measured here earlier.")
     ] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Tell what a run will take: score a few clips of all sizes here. Their rows count as done.
+    """Estimate what a run takes: score a few clips of all sizes here, and keep their rows.
 
-    Hours of processors and GPUs, time on this machine and in SLURM, with 95% intervals; space on disk.
+    Prints processor and GPU hours, time here and in SLURM, with 95% intervals, and disk space.
 
     Example: vmafarm estimate --clips k150ka --scores k150ka_scores.csv
     """
     from vmafarm.forecast import estimate_run
     from vmafarm.run import with_corpus
 
-    console = make_console(stderr=as_json)
-    config = load_config(config_file, overrides, clips, scores, name)
-    config, limit = with_corpus(config, console, limit, named=name is not None)
-    found = estimate_run(config, console, sample, limit)
+    file = standard_error() if as_json else None
+    config, limit = with_corpus(config, limit, named=name is not None, file=file)
+    found = estimate_run(config, sample, limit, file)
     say(*([to_json(found.as_dict())] if as_json else found.lines()))
 
 
 @app.command()
-def merge(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    allow_missing: AllowMissing = False,
-    max_failed_share: MaxFailedShare = None,
-    on_conflict: Annotated[
-        str | None, typer.Option(help="fail or latest: what to do with rows of a clip that disagree.")
-    ] = None,
-) -> None:
-    """Publish the final table from the shards, or say why not.
+@configured("name", "max_failed_share", "on_conflict")
+def merge(config: Config, allow_missing: AllowMissing = False) -> None:
+    """Publish the final table from the shards, or explain why it cannot be.
 
     Example: vmafarm merge --run k150k
     """
@@ -175,15 +135,7 @@ def merge(
     from vmafarm.publish import deliver
     from vmafarm.run_folder.permissions import check_writers
 
-    config = with_frozen(
-        load_config(
-            config_file,
-            overrides,
-            name=name,
-            merge__max_failed_share=max_failed_share,
-            merge__on_conflict=on_conflict,
-        )
-    )
+    config = with_frozen(config)
     say(*check_writers(config.folder))
     deliver(config, say, allow_missing=allow_missing)
 
@@ -191,12 +143,12 @@ def merge(
 @app.command("config")
 def show_config(
     config_file: ConfigFile = None,
-    overrides: Overrides = None,
+    overrides: Settings = None,
     template: Annotated[
-        bool, typer.Option("--template", help="A commented file with every key at its default.")
+        bool, typer.Option("--template", help="Print a commented file with every key at its default.")
     ] = False,
 ) -> None:
-    """Print the effective configuration, each value with where it comes from.
+    """Print the effective configuration, and where each value comes from.
 
     Example: vmafarm config --template > vmafarm.toml
     """
@@ -207,40 +159,6 @@ def show_config(
     if template:
         say(make_template().rstrip("\n"))
         return
-    config, origins = load(_config_file(config_file), overrides or [], named=config_file is not None)
+    path, settings = config_source(config_file, overrides)
+    config, origins = load(path, settings, named=config_file is not None)
     say(to_toml(flat(config), beside=origins).rstrip("\n"))
-
-
-def _config_file(given: Path | None) -> Path | None:
-    default = Path("vmafarm.toml")
-    return given or (default if os.path.lexists(default) else None)
-
-
-def load_config(
-    config_file: Path | None,
-    overrides: list[str] | None,
-    clips: str | None = None,
-    scores: str | None = None,
-    name: str | None = None,
-    **values: object,
-) -> Config:
-    """The configuration from the options that all verbs share."""
-    from vmafarm.config.load import load
-
-    config, _ = load(
-        _config_file(config_file),
-        overrides or [],
-        named=config_file is not None,
-        corpus__clips=clips,
-        corpus__scores=scores,
-        run__name=name,
-        **values,
-    )
-    return config
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """The terminal, for its width and for what is drawn on it; text goes through `vmafarm.common.say`."""
-    from rich.console import Console
-
-    return Console(stderr=stderr)

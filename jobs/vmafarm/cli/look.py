@@ -1,30 +1,33 @@
-"""The verbs that look at what a run has made; see `vmafarm.cli.local`."""
+"""Verbs that read a run; see `vmafarm.cli.local`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmafarm.cli.local import ConfigFile, Name, Overrides, app, load_config, make_console
-from vmafarm.common.say import Shown, data_sink, say, say_aside, to_json
+from vmafarm.cli.local import app
+from vmafarm.cli.options import configured
+from vmafarm.common.say import Shown, data_sink, say, say_aside, terminal_width, to_json
+
+if TYPE_CHECKING:
+    from vmafarm.config.sections import Config
 
 
 @app.command("sql")
+@configured("name")
 def query_run(
+    config: Config,
     query: Annotated[str | None, typer.Argument(help="DuckDB SQL: one SELECT.")] = None,
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All rows as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
     file: Annotated[
         Path | None,
         typer.Option("--file", help="Statements from a file; without either: a prompt, or stdin."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write the answer there: .csv, .json or .parquet.")
+        Path | None, typer.Option("--output", help="Write the answer to this .csv, .json or .parquet file.")
     ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Let it write, into a copy of the run, and use files.")
@@ -55,8 +58,8 @@ def query_run(
     elif as_json:
         write = partial(write_json, Shown())
     else:
-        write = partial(write_table, Shown(), make_console().width)
-    config = with_frozen(load_config(config_file, overrides, name=name))
+        write = partial(write_table, Shown(), terminal_width())
+    config = with_frozen(config)
     # One file or one stream holds one answer in these formats.
     several = query is None and output is None and not (as_csv or as_json)
     if not asks:
@@ -68,14 +71,15 @@ def query_run(
 
 
 @app.command()
+@configured("name")
 def qa(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
+    config: Config,
     check: Annotated[list[str] | None, typer.Option(help="Show all rows of this check. Repeatable.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All outcomes with their rows as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all outcomes and their rows as JSON.")
+    ] = False,
 ) -> None:
-    """Check a run by all of sql/qa: one line a check; see docs/qa.md.
+    """Run the checks of sql/qa: one line per check; see docs/qa.md.
 
     Example: vmafarm qa --check mos
     """
@@ -86,27 +90,26 @@ def qa(
 
     for one in check or ():
         find_check(one)
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     outcomes = publish.examine(config, say_aside, check or None, limit=None if check else 20)
     if as_json:
         say(to_json([outcome.as_dict() for outcome in outcomes], indent=1))
     elif check:
         for outcome in outcomes:
             say(f"{outcome.check.name}: expected {outcome.check.expected}")
-            write_table(Shown(), make_console().width, outcome.columns, iter([list(outcome.rows)]))
+            write_table(Shown(), terminal_width(), outcome.columns, iter([list(outcome.rows)]))
     else:
-        say(*tell(outcomes, make_console().width), summarise(outcomes))
+        say(*tell(outcomes, terminal_width()), summarise(outcomes))
     publish.require_sound(outcomes)
 
 
 @app.command()
+@configured("name")
 def report(
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    output: Annotated[Path | None, typer.Option(help="The page; else beside the table.")] = None,
+    config: Config,
+    output: Annotated[Path | None, typer.Option(help="Page to write; default: beside the table.")] = None,
 ) -> None:
-    """Write one HTML page on a run, finished or not; it opens without a network.
+    """Write one HTML page about a run, finished or not; it opens offline.
 
     Example: vmafarm report --run k150k
     """
@@ -117,7 +120,7 @@ def report(
 
     if output is not None:
         require_place(output)
-    config = with_frozen(load_config(config_file, overrides, name=name))
+    config = with_frozen(config)
     page = output or config.folder.report
     publish.examine(config, say_aside, page=page)
     say(f"written: {show(str(page))}")
@@ -126,15 +129,14 @@ def report(
 @app.command()
 def info(
     table: Annotated[Path, typer.Argument(help="runs/full_features_<run>.parquet, or a shard.")],
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
-    card: Annotated[bool, typer.Option("--card", help="A card as Hugging Face has it, in Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="Print a Hugging Face dataset card.")] = False,
 ) -> None:
-    """Tell what a table is and how it came to be.
+    """Show what a table contains and how it was made.
 
     Example: vmafarm info runs/full_features_k150k.parquet
     """
-    import textwrap
-
+    from vmafarm.common.layout import labelled
     from vmafarm.report.card import as_card
     from vmafarm.report.info import read_info, tell
 
@@ -146,14 +148,4 @@ def info(
             say_aside(f"record: {found.damage}")
         say(as_card(found).rstrip("\n"))
     else:
-        width = max(40, min(make_console().width, 100))
-        for label, text in tell(found):
-            lines = textwrap.wrap(
-                text,
-                width,
-                initial_indent=f"{label:<17}",
-                subsequent_indent=" " * 17,
-                break_on_hyphens=False,
-                break_long_words=False,
-            )
-            say(*lines)
+        say(*labelled(tell(found)))

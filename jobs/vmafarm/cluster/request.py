@@ -15,7 +15,8 @@ from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted, format_seconds
 from vmafarm.corpus.slices import format_indices
-from vmafarm.cost.submission_cost import Estimate, cost_of, estimate, measure_latest
+from vmafarm.cost.estimate import Estimate, of_submission
+from vmafarm.cost.measured import measure_latest
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.submissions import EVERYTHING, ORDINARY, Submission, read_submissions
 from vmafarm.scoring.clip import Clip
@@ -70,12 +71,13 @@ class Submitted:
         """Its cost, for a terminal; empty if nothing was measured."""
         if self.estimate is None:
             return []
+        lines, longest = self.estimate.lines(), self.estimate.missing.longest_seconds
         minutes = self.submission.settings["slurm.time"]
-        if self.estimate.element_seconds <= 60 * minutes:
-            return self.estimate.lines()
+        if longest is None or longest.value <= 60 * minutes:
+            return lines
         return [
-            *self.estimate.lines(),
-            f"warning: the longest element needs {format_seconds(self.estimate.element_seconds)}, "
+            *lines,
+            f"warning: the longest element needs {format_seconds(longest.value)}, "
             f"slurm.time allows {counted(minutes, 'minute')}: what is left then waits for",
             "  a later round, or for vmafarm retry; a higher slurm.time does all in one",
         ]
@@ -120,8 +122,9 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
     ordinary = [clip for clip in todo if not looks or clip.name not in one_host]
     weights = Counter(clip.slice for clip in ordinary)
     measured = measure_latest(folder, read_elements(folder), submissions)
-    cost = measured and cost_of(measured, [clip.name for clip in todo], prepared.manifest.sizes())
-    minutes = cost.seconds * len(ordinary) / 60 if cost else None
+    names = [clip.name for clip in ordinary]
+    seconds = measured and measured.predict_elements(names, prepared.manifest.sizes())
+    minutes = seconds.value / 60 if seconds else None
     elements: tuple[tuple[int, ...], ...] = ()
     rounds: tuple[int, ...] = ()
     if weights:
@@ -155,7 +158,9 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
         looks=looks,
         waiting=len(waiting),
         away_from=_away_from(prepared, slurm, [one_host[clip.name] for clip in waiting]),
-        estimate=estimate(cost, clips, section) if cost and clips else None,
+        estimate=of_submission(folder.name, measured, seconds, clips, section)
+        if measured and seconds and clips
+        else None,
     )
 
 

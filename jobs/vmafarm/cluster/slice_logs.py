@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vmafarm.cluster.job_states import KILLED, NOT_STARTED, RUNNING, SlurmReader, SlurmView, key_of, one_line
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.run_folder.element_records import ElementRecord, read_elements
@@ -54,14 +54,14 @@ class TaskSeen:
         """As SLURM writes it: ``12_3``."""
         return self.job if self.index is None else f"{self.job}_{self.index}"
 
-    def lines(self, width: int) -> list[str]:
+    def lines(self) -> list[str]:
         """The task for a terminal."""
         when = self.at[5:16].replace("T", " ")
         if self.ended_at:
             same_day = self.ended_at[:10] == self.at[:10]
             when += " to " + self.ended_at[11 if same_day else 5 : 16].replace("T", " ")
         line = f"  {self.name:<10} {self.state:<13} {self.node or '-':<10} {when}"
-        return [show(line), *_indent(self.note, width)]
+        return [show(line), *_indent(self.note)]
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class SliceLogs:
     failures: tuple[FailureRecord, ...]
     notes: tuple[str, ...]
 
-    def lines(self, count: int, width: int = 80) -> list[str]:
+    def lines(self, count: int) -> list[str]:
         """For a terminal; of the failures the latest `count`. Lines of logs stay as they are."""
         lines = [f"slice {self.slice_id}: {counted(self.clips, 'clip')}, {self.missing:,} without a row"]
-        lines += [line for note in self.notes for line in textwrap.wrap(show(f"note: {note}"), width)]
+        lines += [line for note in self.notes for line in wrapped(f"note: {note}", then="")]
         lines.append("tasks, the newest first (UTC):")
         for task in self.tasks:
-            lines += task.lines(width)
+            lines += task.lines()
         for path, end in self.logs.items():
             lines += ["", f"{path}:", *(f"  {line}" for line in end or ["(empty)"])]
         if self.failures:
@@ -109,7 +109,7 @@ class SliceLogs:
             lines += ["", f"failed tries of its clips{of_all}:"]
             for failure in shown:
                 lines.append(show(f"  {failure.clip_name}  {failure.failure}, on {failure.host}"))
-                lines += _indent(one_line(failure.message), width)
+                lines += _indent(one_line(failure.message))
         return lines
 
 
@@ -218,5 +218,5 @@ def _plain(state: str) -> str:
     return state.lower().replace("_", " ") or "not known"
 
 
-def _indent(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=" " * 4, subsequent_indent=" " * 4)
+def _indent(text: str) -> list[str]:
+    return wrapped(text, " " * 4) if text else []

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
@@ -117,10 +116,6 @@ class Status:
     def is_good(self) -> bool:
         """Whether the table is there and its checks found no errors."""
         return self.published and not self.errors and not (self.merge and self.merge.reasons)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
-        return asdict(self)
 
 
 def look(config: Config, slurm: Slurm | None) -> Status:

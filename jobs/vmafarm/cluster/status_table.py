@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from time import sleep
 
@@ -13,18 +12,18 @@ from rich.text import Text
 from vmafarm.cluster.job_states import one_line
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import SLICE_STATES, Status
+from vmafarm.cluster.status_json import as_document
 from vmafarm.common.errors import show
-from vmafarm.common.say import printable, say, to_json
+from vmafarm.common.layout import labelled, unbroken
+from vmafarm.common.say import printable, say, text_width, to_json
 from vmafarm.common.text import counted, format_seconds
 from vmafarm.shards.remarks import tell_remarks
 
-WIDTH = 80
 _LABEL = 11
 _SHOWN_INDICES = 36
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def table(status: Status, width: int = WIDTH) -> list[str]:
+def table(status: Status, width: int | None = None) -> list[str]:
     """A status as lines of text.
 
     Parameters
@@ -32,13 +31,12 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
     status
         The status to show.
     width
-        Of the terminal; no line is wider, but for one of less than 30 columns.
+        Columns, at least 30; None: those of the terminal.
     """
-    width = max(width, 30)
+    width = text_width() if width is None else max(width, 30)
     share = status.done / status.clips if status.clips else 1.0
     room = width - _LABEL
-    # What has no label is drawn, and stays as it is.
-    rows: list[tuple[str | None, str]] = [
+    rows = [
         ("run", f"{status.run}, {status.at[:19].replace('T', ' ')} UTC"),
         (
             "clips",
@@ -46,9 +44,9 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
             f"{status.failed_for_good:,} failed for good",
         ),
         *_waiting(status),
-        (None, _bar(share, room)),
+        ("", _bar(share, room)),
         ("slices", _legend(status.slices)),
-        *((None, line) for line in grid(status.states, room)),
+        *(("", line) for line in grid(status.states, room)),
     ]
     if status.clips_per_second and status.seconds_left is not None:
         left = f", {_left(status)} left" if status.missing else ""
@@ -71,11 +69,7 @@ def table(status: Status, width: int = WIDTH) -> list[str]:
     if status.missing_slices:
         rows.append(("retry", f"would submit slices {_shorten(status.missing_slices)}: vmafarm retry"))
     rows += [("note", note) for note in (*tell_remarks(status.remarks), *status.notes)]
-    return [
-        line
-        for label, text in rows
-        for line in ([" " * _LABEL + text] if label is None else _wrap(label, text, width))
-    ]
+    return labelled(rows, _LABEL, width, strict=True)
 
 
 def grid(states: str, width: int) -> list[str]:
@@ -111,7 +105,7 @@ _SIGNS = {"f": "x", "u": "?", "r": ">", "p": ".", "n": "-", "d": "#"}
 """First letter of a state to its sign, distinguishable without colour; the most important first."""
 
 
-def _waiting(status: Status) -> list[tuple[str | None, str]]:
+def _waiting(status: Status) -> list[tuple[str, str]]:
     if not status.waiting:
         return []
     clips = counted(status.waiting, "missing clip")
@@ -119,7 +113,7 @@ def _waiting(status: Status) -> list[tuple[str | None, str]]:
 
 
 def _legend(slices: Mapping[str, int]) -> str:
-    counts = {f"{state}{_NO_BREAK}{_SIGNS[state[0]]}": slices[state] for state in SLICE_STATES}
+    counts = {f"{state} {_SIGNS[state[0]]}": slices[state] for state in SLICE_STATES}
     return _counts(counts)
 
 
@@ -135,22 +129,17 @@ def _left(status: Status) -> str:
     return format_seconds(status.seconds_left or 0.0)
 
 
-def text_width(console: Console) -> int:
-    """Columns to use: 80, or fewer where the terminal has fewer."""
-    return min(WIDTH, console.width) if console.is_terminal else WIDTH
-
-
 def as_json(status: Status) -> str:
     """A status as one line of JSON."""
-    return to_json(status.as_dict())
+    return to_json(as_document(status))
 
 
-def show_once(status: Status, console: Console, show_json: bool = False) -> None:
+def show_once(status: Status, show_json: bool = False) -> None:
     """Print a status as a table or as JSON."""
-    say(*([as_json(status)] if show_json else table(status, text_width(console))))
+    say(*([as_json(status)] if show_json else table(status)))
 
 
-def watch(look: Callable[[], Status], console: Console, seconds: float, show_json: bool = False) -> Status:
+def watch(look: Callable[[], Status], seconds: float, show_json: bool = False) -> Status:
     """Show the status repeatedly, until no job of the run is queued.
 
     In place on a terminal, elsewhere as blocks separated by empty lines; JSON as one line each.
@@ -159,8 +148,6 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
     ----------
     look
         Reads the status.
-    console
-        Where to show it.
     seconds
         Pause between updates.
     show_json
@@ -171,6 +158,7 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
     Status
         The last status.
     """
+    console = Console()
     if show_json or not console.is_terminal:
         first = True
         for status in _looks(look, seconds):
@@ -180,7 +168,7 @@ def watch(look: Callable[[], Status], console: Console, seconds: float, show_jso
         return status
     with Live(console=console, auto_refresh=False) as live:
         for status in _looks(look, seconds):
-            text = "\n".join(table(status, text_width(console)))
+            text = "\n".join(table(status))
             live.update(Text(printable(text)), refresh=True)
     return status
 
@@ -196,8 +184,7 @@ def _looks(look: Callable[[], Status], seconds: float) -> Iterator[Status]:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    # No line break between a number and what it counts.
-    return ", ".join(f"{count:,}{_NO_BREAK}{what}" for what, count in counts.items() if count)
+    return ", ".join(unbroken(f"{count:,} {what}") for what, count in counts.items() if count)
 
 
 def _rate(clips_per_second: float) -> str:
@@ -230,12 +217,3 @@ def _cut(text: str, width: int) -> str:
     room = width - _LABEL
     text = show(text)
     return text if len(text) <= room else text[: room - 3] + "..."
-
-
-def _wrap(label: str, text: str, width: int) -> list[str]:
-    text = _NO_BREAK.join(map(show, text.split(_NO_BREAK)))
-    lines = textwrap.wrap(
-        text, width, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL,
-        break_on_hyphens=False,
-    )  # fmt: skip
-    return [line.replace(_NO_BREAK, " ") for line in lines]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from typing import IO, Any, Protocol
 
@@ -46,6 +47,21 @@ def say(*lines: str, file: IO[str] | None = None) -> None:
 def say_aside(*lines: str) -> None:
     """The same beside the output: on the standard error."""
     say(*lines, file=sys.stderr)
+
+
+def standard_error() -> IO[str]:
+    """The standard error, for what takes a file."""
+    return sys.stderr
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, or by the variable COLUMNS; 80 where there is neither."""
+    return shutil.get_terminal_size().columns
+
+
+def text_width() -> int:
+    """Columns for text: 80, or fewer where the standard output is a terminal that has fewer; at least 30."""
+    return max(30, min(80, terminal_width())) if sys.stdout.isatty() else 80
 
 
 class Shown:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted, size
 from vmafarm.config.sections import Config, keys
 from vmafarm.corpus.clips import list_clips
@@ -68,7 +69,7 @@ class Plan:
     asked_slices: int
 
     def lines(self) -> list[str]:
-        """Return the plan for a terminal of 80 columns."""
+        """Return the plan as lines that fit the terminal."""
         manifest = self.manifest
         weights = np.bincount(manifest.slices, weights=manifest.bytes.astype(np.float64))
         mean = float(weights.mean())
@@ -94,7 +95,7 @@ class Plan:
                     f"the cut into {counted(manifest.slice_count, 'slice')} is kept, "
                     f"not changed to {self.asked_slices:,}: a plan is final"
                 )
-        return lines
+        return [part for line in lines for part in wrapped(line, then="")]
 
 
 def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> Plan:

@@ -33,8 +33,6 @@ class Footprint:
         Decoded frames of the largest measured clip; 0: the engine reads the clips themselves.
     width, height, frames, bit_depth
         Of that clip.
-    row_bytes
-        Of a row in the final table.
     table_bytes
         Of the final table.
     folder_bytes
@@ -46,7 +44,6 @@ class Footprint:
     height: int
     frames: int
     bit_depth: int
-    row_bytes: float
     table_bytes: int
     folder_bytes: int
 
@@ -88,32 +85,21 @@ def footprint(folder: RunFolder, logs: Sequence[Path], clips: int, slices: int) 
         key=lambda clip: clip[0] * frame_bytes(*clip[1:]),
     )
     reads_clips = entries["engine"][0].as_py() == FfmpegEngine.kind
-    table = _Growth.of(rows, **_PLAIN)
     return Footprint(
         scratch_bytes=0 if reads_clips else frames * frame_bytes(width, height, depth),
         width=width, height=height, frames=frames, bit_depth=depth,
-        row_bytes=table.row, table_bytes=table.of_files(1, clips),
-        folder_bytes=sum(_Growth.of(one).of_files(slices, clips) for one in (rows, entries)),
+        table_bytes=_extrapolated(rows, 1, clips, **_PLAIN),
+        folder_bytes=sum(_extrapolated(one, slices, clips) for one in (rows, entries)),
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Growth:
-    """Bytes of a file without rows, and of each row."""
-
-    file: float
-    row: float
-
-    @classmethod
-    def of(cls, table: pa.Table, **options: object) -> _Growth:
-        one = _written(table.slice(0, 1), options)
-        if table.num_rows == 1:
-            return cls(float(one), float(table.nbytes))
-        row = (_written(table, options) - one) / (table.num_rows - 1)
-        return cls(one - row, row)
-
-    def of_files(self, files: int, rows: int) -> int:
-        return round(self.file * files + self.row * rows)
+def _extrapolated(sample: pa.Table, files: int, rows: int, **options: object) -> int:
+    """Bytes of files with so many rows together, as far as a sample tells."""
+    one = _written(sample.slice(0, 1), options)
+    if sample.num_rows == 1:
+        return one * files + int(sample.nbytes) * rows
+    row = (_written(sample, options) - one) / (sample.num_rows - 1)
+    return int((one - row) * files + row * rows)
 
 
 def _written(table: pa.Table, options: dict[str, object]) -> int:

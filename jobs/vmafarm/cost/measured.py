@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from vmafarm.corpus.sample import Total, predict
+from vmafarm.cost.predict import Total, predict
 from vmafarm.disk.sealed_parquet import DamagedError
 from vmafarm.run_folder.element_records import ElementRecord
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.submissions import Submission
 from vmafarm.shards.clip_log import read_clip_log
 
 _COLUMNS = ("clip_name", "seconds_decoding", "seconds_scoring", "finished_at")
@@ -46,8 +47,12 @@ class Measured:
     logs: list[Path] = field(default_factory=list)
 
     def predict(self, missing: Collection[str], sizes: Mapping[str, int]) -> Total:
-        """Wall time in seconds of clips, each by itself; see `vmafarm.corpus.sample.predict`."""
+        """Wall time in seconds of clips, each by itself; see `vmafarm.cost.predict`."""
         return predict(self.seconds, missing, sizes)
+
+    def predict_elements(self, missing: Collection[str], sizes: Mapping[str, int]) -> Total:
+        """Wall time in seconds of elements that score these clips."""
+        return self.predict(missing, sizes).times(self.element_share)
 
 
 def measure(folder: RunFolder, records: Iterable[ElementRecord]) -> Measured | None:
@@ -83,6 +88,28 @@ def measure(folder: RunFolder, records: Iterable[ElementRecord]) -> Measured | N
     last = found[-1].record
     logs = [path for one in found for path in one.logs]
     return Measured(clips, wall / ideal, cpu / each, max(1, last.at_once), last.threads, logs)
+
+
+def measure_latest(
+    folder: RunFolder, records: Iterable[ElementRecord], submissions: Sequence[Submission]
+) -> Measured | None:
+    """What clips took in the latest submission that has any to show.
+
+    Workers, processors and GPUs may change from one submission to the next, so older ones do not
+    count.
+
+    Returns
+    -------
+    Measured or None
+        None: nothing was measured.
+    """
+    known = list(records)
+    for submission in reversed(submissions):
+        jobs = {array.job for array in submission.arrays}
+        measured = measure(folder, [record for record in known if record.job in jobs])
+        if measured is not None:
+            return measured
+    return None
 
 
 @dataclass

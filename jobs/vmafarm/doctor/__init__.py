@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +97,21 @@ def _once(results: Sequence[CheckResult]) -> list[CheckResult]:
 
 
 def as_json(results: Sequence[CheckResult]) -> str:
-    """Return the results as one JSON object."""
+    """Return the results as one JSON object: see docs/json.md."""
     document = {
-        "version": version(),
+        "version": 1,
+        "toolkit": version(),
         "exit_status": exit_status(results),
-        "findings": [asdict(result) for result in results],
+        "findings": [
+            {
+                "name": result.name,
+                "state": result.state,
+                "message": result.message,
+                "hint": result.hint,
+                "exit_status": result.exit_status,
+            }
+            for result in results
+        ],
     }
     return to_json(document)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field
 
 from vmafarm.common.errors import UNAVAILABLE, UnavailableError, VmafarmError, show
+from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.jsonl import Text
@@ -25,7 +25,6 @@ _T = TypeVar("_T")
 _ANSWER_SECONDS = 60.0
 """If a file server is gone, every call waits forever."""
 _END_SECONDS = 2.0
-_WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -151,28 +150,17 @@ def exit_status(results: Sequence[CheckResult]) -> int:
 
 
 def lines(results: Sequence[CheckResult]) -> list[str]:
-    """Results for a terminal of 80 columns: state, name and message, with the hint below."""
+    """Results as lines that fit the terminal: state, name and message, with the hint below."""
     width = max((len(result.name) for result in results), default=0)
     found: list[str] = []
     for result in results:
         state = result.state.upper() if result.state == "failed" else result.state
         first = f"{state:<8} {result.name:<{width}} "
-        found += _wrap(result.message, first, " " * len(first))
+        found += wrapped(result.message, first)
         if result.hint:
-            found += _wrap(result.hint, " " * (len(first) + 2), " " * (len(first) + 2))
+            found += wrapped(result.hint, " " * (len(first) + 2))
     counts = dict.fromkeys(("ok", "warning", "failed", "skipped"), 0)
     for result in results:
         counts[result.state] += 1
     listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return [*found, f"{counted(len(results), 'check')}: {listed}"]
-
-
-def _wrap(text: str, first: str, indent: str) -> list[str]:
-    wrapped: list[str] = []
-    for line in text.splitlines() or [""]:
-        start = indent if wrapped else first
-        wrapped += textwrap.wrap(
-            show(line), _WIDTH, initial_indent=start, subsequent_indent=indent,
-            break_long_words=False, break_on_hyphens=False,
-        ) or [start.rstrip()]  # fmt: skip
-    return wrapped

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import IncompleteError, UsageError, show
+from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.regular_files import freeing_readers
@@ -93,12 +94,28 @@ class MergeResult:
     findings: tuple[Finding, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as JSON has it."""
-        return {**asdict(self), "table": str(self.table), "record": str(self.record)}
+        """The record: see docs/json.md. What comes after the merge is filled in later."""
+        return {
+            "version": 1, "run": self.run, "published": self.published, "delivered": False,
+            "table": str(self.table), "record": str(self.record), "table_sha256": self.table_sha256,
+            "inputs_sha256": self.inputs_sha256, "failed_classes": self.failed_classes,
+            "counts": self.counts, "slices": self.slices, "nan": self.nan, "audits": self.audits,
+            "failed_for_good": {n: _pick(clip, _FAILED) for n, clip in self.failed_for_good.items()},
+            "options": self.options, "metadata": self.metadata, "made": self.made,
+            "findings": [_pick(one, _FINDING) for one in self.findings], "qa": {},
+        }  # fmt: skip
 
     def of(self, severity: str) -> list[Finding]:
         """Findings of one severity."""
         return [finding for finding in self.findings if finding.severity == severity]
+
+
+_FAILED = ("failure", "message", "tries", "hosts")
+_FINDING = ("name", "severity", "message", "count", "query", "column")
+
+
+def _pick(one: object, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in names}
 
 
 def merge(
@@ -244,7 +261,7 @@ _SHOWN = 10
 
 
 def summarise(result: MergeResult) -> list[str]:
-    """Tell a published merge in lines of at most 80 characters, but for a longer path.
+    """Tell a published merge in lines that fit the terminal, but for a longer path.
 
     Parameters
     ----------
@@ -279,11 +296,5 @@ def summarise(result: MergeResult) -> list[str]:
     if warnings := result.of("warn"):
         names = ", ".join(dict.fromkeys(f.name for f in warnings))
         facts.append(("warnings", f"{len(warnings):,}: {names}; see the record"))
-    files = [("record", show(str(result.record))), ("table", show(str(result.table)))]
-    return [line for label, text in facts + files for line in _lines(label, text)]
-
-
-def _lines(label: str, text: str) -> list[str]:
-    if label in ("record", "table"):
-        return [f"{label:<17}{text}"]
-    return textwrap.wrap(text, 80, initial_indent=f"{label:<17}", subsequent_indent=" " * 17)
+    files = [("record", unbroken(str(result.record))), ("table", unbroken(str(result.table)))]
+    return labelled(facts + files)

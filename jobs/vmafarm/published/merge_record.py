@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -51,6 +51,7 @@ class _Audits(_Part):
 class _Record(_Part):
     """What is read of it; see `vmafarm.merging.merge.MergeResult` and `vmafarm.publish`."""
 
+    version: Literal[1] = 1  # which the first ones did not state
     run: Text
     published: Flag
     table_sha256: Word

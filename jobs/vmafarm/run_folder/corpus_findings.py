@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from vmafarm.common.errors import show
+from vmafarm.common.say import text_width
 
 _EXAMPLES = 3
-_WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ def tally(names: Sequence[str]) -> Tally:
 
 
 def examples(found: Tally) -> str:
-    """Return the example names as one indented line of at most 80 characters."""
+    """Return the example names as one indented line that fits the terminal."""
     text = ", ".join(map(show, found.names))
     more = found.count - len(found.names)
     end = f", and {more:,} more" if more else ""
-    room = _WIDTH - 4 - len(end)
+    room = text_width() - 4 - len(end)
     return "    " + (text if len(text) <= room else text[: room - 3] + "...") + end
 
 
@@ -65,7 +65,7 @@ class Counts:
         return {kind.name: getattr(self, kind.name).count for kind in fields(self)}
 
     def lines(self) -> list[str]:
-        """Return the counts for a terminal of 80 columns; rare findings only where there are any."""
+        """Return the counts as lines; rare findings only where there are any."""
         lines = []
         for kind, label in _LABELS.items():
             found: Tally = getattr(self, kind)

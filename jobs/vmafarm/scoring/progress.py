@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -58,7 +58,7 @@ class Display(Protocol):
 
 
 @contextmanager
-def watch_progress(folder: RunFolder, total: int, console: Console) -> Iterator[Watcher]:
+def watch_progress(folder: RunFolder, total: int, file: IO[str] | None = None) -> Iterator[Watcher]:
     """Show the progress of the elements while they work.
 
     Parameters
@@ -67,14 +67,15 @@ def watch_progress(folder: RunFolder, total: int, console: Console) -> Iterator[
         The run.
     total
         Clips to be done.
-    console
-        Where to show it.
+    file
+        Where to show it; None: the standard output.
     """
+    console = Console(file=file)
     if console.is_terminal:
         with _bar(console, total) as display:
             yield Watcher(folder, display)
     else:
-        yield Watcher(folder, _Lines(console, total))
+        yield Watcher(folder, _Lines(file, total))
 
 
 class Watcher:
@@ -125,8 +126,8 @@ class _Bar:
 
 
 class _Lines:
-    def __init__(self, console: Console, total: int) -> None:
-        self._console = console
+    def __init__(self, file: IO[str] | None, total: int) -> None:
+        self._file = file
         self._total = total
         self._pace = Pace(total)
         self._shown_at = time.monotonic()
@@ -138,7 +139,7 @@ class _Lines:
             self._shown_at = time.monotonic()
             self._shown = finished
             rest = self._pace.describe(finished, failures)
-            say(f"scored {finished:,} of {self._total:,} clips  {rest}", file=self._console.file)
+            say(f"scored {finished:,} of {self._total:,} clips  {rest}", file=self._file)
 
 
 class Pace:

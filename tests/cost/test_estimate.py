@@ -1,4 +1,4 @@
-"""What the rest of a run will take, from what its clips have taken so far."""
+"""What a submission takes, from what the clips of earlier ones took."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 from support.merge_helpers import plan_run
 
 from vmafarm.config.sections import SlurmSection
-from vmafarm.cost.submission_cost import Cost, cost_of, estimate, gpus_of, measure_latest
+from vmafarm.cost.estimate import gpus_of, of_submission
+from vmafarm.cost.measured import Measured, measure_latest
+from vmafarm.cost.predict import Total
 from vmafarm.run_folder.element_records import ElementRecord
 from vmafarm.run_folder.submissions import Array, Submission
 
@@ -34,7 +36,7 @@ def submission(number, *jobs):
 def test_the_cost_of_a_clip_is_that_of_an_element_with_all_its_workers(run):
     run.log_clips(dict.fromkeys(CLIPS[:4], 3.0), writer="w")
     found = measure_latest(run.folder, [record("w", "11", 4, 6.0, at_once=2)], [submission(1, "11")])
-    assert cost_of(found, CLIPS[4:], SIZES) == Cost(1.5, 4, 0.0)
+    assert found.predict_elements(CLIPS[4:], SIZES) == Total(6.0, 6.0, 6.0)
 
 
 def test_only_the_latest_submission_that_measured_counts(run):
@@ -46,27 +48,35 @@ def test_only_the_latest_submission_that_measured_counts(run):
     assert measure_latest(run.folder, records, []) is None
 
 
+MEASURED = Measured(dict.fromkeys(map(str, range(20)), 1.8), 1.0, 1.0, at_once=8, threads=1)
+
+
 def test_hours_and_wall_time_follow_from_the_parallelism():
     section = SlurmSection(parallelism=10, cpus=4, gpus=2)
     # 100 elements of 1,000 clips at 1.8 s: 50 hours of an element.
-    seen = estimate(Cost(1.8, 20, 0.18), [1000] * 100, section)
-    assert (seen.clips, seen.core_hours, seen.gpu_hours) == (100_000, 200.0, 100.0)
-    assert (seen.element_seconds, seen.wall_seconds) == (1800.0, 18_000.0)
+    seen = of_submission("r", MEASURED, Total(180_000.0, 162_000.0, 198_000.0), [1000] * 100, section)
+    work = seen.missing
+    assert (work.clips, work.core_seconds.value, work.gpu_seconds.value) == (100_000, 720_000, 360_000)
+    assert (work.longest_seconds.value, work.slurm_seconds.value) == (1800.0, 18_000.0)
     assert seen.lines() == [
-        "measured on 20 clips: 1.80 s of an element for a clip",
-        "estimate for 100,000 clips: 200 core hours, 100 GPU hours,",
-        "  5h 00m once elements run, the longest takes 30m 00s",
-        "  95% interval: 180 to 220 core hours, 90.0 to 110 GPU hours",
+        "measured         20 clips in SLURM jobs, 8 at once, 1 thread each",
+        "95% interval     from sampling clips, in brackets; other machines differ",
+        "missing: 100,000 clips",
+        "  core hours     200 (180 to 220)",
+        "  GPU hours      100 (90.0 to 110)",
+        "  SLURM, at best 5h 00m (4h 30m to 5h 30m),",
+        "                 10 elements at once with 4 cpus, 2 GPUs",
+        "  longest        30m 00s (27m 00s to 33m 00s)",
     ]
-    assert all(len(line) <= 80 for line in seen.lines())
 
 
 def test_the_longest_element_bounds_the_wall_time():
-    seen = estimate(Cost(2.0, 4), [10, 100], SlurmSection(parallelism=64, cpus=1))
-    assert seen.wall_seconds == seen.element_seconds == 200.0
-    assert seen.gpu_hours == 0
-    assert "0.061 core hours," in seen.lines()[1]
-    assert seen.lines()[3] == "  too few clips for an interval, which takes 4"
+    section = SlurmSection(parallelism=64, cpus=1)
+    seen = of_submission("r", MEASURED, Total(220.0), [10, 100], section)
+    assert seen.missing.slurm_seconds == seen.missing.longest_seconds == Total(200.0)
+    assert seen.missing.gpu_seconds is None
+    assert "95% interval     none: it takes at least 4 measured clips (--sample, --canary)" in seen.lines()
+    assert "  core hours     0.061" in seen.lines()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""Options that verbs share, and the configuration that follows from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from vmafarm.config.sections import Config
+
+Limit = Annotated[int | None, typer.Option(min=1, help="Take a reproducible sample of this many clips.")]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Publish although clips are missing; the table says so.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: see docs/json.md.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="TOML file; without it ./vmafarm.toml, if it is yours.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Set a key: --set engine.plan=identity. Repeatable.")
+]
+
+_SETS = {
+    "clips": (
+        "corpus__clips", str,
+        typer.Option(help="Folder of the clips, or a SquashFS image of it (corpus.clips)."),
+    ),
+    "scores": ("corpus__scores", str, typer.Option(help="CSV file of the scores (corpus.scores).")),
+    "name": ("run__name", str, typer.Option("--run", help="Name of the run (run.name).")),
+    "max_failed_share": (
+        "merge__max_failed_share", float,
+        typer.Option(min=0, max=1, help="Share of clips that may have failed for good."),
+    ),
+    "on_conflict": (
+        "merge__on_conflict", str, typer.Option(help="Rows of a clip that disagree: fail or latest."),
+    ),
+}  # fmt: skip
+"""Parameters that set a key of the configuration, with its type and its option."""
+CORPUS = ("clips", "scores", "name")
+
+
+def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb its configuration as the first argument, and the options that make it.
+
+    Parameters
+    ----------
+    *names
+        Of `_SETS`, after --config and --set. A verb with a parameter of that name is given the value, too.
+    """
+    hints: dict[str, Any] = {"config_file": ConfigFile, "overrides": Settings}
+    for name in names:
+        _, kind, option = _SETS[name]
+        hints[name] = Annotated[kind | None, option]
+    shared = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hints[name]) for name in hints]
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        _, *own = signature(verb).parameters.values()
+        annotations = get_type_hints(verb, localns={"Config": object}, include_extras=True)
+
+        @wraps(verb)
+        def run(**given: Any) -> None:
+            values = {_SETS[name][0]: given[name] for name in names}
+            config = load_config(given["config_file"], given["overrides"], **values)
+            verb(config, **{parameter.name: given[parameter.name] for parameter in own})
+
+        options = shared + [
+            parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=annotations[parameter.name])
+            for parameter in own
+            if parameter.name not in names
+        ]
+        run.__signature__ = Signature(options)  # type: ignore[attr-defined]
+        run.__annotations__ = {option.name: option.annotation for option in options}
+        return run
+
+    return decorate
+
+
+def load_config(config_file: Path | None, overrides: list[str] | None, **values: object) -> Config:
+    """The configuration from the options that all verbs share."""
+    from vmafarm.config.load import load
+
+    path, settings = config_source(config_file, overrides)
+    return load(path, settings, named=config_file is not None, **values)[0]
+
+
+def config_source(config_file: Path | None, overrides: list[str] | None) -> tuple[Path | None, list[str]]:
+    """The file of the configuration, named or not, and the settings over it."""
+    default = Path("vmafarm.toml")
+    return config_file or (default if os.path.lexists(default) else None), overrides or []

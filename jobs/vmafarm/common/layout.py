@@ -1,0 +1,64 @@
+"""How text fits the terminal: long lines are wrapped, labels stand in a column of their own."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from vmafarm.common.errors import show
+from vmafarm.common.say import text_width
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def unbroken(text: str) -> str:
+    """Text that `wrapped` keeps on one line, such as a path or a number with its unit."""
+    return show(text).replace(" ", _NO_BREAK)
+
+
+def wrapped(
+    text: str, first: str = "", then: str | None = None, width: int | None = None, *, strict: bool = False
+) -> list[str]:
+    """Text as lines that fit.
+
+    Parameters
+    ----------
+    text
+        One line or several; what is not printable is escaped.
+    first, then
+        What the first line and those below it begin with; `then` defaults to spaces as wide as `first`.
+    width
+        Columns; None: those of the terminal.
+    strict
+        Break words longer than a line, too. Else they stay whole, since paths and digests are copied.
+    """
+    then = " " * len(first) if then is None else then
+    room = max(1, (width or text_width()) - len(then))
+    parts: list[str] = []
+    for line in text.split("\n"):
+        shown = _NO_BREAK.join(map(show, line.expandtabs().split(_NO_BREAK)))
+        parts += textwrap.wrap(shown, room, break_long_words=strict, break_on_hyphens=False) or [""]
+    lines = [(then if at else first) + part for at, part in enumerate(parts)]
+    return [line.replace(_NO_BREAK, " ").rstrip() for line in lines]
+
+
+def labelled(
+    rows: Iterable[tuple[str, str]], column: int = 17, width: int | None = None, *, strict: bool = False
+) -> list[str]:
+    """Labels, and beside each its text, wrapped below itself.
+
+    Parameters
+    ----------
+    rows
+        Label and text.
+    column
+        Where the texts begin.
+    width, strict
+        As for `wrapped`.
+    """
+    below = " " * column
+    return [
+        line
+        for label, text in rows
+        for line in wrapped(text, f"{label:<{column}}", below, width, strict=strict)
+    ]

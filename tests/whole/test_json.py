@@ -1,0 +1,104 @@
+"""docs/json.md names each field of the documents that are meant for programs, and no other."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command import QUICK, corpus, vmafarm, write_scores
+from support.media import make_clip
+
+from vmafarm.cluster.merge_job import MergeJob
+from vmafarm.cluster.status import SLICE_STATES, Status
+from vmafarm.cluster.status_table import as_json
+from vmafarm.cost.estimate import Estimate, Work
+from vmafarm.cost.predict import Total
+from vmafarm.run_folder.broken_nodes import BrokenNode
+from vmafarm.shards.remarks import Remark
+
+PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+SHAPES = {
+    title.strip("`"): dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
+    for title, text in re.findall(r"^##+ (.+?)\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE)
+}
+"""Title to field to type, of each table of the page."""
+SCALARS = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
+RECORD = "runs/full_features_<run>.merge.json"
+DOCUMENTS = [name for name in SHAPES if name.startswith("vmafarm ")] + [RECORD]
+
+
+def check(value: Any, kind: str, where: str, seen: set[str]) -> None:
+    """Hold a value to a type of the page: each object has the fields of its table, and no others."""
+    kind = kind.removeprefix("optional ")
+    if (kind.endswith(" or null") and value is None) or (kind.endswith(" or empty") and value == {}):
+        return
+    kind = kind.removesuffix(" or null").removesuffix(" or empty")
+    if kind.startswith(("array of ", "map of ")):
+        form, _, inner = kind.partition(" of ")
+        assert isinstance(value, list if form == "array" else dict), where
+        for key, one in enumerate(value) if form == "array" else value.items():
+            check(one, inner, f"{where}[{key}]", seen)
+    elif kind in SCALARS:
+        assert isinstance(value, SCALARS[kind]), (where, kind, value)
+        assert kind == "boolean" or not isinstance(value, bool), (where, kind, value)
+    elif kind != "any":
+        fields = SHAPES[kind]
+        seen.add(kind)
+        needed = {name for name, inner in fields.items() if not inner.startswith("optional ")}
+        assert needed <= set(value) <= set(fields), (where, set(value) ^ set(fields))
+        for name, one in value.items():
+            check(one, fields[name], f"{where}.{name}", seen)
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Each document, as one run of five clips leaves or prints it; one clip is broken."""
+    folder = tmp_path_factory.mktemp("json")
+    names = [f"{letter}.mp4" for letter in "abcde"]
+    clip = make_clip(folder / "clip.mp4", size="160x120", frames=4).read_bytes()
+    (folder / "clips").mkdir()
+    for name in names:
+        (folder / "clips" / name).write_bytes(clip if name != "e.mp4" else b"no video")
+    write_scores(folder / "scores.csv", names)
+    options = (*corpus("--run", "r"), *QUICK[:-2])
+    said = {}
+    estimate = vmafarm("estimate", "--sample", "4", "--json", *options, cwd=folder)
+    said["vmafarm estimate --json"] = estimate.stdout
+    vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
+    said["vmafarm status --json"] = vmafarm("status", "--run", "r", "--json", cwd=folder).stdout
+    said["vmafarm doctor --json"] = vmafarm("doctor", "--here", "--json", cwd=folder, status=None).stdout
+    said[RECORD] = (folder / "runs/full_features_r.merge.json").read_text()
+    return {name: json.loads(text) for name, text in said.items()}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_run_prints_the_fields_of_the_page_and_no_others(documents: dict[str, Any], name: str) -> None:
+    assert next(iter(documents[name].items())) == ("version", 1)
+    check(documents[name], name, name, set())
+
+
+def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any]) -> None:
+    status = Status(
+        run="r", at="2025-03-01T10:20:30+00:00", clips=1, done=0, failed_for_good=0, missing=1, waiting=0,
+        published=False, errors=("mos",), slices=dict.fromkeys(SLICE_STATES, 0), states="r",
+        missing_slices="", working=True,
+        clips_per_second=0.5, seconds_left=2.0, seconds_left_between=(1.0, 3.0),
+        failures={"timeout": (1, "late")}, elements={"RUNNING": 1}, messages=((1, "too little time"),),
+        broken_nodes=(BrokenNode("node7", "no driver", "2025-03-01T10:20:30+00:00"),),
+        merge=MergeJob("13", "FAILED", False, ("1. [missing] 1 clip has no row",)), notes=("no sacct",),
+        remarks={"short": Remark(1, ("a.mp4",))},
+    )  # fmt: skip
+    total = Total(1.0, 0.5, 1.5)
+    gpu = Work(1, total, total, total, total)
+    estimate = Estimate("r", 4, 2, 1, gpu, 1, 2, 1, all=gpu)
+    seen: set[str] = set()
+    for name, document in [
+        *documents.items(),
+        ("vmafarm status --json", json.loads(as_json(status))),
+        ("vmafarm estimate --json", estimate.as_dict()),
+    ]:
+        check(document, name, name, seen)
+    assert seen == {name for name, fields in SHAPES.items() if fields}
