@@ -23,13 +23,36 @@ def node_name(environment: Mapping[str, str]) -> str:
     return environment.get("SLURMD_NODENAME") or socket.gethostname()
 
 
-def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """GPUs that this process may use: by CUDA_VISIBLE_DEVICES, else all NVIDIA devices."""
+def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> list[str]:
+    """GPUs that this process may use: by CUDA_VISIBLE_DEVICES, else all NVIDIA devices.
+
+    Parameters
+    ----------
+    environment
+        Of the process.
+    devices
+        Folder of the device files ``nvidia0``, ``nvidia1``, ...
+
+    Returns
+    -------
+    list of str
+        Indices, or identifiers that begin with ``GPU-`` or ``MIG-``; each is a valid CUDA_VISIBLE_DEVICES.
+        CUDA stops at the first name that is not valid (NVIDIA, "CUDA C++ Programming Guide", environment
+        variables; SLURM writes ``NoDevFiles`` where a job has no GPU), and sees none where one is listed
+        twice (measured with driver 580 on an H100).
+    """
+    # CUDA's index counts from 0 whatever the device files are called: a container may have nvidia3 alone.
+    present = sum(path.name.removeprefix("nvidia").isdigit() for path in devices.glob("nvidia[0-9]*"))
     listed = environment.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return [gpu for gpu in listed.split(",") if gpu.strip()]
-    devices = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-    return sorted((name for name in devices if name.isdigit()), key=int)
+    if listed is None:
+        return [str(index) for index in range(present)]
+    visible = []
+    for name in map(str.strip, listed.split(",")):
+        is_index = name.isascii() and name.isdigit() and (not present or int(name) < present)
+        if not is_index and not name.startswith(("GPU-", "MIG-")):
+            break
+        visible.append(name)
+    return visible if len(set(visible)) == len(visible) else []
 
 
 def writer_name(job: str, host: str) -> str:
