@@ -156,9 +156,10 @@ def lines(findings: Sequence[Finding]) -> list[str]:
     for finding in findings:
         state = finding.state.upper() if finding.state == "failed" else finding.state
         first = f"{state:<8} {finding.name:<{width}} "
-        found += wrapped(finding.message, first)
-        if finding.hint:
-            found += wrapped(finding.hint, " " * (len(first) + 2))
+        for at, line in enumerate(finding.message.splitlines() or [""]):
+            found += wrapped(line, " " * len(first) if at else first)
+        for line in finding.hint.splitlines():
+            found += wrapped(line, " " * (len(first) + 2))
     counts = dict.fromkeys(("ok", "warning", "failed", "skipped"), 0)
     for finding in findings:
         counts[finding.state] += 1
