@@ -31,7 +31,7 @@ def test_a_long_text_goes_on_below_itself() -> None:
         "one       a few", "          words to", "          wrap", "          more", "no text",
     ]  # fmt: skip
     assert wrapped("note: a few words", then="", width=12) == ["note: a few", "words"]
-    assert wrapped("two\nlines", "x ") == ["x two", "  lines"]
+    assert wrapped("one\nforged", "x ") == ["x one\\nforged"]
 
 
 def test_a_path_stays_whole_even_with_spaces() -> None:

@@ -162,7 +162,7 @@ def test_a_hostile_record_of_a_merge_is_told_and_hurts_nobody(run: Run) -> None:
     path = run.folder.merge_record
     document = json.loads(path.read_text())
     read = "run published table_sha256 inputs_sha256 options findings counts failed_classes made audits qa"
-    few = {key: document[key] for key in (*read.split(), "delivered")}
+    few = {key: document[key] for key in ("version", *read.split(), "delivered")}
     few["qa"] = dict(list(few["qa"].items())[:1])
     few["made"] = {
         key: few["made"][key] for key in ("toolkit", "commit", "configuration_sha256", "images", "hosts")

@@ -24,7 +24,7 @@ def wrapped(
     Parameters
     ----------
     text
-        One line or several; what is not printable is escaped.
+        What is not printable is escaped, line breaks too: nobody's text forges a line.
     first, then
         What the first line and those below it begin with; `then` defaults to spaces as wide as `first`.
     width
@@ -34,10 +34,8 @@ def wrapped(
     """
     then = " " * len(first) if then is None else then
     room = max(1, (width or text_width()) - len(then))
-    parts: list[str] = []
-    for line in text.split("\n"):
-        shown = _NO_BREAK.join(map(show, line.expandtabs().split(_NO_BREAK)))
-        parts += textwrap.wrap(shown, room, break_long_words=strict, break_on_hyphens=False) or [""]
+    shown = _NO_BREAK.join(map(show, text.expandtabs().split(_NO_BREAK)))
+    parts = textwrap.wrap(shown, room, break_long_words=strict, break_on_hyphens=False) or [""]
     lines = [(then if at else first) + part for at, part in enumerate(parts)]
     return [line.replace(_NO_BREAK, " ").rstrip() for line in lines]
 

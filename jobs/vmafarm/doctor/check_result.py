@@ -156,9 +156,10 @@ def lines(results: Sequence[CheckResult]) -> list[str]:
     for result in results:
         state = result.state.upper() if result.state == "failed" else result.state
         first = f"{state:<8} {result.name:<{width}} "
-        found += wrapped(result.message, first)
-        if result.hint:
-            found += wrapped(result.hint, " " * (len(first) + 2))
+        for at, line in enumerate(result.message.splitlines() or [""]):
+            found += wrapped(line, " " * len(first) if at else first)
+        for line in result.hint.splitlines():
+            found += wrapped(line, " " * (len(first) + 2))
     counts = dict.fromkeys(("ok", "warning", "failed", "skipped"), 0)
     for result in results:
         counts[result.state] += 1
