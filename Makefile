@@ -62,7 +62,7 @@ qa: $(VENV)/.setup ## all checks of sql/qa; ARGS="--check mos" for the rows of o
 report: $(VENV)/.setup ## one HTML page on a run, which opens without a network
 	@$(BIN)/vmafarm report $(OPTIONS) $(ARGS)
 
-sql: $(VENV)/.setup ## a query over features, clips, failures and manifest: Q="SELECT ..."; without one, a prompt
+sql: $(VENV)/.setup ## a query over features, clips, failures and manifest: Q="SELECT ..."
 	@$(BIN)/vmafarm sql $(OPTIONS) $(ARGS) $(if $(Q),-- "$$Q")
 
 image: $(VENV)/.setup ## the Apptainer image; IMAGE_DEF=containers/cpu.def without a GPU

@@ -40,6 +40,17 @@ def check_statements(query: str, *, several: bool = False) -> list[str]:
     return [statement.query for statement in statements]
 
 
+def without_end(statement: str) -> str:
+    """Cut the final semicolon and what follows: to show a statement, DuckDB puts it into parentheses."""
+    text, end = statement.encode(), None
+    for at, _ in reversed(duckdb.tokenize(statement)):
+        if text[at : at + 1] == b";":
+            end = at
+        elif text[at : at + 2] not in (b"--", b"/*"):
+            break
+    return text[:end].decode()
+
+
 def explain(error: duckdb.Error) -> UsageError:
     """What DuckDB says, as one of our errors."""
     if "pytz" in str(error):
