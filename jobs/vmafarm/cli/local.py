@@ -32,9 +32,7 @@ ConfigFile = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="A key of it: --set engine.plan=identity. Repeatable.")
 ]
-Clips = Annotated[
-    str | None, typer.Option(help="Folder of the clips, or a SquashFS image of it (corpus.clips).")
-]
+Clips = Annotated[str | None, typer.Option(help="Folder of the clips (corpus.clips).")]
 Scores = Annotated[str | None, typer.Option(help="CSV file of the scores (corpus.scores).")]
 Name = Annotated[str | None, typer.Option("--run", help="Name of the run (run.name).")]
 Limit = Annotated[int | None, typer.Option(min=1, help="A reproducible sample of so many clips.")]

@@ -41,7 +41,8 @@ class CorpusSection(_Section):
     """The clips and their opinion scores."""
 
     clips: str = Field(
-        "", description="folder of the clips, searched with its subfolders, or a SquashFS image of it"
+        "",
+        description="folder of the clips and its subfolders; with slurm.image also a SquashFS image",
     )
     scores: str = Field("", description="CSV file with a header: clip name and mean opinion score")
     name_column: str = Field("", description="its column of names; empty: clip_name, video_name, ...")

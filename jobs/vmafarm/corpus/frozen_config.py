@@ -51,7 +51,7 @@ def config_to_freeze(config: Config, limit: int | None) -> dict[str, Any]:
     """
     values = frozen(config)
     for key, what, option in (
-        ("corpus.clips", "the folder of the clips, or an image of it", "--clips DIR, CLIPS=DIR with make"),
+        ("corpus.clips", "the folder of the clips", "--clips DIR, CLIPS=DIR with make"),
         ("corpus.scores", "the CSV file of scores", "--scores FILE, SCORES=FILE with make"),
     ):
         path = str(values[key])

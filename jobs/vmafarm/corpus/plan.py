@@ -24,7 +24,7 @@ from vmafarm.corpus.frozen_config import (
 from vmafarm.corpus.join import Joined, join, settle_missing
 from vmafarm.corpus.scores import read_scores
 from vmafarm.corpus.slices import balance, sample, slice_count
-from vmafarm.corpus.squashfs import mounted
+from vmafarm.corpus.squashfs import list_image, require_folder
 from vmafarm.disk import durable
 from vmafarm.run_folder.corpus_findings import Counts
 from vmafarm.run_folder.manifest import (
@@ -167,8 +167,9 @@ def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:
         mos_max=config.corpus.mos_max,
     )
     path = Path(values["corpus.clips"])
-    with mounted(path, config.extract.scratch) as folder:
-        clips = list_clips(folder, None if folder == path else path)
+    if not config.slurm.image:
+        require_folder(path)
+    clips = list_clips(path, list_image(path, config.extract.scratch))
     joined = join(clips, scores)
     return settle_missing(joined, config.corpus.missing_mos)
 

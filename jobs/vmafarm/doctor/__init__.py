@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from vmafarm.cluster.slurm import Slurm
@@ -11,8 +11,9 @@ from vmafarm.common.errors import VmafarmError, show
 from vmafarm.common.say import to_json
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
+from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import with_frozen
-from vmafarm.corpus.squashfs import is_squashfs, mounted
+from vmafarm.corpus.squashfs import is_squashfs, list_image, require_folder
 from vmafarm.doctor.cluster import examine_slurm
 from vmafarm.doctor.engine import (
     check_address_space,
@@ -126,12 +127,13 @@ def _clips(config: Config) -> Finding:
     clips = config.corpus.clips
 
     def check() -> Finding:
-        image = in_time(clips, lambda: bool(clips) and is_squashfs(Path(clips)))
-        if not image:
+        path = Path(clips)
+        if not in_time(clips, lambda: bool(clips) and is_squashfs(path)):
             return in_time(clips, lambda: check_clips(clips))
-        with mounted(Path(clips), config.extract.scratch) as folder:
-            found = in_time(clips, lambda: check_clips(str(folder)))
-        return replace(found, message=found.message.replace(f"{show(str(folder))}/", f"{show(clips)}: "))
+        if not config.slurm.image:
+            require_folder(path)
+        found = counted(len(list_clips(path, list_image(path, config.extract.scratch)).names), "clip")
+        return Finding("clips", "ok", f"{show(clips)}: a SquashFS image of {found}")
 
     return attempt("clips", check)
 
