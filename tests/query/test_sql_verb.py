@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from support.in_process import Command
 from support.merge_helpers import Run
 
-from vmafarm import __main__
 from vmafarm.common.errors import UsageError
 from vmafarm.common.package import PACKAGE
 from vmafarm.query.answers import run_query
@@ -26,16 +26,11 @@ from vmafarm.sql import templates as sql
 def command(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Runs the verb in this process; gives the exit status, the output and the error output."""
     run.freeze()
+    here = Command(monkeypatch, capsys)
 
     def call(*words: str, verb: str = "sql") -> tuple[int, str, str]:
-        root = f"run.root={run.folder.root}"
-        monkeypatch.setattr("sys.argv", ["vmafarm", verb, "--run", "demo", "--set", root, *words])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            status = __main__._run()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return status, *capsys.readouterr()
+        said = here(verb, "--run", "demo", "--set", f"run.root={run.folder.root}", *words)
+        return said.status, said.stdout, said.stderr
 
     return call
 
