@@ -191,10 +191,10 @@ def show_config(
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     template: Annotated[
-        bool, typer.Option("--template", help="A commented file with every key at its default.")
+        bool, typer.Option("--template", help="Print a commented file with all keys at their defaults.")
     ] = False,
 ) -> None:
-    """Print the effective configuration, each value with where it comes from.
+    """Print the configuration in effect, with the source of each value.
 
     Example: vmafarm config --template > vmafarm.toml
     """

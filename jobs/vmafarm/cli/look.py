@@ -13,21 +13,21 @@ from vmafarm.common.say import Shown, data_sink, say, say_aside, to_json
 
 @app.command("sql")
 def query_run(
-    query: Annotated[str | None, typer.Argument(help="DuckDB SQL: one SELECT.")] = None,
+    query: Annotated[str | None, typer.Argument(help="One SELECT in DuckDB SQL.")] = None,
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     name: Name = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All rows as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
     file: Annotated[
         Path | None,
         typer.Option("--file", help="Statements from a file; without either, from stdin."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write the answer there: .csv, .json or .parquet.")
+        Path | None, typer.Option("--output", help="Write the answer to this file: .csv, .json or .parquet.")
     ] = None,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Let it write, into a copy of the run, and use files.")
+        bool, typer.Option("--unsafe", help="Allow writing (to a copy of the run) and access to files.")
     ] = False,
 ) -> None:
     """Query a run: the tables features, clips, failures and manifest.

@@ -1,4 +1,4 @@
-"""Ad-hoc queries over a run, and their answers as a table, JSON or CSV."""
+"""Queries over a run, and their answers as a table, JSON, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -120,19 +120,19 @@ def run_query(
     write
         Called with the answer to each statement.
     say
-        Told where the rows come from, and what was left out.
+        Receives messages on where the rows come from and what was left out.
     unsafe
-        Whether the query may write, and read and write files.
+        Whether the query may write to the database, and read and write files.
     several
-        Whether it may be several statements, each with its own answer. All are checked before the
+        Whether several statements are allowed, each with its own answer. All are checked before the
         first one runs.
 
     Raises
     ------
     UsageError
-        The query is wrong, or does what it may not.
+        The query is wrong, or does something that is not allowed.
     UnavailableError
-        It needs more memory than ``merge.memory`` and the scratch folder give.
+        It needs more memory than ``merge.memory``, and more disk than the scratch folder has.
     """
     if not is_utf8(query):
         raise UsageError(f"the query is not UTF-8: {show(query)}")
@@ -153,7 +153,7 @@ def _explain(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> Base
             "SELECT current_setting('memory_limit') AS memory, current_setting('temp_directory') AS spill"
         )
         bounds = one_row(connection, settings)
-    except duckdb.Error:  # nothing can be asked any more; who opened the connection knows them
+    except duckdb.Error:  # the connection answers nothing any more; whoever opened it knows the bounds
         return error
     return explain_outside(error, bounds["memory"], Path(bounds["spill"]).parent) or error
 
@@ -188,7 +188,7 @@ def write_table(file: Sink, width: int, answer: Answer) -> None:
 
 
 def write_csv(file: Sink, answer: Answer) -> None:
-    """Write all rows as CSV: NaN as ``nan``, NULL as nothing."""
+    """Write all rows as CSV: NaN as ``nan``, NULL as an empty field."""
     names, rows = answer.rows()
     if names:
         writer = csv.writer(_Lines(file))
@@ -197,7 +197,7 @@ def write_csv(file: Sink, answer: Answer) -> None:
 
 
 class _Lines:
-    """Ends rows as Unix does. csv quotes what it ends rows with, and a lone CR has to be quoted as well."""
+    """Ends rows with LF. csv quotes only the characters of its line end, and a lone CR must be quoted too."""
 
     def __init__(self, file: Sink) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Where the text of a query comes from, and the file that an answer goes to."""
+"""Reads the text of a query, and writes its answer to a file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from vmafarm.run_folder.paths import RunFolder
 
 
 def read_query(query: str | None, file: Path | None, stdin: TextIO) -> str:
-    """Take the query from the command line, from a file, or from standard input.
+    """Return the query from the command line, a file or standard input.
 
     Raises
     ------
     UsageError
-        There are two, or the file cannot be read.
+        Both a query and a file are given, or the file cannot be read.
     """
     if query is not None and file is not None:
         raise UsageError("a query and --file", "give one of them")
@@ -36,7 +36,7 @@ def read_query(query: str | None, file: Path | None, stdin: TextIO) -> str:
         raise UsageError(f"{place} cannot be read: {error.strerror}", "choose another --file") from None
     except UnicodeDecodeError:
         raise UsageError(f"{place}: the query is not UTF-8", "save it as UTF-8") from None
-    if len(text) > _MOST_CHARACTERS:  # a device has no end
+    if len(text) > _MOST_CHARACTERS:  # a device never ends
         raise UsageError(
             f"{place}: more than {_MOST_CHARACTERS:,} characters, expected a query",
             "put values into a Parquet or CSV file, and read that with --unsafe",
@@ -83,7 +83,7 @@ def write_to(path: Path) -> Write:
 
 
 def require_place(output: Path) -> None:
-    """Raise UsageError where an --output cannot be: told before the work, and not as of the run folder."""
+    """Raise UsageError if --output cannot be written: before the work, and without blaming the run folder."""
     folder = output.absolute().parent
     if output.is_dir():
         raise UsageError(f"--output {show(str(output))}: this is a folder", "give the name of a file")
