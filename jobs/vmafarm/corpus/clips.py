@@ -1,4 +1,4 @@
-"""The corpus: which clips there are, and which score belongs to which clip."""
+"""The corpus: its clips, their scores, and the plan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VIDEO_EXTENSIONS = frozenset(
         *("obu", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob", "webm", "wmv", "y4m"),
     )
 )
-"""What makes a file a clip, without regard to case."""
+"""Extensions of clips, in any case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Clips:
     bytes
         Their sizes, int64, shape (names,).
     counts
-        What else was found.
+        Everything else that was found.
     """
 
     names: list[str]

@@ -1,4 +1,4 @@
-"""Plan: scores and clips become the manifest and its slices, frozen from then on."""
+"""Plans a run: joins scores and clips into the manifest and its slices, which are then final."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class Plan:
     Attributes
     ----------
     folder
-        Where it lies.
+        Its folder.
     config
-        The configuration, with what the plan has frozen, or would.
+        The configuration with what the plan freezes.
     manifest
         Its clips and slices.
     counts
-        What was found in the corpus, those clips too that are not part of the run.
+        What was found in the corpus, including clips that are not part of the run.
     limit
-        Number of clips that were asked for; None: all.
+        Number of clips requested; None: all.
     new
-        Whether this call planned it (or would have, as a dry run); False: it was there before.
+        Whether this call planned it (or would, in a dry run); False: it was planned before.
     asked_slices
-        Number of slices that the configuration asks for; the manifest's own number counts.
+        Number of slices that the configuration asks for; the manifest may have another.
     """
 
     folder: RunFolder
@@ -98,12 +98,12 @@ class Plan:
 
 
 def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> Plan:
-    """Plan a run, or find that it is planned already.
+    """Plan a run, unless it is planned already.
 
     Parameters
     ----------
     config
-        Its sections run, corpus, engine and slices count here.
+        Sections used: run, corpus, engine, slices, slurm.
     limit
         A reproducible sample of so many clips, at least 1; None: all.
     dry_run
@@ -152,8 +152,8 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
         kept = load_manifest(folder)
         _refuse_other_corpus(folder, kept, manifest)
     if not dry_run:
-        # Where who planned it was killed before the manifest's name was durable, there is no copy yet, and
-        # writing it makes both names durable before rows are built on them.
+        # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
+        # both names durable before rows depend on them.
         keep_copy(folder)
     return Plan(folder, frozen, kept, joined.counts, limit, new=not planned, asked_slices=cut)
 
@@ -218,7 +218,7 @@ def _value(key: str, value: object) -> str:
 
 
 def _write_first(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> bool:
-    """Write the plan, which is this one file; False: another process has just planned this run."""
+    """Write the manifest, which is the plan; False: another process has just planned this run."""
     try:
         durable.make_folder(folder.path)
     except (FileExistsError, NotADirectoryError):

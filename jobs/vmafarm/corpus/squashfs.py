@@ -1,4 +1,4 @@
-"""A corpus in a SquashFS image: one file in place of many, which Apptainer binds into the container."""
+"""A corpus in a SquashFS image: one file instead of many, which Apptainer binds into the container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vmafarm.process.run import run
 from vmafarm.process.scratch import in_scratch, scratch_folder
 
 CONTAINER_CLIPS = Path("/clips")
-"""Where a container has the clips of an image."""
+"""Path of an image's clips in a container."""
 
 _MAGIC = b"hsqs"
 _SUPERBLOCK = struct.Struct("<4s24xHH8xQ48x")
@@ -33,7 +33,7 @@ _MOUNT = "mount it and name that folder: squashfuse IMAGE FOLDER, or as root: mo
 
 
 def is_squashfs(path: Path) -> bool:
-    """Whether this is a regular file, or a link to one, that begins like a SquashFS 4.0 image.
+    """Whether this is a regular file, or a link to one, with the header of a SquashFS 4.0 image.
 
     Raises
     ------
@@ -44,12 +44,12 @@ def is_squashfs(path: Path) -> bool:
 
 
 def inside(clips: Path) -> Path:
-    """Where a container has the clips: `CONTAINER_CLIPS` for an image, a folder at its own path."""
+    """Return the path of the clips in a container: `CONTAINER_CLIPS` for an image, else the same path."""
     return CONTAINER_CLIPS if is_squashfs(clips) else clips
 
 
 def image_bind(image: Path) -> str:
-    """What ``apptainer --bind`` takes to have the image's content, read-only, at `CONTAINER_CLIPS`.
+    """Return the argument of ``apptainer --bind`` for the image's content, read-only, at `CONTAINER_CLIPS`.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def list_image(clips: Path, scratch: str = "") -> dict[str, list[ImageEntry]] | 
 
 
 def require_folder(clips: Path) -> None:
-    """Refuse an image of clips where there is no container to have it in.
+    """Refuse an image of clips where clips are scored without a container.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def _version(head: bytes) -> tuple[int, int] | None:
 
 
 def _check(path: Path) -> None:
-    """Refuse a file that is no image, or is shorter than it says."""
+    """Refuse a file that is not an image, or is shorter than its header says."""
     head = _head(path)
     version = _version(head)
     if version != (4, 0):
