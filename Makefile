@@ -62,7 +62,7 @@ qa: $(VENV)/.setup ## run all checks of sql/qa; ARGS="--check mos" shows the row
 report: $(VENV)/.setup ## write one HTML page about a run; it opens offline
 	@$(BIN)/vmafarm report $(OPTIONS) $(ARGS)
 
-sql: $(VENV)/.setup ## query features, clips, failures and manifest: Q="SELECT ..."; without it, a prompt
+sql: $(VENV)/.setup ## query features, clips, failures and manifest: Q="SELECT ..."
 	@$(BIN)/vmafarm sql $(OPTIONS) $(ARGS) $(if $(Q),-- "$$Q")
 
 image: $(VENV)/.setup ## build the Apptainer image; without a GPU: IMAGE_DEF=containers/cpu.def

@@ -17,6 +17,7 @@ from vmafarm.config.sections import Config
 from vmafarm.corpus.demo import make_demo
 from vmafarm.corpus.frozen_config import LIMIT, read_frozen_config, with_frozen
 from vmafarm.corpus.plan import plan
+from vmafarm.corpus.squashfs import require_folder
 from vmafarm.engines import find_ffmpeg
 from vmafarm.process.scratch import scratch_place
 from vmafarm.publish import deliver, require_sound_record
@@ -84,6 +85,7 @@ def begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tup
     VmafarmError
         See `plan` and `check_run_folders`.
     """
+    require_folder(Path(config.corpus.clips))
     planned = plan(config, limit=limit)
     say(*planned.lines(), file=file)
     config = with_frozen(config, to_start=True)

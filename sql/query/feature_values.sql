@@ -1,4 +1,4 @@
-{#- The features one below the other: a line a clip and column. #}
+{#- The features in long form: one row per clip and column. #}
 CREATE VIEW feature_values AS
 SELECT clip_name, name, value
 FROM (SELECT * EXCLUDE (mos, width, height) FROM features)

@@ -1,5 +1,5 @@
-{#- The table features of a run that is not merged: of a clip with several rows the smallest one.
-    Whether such rows agree, the merge decides. #}
+{#- The table features of a run that is not merged. For a clip with several rows it takes the smallest one;
+    whether they agree is for the merge to decide. #}
 CREATE TABLE features AS
 SELECT {{ columns | identifier }}
 FROM {{ shards }}

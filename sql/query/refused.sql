@@ -1,5 +1,5 @@
-{#- Clips and columns whose extractor does not take frames of that size: NaN is right there. A limit that is NULL
-    is none. #}
+{#- Clips and columns whose extractor does not accept frames of that size, so that NaN is correct. NULL: no
+    limit. #}
 CREATE VIEW refused AS
 SELECT features.clip_name, columns.name
 FROM features

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from support.command import corpus, vmafarm, write_scores
+from support.command import corpus, write_scores
 from support.fake_slurm import FakeSlurm
+from support.in_process import Command
 from support.media import make_clip
 
 from vmafarm.common.errors import UsageError
@@ -54,7 +55,10 @@ def is_private(path: Path, above: Path) -> bool:
 
 
 def test_no_file_of_a_run_that_others_may_read_holds_a_value_of_them(
-    tmp_path: Path, cluster: FakeSlurm
+    tmp_path: Path,
+    cluster: FakeSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All that estimate, submit, run with its merge, report, qa and doctor write and say."""
     work = tmp_path / "work"
@@ -64,14 +68,16 @@ def test_no_file_of_a_run_that_others_may_read_holds_a_value_of_them(
     write_scores(work / "scores.csv", ["a.mp4", "b.mp4"])
     (work / "secret.toml").write_text(CONFIGURATION)
     (work / "secret.toml").chmod(0o600)
+    monkeypatch.chdir(work)
+    vmafarm = Command(monkeypatch, capsys)
     use = ("--config", "secret.toml", "--run", "r")
     said = ""
     for verb in (
         ["estimate", *corpus("--sample", "1")], ["submit", *corpus()], ["doctor"], ["run", *corpus()], ["qa"],
         ["report"], ["status"],
     ):  # fmt: skip
-        finished = vmafarm(*verb, *use, cwd=work, status=None)
-        assert finished.returncode == 0 or verb[0] == "doctor", finished.stderr
+        finished = vmafarm(*verb, *use)
+        assert finished.status == 0 or verb[0] == "doctor", finished.stderr
         said += finished.stdout + finished.stderr
     assert "s3cr3t" not in said
     files = [path for path in work.rglob("*") if path.is_file()]

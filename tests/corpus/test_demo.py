@@ -104,8 +104,9 @@ def test_folder_that_cannot_be_the_demos_own_is_refused(tmp_path, monkeypatch, n
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_parents_are_made(tmp_path, demo):
-    assert make_demo(tmp_path / "a/b/demo", FFMPEG).clips.is_dir()
+def test_missing_parents_are_made(tmp_path):
+    writes = script(tmp_path, 'for last; do :; done; echo clip > "$last"')
+    assert make_demo(tmp_path / "a/b/demo", writes).clips.is_dir()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ def test_a_query_of_the_page_finds_what_is_there(tmp_path, title, query):
     run.fail("d.mp4")
     run.log_clips({"a.mp4": 1.0, "b.mp4": 9.0, "c.mp4": 2.0})
     found: list[tuple] = []
-    run_query(run.config, query, lambda _, batches: found.extend(chain(*batches)), lambda _: None)
+    run_query(run.config, query, lambda answer: found.extend(answer.rows()[1]), lambda _: None)
     (expected,) = [row for start, row in EXPECTED.items() if title.startswith(start)]
     assert len(found[0]) == len(expected)
     assert all(want is None or value == want for value, want in zip(found[0], expected, strict=True)), found

@@ -235,7 +235,7 @@ def test_a_check_without_disk_or_memory_is_no_finding_about_the_table(tmp_path, 
 def test_an_answer_that_a_query_writes_itself_names_its_file(run, tmp_path):
     query = f"COPY (SELECT random() FROM range(3000000)) TO '{tmp_path}/answer.csv'"
     with file_size_limit(1 << 22), pytest.raises(UnavailableError) as caught:
-        run_query(run.config, query, lambda *_: None, lambda _: None, unsafe=True)
+        run_query(run.config, query, lambda answer: answer.rows(), lambda _: None, unsafe=True)
     assert f"{tmp_path}/answer.csv" in caught.value.message
     assert "File too large" in caught.value.message
     assert "ulimit -f" in caught.value.hint

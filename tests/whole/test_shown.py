@@ -81,8 +81,8 @@ def world(
 
 
 def seen(text: str) -> bool:
-    """Whether anything hostile was shown, escaped as in messages or as in JSON."""
-    return SEEN in text or "\\u001b[31m" in text
+    """Whether anything hostile was shown, escaped as in messages, as in JSON, or as DuckDB does."""
+    return any(form in text for form in (SEEN, "\\u001b[31m", "\\e[31m"))
 
 
 def spoil(value: Any, mark: str = "", keys: bool = False) -> Any:

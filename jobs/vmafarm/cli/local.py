@@ -145,10 +145,10 @@ def show_config(
     config_file: ConfigFile = None,
     overrides: Settings = None,
     template: Annotated[
-        bool, typer.Option("--template", help="Print a commented file with every key at its default.")
+        bool, typer.Option("--template", help="Print a commented file with all keys at their defaults.")
     ] = False,
 ) -> None:
-    """Print the effective configuration, and where each value comes from.
+    """Print the configuration in effect, with the source of each value.
 
     Example: vmafarm config --template > vmafarm.toml
     """

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 @configured("name")
 def query_run(
     config: Config,
-    query: Annotated[str | None, typer.Argument(help="DuckDB SQL: one SELECT.")] = None,
+    query: Annotated[str | None, typer.Argument(help="One SELECT in DuckDB SQL.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
     file: Annotated[
         Path | None,
-        typer.Option("--file", help="Statements from a file; without either: a prompt, or stdin."),
+        typer.Option("--file", help="Statements from a file; without either, from stdin."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write the answer to this .csv, .json or .parquet file.")
+        Path | None, typer.Option("--output", help="Write the answer to this file: .csv, .json or .parquet.")
     ] = None,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Let it write, into a copy of the run, and use files.")
+        bool, typer.Option("--unsafe", help="Allow writing (to a copy of the run) and access to files.")
     ] = False,
 ) -> None:
-    """Query a run: the tables features, clips, failures and manifest; without a query, at a prompt.
+    """Query a run: the tables features, clips, failures and manifest.
 
     Example: vmafarm sql "SELECT clip_name FROM features WHERE vmaf_mean < 98"
     """
@@ -42,15 +42,15 @@ def query_run(
 
     from vmafarm.common.errors import UsageError
     from vmafarm.corpus.frozen_config import with_frozen
-    from vmafarm.query.answers import ArrowWriter, Write, run_query, write_csv, write_json, write_table
-    from vmafarm.query.prompt import run_prompt
-    from vmafarm.query.text import read_query, write_to
+    from vmafarm.query.answers import Write, run_query, write_csv, write_json, write_table
+    from vmafarm.query.text import read_query, tell_clients, write_to
 
     if output is not None and (as_csv or as_json):
-        raise UsageError("--output with --csv or --json", "its suffix says the format")
-    asks = query is None and file is None and sys.stdin.isatty()
-    text = "" if asks else read_query(query, file, sys.stdin)
-    write: Write | ArrowWriter
+        raise UsageError("--output with --csv or --json", "its suffix names the format")
+    if query is None and file is None and sys.stdin.isatty():
+        raise UsageError("no query is given", tell_clients(config.folder))
+    text = read_query(query, file, sys.stdin)
+    write: Write
     if output is not None:
         write = write_to(output)
     elif as_csv:
@@ -62,12 +62,7 @@ def query_run(
     config = with_frozen(config)
     # One file or one stream holds one answer in these formats.
     several = query is None and output is None and not (as_csv or as_json)
-    if not asks:
-        run_query(config, text, write, say_aside, unsafe=unsafe, several=several)
-    elif isinstance(write, ArrowWriter):
-        raise UsageError("a Parquet file of the answers to a prompt", "give a query, or --file")
-    else:
-        run_prompt(config, write, say_aside, unsafe=unsafe)
+    run_query(with_frozen(config), text, write, say_aside, unsafe=unsafe, several=several)
 
 
 @app.command()
@@ -85,7 +80,7 @@ def qa(
     """
     from vmafarm import publish
     from vmafarm.corpus.frozen_config import with_frozen
-    from vmafarm.query.answers import write_table
+    from vmafarm.query.answers import show_rows
     from vmafarm.query.checks import find_check, summarise, tell
 
     for one in check or ():
@@ -97,7 +92,7 @@ def qa(
     elif check:
         for outcome in outcomes:
             say(f"{outcome.check.name}: expected {outcome.check.expected}")
-            write_table(Shown(), terminal_width(), outcome.columns, iter([list(outcome.rows)]))
+            say(show_rows(outcome.columns, outcome.rows, terminal_width()).rstrip())
     else:
         say(*tell(outcomes, terminal_width()), summarise(outcomes))
     publish.require_sound(outcomes)

@@ -23,7 +23,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from vmafarm.common.errors import INCOMPLETE
-from vmafarm.common.mount_points import mounts_below
 from vmafarm.common.signals import give_back, is_ignored, take
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -195,7 +194,7 @@ def _clean_up() -> None:
         with suppress(OSError):
             if not path.is_dir():
                 path.unlink()
-            elif not mounts_below(path):  # else whoever sweeps next unmounts it
+            else:
                 shutil.rmtree(path, ignore_errors=True)
 
 

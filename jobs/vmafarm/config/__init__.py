@@ -1,1 +1,1 @@
-"""The configuration: its keys, where it is read from, and what follows from it."""
+"""The configuration: its keys, how it is read, and what follows from it."""

@@ -1,4 +1,4 @@
-"""What a clip and the programs that work on it may take."""
+"""Limits of a clip and of the programs that work on it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vmafarm.process.process_limits import Ceiling
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LOG_HEAD = 1 << 20
 _LOG_FRAME = 16 << 10
-"""A frame takes 2.4 KB in a log with all features at full precision (measured)."""
+"""A frame takes 2.4 KB in a log of all features at full precision (measured)."""
 _FILE_AT_LEAST = 64 << 20
-"""Programs write more than their log."""
+"""Programs write other files than their log, too."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Limits:
     Attributes
     ----------
     max_pixels
-        Of one frame. 8192x4320, the largest size of the usual standards, is coded as 8192x4352.
+        Pixels of a frame. 8192x4320, the largest size of the usual standards, is coded as 8192x4352.
     max_frames
-        Of one clip. A log of so many frames is read whole, at some 10 KB of memory a frame.
+        Frames of a clip. Its log is read whole, at some 10 KB of memory per frame.
     max_scratch
-        Bytes of one clip's decoded frames on disk.
+        Bytes that the decoded frames of a clip take on disk.
     decoder_memory
-        Address space in bytes of a program that only decodes. Where it does not suffice, the clip is
-        decoded once more and its resident memory counts.
+        Address space in bytes of a program that only decodes. If it does not suffice, the clip is
+        decoded again with a limit on resident memory.
     engine_memory
-        Resident memory in bytes of a program that scores, with its children. Address space would be no
-        measure: CUDA reserves far more of it than there is memory.
+        Resident memory in bytes of a program that scores, and its children. Address space says little:
+        CUDA reserves far more than there is memory.
     """
 
     max_pixels: int
@@ -52,31 +52,31 @@ class Limits:
 
     @classmethod
     def of(cls, section: ExtractSection) -> Limits:
-        """The limits that the configuration sets."""
+        """Return the limits that the configuration sets."""
         return cls(
             section.max_pixels, section.max_frames, parse_bytes(section.max_scratch),
             parse_bytes(section.decoder_memory), parse_bytes(section.engine_memory),
         )  # fmt: skip
 
     def as_dict(self) -> dict[str, int]:
-        """Each limit by its key in the section ``[extract]``."""
+        """Return each limit by its key in the section ``[extract]``."""
         return asdict(self)
 
     def for_decoder(self, *, by_address_space: bool = True) -> Ceiling:
-        """Ceiling of a program that writes decoded frames; its memory by address space, or by what it has.
+        """Return the ceiling of a program that writes decoded frames, by address space or resident memory.
 
-        The first stops an allocation before it is made, but to the user of a decoder that looks like a
-        damaged clip ("get_buffer() failed"; h264, ffmpeg 9); the second is beyond doubt.
+        The first stops an allocation before it is made, but the decoder's error then looks like that of a
+        damaged clip ("get_buffer() failed"; h264, ffmpeg 9); the second is unambiguous.
         """
         if by_address_space:
             return Ceiling(address_space=self.decoder_memory, file_size=self.max_scratch)
         return Ceiling(resident=self.decoder_memory, file_size=self.max_scratch)
 
     def for_engine(self, frames: int, log: Path, *, cuda: bool = False) -> Ceiling:
-        """Ceiling of a program that scores so many frames and writes this log.
+        """Return the ceiling of a program that scores this many frames and writes this log.
 
-        The kernel's limit on files holds for shared memory too, of which CUDA may need more than we know;
-        there the log is looked at instead.
+        The kernel's limit on file sizes includes shared memory, of which CUDA may need an unknown amount;
+        with CUDA the size of the log is watched instead.
         """
         most = max(log_bytes(frames), _FILE_AT_LEAST)
         if cuda:
@@ -85,12 +85,12 @@ class Limits:
 
 
 def log_bytes(frames: int) -> int:
-    """Bytes that libvmaf's log of so many frames has at the most."""
+    """Return the largest size in bytes of libvmaf's log of this many frames."""
     return _LOG_HEAD + frames * _LOG_FRAME
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of a size such as ``4GB``, which means GiB as it does to sbatch."""
+    """Return the bytes of a size such as ``4GB``; as for sbatch, GB means GiB."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B", text)
     assert found is not None  # the configuration has been checked
     return int(float(found[1]) * _UNITS[found[2]])

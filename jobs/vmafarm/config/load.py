@@ -1,4 +1,4 @@
-"""Strict TOML to frozen objects; unknown keys are errors that name the close match."""
+"""Reads the configuration: strict TOML to frozen objects; unknown keys are errors with the closest match."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXT = 16 << 10
 """Characters of a value; Linux allows 4,096 in a path."""
 _KEY = 200
 _MESSAGES = 20
-"""So many keys are explained; a file can have thousands that are none."""
+"""Most keys that one error explains; a file can have thousands of unknown ones."""
 
 
 def load(
@@ -35,25 +35,24 @@ def load(
     Parameters
     ----------
     path
-        TOML file; None: defaults alone.
+        TOML file; None: only defaults.
     overrides
-        ``section.key=value`` as on the command line; the value is TOML, or else a bare string.
+        ``section.key=value`` as on the command line; a value that is not TOML is a string.
     named
-        The user has named the file. False: it lies where it is looked for, and must be the user's own.
+        The user named the file. False: it was found in the working folder, and must be the user's own.
     **values
-        ``section__key=value`` from options of the command line; None is left out.
+        ``section__key=value`` from command line options; None is ignored.
 
     Returns
     -------
     config : Config
     origins : dict
-        Key to where its value comes from.
+        Where the value of each key comes from.
 
     Raises
     ------
     UsageError
-        The file cannot be read, is another user's though nobody named it, or a key or value is not one
-        of the allowed.
+        The file cannot be read, belongs to another user and was not named, or a key or value is invalid.
     """
     document: dict[str, Any] = {}
     origins = dict.fromkeys(keys(), "default")
@@ -104,7 +103,7 @@ def load(
 
 
 def make_template() -> str:
-    """A commented configuration file with every key at its default."""
+    """Return a commented configuration file with all keys at their defaults."""
     comments = {}
     for key, field in keys().items():
         allowed = _allowed(field.annotation, field.metadata)
@@ -121,7 +120,7 @@ def _read(path: Path, named: bool) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(
             f"cannot read the configuration {show(str(path))}: {error.strerror or error}",
-            "name a file; write one with: vmafarm config --template > vmafarm.toml",
+            "name a file, or write one: vmafarm config --template > vmafarm.toml",
         ) from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{show(str(path))}: not UTF-8 text: {error}") from None
@@ -144,7 +143,7 @@ def _split_override(text: str) -> tuple[str, Any]:
     except ValueError:
         return key, value
     parsed = document.pop("value")
-    if document:  # a value that goes on with other keys in a second line
+    if document:  # the value continues with other keys on a second line
         return key, value
     field = keys().get(key)
     if field is not None and not isinstance(parsed, str) and _takes_text_only(field.annotation):
@@ -153,7 +152,7 @@ def _split_override(text: str) -> tuple[str, Any]:
 
 
 def _texts(value: Any) -> list[str]:
-    """All text in the value of a key."""
+    """All text within the value of a key."""
     if isinstance(value, Mapping):
         return [*value, *value.values()]
     return value if isinstance(value, list) else [value] if isinstance(value, str) else []
@@ -172,7 +171,7 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
     seen = set()
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
-        # The longest beginning that is a key: each member of a union complains, and each item of a list.
+        # The longest prefix that is a key: pydantic reports each member of a union and each item of a list.
         parts = (".".join(location[:i]) for i in range(len(location), 0, -1))
         key = next((part for part in parts if part in fields), ".".join(location))
         if key in seen:
@@ -199,7 +198,7 @@ def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> Usa
                 f"{origin}: {key}{shown}: expected {allowed or 'text'} ({fields[key].description})"
             )
         else:
-            # Without the value: what stands in the wrong place may be secret, too.
+            # Without the value: it may be a secret in the wrong place.
             kind = _KINDS.get(type(problem["input"]), "a date or time")
             messages.append(f"{origin}: [{show(key)}] is {kind}, expected a table of keys")
     return UsageError("\n".join(messages), "\n".join(dict.fromkeys(hint for hint in hints if hint)))
@@ -211,7 +210,7 @@ _KINDS = {str: "text", bool: "true or false", int: "a number", float: "a number"
 def _brief(value: Any) -> str:
     try:
         return f"{value!r:.200}"
-    except ValueError:  # an integer of more digits than Python writes
+    except ValueError:  # Python does not print integers of more than 4,300 digits
         return "a number of thousands of digits"
 
 
@@ -227,7 +226,7 @@ def _suggest(key: str) -> str:
 
 
 def _allowed(annotation: Any, rules: Sequence[Any] = ()) -> str:
-    """Allowed values in words, or "" for any text."""
+    """Describe the allowed values; empty for any text."""
     origin = typing.get_origin(annotation)
     if origin is Literal:
         return ", ".join(f'"{value}"' for value in typing.get_args(annotation))

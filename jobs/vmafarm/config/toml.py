@@ -1,6 +1,6 @@
-"""TOML to values, bounded before anything that grows with the square of it, and values to TOML.
+"""Reads TOML within bounds, and writes it.
 
-`tomllib` takes minutes for a key of a hundred thousand dots, and Python takes them to print what came of it.
+`tomllib` takes minutes for a key of a hundred thousand dots, as its time grows with the square of them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 from vmafarm.common.errors import show
 
 MOST_BYTES = 64 << 10
-"""Of a file; `vmafarm config --template` has some 8 KB."""
+"""Size limit of a file; `vmafarm config --template` prints some 8 KB."""
 _DOTS = 1000
-"""In a line; a key of ours has two."""
+"""Limit per line; a key of ours has two."""
 _KEY = 200
 _DEPTH = 10
 
@@ -25,8 +25,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        It is no TOML, or is larger than any configuration, nested more deeply, has longer keys, or integers
-        of more than 64 bits; the message says what was found.
+        It is not valid TOML; or it is too large, nested too deeply, or has long keys or integers of more than
+        64 bits. The message says what was found.
     """
     if len(text) > MOST_BYTES:
         raise ValueError(f"{len(text):,} characters, expected at most {MOST_BYTES:,}")
@@ -67,7 +67,7 @@ def _character(character: str) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A value as `parse_toml` reads it back."""
+    """Format a value so that `parse_toml` reads it back."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -81,7 +81,7 @@ def toml_value(value: Any) -> str:
 
 
 def as_override(key: str, value: Any) -> str:
-    """A key and its value as `vmafarm.config.load.load` takes them in `overrides`."""
+    """Format a key and its value for `overrides` of `vmafarm.config.load.load`."""
     return f"{key}={toml_value(value)}"
 
 

@@ -1,4 +1,4 @@
-"""How many clips are scored at once."""
+"""The number of clips scored at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def worker_count(workers: str | int, threads: int) -> int:
-    """Clips at once: as configured, or as many as this process has processors for."""
+    """Return the number of clips scored at once: as configured, or by the processors of this process."""
     if isinstance(workers, int):
         return workers
     return max(1, len(os.sched_getaffinity(0)) // threads)

@@ -1,4 +1,4 @@
-"""The corpus: which clips there are, and which score belongs to which clip."""
+"""The corpus: its clips, their scores, and the plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.common.utf8 import is_utf8, reads_utf8
+from vmafarm.corpus.squashfs import ImageEntry
 from vmafarm.run_folder.corpus_findings import Counts, Tally, tally
 
 VIDEO_EXTENSIONS = frozenset(
@@ -25,7 +27,7 @@ VIDEO_EXTENSIONS = frozenset(
         *("obu", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob", "webm", "wmv", "y4m"),
     )
 )
-"""What makes a file a clip, without regard to case."""
+"""Extensions of clips, in any case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Clips:
     bytes
         Their sizes, int64, shape (names,).
     counts
-        What else was found.
+        Everything else that was found.
     """
 
     names: list[str]
@@ -47,8 +49,8 @@ class Clips:
     counts: Counts
 
 
-def list_clips(folder: Path, image: Path | None = None) -> Clips:
-    """Find the clips below a folder in one scan; no file is opened.
+def list_clips(folder: Path, image: Mapping[str, Sequence[ImageEntry]] | None = None) -> Clips:
+    """Find the clips below a folder, or in an image, in one scan; no clip is opened.
 
     Links to files are followed, links to folders are not (they can form loops), hidden files and
     folders are left out, and so is every name that is not UTF-8.
@@ -58,7 +60,7 @@ def list_clips(folder: Path, image: Path | None = None) -> Clips:
     folder
         Searched with its subfolders.
     image
-        Whose content is mounted there; errors name it in place of the folder.
+        What `vmafarm.corpus.squashfs.list_image` has found, if that is an image.
 
     Returns
     -------
@@ -74,16 +76,16 @@ def list_clips(folder: Path, image: Path | None = None) -> Clips:
         It, or a folder in it, cannot be read.
     """
     hint = "name the folder of the clips: corpus.clips, or CLIPS= with make"
-    shown = show(str(image or folder))
+    shown = show(str(folder))
     try:
         mode = folder.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{shown}: no such folder, expected the folder of the clips", hint) from None
     except OSError as error:
         raise UnavailableError(f"cannot read the clips folder {shown}: {error.strerror}", hint) from None
-    if not stat.S_ISDIR(mode):
+    if image is None and not stat.S_ISDIR(mode):
         raise UsageError(f"{shown}: not a folder, expected the folder of the clips", hint)
-    scan = _Scan(str(folder), str(image or ""))
+    scan = _Scan(str(folder), image)
     scan.run()
     if not scan.sizes:
         others = [line for line in scan.counts().lines() if not line.endswith(" 0")]
@@ -105,7 +107,7 @@ def list_clips(folder: Path, image: Path | None = None) -> Clips:
 class _Scan:
     """One walk through a folder."""
 
-    def __init__(self, root: str, image: str) -> None:
+    def __init__(self, root: str, image: Mapping[str, Sequence[ImageEntry]] | None) -> None:
         self.root = root
         self.image = image
         self.real = os.path.realpath(root).rstrip("/") + "/"
@@ -121,7 +123,7 @@ class _Scan:
             prefix = folders.pop()
             path = f"{self.root}/{prefix}"
             try:
-                with os.scandir(path) as entries:
+                with self._open(prefix, path) as entries:
                     for entry in entries:
                         name = prefix + entry.name
                         kind = self._classify(entry, name)
@@ -132,23 +134,24 @@ class _Scan:
                         if kind in ("folder", "clip_folders"):
                             folders.append(name + "/")
             except OSError as error:
-                found, where = str(error.filename or path), "the clips folder"
-                hint = "make it readable, or move it out of the clips folder"
-                if self.image:  # permissions do not count there
-                    found, where = found.removeprefix(self.root + "/") or "/", self.image
-                    hint = "the image is damaged: make or copy it again"
                 raise UnavailableError(
-                    f"cannot read {show(found)} in {show(where)}: {error.strerror}", hint
+                    f"cannot read {show(str(error.filename or path))} in the clips folder: {error.strerror}",
+                    "make it readable, or move it out of the clips folder",
                 ) from None
 
-    def _classify(self, entry: os.DirEntry[str], name: str) -> str:
+    def _open(
+        self, prefix: str, path: str
+    ) -> AbstractContextManager[Iterable[os.DirEntry[str] | ImageEntry]]:
+        return os.scandir(path) if self.image is None else nullcontext(self.image.get(prefix, ()))
+
+    def _classify(self, entry: os.DirEntry[str] | ImageEntry, name: str) -> str:
         """Note the size of a clip ("clip"), or return the kind of anything else ("folder": a plain one)."""
         if entry.name.startswith("."):
             return "hidden"
         if not entry.name.isascii() and not reads_utf8():
             raise UsageError(
                 f"this Python takes file names for {sys.getfilesystemencoding()}, expected UTF-8: not all "
-                f"names in {show(self.image or self.root)} are ASCII",
+                f"names in {show(self.root)} are ASCII",
                 "start Python with PYTHONUTF8=1 in its environment; the command vmafarm does so by itself",
             )
         if not is_utf8(entry.name):
@@ -171,7 +174,8 @@ class _Scan:
         if not stat.S_ISREG(status.st_mode):
             return "not_regular"
         self.sizes[name] = status.st_size
-        inside = not linked or os.path.realpath(entry.path).startswith(self.real)
+        # A link that leads out of an image leads nowhere.
+        inside = not linked or self.image is not None or os.path.realpath(entry.path).startswith(self.real)
         return "clip" if inside else "outside"
 
 

@@ -1,4 +1,4 @@
-"""A demo corpus in KoNViD-150k's names and layout, made with ffmpeg's own sources."""
+"""A demo corpus with the names and layout of KoNViD-150k, made with ffmpeg's own sources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vmafarm.disk.regular_files import read_regular
 from vmafarm.process.run import run
 
 FRAMES = 24
-"""Frames of a clip, at 24 a second."""
+"""Frames per clip, at 24 per second."""
 
 _SIZE = "size=480x270:rate=24"
 _DARK = "lutyuv=y=16+val/10:u=112+val/8:v=112+val/8"
@@ -75,7 +75,7 @@ _SCORE_WITHOUT_CLIP = ("orig_11111_540_5s.mp4", 2.5)
 
 @dataclass(frozen=True)
 class Demo:
-    """Where the demo lies.
+    """The paths of the demo.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Demo:
     scores
         File of the scores, one more than there are clips.
     new
-        Whether this call made it; False: it was there.
+        Whether this call made it; False: it existed.
     """
 
     clips: Path
@@ -93,13 +93,12 @@ class Demo:
 
 
 def make_demo(folder: Path, ffmpeg: Path) -> Demo:
-    """Write 12 clips of 24 frames, 480x270, and 13 scores; a demo that is there is left alone.
+    """Write 12 clips of 24 frames, 480x270, and 13 scores; an existing demo is left alone.
 
     Parameters
     ----------
     folder
-        Becomes ``folder/k150ka/*.mp4`` and ``folder/k150ka_scores.csv``; missing or empty before,
-        and never there with only a part of the demo in it.
+        New or empty; gets ``k150ka/*.mp4`` and ``k150ka_scores.csv``, all of them or none.
     ffmpeg
         Program with libx264.
 
@@ -112,7 +111,7 @@ def make_demo(folder: Path, ffmpeg: Path) -> Demo:
     UsageError
         The folder holds something else, or cannot be the demo's own.
     UnavailableError
-        ffmpeg fails or is not there, or the folder cannot be written.
+        ffmpeg fails or is missing, or the folder cannot be written.
     """
     clips, scores = folder / "k150ka", folder / "k150ka_scores.csv"
     try:
@@ -189,7 +188,7 @@ def _encode(clip: DemoClip, folder: Path, ffmpeg: Path) -> None:
         *("-c:v", "libx264", "-preset", "veryfast", "-crf", "26", "-threads", "1", "-flags:v", "+bitexact"),
         *("-fflags", "+bitexact", "-map_metadata", "-1", "-movflags", "+faststart", f"file:{clip.file_name}"),
     ]
-    hint = "set engine.ffmpeg to an ffmpeg with libx264, or leave it empty for the one that comes along"
+    hint = "set engine.ffmpeg to an ffmpeg with libx264, or leave it empty for the bundled one"
     try:
         (finished,) = run([command], folder=folder, deadline=_SECONDS_A_CLIP)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Text files that people bring: which encoding they are in, and what to do about one that cannot be read."""
+"""Decodes text files of users, and says what to do about one in another encoding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOKED_AT = 4096
 
 
 def decode_text(path: Path, data: bytes) -> str:
-    """Text of a file in UTF-8, with or without a byte order mark, or in UTF-16 or UTF-32 with one.
+    """Decode UTF-8 with or without a byte order mark, or UTF-16 or UTF-32 with one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The configuration that a plan has frozen."""
+"""The configuration that a plan freezes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _HINT = "restore it from a copy, or plan again under another run.name"
 
 
 def config_to_freeze(config: Config, limit: int | None) -> dict[str, Any]:
-    """What a plan of this configuration freezes.
+    """Return what a plan of this configuration freezes.
 
     Parameters
     ----------
     config
         The configuration.
     limit
-        Number of clips that are asked for; None: all.
+        Number of clips requested; None: all.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def config_to_freeze(config: Config, limit: int | None) -> dict[str, Any]:
     """
     values = frozen(config)
     for key, what, option in (
-        ("corpus.clips", "the folder of the clips, or an image of it", "--clips DIR, CLIPS=DIR with make"),
+        ("corpus.clips", "the folder of the clips", "--clips DIR, CLIPS=DIR with make"),
         ("corpus.scores", "the CSV file of scores", "--scores FILE, SCORES=FILE with make"),
     ):
         path = str(values[key])
@@ -84,7 +84,7 @@ def read_frozen_config(folder: RunFolder) -> dict[str, Any]:
 
 
 def _read_embedded(folder: RunFolder) -> dict[str, Any] | None:
-    """What stands in the manifest; None: an earlier version has planned the run."""
+    """Read it from the manifest; None: an earlier version planned the run."""
     stated = read_stated(folder)
     if "configuration" not in stated:
         return None
@@ -95,7 +95,7 @@ def _read_embedded(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _read_copy(folder: RunFolder) -> dict[str, Any]:
-    """What earlier versions have written into config.toml alone."""
+    """Read it from config.toml, where earlier versions wrote it."""
     path = show(str(folder.config))
     try:
         document = parse_toml(read_regular_text(folder.config, MOST_BYTES))
@@ -115,7 +115,7 @@ def _read_copy(folder: RunFolder) -> dict[str, Any]:
 
 
 def keep_copy(folder: RunFolder) -> None:
-    """Have config.toml say what the manifest says, for people; a plan may have ended before it was written.
+    """Write config.toml for people if it differs from the manifest; a plan may have ended before that.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def keep_copy(folder: RunFolder) -> None:
 
 
 def with_frozen(config: Config, *, to_start: bool = False) -> Config:
-    """Take what a planned run has frozen in place of what the configuration says now.
+    """Replace the frozen keys of the configuration by what the plan of the run says.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def _require_own_program(program: str, key: str, config: Config) -> None:
 
 
 def _who_could_change(part: Path, status: os.stat_result, trusted: Collection[str], by_adding: bool) -> str:
-    """Who besides this user could put another program there; "" for nobody."""
+    """Name who else could replace the program; empty: nobody."""
     if not is_trusted(status.st_uid, trusted):
         return user_name(status.st_uid)
     if stat.S_ISLNK(status.st_mode):

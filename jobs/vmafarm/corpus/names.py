@@ -1,4 +1,4 @@
-"""How names of clips and of scores are compared, and how two that differ are told apart."""
+"""Compares the names of clips and scores, and says how two names differ."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vmafarm.corpus.clips import stem
 _EXAMPLES = 3
 _COMPARED = 1_000
 _ALIKE = 0.75
-"""Of 1: how much of two names must be the same (`difflib`); besides all numbers in them."""
+"""Least similarity of two names, from 0 to 1 (`difflib`); all numbers in them must be equal."""
 _NUMBER = re.compile(r"\d+")
 
 Key = Callable[[str], str | None]
-"""What of a name must be equal; None: of this name nothing can be."""
+"""The part of a name that must be equal; None: this name matches nothing."""
 
 
 def base(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Plan: scores and clips become the manifest and its slices, frozen from then on."""
+"""Plans a run: joins scores and clips into the manifest and its slices, which are then final."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vmafarm.corpus.frozen_config import (
 from vmafarm.corpus.join import Joined, join, settle_missing
 from vmafarm.corpus.scores import read_scores
 from vmafarm.corpus.slices import balance, sample, slice_count
-from vmafarm.corpus.squashfs import mounted
+from vmafarm.corpus.squashfs import list_image, require_folder
 from vmafarm.disk import durable
 from vmafarm.run_folder.corpus_findings import Counts
 from vmafarm.run_folder.manifest import (
@@ -45,19 +45,19 @@ class Plan:
     Attributes
     ----------
     folder
-        Where it lies.
+        Its folder.
     config
-        The configuration, with what the plan has frozen, or would.
+        The configuration with what the plan freezes.
     manifest
         Its clips and slices.
     counts
-        What was found in the corpus, those clips too that are not part of the run.
+        What was found in the corpus, including clips that are not part of the run.
     limit
-        Number of clips that were asked for; None: all.
+        Number of clips requested; None: all.
     new
-        Whether this call planned it (or would have, as a dry run); False: it was there before.
+        Whether this call planned it (or would, in a dry run); False: it was planned before.
     asked_slices
-        Number of slices that the configuration asks for; the manifest's own number counts.
+        Number of slices that the configuration asks for; the manifest may have another.
     """
 
     folder: RunFolder
@@ -99,12 +99,12 @@ class Plan:
 
 
 def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> Plan:
-    """Plan a run, or find that it is planned already.
+    """Plan a run, unless it is planned already.
 
     Parameters
     ----------
     config
-        Its sections run, corpus, engine and slices count here.
+        Sections used: run, corpus, engine, slices, slurm.
     limit
         A reproducible sample of so many clips, at least 1; None: all.
     dry_run
@@ -153,8 +153,8 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
         kept = load_manifest(folder)
         _refuse_other_corpus(folder, kept, manifest)
     if not dry_run:
-        # Where who planned it was killed before the manifest's name was durable, there is no copy yet, and
-        # writing it makes both names durable before rows are built on them.
+        # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
+        # both names durable before rows depend on them.
         keep_copy(folder)
     return Plan(folder, frozen, kept, joined.counts, limit, new=not planned, asked_slices=cut)
 
@@ -168,8 +168,9 @@ def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:
         mos_max=config.corpus.mos_max,
     )
     path = Path(values["corpus.clips"])
-    with mounted(path, config.extract.scratch) as folder:
-        clips = list_clips(folder, None if folder == path else path)
+    if not config.slurm.image:
+        require_folder(path)
+    clips = list_clips(path, list_image(path, config.extract.scratch))
     joined = join(clips, scores)
     return settle_missing(joined, config.corpus.missing_mos)
 
@@ -218,7 +219,7 @@ def _value(key: str, value: object) -> str:
 
 
 def _write_first(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> bool:
-    """Write the plan, which is this one file; False: another process has just planned this run."""
+    """Write the manifest, which is the plan; False: another process has just planned this run."""
     try:
         durable.make_folder(folder.path)
     except (FileExistsError, NotADirectoryError):

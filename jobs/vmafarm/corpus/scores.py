@@ -1,4 +1,4 @@
-"""Opinion scores: from a CSV file to names and numbers, every doubtful line refused."""
+"""Reads opinion scores from a CSV file, and refuses every doubtful line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vmafarm.corpus.encoding import decode_text
 from vmafarm.disk.regular_files import NOT_AS_EXPECTED, read_regular
 
 NAME_COLUMNS = ("clip_name", "video_name", "file_name", "filename", "name")
-"""Headers of the column of names; the first one that is there counts."""
+"""Headers of the column of names; the first one found is used."""
 
 MOS_COLUMNS = ("mos", "video_score", "score")
 """Headers of the column of scores. KoNViD-150k's set A has ``video_score`` alone; set B has ``mos``
@@ -41,7 +41,7 @@ class Scores:
     mos
         float64, shape (names,), finite and in range.
     duplicates
-        Names of rows that only repeated an earlier one.
+        Names of rows that repeat an earlier row.
     """
 
     names: list[str]
@@ -80,7 +80,7 @@ def read_scores(path: Path, *, name_column: str, mos_column: str, mos_min: float
     header, names, texts, numbers = _read_columns(path, lines, name_column, mos_column)
     if not names:
         raise UsageError(
-            f"{show(str(path))}: a header but no scores, expected one row a clip",
+            f"{show(str(path))}: a header but no scores, expected one row per clip",
             f"the columns are: {_list(header)}",
         )
     mos = _to_numbers(path, names, texts, numbers, mos_min, mos_max)
@@ -102,7 +102,7 @@ def _read_text(path: Path) -> str:
         ) from None
     text = decode_text(path, data)
     if not text.strip():
-        raise UsageError(f"{shown}: empty, expected a header and one row a clip", hint)
+        raise UsageError(f"{shown}: empty, expected a header and one row per clip", hint)
     return text
 
 
@@ -244,7 +244,7 @@ def _collapse(path: Path, names: list[str], mos: NDArray[np.float64], numbers: l
             shown.append(f"  and {len(conflicts) - len(shown):,} more")
         raise UsageError(
             "\n".join([f"{show(str(path))}: the same name with different scores:", *shown]),
-            "keep one score a name",
+            "keep one score per name",
         )
     keep = list(first.values())
     return Scores([names[at] for at in keep], mos[keep], [names[at] for at in repeated])

@@ -1,4 +1,4 @@
-"""Slices: how the clips are cut into even portions, and which of them have work left."""
+"""Divides the clips into slices of equal weight."""
 
 from __future__ import annotations
 

@@ -1,55 +1,39 @@
-"""A corpus in a SquashFS image: one file in place of many, mounted read-only while it is read."""
+"""A corpus in a SquashFS image: one file instead of many, which Apptainer binds into the container."""
 
 from __future__ import annotations
 
+import errno
 import os
-import signal
+import posixpath
+import re
+import secrets
 import stat
 import struct
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from shutil import which
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
-from vmafarm.common.mount_points import mounts_below
-from vmafarm.disk.regular_files import open_regular
-from vmafarm.process.descendants import in_child
-from vmafarm.process.mounts import unmount_below
-from vmafarm.process.run import HANG_UP_WITH_PARENT
+from vmafarm.disk.regular_files import open_regular, read_regular
+from vmafarm.process.run import run
 from vmafarm.process.scratch import in_scratch, scratch_folder
 
 CONTAINER_CLIPS = Path("/clips")
-"""Where a container has the clips of an image."""
+"""Path of an image's clips in a container."""
 
 _MAGIC = b"hsqs"
 _SUPERBLOCK = struct.Struct("<4s24xHH8xQ48x")
 """Magic, version (major, minor) and bytes used, of 96 bytes (kernel, fs/squashfs/squashfs_fs.h)."""
-_PROGRAMS = ("squashfuse", "squashfuse_ll")
-_DEVICE = Path("/dev/fuse")
-_MOUNT_SECONDS = 60.0
-"""The tables at the end of an image on a busy shared file system are read before it is mounted."""
-_END_SECONDS = 3.0
-_POLL_SECONDS = 0.01
-_HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-"""SLURM and terminals send them to all processes of a job, and the clips must be there until their
-readers have ended."""
-_INSTEAD = "or unpack the image (unsquashfs) and name that folder: corpus.clips, CLIPS= with make"
-_HINTS = (
-    ("fusermount", f"install fusermount3 (package fuse3), which mounts for ordinary users, {_INSTEAD}"),
-    ("compression", f"make the image with another compressor (mksquashfs -comp gzip), {_INSTEAD}"),
-    ("squashfs image", "the image is damaged: make or copy it again"),
-    ("root of this filesystem", "the image is damaged: make or copy it again"),
-    ("", f"extract.scratch or TMPDIR choose another place for the mount; {_INSTEAD}"),
-)
-"""What squashfuse's messages may hold, and what to do then; the first that matches."""
+_LIST_SECONDS = 1800.0
+"""152,265 clips take 2 s (measured); the tables of an image on a busy shared file system are read first."""
+_MOST_LISTED = 4 << 30
+_LINKS = 40
+"""As many as Linux follows."""
+_LIST = 'exec unsquashfs -d "$1" -llnumeric "$2" > list'
+_MOUNT = "mount it and name that folder: squashfuse IMAGE FOLDER, or as root: mount -o loop,ro IMAGE FOLDER"
 
 
 def is_squashfs(path: Path) -> bool:
-    """Whether this is a regular file, or a link to one, that begins like a SquashFS 4.0 image.
+    """Whether this is a regular file, or a link to one, with the header of a SquashFS 4.0 image.
 
     Raises
     ------
@@ -60,12 +44,12 @@ def is_squashfs(path: Path) -> bool:
 
 
 def inside(clips: Path) -> Path:
-    """Where a container has the clips: `CONTAINER_CLIPS` for an image, a folder at its own path."""
+    """Return the path of the clips in a container: `CONTAINER_CLIPS` for an image, else the same path."""
     return CONTAINER_CLIPS if is_squashfs(clips) else clips
 
 
 def image_bind(image: Path) -> str:
-    """What ``apptainer --bind`` takes to have the image's content, read-only, at `CONTAINER_CLIPS`.
+    """Return the argument of ``apptainer --bind`` for the image's content, read-only, at `CONTAINER_CLIPS`.
 
     Parameters
     ----------
@@ -75,137 +59,122 @@ def image_bind(image: Path) -> str:
     return f"{image}:{CONTAINER_CLIPS}:image-src=/,ro"
 
 
-@contextmanager
-def mounted(clips: Path, place: str = "", lost: Callable[[], object] | None = None) -> Iterator[Path]:
-    """Have the clips in a folder for as long as this lasts.
+class ImageEntry:
+    """A file or folder in an image, with what is asked of an `os.DirEntry`.
 
-    An image is mounted with squashfuse where only this user sees it. On every way out it is unmounted.
-    Should this process be killed, the kernel tells squashfuse, which then unmounts by itself; if that
-    is killed as well, the next `scratch_folder` in this place sweeps the mount away. To be called in
-    the main thread: the kernel takes the end of the calling thread for the end of the process.
+    Attributes
+    ----------
+    name, path
+        Its name, and its path below the image's root; bytes that are not UTF-8 as surrogates (PEP 383).
+    """
+
+    def __init__(self, path: str, kind: bytes, size: int, entries: Mapping[str, ImageEntry]) -> None:
+        self._kind, self._target = kind, ""
+        if kind == b"l":  # listed as "name -> target", and the size of a link is that of its target
+            whole = os.fsencode(path)
+            path, self._target = os.fsdecode(whole[: -size - 4]), os.fsdecode(whole[-size:])
+        self.path, self.name = path, posixpath.basename(path)
+        self._size, self._entries = size, entries
+
+    def is_symlink(self) -> bool:
+        """Whether it is a link."""
+        return self._kind == b"l"
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        """Whether it is a folder; links are not followed."""
+        return self._kind == b"d"
+
+    def stat(self) -> os.stat_result:
+        """Type and size, of a link those of what it leads to.
+
+        Raises
+        ------
+        OSError
+            The link leads nowhere, out of the image or through another link, or in a circle.
+        """
+        entry: ImageEntry | None = self
+        for _ in range(_LINKS):
+            if entry is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+            if not entry.is_symlink():
+                mode = {b"-": stat.S_IFREG, b"d": stat.S_IFDIR}.get(entry._kind, stat.S_IFIFO)
+                return os.stat_result((mode, 0, 0, 1, 0, 0, entry._size, 0, 0, 0))
+            there = posixpath.join(posixpath.dirname(entry.path), entry._target)
+            entry = self._entries.get(posixpath.normpath(there))
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.path)
+
+
+def list_image(clips: Path, scratch: str = "") -> dict[str, list[ImageEntry]] | None:
+    """List an image with unsquashfs, which comes with Apptainer; it is not mounted.
 
     Parameters
     ----------
     clips
-        A folder, which is yielded as it is, and so is whatever is no regular file; or an image.
-    place
-        Where to mount; empty: ``$TMPDIR`` or ``/tmp``.
-    lost
-        Called, in another thread, when squashfuse ends before its time.
+        A SquashFS 4.0 image, or something that is not a regular file.
+    scratch
+        Where to make a folder for the listing; empty: ``$TMPDIR`` or ``/tmp``.
 
-    Yields
-    ------
-    Path
-        The folder.
+    Returns
+    -------
+    dict or None
+        The entries of each folder by its path with a slash at the end; of the root "". None: not a file.
 
     Raises
     ------
     UsageError
-        It is a file, but no SquashFS image.
+        It is a file, but not a SquashFS image.
     UnavailableError
-        It cannot be read or mounted here, is damaged, or squashfuse has ended before its time.
+        It cannot be read, is cut or damaged, or unsquashfs is not there.
     """
     if not _is_file(clips):
-        yield clips
-        return
+        return None
     _check(clips)
-    program = _find_squashfuse()
-    with scratch_folder(place) as folder:
-        target, log = folder / "clips", folder / "squashfuse.log"
-        with in_scratch(folder):
-            target.mkdir(mode=0o700)
-            log.touch()
-        server = _Server(program, clips.absolute(), target, log)
-        try:
-            server.wait_until_mounted()
-            server.watch(lost)
-            yield target
-            server.check()
-        finally:
-            server.end()
-
-
-class _Server:
-    """A squashfuse in the foreground; it ends when its mount does."""
-
-    def __init__(self, program: str, image: Path, target: Path, log: Path) -> None:
-        self._image = image
-        self._target = target
-        self._log = log
-        self._mounted = False
-        self._wanted = True
-        command = [program, "-f", "-o", "ro", str(image), str(target)]
-        # Blocked here, blocked in the child for good; what comes meanwhile is delivered afterwards.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
-        try:
-            with log.open("wb") as messages:
-                self._process = subprocess.Popen(
-                    command, cwd=target.parent, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True,
-                    preexec_fn=in_child(HANG_UP_WITH_PARENT),
-                )  # fmt: skip
-        except OSError as error:
+    root = secrets.token_hex(16)  # begins each path, so that no name with line breaks looks like another line
+    command = ["sh", "-c", _LIST, "sh", root, str(clips.absolute())]
+    with scratch_folder(scratch) as folder:
+        [finished] = run([command], folder=folder, deadline=_LIST_SECONDS)
+        if finished.returncode == 127:
             raise UnavailableError(
-                f"cannot run {show(program)}: {error.strerror}", f"install it anew, {_INSTEAD}"
-            ) from None
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def wait_until_mounted(self) -> None:
-        ends_at = time.monotonic() + _MOUNT_SECONDS
-        while not mounts_below(self._target.parent):
-            if self._process.poll() is not None:
-                said = self._said()
-                hint = next(hint for part, hint in _HINTS if part in said)
-                raise UnavailableError(
-                    f"squashfuse could not mount {show(str(self._image))}: "
-                    + ("; ".join(map(show, said.splitlines()[-3:])) or self._ending()),
-                    hint,
-                )
-            if time.monotonic() > ends_at:
-                raise UnavailableError(
-                    f"{show(str(self._image))} was not mounted within {_MOUNT_SECONDS:.0f} s",
-                    f"is the file system that it lies on slow or gone? {_INSTEAD}",
-                )
-            time.sleep(_POLL_SECONDS)
-        self._mounted = True
-
-    def watch(self, lost: Callable[[], object] | None) -> None:
-        def watch() -> None:
-            self._process.wait()
-            if self._wanted and lost is not None:
-                lost()
-
-        threading.Thread(target=watch, daemon=True, name="squashfuse-watch").start()
-
-    def check(self) -> None:
-        if self._process.poll() is not None:
-            raise UnavailableError(
-                f"squashfuse ended ({self._ending()}) while clips were read from {show(str(self._image))}",
-                "run the same command again to go on; what is finished is kept\n"
-                "if it was killed, was there too little memory?",
+                "the clips are a SquashFS image, and the program unsquashfs, which lists it, is not there",
+                "install squashfs-tools, or unpack the image elsewhere and name that folder",
             )
+        if finished.returncode or finished.timed_out:
+            raise UnavailableError(
+                f"cannot list {show(str(clips))}: {finished.why(3)}",
+                "if the image is damaged, make or copy it again",
+            )
+        with in_scratch(folder):
+            listed = read_regular(folder / "list", _MOST_LISTED)
+    line = rf"^([-a-z])\S{{9}} \S+ +([0-9, ]+) \S+ \S+ {root}(?:/|$)"
+    _, *parts = re.split(line.encode(), listed, flags=re.MULTILINE)
+    entries: dict[str, ImageEntry] = {}
+    found: dict[str, list[ImageEntry]] = {"": []}
+    for kind, size, name in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        path = os.fsdecode(name.removesuffix(b"\n")) or "."
+        entry = ImageEntry(path, kind, int(size) if size.isdigit() else 0, entries)
+        entries[entry.path] = entry
+        if path != ".":
+            parent = posixpath.dirname(entry.path)
+            found.setdefault(f"{parent}/" if parent else "", []).append(entry)
+    return found
 
-    def end(self) -> None:
-        self._wanted = False
-        unmount_below(self._target.parent)
-        # It ends by itself once its mount is gone, which it is unless it never came about.
-        for number in (None if self._mounted else signal.SIGHUP, signal.SIGHUP, signal.SIGKILL):
-            if number is not None:
-                self._process.send_signal(number)
-            try:
-                self._process.wait(_END_SECONDS)
-                return
-            except subprocess.TimeoutExpired:
-                continue
 
-    def _said(self) -> str:
-        with self._log.open("rb") as file:
-            return file.read(1 << 16).decode("utf-8", "replace").strip()
+def require_folder(clips: Path) -> None:
+    """Refuse an image of clips where clips are scored without a container.
 
-    def _ending(self) -> str:
-        code = self._process.returncode
-        return f"exit status {code}" if code >= 0 else f"killed by signal {-code}"
+    Raises
+    ------
+    UsageError
+        It is a file, whether a SquashFS image or not.
+    UnavailableError
+        It cannot be read, or is cut.
+    """
+    if _is_file(clips):
+        _check(clips)
+        raise UsageError(
+            f"{show(str(clips))}: a SquashFS image, which only jobs in a container can read (slurm.image)",
+            _MOUNT,
+        )
 
 
 def _is_file(path: Path) -> bool:
@@ -234,12 +203,12 @@ def _version(head: bytes) -> tuple[int, int] | None:
 
 
 def _check(path: Path) -> None:
-    """Refuse a file that is no image, or is shorter than it says."""
+    """Refuse a file that is not an image, or is shorter than its header says."""
     head = _head(path)
     version = _version(head)
     if version != (4, 0):
         raise UsageError(
-            f"{show(str(path))}: a file that is no SquashFS image ({_what(head, version)}), expected the "
+            f"{show(str(path))}: not a SquashFS image ({_what(head, version)}), expected the "
             "folder of the clips, or a SquashFS 4.0 image of it",
             "name the folder: corpus.clips, or CLIPS= with make; or make an image of it: "
             "mksquashfs FOLDER IMAGE.sqsh",
@@ -261,19 +230,3 @@ def _what(head: bytes, version: tuple[int, int] | None) -> str:
     if head.startswith(_MAGIC):
         return f"it begins like one, but has only {len(head)} bytes"
     return f"it begins with {show(head[:8])!r}, not with '{_MAGIC.decode()}'"
-
-
-def _find_squashfuse() -> str:
-    program = next((found for name in _PROGRAMS if (found := which(name))), None)
-    if program is None:
-        raise UnavailableError(
-            "the clips are a SquashFS image, and the program squashfuse, which mounts it, is not there",
-            f"install squashfuse (package squashfuse), {_INSTEAD}",
-        )
-    if not os.access(_DEVICE, os.R_OK | os.W_OK):
-        found = "may not be read and written" if _DEVICE.exists() else "is not there"
-        raise UnavailableError(
-            f"the clips are a SquashFS image, and {_DEVICE}, which mounting it needs, {found}",
-            f"ask who runs this machine (modprobe fuse; chmod 666 {_DEVICE}), {_INSTEAD}",
-        )
-    return os.path.abspath(program)  # noqa: PTH100 - a link is called by its own name

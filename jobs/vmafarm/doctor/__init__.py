@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,9 @@ from vmafarm.common.errors import VmafarmError, show
 from vmafarm.common.say import to_json
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
+from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import with_frozen
-from vmafarm.corpus.squashfs import is_squashfs, mounted
+from vmafarm.corpus.squashfs import is_squashfs, list_image, require_folder
 from vmafarm.doctor.check_result import CheckResult, Machine, attempt, exit_status, in_time, lines
 from vmafarm.doctor.cluster import examine_slurm
 from vmafarm.doctor.engine import (
@@ -145,12 +145,13 @@ def _clips(config: Config) -> CheckResult:
     clips = config.corpus.clips
 
     def check() -> CheckResult:
-        image = in_time(clips, lambda: bool(clips) and is_squashfs(Path(clips)))
-        if not image:
+        path = Path(clips)
+        if not in_time(clips, lambda: bool(clips) and is_squashfs(path)):
             return in_time(clips, lambda: check_clips(clips))
-        with mounted(Path(clips), config.extract.scratch) as folder:
-            found = in_time(clips, lambda: check_clips(str(folder)))
-        return replace(found, message=found.message.replace(f"{show(str(folder))}/", f"{show(clips)}: "))
+        if not config.slurm.image:
+            require_folder(path)
+        found = counted(len(list_clips(path, list_image(path, config.extract.scratch)).names), "clip")
+        return CheckResult("clips", "ok", f"{show(clips)}: a SquashFS image of {found}")
 
     return attempt("clips", check)
 

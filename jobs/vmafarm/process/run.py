@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -21,15 +20,6 @@ from vmafarm.process.process_limits import NO_CEILING, Ceiling
 
 TERMINATE_WITH_PARENT = partial(PRCTL, PR_SET_PDEATHSIG, int(signal.SIGTERM))
 """For a child that has something to clean up."""
-_SIGNAL = ctypes.PyDLL(None).signal
-_SIGNAL.argtypes = (ctypes.c_int, ctypes.c_void_p)
-_SIGNAL.restype = ctypes.c_void_p
-HANG_UP_WITH_PARENT = (
-    # Under nohup, and below the launcher of a local run, it is ignored; a null pointer is SIG_DFL.
-    partial(_SIGNAL, int(signal.SIGHUP), None),
-    partial(PRCTL, PR_SET_PDEATHSIG, int(signal.SIGHUP)),
-)
-"""For one that has, and has SIGTERM blocked."""
 _POLL_SECONDS = 0.2
 """Between two looks at whether a child has ended whose pipe another holds open; else that is seen at once."""
 _LOOK_SECONDS = 0.2

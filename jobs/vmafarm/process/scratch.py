@@ -17,7 +17,6 @@ from vmafarm.common.errors import UnavailableError, show, to_do
 from vmafarm.common.interrupts import hold, release
 from vmafarm.disk.regular_files import NEVER_WAIT
 from vmafarm.disk.writers import is_for_all, way_to
-from vmafarm.process.mounts import unmount_below
 
 _PREFIX = "vmafarm-"
 _LOCK = ".lock"
@@ -29,9 +28,8 @@ _HINT = "choose another one: extract.scratch, or TMPDIR"
 def scratch_folder(parent: str) -> Iterator[Path]:
     """Make a private folder (0700), and remove it at the end.
 
-    Folders that killed elements left behind in the same place are removed at the start, and what was
-    mounted in them is unmounted: their owner holds a lock for as long as it lives, which the kernel
-    releases whatever happens.
+    Folders that killed elements left behind in the same place are removed at the start: their owner
+    holds a lock for as long as it lives, which the kernel releases whatever happens.
 
     Parameters
     ----------
@@ -168,8 +166,7 @@ def _sweep(place: Path, own: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    if unmount_below(folder):  # else the next sweep tries again; what is mounted is not ours to delete
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def for_databases(scratch: str) -> str:

@@ -1,11 +1,12 @@
-"""Ad-hoc queries over a run, and their answers as a table, JSON or CSV."""
+"""Queries over a run, and their answers as a table, JSON, CSV or Parquet."""
 
 from __future__ import annotations
 
 import csv
-import math
+import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,34 +14,96 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.cells import cell_len, set_cell_size
 
 from vmafarm.common.errors import UsageError, show
-from vmafarm.common.say import Sink, printable, to_json
+from vmafarm.common.say import Sink, to_json
 from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.sections import Config
 from vmafarm.disk.durable import replace
 from vmafarm.query.database import open_run
-from vmafarm.query.statements import check_statements, explain
+from vmafarm.query.statements import check_statements, explain, without_end
 from vmafarm.sql.errors import explain_outside, is_outside
 from vmafarm.sql.templates import one_row
 
 Row = tuple[Any, ...]
 
-Write = Callable[[Sequence[str], Iterator[list[Row]]], None]
-
 _BATCH = 1_000
 _SHOWN_ROWS = 1_000
-_WIDEST_CELL = 48
-_NARROWEST_CELL = 16
-"""A column that does not fit is cut down to what room there is, but not to less."""
-_GAP = "  "
+_PLAN = ["explain_key", "explain_value"]
+"""Columns of what EXPLAIN returns."""
+
+
+class Answer:
+    """The answer to one statement; each method runs the statement.
+
+    DuckDB works in a thread, so that this one hears Ctrl-C: DuckDB itself rarely checks for signals.
+
+    Parameters
+    ----------
+    connection
+        As `vmafarm.query.database.open_run` yields it.
+    statement
+        Checked already.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+        self._connection = connection
+        self._statement = statement
+
+    def rows(self) -> tuple[list[str], Iterator[Row]]:
+        """Names of the columns, made unique, and the rows as they are fetched."""
+        result = self._call(self._connection.execute, self._statement)
+        names = _unique([column[0] for column in result.description or ()])
+        return names, self._fetch() if names else iter(())
+
+    def _fetch(self) -> Iterator[Row]:
+        while True:
+            try:
+                rows = self._call(self._connection.fetchmany, _BATCH)
+            except (ValueError, OverflowError) as error:  # a date that Python does not have
+                raise UsageError(
+                    f"a value cannot be shown: {show(str(error))}", "cast it: x::VARCHAR"
+                ) from None
+            if not rows:
+                return
+            yield from rows
+
+    def as_table(self, width: int) -> str:
+        """The answer as `show_table` draws it; of EXPLAIN the plan."""
+        text: str = self._call(self._draw, width)
+        return text
+
+    def _draw(self, width: int) -> str:
+        relation = self._connection.sql(without_end(self._statement))
+        if relation is None:  # nothing but a remark
+            return ""
+        if relation.columns == _PLAN:
+            return "".join(f"{plan}\n" for _, plan in relation.fetchall())
+        return show_table(relation, width)
+
+    def as_arrow(self) -> pa.Table:
+        """The answer with its types."""
+        return self._call(lambda: self._connection.sql(self._statement).to_arrow_table())
+
+    def _call(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(work, *arguments)
+            try:
+                return future.result()
+            except BaseException:
+                while not future.done():  # an interrupt before the query has begun is forgotten
+                    self._connection.interrupt()
+                    wait([future], timeout=0.1)
+                raise
+
+
+Write = Callable[[Answer], None]
 
 
 def run_query(
     config: Config,
     query: str,
-    write: Write | ArrowWriter,
+    write: Write,
     say: Callable[[str], None],
     *,
     unsafe: bool = False,
@@ -55,58 +118,31 @@ def run_query(
     query
         DuckDB SQL.
     write
-        Told the names of the columns, and gets the rows in batches; once a statement.
+        Called with the answer to each statement.
     say
-        Told where the rows come from, and what was left out.
+        Receives messages on where the rows come from and what was left out.
     unsafe
-        Whether the query may write, and read and write files.
+        Whether the query may write to the database, and read and write files.
     several
-        Whether it may be several statements, each with its own answer. All are checked before the
+        Whether several statements are allowed, each with its own answer. All are checked before the
         first one runs.
 
     Raises
     ------
     UsageError
-        The query is wrong, or does what it may not.
+        The query is wrong, or does something that is not allowed.
     UnavailableError
-        It needs more memory than ``merge.memory`` and the scratch folder give.
+        It needs more memory than ``merge.memory``, and more disk than the scratch folder has.
     """
     if not is_utf8(query):
         raise UsageError(f"the query is not UTF-8: {show(query)}")
     statements = [query] if unsafe else check_statements(query, several=several)
     with open_run(config, say, unsafe=unsafe) as connection:
-        answer(connection, statements, write)
-
-
-def answer(
-    connection: duckdb.DuckDBPyConnection, statements: Sequence[str], write: Write | ArrowWriter
-) -> None:
-    """Run statements, each with its own answer.
-
-    Parameters
-    ----------
-    connection
-        As `vmafarm.query.database.open_run` yields it.
-    statements
-        Checked already.
-    write
-        As for `run_query`; or an `ArrowWriter`, which gets the answer in Arrow's types.
-
-    Raises
-    ------
-    UsageError, UnavailableError
-        As for `run_query`.
-    """
-    try:
-        for statement in statements:
-            if isinstance(write, ArrowWriter):
-                write(_call(connection, _to_arrow, connection, statement))
-                continue
-            result = _call(connection, connection.execute, statement)
-            names = _unique([column[0] for column in result.description or ()])
-            write(names, _batches(connection) if names else iter(()))
-    except duckdb.Error as error:
-        raise _explain(connection, error) from None
+        try:
+            for statement in statements:
+                write(Answer(connection, statement))
+        except duckdb.Error as error:
+            raise _explain(connection, error) from None
 
 
 def _explain(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> BaseException:
@@ -117,30 +153,9 @@ def _explain(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> Base
             "SELECT current_setting('memory_limit') AS memory, current_setting('temp_directory') AS spill"
         )
         bounds = one_row(connection, settings)
-    except duckdb.Error:  # nothing can be asked any more; who opened the connection knows them
+    except duckdb.Error:  # the connection answers nothing any more; whoever opened it knows the bounds
         return error
     return explain_outside(error, bounds["memory"], Path(bounds["spill"]).parent) or error
-
-
-def _to_arrow(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
-    return connection.sql(statement).to_arrow_table()
-
-
-class ArrowWriter:
-    """Writes an answer as Parquet, with its types.
-
-    Parameters
-    ----------
-    path
-        Where to; whole or not at all.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __call__(self, table: pa.Table) -> None:
-        """Write it."""
-        replace(self._path, partial(pq.write_table, table))
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -151,40 +166,38 @@ def _unique(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _call(connection: duckdb.DuckDBPyConnection, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Let DuckDB work in a thread, and this one hear Ctrl-C: DuckDB looks for signals now and then only."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work, *arguments)
-        try:
-            return future.result()
-        except BaseException:
-            while not future.done():  # an interrupt before the query has begun is forgotten
-                connection.interrupt()
-                wait([future], timeout=0.1)
-            raise
+def show_table(relation: duckdb.DuckDBPyRelation, width: int) -> str:
+    """Draw a relation as DuckDB does, within a width that DuckDB takes for at least 80 columns."""
+    text = io.StringIO()
+    with redirect_stdout(text):  # DuckDB draws there only
+        relation.show(max_width=width, max_rows=_SHOWN_ROWS)
+    return text.getvalue().rstrip() + "\n"
 
 
-def _batches(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Row]]:
-    while True:
-        try:
-            rows = _call(connection, connection.fetchmany, _BATCH)
-        except (ValueError, OverflowError) as error:  # a date that Python does not have
-            raise UsageError(f"a value cannot be shown: {show(str(error))}", "cast it: x::VARCHAR") from None
-        if not rows:
-            return
-        yield rows
+def show_rows(names: Sequence[str], rows: Sequence[Row], width: int) -> str:
+    """Draw rows that were fetched before, as `show_table` does."""
+    if not rows:
+        return "no rows\n"
+    columns = map(list, zip(*rows, strict=True))
+    return show_table(duckdb.from_arrow(pa.table(dict(zip(_unique(names), columns, strict=True)))), width)
 
 
-def write_csv(file: Sink, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
-    """Write all rows as CSV: NaN as ``nan``, NULL as nothing."""
-    writer = csv.writer(_Lines(file))
-    writer.writerow(names)
-    for rows in batches:
+def write_table(file: Sink, width: int, answer: Answer) -> None:
+    """Write the answer as a table for a terminal of this width."""
+    file.write(answer.as_table(width))
+
+
+def write_csv(file: Sink, answer: Answer) -> None:
+    """Write all rows as CSV: NaN as ``nan``, NULL as an empty field."""
+    names, rows = answer.rows()
+    if names:
+        writer = csv.writer(_Lines(file))
+        writer.writerow(names)
         writer.writerows(rows)
 
 
 class _Lines:
-    """Ends rows as Unix does. csv quotes what it ends rows with, and a lone CR has to be quoted as well."""
+    """Ends rows with LF. csv quotes only the characters of its line end, and a lone CR must be quoted too."""
 
     def __init__(self, file: Sink) -> None:
         self._file = file
@@ -193,76 +206,16 @@ class _Lines:
         self._file.write(row.removesuffix("\r\n") + "\n")
 
 
-def write_json(file: Sink, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
-    """Write all rows as a list of objects, one a line; NaN, infinity and NULL are null."""
+def write_json(file: Sink, answer: Answer) -> None:
+    """Write all rows as a list of objects, one per line; NaN, infinity and NULL are null."""
+    names, rows = answer.rows()
     separator = "[\n"
-    for rows in batches:
-        for row in rows:
-            file.write(separator + to_json(dict(zip(names, row, strict=True))))
-            separator = ",\n"
+    for row in rows:
+        file.write(separator + to_json(dict(zip(names, row, strict=True))))
+        separator = ",\n"
     file.write("[]\n" if separator.startswith("[") else "\n]\n")
 
 
-def write_table(file: Sink, width: int, names: Sequence[str], batches: Iterator[list[Row]]) -> None:
-    """Write the first rows aligned, as many columns as fit, the last of them cut where that helps.
-
-    Parameters
-    ----------
-    file
-        Where to write.
-    width
-        Of the terminal, in columns.
-    names, batches
-        As `run_query` gives them.
-    """
-    if not names:
-        return
-    if names == ["explain_key", "explain_value"]:
-        for rows in batches:
-            for _, plan in rows:
-                file.write(f"{printable(str(plan).rstrip())}\n")
-        return
-    rows, more = _first(batches)
-    texts = [[show(name) for name in names], *([_text(value) for value in row] for row in rows)]
-    sizes = [min(_WIDEST_CELL, max(map(cell_len, column))) for column in zip(*texts, strict=True)]
-    sizes[0] = min(sizes[0], width)
-    shown, used = 0, -len(_GAP)
-    while shown < len(sizes) and used + len(_GAP) + sizes[shown] <= width:
-        used += len(_GAP) + sizes[shown]
-        shown += 1
-    room = width - used - len(_GAP)
-    if shown < len(sizes) and room >= _NARROWEST_CELL:
-        sizes[shown] = room
-        shown += 1
-    numbers = [any(isinstance(row[i], int | float) for row in rows) for i in range(shown)]
-    for line in texts:
-        cells = [_fit(text, size, right) for text, size, right in zip(line, sizes, numbers, strict=False)]
-        file.write(_GAP.join(cells).rstrip() + "\n")
-    left = [f"{shown} of {len(names)} columns"] if shown < len(names) else []
-    left += [f"the first {len(rows):,} rows"] if more else []
-    count = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
-    file.write(f"({', '.join(left)}: --csv and --json have all)\n" if left else f"({count})\n")
-
-
-def _first(batches: Iterator[list[Row]]) -> tuple[list[Row], bool]:
-    rows: list[Row] = []
-    for batch in batches:
-        if len(rows) == _SHOWN_ROWS:
-            return rows, True
-        rows += batch
-    return rows, False
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, float):
-        return "NaN" if math.isnan(value) else f"{value:.10g}"
-    return show(str(value))
-
-
-def _fit(text: str, size: int, right: bool) -> str:
-    length = cell_len(text)
-    if length > size:
-        return set_cell_size(text, size - 1) + "…"
-    return " " * (size - length) + text if right else set_cell_size(text, size)
+def write_parquet(path: Path, answer: Answer) -> None:
+    """Write the answer with its types into a Parquet file; whole or not at all."""
+    replace(path, partial(pq.write_table, answer.as_arrow()))

@@ -1,10 +1,9 @@
-"""A run as a database file with the tables features, clips, failures and manifest, for queries of any kind.
+"""A run as a database file with the tables features, clips, failures and manifest.
 
-Beside them stand the tables of `vmafarm.query.reference_tables`, which say what the rows must be like.
+It also has the tables of `vmafarm.query.reference_tables`, which say what the rows must look like.
 
-Why a file with tables: views on Parquet need access to files, and whoever may read those with
-DuckDB may also write them. A file that is opened read-only, with access to files off and the
-settings locked, holds.
+Why a file with tables: views on Parquet need access to files, and DuckDB that may read files may also
+write them. A database that is opened read-only, without access to files and with locked settings, is safe.
 """
 
 from __future__ import annotations
@@ -61,44 +60,44 @@ _FAILURES = pa.schema(
 def open_run(
     config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: InPlace | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Copy a run into a database of its own, and open that for queries.
+    """Copy a run into a database, and open the copy for queries.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
     say
-        Told where the rows come from, and what was left out.
+        Receives messages on where the rows come from and what was left out.
     unsafe
-        Open it so that queries can write it, and read and write files. It is a copy all the same.
+        Let queries write to the database, and read and write files. It is still a copy.
     keep
-        Put the copy in place as ``runs/<run>/qa.duckdb``, for other clients, where one may write there and
-        this is still the table; None: do not.
+        Keep the copy as ``runs/<run>/qa.duckdb`` for other clients, if that can be written and this is still
+        the published table; None: do not keep it.
 
     Yields
     ------
     duckdb.DuckDBPyConnection
-        Closed, and the copy removed, on the way out.
+        Closed at the end, and the copy removed.
 
     Raises
     ------
     UsageError
-        The run is not planned, or something of it is damaged.
+        The run is not planned, or is damaged.
     IncompleteError
         Its table is not the one that was published.
     UnavailableError
-        No memory or space.
+        Too little memory or disk space.
     SupersededError
-        Another table was put in place while it was copied; only with `keep`.
+        Another table was published while this one was copied; only with `keep`.
     """
     folder, memory = config.folder, config.merge.memory
-    load_manifest(folder)  # says what is wrong with it
+    load_manifest(folder)  # raises if it is damaged
     with scratch_folder(for_databases(config.extract.scratch)) as scratch:
         file, spill = scratch / "run.duckdb", scratch / "spill"
         try:
             with sql.connect(spill, memory=memory, database=file) as connection, freeing_readers(folder.path):
                 _fill(connection, config, scratch, say, keep)
-                # Closing does the same, but says nothing where the disk takes no more: rows would be missing.
+                # Closing does this too, but silently loses rows on a full disk.
                 connection.execute("CHECKPOINT")
         except duckdb.Error as error:
             raise UnavailableError(
@@ -163,7 +162,7 @@ def _add_shards(
         _add(connection, "features", ARROW_SCHEMA.empty_table())
         return
     recovered = recover(listing.journals, scratch, provenance, folder.shards, most)
-    if listing.journals:  # a writer that has ended meanwhile
+    if listing.journals:  # a writer may have ended meanwhile
         listing = list_shards(folder, slices)
     broken: list[tuple[Path, str]] = []
     for _ in range(_ATTEMPTS):
@@ -186,7 +185,7 @@ def _add_shards(
     else:
         raise UnavailableError(
             f'elements of "{folder.name}" put new shards in place faster than they can be read',
-            "ask again a little later",
+            "run the query again a little later",
         )
     left_out = [
         f"{short(path, folder.shards)}: {why}" for files in (*bad.values(), broken) for path, why in files
@@ -201,11 +200,11 @@ def _add_shards(
 
 
 _ATTEMPTS = 5
-"""An element at work may put a longer shard in place of the one that is being read."""
+"""A running element may replace the shard that is being read with a longer one."""
 
 
 def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int:
-    """Make the table features; returns how many rows of clips with several are left out."""
+    """Create the table features; return the number of extra rows that are left out."""
     connection.execute("DROP TABLE IF EXISTS features")
     if not files:
         _add(connection, "features", ARROW_SCHEMA.empty_table())
@@ -218,7 +217,7 @@ def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int
 
 
 def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:
-    """How each clip was scored: the clip logs, and what stands in journals alone."""
+    """Read how each clip was scored: from clip logs, and from journals for what is not in those yet."""
     left_out: list[str] = []
     entries = []
     most = most_rows(folder)
@@ -249,7 +248,7 @@ def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None])
     if left_out:
         say(f"clips: left out: {examples(left_out)}")
     clips = pa.concat_tables([logged, *entries])
-    # Without the time zone, which is UTC: DuckDB shows Python none without a package for them.
+    # Without the time zone (UTC): to pass time zones to Python, DuckDB needs another package.
     at = clips.schema.get_field_index("finished_at")
     return clips.set_column(at, "finished_at", clips["finished_at"].cast(pa.timestamp("us")))
 

@@ -1,4 +1,4 @@
-"""Tables of a run's database that say what its rows must be like, so that checks are plain SQL."""
+"""Reference tables of a run's database, which make checks plain SQL."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _FINDINGS = pa.schema(
 
 
 def column_rows() -> list[dict[str, Any]]:
-    """The table ``columns``: one row a column; see `vmafarm.schema.columns.Column` for what they say.
+    """Return the table ``columns``: one row per column; see `vmafarm.schema.columns.Column`.
 
     ``constants`` are the values that a known feature may have on an identity pair. The extractor takes
     frames whose shorter side is at least ``shorter_side``, whose longer side is at least ``longer_side`` and
@@ -83,14 +83,14 @@ def column_rows() -> list[dict[str, Any]]:
 
 
 def run_facts(config: Config) -> dict[str, str]:
-    """The table ``run``: what the run was planned and begun with, as text."""
+    """Return the table ``run``: the settings of the plan and the engine, as text."""
     facts = {
         "name": config.run.name,
         "mos_min": repr(config.corpus.mos_min),
         "mos_max": repr(config.corpus.mos_max),
         "tries": str(config.extract.retries + 1),
     }
-    with suppress(UsageError):  # a damaged one is told by whoever needs it
+    with suppress(UsageError):  # a damaged one is reported elsewhere
         if provenance := read_provenance(config.folder.provenance):
             document = provenance.as_dict()
             facts |= {key: str(value) for key, value in document.items() if not isinstance(value, dict)}
@@ -98,10 +98,10 @@ def run_facts(config: Config) -> dict[str, str]:
 
 
 def read_findings(folder: RunFolder) -> list[dict[str, Any]]:
-    """The table ``findings``: those of the last merge; empty if there was none that can be read."""
+    """Return the table ``findings``: those of the last merge; empty without a readable record of one."""
     try:
         record = read_merge_record(folder.merge_record)
-    except UsageError:  # status tells it
+    except UsageError:  # status reports it
         return []
     return [{name: found[name] for name in _FINDINGS.names} for found in record.get("findings", ())]
 
@@ -109,13 +109,13 @@ def read_findings(folder: RunFolder) -> list[dict[str, Any]]:
 def _without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
     try:
         found = connection.execute("SELECT clip_name FROM manifest ANTI JOIN features USING (clip_name)")
-    except duckdb.BinderException:  # a table without names, which the check of the schema reports
+    except duckdb.BinderException:  # a table without names: the check of the schema reports it
         found = connection.execute("SELECT clip_name FROM manifest")
     return [name for (name,) in found.fetchall()]
 
 
 def add_facts(connection: duckdb.DuckDBPyConnection, config: Config, history: History) -> None:
-    """Make the tables ``columns``, ``run``, ``failed`` and ``findings``, and the views of ``features``.
+    """Create the tables ``columns``, ``run``, ``failed`` and ``findings``, and the views of ``features``.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def add_facts(connection: duckdb.DuckDBPyConnection, config: Config, history: Hi
         connection.register("source", pa.Table.from_pylist(rows, schema=schema))
         connection.execute(sql.render("query/arrow", name=name))
         connection.unregister("source")
-    # Of a table that is not the one of the schema there are no such views; its columns are told by a check.
+    # A table of another schema gets no views; a check reports its columns.
     with suppress(duckdb.BinderException):
         connection.execute(sql.render("query/feature_values"))
         connection.execute(sql.render("query/refused"))

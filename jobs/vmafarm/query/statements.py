@@ -1,4 +1,4 @@
-"""Statements that users write: that they only read, and what DuckDB says of them."""
+"""Checks that statements of users only read, and explains DuckDB's errors."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from vmafarm.common.errors import UsageError, show
 
 
 def check_statements(query: str, *, several: bool = False) -> list[str]:
-    """Make sure that a query only reads, and take it apart into its statements.
+    """Check that a query only reads, and split it into statements.
 
-    The database refuses what would write; this says so before, and in one way for all kinds.
+    The database refuses to write, too; this comes first, with one message for all kinds of statements.
 
     Parameters
     ----------
     query
         DuckDB SQL.
     several
-        Whether it may be more than one statement.
+        Whether more than one statement is allowed.
 
     Raises
     ------
     UsageError
-        It is none, more than allowed, of another kind, or no SQL.
+        There is no statement, or more than allowed; one does more than read, or is not valid SQL.
     """
     only = "SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN; --unsafe takes everything"
     if not several:
@@ -40,8 +40,19 @@ def check_statements(query: str, *, several: bool = False) -> list[str]:
     return [statement.query for statement in statements]
 
 
+def without_end(statement: str) -> str:
+    """Cut the final semicolon and what follows: to show a statement, DuckDB puts it into parentheses."""
+    text, end = statement.encode(), None
+    for at, _ in reversed(duckdb.tokenize(statement)):
+        if text[at : at + 1] == b";":
+            end = at
+        elif text[at : at + 2] not in (b"--", b"/*"):
+            break
+    return text[:end].decode()
+
+
 def explain(error: duckdb.Error) -> UsageError:
-    """What DuckDB says, as one of our errors."""
+    """Convert an error of DuckDB."""
     if "pytz" in str(error):
         return UsageError("a time with a time zone cannot be shown", "cast it: x::TIMESTAMP")
     lines = [show(line) for line in str(error).splitlines() if line.strip()][:8]

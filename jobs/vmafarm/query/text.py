@@ -1,26 +1,28 @@
-"""Where the text of a query comes from, and the file that an answer goes to."""
+"""Reads the text of a query, and writes its answer to a file."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+import shlex
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.disk.durable import replace
-from vmafarm.query.answers import ArrowWriter, Row, Write, write_csv, write_json
+from vmafarm.query.answers import Answer, Write, write_csv, write_json, write_parquet
+from vmafarm.run_folder.paths import RunFolder
 
 
 def read_query(query: str | None, file: Path | None, stdin: TextIO) -> str:
-    """Take the query from the command line, from a file, or from standard input.
+    """Return the query from the command line, a file or standard input.
 
     Raises
     ------
     UsageError
-        There are two, or the file cannot be read.
+        Both a query and a file are given, or the file cannot be read.
     """
     if query is not None and file is not None:
         raise UsageError("a query and --file", "give one of them")
@@ -34,7 +36,7 @@ def read_query(query: str | None, file: Path | None, stdin: TextIO) -> str:
         raise UsageError(f"{place} cannot be read: {error.strerror}", "choose another --file") from None
     except UnicodeDecodeError:
         raise UsageError(f"{place}: the query is not UTF-8", "save it as UTF-8") from None
-    if len(text) > _MOST_CHARACTERS:  # a device has no end
+    if len(text) > _MOST_CHARACTERS:  # a device never ends
         raise UsageError(
             f"{place}: more than {_MOST_CHARACTERS:,} characters, expected a query",
             "put values into a Parquet or CSV file, and read that with --unsafe",
@@ -45,36 +47,43 @@ def read_query(query: str | None, file: Path | None, stdin: TextIO) -> str:
 _MOST_CHARACTERS = 1 << 24
 
 
-def write_to(path: Path) -> Write | ArrowWriter:
-    """Write an answer into a file, whole or not at all; its suffix says how.
+def tell_clients(folder: RunFolder) -> str:
+    """How to query a run without giving the query on the command line."""
+    command = f"duckdb -readonly {shlex.quote(str(folder.database))}"
+    return (
+        'give one ("SELECT ..."), or a file of statements (--file)\n'
+        "for a prompt, open the run's database, which merge and qa write, in any DuckDB client:\n"
+        f"{command}\nuvx --from duckdb-cli {command}"
+    )
+
+
+def write_to(path: Path) -> Write:
+    """Write an answer into a file, whole or not at all; its suffix names the format.
 
     Raises
     ------
     UsageError
-        The suffix is not known, or no file can be written there.
+        The suffix is unknown, or no file can be written there.
     """
     require_place(path)
     if path.suffix == ".parquet":
-        return ArrowWriter(path)
+        return partial(write_parquet, path)
     formats = {".csv": write_csv, ".json": write_json}
     write = formats.get(path.suffix)
     if write is None:
         raise UsageError(f"{show(str(path))}: an unknown suffix", "choose .csv, .json or .parquet")
 
-    def answer(names: Sequence[str], batches: Iterator[list[Row]]) -> None:
-        def fill(file: BinaryIO) -> None:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            write(text, names, batches)
-            text.flush()
-            text.detach()  # the draft is closed by who made it
+    def fill(answer: Answer, file: BinaryIO) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        write(text, answer)
+        text.flush()
+        text.detach()  # whoever made the draft closes it
 
-        replace(path, fill)
-
-    return answer
+    return lambda answer: replace(path, partial(fill, answer))
 
 
 def require_place(output: Path) -> None:
-    """Raise UsageError where an --output cannot be: told before the work, and not as of the run folder."""
+    """Raise UsageError if --output cannot be written: before the work, and without blaming the run folder."""
     folder = output.absolute().parent
     if output.is_dir():
         raise UsageError(f"--output {show(str(output))}: this is a folder", "give the name of a file")

@@ -17,7 +17,7 @@ from vmafarm.common.signals import hear_of_children
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
-from vmafarm.corpus.squashfs import mounted
+from vmafarm.corpus.squashfs import require_folder
 from vmafarm.disk.durable import Appender, make_folder
 from vmafarm.disk.jsonl import json_line
 from vmafarm.engines import make_engine
@@ -135,10 +135,8 @@ class _Element:
             with on_this_node():
                 if self._spec.canary and self._examine is not None:
                     self._examine(self._config)
-                # Mounted by the element itself: the clips are there for as long as it lives.
-                place = Path(self._config.corpus.clips)
-                clips = stack.enter_context(mounted(place, extract.scratch, lost=self._stop.set))
-                todo = [replace(clip, path=clips / clip.name) for clip in todo]
+                clips = Path(self._config.corpus.clips)
+                require_folder(clips)
                 check_visible(todo, clips)
                 engine = make_engine(self._config.engine, self._limits)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))

@@ -8,7 +8,6 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -21,7 +20,6 @@ from vmafarm.common.say import say_aside
 from vmafarm.common.signals import ignored
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config, for_jobs
-from vmafarm.corpus.squashfs import is_squashfs
 from vmafarm.disk.durable import explained
 from vmafarm.process.descendants import kill_orphans, kill_tree, orphans_ended
 from vmafarm.process.interpreter import own_command, safe_environment
@@ -92,10 +90,7 @@ def _run_local(config: Config, groups: Sequence[ElementSpec], watch: Callable[[]
     command = f"{shlex.join(own_command())} {work.arguments}"
     token = secrets.token_hex(4)
     results = [logs.absolute() / f"{token}-{index}.result.json" for index in range(len(groups))]
-    # A parent-death signal comes again with the end of each subreaper that a process was handed to
-    # (prctl(2)), and squashfuse, which it tells to unmount, would be killed by the second one meanwhile.
-    has_image = is_squashfs(Path(config.corpus.clips))
-    with nullcontext() if has_image else orphans_ended():
+    with orphans_ended():
         # submitit's process kills the element a second after Ctrl-C, and ends when the terminal is closed;
         # it inherits this and leaves the ending to us.
         with explained(logs), ignored(signal.SIGINT, signal.SIGHUP), safe_environment():

@@ -1,1 +1,1 @@
-"""SQL templates, and DuckDB connections that stay within bounds."""
+"""SQL templates, and DuckDB connections within limits."""

@@ -1,4 +1,4 @@
-"""Errors of DuckDB that neither query nor file is to blame for: interrupts, the disk, memory, limits."""
+"""Errors of DuckDB that are not the fault of a query or file: interrupts, disk, memory, limits."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _NUMBERS = {os.strerror(number): number for number in DISK}
 _LIMITS = {os.strerror(number): number for number in (errno.EMFILE, errno.ENFILE)}
 
 _REFUSED = "bad allocation"
-"""What DuckDB says where the system gave no more memory, before its own limit was reached."""
+"""DuckDB's message if the system runs out of memory before DuckDB's own limit is reached."""
 
 
 def is_outside(error: BaseException) -> bool:
-    """Whether the cause of an error of DuckDB, or of pyarrow that reads from it, is one of these."""
+    """Whether an error of DuckDB, or of pyarrow reading from it, has one of these causes."""
     return _is_interrupt(error) or _is_memory(error) or _system(error) is not None
 
 
 def explain_outside(
     error: BaseException, memory: str, scratch: Path
 ) -> KeyboardInterrupt | UnavailableError | None:
-    """Such an error as one of ours.
+    """Convert such an error.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def explain_outside(
     memory
         DuckDB's limit.
     scratch
-        The scratch folder (`vmafarm.process.scratch.scratch_folder`) with what does not fit into that.
+        The scratch folder (`vmafarm.process.scratch.scratch_folder`) to which DuckDB spills.
 
     Returns
     -------
     KeyboardInterrupt or UnavailableError or None
-        None: it is another error.
+        None: another kind of error.
     """
     if _is_interrupt(error):
         return KeyboardInterrupt()
@@ -65,7 +65,7 @@ def _is_interrupt(error: BaseException) -> bool:
     text = str(error)
     return (
         isinstance(error, duckdb.InterruptException)
-        or (isinstance(error, RuntimeError) and text == "Query interrupted")  # what it makes of a signal
+        or (isinstance(error, RuntimeError) and text == "Query interrupted")  # raised on a signal
         or (_is_told_by_arrow(error) and text.startswith("INTERRUPT Error"))
     )
 
@@ -77,7 +77,7 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _system(error: BaseException) -> int | None:
-    """Number of the system's error; DuckDB tells it in words, in errors of several kinds."""
+    """Return the system's error number; DuckDB gives only its text, in errors of several kinds."""
     text = str(error)
     if not (isinstance(error, duckdb.Error) or _is_told_by_arrow(error)):
         return None
@@ -86,5 +86,5 @@ def _system(error: BaseException) -> int | None:
 
 
 def _is_told_by_arrow(error: BaseException) -> bool:
-    # A stream of batches ends with an error of the system that has DuckDB's words, and no number.
+    # Streams of batches raise OSError with DuckDB's message and no number.
     return isinstance(error, OSError) and error.errno is None

@@ -1,7 +1,7 @@
-"""SQL templates of the folder sql/, and DuckDB connections that stay within bounds.
+"""SQL templates of the folder sql/, and DuckDB connections within limits.
 
-Nothing is pasted into SQL: what a template prints is either a filter's result (`literal`,
-`identifier`) or another rendered template; anything else does not render.
+A template can print only the result of a filter (`literal`, `identifier`) or another rendered template;
+anything else raises an error, so that no value becomes SQL unescaped.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from vmafarm.sql.errors import explain_outside
 
 
 class Sql(str):
-    """Text that is SQL already: a rendered template, or a value after a filter."""
+    """SQL text: a rendered template, or the result of a filter."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A value that is bound when the statement runs: `literal` makes ``$name`` of it."""
+    """A value that is bound when the statement runs; `literal` renders it as ``$name``."""
 
     name: str
 
@@ -50,19 +50,19 @@ def render(name: str, /, **values: Any) -> Sql:
     Parameters
     ----------
     name
-        Path below sql/ without its suffix, ``merge/clips``.
+        Path below sql/ without its suffix, such as ``merge/clips``.
     **values
-        What the template names; all of it must be given.
+        The values that the template uses; all are required.
 
     Returns
     -------
     Sql
-        The statement, which can stand in another template.
+        The statement; it can be used in another template.
 
     Raises
     ------
     jinja2.UndefinedError
-        The template names a value that was not given.
+        A value that the template uses is missing.
     TypeError
         The template prints a value that passed no filter.
     """
@@ -92,7 +92,7 @@ def _only_sql(value: Any) -> Any:
 
 
 def identifier(name: str | list[str] | tuple[str, ...]) -> Sql:
-    """Quote a name, or several as a list with commas, as SQL identifiers."""
+    """Quote a name, or a comma-separated list of names, as SQL identifiers."""
     if not isinstance(name, str):
         return Sql(", ".join(identifier(part) for part in name))
     quoted = name.replace('"', '""')
@@ -144,12 +144,12 @@ def _text(text: str) -> Sql:
 
 
 def require_utf8(text: str) -> None:
-    """Refuse text that DuckDB cannot take.
+    """Refuse text that DuckDB does not accept.
 
     Raises
     ------
     UsageError
-        It holds bytes that are not UTF-8.
+        It contains bytes that are not UTF-8.
     """
     if not is_utf8(text):
         raise UsageError(
@@ -159,15 +159,15 @@ def require_utf8(text: str) -> None:
 
 
 def exact(path: Path) -> str:
-    """A path as DuckDB's `read_parquet` takes it: as itself, not as a pattern."""
+    """Escape a path so that DuckDB's `read_parquet` does not take it for a pattern."""
     return _escape(str(path.absolute()))
 
 
 def below(folder: Path, pattern: str) -> list[str]:
-    """What DuckDB takes for the files below a folder: a pattern, whatever the folder's name.
+    """Return the files below a folder that match a pattern, as `read_parquet` takes them.
 
     DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one. Patterns
-    match regular files alone, and links to them: a query that has one waits for no FIFO.
+    match only regular files and links to them, so that no query waits for a FIFO.
     """
     folder = folder.absolute()
     if "\\" in str(folder):
@@ -176,12 +176,12 @@ def below(folder: Path, pattern: str) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    # With a backslash in it a path is no pattern to DuckDB, and is taken as it is.
+    # DuckDB does not treat a path with a backslash as a pattern.
     return text if "\\" in text else "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
 
 _STORAGE = "v1.0.0"
-"""Version of the files of databases: the oldest one that clients of today have."""
+"""Format version of database files: the oldest that today's clients use."""
 
 
 @contextmanager
@@ -189,12 +189,12 @@ def connect(
     spill: Path, *, memory: str = "2GB", threads: int | None = None,
     database: Path | None = None, read_only: bool = False, locked: bool = True,
 ) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
-    """Open DuckDB, bounded, without a way to the network.
+    """Open DuckDB with a memory limit and without network access.
 
     Parameters
     ----------
     spill
-        Folder for what does not fit into memory, in a `vmafarm.process.scratch.scratch_folder`.
+        Folder to spill to, in a `vmafarm.process.scratch.scratch_folder`.
     memory
         DuckDB's limit, for example ``2GB``.
     threads
@@ -202,21 +202,21 @@ def connect(
     database
         File to open; None: in memory.
     read_only
-        For statements that are not ours: nothing in the database can be changed, no file but it can be
-        read or written, and no variable of Python can be named.
+        For statements of users: they cannot change the database, access other files, or use Python
+        variables.
     locked
         Whether settings can no longer be changed.
 
     Yields
     ------
     duckdb.DuckDBPyConnection
-        Closed on the way out. It installs and loads no extension. A signal that ends this process
-        interrupts what it does.
+        Closed at the end. It installs and loads no extension. A signal that ends this process interrupts
+        its statement.
 
     Raises
     ------
     UnavailableError
-        The disk of the scratch folder, or of a file that is read or written, or the memory is not enough.
+        Too little memory, or disk space for the scratch folder or a file.
     KeyboardInterrupt
         It was interrupted.
     """
@@ -250,9 +250,9 @@ def connect(
 def one_row(
     connection: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Run a query that returns one row, as column name to value.
+    """Run a query that returns one row; return its values by column name.
 
-    All of the result is fetched: DuckDB runs no other statement on a connection before that.
+    The whole result is fetched: before that, DuckDB runs no other statement on the connection.
     """
     result = connection.execute(query, values)
     names = [column[0] for column in result.description]
