@@ -1,4 +1,4 @@
-"""Mount points below a folder."""
+"""What the kernel says is mounted, and where."""
 
 from __future__ import annotations
 
@@ -21,13 +21,27 @@ def mounts_below(folder: Path) -> list[Path]:
         Links in its path are followed.
     """
     prefix = os.path.realpath(folder).encode("utf-8", "surrogateescape") + b"/"
-    try:
-        lines = _MOUNTINFO.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    points = (re.sub(rb"\\([0-7]{3})", _octal, line.split(b" ")[4]) for line in lines)
-    below = sorted({point for point in points if point.startswith(prefix)}, key=len, reverse=True)
+    points = {re.sub(rb"\\([0-7]{3})", _octal, fields[4]) for fields in _mounts(_MOUNTINFO)}
+    below = sorted((point for point in points if point.startswith(prefix)), key=len, reverse=True)
     return [Path(os.fsdecode(point)) for point in below]
+
+
+def file_system(folder: Path, mountinfo: Path = _MOUNTINFO) -> str:
+    """Type of the file system that holds an existing folder, such as ``tmpfs``; "" if it is not known."""
+    device = folder.stat().st_dev
+    wanted = b"%d:%d" % (os.major(device), os.minor(device))
+    found = (fields[fields.index(b"-") + 1] for fields in _mounts(mountinfo) if fields[2] == wanted)
+    return next(found, b"").decode("ascii", "replace")
+
+
+def _mounts(mountinfo: Path) -> list[list[bytes]]:
+    """Fields of each mount (/proc/PID/mountinfo in proc(5)): the third is the device, the fifth the point;
+    the type of the file system comes after a field ``-``.
+    """
+    try:
+        return [line.split(b" ") for line in mountinfo.read_bytes().splitlines()]
+    except FileNotFoundError:  # with another error nobody knows what is mounted
+        return []
 
 
 def _octal(found: re.Match[bytes]) -> bytes:

@@ -22,6 +22,17 @@ def reads_utf8() -> bool:
     return sys.getfilesystemencoding() == "utf-8"
 
 
+def is_utf8(text: str) -> bool:
+    """Whether text is valid UTF-8: bytes that did not decode arrive as lone surrogates (PEP 383)."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def restart_in_utf8() -> None:
     """Start this command again in UTF-8 mode if the locale would have its names decoded otherwise.
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, frozen, keys
 from vmafarm.config.toml import MOST_BYTES, parse_toml, toml_value
 from vmafarm.disk.regular_files import open_regular
@@ -81,7 +82,7 @@ def load(
         raise _explain(error, origins) from None
     for key, value in flat(config).items():
         for text in _texts(value):
-            if not _is_utf8(text):
+            if not is_utf8(text):
                 shown = "" if key in MAY_BE_SECRET else f" = {show(text)}"
                 raise UsageError(f"{show(origins[key])}: {key}{shown}: expected UTF-8 text", "rename it")
             if "\0" in text or len(text) > _TEXT:
@@ -91,7 +92,7 @@ def load(
                     + f": expected at most {_TEXT:,}, and no NUL"
                 )
     root = os.path.abspath(config.run.root)  # noqa: PTH100 - links stay as they are
-    if not _is_utf8(root):
+    if not is_utf8(root):
         raise UsageError(
             f"run.root is {show(root)}: expected UTF-8 text",
             "rename the folder in which you are, or choose another run.root",
@@ -192,14 +193,6 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [*value, *value.values()]
     return value if isinstance(value, list) else [value] if isinstance(value, str) else []
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # bytes of the command line that are not, as surrogates (PEP 383)
-        return False
-    return True
 
 
 def _takes_text_only(annotation: Any) -> bool:

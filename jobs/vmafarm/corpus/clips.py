@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
-from vmafarm.common.utf8 import reads_utf8
+from vmafarm.common.utf8 import is_utf8, reads_utf8
 from vmafarm.run_folder.corpus_findings import Counts, Tally, tally
 
 VIDEO_EXTENSIONS = frozenset(
@@ -151,7 +151,7 @@ class _Scan:
                 f"names in {show(self.image or self.root)} are ASCII",
                 "start Python with PYTHONUTF8=1 in its environment; the command vmafarm does so by itself",
             )
-        if not _is_utf8(entry.name):
+        if not is_utf8(entry.name):
             return "invalid"
         linked = entry.is_symlink()
         if entry.is_dir(follow_symlinks=False):
@@ -173,11 +173,6 @@ class _Scan:
         self.sizes[name] = status.st_size
         inside = not linked or os.path.realpath(entry.path).startswith(self.real)
         return "clip" if inside else "outside"
-
-
-def _is_utf8(name: str) -> bool:
-    # What does not decode arrives as lone surrogates (PEP 383).
-    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _is_clip(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pydantic
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.load import Config, frozen, to_toml
 from vmafarm.config.toml import MOST_BYTES, parse_toml
 from vmafarm.disk import durable
@@ -58,10 +59,8 @@ def freeze(config: Config, limit: int | None) -> dict[str, Any]:
             raise UsageError(f"{key} is not set, expected {what}", f"give it: {option}, or {key} in the file")
         # Without ".." but as the user names it: resolving links would tie the run to today's targets.
         values[key] = whole = os.path.abspath(path)  # noqa: PTH100
-        try:
-            whole.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{key} = {show(whole)}: expected a path in UTF-8", "rename it") from None
+        if not is_utf8(whole):
+            raise UsageError(f"{key} = {show(whole)}: expected a path in UTF-8", "rename it")
     return values | {LIMIT: limit or 0}
 
 

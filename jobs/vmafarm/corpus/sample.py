@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vmafarm.corpus.slices import name_digest
 
 AT_LEAST = 4
 """Measured clips that make a group, and so the fewest from which there is an interval. With groups of
@@ -82,11 +83,7 @@ def stratified(names: Sequence[str], sizes: Sequence[int], limit: int) -> list[i
     order = sorted(range(len(names)), key=lambda at: (sizes[at], names[at].encode()))
     edges = [len(order) * i // count for i in range(count + 1)] if count else []
     strata = [order[first:last] for first, last in pairwise(edges)]
-    return sorted(min(stratum, key=lambda at: _digest(names[at])) for stratum in strata)
-
-
-def _digest(name: str) -> bytes:
-    return blake2b(name.encode(), digest_size=16).digest()
+    return sorted(min(stratum, key=lambda at: name_digest(names[at])) for stratum in strata)
 
 
 def predict(measured: Mapping[str, float], missing: Collection[str], sizes: Mapping[str, int]) -> Total:

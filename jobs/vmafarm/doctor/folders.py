@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
-from vmafarm.common.text import counted
+from vmafarm.common.mount_points import file_system
+from vmafarm.common.text import counted, size
 from vmafarm.config.load import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import VIDEO_EXTENSIONS, list_clips
@@ -103,11 +104,11 @@ def check_space(root: Path, slices: int) -> Finding:
     free, files = _free(folder)
     low_files = max(LOW_FILES, FILES_PER_SLICE * slices)
     counted = "" if files is None else f" and room for {files:,} files"
-    message = f"{_size(free)}{counted} in {show(str(folder))}; quotas are not seen"
+    message = f"{size(free)}{counted} in {show(str(folder))}; quotas are not seen"
     if free < LOW_BYTES or (files is not None and files < low_files):
         return Finding(
             name, "warning", message,
-            f"a run wants {_size(LOW_BYTES)} and room for {low_files:,} files: free some, "
+            f"a run wants {size(LOW_BYTES)} and room for {low_files:,} files: free some, "
             "or another run.root; larger slices make fewer files (slices.clips_per_slice)",
         )  # fmt: skip
     return Finding(name, "ok", message)
@@ -142,10 +143,10 @@ def check_scratch(config: Config, machine: Machine) -> Finding:
     )
     needed = workers * (RAW_CLIP_BYTES if raw else OTHER_CLIP_BYTES)
     memory = " in memory (tmpfs), which counts as the job's" if kind == "tmpfs" else ""
-    message = f"{_size(free)} free in {show(str(place))}{memory}"
+    message = f"{size(free)} free in {show(str(place))}{memory}"
     if free < needed:
         return Finding(
-            name, "warning", f"{message}; {workers} clips at once may want {_size(needed)}",
+            name, "warning", f"{message}; {workers} clips at once may want {size(needed)}",
             "a larger folder (extract.scratch), or fewer clips at once (extract.workers)",
         )  # fmt: skip
     if others:
@@ -158,30 +159,6 @@ def _workers(config: Config, machine: Machine) -> int:
     if config.extract.workers == "auto" and not machine.works_for(config):
         return max(1, config.slurm.cpus // config.engine.threads)
     return worker_count(config.extract.workers, config.engine.threads)
-
-
-def file_system(folder: Path, mounts: Path) -> str:
-    """Type of the file system that holds a folder, such as ``tmpfs``; "" if it is not known.
-
-    Parameters
-    ----------
-    folder
-        An existing folder.
-    mounts
-        As proc(5) describes /proc/PID/mountinfo: the third field is the device.
-    """
-    device = folder.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        text = mounts.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) > 2 and fields[2] == wanted:
-            return after.split(" ")[0]
-    return ""
 
 
 def check_clips(clips: str) -> Finding:
@@ -250,7 +227,3 @@ def _free(folder: Path) -> tuple[int, int | None]:
     """Bytes and inodes that this user may still take; None where the file system counts no inodes."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"

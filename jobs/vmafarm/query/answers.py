@@ -17,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.say import Sink, printable, to_json
+from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.load import Config
 from vmafarm.disk.durable import replace
 from vmafarm.query.database import open_run
@@ -70,10 +71,8 @@ def run_query(
     UnavailableError
         It needs more memory than ``merge.memory`` and the scratch folder give.
     """
-    try:
-        query.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"the query is not UTF-8: {show(query)}") from None
+    if not is_utf8(query):
+        raise UsageError(f"the query is not UTF-8: {show(query)}")
     statements = [query] if unsafe else check_statements(query, several=several)
     with open_run(config, say, unsafe=unsafe) as connection:
         answer(connection, statements, write)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmafarm.common.errors import show
+from vmafarm.common.utf8 import is_utf8
 from vmafarm.disk.regular_files import kind_of
 from vmafarm.run_folder.paths import RunFolder, slice_folder, slice_id
 from vmafarm.shards.footers import Finding, examples
@@ -73,7 +74,7 @@ def _list_slice(listing: Listing, folder: os.DirEntry[str]) -> None:
         elif _holds_rows(entry.name) and (kind := kind_of(entry)) != "file":
             found = "a folder" if kind == "folder" else kind
             listing.wrong.append(f"{folder.name}/{show(entry.name)}: {found}, expected a file")
-        elif _holds_rows(entry.name) and not _is_utf8(entry.name):
+        elif _holds_rows(entry.name) and not is_utf8(entry.name):
             listing.wrong.append(f"{folder.name}/{show(entry.name)}: the name is not UTF-8")
         elif entry.name.endswith(".parquet"):
             listing.shards.append(Path(entry.path))
@@ -86,14 +87,6 @@ def _list_slice(listing: Listing, folder: os.DirEntry[str]) -> None:
 def _refuse(listing: Listing, folder: os.DirEntry[str], reason: str) -> None:
     rows = any(_holds_rows(name) for _, _, names in os.walk(folder.path) for name in names)
     (listing.wrong if rows else listing.strange).append(f"{show(folder.name)}: {reason}")
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _holds_rows(name: str) -> bool:

@@ -21,6 +21,7 @@ import jinja2
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.interrupts import breaking
 from vmafarm.common.package import data_folder
+from vmafarm.common.utf8 import is_utf8
 from vmafarm.disk.regular_files import is_regular
 from vmafarm.sql.errors import explain_outside
 
@@ -150,13 +151,11 @@ def require_utf8(text: str) -> None:
     UsageError
         It holds bytes that are not UTF-8.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
+    if not is_utf8(text):
         raise UsageError(
-            f"{show(text)}: the name is not valid UTF-8, which DuckDB wants",
+            f"{show(text)}: the name is not valid UTF-8, which DuckDB requires",
             "rename it, or choose another folder",
-        ) from None
+        )
 
 
 def exact(path: Path) -> str:
