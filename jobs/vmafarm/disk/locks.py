@@ -16,25 +16,27 @@ from vmafarm.disk.writers import open_to_writers_of
 _PASSING = (*DISK, errno.EMFILE, errno.ENFILE)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file, without a wait; it is held until the file is closed.
+def try_lock(descriptor: int, *, without_locks: bool = True) -> bool:
+    """Take the lock of an open file without waiting; it is held until the file is closed.
 
     Parameters
     ----------
     descriptor
-        Of a file that is open for writing, too: NFS asks for that.
+        Of a file that is open for writing, which NFS requires.
+    without_locks
+        What to return where the file system has no locks.
 
     Returns
     -------
     bool
-        False: another one holds it. Where the file system has no locks, everybody gets them.
+        False: another process holds it.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        pass
+        return without_locks
     return True
 
 
