@@ -128,7 +128,7 @@ def test_the_tables_have_the_columns_that_their_files_have(run):
 
 
 def test_rows_of_journals_count_and_so_do_their_entries_of_the_clip_log(run):
-    from test_shard import make_entry
+    from support.shard_helpers import make_entry
 
     done = ShardWriter(run.folder, 0, "whole", run.provenance, 100)
     done.append(make_row(CLIPS[1]), make_entry(CLIPS[1]) | {"writer": "whole"})

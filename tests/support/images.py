@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from support.processes import all_processes, read_of
+
 from vmafarm.process.mounts import mounts_below, unmount_below
 
 
@@ -55,12 +57,9 @@ def no_mounts_here() -> str:
 
 def servers_of(place: Path) -> list[int]:
     """Process ids of the squashfuse programs that mount an image, or mount below a folder."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"squashfuse" in words[0] and any(os.fsencode(place) in word for word in words[-3:]):
-            found.append(int(folder.name))
-    return found
+    found = {pid: read_of(pid, "cmdline").split(b"\0") for pid in all_processes()}
+    return [
+        pid
+        for pid, words in found.items()
+        if b"squashfuse" in words[0] and any(os.fsencode(place) in word for word in words[-3:])
+    ]
