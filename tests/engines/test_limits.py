@@ -22,7 +22,6 @@ from support import media
 from support.engine_helpers import FFMPEG, failure, ffmpeg_engine, score, vmaf_engine, write_program
 from support.processes import alive_in_group, children_of
 
-from vmafarm.common.text import binary_size
 from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
 from vmafarm.config.sections import ExtractSection
 from vmafarm.engines import Engine, VmafEngine
@@ -32,7 +31,7 @@ from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_arguments import count_arguments, read_count
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.media_files import read_through
-from vmafarm.process.process_limits import Ceiling
+from vmafarm.process.process_limits import Ceiling, show_bytes
 from vmafarm.process.run import Stop, Stopped, run
 from vmafarm.scoring import extract as extract_module
 from vmafarm.scoring.clip import Clip
@@ -463,7 +462,7 @@ def test_limits_are_those_of_the_configuration() -> None:
 
 @pytest.mark.parametrize(("size", "shown"), [(1, "1 MB"), (300 * MB, "300 MB"), (4 << 30, "4.0 GB")])
 def test_sizes_are_shown_with_a_unit(size: int, shown: str) -> None:
-    assert binary_size(size) == shown
+    assert show_bytes(size) == shown
 
 
 def test_sizes_are_read_as_slurm_reads_them() -> None:

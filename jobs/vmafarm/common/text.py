@@ -18,11 +18,6 @@ def size(number: int) -> str:
     return f"{size:,.1f} TB"
 
 
-def binary_size(number: int) -> str:
-    """Bytes as limits are given, where GB means GiB as it does to sbatch: ``512 MB``, ``4.0 GB``."""
-    return f"{number / (1 << 30):.1f} GB" if number >= 1 << 30 else f"{-(-number // (1 << 20))} MB"
-
-
 def format_seconds(seconds: float) -> str:
     """A duration in at most two units: ``42s``, ``3m 20s``, ``5h 07m``, ``12d 3h``."""
     whole = round(seconds)

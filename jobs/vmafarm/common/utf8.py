@@ -23,9 +23,7 @@ def reads_utf8() -> bool:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether text is valid UTF-8: bytes that did not decode arrive as lone surrogates (PEP 383)."""
-    if text.isascii():
-        return True
+    """Whether text is valid UTF-8: bytes that do not decode arrive as lone surrogates (PEP 383)."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vmafarm.common.text import binary_size
 from vmafarm.process.descendants import Limit
 
 _SETRLIMIT = ctypes.PyDLL(None).setrlimit
@@ -47,9 +46,9 @@ class Ceiling:
     def broken_by(self, pid: int) -> str:
         """What a running process has too much of, and how much: ``memory: 5.0 GB``, ``log: 70 MB``; or ""."""
         if self.resident and (size := resident_bytes(pid)) > self.resident:
-            return f"memory: {binary_size(size)}"
+            return f"memory: {show_bytes(size)}"
         if self.log_size and (size := _size(self.log)) > self.log_size:
-            return f"log: {binary_size(size)}"
+            return f"log: {show_bytes(size)}"
         return ""
 
     def calls(self) -> list[Callable[[], object]]:
@@ -73,6 +72,11 @@ class Ceiling:
 
 
 NO_CEILING = Ceiling()
+
+
+def show_bytes(size: int) -> str:
+    """A size for a message: ``512 MB``, ``4.0 GB``."""
+    return f"{size / (1 << 30):.1f} GB" if size >= 1 << 30 else f"{-(-size // (1 << 20))} MB"
 
 
 def _size(path: Path) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.common.text import binary_size
 from vmafarm.engines.base import Engine, stopped_from_outside
 from vmafarm.engines.declared import Declared
 from vmafarm.engines.failure import ClipFailedError
@@ -24,7 +23,7 @@ from vmafarm.engines.ffmpeg_report import Report, read_report
 from vmafarm.engines.media_files import read_y4m
 from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.process.finished import Finished
-from vmafarm.process.process_limits import Ceiling
+from vmafarm.process.process_limits import Ceiling, show_bytes
 from vmafarm.process.run import Stop, run
 from vmafarm.process.scratch import check_scratch
 from vmafarm.run_folder.failures import ENGINE_FAULTS
@@ -149,7 +148,7 @@ def _decode(
         limits.for_decoder(by_address_space=by_address_space),
     )  # fmt: skip
     if finished.returncode == -signal.SIGXFSZ:
-        most = binary_size(limits.max_scratch)
+        most = show_bytes(limits.max_scratch)
         message = f"its frames take more space than extract.max_scratch = {most}"
         raise ClipFailedError("too_large", message, limit="max_scratch")
     if (problem := stopped_from_outside(finished, "decoder_memory")) is not None:
