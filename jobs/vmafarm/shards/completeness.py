@@ -24,7 +24,7 @@ from vmafarm.run_folder.failures import (
     Unread,
     load_failures,
 )
-from vmafarm.run_folder.manifest import Manifest
+from vmafarm.run_folder.manifest import Manifest, load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.writer import DoneReader
 
@@ -248,6 +248,13 @@ def read_states(
         names = (manifest.names[at] for number in wanted for at in manifest.positions(number))
     history = read_history(folder, config)
     return ClipStates(done, history.sort_out(name for name in names if name not in done), history)
+
+
+def count_clips(folder: RunFolder, config: Config) -> tuple[dict[str, int], dict[str, FailedClip]]:
+    """Counts of a run's clips as the record of a merge has them, and the clips that have failed for good."""
+    states = read_states(folder, config, load_manifest(folder))
+    missing, failed = states.gaps.missing, dict(states.gaps.failed)
+    return {"rows": len(states.done), "missing": len(missing), "failed_for_good": len(failed)}, failed
 
 
 SMALL_CORPUS = 10_000
