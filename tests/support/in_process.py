@@ -13,7 +13,7 @@ from vmafarm import __main__ as command
 
 
 def vmafarm_here(*arguments: str | Path, status: int | None = 0) -> str:
-    """What a verb prints to its standard output.
+    """What a verb prints to its standard output, and where it fails as it should, to its standard error.
 
     Parameters
     ----------
@@ -27,4 +27,4 @@ def vmafarm_here(*arguments: str | Path, status: int | None = 0) -> str:
     with mock.patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(aside):
         ended = command._run()
     assert status is None or ended == status, out.getvalue() + aside.getvalue()
-    return out.getvalue()
+    return aside.getvalue() if status else out.getvalue()
