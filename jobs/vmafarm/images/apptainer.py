@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import select
 import shutil
-import signal
-import subprocess
-import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +14,7 @@ import pydantic
 from vmafarm.common.errors import IncompleteError, UnavailableError, show
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT
-from vmafarm.process.descendants import Descendants
-from vmafarm.process.run import TERMINATE_WITH_PARENT
+from vmafarm.process.follow import follow
 from vmafarm.process.run import ask as run_and_keep
 
 _T = TypeVar("_T")
@@ -30,15 +23,6 @@ BUILD_SECONDS = 6 * 3600.0
 """The fork with nvcc takes minutes, the download of its base on a slow line may take an hour."""
 _ASK_SECONDS = 120.0
 """A SIF on a busy shared file system opens slowly."""
-_END_SECONDS = 15.0
-"""What Apptainer gets to clean up; files of subordinate users are removed by nobody else."""
-_POLL_SECONDS = 0.2
-"""Between two looks at whether a build has ended that prints nothing."""
-_READ_BYTES = 64 * 1024
-_MOST_READS = 64
-"""Of what is in the pipe when a build has ended: who was left with it may go on writing."""
-_LINE_BYTES = 16 * 1024
-"""What is kept of a line; the rest of a longer one is passed over."""
 _KEPT_LINES = 25
 _SHOWN_LINES = 12
 _HINTS = (
@@ -140,22 +124,12 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
         It failed or did not end.
     """
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    descendants = Descendants()
-    process = descendants.start(
-        command, [TERMINATE_WITH_PARENT], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    try:
-        for raw in _lines(_output(process, time.monotonic() + BUILD_SECONDS)):
-            line = show(raw.decode("utf-8", "replace").expandtabs().rstrip())
-            lines.append(line)
-            say(line)
-        status = process.poll()
-    finally:
-        try:
-            _end(process)
-        finally:  # an interrupt may come meanwhile
-            descendants.end()
+
+    def pass_on(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    status = follow(command, folder, BUILD_SECONDS, pass_on)
     if status == 0:
         return
     tail = [line for line in lines if line][-_SHOWN_LINES:]
@@ -168,56 +142,3 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
 
 def _hint(tail: str) -> str:
     return next((hint for pattern, hint in _HINTS if re.search(pattern, tail, re.IGNORECASE)), "")
-
-
-def _output(process: subprocess.Popen[bytes], ends_at: float) -> Iterator[bytes]:
-    """What it prints until it has ended, whoever holds its pipe then, or until `ends_at`."""
-    assert process.stdout is not None
-    pipe = process.stdout.fileno()
-    os.set_blocking(pipe, False)
-    poller = select.poll()
-    poller.register(pipe, select.POLLIN)
-    while process.poll() is None and time.monotonic() < ends_at:
-        if poller.poll(_POLL_SECONDS * 1000):
-            data = os.read(pipe, _READ_BYTES)
-            if not data:
-                poller.unregister(pipe)  # all have closed it; that it has ended is seen soon
-            yield data
-    for _ in range(_MOST_READS):
-        try:
-            data = os.read(pipe, _READ_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            return
-        yield data
-
-
-def _lines(output: Iterable[bytes]) -> Iterator[bytes]:
-    begun = b""
-    for data in output:
-        *lines, begun = (begun + data).split(b"\n")
-        begun = begun[:_LINE_BYTES]
-        for line in lines:
-            yield line[:_LINE_BYTES]
-    if begun:
-        yield begun
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the whole group to end, then make it."""
-    try:
-        if process.poll() is None:
-            _signal(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_END_SECONDS)
-    finally:  # an interrupt may come meanwhile
-        _signal(process.pid, signal.SIGKILL)
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
