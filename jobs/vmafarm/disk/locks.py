@@ -41,7 +41,7 @@ def try_lock(descriptor: int, *, without_locks: bool = True) -> bool:
 
 
 def open_lock(path: Path, idle: str) -> int:
-    """Open a file of a run for `try_lock`, so that nobody else can who may not write the run's folder.
+    """Open a lock file of a run for `try_lock`; only those who may write the run folder can open it.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def open_lock(path: Path, idle: str) -> int:
 
 @contextmanager
 def locked(path: Path, busy: VmafarmError, idle: str) -> Iterator[None]:
-    """Hold the lock of a file of a run, without a wait for another one that holds it.
+    """Hold the lock of a file of a run; fails at once where another process holds it.
 
     Parameters
     ----------
     path
-        The file, which is made where it is not there, and stays; in a folder that can be written.
+        The file, in a writable folder; created where it does not exist, and never removed.
     busy
         Raised where another process holds it.
     idle

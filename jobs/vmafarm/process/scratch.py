@@ -66,7 +66,7 @@ def scratch_folder(parent: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def in_scratch(folder: Path) -> Iterator[None]:
-    """Tell an error of the system that comes of a scratch folder as one of ours, which names the folder.
+    """Turn a system error in a scratch folder into one of ours, which names the folder.
 
     Parameters
     ----------

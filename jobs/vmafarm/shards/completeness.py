@@ -150,7 +150,7 @@ class History:
                 continue
             faults = [record for record in records if self._counts(record)]
             if self._is_final(faults):
-                failed[name] = _summarise(faults)
+                failed[name] = _reason_of(faults)
             else:
                 missing.append(name)
                 tried[name] = records[-1]
@@ -174,7 +174,7 @@ class History:
         return len({r.host for r in faults}) > 1 or len(faults) > self._tries or not self._several_hosts
 
 
-def _summarise(faults: list[FailureRecord]) -> FailedClip:
+def _reason_of(faults: list[FailureRecord]) -> FailedClip:
     counts = Counter(record.failure for record in faults)
     failure = min(counts, key=lambda name: (-counts[name], name))
     message = next(record.message for record in reversed(faults) if record.failure == failure)

@@ -39,9 +39,9 @@ class ShardWriter:
     slice_id
         The slice.
     writer
-        Unique name of this writer; no two processes ever share one.
+        Name of this writer; no two processes ever share one.
     provenance
-        What determines the values; stands in the shard's metadata.
+        What determines the values; stored in the shard's metadata.
     flush_every
         Rows between two atomic writes.
     """
