@@ -13,6 +13,7 @@ import pytest
 from standin.vmaf import write_standin
 from support import media
 from support.fake_slurm import FakeSlurm
+from support.processes import all_processes, read_of
 
 _MARK = f"VMAFARM_TESTS_{os.getpid()}"
 os.environ[_MARK] = "1"  # every process that a test starts inherits it, also one that leaves its parents
@@ -112,15 +113,12 @@ def _no_process_left_behind() -> Iterator[None]:
 
 
 def _processes() -> dict[int, str]:
-    """Processes that this one started, directly or not: pid to command line. Linux only, else none."""
+    """Processes that this one started, directly or not: pid to command line."""
     mark = f"\0{_MARK}=".encode()
     found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if int(folder.name) != os.getpid() and mark in b"\0" + (folder / "environ").read_bytes():
-                command = (folder / "cmdline").read_bytes()
-                if command and not any(word in command for word in _STAYS):  # a zombie has none
-                    found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue  # ended meanwhile, or another user's
+    for pid in all_processes():
+        if pid != os.getpid() and mark in b"\0" + read_of(pid, "environ"):
+            command = read_of(pid, "cmdline")
+            if command and not any(word in command for word in _STAYS):  # a zombie has none
+                found[pid] = command.replace(b"\0", b" ").decode(errors="replace")
     return found

@@ -5,31 +5,33 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-from support.fake_slurm import FakeSlurm
+from support.fake_slurm import FakeSlurm, write_log, write_record
+from support.in_process import vmafarm_here
 from support.merge_helpers import Run, make_row, plan_run
 
+from vmafarm import Run as PlannedRun
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import look
-from vmafarm.cluster.status_table import table
 from vmafarm.cluster.submit import preview
 from vmafarm.common.errors import IncompleteError, UsageError
+from vmafarm.cost.measured import Measured
 from vmafarm.disk.jsonl import json_line
-from vmafarm.forecast import find_todo as todo_of_the_forecast
+from vmafarm.forecast import forecast
 from vmafarm.merging.merge import merge
-from vmafarm.query.checks import run_checks
-from vmafarm.query.database import open_run
 from vmafarm.run_folder.failures import FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.completeness import read_states
-from vmafarm.sql import templates as sql
 
 CLIPS = [f"clip_{number}.mp4" for number in range(8)]
+SLICES = 3
 
 
 class Expected(NamedTuple):
@@ -52,6 +54,7 @@ def rows(run: Run, names: list[str], **options) -> None:
         own = [manifest.names[at] for at in manifest.positions(number) if manifest.names[at] in names]
         if own:
             run.shard([make_row(name) for name in own], number, **options)
+            run.clip_log(own, 1, number, **options)
 
 
 def nothing_yet(run: Run) -> Expected:
@@ -128,7 +131,9 @@ def a_limit_that_was_raised(run: Run) -> Expected:
 
 
 def journals_alone(run: Run) -> Expected:
-    run.journal([make_row(name) for name in CLIPS[::2]], torn=b"0badc0de {")
+    for number in range(SLICES):
+        own = [name for name in CLIPS[::2] if CLIPS.index(name) % SLICES == number]
+        run.journal([make_row(name) for name in own], number, torn=b"0badc0de {")
     return Expected(set(CLIPS[::2]), set(CLIPS[1::2]), {})
 
 
@@ -156,70 +161,265 @@ def nothing_but_bad_clips(run: Run) -> Expected:
     return Expected(set(), set(), dict.fromkeys(CLIPS, "decode_error"))
 
 
+def without_a_refused_shard(run: Run) -> Expected:
+    """Partial, of every kind of file: shards, an unflushed journal with a torn end, copies, failures."""
+    rows(run, CLIPS[:2])
+    rows(run, CLIPS[1:2], writer="copy")
+    run.journal([make_row(CLIPS[2])], 2, "killed", torn=b"0badc0de {")
+    run.journal([make_row(CLIPS[0])], 0, "killed")
+    run.take_part("h2")
+    run.fail(CLIPS[0], tries=1)  # tried again, with success
+    for host in ("h1", "h2"):
+        run.fail(CLIPS[3], "no_video", host=host, tries=1)
+    run.fail(CLIPS[4])
+    run.fail(CLIPS[5], "timeout", tries=3)
+    (run.folder.failures / "h3.jsonl").write_bytes(b"{damaged}\n")
+    return Expected(set(CLIPS[:3]), set(CLIPS[4:]), {CLIPS[3]: "no_video"}, {CLIPS[4]})
+
+
+def with_a_refused_shard(run: Run) -> Expected:
+    expected = without_a_refused_shard(run)
+    damaged = run.shard([make_row(CLIPS[6])], 0, "damaged")
+    run.clip_log([CLIPS[6]], 1, 0, "damaged")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    return expected
+
+
 STATES: list[Callable[[Run], Expected]] = [
     nothing_yet, all_done, bad_on_the_only_host, bad_on_one_of_two_hosts, bad_on_two_hosts,
     bad_on_three_hosts_by_different_faults, bad_once_more_on_one_of_two_hosts, without_retries,
     with_three_retries_of_which_one_was_killed, a_limit_that_was_raised, journals_alone,
     two_writers_of_the_same_rows, another_generation_of_host_names, nothing_but_bad_clips,
+    without_a_refused_shard, with_a_refused_shard,
 ]  # fmt: skip
+
+
+Says = dict[str, Any]
+"""What a view says: names, or how many, by what about them."""
+
+
+def say(
+    done: Iterable[str] = (), missing: Iterable[str] = (), failed: Iterable[str] = (),
+    waiting: Iterable[str] = (),
+) -> Says:  # fmt: skip
+    """All that a view says that knows the names."""
+    left = {*missing, *failed}
+    return {
+        "done": set(done),
+        "missing": set(missing),
+        "failed": set(failed),
+        "waiting": set(waiting),
+        "slices": {CLIPS.index(name) % SLICES for name in missing},
+        "left by slice": tuple(sum(CLIPS.index(name) % SLICES == s for name in left) for s in range(SLICES)),
+    }
+
+
+def options(run: Run, *more: str) -> list[str]:
+    """Options of a verb for this run."""
+    pairs = {"run.root": run.folder.root, "extract.scratch": run.folder.root.parent}
+    pairs |= {"extract.retries": run.config.extract.retries, "merge.max_failed_share": 1.0}
+    return ["--run", "demo", *more, *(w for key, value in pairs.items() for w in ("--set", f"{key}={value}"))]
+
+
+def query(run: Run, text: str) -> list[dict[str, Any]]:
+    return json.loads(vmafarm_here("sql", *options(run, "--json", text)))
+
+
+def names(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {row["clip_name"] for row in rows}
+
+
+def by_the_one_function(run: Run) -> Says:
+    states = read_states(run.folder, run.config, load_manifest(run.folder))
+    return say(states.done, states.gaps.missing, states.gaps.failed, states.gaps.waiting)
+
+
+def what_an_element_would_do(run: Run) -> Says:
+    todo = find_todo(run.folder, run.config, load_manifest(run.folder), tuple(range(SLICES)))
+    return {"missing": {clip.name for clip in todo}, "slices": {clip.slice for clip in todo}}
+
+
+def what_a_retry_would_submit(run: Run) -> Says:
+    try:
+        request = preview(run.config, Slurm(), load_manifest(run.folder), again=True)
+    except UsageError:  # nothing is missing
+        return {"slices": set(), "waiting": 0}
+    return {"slices": set(request.submission.slices), "waiting": request.waiting}
+
+
+def status_as_json(run: Run) -> Says:
+    found = json.loads(vmafarm_here("status", *options(run, "--json")))
+    slices = {number for number, state in enumerate(found["states"]) if state != "d"}
+    return {name: found[name] for name in ("done", "missing", "waiting")} | {
+        "failed": found["failed_for_good"], "slices": slices,
+    }  # fmt: skip
+
+
+def status_on_the_terminal(run: Run) -> Says:
+    said = " ".join(vmafarm_here("status", *options(run)).split())
+    done, missing, failed = re.search(
+        rf"(\d+) of {len(CLIPS)} done.*?(\d+) missing, (\d+) failed for good", said
+    ).groups()  # type: ignore[union-attr]
+    return {"done": int(done), "missing": int(missing), "failed": int(failed)}
+
+
+def logs_of_the_slices(run: Run) -> Says:
+    write_record(run, "11", 0, range(SLICES), node="h1")
+    write_log(run, "11_0", "err", "it began\n")
+    said = (vmafarm_here("logs", str(number), *options(run)) for number in range(SLICES))
+    found = tuple(int(re.search(r"(\d+) without a row", text)[1]) for text in said)  # type: ignore[index]
+    return {"left by slice": found}
+
+
+def clips_left_in_the_estimate(run: Run) -> Says:
+    measured = Measured({CLIPS[0]: 1.0}, element_share=1.0, cpu_share=1.0, at_once=1, threads=1)
+    return {"missing": forecast(run.config, load_manifest(run.folder), measured).missing.clips}
+
+
+def python_api(run: Run) -> Says:
+    planned = PlannedRun(run.folder.root, "demo")
+    planned._config = run.config  # of which the run on disk keeps the corpus and the engine alone
+    status = planned.status()
+    assert status["missing"] == len(planned.missing())
+    found = say(planned.done(), planned.missing(), planned.failed(), ())
+    return found | {"waiting": status["waiting"]}
+
+
+def merge_and_its_record(run: Run) -> Says:
+    with suppress(IncompleteError):
+        merge(run.folder, run.config, max_failed_share=1.0)
+    record = json.loads(run.folder.merge_record.read_text())
+    counts = record["counts"]
+    assert counts["failed_for_good"] == len(record["failed_for_good"])
+    return {"done": counts["rows"], "missing": counts["missing"], "failed": set(record["failed_for_good"])}
+
+
+def database(run: Run) -> Says:
+    missing = "FROM manifest ANTI JOIN features USING (clip_name) ANTI JOIN failed USING (clip_name)"
+    rows = query(
+        run,
+        f"SELECT 'missing' AS what, clip_name {missing} UNION ALL SELECT 'done', clip_name FROM features "
+        "UNION ALL SELECT 'failed', clip_name FROM failed",
+    )
+    found = {
+        what: names(row for row in rows if row["what"] == what) for what in ("done", "missing", "failed")
+    }
+    return say(**found) | {"waiting": None}
+
+
+def log_entries_in_the_database(run: Run) -> Says:
+    found = query(run, "SELECT clip_name FROM clips SEMI JOIN features USING (clip_name) GROUP BY ALL")
+    return {"done": names(found)}
+
+
+def checks(run: Run) -> Says:
+    which = ("--check", "missing", "--check", "failed_for_good")
+    found = json.loads(vmafarm_here("qa", *options(run, "--json", *which), status=None))
+    counts = {one["name"]: one["count"] for one in found}
+    return {"missing": counts["missing"], "failed": counts["failed_for_good"]}
+
+
+def report(run: Run) -> Says:
+    page = run.folder.root / "page.html"
+    vmafarm_here("report", *options(run, "--output", str(page)))
+    found = re.findall(r"<div><b>(\d+)</b>", page.read_text())[:4]
+    clips, done, missing, failed = map(int, found)
+    assert clips == len(CLIPS)
+    return {"done": done, "missing": missing, "failed": failed}
+
+
+def info_of_the_table(run: Run) -> Says:
+    if not run.folder.table.exists():
+        return {}
+    found = json.loads(vmafarm_here("info", "--json", run.folder.table))
+    incomplete = found["metadata"].get("incomplete", {"missing": 0, "failed_for_good": 0})
+    left_out = found["metadata"].get("left_out", {})
+    assert len(left_out) == sum(incomplete.values())
+    by_slice = say(missing=left_out)["left by slice"]
+    return {
+        "done": found["rows"], "missing": incomplete["missing"], "failed": incomplete["failed_for_good"],
+        "left by slice": by_slice,
+    }  # fmt: skip
+
+
+VIEWS: list[Callable[[Run], Says]] = [
+    by_the_one_function, what_an_element_would_do, what_a_retry_would_submit, status_as_json,
+    status_on_the_terminal, logs_of_the_slices, clips_left_in_the_estimate, python_api, merge_and_its_record,
+    database, checks, info_of_the_table,
+]  # fmt: skip
+SLOW_VIEWS = [log_entries_in_the_database, report]
+
+
+def disagreements(said: Mapping[str, Says]) -> list[str]:
+    """In what each two views differ; where one of them has names and the other a number, in the number."""
+    found = []
+    for (one, its), (other, others) in combinations(said.items(), 2):
+        for about in its.keys() & others.keys():
+            pair = [its[about], others[about]]
+            if None in pair:
+                continue
+            if any(isinstance(value, int) for value in pair):
+                pair = [value if isinstance(value, int) else len(value) for value in pair]
+            if pair[0] != pair[1]:
+                found.append(f"{about}: {one} says {its[about]}, {other} says {others[about]}")
+    return found
+
+
+def look_at(run: Run, *more: Callable[[Run], Says]) -> dict[str, Says]:
+    return {view.__name__: view(run) for view in (*VIEWS, *more)}
+
+
+def planned(tmp_path: Path) -> Run:
+    run = plan_run(tmp_path / "runs", CLIPS, slices=SLICES, scratch=tmp_path)
+    corpus = run.config.corpus.model_copy(update={name: str(tmp_path / name) for name in ("clips", "scores")})
+    run.config = run.config.model_copy(update={"corpus": corpus})
+    run.freeze()
+    return run
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 def test_all_views_of_a_run_agree(
     state: Callable[[Run], Expected], tmp_path: Path, cluster: FakeSlurm
 ) -> None:
-    run = plan_run(tmp_path / "runs", CLIPS, slices=3, scratch=tmp_path)
+    run = planned(tmp_path)
     expected = state(run)
-    config, folder, manifest = run.config, run.folder, load_manifest(run.folder)
-    every = tuple(range(manifest.slice_count))
-
-    states = read_states(folder, config, manifest)
-    assert set(states.done) == expected.done
-    assert set(states.gaps.missing) == expected.missing
+    said = {"expected": say(expected.done, expected.missing, expected.failed, expected.waiting)}
+    said |= look_at(run, *(SLOW_VIEWS if state is with_a_refused_shard else []))
+    assert disagreements(said) == []
+    states = read_states(run.folder, run.config, load_manifest(run.folder))
     assert {name: clip.failure for name, clip in states.gaps.failed.items()} == expected.failed
-    assert states.gaps.waiting.keys() == expected.waiting
+    assert run.folder.table.exists() == bool(not expected.missing and expected.done)
 
-    # What elements, and the estimate, take for work that is left.
-    assert {clip.name for clip in find_todo(folder, config, manifest, every)} == expected.missing
-    assert todo_of_the_forecast is find_todo
 
-    # What a retry submits: the waiting clips apart, the others in elements.
-    if expected.missing:
-        request = preview(config, Slurm(), manifest, again=True)
-        slices = {int(manifest.slices[manifest.names.index(name)]) for name in expected.missing}
-        assert set(request.submission.slices) == slices
-        assert request.waiting == len(expected.waiting)
-    else:
-        with pytest.raises(UsageError, match="nothing is missing"):
-            preview(config, Slurm(), manifest, again=True)
+def test_all_views_agree_on_a_table_that_was_published_although_clips_are_missing(
+    tmp_path: Path, cluster: FakeSlurm
+) -> None:
+    run = planned(tmp_path)
+    expected = without_a_refused_shard(run)
+    merge(run.folder, run.config, allow_missing=True)
+    said = {"expected": say(expected.done, expected.missing, expected.failed, expected.waiting)}
+    said |= look_at(run, *SLOW_VIEWS)
+    assert said["info_of_the_table"]["done"] == len(expected.done)
+    assert disagreements(said) == []
 
-    # Status, on the terminal and as JSON.
-    status = look(config, None)
-    counts = len(expected.done), len(expected.missing), len(expected.failed), len(expected.waiting)
-    assert (status.done, status.missing, status.failed_for_good, status.waiting) == counts
-    shown = " ".join(" ".join(table(status)).split())
-    assert f"{counts[0]} of {len(CLIPS)} done" in shown
-    assert f"{counts[1]} missing, {counts[2]} failed for good" in shown
 
-    # The merge, and its record.
-    try:
-        merge(folder, config, max_failed_share=1.0)
-        assert not expected.missing
-    except IncompleteError:
-        assert expected.missing or not expected.done
-    record = json.loads(folder.merge_record.read_text())
-    assert (record["counts"]["missing"], record["counts"]["failed_for_good"]) == counts[1:3]
-    assert {name: clip["failure"] for name, clip in record["failed_for_good"].items()} == expected.failed
-
-    # The database: queries, checks, report.
-    with open_run(config, lambda _: None) as connection:
-        failed = connection.execute("SELECT clip_name, failure FROM failed").fetchall()
-        missing, for_good = run_checks(connection, ["missing", "failed_for_good"], limit=None)
-        (report,) = connection.execute(sql.render("report/counts")).fetchall()
-    assert dict(failed) == expected.failed
-    assert {row[0] for row in missing.rows} == expected.missing
-    assert {row[0] for row in for_good.rows} == expected.failed.keys()
-    assert report == (len(CLIPS), counts[0], counts[2], counts[1])
+def test_a_view_that_differs_is_seen(tmp_path: Path, cluster: FakeSlurm) -> None:
+    run = planned(tmp_path)
+    with_a_refused_shard(run)
+    said = look_at(run)
+    for view, says in said.items():
+        for about, value in says.items():
+            if about == "waiting" and value is None:
+                continue
+            if isinstance(value, tuple):
+                other: Any = (value[0] + 1, *value[1:])
+            else:
+                other = value + 1 if isinstance(value, int) else value ^ {next(iter(value), "another")}
+            found = disagreements(said | {view: says | {about: other}})
+            assert found, (view, about)
+            assert all(line.startswith(f"{about}: ") and view in line for line in found)
 
 
 def test_what_a_run_says_of_itself_agrees_too(tmp_path: Path) -> None:

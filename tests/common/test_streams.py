@@ -62,6 +62,8 @@ def test_no_verb_ends_in_a_traceback_where_its_output_takes_nothing(
     monkeypatch.chdir(tmp_path)
     make_hostile(tmp_path)
     forms = {words[0]: words for words in VERBS.values()} | {"estimate": ("estimate",)}
+    if kind == "gone":  # the same error, of which nothing is said
+        forms = {verb: forms[verb] for verb in ("status", "merge")}
     verbs = [*forms.values(), ("sql", "--csv", "FROM clips"), ("--help",), ("status", "--help"), ()]
     if kind == "full":
         taking = os.open(FULL, os.O_WRONLY)

@@ -152,7 +152,7 @@ class FaultySystem(System):
         folder = stat.S_ISDIR(status.st_mode)
         number = self._before("fsync", path=path, site=where)
         with self._noted(number, inode=status.st_ino, size=status.st_size, folder=folder):
-            super().fsync(descriptor)
+            pass  # files are cut by what is on record; the disk would only take its time
         return None
 
     def _skip(self) -> None:

@@ -25,7 +25,7 @@ from support import merge_helpers
 from vmafarm.disk import durable
 from vmafarm.disk.syscalls import System
 from vmafarm.merging.merge import merge
-from vmafarm.shards.writer import ShardWriter, read_done
+from vmafarm.shards.writer import DoneReader, ShardWriter, read_done
 
 CLIPS = [f"c{i}" for i in range(12)]
 ROWS = {clip: merge_helpers.make_row(clip) for clip in CLIPS}
@@ -40,6 +40,7 @@ class Shards(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="model-"))
         self.run = merge_helpers.plan_run(self.folder / "runs", CLIPS, scratch=self.folder)
         self.state = self.folder / "state"
+        self.reader = DoneReader()
         self.model: dict[str, dict[str, Any]] = {}
         self.tried: set[str] = set()
         self.writers: dict[int, ShardWriter] = {}
@@ -127,6 +128,7 @@ class Shards(RuleBasedStateMachine):
         if self.asked % 4:  # it costs as much as a hundred of the other steps
             return
         durable.system = System()
+        assert read_done(self.run.folder, [0]) == self.reader.read(self.run.folder, [0])
         result = merge(self.run.folder, self.run.config, allow_missing=True)
         assert result.published
         rows = {row["clip_name"]: row for row in self.run.table().to_pylist()}
@@ -139,7 +141,7 @@ class Shards(RuleBasedStateMachine):
     def every_promised_row_is_there(self) -> None:
         if not hasattr(self, "model"):
             return
-        assert set(self.model) <= read_done(self.run.folder, [0]) <= self.tried
+        assert set(self.model) <= self.reader.read(self.run.folder, [0]) <= self.tried
 
     def _one(self, data: Any) -> int:
         number: int = data.draw(st.sampled_from(sorted(self.writers)))

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from standin.vmaf import read_calls, write_standin
 from support import media
 from support.engine_helpers import FFMPEG, failure, ffmpeg_engine, score, vmaf_engine, write_program
+from support.processes import alive_in_group, children_of
 
 from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
 from vmafarm.config.sections import ExtractSection
@@ -55,37 +56,9 @@ def clip(clips: Clips) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_child_left() -> Iterator[None]:
-    before = _children()
+    before = children_of(os.getpid())
     yield
-    assert _children() <= before
-
-
-def _children() -> set[str]:
-    """Children of this process, zombies too."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[path.parent.name] = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue  # ended meanwhile
-    return {pid for pid, parent in parents.items() if parent == os.getpid()}
-
-
-def alive_in_group(leader: int) -> set[str]:
-    """Processes of a group that are not dead within a second; whose parents are gone, others must reap."""
-    until = time.monotonic() + 1
-    while True:
-        found = set()
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                state, _, group = path.read_text().rpartition(")")[2].split()[:3]
-            except OSError:
-                continue
-            if int(group) == leader and state not in "ZX":
-                found.add(path.parent.name)
-        if not found or time.monotonic() > until:
-            return found
-        time.sleep(0.02)
+    assert children_of(os.getpid()) <= before
 
 
 def limited(engine: Engine, **limits: int) -> Engine:

@@ -16,6 +16,7 @@ from standin.misbehaviour import MISBEHAVIOURS
 from standin.vmaf import read_calls, write_standin
 from support import media
 from support.engine_helpers import write_program
+from support.processes import children_of, is_alive
 
 from vmafarm.process.descendants import Descendants, in_child
 from vmafarm.process.process_limits import resident_bytes
@@ -459,7 +460,7 @@ def test_grandchildren_of_many_kinds_are_left(tmp_path: Path, small_y4m: Path, h
     process = start(program, small_y4m, log=tmp_path / "log.json", preexec_fn=in_child(below.calls()))
     assert process.wait(timeout=30) == status
     pids = [int(line) for line in (tmp_path / "pids").read_text().splitlines()]
-    alive = [_is_alive(pid) for pid in pids]
+    alive = [is_alive(pid) for pid in pids]
     below.end()
     process.communicate(timeout=10)
     assert alive == [True] * 7
@@ -494,28 +495,17 @@ def test_eaten_memory_is_kept(tmp_path: Path, small_y4m: Path, how: str) -> None
 def test_killing_it_kills_the_ffmpeg_it_started(standin: Path, clips: Clips, tmp_path: Path) -> None:
     y4m = media.as_y4m(clips("bigbuckbunny_12.mp4"), tmp_path / "clip.y4m")  # ciede takes seconds for these
     process = start(standin, y4m, *features("ciede"), log=tmp_path / "log.json")
-    while not (children := _children(process.pid)):
+    while not (children := sorted(children_of(process.pid))):
         time.sleep(0.02)
     time.sleep(0.5)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 0.5
-    while _is_alive(children[0]) and time.monotonic() < deadline:
+    while is_alive(children[0]) and time.monotonic() < deadline:
         time.sleep(0.02)
-    still_alive = _is_alive(children[0])
+    still_alive = is_alive(children[0])
     process.communicate()  # ends when nothing holds the pipe any more
     assert not still_alive
-
-
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_every_misbehaviour_has_a_test() -> None:

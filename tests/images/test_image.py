@@ -264,7 +264,7 @@ def test_second_interrupt_does_not_let_a_build_live_on(
     """Each of them is raised while an image is built, also as the build is asked to end."""
     import vmafarm.images.apptainer
 
-    send = vmafarm.images.apptainer._signal
+    send = vmafarm.process.follow._signal
 
     def send_or_be_interrupted(group: int, number: signal.Signals) -> None:
         if number == signal.SIGTERM:
@@ -275,7 +275,7 @@ def test_second_interrupt_does_not_let_a_build_live_on(
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vmafarm.images.apptainer, "_signal", send_or_be_interrupted)
+    monkeypatch.setattr(vmafarm.process.follow, "_signal", send_or_be_interrupted)
     with pytest.raises(KeyboardInterrupt):
         vmafarm.images.apptainer.build(["sh", "-c", "echo $$ > pid; echo; sleep 300"], Path.cwd(), interrupt)
     assert not Path("/proc", Path("pid").read_text().strip()).exists()

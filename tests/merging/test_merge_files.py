@@ -214,7 +214,7 @@ def test_a_journal_that_its_writer_removes_meanwhile_keeps_no_other_from_being_r
 ) -> None:
     run.journal([make_row(name) for name in NAMES], writer="v")
     gone = run.journal([], writer="u")
-    monkeypatch.setattr("vmafarm.shards.recovery.read_journal", lambda path: removed(path, gone))
+    monkeypatch.setattr("vmafarm.shards.journal.read_journal", lambda path: removed(path, gone))
     assert merge(run.folder, run.config).counts["recovered_rows"] == 3
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from standin.grandchildren import TESTS
+from support.processes import children_of, is_there
 
 from vmafarm.images import apptainer
 from vmafarm.process import run as process
@@ -48,11 +49,6 @@ def left_by(folder: Path) -> list[int]:
     with suppress(FileNotFoundError):
         return [int(line) for line in (folder / "pids").read_text().splitlines()]
     return []
-
-
-def is_there(pid: int) -> bool:
-    """Also as a zombie."""
-    return Path(f"/proc/{pid}").exists()
 
 
 def assert_nothing_is_left(folder: Path) -> None:
@@ -167,7 +163,7 @@ def test_processes_that_others_have_started_here_live_also_those_that_were_hande
         work = Descendants()  # of another clip: this process is handed what it starts itself, too
         subprocess.run(["sh", "-c", start_daemon], check=True)
         daemon = int((tmp_path / "daemon").read_text())
-        assert parent_of(daemon) == os.getpid()
+        assert daemon in children_of(os.getpid())
         with orphans_ended():
             engine(tmp_path, "")
         work.end()
@@ -179,10 +175,6 @@ def test_processes_that_others_have_started_here_live_also_those_that_were_hande
             os.waitpid(pid, 0)
         child.returncode = -signal.SIGKILL
     assert_nothing_is_left(tmp_path)
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def is_subreaper() -> bool:

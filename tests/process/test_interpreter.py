@@ -51,20 +51,22 @@ def test_a_run_executes_nothing_of_the_working_folder(
     hostile: Path, tmp_path: Path, clips: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch,
     path: str | None,
 ) -> None:  # fmt: skip
-    """Elements, what submitit starts around them, the verb itself, the merge and the page."""
+    """Elements, what submitit starts around them, the verb itself, the merge, and once the page."""
     if path is not None:
         lead_to_working_folder(hostile, path, monkeypatch)
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").hardlink_to(clips("plain.mp4"))
     command.write_scores(tmp_path / "scores.csv", ["a.mp4"])
     words = ["--clips", "../clips", "--scores", "../scores.csv", "--run", "r", "--set", "run.root=../runs"]
+    draws = path is None
     ended = subprocess.run(
-        [SCRIPT, "run", *words, "--set", "engine.plan=identity"],
+        [SCRIPT, "run", *words, *command.QUICK, "--set", f"merge.checks={draws}".lower()],
         cwd=hostile, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert not (tmp_path / "ran").exists()
-    assert (tmp_path / "runs" / "full_features_r.report.html").exists()
+    assert (tmp_path / "runs" / "full_features_r.report.html").exists() == draws
+    assert (tmp_path / "runs" / "full_features_r.parquet").exists()
 
 
 def test_the_command_itself_executes_nothing_of_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -126,6 +127,17 @@ def test_a_young_folder_is_not_swept_for_its_owner_may_just_be_taking_the_lock(t
     with scratch_folder(str(tmp_path)):
         pass
     assert not young.exists()
+
+
+def test_nothing_is_swept_where_the_file_system_has_no_locks(tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with scratch_folder(str(tmp_path)) as one:
+        make_old(one)
+        with scratch_folder(str(tmp_path)):
+            assert one.exists()
 
 
 def test_what_is_not_of_ours_is_never_swept(tmp_path):

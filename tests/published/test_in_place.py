@@ -149,7 +149,7 @@ def test_a_newer_table_that_this_user_cannot_read_is_not_replaced(run, stop, mon
 
     def hide() -> None:
         complete(run)
-        monkeypatch.setattr(in_place, "open_regular", closed)
+        monkeypatch.setattr("vmafarm.disk.file_stamp.open_regular", closed)
         monkeypatch.setattr(in_place, "digest_file", closed)
 
     def closed(path: Path, *_: object) -> None:

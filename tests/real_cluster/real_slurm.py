@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.processes import all_processes, read_of, stat_of
+
 ROOT = Path(__file__).parent.parent.parent
 IMAGES = Path(os.environ.get("VMAFARM_IMAGES", "/nowhere"))
 CHECKOUT = IMAGES / "checkout"
@@ -64,12 +66,10 @@ def processes_of(job: str, index: int) -> dict[int, str]:
     """Processes of an array's element, on whatever node: id to name."""
     wanted = {f"SLURM_ARRAY_JOB_ID={job}".encode(), f"SLURM_ARRAY_TASK_ID={index}".encode()}
     parents, names, found = {}, {}, set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # ended meanwhile, or another user's
-            name, _, numbers = (folder / "stat").read_text().partition(" (")[2].rpartition(") ")
-            process = int(folder.name)
-            names[process], parents[process] = name, int(numbers.split()[1])
-            if wanted <= set((folder / "environ").read_bytes().split(b"\0")):
+    for process in all_processes():
+        if stat := stat_of(process):
+            names[process], parents[process] = stat.name, stat.parent
+            if wanted <= set(read_of(process, "environ").split(b"\0")):
                 found.add(process)
     # Apptainer writes something else in the place of its environment.
     while more := {child for child, parent in parents.items() if parent in found} - found:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from support import command
 from support.fake_slurm import FakeSlurm, planned
+from support.in_process import vmafarm_here
 from support.merge_helpers import plan_run
 
 from vmafarm.cluster.slurm import Slurm
@@ -330,15 +331,16 @@ def test_a_group_is_warned_of_once_when_jobs_are_queued(tmp_path, monkeypatch):
     assert cluster.scripts
 
 
-def test_a_merge_of_rows_that_everybody_may_write_is_refused(tmp_path):
+def test_a_merge_of_rows_that_everybody_may_write_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").write_bytes(b"x")
     command.write_scores(tmp_path / "scores.csv", ["a.mp4"])
-    command.vmafarm("plan", *command.corpus("--run", "r"), cwd=tmp_path)
+    vmafarm_here("plan", *command.corpus("--run", "r"))
     slice_folder = tmp_path / "runs/r/shards/slice-00000"
     slice_folder.mkdir(parents=True)
     slice_folder.chmod(0o777)
-    said = command.vmafarm("merge", "--run", "r", cwd=tmp_path, status=2).stderr
+    said = vmafarm_here("merge", "--run", "r", status=2)
     assert "everybody on this machine may write runs/r/shards/slice-00000: anybody could change" in said
     slice_folder.chmod(0o755)
-    assert "1 of 1 clips" in command.vmafarm("merge", "--run", "r", cwd=tmp_path, status=1).stderr
+    assert "1 of 1 clips" in vmafarm_here("merge", "--run", "r", status=1)

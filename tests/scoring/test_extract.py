@@ -31,6 +31,7 @@ from support.engine_helpers import (
     vmaf_engine,
     write_program,
 )
+from support.processes import is_alive
 
 from vmafarm.engines import Engine
 from vmafarm.engines.failure import ClipFailedError
@@ -539,14 +540,6 @@ def test_work_in_flight_dies_with_a_process_that_is_killed(clips: Clips, tmp_pat
     while time.monotonic() < deadline and is_alive(call["pid"]):
         time.sleep(0.02)
     assert not is_alive(call["pid"])
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 # Aggregation

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -22,20 +21,31 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.shard_helpers import (
+    PROVENANCE,
+    SLICE,
+    Writer,
+    done_names,
+    files,
+    make_entry,
+    make_row,
+    names,
+    path_of,
+    rows_in,
+    same,
+    union,
+)
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.disk.jsonl import checked_line, read_checked, read_lines
-from vmafarm.disk.sealed_parquet import write_sealed
+from vmafarm.disk.jsonl import checked_line, read_checked
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from vmafarm.shards import writer as shard
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.journal import read_journal
-from vmafarm.shards.writer import DoneReader, ShardWriter, read_done
+from vmafarm.shards.writer import read_done
 
-PROVENANCE = Provenance("ffmpeg", "9.0", "3.1", "9.0", "full", "cpu", ("ssimulacra2",), "sha256:00")
-SLICE = 12
 EVIL = [
     'it\'s "quoted".mp4',
     "'); DROP TABLE features; --.mp4",
@@ -49,60 +59,9 @@ EVIL = [
 ]
 
 
-def make_row(name, i=0):
-    row = {column: i + k / 7 for k, column in enumerate(COLUMNS)}
-    row |= {"clip_name": name, "mos": 1 + i / 10, "width": 960 + i, "height": 540}
-    return row | {"ciede2000_mean": math.nan, "ciede2000_std": math.nan}
-
-
-def make_entry(name, i=0):
-    return {
-        "clip_name": name, "frames": 120 + i, "fps": 29.97, "pixel_format": "yuv420p", "bit_depth": 8,
-        "seconds_decoding": 0.1, "seconds_scoring": 1 / 3, "audit": "equal", "seconds_other_plan": 7.5,
-        "declared_frames": 25, "declared_seconds": 1.5, "short": True, "repeatable": False,
-        "attempts": 1, "notes": "a 'note'",
-        "host": "node1", "engine": "ffmpeg", "writer": "w", "slice": SLICE,
-        "finished_at": datetime(2026, 1, 2, 3, 4, 5, 678901 + i, tzinfo=UTC),
-    }  # fmt: skip
-
-
-class Writer(ShardWriter):
-    """A writer that makes up its rows."""
-
-    def __init__(self, folder, writer="w", flush_every=100):
-        super().__init__(folder, SLICE, writer, PROVENANCE, flush_every)
-
-    def add(self, *names):
-        for name in names:
-            i = int(name[1:]) if name[1:].isdigit() else 0
-            self.append(make_row(name, i), make_entry(name, i))
-
-
 @pytest.fixture
 def folder(tmp_path):
     return RunFolder(tmp_path, "r")
-
-
-def files(folder):
-    return sorted(os.listdir(folder.shard_folder(SLICE)))
-
-
-def path_of(folder, suffix, writer="w"):
-    return folder.shard_folder(SLICE) / f"{writer}.{suffix}"
-
-
-def rows_in(path):
-    return {row["clip_name"]: row for row in pq.ParquetFile(path).read().to_pylist()}
-
-
-def union(folder):
-    """All rows that stand on disk."""
-    rows = {}
-    for path in folder.shard_folder(SLICE).glob("*.parquet"):
-        rows |= rows_in(path)
-    for path in folder.shard_folder(SLICE).glob("*.journal"):
-        rows |= {row["clip_name"]: row for row, _ in read_journal(path).rows}
-    return rows
 
 
 def read_written(folders, row, entry):
@@ -116,20 +75,6 @@ def read_written(folders, row, entry):
     journal = read_journal(path)
     assert not journal.wrong
     return journal.rows
-
-
-def same(one, other):
-    """Equal with NaN equal to NaN."""
-    return one.keys() == other.keys() and all(repr(one[column]) == repr(other[column]) for column in one)
-
-
-def done_names(folder, writer="w"):
-    path = path_of(folder, "done", writer)
-    return [json.loads(line) for line in read_lines(path)] if path.exists() else []
-
-
-def names(count):
-    return [f"c{i}" for i in range(count)]
 
 
 def test_a_finished_shard_has_exactly_the_schema_and_its_provenance(folder):
@@ -321,23 +266,33 @@ def test_at_every_step_each_row_that_was_appended_is_on_disk(folder, tmp_path, m
     assert looked[-1] == 5
 
 
-@pytest.mark.parametrize(("count", "flush_every"), [(1, 4), (4, 4), (6, 4), (5, 1)])
-def test_rows_survive_a_kill_between_flushes(folder, tmp_path, count, flush_every):
+KILLED = [(1, 4), (4, 4), (6, 4), (5, 1)]
+"""Rows that a writer appends before it is killed, and rows between two of its flushes."""
+
+
+def test_rows_survive_a_kill_between_flushes(tmp_path):
     script = f"""
-        import os, signal, sys
+        import os, signal
         from pathlib import Path
-        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-        import test_shard as t
-        writer = t.Writer(t.RunFolder(Path({str(tmp_path)!r}), "r"), flush_every={flush_every})
-        writer.add(*t.names({count}))
-        os.kill(os.getpid(), signal.SIGKILL)
+        from support.shard_helpers import Writer, names
+        from vmafarm.run_folder.paths import RunFolder
+        for count, flush_every in {KILLED}:
+            if (child := os.fork()) == 0:
+                writer = Writer(RunFolder(Path({str(tmp_path)!r}), f"r{{count}}"), flush_every=flush_every)
+                writer.add(*names(count))
+                os.kill(os.getpid(), signal.SIGKILL)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     """
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[2])
-    assert killed.returncode == -signal.SIGKILL
-    assert read_done(folder, [SLICE]) == set(names(count)) == set(done_names(folder))
-    assert all(same(row, make_row(name, int(name[1:]))) for name, row in union(folder).items())
-    assert path_of(folder, "journal").exists()
-    assert path_of(folder, "parquet").exists() == (count >= flush_every)
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    for count, flush_every in KILLED:
+        folder = RunFolder(tmp_path, f"r{count}")
+        assert read_done(folder, [SLICE]) == set(names(count)) == set(done_names(folder))
+        assert all(same(row, make_row(name, int(name[1:]))) for name, row in union(folder).items())
+        assert path_of(folder, "journal").exists()
+        assert path_of(folder, "parquet").exists() == (count >= flush_every)
 
 
 def test_two_writers_on_one_slice_touch_only_their_own_files(folder):
@@ -355,162 +310,6 @@ def test_two_writers_on_one_slice_touch_only_their_own_files(folder):
     assert path_of(folder, "parquet", "two").read_bytes() == two_bytes
     assert files(folder) == ["one.done", "one.parquet", "two.done", "two.parquet"]
     assert read_done(folder, [SLICE]) == {"c0", "c1", "c2", "c3", "c4", "c5"}
-
-
-def test_done_is_read_of_the_slices_that_are_asked_for(folder):
-    for slice_id, name in ((1, "a"), (2, "b"), (3, "c")):
-        writer = ShardWriter(folder, slice_id, "w", PROVENANCE, 1)
-        writer.append(make_row(name), make_entry(name))
-    assert read_done(folder, [1, 3]) == {"a", "c"}
-    assert read_done(folder, [4]) == set()
-    assert read_done(folder, []) == set()
-
-
-def two_journals(folder):
-    """A writer's journal, which has ca, and another one, which has cb; both of the same size and time."""
-    Writer(folder).add("ca")
-    path = path_of(folder, "journal")
-    Writer(folder, "other").add("cb")
-    other = path_of(folder, "journal", "other").rename(folder.path / "other")
-    assert other.stat().st_size == path.stat().st_size
-    os.utime(path, ns=(10**18, 10**18))
-    os.utime(other, ns=(10**18, 10**18))
-    return path, other
-
-
-def test_a_reader_that_looks_again_sees_a_file_that_was_put_in_the_place_of_its_like(folder):
-    path, other = two_journals(folder)
-    reader = DoneReader()
-    assert reader.read(folder, [SLICE]) == {"ca"}
-    other.replace(path)
-    assert reader.read(folder, [SLICE]) == {"cb"}
-
-
-def test_a_reader_that_looks_again_sees_a_file_that_was_written_anew(folder):
-    path, other = two_journals(folder)
-    reader = DoneReader()
-    assert reader.read(folder, [SLICE]) == {"ca"}
-    with path.open("r+b") as file:  # the same file, of the same size
-        file.write(other.read_bytes())
-    os.utime(path, ns=(10**18 + 1, 10**18 + 1))
-    assert reader.read(folder, [SLICE]) == {"cb"}
-
-
-def test_a_reader_that_looks_again_reads_no_file_twice_that_has_not_changed(folder, monkeypatch):
-    path, _ = two_journals(folder)
-    reader = DoneReader()
-    assert reader.read(folder, [SLICE]) == {"ca"}
-    monkeypatch.setattr(shard, "read_journal", lambda path: pytest.fail(f"read {path} again"))
-    assert reader.read(folder, [SLICE]) == {"ca"}
-    os.truncate(path, path.stat().st_size + 1)
-    os.utime(path, ns=(10**18, 10**18))
-    with pytest.raises(pytest.fail.Exception, match="again"):
-        reader.read(folder, [SLICE])
-
-
-def test_a_shard_that_somebody_cut_is_read_as_not_done_and_the_others_are_read(folder):
-    for writer, name in (("whole", "c0"), ("cut", "c1")):
-        made = Writer(folder, writer)
-        made.add(name)
-        made.close()
-    path = path_of(folder, "parquet", "cut")
-    content = path.read_bytes()
-    for length in (0, 1, 4, 100, len(content) // 2, len(content) - 9, len(content) - 1):
-        path.write_bytes(content[:length])
-        assert read_done(folder, [SLICE]) == {"c0"}
-    path.write_bytes(b"\0" * len(content))
-    assert read_done(folder, [SLICE]) == {"c0"}
-
-
-def test_a_shard_with_a_flipped_bit_is_read_as_not_done(folder):
-    made = Writer(folder)
-    made.add(*(f"clip é {i}.mp4" for i in range(20)))
-    made.close()
-    path = path_of(folder, "parquet")
-    content = path.read_bytes()
-    offsets = np.random.default_rng(1).integers(0, len(content) * 8, 300).tolist()
-    [names_at] = [c.data_page_offset for c in [pq.ParquetFile(path).metadata.row_group(0).column(0)]]
-    for bit in [*offsets, *range(names_at * 8, (names_at + 150) * 8)]:
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(damaged)
-        assert read_done(folder, [SLICE]) == set()
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        pa.table({"name": ["c0"]}),
-        pa.table({"clip_name": [1, 2]}),
-        pa.table({"clip_name": pa.nulls(2)}),
-        pa.table({"clip_name": [["c0"]]}),
-    ],
-)
-def test_a_shard_of_another_shape_is_read_as_not_done(folder, table):
-    folder.shard_folder(SLICE).mkdir(parents=True)
-    with path_of(folder, "parquet").open("wb") as file:
-        write_sealed(table, file)
-    assert read_done(folder, [SLICE]) == set()
-
-
-def test_rows_that_no_writer_has_sealed_are_read_as_not_done(folder):
-    made = Writer(folder)
-    made.add("c0")
-    made.close()
-    pq.write_table(pq.read_table(path_of(folder, "parquet")), path_of(folder, "parquet"))
-    assert read_done(folder, [SLICE]) == set()
-
-
-def test_of_a_journal_cut_at_any_byte_the_whole_rows_are_done(folder):
-    writer = Writer(folder)
-    writer.add("c0", "c1")
-    path = path_of(folder, "journal")
-    before_last = path.stat().st_size
-    writer.add("c2")
-    content = path.read_bytes()
-    for length in [*range(0, before_last, 97), *range(before_last, len(content), 13), len(content) - 1]:
-        path.write_bytes(content[:length])
-        done = read_done(folder, [SLICE])
-        assert done == {"c0", "c1"} if length >= before_last else done <= {"c0", "c1"}
-
-
-def test_a_temporary_file_of_a_killed_writer_is_no_shard(folder):
-    writer = Writer(folder)
-    writer.add("c0")
-    writer.close()
-    shard_bytes = path_of(folder, "parquet").read_bytes()
-    path_of(folder, "parquet").rename(folder.shard_folder(SLICE) / ".w.parquet.123.abcd.tmp")
-    assert shard_bytes
-    assert read_done(folder, [SLICE]) == set()
-
-
-@pytest.mark.parametrize("listing", [1, 2])
-def test_rows_are_seen_while_their_writer_ends(folder, monkeypatch, listing):
-    writer = Writer(folder)
-    writer.add("c0")
-    listings = []
-
-    def iterdir(path, real=Path.iterdir):
-        listings.append(path)
-        if len(listings) == listing:
-            writer.close()
-        return list(real(path))
-
-    monkeypatch.setattr(Path, "iterdir", iterdir)
-    assert read_done(folder, [SLICE]) == {"c0"}
-    assert len(listings) == 2
-
-
-def test_rows_are_seen_when_a_journal_goes_after_it_was_listed(folder, monkeypatch):
-    writer = Writer(folder)
-    writer.add("c0")
-
-    def late(path, real=shard.read_journal):
-        writer.close()
-        return real(path)
-
-    monkeypatch.setattr(shard, "read_journal", late)
-    assert read_done(folder, [SLICE]) == {"c0"}
 
 
 def test_evil_names_are_data(folder):

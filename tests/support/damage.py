@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -56,3 +58,27 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
         elif kind == "swap":
             found = found[:at] + found[at + size : at + 2 * size] + block + found[at + 2 * size :]
     return found if found != content else content[:-1]
+
+
+HALF = "half of a character"
+HOSTILE = [HALF, 10**30, -(10**30), {"a": [{}]}, [[[]]], 1.5e300]
+"""None of these is a value of any field, but that a number may be large and an object may hold any."""
+
+
+def as_json(document: Any) -> bytes:
+    return json.dumps(document).replace(json.dumps(HALF), '"\\ud800"').encode()
+
+
+def spoiled(document: Any) -> Iterator[tuple[str, Any]]:
+    """The document with another value in each place, one at a time, and where that is."""
+    if isinstance(document, dict):
+        for key, inner in document.items():
+            for where, odd in spoiled(inner):
+                yield f"{key}.{where}", {**document, key: odd}
+    elif isinstance(document, list) and document:
+        for where, odd in spoiled(document[0]):
+            yield where, [odd, *document[1:]]
+    if not isinstance(document, dict) or not document:
+        yield from (("", value) for value in HOSTILE)
+    else:
+        yield from (("", value) for value in HOSTILE if not isinstance(value, dict))

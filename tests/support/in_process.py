@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -35,3 +41,21 @@ class Command:
         finally:
             signal.signal(signal.SIGTERM, before)
         return Said(status, *self._capsys.readouterr())
+
+
+def vmafarm_here(*arguments: str | Path, status: int | None = 0) -> str:
+    """What a verb prints to its standard output, and where it fails as it should, to its standard error.
+
+    Parameters
+    ----------
+    *arguments
+        Of the command.
+    status
+        The exit status that is expected; None: any.
+    """
+    out, aside = io.StringIO(), io.StringIO()
+    words = ["vmafarm", *map(os.fspath, arguments)]
+    with mock.patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(aside):
+        ended = __main__._run()
+    assert status is None or ended == status, out.getvalue() + aside.getvalue()
+    return aside.getvalue() if status else out.getvalue()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.merge_helpers import Run, make_row, plan_run
+from support.processes import is_there
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CLIPS = ["a.mp4", "b.mp4"]
@@ -368,7 +369,7 @@ def test_what_a_program_has_started_is_killed_though_the_main_thread_cannot_do_i
     assert is_stopped(status, said), said
     pids = (tmp_path / "pids").read_text().split()
     assert len(pids) == 2
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if is_there(pid)]
 
 
 def test_a_process_that_cannot_be_killed_keeps_no_interrupted_command(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from standin.vmaf import write_standin
 from support.command import QUICK, command, corpus, start, vmafarm, write_scores
+from support.processes import children_of, is_there
 
 CUT = ("--run", "r", "--set", "slices.count=3", "--set", "extract.flush_every=2")
 RUN = ("run", *corpus(*QUICK, *CUT))
@@ -164,11 +165,11 @@ def test_what_the_engines_of_a_killed_element_have_left_is_killed_by_the_run(
         assert time.monotonic() < deadline, "no engine was started"
         time.sleep(0.02)
     parent = _submitits_process(folder)
-    [element] = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    os.kill(int(element), signal.SIGKILL)
+    [element] = children_of(parent)
+    os.kill(element, signal.SIGKILL)
     said, _ = process.communicate(timeout=60)
     assert "ended without a result" in said
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert [pid for pid in pids if is_there(pid)] == []
 
 
 def _left(program: Path) -> list[int]:

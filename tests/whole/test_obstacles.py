@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from types import ModuleType
 
 import pytest
 from support.merge_helpers import Run, rows_of
-from support.verbs import QUICK, VERBS, moved, say, whole_run
+from support.verbs import QUICK, VERBS, say
 
 from vmafarm.disk import regular_files
 from vmafarm.merging import steps
@@ -74,19 +73,6 @@ TELLS = {
 """By file and verb what is told."""
 SLOW = {(file, "device") for file in ("shard", "clip_log", "table")}
 """What DuckDB opens: with any other obstacle the verbs that ask it, which take longer, do the same."""
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Made once, and copied."""
-    return whole_run(tmp_path_factory.mktemp("sound"))
-
-
-@pytest.fixture
-def run(sound: Run, tmp_path: Path) -> Run:
-    """A copy of it."""
-    shutil.copytree(sound.folder.root, tmp_path / "runs")
-    return moved(sound, tmp_path / "runs")
 
 
 def put(run: Run, file: str, obstacle: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def is_ignored(number: signal.Signals) -> bool:
-    """Whether a signal does nothing to this process; who started it so wants it to stay so.
+    """Whether this process ignores a signal; whoever started it that way wants it to stay so.
 
     nohup has SIGHUP ignored, and a script's ``&`` SIGINT.
     """
@@ -38,7 +38,7 @@ def ignored(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def hear_of_children() -> None:
-    """Hear of the ends of children also where whoever started this process has SIGCHLD ignored.
+    """Notice when children end, even where this process was started with SIGCHLD ignored.
 
     Their exit statuses would be lost then: each engine that fails would seem to succeed.
     """

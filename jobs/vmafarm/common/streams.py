@@ -1,4 +1,4 @@
-"""The command's standard streams: what they cannot show is escaped, and what they refuse is told once."""
+"""The command's standard streams: what they cannot show is escaped, and a failed write is reported once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _STDERR = 2
 
 
 class OutputError(BaseException):
-    """The standard output takes nothing any more.
+    """The standard output accepts no more data.
 
-    No `Exception`: nobody but the command itself can do anything about it.
+    Not an `Exception`: only the command itself can handle it.
 
     Attributes
     ----------
     message, hint
-        What to tell on the standard error; "" where the reader has gone (``| head``), which is no error.
+        What to print on the standard error; "" where the reader has gone (``| head``), which is no error.
     exit_code
         Of the command.
     """

@@ -1,15 +1,15 @@
-"""How numbers are said."""
+"""Numbers, sizes and durations as text."""
 
 from __future__ import annotations
 
 
 def counted(number: int, noun: str) -> str:
-    """Say how many of what, for example "1 clip" and "1,200 clips"."""
+    """A count with its noun, such as "1 clip" and "1,200 clips"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def size(number: int) -> str:
-    """Bytes with a decimal unit."""
+    """A number of bytes with a decimal unit, such as ``1.5 MB``."""
     size = float(number)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:

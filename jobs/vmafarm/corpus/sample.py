@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from itertools import pairwise
+
+from vmafarm.corpus.slices import name_digest
 
 
 def stratified(names: Sequence[str], sizes: Sequence[int], limit: int) -> list[int]:
@@ -30,8 +31,4 @@ def stratified(names: Sequence[str], sizes: Sequence[int], limit: int) -> list[i
     order = sorted(range(len(names)), key=lambda at: (sizes[at], names[at].encode()))
     edges = [len(order) * i // count for i in range(count + 1)] if count else []
     strata = [order[first:last] for first, last in pairwise(edges)]
-    return sorted(min(stratum, key=lambda at: _digest(names[at])) for stratum in strata)
-
-
-def _digest(name: str) -> bytes:
-    return blake2b(name.encode(), digest_size=16).digest()
+    return sorted(min(stratum, key=lambda at: name_digest(names[at])) for stratum in strata)

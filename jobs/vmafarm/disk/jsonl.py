@@ -1,4 +1,4 @@
-"""Records of which a file holds one a line: how they are written, and how they are read.
+"""Files with one record per line: how they are written and read.
 
 Whoever may write into the run folder may have put anything there. So a record is read by its types: no text
 with half a character, no number that another program could not hold, no time without its zone.
@@ -25,9 +25,9 @@ _T = TypeVar("_T")
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Between them lies every time on record."""
 MOST_SECONDS = 1e9
-"""No clip takes longer."""
+"""Upper bound on the time that a clip can take."""
 MOST_DAMAGED = 10_000
-"""Records of a file that are looked at in vain."""
+"""Damaged records of a file after which the rest is not parsed."""
 
 
 def _to_time(text: Any) -> datetime:
@@ -133,8 +133,8 @@ def read_records(path: Path, adapter: pydantic.TypeAdapter[_T]) -> tuple[list[_T
     records : list
         In order.
     damaged : int
-        Whole lines that are no such record; and all behind the first `MOST_DAMAGED` of these, whatever they
-        are: no writer and no disk leaves so many, and each takes its time.
+        Whole lines that are not such a record; and everything after the first `MOST_DAMAGED` of these: no
+        writer and no disk leaves so many, and each takes time to parse.
 
     Raises
     ------

@@ -16,30 +16,32 @@ from vmafarm.disk.writers import open_to_writers_of
 _PASSING = (*DISK, errno.EMFILE, errno.ENFILE)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file, without a wait; it is held until the file is closed.
+def try_lock(descriptor: int, *, without_locks: bool = True) -> bool:
+    """Take the lock of an open file without waiting; it is held until the file is closed.
 
     Parameters
     ----------
     descriptor
-        Of a file that is open for writing, too: NFS asks for that.
+        Of a file that is open for writing, which NFS requires.
+    without_locks
+        What to return where the file system has no locks.
 
     Returns
     -------
     bool
-        False: another one holds it. Where the file system has no locks, everybody gets them.
+        False: another process holds it.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        pass
+        return without_locks
     return True
 
 
 def open_lock(path: Path, idle: str) -> int:
-    """Open a file of a run for `try_lock`, so that nobody else can who may not write the run's folder.
+    """Open a lock file of a run for `try_lock`; only those who may write the run folder can open it.
 
     Parameters
     ----------
@@ -70,12 +72,12 @@ def open_lock(path: Path, idle: str) -> int:
 
 @contextmanager
 def locked(path: Path, busy: VmafarmError, idle: str) -> Iterator[None]:
-    """Hold the lock of a file of a run, without a wait for another one that holds it.
+    """Hold the lock of a file of a run; fails at once where another process holds it.
 
     Parameters
     ----------
     path
-        The file, which is made where it is not there, and stays; in a folder that can be written.
+        The file, in a writable folder; created where it does not exist, and never removed.
     busy
         Raised where another process holds it.
     idle

@@ -1,7 +1,7 @@
 """Opening files that somebody else may have put there: regular files only, and no more bytes than expected.
 
-A FIFO makes whoever opens it wait for ever, a device has no end, and a file may grow while it is read.
-Everything of a run, and every configuration, is opened here.
+Opening a FIFO can wait forever, a device has no end, and a file may grow while it is read. All files of a
+run, and every configuration, are opened here.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MOST_BYTES_OF_DOCUMENT = 1 << 24
 """Of what is one document: a configuration, a submission with all its slices."""
 
 MOST_BYTES_OF_NOTE = 1 << 16
-"""Of a few lines for people."""
+"""Of a note of a few lines."""
 
 NOT_AS_EXPECTED = frozenset((errno.EINVAL, errno.EFBIG, errno.ELOOP))
-"""Errors that say what stands there, not that the system failed."""
+"""Errors about what the file is, not failures of the system."""
 
 NEVER_WAIT = os.O_NONBLOCK | os.O_NOCTTY
-"""Opened with it, a FIFO keeps nobody waiting; regular files and folders know no difference."""
+"""With these flags opening a FIFO does not wait; for regular files and folders they change nothing."""
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",

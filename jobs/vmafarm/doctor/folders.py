@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
-from vmafarm.common.text import counted
+from vmafarm.common.text import counted, size
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import VIDEO_EXTENSIONS, list_clips
@@ -105,11 +105,11 @@ def check_space(root: Path, slices: int) -> CheckResult:
     free, files = _free(folder)
     low_files = max(LOW_FILES, FILES_PER_SLICE * slices)
     counted = "" if files is None else f" and room for {files:,} files"
-    message = f"{_size(free)}{counted} in {show(str(folder))}; quotas are not visible here"
+    message = f"{size(free)}{counted} in {show(str(folder))}; quotas are not visible here"
     if free < LOW_BYTES or (files is not None and files < low_files):
         return CheckResult(
             name, "warning", message,
-            f"a run needs {_size(LOW_BYTES)} and room for {low_files:,} files: free some, "
+            f"a run needs {size(LOW_BYTES)} and room for {low_files:,} files: free some, "
             "or set another run.root; larger slices make fewer files (slices.clips_per_slice)",
         )  # fmt: skip
     return CheckResult(name, "ok", message)
@@ -144,10 +144,10 @@ def check_scratch(config: Config, machine: Machine) -> CheckResult:
     )
     needed = workers * (RAW_CLIP_BYTES if raw else OTHER_CLIP_BYTES)
     memory = " in memory (tmpfs), which counts against the job's memory" if kind == "tmpfs" else ""
-    message = f"{_size(free)} free in {show(str(place))}{memory}"
+    message = f"{size(free)} free in {show(str(place))}{memory}"
     if free < needed:
         return CheckResult(
-            name, "warning", f"{message}; {workers} clips at once may need {_size(needed)}",
+            name, "warning", f"{message}; {workers} clips at once may need {size(needed)}",
             "choose a larger folder (extract.scratch), or score fewer clips at once (extract.workers)",
         )  # fmt: skip
     if others:
@@ -252,7 +252,3 @@ def _free(folder: Path) -> tuple[int, int | None]:
     """Bytes and inodes left for this user; None if the file system does not count inodes."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"

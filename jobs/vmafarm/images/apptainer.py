@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import select
 import shutil
-import signal
-import subprocess
-import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +14,7 @@ import pydantic
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, show
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT
-from vmafarm.process.descendants import Descendants
-from vmafarm.process.run import TERMINATE_WITH_PARENT
+from vmafarm.process.follow import follow
 from vmafarm.process.run import ask as run_and_keep
 
 _T = TypeVar("_T")
@@ -30,15 +23,6 @@ BUILD_SECONDS = 6 * 3600.0
 """Compiling the fork with nvcc takes minutes; downloading its base over a slow line may take an hour."""
 _ASK_SECONDS = 120.0
 """A SIF on a busy shared file system opens slowly."""
-_END_SECONDS = 15.0
-"""For Apptainer to clean up: nobody else can remove files of subordinate users."""
-_POLL_SECONDS = 0.2
-"""Between two checks whether a build that prints nothing has ended."""
-_READ_BYTES = 64 * 1024
-_MOST_READS = 64
-"""From the pipe once a build has ended: a process that it left behind may go on writing."""
-_LINE_BYTES = 16 * 1024
-"""Kept of each line; the rest of a longer one is dropped."""
 _KEPT_LINES = 25
 _SHOWN_LINES = 12
 _UNKNOWN_ARGUMENT = "unused build args"
@@ -140,22 +124,12 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
         The recipe does not have one of the build arguments.
     """
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    descendants = Descendants()
-    process = descendants.start(
-        command, [TERMINATE_WITH_PARENT], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    try:
-        for raw in _lines(_output(process, time.monotonic() + BUILD_SECONDS)):
-            line = show(raw.decode("utf-8", "replace").expandtabs().rstrip())
-            lines.append(line)
-            say(line)
-        status = process.poll()
-    finally:
-        try:
-            _end(process)
-        finally:  # an interrupt may come while it ends
-            descendants.end()
+
+    def pass_on(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    status = follow(command, folder, BUILD_SECONDS, pass_on)
     if status == 0:
         return
     tail = [line for line in lines if line][-_SHOWN_LINES:]
@@ -165,56 +139,3 @@ def build(command: Sequence[str], folder: Path, say: Callable[[str], None]) -> N
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, said, re.IGNORECASE)), "")
     kind = UsageError if _UNKNOWN_ARGUMENT in said else IncompleteError
     raise kind(f"apptainer build {how}; its last lines:\n{said}", hint)
-
-
-def _output(process: subprocess.Popen[bytes], ends_at: float) -> Iterator[bytes]:
-    """Yield what it prints until it has ended, even if others still hold its pipe, or until `ends_at`."""
-    assert process.stdout is not None
-    pipe = process.stdout.fileno()
-    os.set_blocking(pipe, False)
-    poller = select.poll()
-    poller.register(pipe, select.POLLIN)
-    while process.poll() is None and time.monotonic() < ends_at:
-        if poller.poll(_POLL_SECONDS * 1000):
-            data = os.read(pipe, _READ_BYTES)
-            if not data:
-                poller.unregister(pipe)  # everybody has closed it; it ends soon
-            yield data
-    for _ in range(_MOST_READS):
-        try:
-            data = os.read(pipe, _READ_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            return
-        yield data
-
-
-def _lines(output: Iterable[bytes]) -> Iterator[bytes]:
-    begun = b""
-    for data in output:
-        *lines, begun = (begun + data).split(b"\n")
-        begun = begun[:_LINE_BYTES]
-        for line in lines:
-            yield line[:_LINE_BYTES]
-    if begun:
-        yield begun
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the whole process group to end, then kill it."""
-    try:
-        if process.poll() is None:
-            _signal(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_END_SECONDS)
-    finally:  # an interrupt may come while it waits
-        _signal(process.pid, signal.SIGKILL)
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)

@@ -25,7 +25,7 @@ from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance, read_provenance
-from vmafarm.shards.completeness import FailedClip, read_history
+from vmafarm.shards.completeness import FailedClip, count_clips, read_history
 from vmafarm.shards.footers import (
     MOVE_AWAY,
     SHOWN,
@@ -94,9 +94,11 @@ class Merge:
         self._read_shards(slices, provenance)
         for path in (*self.folder.delivered(), self.folder.recovered, self.folder.provenance):
             sweep(path)
-        if self._blocked:
+        if self._blocked or provenance is None:
+            counts, self.failed = count_clips(self.folder, self.config)
+            self.counts |= counts
+            self.failed_classes = count_classes(self.failed.values())
             return
-        assert provenance is not None
         try:
             self._merge(provenance)
         except (duckdb.Error, pa.ArrowException, OSError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError, show, to_do
 from vmafarm.common.interrupts import hold, release
+from vmafarm.disk.locks import try_lock
 from vmafarm.disk.regular_files import NEVER_WAIT
 from vmafarm.disk.writers import is_for_all, way_to
 
@@ -53,8 +53,7 @@ def scratch_folder(parent: str) -> Iterator[Path]:
             release(folder)
             raise
     try:
-        with contextlib.suppress(OSError):  # a file system without locks: nobody will sweep there
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(lock)
         _sweep(place, folder)
         yield folder
     finally:
@@ -65,7 +64,7 @@ def scratch_folder(parent: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def in_scratch(folder: Path) -> Iterator[None]:
-    """Tell an error of the system that comes of a scratch folder as one of ours, which names the folder.
+    """Turn a system error in a scratch folder into one of ours, which names the folder.
 
     Parameters
     ----------
@@ -157,8 +156,8 @@ def _sweep(place: Path, own: Path) -> None:
         except OSError:
             continue
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(folder)
+            if try_lock(lock, without_locks=False):  # else nobody knows whether its owner lives
+                _remove(folder)
         except OSError:
             pass
         finally:

@@ -16,8 +16,8 @@ from typing import BinaryIO, cast
 from vmafarm.common.errors import IncompleteError, show
 from vmafarm.disk.drafts import LockedDraft
 from vmafarm.disk.durable import Draft
+from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.locks import open_lock, try_lock
-from vmafarm.disk.regular_files import open_regular
 from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.paths import RunFolder
 
@@ -27,8 +27,6 @@ ATTEMPTS = 3
 PATIENCE_SECONDS = 60.0
 """So long one waits for another process between its look and its rename, which take a moment."""
 _PAUSE_SECONDS = 0.05
-
-_Stamp = tuple[int, int, int, int]
 
 
 class SupersededError(IncompleteError):
@@ -138,17 +136,9 @@ class InPlace:
         return open_lock(self._lock, "while no merge is at work")
 
 
-def _stamp(path: Path) -> _Stamp | None:
-    # Opened, not looked up: that is when a network file system asks its server again.
-    try:
-        try:
-            with open_regular(path, None) as file:
-                status = os.fstat(file.fileno())
-        except PermissionError:  # of another member of a group
-            status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _stamp(path: Path) -> Stamp | None:
+    found = Stamp.now(path)
+    return found and found.of_content()  # a rename puts the draft in place
 
 
 def _superseded(table: Path, *, is_mixed: bool = False) -> SupersededError:

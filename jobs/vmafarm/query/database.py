@@ -35,7 +35,7 @@ from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
 from vmafarm.shards.completeness import read_history
 from vmafarm.shards.footers import examples, find_unreadable, short, sort_shards
-from vmafarm.shards.journal import read_journal
+from vmafarm.shards.journal import read_journals
 from vmafarm.shards.listing import list_shards
 from vmafarm.shards.recovery import recover
 from vmafarm.sql import templates as sql
@@ -222,15 +222,8 @@ def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None])
     entries = []
     most = most_rows(folder)
     # Journals first: a writer that ends meanwhile moves its entries from its journal to its clip log.
-    for path in list_shards(folder, slices).journals:
-        try:
-            journal = read_journal(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            left_out.append(f"{short(path, folder.shards)}: {reason(error)}")
-            continue
-        if journal.wrong:  # none of its rows is taken
+    for path, journal in read_journals(list_shards(folder, slices).journals):
+        if journal.wrong:
             left_out.append(f"{short(path, folder.shards)}: {journal.wrong}")
             continue
         entries.append(pa.Table.from_pylist([entry for _, entry in journal.rows], schema=CLIP_LOG_SCHEMA))

@@ -1,4 +1,4 @@
-"""Nodes that cannot do a run's work: a broken driver, a full disk, clips that cannot be seen there.
+"""Nodes that cannot do a run's work: a broken driver, a full disk, clips that are not visible there.
 
 Such a node fails clip after clip in no time and would draw all work of a run to itself. The element
 that notices writes a file named after the node and ends; what starts elements (containers/element.sh)
@@ -28,7 +28,7 @@ class NodeBrokenError(UnavailableError):
 
 @contextmanager
 def on_this_node() -> Iterator[None]:
-    """What is not to be had in here is this node's fault: scratch space, clips, the engine, its GPU."""
+    """Blame this node for what is unavailable within: scratch space, clips, the engine, its GPU."""
     try:
         yield
     except NodeBrokenError:
@@ -39,7 +39,7 @@ def on_this_node() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BrokenNode:
-    """A node that is kept out of a run.
+    """A node that is excluded from a run.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ def mark_broken(folder: RunFolder, node: str, message: str) -> None:
 
 
 def read_broken(folder: RunFolder) -> list[BrokenNode]:
-    """Nodes that are kept out of a run, by name; those too that no Python could say anything of."""
+    """Excluded nodes of a run, by name; also those on which no Python could start."""
     found = []
     for path in sorted(folder.broken_nodes.glob("[A-Za-z0-9]*")):
         if _NAME.fullmatch(path.name) is None or not is_regular(path):

@@ -1,6 +1,6 @@
-"""What elements say of themselves: when and where one began, and how it ended.
+"""Records that elements write about themselves: when and where they began, and how they ended.
 
-The queue forgets jobs within minutes and many clusters keep no accounts; these files stay.
+SLURM's queue forgets jobs within minutes, and many clusters keep no accounts; these files stay.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class ElementLog:
         self._cpu_before = _cpu_seconds()
 
     def end(self, result: ElementResult, seconds: float) -> None:
-        """Write down how it ended."""
+        """Record how it ended."""
         cpu = 0.0 if self._cpu_before is None else _cpu_seconds() - self._cpu_before
         took = {"seconds": seconds, "cpu_seconds": round(cpu, 3), **self._way}
         self._appender.append(json_line({"ended_at": _now(), **took, **asdict(result)}))

@@ -81,7 +81,7 @@ def read_failures(folder: Path) -> list[FailureRecord]:
 
 @dataclass(frozen=True)
 class Unread:
-    """Records that do not count.
+    """Records that could not be read, and so do not count.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ from vmafarm.run_folder.failures import (
     Unread,
     load_failures,
 )
-from vmafarm.run_folder.manifest import Manifest
+from vmafarm.run_folder.manifest import Manifest, load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.writer import DoneReader
 
@@ -150,7 +150,7 @@ class History:
                 continue
             faults = [record for record in records if self._counts(record)]
             if self._is_final(faults):
-                failed[name] = _summarise(faults)
+                failed[name] = _reason_of(faults)
             else:
                 missing.append(name)
                 tried[name] = records[-1]
@@ -174,7 +174,7 @@ class History:
         return len({r.host for r in faults}) > 1 or len(faults) > self._tries or not self._several_hosts
 
 
-def _summarise(faults: list[FailureRecord]) -> FailedClip:
+def _reason_of(faults: list[FailureRecord]) -> FailedClip:
     counts = Counter(record.failure for record in faults)
     failure = min(counts, key=lambda name: (-counts[name], name))
     message = next(record.message for record in reversed(faults) if record.failure == failure)
@@ -248,6 +248,13 @@ def read_states(
         names = (manifest.names[at] for number in wanted for at in manifest.positions(number))
     history = read_history(folder, config)
     return ClipStates(done, history.sort_out(name for name in names if name not in done), history)
+
+
+def count_clips(folder: RunFolder, config: Config) -> tuple[dict[str, int], dict[str, FailedClip]]:
+    """Counts of a run's clips as the record of a merge has them, and the clips that have failed for good."""
+    states = read_states(folder, config, load_manifest(folder))
+    missing, failed = states.gaps.missing, dict(states.gaps.failed)
+    return {"rows": len(states.done), "missing": len(missing), "failed_for_good": len(failed)}, failed
 
 
 SMALL_CORPUS = 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pydantic
 
+from vmafarm.common.errors import reason
 from vmafarm.disk.jsonl import Count, Flag, Name, Number, Seconds, Text, Time, read_checked, why
 from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, DEFAULTS
@@ -67,6 +68,20 @@ def read_journal(path: Path) -> Journal:
             entry["finished_at"] = entry["finished_at"].astimezone(UTC)
             rows.append((row, entry))
     return Journal(provenance, rows, torn, wrong)
+
+
+def read_journals(paths: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
+    """Read journals; one whose writer has ended meanwhile, and has put its rows into a shard, is passed over.
+
+    Of a journal with `Journal.wrong` nothing may be taken; one that cannot be read says there why.
+    """
+    for path in paths:
+        try:
+            yield path, read_journal(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield path, Journal(None, [], 0, reason(error))
 
 
 @functools.cache

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vmafarm.common.errors import reason
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import read_regular
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns
@@ -22,7 +21,7 @@ from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, differences
 from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import read_clip_log
 from vmafarm.shards.footers import Finding, examples, short
-from vmafarm.shards.journal import Journal, read_journal
+from vmafarm.shards.journal import Journal, read_journals
 from vmafarm.sql import templates as sql
 
 
@@ -52,10 +51,8 @@ class Recovered:
         One temporary Parquet file a journal with such rows, mapped to the shard of its writer.
     rows, torn
         Rows in `files`; lines that were cut when their writer died.
-    finished
-        (clip name, shard of the writer) to what the journal's log entry says of how it was scored.
-    scored
-        The same keys to clip name, audit, host and seconds of the journal's log entry.
+    entries
+        (clip name, shard of the writer) to the journal's log entry.
     findings
         Errors ``journal``: records that are not rows, another provenance, unreadable files.
     """
@@ -63,8 +60,7 @@ class Recovered:
     files: dict[Path, Path] = field(default_factory=dict)
     rows: int = 0
     torn: int = 0
-    finished: dict[tuple[str, Path], Scored] = field(default_factory=dict)
-    scored: dict[tuple[str, Path], dict[str, Any]] = field(default_factory=dict)
+    entries: dict[tuple[str, Path], dict[str, Any]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -93,14 +89,7 @@ def recover(
     """
     recovered = Recovered()
     problems: list[tuple[Path, str]] = []
-    for number, path in enumerate(journals):
-        try:
-            journal = read_journal(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            problems.append((path, reason(error)))
-            continue
+    for number, (path, journal) in enumerate(read_journals(journals)):
         recovered.torn += journal.torn
         shard = path.with_suffix(".parquet")
         try:
@@ -144,12 +133,8 @@ def _take_rows(
     rows = {}
     for row, entry in journal.rows:
         rows[row["clip_name"]] = row
-        recovered.scored[row["clip_name"], shard] = {name: entry[name] for name in _SCORED}
-        recovered.finished[row["clip_name"], shard] = Scored(entry["finished_at"], entry["repeatable"])
+        recovered.entries[row["clip_name"], shard] = entry
     return rows
-
-
-_SCORED = ("clip_name", "audit", "host", "seconds_scoring", "seconds_other_plan")
 
 
 def _names(shard: Path, most_rows: int) -> set[str]:
@@ -212,22 +197,24 @@ def read_scored(
         shard = shards.get(file, Path(file))
         if shard not in logs:
             logs[shard] = _read_log(folder, shard)
-        scored = logs[shard].get(name) or recovered.finished.get((name, shard))
+        scored = logs[shard].get(name)
+        if scored is None and (entry := recovered.entries.get((name, shard))):
+            scored = Scored(entry["finished_at"], entry["repeatable"])
         if scored:
             found[name, file] = scored
     return found
 
 
 def entries_of_journals_alone(folder: RunFolder, recovered: Recovered) -> list[dict[str, Any]]:
-    """Log entries in `Recovered.scored` that their writer had not yet put into its clip log as well.
+    """Entries of `Recovered.entries` that their writer had not yet put into its clip log as well.
 
     Parameters
     ----------
     folder, recovered
         As for `read_scored`.
     """
-    logs = {shard: _read_log(folder, shard) for shard in {shard for _, shard in recovered.scored}}
-    return [entry for (name, shard), entry in recovered.scored.items() if name not in logs[shard]]
+    logs = {shard: _read_log(folder, shard) for shard in {shard for _, shard in recovered.entries}}
+    return [entry for (name, shard), entry in recovered.entries.items() if name not in logs[shard]]
 
 
 def _read_log(folder: RunFolder, shard: Path) -> dict[str, Scored]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmafarm.common.errors import reason, show
+from vmafarm.common.errors import show
+from vmafarm.disk.file_stamp import ReadOnce
 from vmafarm.disk.sealed_parquet import DamagedError
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
@@ -48,18 +47,18 @@ class RemarkReader:
     ----------
     folder
         The run.
-
-    Attributes
-    ----------
-    problems
-        Files that could not be read, with the reason.
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self.problems: dict[Path, str] = {}
         self._folder = folder
         self._most_rows = 0
-        self._seen: dict[Path, tuple[tuple[int, int, int], list[tuple[str, str]]]] = {}
+        self._files = ReadOnce(self._read, DamagedError)
+        self._folders: dict[Path, str] = {}
+
+    @property
+    def problems(self) -> dict[Path, str]:
+        """Files and folders that could not be read, with the reason."""
+        return self._files.problems | self._folders
 
     def read(self) -> dict[str, Remark]:
         """Remarks of the clips by kind, ``short`` and ``not_repeatable``; a kind without clips is not there.
@@ -68,13 +67,10 @@ class RemarkReader:
         """
         found: dict[str, set[str]] = {kind: set() for kind in _TEXTS}
         self._most_rows = most_rows(self._folder)
-        logs, unreadable = list_clip_logs(self._folder)
-        self.problems = {
-            path: why for path, why in self.problems.items() if path in self._seen and os.path.lexists(path)
-        }
-        self.problems |= unreadable
+        self._files.forget_removed()
+        logs, self._folders = list_clip_logs(self._folder)
         for path in (*self._folder.shards.glob("*/*.journal"), *logs):
-            for kind, name in self._of_file(path):
+            for kind, name in self._files.get(path) or ():
                 found[kind].add(name)
         return {
             kind: Remark(len(names), tuple(show(name) for name in sorted(names)[:EXAMPLES]))
@@ -82,32 +78,14 @@ class RemarkReader:
             if names
         }
 
-    def _of_file(self, path: Path) -> list[tuple[str, str]]:
-        with suppress(FileNotFoundError):  # a journal that its writer has removed meanwhile
-            try:
-                status = path.stat()
-                state = (status.st_mtime_ns, status.st_size, status.st_ino)
-                seen = self._seen.get(path)
-                if seen is None or seen[0] != state:
-                    self._seen[path] = (state, [])
-                    self.problems.pop(path, None)
-                    self._seen[path] = seen = (state, _read(path, self._most_rows))
-                return seen[1]
-            except FileNotFoundError:
-                raise
-            except (OSError, DamagedError) as error:
-                self.problems[path] = reason(error)
-        return []
-
-
-def _read(path: Path, most_rows: int) -> list[tuple[str, str]]:
-    """Kind and clip name of each remark."""
-    if path.suffix == ".journal":
-        entries = [entry for _, entry in read_journal(path).rows]
-    else:
-        entries = read_clip_log(path, most_rows, ("clip_name", "short", "repeatable")).to_pylist()
-    found = [("short", entry["clip_name"]) for entry in entries if entry["short"]]
-    return found + [("not_repeatable", entry["clip_name"]) for entry in entries if not entry["repeatable"]]
+    def _read(self, path: Path) -> list[tuple[str, str]]:
+        """Kind and clip name of each remark."""
+        if path.suffix == ".journal":
+            entries = [entry for _, entry in read_journal(path).rows]
+        else:
+            entries = read_clip_log(path, self._most_rows, ("clip_name", "short", "repeatable")).to_pylist()
+        found = [("short", one["clip_name"]) for one in entries if one["short"]]
+        return found + [("not_repeatable", one["clip_name"]) for one in entries if not one["repeatable"]]
 
 
 def tell_remarks(remarks: Mapping[str, Remark]) -> list[str]:

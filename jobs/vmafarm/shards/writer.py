@@ -9,17 +9,16 @@ other; readers take the union of all journals and Parquet files.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from vmafarm.common.errors import reason
 from vmafarm.disk.arrow import make_table
 from vmafarm.disk.durable import Appender, make_folder, remove, replace
+from vmafarm.disk.file_stamp import ReadOnce
 from vmafarm.disk.jsonl import checked_line, json_line
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns, write_sealed
 from vmafarm.run_folder.manifest import most_rows
@@ -40,9 +39,9 @@ class ShardWriter:
     slice_id
         The slice.
     writer
-        Unique name of this writer; no two processes ever share one.
+        Name of this writer; no two processes ever share one.
     provenance
-        What determines the values; stands in the shard's metadata.
+        What determines the values; stored in the shard's metadata.
     flush_every
         Rows between two atomic writes.
     """
@@ -136,70 +135,39 @@ def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
 
 
 class DoneReader:
-    """`read_done` for those who look again and again: a file that has not changed is read once.
-
-    Attributes
-    ----------
-    problems
-        Files that could not be read, or not wholly, with the reason.
-    """
+    """`read_done` for those who look again and again: a file that has not changed is read once."""
 
     def __init__(self) -> None:
-        self.problems: dict[Path, str] = {}
+        self._files = ReadOnce(self._read, DamagedError)
         self._most_rows = 0
-        self._seen: dict[Path, tuple[tuple[int, int, int], list[str]]] = {}
+
+    @property
+    def problems(self) -> dict[Path, str]:
+        """Files that could not be read, or not wholly, with the reason."""
+        return self._files.problems
 
     def read(self, folder: RunFolder, slices: Iterable[int]) -> set[str]:
         """Names as `read_done` returns them."""
         self._most_rows = most_rows(folder)
-        self.problems = {path: why for path, why in self.problems.items() if os.path.lexists(path)}
+        self._files.forget_removed()
         return {name for slice_id in slices for name in self._in_folder(folder.shard_folder(slice_id))}
 
     def _in_folder(self, shards: Path) -> list[str]:
         # The journals first: a writer removes its own only when its Parquet file has all the rows.
         return [
             name
-            for suffix, read in ((".journal", self._in_journal), (".parquet", self._in_shard))
+            for suffix in (".journal", ".parquet")
             for path in _files(shards, suffix)
-            for name in self._names(path, read)
+            for name in self._files.get(path) or ()
         ]
 
-    def _names(self, path: Path, read: Callable[[Path], list[str]]) -> list[str]:
-        try:
-            found = path.stat()
-        except FileNotFoundError:  # a journal that its writer has removed
-            return []
-        except OSError as error:
-            self.problems[path] = reason(error)
-            return []
-        # Taken before the content: what is appended meanwhile makes the file another one next time.
-        state = (found.st_mtime_ns, found.st_size, found.st_ino)
-        seen = self._seen.get(path)
-        if seen is None or seen[0] != state:
-            self.problems.pop(path, None)
-            self._seen[path] = seen = (state, read(path))
-        return seen[1]
-
-    def _in_journal(self, path: Path) -> list[str]:
-        try:
+    def _read(self, path: Path) -> list[str]:
+        if path.suffix == ".journal":
             journal = read_journal(path)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            self.problems[path] = reason(error)
-            return []
-        if journal.wrong:
-            self.problems[path] = journal.wrong
-        return [row["clip_name"] for row, _ in journal.rows]
-
-    def _in_shard(self, path: Path) -> list[str]:
-        try:
-            table = read_columns(path, {"clip_name": pa.string()}, self._most_rows)
-        except FileNotFoundError:
-            return []
-        except (OSError, DamagedError) as error:
-            self.problems[path] = reason(error)
-            return []
+            if journal.wrong:
+                self.problems[path] = journal.wrong
+            return [row["clip_name"] for row, _ in journal.rows]
+        table = read_columns(path, {"clip_name": pa.string()}, self._most_rows)
         return [name for name in table["clip_name"].to_pylist() if name is not None]
 
 
