@@ -25,7 +25,7 @@ help: ## this list
 
 setup: $(VENV)/.setup ## virtual environment .venv with the locked dependencies
 
-$(VENV)/.setup: requirements.lock pyproject.toml
+$(VENV)/.setup: requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.11 or newer is needed"; \
 	    echo "  choose another one: make PYTHON=python3.12 ..."; exit 3; }
@@ -33,7 +33,8 @@ $(VENV)/.setup: requirements.lock pyproject.toml
 	  { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment"; \
 	    echo "  install its venv module (Debian, Ubuntu: python3-venv)"; exit 3; }
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	  -r requirements.lock -r requirements-build.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -135,12 +136,14 @@ docs: $(VENV)/.setup ## the pages that are made of the code: docs/qa.md, docs/co
 screenshots: $(VENV)/.setup-dev ## docs/images/, of a made-up run, with a real Chromium
 	@cd tests && "$(CURDIR)/$(BIN)/python" -m screenshots "$(CURDIR)/docs/images"
 
-# Needs uv. Hashes, no addresses: each machine takes the packages from where it is set up to.
-lock: ## make the lock files again
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --no-header --group build pyproject.toml -o requirements.lock $(ARGS)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --no-header --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(ARGS)
+# Hashes, but no index address: each machine takes the packages from the index that pip is configured with.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-annotate --no-header $(ARGS)
+
+lock: $(VENV)/.setup-dev ## update the lock files; ARGS="--upgrade" for newer versions
+	@$(LOCK) pyproject.toml -o requirements.lock
+	@$(LOCK) --group build -c requirements.lock -o requirements-build.lock
+	@$(LOCK) --group dev -c requirements.lock -c requirements-build.lock pyproject.toml -o requirements-dev.lock
 
 lowest: $(VENV)/.setup-dev ## the demo with the oldest versions of the dependencies that pyproject.toml allows
 	@tests/lowest

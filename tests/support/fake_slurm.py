@@ -239,3 +239,9 @@ def write_log(run: Run, task: str, stream: str, text: str | bytes) -> Path:
     path = run.folder.logs / f"{task}_0_log.{stream}"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
+
+
+def write_sif(path: Path) -> Path:
+    """A file that begins as an Apptainer image does."""
+    path.write_bytes(b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\x0001\0" + bytes(100))
+    return path

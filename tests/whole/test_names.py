@@ -18,9 +18,8 @@ from standin.vmaf import write_standin
 from support import media
 from support.command import command, table, vmafarm
 from support.damage import fuzz
-from support.fake_slurm import FakeSlurm, planned, write_log, write_record
+from support.fake_slurm import FakeSlurm, planned, write_log, write_record, write_sif
 from support.merge_helpers import NOW, Run, make_row
-from test_submit import write_sif
 
 from vmafarm.cluster import status_table
 from vmafarm.cluster.slice_logs import slice_logs
