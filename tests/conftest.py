@@ -101,26 +101,29 @@ def as_ordinary_user(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_process_left_behind() -> Iterator[None]:
     """Fail the test that leaves a process behind; one that is just ending gets a second."""
-    before = set(_processes())
+    before = _pids()
     yield
     deadline = time.monotonic() + 1
-    left = _processes()
-    while (set(left) - before) and time.monotonic() < deadline:
+    while (left := _ours(_pids() - before)) and time.monotonic() < deadline:
         time.sleep(0.02)
-        left = _processes()
-    assert not set(left) - before, f"left running: {[left[pid] for pid in set(left) - before]}"
+    assert not left, f"left running: {left}"
 
 
-def _processes() -> dict[int, str]:
-    """Processes that this one started, directly or not: pid to command line. Linux only, else none."""
+def _pids() -> set[str]:
+    return {name for name in os.listdir("/proc") if name.isdecimal()}
+
+
+def _ours(pids: set[str]) -> list[str]:
+    """Command lines of those processes that this one started, directly or not."""
     mark = f"\0{_MARK}=".encode()
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+    found = []
+    for pid in pids:
+        folder = Path("/proc", pid)
         try:
-            if int(folder.name) != os.getpid() and mark in b"\0" + (folder / "environ").read_bytes():
+            if mark in b"\0" + (folder / "environ").read_bytes():
                 command = (folder / "cmdline").read_bytes()
                 if command and not any(word in command for word in _STAYS):  # a zombie has none
-                    found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+                    found.append(command.replace(b"\0", b" ").decode(errors="replace"))
         except OSError:
             continue  # ended meanwhile, or another user's
     return found
