@@ -16,7 +16,10 @@ export CONFIG CLIPS SCORES SLICE CASE Q
 # Values reach the verbs through the environment: names may hold spaces and quotes.
 OPTIONS = $(if $(CONFIG),--config "$$CONFIG")
 CORPUS = $(if $(CLIPS),--clips "$$CLIPS") $(if $(SCORES),--scores "$$SCORES")
-PYTEST = $(BIN)/python -m pytest
+# Bytecode is kept: each worker loads all tests, and these start hundreds of processes.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+# Whole files to workers, in the order of tests/conftest.py. One more worker than processors: tests also wait.
+WORKERS = -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
 
@@ -25,7 +28,7 @@ help: ## show this list
 
 setup: $(VENV)/.setup ## create .venv with the locked dependencies
 
-$(VENV)/.setup: requirements.lock pyproject.toml
+$(VENV)/.setup: requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.11 or newer is needed"; \
 	    echo "  choose another one: make PYTHON=python3.12 ..."; exit 3; }
@@ -33,7 +36,8 @@ $(VENV)/.setup: requirements.lock pyproject.toml
 	  { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment"; \
 	    echo "  install its venv module (Debian, Ubuntu: python3-venv)"; exit 3; }
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	  -r requirements.lock -r requirements-build.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -84,42 +88,42 @@ logs: $(VENV)/.setup ## show jobs, logs and failures of one slice: SLICE=12
 cancel: $(VENV)/.setup ## cancel the jobs of a run
 	@$(BIN)/vmafarm cancel $(OPTIONS) $(ARGS)
 
-config: $(VENV)/.setup ## print the effective configuration
+config: $(VENV)/.setup ## show the effective configuration
 	@$(BIN)/vmafarm config $(OPTIONS) $(ARGS)
 
-demo: $(VENV)/.setup ## write a small corpus to demo-corpus/
+demo: $(VENV)/.setup ## make a small corpus in demo-corpus/
 	@$(BIN)/vmafarm demo demo-corpus $(ARGS)
 
 test: $(VENV)/.setup-dev ## run the tests
-	@$(PYTEST) -n 3 --dist loadfile -m "not full" $(ARGS)
+	@$(PYTEST) $(WORKERS) -m "not full" $(ARGS)
 
-fuzz: $(VENV)/.setup-dev ## fuzz file names and everything that is read from disk: N=10000 examples per test
+fuzz: $(VENV)/.setup-dev ## read randomly damaged files, score clips of random names; N=10000 examples per test
 	@N="$(or $(N),10000)" $(PYTEST) -n 2 tests/fuzz tests/whole/test_names.py $(ARGS)
 
-# SEED: which files; CASE: one again, as printed; ARGS="--keep FOLDER" keeps the files with violations.
-fuzz-containers: $(VENV)/.setup-dev ## damage N video files at random; every row must be true, every failure the file's
+# SEED: which files; CASE: repeat one, as printed; ARGS="--keep FOLDER" keeps the files that broke a rule.
+fuzz-containers: $(VENV)/.setup-dev ## score N randomly damaged videos; no row may be wrong, no good file may fail
 	@cd tests && "$(CURDIR)/$(BIN)/python" -m containers_fuzz --files $(or $(N),$(if $(CASE),0,2000)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
 
 test-full: $(VENV)/.setup-dev ## run the slow tests: whole clips, all extractors
-	@$(PYTEST) -n 2 --dist loadfile -m full --timeout 1800 $(ARGS)
+	@$(PYTEST) $(WORKERS) -m full --timeout 1800 $(ARGS)
 
-# N: kills, and a quarter as many failing calls; WRITERS: runs with two writers; CASE: one again, as printed.
-crash: $(VENV)/.setup-dev ## kill runs N times, WRITERS times with two writers; nothing may be lost
+# N: kills, and a quarter as many failing calls; WRITERS: runs with two writers; CASE: repeat one, as printed.
+crash: $(VENV)/.setup-dev ## kill N runs, and WRITERS runs with two writers; no row may be lost
 	@cd tests && "$(CURDIR)/$(BIN)/python" -m crash --kills $(or $(N),0) --writers $(or $(WRITERS),0) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
 
 test-cluster: $(VENV)/.setup-dev ## test against a real SLURM and Apptainer; see tests/real_cluster/README.md
 	@test -n "$$SLURM_CONF" && test -n "$$VMAFARM_IMAGES" || \
-	  { echo "error: SLURM_CONF and VMAFARM_IMAGES must name a cluster and images"; \
-	    echo "  see tests/real_cluster/README.md"; exit 3; }
+	  { echo "error: no cluster or no images to test against (SLURM_CONF, VMAFARM_IMAGES)"; \
+	    echo "  tests/real_cluster/README.md explains how to set them up"; exit 3; }
 	@$(PYTEST) tests/real_cluster -n 3 --maxschedchunk 1 --timeout 1200 --no-skips $(ARGS)
 
-bench: $(VENV)/.setup-dev ## measure the figures of docs/performance.md; BENCH="overhead merge": some of them
+bench: $(VENV)/.setup-dev ## measure the figures of docs/performance.md; BENCH="overhead merge" for some of them
 	@$(BIN)/python -m benchmarks --out bench $(BENCH) $(ARGS)
 
-coverage: $(VENV)/.setup-dev ## run the tests with line coverage of jobs/
-	@$(PYTEST) -n 2 --dist loadfile -m "not full" --cov --cov-report=term $(ARGS)
+coverage: $(VENV)/.setup-dev ## run the tests, and measure line coverage of jobs/
+	@$(PYTEST) $(WORKERS) -m "not full" --cov --cov-report=term $(ARGS)
 
 lint: $(VENV)/.setup-dev ## run ruff, and check which package imports which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo
@@ -132,18 +136,20 @@ docs: $(VENV)/.setup ## generate docs/qa.md, docs/columns.md and the diagram in 
 	@$(BIN)/python -c 'from vmafarm.query import checks; print(checks.as_markdown(), end="")' > docs/qa.md
 	@$(BIN)/python -c 'from vmafarm.schema import columns; print(columns.as_markdown(), end="")' > docs/columns.md
 
-screenshots: $(VENV)/.setup-dev ## take the screenshots in docs/images/ with Chromium, of synthetic data
+screenshots: $(VENV)/.setup-dev ## render docs/images/ from a synthetic run with Chromium
 	@cd tests && "$(CURDIR)/$(BIN)/python" -m screenshots "$(CURDIR)/docs/images"
 
-# Needs uv. Hashes without addresses: each machine uses its own package index.
-lock: ## update the lock files
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --no-header --group build pyproject.toml -o requirements.lock $(ARGS)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --no-header --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(ARGS)
+# Hashes, but no index address: each machine takes the packages from the index that pip is configured with.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-annotate --no-header $(ARGS)
+
+lock: $(VENV)/.setup-dev ## update the lock files; ARGS="--upgrade" for newer versions
+	@$(LOCK) pyproject.toml -o requirements.lock
+	@$(LOCK) --group build -c requirements.lock -o requirements-build.lock
+	@$(LOCK) --group dev -c requirements.lock -c requirements-build.lock pyproject.toml -o requirements-dev.lock
 
 lowest: $(VENV)/.setup-dev ## run the demo with the oldest dependencies that pyproject.toml allows
 	@tests/lowest
 
-clean: ## remove the virtual environment and caches, never runs
+clean: ## remove the virtual environment and caches; runs are kept
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

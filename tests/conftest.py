@@ -13,7 +13,6 @@ import pytest
 from standin.vmaf import write_standin
 from support import media
 from support.fake_slurm import FakeSlurm
-from support.processes import all_processes, read_of
 
 _MARK = f"VMAFARM_TESTS_{os.getpid()}"
 os.environ[_MARK] = "1"  # every process that a test starts inherits it, also one that leaves its parents
@@ -39,6 +38,15 @@ _take_signals_as_at_a_terminal()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped is a test that failed")
+
+
+_LONGEST = ("whole", "crash", "scoring", "published", "containers_fuzz", "engines", "cluster")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folders with the longest tests come first: a worker takes whole files, and none shall end alone."""
+    order = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -102,23 +110,29 @@ def as_ordinary_user(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_process_left_behind() -> Iterator[None]:
     """Fail the test that leaves a process behind; one that is just ending gets a second."""
-    before = set(_processes())
+    before = _pids()
     yield
     deadline = time.monotonic() + 1
-    left = _processes()
-    while (set(left) - before) and time.monotonic() < deadline:
+    while (left := _ours(_pids() - before)) and time.monotonic() < deadline:
         time.sleep(0.02)
-        left = _processes()
-    assert not set(left) - before, f"left running: {[left[pid] for pid in set(left) - before]}"
+    assert not left, f"left running: {left}"
 
 
-def _processes() -> dict[int, str]:
-    """Processes that this one started, directly or not: pid to command line."""
+def _pids() -> set[str]:
+    return {name for name in os.listdir("/proc") if name.isdecimal()}
+
+
+def _ours(pids: set[str]) -> list[str]:
+    """Command lines of those processes that this one started, directly or not."""
     mark = f"\0{_MARK}=".encode()
-    found = {}
-    for pid in all_processes():
-        if pid != os.getpid() and mark in b"\0" + read_of(pid, "environ"):
-            command = read_of(pid, "cmdline")
-            if command and not any(word in command for word in _STAYS):  # a zombie has none
-                found[pid] = command.replace(b"\0", b" ").decode(errors="replace")
+    found = []
+    for pid in pids:
+        folder = Path("/proc", pid)
+        try:
+            if mark in b"\0" + (folder / "environ").read_bytes():
+                command = (folder / "cmdline").read_bytes()
+                if command and not any(word in command for word in _STAYS):  # a zombie has none
+                    found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue  # ended meanwhile, or another user's
     return found

@@ -5,22 +5,28 @@ One test for each row of docs/errors.md, by the same words.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 from support import media
-from support.command import QUICK, command, corpus, table, vmafarm, write_scores
+from support.command import QUICK, call, command, corpus, table, write_scores
 from support.images import make_image, no_images_here, write_header
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.config.load import load
+from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.scoring.element import ElementResult, ElementSpec, run_element
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
 RUN = ("run", *corpus(*QUICK, "--run", "r", "--set", "extract.retries=0"))
@@ -108,7 +114,7 @@ PLANNING = {
 def test_bad_corpus(folder: Path, row: str) -> None:
     spoil, status, named = PLANNING[row]
     spoil(folder)
-    _check(vmafarm(*RUN, cwd=folder, status=status).stderr, row, named)
+    _check(call(*RUN, cwd=folder, status=status).stderr, row, named)
     assert not list(folder.glob("runs/r/manifest.parquet"))
 
 
@@ -169,7 +175,7 @@ LEFT_OUT = {
 def test_score_that_is_spelled_otherwise_is_joined_and_told(folder: Path) -> None:
     _documented("a score whose name is spelled otherwise")
     (folder / "scores.csv").write_text(f"{HEADER}A.MP4,3\n./b.mp4,4\n")
-    said = vmafarm("plan", *RUN[1:], cwd=folder).stdout.splitlines()
+    said = call("plan", *RUN[1:], cwd=folder).stdout.splitlines()
     (at,) = (at for at, line in enumerate(said) if line.startswith("joined despite another spelling "))
     assert (said[at].split()[-1], said[at + 1]) == (
         "1",
@@ -180,10 +186,17 @@ def test_score_that_is_spelled_otherwise_is_joined_and_told(folder: Path) -> Non
 @pytest.mark.parametrize("row", LEFT_OUT)
 def test_what_is_not_a_clip_is_counted_and_left_out(folder: Path, row: str) -> None:
     _documented(row)
-    before = vmafarm("plan", *RUN[1:], "--dry-run", cwd=folder).stdout
+    before = call("plan", *RUN[1:], "--dry-run", cwd=folder).stdout
     LEFT_OUT[row](folder / "clips")
-    finished = vmafarm(*RUN, cwd=folder)
-    assert set(finished.stdout.splitlines()[:12]) - set(before.splitlines()), "nobody was told"
+    said = call("plan", *RUN[1:], cwd=folder).stdout
+    assert set(said.splitlines()) - set(before.splitlines()), "nobody was told"
+    assert load_manifest(RunFolder(folder / "runs", "r")).names == ["a.mp4", "b.mp4"]
+
+
+def test_what_is_not_a_clip_has_no_row(folder: Path) -> None:
+    for row in ("a dangling link", "a pipe called x.mp4", "a name that is not UTF-8"):
+        LEFT_OUT[row](folder / "clips")
+    call(*RUN, cwd=folder)
     assert table(folder / "runs/full_features_r.parquet")["clip_name"].to_pylist() == ["a.mp4", "b.mp4"]
 
 
@@ -214,7 +227,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory, clips: Callable[[str], Pat
     for name, source in sources.items():
         shutil.copy(clips(source), folder / "clips" / name)
     write_scores(folder / "scores.csv", sorted(sources))
-    vmafarm(*RUN, cwd=folder, status=1)
+    call(*RUN, cwd=folder, status=1)
     assert not (folder / "runs/full_features_r.parquet").exists()
     return folder
 
@@ -230,7 +243,7 @@ def test_bad_clip_fails_for_good_with_its_class(refused: Path, row: str) -> None
 
 
 def test_bad_clips_take_no_other_along_and_are_told_where_it_is_allowed(refused: Path) -> None:
-    allowed = vmafarm(*RUN, "--max-failed-share", "0.95", cwd=refused)
+    allowed = call(*RUN, "--max-failed-share", "0.95", cwd=refused)
     assert f"failed for good  {len(CLIPS)} clips: decode_error" in allowed.stdout
     assert "  audio_only.mp4: no_video: the file has no video stream" in allowed.stdout
     assert f"and {len(CLIPS) - 10} more" in allowed.stdout
@@ -241,13 +254,13 @@ def test_clip_that_cannot_be_read_is_not_held_against_it(folder: Path) -> None:
     row = "a clip that vanished or cannot be read"
     target = (folder / "clips/b.mp4").rename(folder / "elsewhere.mp4")
     (folder / "clips/b.mp4").symlink_to(target)
-    vmafarm("plan", *RUN[1:], cwd=folder)
+    call("plan", *RUN[1:], cwd=folder)
     hidden = folder / "hidden.mp4"
-    said = _element(folder, "mv elsewhere.mp4 hidden.mp4")
-    assert said.stdout.strip() == "{'unreadable': 1}"
-    _check(vmafarm("merge", "--run", "r", cwd=folder, status=1).stderr, row, "unreadable")
+    target.rename(hidden)
+    assert _element(folder).failed == {"unreadable": 1}
+    _check(call("merge", "--run", "r", cwd=folder, status=1).stderr, row, "unreadable")
     hidden.rename(target)
-    vmafarm(*RUN, cwd=folder)
+    call(*RUN, cwd=folder)
     assert table(folder / "runs/full_features_r.parquet").num_rows == 2
 
 
@@ -261,96 +274,89 @@ REPLACED = {
 def test_clip_that_is_not_the_planned_one_is_not_scored_and_not_to_blame(folder: Path, row: str) -> None:
     change, failure = REPLACED[row]
     whole = (folder / "clips/b.mp4").read_bytes()
-    vmafarm("plan", *RUN[1:], cwd=folder)
-    said = _element(folder, change)
-    assert said.stdout.strip() == f"{{'{failure}': 1}}"
-    _check(vmafarm("merge", "--run", "r", cwd=folder, status=1).stderr, row, failure)
+    call("plan", *RUN[1:], cwd=folder)
+    subprocess.run(["sh", "-c", change], cwd=folder, check=True)
+    assert _element(folder).failed == {failure: 1}
+    _check(call("merge", "--run", "r", cwd=folder, status=1).stderr, row, failure)
     (folder / "clips/b.mp4").unlink()
     (folder / "clips/b.mp4").write_bytes(whole)
-    vmafarm(*RUN, cwd=folder)
+    call(*RUN, cwd=folder)
     assert table(folder / "runs/full_features_r.parquet").num_rows == 2
 
 
-def _element(folder: Path, before: str) -> subprocess.CompletedProcess[str]:
-    """Change something with a shell, then run an element; it prints what failed, by class."""
-    element = (
-        "from vmafarm.config.load import load; from vmafarm.corpus.frozen_config import with_frozen;"
-        "from vmafarm.scoring.element import *;"
-        "config = with_frozen(load(None, ['run.name=r', 'extract.retries=0'])[0]);"
-        "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
-    )
-    subprocess.run(["sh", "-c", before], cwd=folder, check=True)
-    command = [sys.executable, "-c", element]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+def _element(folder: Path) -> ElementResult:
+    with chdir(folder):
+        config = with_frozen(load(None, ["run.name=r", "extract.retries=0", "engine.audit_every=0"])[0])
+        return run_element(ElementSpec(config.model_dump(), (0,)))
 
 
 def test_run_folder_of_another_configuration_is_refused(folder: Path) -> None:
     row = "a run folder of another configuration"
-    vmafarm(*RUN, cwd=folder)
+    call(*RUN, cwd=folder)
     before = (folder / "runs/full_features_r.parquet").read_bytes()
-    refused = vmafarm(*RUN, "--set", "engine.plan=full", cwd=folder, status=2)
+    refused = call(*RUN, "--set", "engine.plan=full", cwd=folder, status=2)
     _check(refused.stderr, row, "engine.plan")
     shutil.copy(folder / "clips/a.mp4", folder / "clips/new.mp4")
     write_scores(folder / "scores.csv", ["a.mp4", "b.mp4", "new.mp4"])
-    refused = vmafarm(*RUN, cwd=folder, status=2)
+    refused = call(*RUN, cwd=folder, status=2)
     _check(refused.stderr, row, "new.mp4")
     assert (folder / "runs/full_features_r.parquet").read_bytes() == before
 
 
 def test_shard_that_someone_cut_is_named_and_its_clips_can_be_done_again(folder: Path) -> None:
     row = "a shard that someone cut"
-    vmafarm(*RUN, cwd=folder)
+    call(*RUN, cwd=folder)
     expected = (folder / "runs/full_features_r.parquet").read_bytes()
     (shard,) = folder.glob("runs/r/shards/*/*.parquet")
     shard.write_bytes(shard.read_bytes()[:-100])
-    refused = vmafarm("merge", "--run", "r", cwd=folder, status=1)
+    refused = call("merge", "--run", "r", cwd=folder, status=1)
     _check(refused.stderr, row, shard.name)
     shard.rename(folder / "cut")
-    vmafarm(*RUN, cwd=folder)
+    call(*RUN, cwd=folder)
     assert (folder / "runs/full_features_r.parquet").read_bytes() == expected
 
 
 def test_shard_with_a_flipped_bit_is_named(folder: Path) -> None:
     row = "a shard with a flipped bit"
-    vmafarm(*RUN, cwd=folder)
+    call(*RUN, cwd=folder)
     (shard,) = folder.glob("runs/r/shards/*/*.parquet")
     content = bytearray(shard.read_bytes())
     content[len(content) // 3] ^= 4
     shard.write_bytes(content)
-    refused = vmafarm("merge", "--run", "r", cwd=folder, status=1)
+    refused = call("merge", "--run", "r", cwd=folder, status=1)
     _check(refused.stderr, row, shard.name)
 
 
 def test_folders_that_others_could_fill_start_nothing(folder: Path) -> None:
-    vmafarm("plan", *RUN[1:], cwd=folder)
+    call("plan", *RUN[1:], cwd=folder)
     run = folder / "runs/r"
     mode = run.stat().st_mode
     run.chmod(0o777)
-    refused = vmafarm(*RUN, cwd=folder, status=2)
+    refused = call(*RUN, cwd=folder, status=2)
     _check(refused.stderr, "a run folder that everybody may write", "everybody on this machine may write")
     run.chmod(mode)
     (run / "logs").symlink_to(folder)
-    refused = vmafarm(*RUN, cwd=folder, status=2)
+    refused = call(*RUN, cwd=folder, status=2)
     _check(refused.stderr, "a logs folder that is a link", "expected a folder of your own")
     assert not list(run.glob("shards/*"))
 
 
 def test_query_that_writes_is_refused(folder: Path) -> None:
-    vmafarm("plan", *RUN[1:], cwd=folder)
-    refused = vmafarm("sql", "DROP TABLE features", "--run", "r", cwd=folder, status=2)
+    call("plan", *RUN[1:], cwd=folder)
+    refused = call("sql", "DROP TABLE features", "--run", "r", cwd=folder, status=2)
     _check(refused.stderr, "a query that does more than read", "does not only read: DROP")
 
 
 def test_missing_program_is_named(folder: Path) -> None:
     row = "an engine that is not there"
     options = ["--set", "engine.kind=vmaf", "--set", "engine.vmaf=no-such-vmaf"]
-    refused = vmafarm("run", *corpus("--run", "r", *options), cwd=folder, status=3)
+    refused = call("run", *corpus("--run", "r", *options), cwd=folder, status=3)
     _check(refused.stderr, row, "no-such-vmaf")
 
 
 def test_full_scratch_folder_ends_the_element_and_charges_no_clip(folder: Path) -> None:
     row = "no space, or no permission, in the scratch folder"
-    refused = vmafarm(*RUN, "--set", "extract.scratch=/proc/self", cwd=folder, status=3)
+    refused = call(*RUN, "--set", "extract.scratch=/proc/self", cwd=folder, status=3)
     _check(refused.stderr, row, "scratch")
     assert not list(folder.glob("runs/r/failures/*"))
 
@@ -364,7 +370,7 @@ def test_scratch_folder_that_is_removed_ends_the_element_and_charges_no_clip(fol
     )
     program.chmod(0o755)
     (folder / "scratch").mkdir()
-    refused = vmafarm(
+    refused = call(
         *RUN, "--set", f"engine.ffmpeg={program}", "--set", f"extract.scratch={folder}/scratch", cwd=folder,
         status=3,
     )  # fmt: skip
@@ -394,31 +400,26 @@ def test_working_folder_that_is_gone(folder: Path) -> None:
 
 def test_wrong_configuration_is_one_message(folder: Path) -> None:
     row = "an unknown key, a wrong type, an impossible value"
-    refused = vmafarm(*RUN, "--set", "extract.worker=2", cwd=folder, status=2)
+    refused = call(*RUN, "--set", "extract.worker=2", cwd=folder, status=2)
     _check(refused.stderr, row, "extract.workers")
 
 
-def test_full_run_folder_keeps_what_is_done(folder: Path) -> None:
-    row = "no space in the run folder"
-    script = (
-        "import errno, os, sys; from vmafarm.disk import durable; real = os.write\n"
-        "def full(descriptor, data):\n"
-        "    if os.readlink(f'/proc/self/fd/{descriptor}').endswith('.journal'):\n"
-        "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "    return real(descriptor, data)\n"
-        "os.write = full\n"
-        "from vmafarm.config.load import load; from vmafarm.corpus.frozen_config import with_frozen\n"
-        "from vmafarm.scoring.element import *\n"
-        "config = with_frozen(load(None, ['run.name=r'])[0])\n"
-        "result = run_element(ElementSpec(config.model_dump(), (0,)))\n"
-        "print(f'error: {result.message}\\n  {result.hint}', file=sys.stderr); sys.exit(result.exit_code)\n"
-    )
-    vmafarm("plan", *RUN[1:], cwd=folder)
-    command = [sys.executable, "-c", script]
-    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert said.returncode == 3
-    _check(said.stderr, row, "no space left")
-    vmafarm(*RUN, cwd=folder)
+def test_full_run_folder_keeps_what_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".journal"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    call("plan", *RUN[1:], cwd=folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        result = _element(folder)
+    assert result.exit_code == 3
+    said = f"error: {result.message}\n  {result.hint}"
+    _check(said, "no space in the run folder", "no space left")
+    call(*RUN, cwd=folder)
     assert table(folder / "runs/full_features_r.parquet").num_rows == 2
 
 
@@ -432,7 +433,7 @@ def test_every_row_of_the_document_has_its_test_here() -> None:
 def test_estimate_without_a_clip_that_can_be_scored(folder: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         (folder / "clips" / name).write_bytes(b"no video")
-    failed = vmafarm("estimate", *RUN[1:], cwd=folder, status=1)
+    failed = call("estimate", *RUN[1:], cwd=folder, status=1)
     told = failed.stderr[failed.stderr.index("error: ") :]
     _check(told, "an estimate for which no clip could be scored here", "nothing could be measured")
 
@@ -440,7 +441,7 @@ def test_estimate_without_a_clip_that_can_be_scored(folder: Path) -> None:
 def test_a_configuration_that_others_may_write(folder: Path) -> None:
     (folder / "vmafarm.toml").touch()
     (folder / "vmafarm.toml").chmod(0o666)
-    refused = vmafarm("plan", *RUN[1:], cwd=folder, status=2)
+    refused = call("plan", *RUN[1:], cwd=folder, status=2)
     row = "a vmafarm.toml of another user, or that others may write"
     _check(refused.stderr, row, "vmafarm.toml can be written by everybody")
     assert not (folder / "runs").exists()
@@ -448,7 +449,7 @@ def test_a_configuration_that_others_may_write(folder: Path) -> None:
 
 def test_no_run_to_merge(folder: Path) -> None:
     row = "a merge of a run that is not planned"
-    refused = vmafarm("merge", "--run", "nothing", cwd=folder, status=2)
+    refused = call("merge", "--run", "nothing", cwd=folder, status=2)
     _check(refused.stderr, row, "nothing")
 
 

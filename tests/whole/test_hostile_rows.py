@@ -25,7 +25,7 @@ from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
 from vmafarm.merging.audits import read_entries
 from vmafarm.run_folder.manifest import load_manifest, most_rows
-from vmafarm.run_folder.provenance import read_frozen
+from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from vmafarm.shards.footers import read_outline, sort_shards
@@ -232,7 +232,7 @@ def test_a_large_file_that_is_not_parquet_is_known_by_its_ends_and_never_read_wh
     for path in (shard, log):
         with path.open("wb") as file:
             file.truncate(1 << 30)
-    provenance = read_frozen(run.folder.provenance)
+    provenance = read_provenance(run.folder.provenance)
     assert provenance is not None
     ends = "cut or damaged (1,073,741,824 bytes): a Parquet file begins and ends with PAR1"
     with little_memory():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from standin.vmaf import write_standin
-from support.command import QUICK, command, corpus, start, vmafarm, write_scores
+from support.command import QUICK, call, command, corpus, start, write_scores
 from support.processes import children_of, is_there
 
 CUT = ("--run", "r", "--set", "slices.count=3", "--set", "extract.flush_every=2")
@@ -38,7 +38,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -
     """The table of a run that nobody disturbed, and how many seconds that took."""
     folder = shutil.copytree(corpus_folder, tmp_path_factory.mktemp("undisturbed") / "w")
     started = time.monotonic()
-    vmafarm(*RUN, cwd=folder)
+    call(*RUN, cwd=folder)
     return (folder / TABLE).read_bytes(), time.monotonic() - started
 
 
@@ -54,7 +54,7 @@ def test_four_kills_at_random_moments_change_no_byte(
         time.sleep(moments.uniform(0, seconds))
         os.killpg(process.pid, signal.SIGKILL)  # the run, submitit's process and the element at once
         process.communicate()
-    vmafarm(*RUN, cwd=folder)
+    call(*RUN, cwd=folder)
     assert (folder / TABLE).read_bytes() == expected
 
 
@@ -65,7 +65,7 @@ def test_kills_change_no_byte_with_the_fork_on_cuda_either(tmp_path: Path, corpu
     command = ("run", *corpus(*CUT, *(option for setting in engine for option in ("--set", setting))))
     expected = shutil.copytree(corpus_folder, tmp_path / "undisturbed")
     started = time.monotonic()
-    vmafarm(*command, cwd=expected)
+    call(*command, cwd=expected)
     seconds = time.monotonic() - started
     moments = random.Random(5)
     folder = shutil.copytree(corpus_folder, tmp_path / "w")
@@ -74,7 +74,7 @@ def test_kills_change_no_byte_with_the_fork_on_cuda_either(tmp_path: Path, corpu
         time.sleep(moments.uniform(0, seconds))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    vmafarm(*command, cwd=folder)
+    call(*command, cwd=folder)
     assert (folder / TABLE).read_bytes() == (expected / TABLE).read_bytes()
 
 
@@ -94,7 +94,7 @@ def test_asked_to_stop_it_keeps_what_is_done_and_says_how_to_go_on(
     assert "Traceback" not in said
     kept = len(_done(folder))
     assert 3 <= kept < CLIPS
-    again = vmafarm(*RUN, cwd=folder)
+    again = call(*RUN, cwd=folder)
     assert f"resuming: {kept} of {CLIPS} clips done" in again.stdout
     assert (folder / TABLE).read_bytes() == undisturbed[0]
 
