@@ -106,7 +106,8 @@ def plan_run(folder: Path, clip: Path, clips: int, program: Path, *more: str) ->
 _ELEMENT = """
 import json, resource, sys
 from vmafarm.config.load import load
-from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.run_folder.manifest import load_manifest
 

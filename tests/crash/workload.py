@@ -33,14 +33,15 @@ from vmafarm.disk.durable import publish
 from vmafarm.engines.base import EngineInfo
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.run_folder.broken_nodes import mark_broken, read_broken
-from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.element_records import ElementResult, read_elements
 from vmafarm.run_folder.failures import read_failures
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.provenance import Provenance, freeze, read_frozen
 from vmafarm.run_folder.submissions import Submission, new_submission, next_number, note_job, read_submissions
 from vmafarm.schema.features import KNOWN
 from vmafarm.scoring.clip import Clip, Extracted
-from vmafarm.scoring.element import ElementResult, ElementSpec, run_element
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.shards.writer import read_done
 
 GOOD = ("a.mp4", "c.mp4", "d\n.mp4", "e.mp4", "f.mp4")

@@ -301,7 +301,9 @@ def test_each_of_several_children_has_its_own_ceiling(tmp_path: Path) -> None:
     one, other, third = (["sh", "-c", f"head -c 3000000 /dev/zero > {name}; sleep 0.5"] for name in "abc")
     ceilings = [Ceiling(), Ceiling(log=tmp_path / "b", log_size=MB), Ceiling(file_size=MB)]
     finished = run([one, other, third], folder=tmp_path, deadline=30, ceilings=ceilings)
-    assert [(child.returncode, child.broke) for child in finished] == [(0, ""), (-9, "log: 3 MB"), (0, "")]
+    assert [(child.returncode, str(child.excess or "")) for child in finished] == [
+        (0, ""), (-9, "log: 3 MB"), (0, ""),
+    ]  # fmt: skip
     assert [(tmp_path / name).stat().st_size for name in "ac"] == [3_000_000, MB]
 
 

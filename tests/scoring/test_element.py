@@ -28,13 +28,15 @@ from vmafarm.corpus.plan import plan
 from vmafarm.disk import durable
 from vmafarm.doctor.preflight import examine_node
 from vmafarm.merging.merge import merge
+from vmafarm.process.node import writer_name
 from vmafarm.run_folder.broken_nodes import read_broken
-from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.element_records import ElementResult, read_elements
 from vmafarm.run_folder.failures import read_failures
 from vmafarm.run_folder.manifest import load_manifest, manifest_digest, write_manifest
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK, ORDINARY
 from vmafarm.scoring.deadline import STARTED
-from vmafarm.scoring.element import ElementResult, ElementSpec, run_element, writer_name
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.completeness import read_states

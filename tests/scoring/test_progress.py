@@ -98,7 +98,7 @@ def test_what_stood_there_before_is_not_counted(folder, clock):
         def update(self, finished, failures):
             seen.append((finished, failures))
 
-    watcher = progress.Watcher(folder, Display())
+    watcher = progress.ProgressReporter(folder, Display())
     watcher()
     add(folder.shard_folder(0) / "old.done", 1)
     add(folder.shard_folder(1) / "new.done", 3)

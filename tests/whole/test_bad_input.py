@@ -304,7 +304,8 @@ def _element(folder: Path, before: str) -> subprocess.CompletedProcess[str]:
     """Change something with a shell, then run an element; it prints what failed, by class."""
     element = (
         "from vmafarm.config.load import load; from vmafarm.corpus.frozen_config import with_frozen;"
-        "from vmafarm.scoring.element import *;"
+        "from vmafarm.scoring.element import run_element;"
+        "from vmafarm.scoring.element_spec import ElementSpec;"
         "config = with_frozen(load(None, ['run.name=r', 'extract.retries=0'])[0]);"
         "print(run_element(ElementSpec(config.model_dump(), (0,))).failed)"
     )
@@ -437,7 +438,8 @@ def test_full_run_folder_keeps_what_is_done(folder: Path) -> None:
         "    return real(descriptor, data)\n"
         "os.write = full\n"
         "from vmafarm.config.load import load; from vmafarm.corpus.frozen_config import with_frozen\n"
-        "from vmafarm.scoring.element import *\n"
+        "from vmafarm.scoring.element import run_element\n"
+        "from vmafarm.scoring.element_spec import ElementSpec\n"
         "config = with_frozen(load(None, ['run.name=r'])[0])\n"
         "result = run_element(ElementSpec(config.model_dump(), (0,)))\n"
         "print(f'error: {result.message}\\n  {result.hint}', file=sys.stderr); sys.exit(result.exit_code)\n"

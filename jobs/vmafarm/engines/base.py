@@ -221,8 +221,8 @@ def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> t
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
     if too_much_memory(finished):
-        return "out_of_memory", f"killed with {finished.broke}, more than extract.{memory}"
-    if finished.broke or finished.returncode == -signal.SIGXFSZ:
+        return "out_of_memory", f"killed with {finished.excess}, more than extract.{memory}"
+    if finished.excess or finished.returncode == -signal.SIGXFSZ:
         return "bad_log", "killed because its log grew without end"
     if finished.returncode == -signal.SIGKILL:
         return "out_of_memory", "killed by SIGKILL from outside, as the kernel does when memory runs out"
@@ -231,7 +231,7 @@ def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> t
 
 def too_much_memory(finished: Finished) -> bool:
     """Whether a program was killed because it had more memory than it may have."""
-    return finished.broke.startswith("memory")
+    return finished.excess is not None and finished.excess.what == "memory"
 
 
 def complains_of_memory(finished: Finished) -> bool:

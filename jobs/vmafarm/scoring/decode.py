@@ -152,7 +152,7 @@ def _decode(
         message = f"its frames take more space than extract.max_scratch = {most}"
         raise ClipFailedError("too_large", message, limit="max_scratch")
     if (problem := stopped_from_outside(finished, "decoder_memory")) is not None:
-        raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.broke else "")
+        raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.excess else "")
     judge_clip(report, finished, declared, limits, decoded_alone=True)
     try:
         raw = read_y4m(programs.scratch / target)
@@ -205,7 +205,7 @@ def read_again(
         Count the packets of the streams: only of clips with several, the first of which has no more than
         one packet.
     """
-    if finished.timed_out or finished.broke:
+    if finished.timed_out or finished.excess:
         return None
     if reading.stream == FIRST.stream and len(report.streams) > 1 and report.packets <= 1:
         first, *others = report.streams

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmafarm.engines.base import Engine, Pass, stopped_from_outside
+from vmafarm.engines.base import Engine, Pass, stopped_from_outside, too_much_memory
 from vmafarm.engines.declared import Declared, declared_seconds, read_declared, shortfall
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_arguments import Reading
@@ -238,9 +238,7 @@ def _check_passes(
     for done in finished:
         check_samples(done)
         if (problem := stopped_from_outside(done)) is not None:
-            raise ClipFailedError(
-                *problem, done, limit="engine_memory" if done.broke.startswith("memory") else ""
-            )
+            raise ClipFailedError(*problem, done, limit="engine_memory" if too_much_memory(done) else "")
     if engine.reads_clips:
         assert source.report is not None
         check_side(source.width, source.height)

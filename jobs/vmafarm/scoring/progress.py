@@ -58,7 +58,7 @@ class Display(Protocol):
 
 
 @contextmanager
-def watch_progress(folder: RunFolder, total: int, console: Console) -> Iterator[Watcher]:
+def watch_progress(folder: RunFolder, total: int, console: Console) -> Iterator[ProgressReporter]:
     """Show the progress of the elements while they work.
 
     Parameters
@@ -72,12 +72,12 @@ def watch_progress(folder: RunFolder, total: int, console: Console) -> Iterator[
     """
     if console.is_terminal:
         with _bar(console, total) as display:
-            yield Watcher(folder, display)
+            yield ProgressReporter(folder, display)
     else:
-        yield Watcher(folder, _Lines(console, total))
+        yield ProgressReporter(folder, _Lines(console, total))
 
 
-class Watcher:
+class ProgressReporter:
     """Reads the progress from the run folder whenever it is called."""
 
     def __init__(self, folder: RunFolder, display: Display) -> None:
