@@ -38,7 +38,7 @@ def write_program(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     program = folder / "vmaf"
     standin = write_standin(folder / "standin")
-    engine = VmafEngine(standin, Path(media.FFMPEG), "full", "cpu", os.cpu_count() or 1)
+    engine = VmafEngine(Path(media.FFMPEG), "full", "cpu", os.cpu_count() or 1, standin)
     write_probe_clip(folder / "probe.y4m")
     clip = media.make_clip(folder / "clip.mkv", size="240x240", codec="ffv1", frames=FRAMES)
     media.as_y4m(clip, folder / "clip.y4m")

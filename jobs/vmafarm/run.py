@@ -17,7 +17,7 @@ from vmafarm.config.load import Config
 from vmafarm.corpus.demo import make_demo
 from vmafarm.corpus.frozen_config import LIMIT, read_frozen, with_frozen
 from vmafarm.corpus.plan import plan
-from vmafarm.engines import find_ffmpeg
+from vmafarm.engines.ffmpeg import find_ffmpeg
 from vmafarm.process.scratch import scratch_place
 from vmafarm.publish import deliver, require_sound_record
 from vmafarm.published.up_to_date import read_delivered

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 import struct
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,9 @@ from support.engine_helpers import (
     write_program,
 )
 
-from vmafarm.engines import Engine, FfmpegEngine
+from vmafarm.engines.base import Engine
 from vmafarm.engines.failure import ClipFailedError
+from vmafarm.engines.ffmpeg import FfmpegEngine
 from vmafarm.engines.ffmpeg_arguments import Reading, input_arguments
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import judge
@@ -251,7 +252,7 @@ def test_failure_with_a_clip_that_does_not_even_decode_is_the_clips(
 def test_decoder_that_fails_without_a_word_on_the_clip_charges_no_clip(
     tmp_path: Path, engine: Engine
 ) -> None:
-    engine.ffmpeg = write_program(tmp_path / "ffmpeg", "exit 245\n")
+    engine = replace(engine, ffmpeg=write_program(tmp_path / "ffmpeg", "exit 245\n"))
     error = failure(engine, small(tmp_path / "clip.mp4"), tmp_path)
     assert (error.failure, error.message) == ("engine_error", "ffmpeg: exit status 245")
 
@@ -259,10 +260,10 @@ def test_decoder_that_fails_without_a_word_on_the_clip_charges_no_clip(
 @pytest.mark.parametrize("who", ["vist#0:0/h264", "in#0/mov,mp4,m4a,3gp,3g2,mj2"])
 def test_decoder_that_can_start_no_thread_charges_no_clip(tmp_path: Path, engine: Engine, who: str) -> None:
     said = f"[{who} @ 0x55d0] [error] pthread_create() failed: Resource temporarily unavailable"
-    engine.ffmpeg = write_program(
+    program = write_program(
         tmp_path / "ffmpeg", f"exec >&2\n{SAYS_WHAT_IT_OPENED}\necho '{said}'\nexit 245\n"
     )
-    error = failure(engine, small(tmp_path / "clip.mp4"), tmp_path)
+    error = failure(replace(engine, ffmpeg=program), small(tmp_path / "clip.mp4"), tmp_path)
     assert error.failure == "engine_error"
     assert "could not start a thread" in error.message
 
@@ -401,7 +402,7 @@ def test_change_of_size_or_pixel_format_is_refused_even_behind_a_change_of_colou
         for number, ((size, pixel_format), options) in enumerate(wanted)
     ]  # fmt: skip
     clip = joined(tmp_path, segments)
-    calls = recorded(tmp_path, engine)
+    engine, calls = recorded(tmp_path, engine)
     error = failure(engine, clip, tmp_path)
     assert error.failure == "decode_error"
     assert error.message == "the frame size or the pixel format changes within the clip"
@@ -413,12 +414,12 @@ def test_change_of_size_or_pixel_format_is_refused_even_behind_a_change_of_colou
     assert judge(read_report(said), 0) == (error.failure, error.message)
 
 
-def recorded(folder: Path, engine: Engine) -> Path:
-    """File in which each call of the engine's ffmpeg is from now on."""
+def recorded(folder: Path, engine: Engine) -> tuple[Engine, Path]:
+    """The engine with an ffmpeg that writes each call of it to a file, and that file."""
     calls = folder / "calls"
     before = shlex.quote(str(engine.ffmpeg))
-    engine.ffmpeg = write_program(folder / "recorder", f'echo "$*" >> {calls}\nexec {before} "$@"\n')
-    return calls
+    program = write_program(folder / "recorder", f'echo "$*" >> {calls}\nexec {before} "$@"\n')
+    return replace(engine, ffmpeg=program), calls
 
 
 def test_graph_is_not_kept_where_some_of_what_was_said_of_sizes_is_lost(tmp_path: Path) -> None:
@@ -429,7 +430,7 @@ def test_graph_is_not_kept_where_some_of_what_was_said_of_sizes_is_lost(tmp_path
         f"head -c 400000 /dev/zero | tr '\\0' 'x' >&2; cat {tmp_path}/said >&2; exit $r\n",
     )
     engine = ffmpeg_engine(ffmpeg=program)
-    calls = recorded(tmp_path, engine)
+    engine, calls = recorded(tmp_path, engine)
     error = failure(engine, joined(tmp_path, segments), tmp_path)
     assert "-reinit_filter" not in calls.read_text()
     assert (error.failure, error.message) == ("decode_error", "its colour or rotation changes too often")
@@ -510,7 +511,7 @@ def test_picture_beside_a_video_costs_no_process_where_the_video_comes_first(
     large = media.make_clip(tmp_path / "large.mp4", size="240x136", frames=6)
     clip = together(tmp_path / "clip.mp4", large, picture(tmp_path))
     for engine in (ffmpeg_engine(), vmaf_engine(standin)):
-        calls = recorded(tmp_path, engine)
+        engine, calls = recorded(tmp_path, engine)
         assert score(engine, clip, tmp_path).frames == 6
         assert len(calls.read_text().splitlines()) == 1
         calls.unlink()
@@ -584,7 +585,7 @@ def test_complaint_of_memory_while_an_engine_scores_is_never_the_clips_at_once(
     )
     with pytest.raises(ClipFailedError) as caught:
         judge_clip(
-            dataclasses.replace(read_report(said), decoded=0),
+            replace(read_report(said), decoded=0),
             Finished(244, said, False, 1.0),
             "",
             engine.limits,

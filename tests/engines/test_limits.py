@@ -23,19 +23,20 @@ from support.engine_helpers import FFMPEG, failure, ffmpeg_engine, score, vmaf_e
 
 from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits, log_bytes, parse_bytes
 from vmafarm.config.sections import ExtractSection
-from vmafarm.engines import Engine, VmafEngine
 from vmafarm.engines import media_files as files
+from vmafarm.engines.base import Engine
 from vmafarm.engines.declared import read_declared
 from vmafarm.engines.failure import ClipFailedError
-from vmafarm.engines.ffmpeg_arguments import count_arguments, read_count
+from vmafarm.engines.ffmpeg_arguments import count_arguments, decode_arguments, read_count, y4m_arguments
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.media_files import read_through
+from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.process.process_limits import Ceiling, show_bytes
 from vmafarm.process.run import Stop, Stopped, run
 from vmafarm.scoring import extract as extract_module
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.decode import Programs
-from vmafarm.scoring.extract import extract
+from vmafarm.scoring.extract import Scorer, extract
 
 Clips = Callable[[str], Path]
 MB = 1 << 20
@@ -89,8 +90,7 @@ def alive_in_group(leader: int) -> set[str]:
 
 
 def limited(engine: Engine, **limits: int) -> Engine:
-    engine.limits = dataclasses.replace(DEFAULT_LIMITS, **limits)
-    return engine
+    return dataclasses.replace(engine, limits=dataclasses.replace(DEFAULT_LIMITS, **limits))
 
 
 def broken(folder: Path, how: str, **settings: Any) -> VmafEngine:
@@ -137,8 +137,7 @@ def test_more_frames_than_the_limit_are_too_large_and_the_limit_itself_is_not(
 def test_ten_million_frames_of_an_index_are_too_large_at_once(tmp_path: Path, engine: Engine) -> None:
     bomb = media.many_frames(tmp_path / "bomb.mp4", 10_000_000)
     assert bomb.stat().st_size < 20_000
-    programs = tmp_path / "not-there"
-    engine.ffmpeg = programs  # nothing is started for it
+    engine = dataclasses.replace(engine, ffmpeg=tmp_path / "not-there")  # nothing is started for it
     error = failure(engine, bomb, tmp_path)
     assert (error.failure, error.message) == ("too_large", "10,000,000 frames: extract.max_frames = 20000")
 
@@ -244,7 +243,7 @@ def test_decoder_without_enough_address_space_is_not_the_clips_fault(tmp_path: P
     assert (error.failure, error.limit) == ("out_of_memory", "decoder_memory")
     assert error.message.endswith("B, more than extract.decoder_memory")
     little = limited(vmaf_engine(Path("/bin/false")), decoder_memory=400 * MB)
-    command = little.decode_arguments(large, "frames.y4m")  # type: ignore[attr-defined]
+    command = [*decode_arguments(FFMPEG, large, 1 << 30, 100), *y4m_arguments("frames.y4m")]
     tight = dataclasses.replace(little.limits.for_decoder(), address_space=150 * MB)
     (finished,) = run([command], folder=tmp_path, deadline=60, ceilings=[tight])
     assert finished.returncode != 0 or read_report(finished.stderr).frames < 8
@@ -433,13 +432,13 @@ def extract_planned(engine: Engine, clip: Path, planned: int, folder: Path) -> C
     scratch = folder / "scratch"
     scratch.mkdir()
     with pytest.raises(ClipFailedError) as caught:
-        extract(Clip(clip.name, clip, 3.5, 0, planned), engine, scratch, "clip-000000")
+        extract(Clip(clip.name, clip, 3.5, 0, planned), Scorer(engine, scratch), "clip-000000")
     assert list(scratch.iterdir()) == []
     return caught.value
 
 
 def test_clip_of_another_size_than_planned_is_not_scored(clip: Path, tmp_path: Path, engine: Engine) -> None:
-    engine.ffmpeg = tmp_path / "not-there"
+    engine = dataclasses.replace(engine, ffmpeg=tmp_path / "not-there")
     size = clip.stat().st_size
     error = extract_planned(engine, clip, size + 1000, tmp_path)
     assert error.failure == "changed"

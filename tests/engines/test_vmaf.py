@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,11 @@ from support.engine_helpers import (
 )
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.engines import Pass, VmafEngine
+from vmafarm.engines.base import Pass
+from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop, Stopped
 from vmafarm.schema.features import EXTRACTORS, FEATURE_NAMES, KNOWN
-from vmafarm.scoring.clip import Clip
-from vmafarm.scoring.extract import extract
 
 Clips = Callable[[str], Path]
 DAMAGED = ("empty", "cut", "short", "missing_key")
@@ -68,20 +68,22 @@ def unavailable(engine: VmafEngine, folder: Path) -> UnavailableError:
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda"])
 def test_probe_of_a_whole_build_finds_nothing_amiss(standin: Path, tmp_path: Path, backend: str) -> None:
-    info = vmaf_engine(standin, "full", backend).probe(tmp_path)
-    assert (info.kind, info.plan, info.backend, info.lacking) == ("vmaf", "full", backend, ())
-    assert info.constant == ()
-    assert info.version == info.libvmaf_version == "3.0.0-standin"
-    assert info.decoder_version
+    engine = vmaf_engine(standin, "full", backend).probed(tmp_path)
+    assert engine.constant() == ()
+    found = engine.capabilities
+    assert found == replace(
+        vmaf_engine(standin).capabilities,
+        version="3.0.0-standin", libvmaf_version="3.0.0-standin", decoder_version=found.decoder_version,
+    )  # fmt: skip
+    assert found.decoder_version
     assert vmaf_engine(standin, "identity", backend).constant() == KNOWN
 
 
 def test_lacking_extractor_with_a_known_value_is_filled(clip: Path, tmp_path: Path) -> None:
     program = write_standin(tmp_path / "standin", lacks=["psnr_hvs", "ssimulacra2"])
-    engine = vmaf_engine(program, "full")
-    info = engine.probe(tmp_path)
-    assert info.lacking == ("psnr_hvs", "ssimulacra2")
-    assert info.constant == ("psnr_hvs", "ssimulacra2")
+    engine = vmaf_engine(program, "full").probed(tmp_path)
+    assert engine.capabilities.lacking == ("psnr_hvs", "ssimulacra2")
+    assert engine.constant() == ("psnr_hvs", "ssimulacra2")
     row = score(engine, clip, tmp_path).row
     assert (row["ssimulacra2_mean"], row["ssimulacra2_std"]) == (100.0, 0.0)
     assert math.isnan(row["psnr_hvs_mean"])
@@ -89,9 +91,8 @@ def test_lacking_extractor_with_a_known_value_is_filled(clip: Path, tmp_path: Pa
 
 def test_extractor_that_lacks_cuda_is_run_on_the_cpu(tmp_path: Path, clips: Callable[[str], Path]) -> None:
     program = write_standin(tmp_path / "standin", lacks=["psnr_cuda", "motion_cuda"])
-    engine = vmaf_engine(program, "full", "cuda")
-    info = engine.probe(tmp_path)
-    assert (info.constant, info.lacking) == ((), ())
+    engine = vmaf_engine(program, "full", "cuda").probed(tmp_path)
+    assert (engine.constant(), engine.capabilities.lacking) == ((), ())
     on_gpu, on_cpu = engine.passes(tmp_path / "x.y4m", "x")
     assert {"psnr", "motion"} <= set(on_cpu.extractors)
     assert not {"psnr", "motion"} & set(on_gpu.extractors)
@@ -100,8 +101,8 @@ def test_extractor_that_lacks_cuda_is_run_on_the_cpu(tmp_path: Path, clips: Call
 def test_cuda_extractor_without_one_of_its_features_is_run_on_the_cpu(
     tmp_path: Path, clips: Callable[[str], Path]
 ) -> None:
-    engine = vmaf_engine(write_standin(tmp_path / "standin", cuda_omits=["integer_motion3"]), backend="cuda")
-    engine.probe(tmp_path)
+    program = write_standin(tmp_path / "standin", cuda_omits=["integer_motion3"])
+    engine = vmaf_engine(program, backend="cuda").probed(tmp_path)
     row = score(engine, clips("160x240.mkv"), tmp_path).row
     expected = score(ffmpeg_engine(), clips("160x240.mkv"), tmp_path).row
     assert_equal_rows(row, expected, 1e-6)
@@ -111,13 +112,12 @@ def test_cuda_extractor_without_one_of_its_features_is_run_on_the_cpu(
 def test_extractor_that_both_lack_and_a_constant_knows_is_filled(tmp_path: Path) -> None:
     lacks = ["float_ms_ssim_cuda", "float_ms_ssim"]
     engine = vmaf_engine(write_standin(tmp_path / "standin", lacks=lacks), "full", "cuda")
-    assert engine.probe(tmp_path).constant == ("float_ms_ssim",)
+    assert engine.probed(tmp_path).constant() == ("float_ms_ssim",)
 
 
 def test_build_that_passes_over_unknown_options_is_asked_in_the_old_way(tmp_path: Path) -> None:
     program = write_standin(tmp_path / "standin", backend_option=False, unknown_options="ignored")
-    engine = vmaf_engine(program)
-    engine.probe(tmp_path)
+    engine = vmaf_engine(program).probed(tmp_path)
     (one,) = engine.passes(tmp_path / "x.y4m", "x")
     assert "--no_cuda" in one.arguments
     assert "--backend" not in one.arguments
@@ -126,9 +126,9 @@ def test_build_that_passes_over_unknown_options_is_asked_in_the_old_way(tmp_path
 @pytest.mark.parametrize("plan", ["full", "identity"])
 def test_lacking_motion_v2_loses_no_column(tmp_path: Path, plan: str) -> None:
     engine = vmaf_engine(write_standin(tmp_path / "standin", lacks=["motion_v2"]), plan)
-    info = engine.probe(tmp_path)
-    assert info.lacking == (("motion_v2",) if plan == "full" else ())
-    assert info.constant == (() if plan == "full" else KNOWN)
+    engine = engine.probed(tmp_path)
+    assert engine.capabilities.lacking == (("motion_v2",) if plan == "full" else ())
+    assert engine.constant() == (() if plan == "full" else KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_lacking_extractor_that_must_be_measured_is_unavailable_and_names_the_co
 ) -> None:
     engine = vmaf_engine(write_standin(tmp_path / "standin", lacks=[lacks]), backend=backend)
     error = unavailable(engine, tmp_path)
-    assert f"has not the feature extractors {lacks}:" in error.message
+    assert f"lacks the feature extractors {lacks}:" in error.message
     assert f"the columns of {columns} cannot be measured" in error.message
 
 
 def test_build_that_lost_its_models_is_unavailable_and_says_why(tmp_path: Path) -> None:
     for how in ("no_models_silently", "no_models"):
         error = unavailable(broken(tmp_path, how), tmp_path)
-        assert "has not the model vmaf_v0.6.1: it was built without xxd" in error.message
+        assert "lacks the model vmaf_v0.6.1: it was built without xxd" in error.message
 
 
 def test_build_from_before_motion3_is_unavailable_and_names_it(tmp_path: Path) -> None:
@@ -226,8 +226,8 @@ def test_program_with_another_command_line_is_unavailable(tmp_path: Path) -> Non
 def test_older_builds_are_spoken_to_in_their_own_words(
     clip: Path, tmp_path: Path, settings: dict[str, bool], spelling: set[str]
 ) -> None:
-    engine = vmaf_engine(write_standin(tmp_path / "standin", **settings))  # type: ignore[arg-type]
-    engine.probe(tmp_path)
+    program = write_standin(tmp_path / "standin", **settings)  # type: ignore[arg-type]
+    engine = vmaf_engine(program).probed(tmp_path)
     without_model = engine._pass(clip, "clip", "cpu", ["psnr"]).arguments
     options = {"--backend", "--no_prediction", "--no_cuda", "--no_sycl", "--no_vulkan"}
     assert set(without_model) & options == spelling
@@ -373,7 +373,7 @@ def test_failed_start_is_not_tried_for_ever(clip: Path, tmp_path: Path) -> None:
 
 
 def test_failed_start_of_the_probe_is_tried_once_more(tmp_path: Path) -> None:
-    assert broken(tmp_path, "fails_first_time", "cuda").probe(tmp_path).backend == "cuda"
+    assert broken(tmp_path, "fails_first_time", "cuda").probe(tmp_path).version
 
 
 @pytest.mark.parametrize("how", ["hangs", "ignores_sigterm"])
@@ -526,12 +526,10 @@ def test_program_that_vanishes_is_the_machines_fault(clip: Path, tmp_path: Path)
 
 
 def test_full_scratch_folder_is_the_machines_fault(clip: Path, standin: Path, tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    (scratch / "clip-000000.y4m").symlink_to("/dev/full")
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "clip-000000.y4m").symlink_to("/dev/full")
     with pytest.raises(UnavailableError, match=r"the scratch folder .* has no space left"):
-        extract(Clip("x", clip, 1.0, 0), vmaf_engine(standin), scratch, "clip-000000")
-    assert list(scratch.iterdir()) == []
+        score(vmaf_engine(standin), clip, tmp_path)
 
 
 def test_start_failures_are_told_from_others() -> None:

@@ -133,11 +133,11 @@ def test_image_is_built_by_apptainer_and_recorded_with_its_digest(apptainer: App
 
 def test_failed_build_shows_its_last_lines_and_keeps_the_old_image(apptainer: Apptainer) -> None:
     Path("x.sif").write_bytes(b"old image")
-    apptainer.end_with("error: the engine vmaf has not the feature extractors ciede")
+    apptainer.end_with("error: the engine vmaf lacks the feature extractors ciede")
     with pytest.raises(IncompleteError) as caught:
         build(force=True)
     assert "exit status 255" in caught.value.message
-    assert "has not the feature extractors ciede" in caught.value.message
+    assert "lacks the feature extractors ciede" in caught.value.message
     assert "%test" in caught.value.hint
     assert Path("x.sif").read_bytes() == b"old image"
     assert [path.name for path in Path.cwd().iterdir()] == ["x.sif"]
@@ -424,8 +424,8 @@ def test_labels_and_digest_of_an_image(apptainer: Apptainer) -> None:
 def test_image_with_everything_passes_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = write_standin(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    assert check_image("vmaf").lacking == ()
-    assert check_image("ffmpeg").lacking == ("ssimulacra2",)
+    assert check_image("vmaf").capabilities.lacking == ()
+    assert check_image("ffmpeg").capabilities.lacking == ("ssimulacra2",)
 
 
 @pytest.mark.parametrize(

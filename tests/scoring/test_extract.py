@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from support.engine_helpers import (
     write_program,
 )
 
-from vmafarm.engines import Engine
+from vmafarm.engines.base import Engine
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.libvmaf_log import read_log
 from vmafarm.process.run import run
@@ -300,8 +301,7 @@ def test_threads_of_the_engine_change_no_value_of_a_damaged_clip(
     found = []
     for threads in (1, 4):
         engine: Engine = ffmpeg_engine() if kind == "ffmpeg" else vmaf_engine(standin)
-        engine.threads = threads
-        found.append(score(engine, concealed, tmp_path))
+        found.append(score(replace(engine, threads=threads), concealed, tmp_path))
     assert_equal_rows(found[0].row, found[1].row, 1e-6)
     assert [one.repeatable for one in found] == [False, False]
     assert any("another decode may give other values" in note for note in found[0].notes)

@@ -8,34 +8,40 @@ from typing import Any
 import pytest
 from support import media
 
-from vmafarm.engines import Engine, FfmpegEngine, VmafEngine
+from vmafarm.engines.base import Capabilities, Engine
 from vmafarm.engines.failure import ClipFailedError
+from vmafarm.engines.ffmpeg import FfmpegEngine
+from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.scoring.clip import Clip, Extracted
-from vmafarm.scoring.extract import extract
+from vmafarm.scoring.extract import Scorer, extract
 
 FFMPEG = Path(media.FFMPEG)
 
 
 def ffmpeg_engine(plan: str = "identity", ffmpeg: Path = FFMPEG) -> FfmpegEngine:
     """The embedded engine; the one extractor of the plan that it lacks is known without a probe."""
-    engine = FfmpegEngine(ffmpeg, plan, "cpu", 1)
-    engine.lacking = ("ssimulacra2",)
-    return engine
+    return FfmpegEngine(ffmpeg, plan, "cpu", 1, capabilities=Capabilities(lacking=("ssimulacra2",)))
 
 
 def vmaf_engine(
     program: Path, plan: str = "identity", backend: str = "cpu", *, threads: int = 1, ffmpeg: Path = FFMPEG
 ) -> VmafEngine:
     """The fork's command line, not probed: a build that has everything."""
-    return VmafEngine(program, ffmpeg, plan, backend, threads)
+    return VmafEngine(ffmpeg, plan, backend, threads, program)
 
 
-def score(engine: Engine, clip: Path, folder: Path, **options: Any) -> Extracted:
-    """Extract one clip in a scratch folder below `folder`, in which nothing may be left."""
+def score(
+    engine: Engine, clip: Path, folder: Path, permit: Any = None, name: str = "clip-000000", **options: Any
+) -> Extracted:
+    """Extract one clip in a scratch folder below `folder`, in which nothing may be left.
+
+    With the option `auditor`, the clip is audited.
+    """
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     try:
-        return extract(Clip(clip.name, clip, 3.5, 0), engine, scratch, "clip-000000", **options)
+        one = Clip(clip.name, clip, 3.5, 0, audited="auditor" in options)
+        return extract(one, Scorer(engine, scratch, **options), name, permit)
     finally:
         assert list(scratch.iterdir()) == []
 

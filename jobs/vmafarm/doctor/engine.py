@@ -13,8 +13,8 @@ from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.config.load import Config
 from vmafarm.config.sections import EngineSection
 from vmafarm.doctor.finding import Finding, Machine, in_time
-from vmafarm.engines import find_ffmpeg, make_engine
-from vmafarm.engines.ffmpeg import read_ffmpeg_version
+from vmafarm.engines import make_engine
+from vmafarm.engines.ffmpeg import find_ffmpeg, read_ffmpeg_version
 from vmafarm.images.inside import read_build
 from vmafarm.process.scratch import scratch_folder
 from vmafarm.process.toolkit import version
@@ -87,15 +87,16 @@ def check_engine(config: Config, machine: Machine) -> Finding:
     if untried:
         engine = make_engine(EngineSection.model_validate(section.model_dump() | {"backend": "cpu"}))
     with _probe_folder(config) as folder:
-        info = engine.probe(folder)
-    said = [f"{info.kind} {show(info.version)}"]
-    if info.libvmaf_version != info.version:
-        said.append(f"libvmaf {show(info.libvmaf_version)}")
-    message = f"{', '.join(said)}: plan {info.plan} on {info.backend}"
-    if info.lacking:
-        message += f"; has no {', '.join(info.lacking)}"
-    if info.constant:
-        message += f"; filled as constants: {', '.join(info.constant)}"
+        engine = engine.probed(folder)
+    found = engine.capabilities
+    said = [f"{engine.kind} {show(found.version)}"]
+    if found.libvmaf_version != found.version:
+        said.append(f"libvmaf {show(found.libvmaf_version)}")
+    message = f"{', '.join(said)}: plan {engine.plan} on {engine.backend}"
+    if found.lacking:
+        message += f"; has no {', '.join(found.lacking)}"
+    if constant := engine.constant():
+        message += f"; filled as constants: {', '.join(constant)}"
     if untried:
         return Finding(
             "engine", "warning", f"{message}; CUDA was not tried, this machine has no NVIDIA driver",

@@ -1,4 +1,4 @@
-"""What the two engines have in common: probe, passes, log."""
+"""What all engines have in common: probe, passes, log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import re
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar, Self
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
+from vmafarm.config.sections import EngineSection
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop, run
@@ -28,29 +30,27 @@ _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|
 
 
 @dataclass(frozen=True)
-class EngineInfo:
-    """What a probe found.
+class Capabilities:
+    """What a probe found out about an engine's programs.
 
     Attributes
     ----------
-    kind, plan, backend
-        As configured; ``auto`` is resolved.
     version, libvmaf_version, decoder_version
-        As the programs say.
-    constant
-        Known features that are filled: the plan leaves them out or the engine lacks the extractor.
+        As the programs print them.
     lacking
-        Extractors that the engine does not have.
+        Extractors that the build lacks.
+    without_cuda
+        Extractors that have no CUDA version; the others are called NAME_cuda there.
+    options
+        Command-line options that this build takes and others do not.
     """
 
-    kind: str
-    plan: str
-    backend: str
-    version: str
-    libvmaf_version: str
-    decoder_version: str
-    constant: tuple[str, ...]
-    lacking: tuple[str, ...]
+    version: str = ""
+    libvmaf_version: str = ""
+    decoder_version: str = ""
+    lacking: tuple[str, ...] = ()
+    without_cuda: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,16 @@ class Pass:
         return features_of(self.extractors)
 
 
+@dataclass(frozen=True)
 class Engine(ABC):
     """One way to score frames with libvmaf.
 
-    Parameters
+    Attributes
     ----------
+    kind
+        Its name in ``engine.kind``.
+    reads_clips
+        It takes the encoded clip; otherwise it wants a .y4m file.
     ffmpeg
         The program that decodes.
     plan
@@ -89,28 +94,35 @@ class Engine(ABC):
     backend
         ``cpu`` or ``cuda``.
     threads
-        Of one engine process.
+        Threads of one engine process.
     limits
         What a clip may take.
+    capabilities
+        What its build can do. Without a probe: everything.
     """
 
-    kind: str
-    reads_clips: bool
-    """Whether it takes the encoded clip; otherwise it wants a .y4m file."""
+    kind: ClassVar[str]
+    reads_clips: ClassVar[bool]
+    ffmpeg: Path
+    plan: str
+    backend: str
+    threads: int
+    limits: Limits = field(default=DEFAULT_LIMITS, kw_only=True)
+    capabilities: Capabilities = field(default=Capabilities(), kw_only=True)
 
-    def __init__(
-        self, ffmpeg: Path, plan: str, backend: str, threads: int, limits: Limits = DEFAULT_LIMITS
-    ) -> None:
-        self.ffmpeg = ffmpeg
-        self.limits = limits
-        self.plan = plan
-        self.backend = backend
-        self.threads = threads
-        self.lacking: tuple[str, ...] = ()
+    @classmethod
+    @abstractmethod
+    def is_installed(cls, section: EngineSection) -> bool:
+        """Whether ``engine.kind = "auto"`` may choose this engine."""
+
+    @classmethod
+    @abstractmethod
+    def configured(cls, section: EngineSection, limits: Limits) -> Self:
+        """The engine that the configuration describes; see `vmafarm.engines.make_engine`."""
 
     @abstractmethod
-    def probe(self, folder: Path, stop: Stop | None = None) -> EngineInfo:
-        """Find out what the engine can do, on a two-frame clip.
+    def probe(self, folder: Path, stop: Stop | None = None) -> Capabilities:
+        """Find out what the engine can do, on a two-frame clip; the engine itself does not change.
 
         Parameters
         ----------
@@ -124,6 +136,10 @@ class Engine(ABC):
         UnavailableError
             The program is missing or does not work, or lacks what must be measured.
         """
+
+    def probed(self, folder: Path, stop: Stop | None = None) -> Self:
+        """The same engine with the capabilities that `probe` finds."""
+        return replace(self, capabilities=self.probe(folder, stop))
 
     @abstractmethod
     def passes(
@@ -161,7 +177,7 @@ class Engine(ABC):
 
     def wanted(self, without: Collection[str] = ()) -> tuple[str | None, ...]:
         """Extractors to run by the plan, the model last."""
-        left_out = {*self.lacking, *without}
+        left_out = {*self.capabilities.lacking, *without}
         if self.plan == "identity":
             needed = {n for n in EXTRACTORS if set(features_of([n])) & set(MUST_MEASURE)}
         else:
@@ -175,10 +191,11 @@ class Engine(ABC):
 
     def check_lacking(self, program: Path) -> None:
         """Raise UnavailableError if the engine lacks what no constant can fill."""
-        columns = [f for f in features_of(self.lacking) if f in MUST_MEASURE]
+        lacking = self.capabilities.lacking
+        columns = [f for f in features_of(lacking) if f in MUST_MEASURE]
         if columns:
             raise UnavailableError(
-                f"{program} has not the feature extractors {', '.join(self.lacking)}: "
+                f"{program} lacks the feature extractors {', '.join(lacking)}: "
                 f"the columns of {', '.join(columns)} cannot be measured",
                 "use a build of libvmaf that has them",
             )

@@ -102,6 +102,12 @@ def decode_arguments(
     ]
 
 
+def y4m_arguments(target: str) -> tuple[str, ...]:
+    """Output of `decode_arguments`: a .y4m file in the working folder."""
+    # .y4m of more than 8 bit is an extension that ffmpeg wants to be asked for twice.
+    return ("-strict", "-1", "-f", "yuv4mpegpipe", target)
+
+
 def count_arguments(
     ffmpeg: Path, clip: Path, max_pixels: int, most: int, streams: Iterable[str] = (FIRST.stream,)
 ) -> list[str]:

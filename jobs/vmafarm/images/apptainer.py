@@ -43,7 +43,7 @@ _KEPT_LINES = 25
 _SHOWN_LINES = 12
 _HINTS = (
     (
-        r"error: .*(?:has not|is not there|cannot score|does not|holds the driver)",
+        r"error: .*(?:has not|lacks|is not there|cannot score|does not|holds the driver)",
         "the image's own test (%test) failed: its message says what is missing; nothing was written",
     ),
     (

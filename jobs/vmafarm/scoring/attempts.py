@@ -6,17 +6,15 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from vmafarm.engines import Engine
+from vmafarm.engines.base import Engine
 from vmafarm.engines.failure import ClipFailedError
-from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from vmafarm.scoring.clip import Clip, Extracted
-from vmafarm.scoring.extract import extract
+from vmafarm.scoring.extract import Scorer, extract
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ class Outcome:
     seconds: float = 0.0
 
 
-def clips_at_once(workers: int, *, reads_clips: bool) -> int:
+def clips_at_once(engine: type[Engine], workers: int) -> int:
     """Clips that are worked on at once: where frames are decoded first, one more than are scored."""
-    return workers if reads_clips else workers + 1
+    return workers if engine.reads_clips else workers + 1
 
 
 def wants_another_try(failures: Sequence[str], tries: int, *, decides: bool) -> bool:
@@ -76,50 +74,25 @@ class Attempts:
 
     Parameters
     ----------
-    engine
-        Probed.
-    scratch
-        Folder for temporary files.
-    stop
-        Ends everything early.
+    scorer
+        What to score them with.
     workers
         Clips that are scored at once.
     tries
         Tries that a clip gets.
-    timeout
-        Seconds for each child process; 0: from the clip's size.
-    probe
-        Raises UnavailableError if the engine does not even score a built-in clip.
     gpus
         GPUs over which the clips that are scored at once are spread, as CUDA_VISIBLE_DEVICES names
         them; the engine's program takes one only. Empty: whatever the environment says.
-    auditor
-        The engine with the other plan, for the clips that are audited.
     decides
         Go on with a clip that fails by a fault of its own until that is final on this host alone.
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        scratch: Path,
-        stop: Stop,
-        workers: int,
-        tries: int,
-        timeout: float,
-        probe: Callable[[Path], object],
-        gpus: Sequence[str] = (),
-        auditor: Engine | None = None,
-        *,
-        decides: bool = False,
+        self, scorer: Scorer, workers: int, tries: int, gpus: Sequence[str] = (), *, decides: bool = False
     ) -> None:
-        self.at_once = clips_at_once(workers, reads_clips=engine.reads_clips)
-        self._engine, self._auditor = engine, auditor
-        self._scratch = scratch
-        self._stop = stop
+        self.at_once = clips_at_once(type(scorer.engine), workers)
+        self._scorer = scorer
         self._tries, self._decides = tries, decides
-        self._timeout = timeout
-        self._probe = probe
         self._numbers = itertools.count()
         self._slots = workers
         # One permit for each clip that may be scored: the GPU to do it on.
@@ -146,11 +119,7 @@ class Attempts:
             with self._lock:
                 name = f"clip-{next(self._numbers):06d}"
             try:
-                extracted = extract(
-                    clip, self._engine, self._scratch, name,
-                    timeout=self._timeout, stop=self._stop, scoring=self._scoring(),
-                    auditor=self._auditor if clip.audited else None,
-                )  # fmt: skip
+                extracted = extract(clip, self._scorer, name, self._permit())
             except ClipFailedError as failed:
                 if failed.otherwise and any(earlier.otherwise for _, earlier in failures):
                     # Fewer clips are scored by now, and it asks for as much: that is what the clip wants.
@@ -167,7 +136,7 @@ class Attempts:
         raise AssertionError("the tries of a clip are bounded")
 
     @contextmanager
-    def _scoring(self) -> Iterator[Mapping[str, str]]:
+    def _permit(self) -> Iterator[Mapping[str, str]]:
         gpu = self._permits.get()
         try:
             yield {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
@@ -181,7 +150,7 @@ class Attempts:
         if failed.failure in ENGINE_FAULTS or failed.crashed:
             # A clip is charged only if the engine, and the decoder, still work without it.
             with self._lock:
-                self._probe(self._scratch)
+                self._scorer.engine.probe(self._scorer.scratch, self._scorer.stop)
         return False
 
     def _score_fewer(self) -> bool:

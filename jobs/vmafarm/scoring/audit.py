@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from vmafarm.common.errors import UnavailableError
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import EngineSection
 from vmafarm.corpus.slices import name_digest
-from vmafarm.engines import Engine, make_engine
+from vmafarm.engines import make_engine
+from vmafarm.engines.base import Engine
 from vmafarm.process.run import Stop
 from vmafarm.schema.features import IDENTITY_TOLERANCE, KNOWN, identity_value
 
@@ -75,10 +75,11 @@ def make_auditor(section: EngineSection, limits: Limits, scratch: Path, stop: St
     """The same engine with the other plan, probed."""
     other = "full" if section.plan == "identity" else "identity"
     auditor = make_engine(section.model_copy(update={"plan": other}), limits)
-    # An extractor that the run does not need ends no run; the audits then fail, and each says so.
-    with suppress(UnavailableError):
-        auditor.probe(scratch, stop)
-    return auditor
+    try:
+        return auditor.probed(scratch, stop)
+    except UnavailableError:
+        # An extractor that the run does not need ends no run; the audits then fail, and each says so.
+        return auditor
 
 
 def wrong_constants(values: Values, bit_depth: int, width: int, height: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from vmafarm.engines.ffmpeg_arguments import (
     decode_arguments,
     read_count,
     read_counts,
+    y4m_arguments,
 )
 from vmafarm.engines.ffmpeg_report import Report, read_report
 from vmafarm.engines.media_files import read_y4m
-from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.process.finished import Finished
 from vmafarm.process.process_limits import Ceiling, show_bytes
 from vmafarm.process.run import Stop, run
@@ -101,19 +101,19 @@ class Programs:
         return [replace(one, stderr=one.stderr.replace(str(source), "CLIP")) for one in finished]
 
 
-def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, declared: Declared) -> Source:
-    """Decode a clip into a .y4m file in the working folder.
+def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declared: Declared) -> Source:
+    """What an engine reads of a clip: the clip itself, or a .y4m file in the working folder.
 
     Parameters
     ----------
     clip
         The clip.
     engine
-        That is to read the file.
+        That is to score it.
     programs
         Starts ffmpeg.
     target
-        Name of the file.
+        Name of the .y4m file.
     declared
         What the clip says of its length.
 
@@ -124,6 +124,8 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, decl
     UnavailableError
         The scratch folder is full, or there is no ffmpeg.
     """
+    if engine.reads_clips:
+        return Source(clip)
     try:
         return _decode(clip, engine, programs, target, declared, by_address_space=True)
     except ClipFailedError as failed:
@@ -135,7 +137,7 @@ def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, decl
 
 def _decode(
     clip: Path,
-    engine: VmafEngine,
+    engine: Engine,
     programs: Programs,
     target: str,
     declared: Declared,
@@ -144,9 +146,8 @@ def _decode(
 ) -> Source:
     limits = engine.limits
     finished, report, reading = _run_decoder(
-        lambda reading: engine.decode_arguments(clip, target, reading), clip, engine, programs,
-        limits.for_decoder(by_address_space=by_address_space),
-    )  # fmt: skip
+        y4m_arguments(target), clip, engine, programs, limits.for_decoder(by_address_space=by_address_space)
+    )
     if finished.returncode == -signal.SIGXFSZ:
         most = show_bytes(limits.max_scratch)
         message = f"its frames take more space than extract.max_scratch = {most}"
@@ -167,17 +168,19 @@ def _decode(
 
 
 def _run_decoder(
-    arguments: Callable[[Reading], list[str]],
+    output: Sequence[str],
     clip: Path,
     engine: Engine,
     programs: Programs,
     ceiling: Ceiling,
 ) -> tuple[Finished, Report, Reading]:
-    """Run a program that only decodes, once more in another way where `read_again` says so."""
+    """Run ffmpeg to decode alone, once more in another way where `read_again` says so."""
+    limits = engine.limits
     again: Reading | None = FIRST
     while again is not None:
         reading = again
-        (finished,) = programs.run([arguments(reading)], clip, [ceiling])
+        command = decode_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1, reading)
+        (finished,) = programs.run([[*command, *output]], clip, [ceiling])
         report = read_report(finished.stderr)
         again = read_again(clip, reading, report, finished, engine, programs)
     return finished, report, reading
@@ -257,14 +260,8 @@ def _decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared)
     """Whether the clip decodes without the engine; False: not known. ClipFailedError if it does not."""
     limits = engine.limits
     finished, report, _ = _run_decoder(
-        lambda reading: [
-            *decode_arguments(
-                engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1, reading
-            ),
-            *("-f", "null", "-"),
-        ],
-        clip, engine, programs, limits.for_decoder(by_address_space=False),
-    )  # fmt: skip
+        ("-f", "null", "-"), clip, engine, programs, limits.for_decoder(by_address_space=False)
+    )
     if stopped_from_outside(finished, "decoder_memory") is not None:
         return False
     judge_clip(report, finished, declared, limits, decoded_alone=True)

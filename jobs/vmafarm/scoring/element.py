@@ -35,6 +35,7 @@ from vmafarm.scoring.audit import make_auditor
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.deadline import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
 from vmafarm.scoring.element_spec import ElementSpec
+from vmafarm.scoring.extract import Scorer
 from vmafarm.scoring.todo import check_visible, find_todo, hand_on_audit, take_sample
 from vmafarm.shards.lost_provenance import restore_provenance
 from vmafarm.shards.writer import ShardWriter
@@ -140,22 +141,22 @@ class _Element:
                 clips = stack.enter_context(mounted(place, extract.scratch, lost=self._stop.set))
                 todo = [replace(clip, path=clips / clip.name) for clip in todo]
                 check_visible(todo, clips)
-                engine = make_engine(self._config.engine, self._limits)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
-                info = engine.probe(scratch, self._stop)
+                engine = make_engine(self._config.engine, self._limits).probed(scratch, self._stop)
                 auditor = None
                 if any(clip.audited for clip in todo):
                     auditor = make_auditor(self._config.engine, self._limits, scratch, self._stop)
+            found = engine.capabilities
             self._provenance = Provenance(
-                info.kind, info.version, info.libvmaf_version, info.decoder_version,
-                info.plan, info.backend, info.constant, manifest.digest,
+                engine.kind, found.version, found.libvmaf_version, found.decoder_version,
+                engine.plan, engine.backend, engine.constant(), manifest.digest,
             )  # fmt: skip
             restore_provenance(self._folder)  # else a lost one would become that of this engine
             freeze(self._folder.provenance, self._provenance)
             workers = worker_count(extract.workers, self._config.engine.threads)
             attempts = Attempts(
-                engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again,
-                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (), auditor,
+                Scorer(engine, scratch, self._stop, extract.timeout, auditor), workers, extract.retries + 1,
+                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (),
                 decides=self._spec.share == LAST_LOOK,
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
@@ -172,10 +173,6 @@ class _Element:
                             self._close(outcome.clip.slice)
             finally:
                 self._close_all()
-
-    def _probe_again(self, scratch: Path) -> None:
-        # A second engine: the first one is in use by other threads.
-        make_engine(self._config.engine).probe(scratch, self._stop)
 
     def _outcomes(self, attempts: Attempts, todo: deque[Clip]) -> Generator[Outcome, None, None]:
         """Work on a few clips at once; on the way out no clip is in work any more."""

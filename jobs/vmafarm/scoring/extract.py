@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from vmafarm.engines.base import Engine, Pass, stopped_from_outside, too_much_memory
 from vmafarm.engines.declared import Declared, declared_seconds, read_declared, shortfall
 from vmafarm.engines.failure import ClipFailedError
-from vmafarm.engines.ffmpeg_arguments import Reading
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import notes
 from vmafarm.engines.media_files import check_readable, check_unchanged, read_through
-from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
@@ -27,7 +25,7 @@ from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, identity_value
 from vmafarm.scoring.audit import Audit, differences, wrong_constants
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.deadline import most_seconds
-from vmafarm.scoring.decode import Programs, Source, decode, look_closer, read_again
+from vmafarm.scoring.decode import Programs, Source, look_closer, prepare, read_again
 from vmafarm.scoring.passes import read_pass, run_passes
 from vmafarm.scoring.refusals import (
     CrashedError,
@@ -48,16 +46,34 @@ class _Scored:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """What clips are scored with on this machine.
+
+    Attributes
+    ----------
+    engine
+        With the capabilities of its build.
+    scratch
+        Folder for temporary files.
+    stop
+        Ends the work early.
+    timeout
+        Seconds that each child process may take; 0: from the clip's size, 10 minutes to a day.
+    auditor
+        The engine with the other plan: scores audited clips once more, for comparison. The row is that of
+        `engine` alone.
+    """
+
+    engine: Engine
+    scratch: Path
+    stop: Stop | None = None
+    timeout: float = 0.0
+    auditor: Engine | None = None
+
+
 def extract(
-    clip: Clip,
-    engine: Engine,
-    scratch: Path,
-    name: str,
-    *,
-    timeout: float = 0.0,
-    stop: Stop | None = None,
-    scoring: AbstractContextManager[Mapping[str, str]] | None = None,
-    auditor: Engine | None = None,
+    clip: Clip, scorer: Scorer, name: str, permit: AbstractContextManager[Mapping[str, str]] | None = None
 ) -> Extracted:
     """Score one clip as an identity pair.
 
@@ -65,22 +81,13 @@ def extract(
     ----------
     clip
         The clip; opened read-only.
-    engine
-        Probed.
-    scratch
-        Folder for temporary files; nothing of this clip is left in it.
+    scorer
+        What to score it with; nothing of this clip is left in its scratch folder.
     name
-        Stem of the temporary files, unique within `scratch`.
-    timeout
-        Seconds that each child process may take; 0: from the clip's size, 10 minutes to a day.
-    stop
-        Ends the work early.
-    scoring
+        Stem of the temporary files, unique within the scratch folder.
+    permit
         Held while the engine scores, not while a clip is decoded for it; gives variables for the
         engine's environment.
-    auditor
-        The engine with the other plan: scores the clip once more, for comparison. The row is that of
-        `engine` alone.
 
     Returns
     -------
@@ -89,27 +96,27 @@ def extract(
     Raises
     ------
     ClipFailedError
-        The clip gave no row; ``wrong_constant``: a value that the plan fills in is another one.
+        The clip gave no row; ``wrong_constant``: a constant that the plan fills in differs from its
+        measured value.
     vmafarm.process.run.Stopped
-        `stop` was set.
+        `scorer.stop` was set.
     UnavailableError
         This machine cannot go on (scratch full, program gone).
     """
+    engine, scratch, stop = scorer.engine, scorer.scratch, scorer.stop
     stamp = check_readable(clip.path, clip.bytes)
-    deadline = timeout or most_seconds(stamp.bytes)
+    deadline = scorer.timeout or most_seconds(stamp.bytes)
     programs = Programs(scratch, deadline, stop)
     try:
         declared = read_declared(clip.path)
         if declared.samples > engine.limits.max_frames:
             raise too_many_frames(f"{declared.samples:,}", engine.limits)
-        source = Source(clip.path)
-        if isinstance(engine, VmafEngine):
-            source = decode(clip.path, engine, programs, f"{name}.y4m", declared)
-        with scoring or nullcontext({}) as environment:
+        source = prepare(clip.path, engine, programs, f"{name}.y4m", declared)
+        with permit or nullcontext({}) as environment:
             scored = _score(source, engine, programs, name, declared, environment)
             again: _Scored | Audit = Audit()
-            if auditor is not None:
-                again = _score_again(source, auditor, programs, f"{name}-audit", declared, environment)
+            if clip.audited and scorer.auditor is not None:
+                again = _score_again(source, scorer.auditor, programs, f"{name}-audit", declared, environment)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
         failed = look_closer(failed, clip.path, engine, programs, declared)
@@ -186,7 +193,9 @@ def _score_without(
         if not found <= refused and min(source.width, source.height) >= MIN_SIDE:
             refused |= found
             continue
-        reading = _read_otherwise(source, engine, finished[0], programs)
+        if not engine.reads_clips or source.report is None:
+            break
+        reading = read_again(source.path, source.reading, source.report, finished[0], engine, programs)
         if reading is None:
             break
         source, refused = replace(source, reading=reading), frozenset()
@@ -221,14 +230,6 @@ def _look(source: Source, engine: Engine, finished: Finished) -> Source:
         source, report=report, width=report.width, height=report.height,
         bit_depth=report.bit_depth, frames=report.frames,
     )  # fmt: skip
-
-
-def _read_otherwise(source: Source, engine: Engine, finished: Finished, programs: Programs) -> Reading | None:
-    """How an engine that reads the clip itself is to read it once more; None: it was read rightly."""
-    if not engine.reads_clips:
-        return None
-    assert source.report is not None
-    return read_again(source.path, source.reading, source.report, finished, engine, programs)
 
 
 def _check_passes(
