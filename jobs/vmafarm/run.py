@@ -193,8 +193,10 @@ def _score(
     is_wanted = np.fromiter((name in wanted for name in manifest.names), bool, len(manifest.names))
     slices = sorted(set(manifest.slices[is_wanted].tolist()))
     try:
-        with watch_progress(config.folder, min(len(wanted), limit or len(wanted)), console) as watcher:
-            result = run_local(config, slices, watcher, limit, share, manifest.digest)
+        compares = config.engine.plan == "full" and config.engine.audit_every > 0 and not limit
+        total = min(len(wanted), limit or len(wanted))
+        with watch_progress(config.folder, total, console, compares_plans=compares) as reporter:
+            result = run_local(config, slices, reporter, limit, share, manifest.digest)
     except KeyboardInterrupt:
         raise _stopped(config, manifest) from None
     _say_extracted(result, time.monotonic() - started, console, config.folder.failures)

@@ -18,6 +18,8 @@ from support.command import corpus, table, vmafarm, write_scores
 from support.merge_helpers import make_row, plan_run
 
 from vmafarm.merging.merge import merge, summarise
+from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.paths import RunFolder
 from vmafarm.schema.features import KNOWN, identity_value
 from vmafarm.scoring.audit import audited_clips, differences, wrong_constants
 from vmafarm.scoring.deadline import Deadline
@@ -111,23 +113,35 @@ def test_the_table_is_the_same_bytes_however_many_clips_are_audited(folder: Path
         assert sum(entry["audit"] == "equal" for entry in logged.values()) == audited
         for entry in logged.values():
             assert math.isnan(entry["seconds_other_plan"]) == (entry["audit"] == "")
-        if audited:
-            assert report["audits"]["seconds_full"] > report["audits"]["seconds_identity"] > 0
         tables[every] = (folder / "runs" / "full_features_r.parquet").read_bytes()
         shutil.rmtree(folder / "runs")
     assert tables[0] == tables[1] == tables[200]
 
 
-def test_a_full_run_tells_what_known_values_cost(folder: Path) -> None:
-    said, report = run(folder, "r", "engine.kind=ffmpeg", "engine.plan=full")
-    audits = report["audits"]
-    assert (audits["clips"], audits["differ"], audits["failed"]) == (1, 0, 0)
-    assert audits["seconds_full"] > audits["seconds_identity"] > 0
-    share = audits["seconds_identity"] / audits["seconds_full"]
-    text = " ".join(said.split())
-    assert f"{max(0, 1 - share):.0%} of" in text
-    assert "of scoring went into values that are known beforehand" in text
-    assert 'engine.plan = "identity" fills them in' in text
+def test_a_full_run_says_after_its_first_clip_what_the_identity_plan_would_take(folder: Path) -> None:
+    settings = ("engine.kind=ffmpeg", "engine.plan=full", "engine.audit_every=1", "extract.workers=1")
+    said, report = run(folder, "r", *settings)
+    assert (report["audits"]["clips"], report["audits"]["differ"]) == (1, 0)
+    lines = said.splitlines()
+    (advice,) = [at for at, line in enumerate(lines) if line.startswith("plan full: ")]
+    assert 'another run with engine.plan = "identity" would give the same table in about ' in lines[advice]
+    assert advice < next(at for at, line in enumerate(lines) if line.startswith("scored "))
+    (element,) = read_elements(RunFolder(folder / "runs", "r"))
+    assert element.seconds_full > element.seconds_identity > 0
+    first = min(entries(folder, "r").values(), key=lambda entry: entry["finished_at"])
+    assert first["audit"] == "equal"
+
+
+@pytest.mark.parametrize(
+    "settings", [("engine.plan=identity",), ("engine.plan=full", "engine.audit_every=0")]
+)
+def test_a_run_without_an_audit_of_the_full_plan_gives_no_advice(
+    folder: Path, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    program = write_standin(tmp_path / "bin")
+    said, _ = run(folder, "r", "engine.kind=vmaf", f"engine.vmaf={program}", *settings)
+    assert "engine.plan" not in said
+    assert read_elements(RunFolder(folder / "runs", "r"))[0].seconds_full == 0
 
 
 @pytest.mark.parametrize("backend", ["cpu", pytest.param("cuda", marks=pytest.mark.full)])

@@ -22,12 +22,14 @@ CLIPS = [f"{number:02}.mp4" for number in range(40)]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Forty clips in two slices; a quarter of them is audited."""
+    """Forty clips in two slices; with the plan identity a quarter of them is audited."""
     run = plan_run(tmp_path / "runs", CLIPS, slices=2, corpus={"clips": "/clips"})
-    run.config = run.config.model_copy(
-        update={"engine": run.config.engine.model_copy(update={"audit_every": 4})}
-    )
+    configure(run, audit_every=4, plan="identity")
     return run
+
+
+def configure(run: Run, **engine: object) -> None:
+    run.config = run.config.model_copy(update={"engine": run.config.engine.model_copy(update=engine)})
 
 
 def todo(run: Run, *slices: int, share: str = "everything", host: str = "") -> list[Clip]:
@@ -54,6 +56,14 @@ def test_clips_without_a_row_come_slice_by_slice_the_audited_first_and_failed_on
         expected += [name for name in wanted if name in audited] + [n for n in wanted if n not in audited]
     assert names(found) == [*expected, CLIPS[10]]
     assert names(todo(run, 1)) == [name for name in expected if name in CLIPS[1::2]]
+
+
+def test_with_the_plan_full_the_first_clip_alone_is_audited(run: Run) -> None:
+    configure(run, plan="full")
+    run.fail(CLIPS[1], tries=1)
+    assert [clip.name for clip in todo(run, 1, 0) if clip.audited] == [CLIPS[3]]
+    configure(run, audit_every=0)
+    assert not any(clip.audited for clip in todo(run, 1, 0))
 
 
 def test_an_audit_of_a_clip_without_a_row_goes_to_the_next_one_that_waits() -> None:

@@ -77,8 +77,8 @@ class EngineSection(_Section):
         200,
         ge=0,
         le=_MANY,
-        description="one clip in so many, at least one, is scored by both plans and compared; 0: none; "
-        "does not change values",
+        description="one clip in so many, at least one, is scored with both plans and compared (plan full: "
+        "the first clip of an element); 0: none; does not change values",
     )
 
 

@@ -231,6 +231,11 @@ class _Element:
         }
         self._shard(clip.slice).append(extracted.row, entry)
         self._done += 1
+        if extracted.audit == "equal" and self._config.engine.plan == "full" and self._log is not None:
+            decoding = extracted.seconds_decoding
+            self._log.compare_plans(
+                decoding + extracted.seconds_scoring, decoding + extracted.seconds_other_plan
+            )
 
     def _count_failure(self, outcome: Outcome) -> None:
         failed = outcome.failures[-1][1]

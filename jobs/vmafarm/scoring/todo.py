@@ -45,14 +45,16 @@ def find_todo(
     -------
     list of Clip
         Clips that failed before come last: should the engine fail on them again and end the element,
-        the others are done. Of each slice the audited ones come first: a wrong constant shows before
-        many rows have it, and there is time for them.
+        the others are done. With the plan ``identity`` the audited clips of each slice come first: a wrong
+        constant shows before many rows have it, and there is time for them. With ``full`` the very first
+        clip alone is audited, to show what ``identity`` would take.
     """
     states = read_states(folder, config, manifest, slices)
     wanted = _choose(states.gaps, share, host)
     failed_before = {record.clip_name for record in states.history.records}
     clips = Path(config.corpus.clips)
-    audited = audited_clips(manifest.names, config.engine.audit_every)
+    every, identity = config.engine.audit_every, config.engine.plan == "identity"
+    audited = audited_clips(manifest.names, every if identity else 0)
     todo = []
     for slice_id in slices:
         for i in sorted(manifest.positions(slice_id), key=lambda i: manifest.names[i] not in audited):
@@ -60,7 +62,10 @@ def find_todo(
             if name in wanted:
                 mos, size = float(manifest.mos[i]), int(manifest.bytes[i])
                 todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited))
-    return sorted(todo, key=lambda clip: clip.name in failed_before)
+    todo.sort(key=lambda clip: clip.name in failed_before)
+    if every and not identity and todo:
+        todo[0] = replace(todo[0], audited=True)
+    return todo
 
 
 def _choose(gaps: Gaps, share: str, host: str) -> set[str]:

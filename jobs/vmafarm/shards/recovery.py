@@ -149,7 +149,7 @@ def _take_rows(
     return rows
 
 
-_SCORED = ("clip_name", "audit", "host", "seconds_scoring", "seconds_other_plan")
+_SCORED = ("clip_name", "audit", "host", "seconds_scoring")
 
 
 def _names(shard: Path, most_rows: int) -> set[str]:
