@@ -94,8 +94,8 @@ def test_what_must_be_measured_is_no_constant_and_is_compared_between_plans():
     assert differences(one, {"cambi": np.array([0.1, 0.2]), "vmaf": np.array([99.0, math.nan])}) == []
     other = {"cambi": np.array([0.1, 0.3]), "vmaf": np.array([99.0, 98.0]), "motion": np.array([1.0, 2.0])}
     assert differences(one, other) == [
-        "cambi is 0.2 on frame 1, 0.3 by the other plan",
-        "vmaf is NaN on frame 1, 98 by the other plan",
+        "cambi is 0.2 on frame 1, 0.3 with the other plan",
+        "vmaf is NaN on frame 1, 98 with the other plan",
     ]
 
 
@@ -154,7 +154,7 @@ def test_a_wrong_constant_ends_the_element_and_publishes_nothing(
         folder, "r", *settings, "engine.plan=identity", "engine.audit_every=1", "extract.workers=1", status=1
     )
     text = " ".join(said.split())
-    assert "a value that the plan identity fills in is another one" in text
+    assert "a constant that the plan identity fills in differs from its measured value" in text
     assert "psnr_y is 41.5 on frame" in text
     assert "ciede2000 is 33.25 on frame" in text
     assert "float_ssim is 0.875 on frame" in text

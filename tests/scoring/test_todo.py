@@ -123,7 +123,7 @@ def test_a_sample_is_stratified_by_size_and_a_size_that_is_not_known_counts_as_n
 def test_clips_of_which_none_can_be_seen_break_the_node_and_one_is_enough(tmp_path: Path) -> None:
     check_visible([], tmp_path / "gone")
     clips = [clip(str(tmp_path / name)) for name in CLIPS]
-    with pytest.raises(NodeBrokenError, match=f"cannot be seen on this node: {tmp_path} holds none of them"):
+    with pytest.raises(NodeBrokenError, match=f"not visible on this node: {tmp_path} contains none of them"):
         check_visible(clips, tmp_path)
     with pytest.raises(NodeBrokenError, match=f"{tmp_path}/gone is not there"):
         check_visible(clips, tmp_path / "gone")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from standin.vmaf import write_standin
 from support import media
 
+from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.base import Capabilities, Engine
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg import FfmpegEngine
@@ -103,3 +107,30 @@ def no_time_stamps(folder: Path) -> Path:
     data[start : start + 4] = bytes(4)
     path.write_bytes(data)
     return path
+
+
+def small(path: Path, *, frames: int = 6, codec: str = "libx264", options: Sequence[str] = ()) -> Path:
+    """A few frames of 160x120."""
+    return media.make_clip(path, size="160x120", frames=frames, codec=codec, options=options)
+
+
+def breaking(folder: Path, scoring: str = ":", decoding: str = ":") -> FfmpegEngine:
+    """The embedded engine, but something else happens before it scores, or before it only decodes."""
+    program = write_program(
+        folder / "ffmpeg",
+        f'case "$*" in *libvmaf*) {scoring};; *) {decoding};; esac >&2\n'
+        f'exec {shlex.quote(str(FFMPEG))} "$@"\n',
+    )
+    return ffmpeg_engine(ffmpeg=program)
+
+
+def broken(folder: Path, how: str, backend: str = "cpu", **settings: Any) -> VmafEngine:
+    """A build of the fork that misbehaves."""
+    return vmaf_engine(write_standin(folder / "standin", misbehave=how, **settings), backend=backend)
+
+
+def unavailable(engine: VmafEngine, folder: Path) -> UnavailableError:
+    """How a probe fails."""
+    with pytest.raises(UnavailableError) as caught:
+        engine.probe(folder)
+    return caught.value

@@ -156,7 +156,7 @@ def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:
         failures={"timeout": (423, "orig_10000000000_540_5s.mp4: took longer than 600 s")},
         elements={"COMPLETED": 1_423, "NODE_FAIL": 1, "OUT_OF_MEMORY": 1, "PENDING": 70, "PREEMPTED": 1,
                   "RUNNING": 27},
-        messages=((1, "too little time was left for another clip"),),
+        messages=((1, "not enough time left for another clip"),),
         broken_nodes=(BrokenNode("node7", "asked for CUDA, but the engine ran on cpu", ""),),
         merge=MergeJob("13", "PENDING", False, ()), notes=(),
     )  # fmt: skip

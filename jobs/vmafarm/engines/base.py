@@ -26,7 +26,7 @@ PROBE_FRAMES = 2
 PROBE_SECONDS = 120.0
 """Start-up of a GPU driver on a busy node can take a minute."""
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
-"""Lines in which ffmpeg repeats what a file says of itself, such as its title: never a complaint."""
+"""Lines in which ffmpeg repeats a file's own metadata, such as its title: never a complaint."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ class Engine(ABC):
         name
             Stem of the log files.
         without
-            Extractors to leave out, because they refuse this clip's size.
+            Extractors to leave out because they refuse this clip's size.
         reading
-            How the clip is read; a .y4m file has one stream and no changes.
+            How the clip is read; a .y4m file has one stream and never changes.
         """
 
     @abstractmethod
@@ -165,14 +165,14 @@ class Engine(ABC):
 
     @abstractmethod
     def blames_itself(self, finished: Finished) -> bool:
-        """Whether a failed pass is the engine's fault, whatever is said about the clip."""
+        """Whether a failed pass is the engine's fault, whatever the messages about the clip."""
 
     def wrong_backend(self, one: Pass, said: str) -> str | None:
-        """Message if a pass ran somewhere else than it was asked to, by the log's own word."""
+        """Message if, according to the log, a pass ran elsewhere than requested."""
         return None
 
     def failed_at_start(self, finished: Finished) -> bool:
-        """Whether the failure is one that passes by itself when run again."""
+        """Whether the failure is transient and may not recur."""
         return False
 
     def wanted(self, without: Collection[str] = ()) -> tuple[str | None, ...]:
@@ -190,7 +190,7 @@ class Engine(ABC):
         return tuple(name for name in KNOWN if name not in measured)
 
     def check_lacking(self, program: Path) -> None:
-        """Raise UnavailableError if the engine lacks what no constant can fill."""
+        """Raise UnavailableError if the engine lacks an extractor whose features must be measured."""
         lacking = self.capabilities.lacking
         columns = [f for f in features_of(lacking) if f in MUST_MEASURE]
         if columns:
@@ -202,7 +202,7 @@ class Engine(ABC):
 
 
 def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
-    """Ends that mean the same for every engine: time, memory, signals.
+    """Failures that mean the same for every engine: time, memory, signals.
 
     Raises
     ------
@@ -217,14 +217,14 @@ def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
 
 
 def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> tuple[str, str] | None:
-    """Ends that a program did not choose itself: time, too much memory, signals.
+    """Failures imposed from outside: time, too much memory, signals.
 
     Parameters
     ----------
     finished
         The program.
     memory
-        Key of the limit that it was killed by if it had too much.
+        Key of its memory limit.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> t
             raise scratch_error(finished.folder, number, reason)
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
-    if too_much_memory(finished):
+    if finished.excess and finished.excess.what == "memory":
         return "out_of_memory", f"killed with {finished.excess}, more than extract.{memory}"
     if finished.excess or finished.returncode == -signal.SIGXFSZ:
         return "bad_log", "killed because its log grew without end"
@@ -246,13 +246,8 @@ def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> t
     return None
 
 
-def too_much_memory(finished: Finished) -> bool:
-    """Whether a program was killed because it had more memory than it may have."""
-    return finished.excess is not None and finished.excess.what == "memory"
-
-
 def complains_of_memory(finished: Finished) -> bool:
-    """Whether a program says that it did not get the memory that it asked for."""
+    """Whether a program reports that an allocation failed."""
     lowered = _complaints(finished).lower()
     return "cannot allocate memory" in lowered or "enomem" in lowered
 
@@ -267,7 +262,7 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
     Raises
     ------
     UnavailableError
-        It cannot be started or does not end.
+        It cannot be started or does not end in time.
     """
     try:
         (finished,) = run(
@@ -285,7 +280,7 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
 
 
 def write_probe_clip(path: Path) -> None:
-    """Write two frames of 240x240 as .y4m: large enough for every extractor.
+    """Write two frames of 240x240 as .y4m, large enough for every extractor.
 
     Raises
     ------

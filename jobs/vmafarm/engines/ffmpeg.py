@@ -1,4 +1,4 @@
-"""The embedded engine: libvmaf as a filter of ffmpeg, one process a clip, no raw video on disk."""
+"""The embedded engine: libvmaf as a filter of ffmpeg, one process per clip, no raw video on disk."""
 
 from __future__ import annotations
 
@@ -115,17 +115,17 @@ class FfmpegEngine(Engine):
         return "engine_error", f"ffmpeg: {finished.ending()}{': ' + own if own else ''}"
 
     def blames_itself(self, finished: Finished) -> bool:
-        """See `Engine.blames_itself`: what it says before it dies of a signal explains nothing."""
+        """See `Engine.blames_itself`: messages before a deadly signal explain nothing."""
         return finished.returncode < 0 or (
             finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
         )
 
 
 def _size_check(extractors: Collection[str]) -> str:
-    """A filter that ends ffmpeg before libvmaf sees a frame of a size that one of the extractors refuses.
+    """A filter that ends ffmpeg before libvmaf gets a frame of a size that an extractor refuses.
 
-    Only the decoded frames have the size that counts, and on some sizes an extractor corrupts memory. This
-    one asks for a cut-out wider than such a frame, which is an error; any other frame passes as it is.
+    Only the decoded frames show the size that counts, and at some sizes an extractor corrupts memory. This
+    filter crops to a width larger than such a frame, which is an error; other frames pass unchanged.
     """
     sizes = [ACCEPTED_SIZES[e] for e in extractors if e in ACCEPTED_SIZES]
     refused = "+".join(map(_refused, sizes))
@@ -145,12 +145,12 @@ def _refused(sizes: FrameSizes) -> str:
 
 
 def find_ffmpeg(name: str) -> Path:
-    """Path of the ffmpeg to use; an empty name is the one that comes with imageio-ffmpeg.
+    """Path of the ffmpeg to use; an empty name means the one bundled in imageio-ffmpeg.
 
     Raises
     ------
     UnavailableError
-        There is none.
+        It is missing.
     """
     if name:
         found = shutil.which(name)
@@ -162,18 +162,18 @@ def find_ffmpeg(name: str) -> Path:
     try:
         return Path(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
-        raise UnavailableError(f"imageio-ffmpeg brings no program for this machine: {error}") from None
+        raise UnavailableError(f"imageio-ffmpeg has no program for this machine: {error}") from None
 
 
 def read_ffmpeg_version(ffmpeg: Path, folder: Path, stop: Stop | None) -> str:
-    """Version of an ffmpeg, as it names itself.
+    """Version that an ffmpeg reports.
 
     Raises
     ------
     UnavailableError
         It does not run, or is not ffmpeg.
     """
-    # -version prints on standard output, which nobody reads; the banner of any other call is stderr.
+    # -version prints to standard output, which is not read; any other call prints the banner to stderr.
     finished = run_probe(ffmpeg, [str(ffmpeg), "-nostdin"], folder, stop)
     found = _VERSION.search(finished.stderr)
     if found is None:

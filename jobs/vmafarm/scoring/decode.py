@@ -1,4 +1,4 @@
-"""From a clip to what an engine reads: the clip itself, or its decoded frames."""
+"""What an engine reads: the clip itself, or its decoded frames."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from vmafarm.run_folder.failures import ENGINE_FAULTS
 from vmafarm.scoring.verdict import check_side, judge_clip, too_many_frames
 
 _MAY_LACK_MEMORY = ("decode_error", "incomplete_decode", "no_frames", "out_of_memory", "engine_error")
-"""What too little address space may look like."""
+"""Failures that a lack of address space can cause."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the engine reads, and what is known of its frames."""
+    """What the engine reads, and what is known about its frames."""
 
     path: Path
     report: Report | None = None
@@ -56,9 +56,9 @@ class Programs:
     scratch
         Their working folder.
     deadline
-        Seconds that each may take.
+        Time limit of each, in seconds.
     stop
-        Ends them early.
+        Stops them early.
     """
 
     scratch: Path
@@ -76,9 +76,9 @@ class Programs:
         commands
             Argument lists.
         source
-            What they read; its name is taken out of their messages.
+            What they read; its name is removed from their messages.
         ceilings
-            What each may take.
+            Limits of each.
         environment
             Added to this process's own.
 
@@ -97,7 +97,7 @@ class Programs:
             raise UnavailableError(
                 f"cannot run {commands[0][0]}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
             ) from None
-        # What a clip is called must not be taken for a message.
+        # A clip's name must not be mistaken for a message.
         return [replace(one, stderr=one.stderr.replace(str(source), "CLIP")) for one in finished]
 
 
@@ -109,20 +109,20 @@ def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declare
     clip
         The clip.
     engine
-        That is to score it.
+        The engine that will score it.
     programs
         Starts ffmpeg.
     target
         Name of the .y4m file.
     declared
-        What the clip says of its length.
+        Length that the clip declares.
 
     Raises
     ------
     ClipFailedError
-        There are no frames to score, or not all of them.
+        Some or all frames are missing.
     UnavailableError
-        The scratch folder is full, or there is no ffmpeg.
+        The scratch folder is full, or ffmpeg is missing.
     """
     if engine.reads_clips:
         return Source(clip)
@@ -131,7 +131,7 @@ def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declare
     except ClipFailedError as failed:
         if failed.failure not in _MAY_LACK_MEMORY:
             raise
-        # It may be the limit's fault, and a fault of the clip can be final.
+        # The limit may be the cause, and a fault of the clip can be final.
         return _decode(clip, engine, programs, target, declared, by_address_space=False)
 
 
@@ -174,7 +174,7 @@ def _run_decoder(
     programs: Programs,
     ceiling: Ceiling,
 ) -> tuple[Finished, Report, Reading]:
-    """Run ffmpeg to decode alone, once more in another way where `read_again` says so."""
+    """Run ffmpeg to decode only, and again in another way if `read_again` says so."""
     limits = engine.limits
     again: Reading | None = FIRST
     while again is not None:
@@ -189,37 +189,37 @@ def _run_decoder(
 def read_again(
     clip: Path, reading: Reading, report: Report, finished: Finished, engine: Engine, programs: Programs
 ) -> Reading | None:
-    """How a clip is to be read once more, by what its reading has shown; None: it was read rightly.
+    """How to read a clip again, judged by the first reading; None: it was read correctly.
 
-    A stream of one packet beside others is a picture (a cover or thumbnail without that disposition):
-    the first stream with more packets is the video. Where all have one, or the first has more or none,
-    it stays the first one.
+    A stream of one packet beside others is a picture (a cover or thumbnail without that disposition): the
+    first stream with more packets is the video. If all have one, or the first has more or none, the first
+    stream is scored.
 
-    Where ffmpeg built the filter graph anew for frames of the same size and pixel format, the graph of
-    the first frame is kept.
+    If ffmpeg rebuilt the filter graph for frames of the same size and pixel format, the graph of the first
+    frame is kept.
 
     Parameters
     ----------
     clip
         The clip.
     reading, report, finished
-        How it was read, and what came of it.
+        How it was read, and the result.
     engine, programs
-        Count the packets of the streams: only of clips with several, the first of which has no more than
-        one packet.
+        They count the packets of the streams, only for clips with several streams of which the first has at
+        most one packet.
     """
     if finished.timed_out or finished.excess:
         return None
     if reading.stream == FIRST.stream and len(report.streams) > 1 and report.packets <= 1:
         first, *others = report.streams
-        # A stream of unknown size cannot be counted, and need not if its packets were.
+        # A stream of unknown size cannot be counted, and need not be if its packets were.
         unknown = others if report.packets else [first, *others]
         command = count_arguments(engine.ffmpeg, clip, engine.limits.max_pixels, 2, map(str, unknown))
         (counting,) = programs.run([command], clip, [engine.limits.for_decoder()])
         counts = {first: report.packets} | read_counts(counting.stderr)
         if counts[first] == 1 and (video := next((n for n in others if counts.get(n, 0) > 1), None)):
             return Reading(str(video))
-    # The graph may only stay where nothing that was said about sizes has been lost.
+    # The graph may stay only if no message about sizes was lost.
     if report.rebuilt and not report.changes and not finished.cut and not reading.keep_range:
         return replace(reading, keep_range=report.color_range)
     return None
@@ -228,10 +228,10 @@ def read_again(
 def look_closer(
     failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, declared: Declared
 ) -> ClipFailedError:
-    """The clip's own fault behind a failure, if there is one; else the failure itself.
+    """The clip's own fault that explains a failure, if there is one; else the failure itself.
 
-    An engine that decodes and scores in one can fail for either. What it does to a clip is the engine's
-    fault only if the same clip decodes without it.
+    An engine that decodes and scores in one process can fail for either reason. The engine is at fault only
+    if the same clip decodes without it.
 
     Parameters
     ----------
@@ -240,9 +240,9 @@ def look_closer(
     clip
         The clip.
     engine, programs
-        What it failed with.
+        What was used.
     declared
-        What the file says of its own length.
+        Length that the file declares.
     """
     try:
         if engine.reads_clips and failed.failure == "timeout":
@@ -250,14 +250,14 @@ def look_closer(
             return failed
         suspicious = failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit
         if suspicious and engine.reads_clips and _decodes(clip, engine, programs, declared):
-            failed.otherwise = None  # the engine lacked memory; the clip does not ask for too much
+            failed.otherwise = None  # the engine lacked memory; the clip does not need too much
     except ClipFailedError as closer:
         return closer
     return failed
 
 
 def _decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared) -> bool:
-    """Whether the clip decodes without the engine; False: not known. ClipFailedError if it does not."""
+    """Whether the clip decodes without the engine; False: unknown. Raises ClipFailedError if it does not."""
     limits = engine.limits
     finished, report, _ = _run_decoder(
         ("-f", "null", "-"), clip, engine, programs, limits.for_decoder(by_address_space=False)
@@ -269,7 +269,7 @@ def _decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared)
 
 
 def _check_count(clip: Path, engine: Engine, programs: Programs) -> None:
-    """Raise ClipFailedError if the clip has too many frames, by its packets: none is decoded."""
+    """Raise ClipFailedError if the clip has too many frames; counts packets and decodes nothing."""
     limits = engine.limits
     command = count_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1)
     (finished,) = programs.run([command], clip, [limits.for_decoder()])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmafarm.engines.base import Engine, Pass, stopped_from_outside, too_much_memory
+from vmafarm.engines.base import Engine, Pass, stopped_from_outside
 from vmafarm.engines.declared import Declared, declared_seconds, read_declared, shortfall
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_report import read_report
@@ -57,11 +57,11 @@ class Scorer:
     scratch
         Folder for temporary files.
     stop
-        Ends the work early.
+        Stops the work early.
     timeout
-        Seconds that each child process may take; 0: from the clip's size, 10 minutes to a day.
+        Time limit of each child process in seconds; 0: from the clip's size, 10 minutes to a day.
     auditor
-        The engine with the other plan: scores audited clips once more, for comparison. The row is that of
+        The engine with the other plan, which scores audited clips again for comparison. The row comes from
         `engine` alone.
     """
 
@@ -86,8 +86,8 @@ def extract(
     name
         Stem of the temporary files, unique within the scratch folder.
     permit
-        Held while the engine scores, not while a clip is decoded for it; gives variables for the
-        engine's environment.
+        Held while the engine scores, not while a clip is decoded for it; yields variables for the engine's
+        environment.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def extract(
     vmafarm.process.run.Stopped
         `scorer.stop` was set.
     UnavailableError
-        This machine cannot go on (scratch full, program gone).
+        This machine cannot continue (scratch folder full, program missing).
     """
     engine, scratch, stop = scorer.engine, scorer.scratch, scorer.stop
     stamp = check_readable(clip.path, clip.bytes)
@@ -142,7 +142,7 @@ def _score_again(
     declared: Declared,
     environment: Mapping[str, str],
 ) -> _Scored | Audit:
-    """By the other plan; that it does not work there costs no row."""
+    """Score with the other plan; a failure there costs no row."""
     try:
         return _score(source, auditor, programs, name, declared, environment)
     except ClipFailedError as failed:
@@ -187,8 +187,8 @@ def _score_without(
         finished = run_passes(passes, source, engine, programs, environment)
         seconds += max(one.seconds for one in finished)
         source = _look(source, engine, finished[0])
-        # The embedded engine learns the size of the frames from them. However passes ended whose extractors
-        # refuse that size, nothing that they left is used.
+        # The embedded engine learns the frame size from the frames. If an extractor refuses it, nothing of
+        # this pass is used, however it ended.
         found = refusing(engine, source.width, source.height)
         if not found <= refused and min(source.width, source.height) >= MIN_SIDE:
             refused |= found
@@ -222,7 +222,7 @@ def _score_without(
 
 
 def _look(source: Source, engine: Engine, finished: Finished) -> Source:
-    """Fill in what only a pass of the embedded engine knows."""
+    """Fill in what only a pass of the embedded engine shows."""
     if not engine.reads_clips:
         return source
     report = read_report(finished.stderr)
@@ -239,7 +239,9 @@ def _check_passes(
     for done in finished:
         check_samples(done)
         if (problem := stopped_from_outside(done)) is not None:
-            raise ClipFailedError(*problem, done, limit="engine_memory" if too_much_memory(done) else "")
+            raise ClipFailedError(
+                *problem, done, limit="engine_memory" if done.excess and done.excess.what == "memory" else ""
+            )
     if engine.reads_clips:
         assert source.report is not None
         check_side(source.width, source.height)

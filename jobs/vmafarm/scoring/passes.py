@@ -1,4 +1,4 @@
-"""The passes of an engine over one clip: run, and their logs read."""
+"""Runs the passes of an engine over one clip and reads their logs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from vmafarm.scoring.decode import Programs, Source
 def run_passes(
     passes: Sequence[Pass], source: Source, engine: Engine, programs: Programs, environment: Mapping[str, str]
 ) -> list[Finished]:
-    """Run passes side by side; once more those that failed at start, which may pass by itself.
+    """Run passes side by side, and again those that failed at start, which may be transient.
 
     Parameters
     ----------
     passes
-        Of one clip.
+        Passes of one clip.
     source
         What they read.
     engine
-        Says what a pass may take, and whether it failed at start.
+        Knows the limits of a pass and whether it failed at start.
     programs
         Starts them.
     environment
@@ -60,12 +60,12 @@ def run_passes(
 
 
 def read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scratch: Path) -> Log:
-    """Read the log of a pass that ended well.
+    """Read the log of a successful pass.
 
     Raises
     ------
     ClipFailedError
-        It cannot be trusted, lacks frames of the source, or says that the pass ran elsewhere.
+        It cannot be trusted, lacks frames of the source, or shows that the pass ran elsewhere.
     """
     try:
         log = read_log(scratch / one.log, one.features, log_bytes(source.frames))

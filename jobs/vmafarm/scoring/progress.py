@@ -1,4 +1,4 @@
-"""How far a run is: counted on disk, shown as a bar on a terminal and as plain lines elsewhere."""
+"""Progress of a run: counted on disk, shown as a bar on a terminal and as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _LINE_SECONDS = 15.0
 
 
 class LineCounter:
-    """Counts the lines of files that grow, reading each byte once."""
+    """Counts lines of growing files, reading each byte once."""
 
     def __init__(self) -> None:
         self._offsets: Counter[Path] = Counter()
         self.lines = 0
 
     def skip(self, paths: Iterable[Path]) -> None:
-        """Leave out what stands in these files now."""
+        """Exclude the lines that these files have now."""
         for path in paths:
-            with suppress(OSError):  # nobody's file, as a link to nothing
+            with suppress(OSError):  # not a file, such as a dangling link
                 self._offsets[path] = path.stat().st_size
 
     def update(self, paths: Iterable[Path]) -> int:
-        """Count what has come since; returns the lines so far."""
+        """Count new lines; returns the total so far."""
         for path in paths:
             with suppress(OSError):
                 if path.stat().st_size > self._offsets[path]:
@@ -77,7 +77,7 @@ def watch_progress(
     console
         Where to show it.
     compares_plans
-        The first clip is scored with both plans: show what it tells as soon as it is known.
+        The first clip is scored with both plans: show the comparison as soon as it is known.
     """
     if console.is_terminal:
         with _bar(console, total) as display:
@@ -128,7 +128,7 @@ def _bar(console: Console, total: int) -> Iterator[Display]:
         MofNCompleteColumn(table_column=Column(no_wrap=True)),  # the bar shrinks, not the numbers
         TextColumn("{task.fields[rest]}"),
     )
-    # Drawn by this thread: in one of its own, an output that fails would be a traceback and no end.
+    # Drawn by this thread: in another one, a failing output would be a traceback and not end the command.
     with Progress(*columns, console=console, expand=True, auto_refresh=False) as progress:
         yield _Bar(progress, total)
 
