@@ -74,7 +74,7 @@ class VmafEngine(Engine):
         libvmaf, missing = found._try_passes(clip, folder, stop)
         without_cuda = found.capabilities.without_cuda
         if self.backend == "cuda" and (moved := {BY_NAME[name].extractor for name in missing} - without_cuda):
-            # For example a motion_cuda that has no motion3.
+            # For example motion_cuda without motion3.
             without_cuda |= {extractor for extractor in moved if extractor is not None}
             found = found._having(replace(found.capabilities, without_cuda=without_cuda))
             libvmaf, missing = found._try_passes(clip, folder, stop)
@@ -91,7 +91,7 @@ class VmafEngine(Engine):
         return replace(self, capabilities=capabilities)
 
     def _try_passes(self, clip: Path, folder: Path, stop: Stop | None) -> tuple[str, list[str]]:
-        """Version of libvmaf and the features that did not come, from one run of each pass."""
+        """Version of libvmaf and the missing features, from one run of each pass."""
         version = ""
         missing: list[str] = []
         for one in self.passes(clip, "probe"):
@@ -137,8 +137,8 @@ class VmafEngine(Engine):
         return passes
 
     def wrong_backend(self, one: Pass, said: str) -> str | None:
-        """Whether a pass that should have run on the GPU says that it ran elsewhere."""
-        # By the extractors: --backend cuda is not known to older builds, where --no_cuda is.
+        """See `Engine.wrong_backend`."""
+        # Judged by the extractors: older builds know --no_cuda, but not --backend cuda.
         asked = any(word.endswith("_cuda") and not word.startswith("--") for word in one.arguments)
         if asked and said and said != "cuda":
             return f"asked for CUDA, but the engine ran on {said}"
@@ -160,7 +160,7 @@ class VmafEngine(Engine):
         return True
 
     def failed_at_start(self, finished: Finished) -> bool:
-        """See `Engine.failed_at_start`: CUDA sometimes does not come up at the first try."""
+        """See `Engine.failed_at_start`: CUDA sometimes fails to start the first time."""
         return bool(_CUDA_FAILED.search(finished.stderr)) or finished.returncode == 100
 
     def _pass(self, source: Path, name: str, backend: str, extractors: Sequence[str | None]) -> Pass:
@@ -191,7 +191,7 @@ class VmafEngine(Engine):
         return finished
 
     def _with_options(self, clip: Path, folder: Path, stop: Stop | None) -> Self:
-        # A usage error has status 1; some builds name the unknown option and go on without it.
+        # A usage error has status 1; some builds name the unknown option and continue without it.
         for options in ({_BACKEND, _NO_PREDICTION}, {_BACKEND}, {_NO_PREDICTION}, set[str]()):
             tried = self._having(replace(self.capabilities, options=frozenset(options)))
             finished = self._run(tried._pass(clip, "probe", "cpu", ["psnr"]), folder, stop)
