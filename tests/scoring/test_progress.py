@@ -264,6 +264,16 @@ def test_a_line_above_the_bar_leaves_nothing_of_it_behind(folder, clock):
     assert shown[1].endswith("2/100 0.20/s  8m 10s left")
 
 
+def test_where_no_plans_are_compared_nothing_is_said_of_them(folder, clock):
+    file = io.StringIO()
+    with watch_progress(folder, 100, Console(file=file)) as watcher:
+        compare(folder, 40.0, 2.0)
+        clock.now += 10
+        add(folder.shard_folder(0) / "w.done", 1)
+        watcher()
+    assert file.getvalue() == ""
+
+
 @pytest.mark.parametrize(("full", "identity"), [(0.0, 0.0), (10.0, 9.0)])
 def test_no_plan_is_advised_that_has_not_shown_to_be_faster(folder, full, identity):
     compare(folder, full, identity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError
@@ -38,6 +38,7 @@ class Source:
     """What the engine reads, and what is known about its frames."""
 
     path: Path
+    declared: Declared
     report: Report | None = None
     width: int = 0
     height: int = 0
@@ -59,16 +60,16 @@ class Programs:
         Time limit of each, in seconds.
     stop
         Stops them early.
+    environment
+        Added to this process's own.
     """
 
     scratch: Path
     deadline: float
     stop: Stop | None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
-    def run(
-        self, commands: Sequence[list[str]], source: Path, ceilings: Sequence[Ceiling],
-        environment: Mapping[str, str] | None = None,
-    ) -> list[Finished]:  # fmt: skip
+    def run(self, commands: Sequence[list[str]], source: Path, ceilings: Sequence[Ceiling]) -> list[Finished]:
         """Run them side by side.
 
         Parameters
@@ -79,8 +80,6 @@ class Programs:
             What they read; its name is removed from their messages.
         ceilings
             Limits of each.
-        environment
-            Added to this process's own.
 
         Raises
         ------
@@ -90,7 +89,7 @@ class Programs:
         try:
             finished = run(
                 commands, folder=self.scratch, deadline=self.deadline, stop=self.stop,
-                environment=environment, ceilings=ceilings,
+                environment=self.environment, ceilings=ceilings,
             )  # fmt: skip
         except OSError as error:
             check_scratch(self.scratch)
@@ -125,7 +124,7 @@ def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declare
         The scratch folder is full, or ffmpeg is missing.
     """
     if engine.reads_clips:
-        return Source(clip)
+        return Source(clip, declared)
     try:
         return _decode(clip, engine, programs, target, declared, by_address_space=True)
     except ClipFailedError as failed:
@@ -164,7 +163,9 @@ def _decode(
         raise ClipFailedError("unreadable", found, finished)
     check_side(raw.width, raw.height)
     path = programs.scratch / target
-    return Source(path, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds, reading)
+    return Source(
+        path, declared, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds, reading
+    )
 
 
 def _run_decoder(

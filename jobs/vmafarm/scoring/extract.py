@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.engines.base import Engine, Pass, stopped_from_outside
-from vmafarm.engines.declared import Declared, declared_seconds, read_declared, shortfall
+from vmafarm.engines.declared import declared_seconds, read_declared, shortfall
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import notes
@@ -113,16 +113,17 @@ def extract(
             raise too_many_frames(f"{declared.samples:,}", engine.limits)
         source = prepare(clip.path, engine, programs, f"{name}.y4m", declared)
         with permit or nullcontext({}) as environment:
-            scored = _score(source, engine, programs, name, declared, environment)
-            again: _Scored | Audit = Audit()
+            programs = replace(programs, environment=environment)
+            scored = _score(source, engine, programs, name)
+            audit = Audit()
             if clip.audited and scorer.auditor is not None:
-                again = _score_again(source, scorer.auditor, programs, f"{name}-audit", declared, environment)
+                audit = _audit(source, scored, engine, scorer.auditor, programs, f"{name}-audit")
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
         failed = look_closer(failed, clip.path, engine, programs, declared)
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path, deadline, stop)
-        if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS):
+        if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS, WRONG_CONSTANT):
             check_unchanged(clip.path, stamp)
         raise failed from None
     except OSError as error:
@@ -130,26 +131,17 @@ def extract(
     finally:
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
-    audit = again if isinstance(again, Audit) else _audit(engine, scored, again)
-    return _finish(clip, engine, scored, audit, declared)
+    return _finish(clip, engine, scored, audit)
 
 
-def _score_again(
-    source: Source,
-    auditor: Engine,
-    programs: Programs,
-    name: str,
-    declared: Declared,
-    environment: Mapping[str, str],
-) -> _Scored | Audit:
-    """Score with the other plan; a failure there costs no row."""
+def _audit(
+    source: Source, scored: _Scored, engine: Engine, auditor: Engine, programs: Programs, name: str
+) -> Audit:
+    """Score with the other plan and compare; a failure there costs no row."""
     try:
-        return _score(source, auditor, programs, name, declared, environment)
+        again = _score(source, auditor, programs, name)
     except ClipFailedError as failed:
         return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
-
-
-def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
     source = again.source
     if source.frames != scored.source.frames:
         return Audit("failed", note=f"audit: {source.frames} frames, {scored.source.frames} before")
@@ -165,26 +157,22 @@ def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
     return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
 
 
-def _score(
-    source: Source, engine: Engine, programs: Programs, name: str, declared: Declared,
-    environment: Mapping[str, str],
-) -> _Scored:  # fmt: skip
+def _score(source: Source, engine: Engine, programs: Programs, name: str) -> _Scored:
     def score(without: Sequence[str]) -> _Scored:
-        return _score_without(without, source, engine, programs, name, declared, environment)
+        return _score_without(without, source, engine, programs, name)
 
     scored, remarks = without_crashing(score)
     return replace(scored, remarks=(*scored.remarks, *remarks))
 
 
 def _score_without(
-    without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str,
-    declared: Declared, environment: Mapping[str, str],
-) -> _Scored:  # fmt: skip
+    without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str
+) -> _Scored:
     refused = refusing(engine, source.width, source.height)
     seconds = 0.0
     while True:
         passes = engine.passes(source.path, name, refused.union(without), source.reading)
-        finished = run_passes(passes, source, engine, programs, environment)
+        finished = run_passes(passes, source, engine, programs)
         seconds += max(one.seconds for one in finished)
         source = _look(source, engine, finished[0])
         # The embedded engine learns the frame size from the frames. If an extractor refuses it, nothing of
@@ -200,7 +188,7 @@ def _score_without(
             break
         source, refused = replace(source, reading=reading), frozenset()
     try:
-        _check_passes(source, engine, passes, finished, declared)
+        _check_passes(source, engine, passes, finished)
     except ClipFailedError as failed:
         if suspects := crash_suspects(passes, finished):
             raise CrashedError(failed, suspects) from None
@@ -232,21 +220,18 @@ def _look(source: Source, engine: Engine, finished: Finished) -> Source:
     )  # fmt: skip
 
 
-def _check_passes(
-    source: Source, engine: Engine, passes: list[Pass], finished: list[Finished], declared: Declared
-) -> None:
+def _check_passes(source: Source, engine: Engine, passes: list[Pass], finished: list[Finished]) -> None:
     """Judge how the passes ended."""
     for done in finished:
         check_samples(done)
         if (problem := stopped_from_outside(done)) is not None:
-            raise ClipFailedError(
-                *problem, done, limit="engine_memory" if done.excess and done.excess.what == "memory" else ""
-            )
+            limit = "engine_memory" if done.excess and problem[0] == "out_of_memory" else ""
+            raise ClipFailedError(*problem, done, limit=limit)
     if engine.reads_clips:
         assert source.report is not None
         check_side(source.width, source.height)
         if not engine.blames_itself(finished[0]):
-            judge_clip(source.report, finished[0], declared, engine.limits)
+            judge_clip(source.report, finished[0], source.declared, engine.limits)
     for one, done in zip(passes, finished, strict=True):
         if (problem := engine.diagnose(done)) is not None:
             failure, message = problem
@@ -255,8 +240,9 @@ def _check_passes(
             raise ClipFailedError(failure, message, done)
 
 
-def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit, declared: Declared) -> Extracted:
+def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extracted:
     source = scored.source
+    declared = source.declared
     assert source.report is not None
     row: dict[str, Any] = {
         "clip_name": clip.name, "mos": clip.mos, "width": source.width, "height": source.height

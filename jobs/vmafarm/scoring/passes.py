@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from vmafarm.common.text import counted
@@ -14,9 +14,7 @@ from vmafarm.process.finished import Finished
 from vmafarm.scoring.decode import Programs, Source
 
 
-def run_passes(
-    passes: Sequence[Pass], source: Source, engine: Engine, programs: Programs, environment: Mapping[str, str]
-) -> list[Finished]:
+def run_passes(passes: Sequence[Pass], source: Source, engine: Engine, programs: Programs) -> list[Finished]:
     """Run passes side by side, and again those that failed at start, which may be transient.
 
     Parameters
@@ -29,8 +27,6 @@ def run_passes(
         Knows the limits of a pass and whether it failed at start.
     programs
         Starts them.
-    environment
-        Added to this process's own.
 
     Returns
     -------
@@ -47,9 +43,7 @@ def run_passes(
     for _ in range(2):
         for i in again:
             (programs.scratch / passes[i].log).unlink(missing_ok=True)
-        ended = programs.run(
-            [passes[i].arguments for i in again], source.path, [ceilings[i] for i in again], environment
-        )
+        ended = programs.run([passes[i].arguments for i in again], source.path, [ceilings[i] for i in again])
         finished = finished or ended
         for i, one in zip(again, ended, strict=True):
             finished[i] = one

@@ -162,7 +162,7 @@ class _Lines:
         if last or time.monotonic() - self._shown_at >= _LINE_SECONDS:
             self._shown_at = time.monotonic()
             self._shown = finished
-            self.note(f"scored {finished:,} of {self._total:,} clips  {rest}")
+            self.note(f"scored {finished:,} of {self._total:,} clips  {rest}".rstrip())
 
     def note(self, line: str) -> None:
         say(line, file=self._console.file)
