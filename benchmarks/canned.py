@@ -38,7 +38,7 @@ def write_program(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     program = folder / "vmaf"
     standin = write_standin(folder / "standin")
-    engine = VmafEngine(standin, Path(media.FFMPEG), "full", "cpu", os.cpu_count() or 1)
+    engine = VmafEngine(Path(media.FFMPEG), "full", "cpu", os.cpu_count() or 1, standin)
     write_probe_clip(folder / "probe.y4m")
     clip = media.make_clip(folder / "clip.mkv", size="240x240", codec="ffv1", frames=FRAMES)
     media.as_y4m(clip, folder / "clip.y4m")
@@ -106,7 +106,8 @@ def plan_run(folder: Path, clip: Path, clips: int, program: Path, *more: str) ->
 _ELEMENT = """
 import json, resource, sys
 from vmafarm.config.load import load
-from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.run_folder.manifest import load_manifest
 

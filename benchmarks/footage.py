@@ -24,7 +24,8 @@ FRAMES = 150
 _ELEMENT = """
 import os, sys
 from vmafarm.config.load import load
-from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.corpus.frozen_config import with_frozen
 config = with_frozen(load(None, sys.argv[1:])[0])
 slices = tuple(range(int(os.environ["SLICES"])))

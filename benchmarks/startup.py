@@ -18,7 +18,8 @@ REPETITIONS = 9
 _NOTHING = """
 import sys
 from vmafarm.config.load import load
-from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.corpus.frozen_config import with_frozen
 config = with_frozen(load(None, sys.argv[1:])[0])
 result = run_element(ElementSpec(config.model_dump(mode="json"), (0,)))

@@ -205,7 +205,7 @@ if ! is_own_log 1 || ! is_own_log 2; then
 fi
 
 if [ -n "$clips" ] && [ ! -e "$clips" ]; then
-    mark_broken "the clips cannot be seen on this node: $clips is not there"
+    mark_broken "the clips are not visible on this node: $clips is not there"
 fi
 if is_broken; then
     say "node $node cannot do this run's work (see $run/broken_nodes): left to other nodes"

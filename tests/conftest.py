@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from standin.vmaf import write_standin
 from support import media
+from support.engine_helpers import ffmpeg_engine, vmaf_engine
 from support.fake_slurm import FakeSlurm
+
+from vmafarm.engines.base import Engine
 
 _MARK = f"VMAFARM_TESTS_{os.getpid()}"
 os.environ[_MARK] = "1"  # every process that a test starts inherits it, also one that leaves its parents
@@ -62,6 +65,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def ffmpeg() -> Path:
     """The embedded ffmpeg."""
     return Path(media.FFMPEG)
+
+
+@pytest.fixture(params=["ffmpeg", "vmaf"])
+def engine(request: pytest.FixtureRequest, standin: Path) -> Engine:
+    """Either engine with the identity plan."""
+    return ffmpeg_engine() if request.param == "ffmpeg" else vmaf_engine(standin)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from vmafarm.cost.estimate import Estimate, Work, gpus_of
 from vmafarm.cost.footprint import footprint
 from vmafarm.cost.measured import Measured, measure
 from vmafarm.cost.predict import Total
-from vmafarm.engines import make_engine
+from vmafarm.engines import find_engine
 from vmafarm.process.node import node_name
 from vmafarm.run import begin, extract_missing
 from vmafarm.run_folder.element_records import read_elements
@@ -70,7 +70,7 @@ def _measured_here(config: Config) -> Measured | None:
     """What was measured on this machine, outside of SLURM's jobs, with as many clips at once."""
     engine = config.engine
     workers = worker_count(config.extract.workers, engine.threads)
-    at_once = clips_at_once(workers, reads_clips=make_engine(engine).reads_clips)
+    at_once = clips_at_once(find_engine(engine), workers)
     submitted = {job for one in read_submissions(config.folder) for job in one.jobs()}
     here = node_name(os.environ)
     return measure(

@@ -18,7 +18,7 @@ from vmafarm.corpus.demo import make_demo
 from vmafarm.corpus.frozen_config import LIMIT, read_frozen_config, with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.corpus.squashfs import require_folder
-from vmafarm.engines import find_ffmpeg
+from vmafarm.engines.ffmpeg import find_ffmpeg
 from vmafarm.process.scratch import scratch_place
 from vmafarm.publish import deliver, require_sound_record
 from vmafarm.published.up_to_date import read_delivered
@@ -203,8 +203,10 @@ def _score(
     is_wanted = np.fromiter((name in wanted for name in manifest.names), bool, len(manifest.names))
     slices = sorted(set(manifest.slices[is_wanted].tolist()))
     try:
-        with watch_progress(config.folder, min(len(wanted), limit or len(wanted)), file) as watcher:
-            result = run_local(config, slices, watcher, limit, share, manifest.digest)
+        compares = config.engine.plan == "full" and config.engine.audit_every > 0 and not limit
+        total = min(len(wanted), limit or len(wanted))
+        with watch_progress(config.folder, total, file, compares_plans=compares) as reporter:
+            result = run_local(config, slices, reporter, limit, share, manifest.digest)
     except KeyboardInterrupt:
         raise _stopped(config, manifest) from None
     _say_extracted(result, time.monotonic() - started, file, config.folder.failures)

@@ -1,12 +1,10 @@
-{#- Of the clips that have a row and were scored by both plans, the time of each plan; and the time of
-    scoring in all. A clip with several entries counts once, by its worst audit. #}
+{#- Clips that have a row and were scored with both plans, by what came of it; and the time of scoring in
+    all. A clip with several entries counts once, by its worst audit. #}
 SELECT
     count(*) FILTER (WHERE place = 1 AND audit IN ('equal', 'differs')) AS clips,
     count(*) FILTER (WHERE place = 1 AND audit = 'differs') AS differ,
     count(*) FILTER (WHERE place = 1 AND audit = 'failed') AS failed,
-    coalesce(round(sum(seconds_own) FILTER (WHERE place = 1 AND audit IN ('equal', 'differs')), 3), 0) AS seconds_own,
-    coalesce(round(sum(seconds_other) FILTER (WHERE place = 1 AND audit IN ('equal', 'differs')), 3), 0) AS seconds_other,
-    coalesce(round(sum(seconds_all), 3), 0) AS seconds_scoring
+    coalesce(round(sum(seconds), 3), 0) AS seconds_scoring
 FROM (
     SELECT *, row_number() OVER (PARTITION BY clip_name ORDER BY list_position({{ outcomes | literal }}, audit)) AS place
     FROM entries

@@ -4,17 +4,15 @@ SELECT
     CASE WHEN audit <> '' THEN clip_name END AS clip_name,
     audit,
     host,
-    min(seconds_scoring) AS seconds_own,
-    min(seconds_other_plan) AS seconds_other,
-    sum(seconds_scoring) AS seconds_all
+    sum(seconds_scoring) AS seconds
 FROM (
-    SELECT '' AS clip_name, '' AS audit, '' AS host, 0::DOUBLE AS seconds_scoring, 0::DOUBLE AS seconds_other_plan
+    SELECT '' AS clip_name, '' AS audit, '' AS host, 0::DOUBLE AS seconds_scoring
     WHERE false
 {%- if recovered %}
-    UNION ALL SELECT clip_name, audit, host, seconds_scoring, seconds_other_plan FROM recovered_entries
+    UNION ALL SELECT clip_name, audit, host, seconds_scoring FROM recovered_entries
 {%- endif %}
 {%- if files %}
-    UNION ALL SELECT clip_name, audit, host, seconds_scoring, seconds_other_plan
+    UNION ALL SELECT clip_name, audit, host, seconds_scoring
     FROM read_parquet({{ files | literal }}, can_have_nan = true, hive_partitioning = false)
 {%- endif %}
 

@@ -24,6 +24,7 @@ from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS
 from vmafarm.scoring.attempts import Attempts, Outcome
 from vmafarm.scoring.clip import Clip, Extracted
+from vmafarm.scoring.extract import Scorer
 
 DEADLINE = 60.0
 """Seconds that a program may take with one of these tiny files."""
@@ -120,13 +121,8 @@ class Bench:
         self._whole: dict[str, tuple[bytes, truth.Decoded]] = {}
         self._lock = threading.Lock()
         self._stop = Stop()
-        section = EngineSection(kind="ffmpeg", plan="identity")
-        engine = make_engine(section)
-        engine.probe(folder / "probe")
-        self._attempts = Attempts(
-            engine, self.scratch, self._stop, workers, 2, DEADLINE,
-            lambda folder: make_engine(section).probe(folder),
-        )  # fmt: skip
+        engine = make_engine(EngineSection(kind="ffmpeg", plan="identity")).probed(folder / "probe")
+        self._attempts = Attempts(Scorer(engine, self.scratch, self._stop, DEADLINE), workers, 2)
 
     def close(self) -> None:
         """End what is still running."""

@@ -26,7 +26,8 @@ from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.merging.merge import merge
-from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 
 ALL_CALLS = 60
 """Calls of the system that an element makes on this corpus, roughly."""

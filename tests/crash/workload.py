@@ -30,17 +30,18 @@ from vmafarm.config.load import load
 from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import read_frozen_config
 from vmafarm.disk.durable import publish
-from vmafarm.engines.base import EngineInfo
+from vmafarm.engines.base import Capabilities
 from vmafarm.engines.failure import ClipFailedError
+from vmafarm.engines.ffmpeg import FfmpegEngine
 from vmafarm.run_folder.broken_nodes import mark_broken, read_broken
-from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.element_records import ElementResult, read_elements
 from vmafarm.run_folder.failures import read_failures
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.provenance import Provenance, freeze_provenance, read_provenance
 from vmafarm.run_folder.submissions import Submission, new_submission, next_number, note_job, read_submissions
-from vmafarm.schema.features import KNOWN
 from vmafarm.scoring.clip import Clip, Extracted
-from vmafarm.scoring.element import ElementResult, ElementSpec, run_element
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.shards.writer import read_done
 
 GOOD = ("a.mp4", "c.mp4", "d\n.mp4", "e.mp4", "f.mp4")
@@ -104,11 +105,9 @@ class Place:
         return [tuple(json.loads(line)) for line in self.ledger.read_text().splitlines()]
 
 
-class _Engine:
-    reads_clips = True
-
-    def probe(self, *_: object) -> EngineInfo:
-        return EngineInfo("ffmpeg", "identity", "cpu", "9", "3", "9", KNOWN, ())
+class _Engine(FfmpegEngine):
+    def probe(self, *_: object) -> Capabilities:
+        return Capabilities("9", "3", "9")
 
 
 def full_run(place: Place) -> None:
@@ -158,7 +157,7 @@ def replaced(
     )
     vmafarm.scoring.attempts.extract, vmafarm.run.run_local = score, run_here
     vmafarm.scoring.element.freeze_provenance = freeze_here
-    vmafarm.scoring.element.make_engine = lambda *_: _Engine()  # type: ignore[assignment,return-value]
+    vmafarm.scoring.element.make_engine = lambda *_: _Engine(Path(), "identity", "cpu", 1)
     try:
         yield
     finally:

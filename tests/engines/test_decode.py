@@ -259,7 +259,7 @@ def test_only_a_decoder_says_that_a_clip_cannot_repeat(line: str, damaged: bool)
 
 def test_concealed_damage_is_noted_with_what_the_decoder_said() -> None:
     (note,) = notes(replace(SOUND, damaged="Skipping a NALU"), "")
-    assert note == "the decoder concealed damage (Skipping a NALU): another decode may give other values"
+    assert note == "the decoder concealed damage (Skipping a NALU): another decode may give different values"
 
 
 def test_the_decoder_has_its_own_number_of_threads(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from support import media
@@ -13,8 +15,11 @@ from support.engine_helpers import FFMPEG, ffmpeg_engine, write_program
 
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.config.sections import EngineSection
-from vmafarm.engines import FfmpegEngine, VmafEngine, find_ffmpeg, make_engine
+from vmafarm.engines import ENGINES, make_engine
 from vmafarm.engines.base import common_diagnosis
+from vmafarm.engines.ffmpeg import FfmpegEngine, find_ffmpeg
+from vmafarm.engines.ffmpeg_arguments import decode_arguments, y4m_arguments
+from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop, Stopped, run
 from vmafarm.schema.features import KNOWN
@@ -31,19 +36,21 @@ def feature_names(engine: FfmpegEngine, without: tuple[str, ...] = ()) -> list[s
 
 def test_probe_finds_which_extractors_it_lacks_and_fills_their_constants(tmp_path: Path) -> None:
     engine = FfmpegEngine(FFMPEG, "full", "cpu", 1)
-    info = engine.probe(tmp_path)
-    assert info.lacking == engine.lacking == ("ssimulacra2",)
-    assert info.constant == ("ssimulacra2",)
-    assert (info.kind, info.plan, info.backend) == ("ffmpeg", "full", "cpu")
-    assert info.version == info.decoder_version
-    assert info.version
-    assert info.libvmaf_version
+    before = replace(engine)
+    found = engine.probe(tmp_path)
+    assert engine == before
+    assert found.lacking == ("ssimulacra2",)
+    assert found.version == found.decoder_version
+    assert found.version
+    assert found.libvmaf_version
+    assert engine.probed(tmp_path) == replace(engine, capabilities=found)
+    assert engine.probed(tmp_path).constant() == ("ssimulacra2",)
 
 
 def test_identity_plan_fills_what_is_known_beforehand(tmp_path: Path) -> None:
-    info = FfmpegEngine(FFMPEG, "identity", "cpu", 1).probe(tmp_path)
-    assert info.constant == KNOWN
-    assert info.lacking == ()
+    engine = FfmpegEngine(FFMPEG, "identity", "cpu", 1).probed(tmp_path)
+    assert engine.constant() == KNOWN
+    assert engine.capabilities.lacking == ()
 
 
 def test_extractors_of_the_model_and_motion_v2_are_not_named() -> None:
@@ -95,7 +102,7 @@ def test_lacking_extractor_that_must_be_measured_is_unavailable_and_names_the_co
     lacking = 'echo "[Parsed_libvmaf_4 @ 0x5] [error] problem during vmaf_use_feature: cambi" >&2; exit 1'
     script = f'case "$*" in *name=cambi*) {lacking};; *) exec {shlex.quote(str(FFMPEG))} "$@";; esac\n'
     engine = ffmpeg_engine(ffmpeg=write_program(tmp_path / "ffmpeg", script))
-    with pytest.raises(UnavailableError, match="has not the feature extractors cambi: the columns of cambi"):
+    with pytest.raises(UnavailableError, match="lacks the feature extractors cambi: the columns of cambi"):
         engine.probe(tmp_path)
 
 
@@ -199,8 +206,8 @@ def test_full_scratch_folder_is_the_machines_fault(line: str) -> None:
 
 def test_full_disk_is_the_machines_fault(clips: Clips, tmp_path: Path) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
-    engine = VmafEngine(Path("vmaf"), FFMPEG, "full", "cpu", 1)
-    finished = run([engine.decode_arguments(clips("plain.mp4"), "full")], folder=tmp_path, deadline=30)[0]
+    command = [*decode_arguments(FFMPEG, clips("plain.mp4"), 1 << 20, 100), *y4m_arguments("full")]
+    finished = run([command], folder=tmp_path, deadline=30)[0]
     with pytest.raises(UnavailableError, match=r"the scratch folder .* has no space left"):
         common_diagnosis(finished)
 
@@ -226,6 +233,13 @@ def test_auto_is_the_fork_where_it_is_found(standin: Path, monkeypatch: pytest.M
     engine = make_engine(section())
     assert isinstance(engine, VmafEngine)
     assert engine.vmaf == standin
+
+
+def test_every_engine_of_the_registry_can_be_configured() -> None:
+    """A new engine is a subclass, an entry in `ENGINES` and a name in ``engine.kind``."""
+    kinds = get_args(EngineSection.model_fields["kind"].annotation)
+    assert set(kinds) == {"auto", *ENGINES}
+    assert {kind: engine.kind for kind, engine in ENGINES.items()} == {kind: kind for kind in ENGINES}
 
 
 def test_missing_programs_and_impossible_wishes_are_refused_by_name() -> None:

@@ -23,7 +23,7 @@ from support.engine_helpers import (
     write_program,
 )
 
-from vmafarm.engines import Engine
+from vmafarm.engines.base import Engine
 from vmafarm.process.run import run
 from vmafarm.query.reference_tables import _COLUMNS, column_rows
 from vmafarm.schema.features import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of

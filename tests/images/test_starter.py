@@ -148,7 +148,7 @@ def test_a_node_that_does_not_have_the_clips_is_broken_and_starts_nothing(node):
     ended = node.start("echo", "started", options=("--clips", str(clips)))
     assert (ended.stdout, ended.returncode) == ("", 3)
     (broken,) = read_broken(RunFolder(node.folder, node.run.name))
-    assert broken.message == f"the clips cannot be seen on this node: {clips} is not there"
+    assert broken.message == f"the clips are not visible on this node: {clips} is not there"
     assert "keeps away from node1" in ended.stderr
     clips.mkdir()
     assert node.start("echo", "started", options=("--clips", str(clips)), node="node2").stdout == "started\n"

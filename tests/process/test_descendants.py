@@ -92,7 +92,7 @@ def test_nothing_is_left_at_the_deadline(tmp_path: Path) -> None:
 
 def test_nothing_is_left_above_a_ceiling(tmp_path: Path) -> None:
     eat = "import time; eaten = b'x' * (300 << 20); time.sleep(300)"
-    assert engine(tmp_path, eat, ceilings=[Ceiling(resident=250 * MB)]).broke.startswith("memory: ")
+    assert engine(tmp_path, eat, ceilings=[Ceiling(resident=250 * MB)]).excess.what == "memory"
     assert_nothing_is_left(tmp_path)
 
 
@@ -209,7 +209,7 @@ def test_memory_of_a_grandchild_that_hides_counts(tmp_path: Path) -> None:
     command = [*PYTHON, textwrap.dedent(script)]
     ceiling = Ceiling(resident=200 * MB)
     [finished] = process.run([command], folder=tmp_path, deadline=60, ceilings=[ceiling])
-    assert finished.broke.startswith("memory: ")
+    assert finished.excess.what == "memory"
 
 
 def test_what_a_killed_process_has_left_of_its_engines_is_killed_by_the_one_above_it(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_folder_that_is_removed_while_it_is_in_use_is_told_and_not_the_program
         for use in (
             lambda: check_scratch(folder),
             lambda: write_probe_clip(folder / "probe.y4m"),
-            lambda: common_diagnosis(Finished(1, "Error opening output", False, 0.0, "", folder)),
+            lambda: common_diagnosis(Finished(1, "Error opening output", False, 0.0, None, folder)),
             lambda: run_probe(Path(sys.executable), [sys.executable, "-c", ""], folder, None),
         ):
             with pytest.raises(UnavailableError) as caught:

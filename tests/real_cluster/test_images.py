@@ -80,14 +80,14 @@ def test_image_test_names_the_missing_model(how: str, shared: Path) -> None:
     settings.chmod(0o644)
     said = as_user("apptainer", "test", "--bind", f"{settings}:{SHARE}", "gpu.sif")
     assert said.returncode != 0
-    assert f"has not the model {MODEL}" in said.stderr
+    assert f"lacks the model {MODEL}" in said.stderr
 
 
 @pytest.mark.parametrize(
     ("fork", "message"),
     [
         ({"with_program": False}, "the program 'vmaf' (engine.vmaf) is not there"),
-        ({"misbehave": "no_models"}, f"has not the model {MODEL}"),
+        ({"misbehave": "no_models"}, f"lacks the model {MODEL}"),
         ({"lacks": ["ssimulacra2"]}, "lacks the feature extractors ssimulacra2"),
     ],
     ids=["program", "model", "extractor"],

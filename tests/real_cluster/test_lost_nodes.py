@@ -115,7 +115,7 @@ def test_a_node_that_does_not_see_the_clips_ends_no_run(
     with daemons.hidden(site.folder / "clips", "node2"):
         site.vmafarm("submit", "mount", *WHOLE_NODES)
         assert site.wait_for_table("mount") == expected
-    assert "the clips cannot be seen on this node" in broken_nodes(site, "mount")["node2"]
+    assert "the clips are not visible on this node" in broken_nodes(site, "mount")["node2"]
     assert not read_failures(site.run_folder("mount").failures)
 
 
@@ -134,7 +134,7 @@ def test_clips_that_no_node_sees_are_told_once_and_not_tried_on_and_on(site: Sit
         assert (status["done"], status["missing"]) == (0, CLIPS)
         said = site.vmafarm("retry", "moved", status=2)
         assert "nodes have failed, more than 1: the nodes are probably not to blame" in said
-        assert f"the clips cannot be seen on this node: {clips} is not there" in said
+        assert f"the clips are not visible on this node: {clips} is not there" in said
     finally:
         if not clips.exists():
             clips.symlink_to(site.folder / "clips")

@@ -16,10 +16,12 @@ from standin.vmaf import read_calls, write_standin
 from support.engine_helpers import ffmpeg_engine, vmaf_engine
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.engines import Engine, EngineInfo
+from vmafarm.config.clip_limits import DEFAULT_LIMITS
+from vmafarm.engines.base import Capabilities, Engine
 from vmafarm.process.run import Stop, Stopped
 from vmafarm.scoring.attempts import Attempts, Outcome, wants_another_try
 from vmafarm.scoring.clip import Clip
+from vmafarm.scoring.extract import Scorer
 
 Clips = Callable[[str], Path]
 
@@ -46,7 +48,7 @@ class Probe:
         self.backend = backend
         self.count = 0
 
-    def __call__(self, folder: Path) -> EngineInfo:
+    def __call__(self, folder: Path) -> Capabilities:
         self.count += 1
         return vmaf_engine(self.program, backend=self.backend).probe(folder)
 
@@ -56,10 +58,12 @@ def never(folder: Path) -> None:
 
 
 def make(engine: Engine, folder: Path, stop: Stop, **more: Any) -> Attempts:
-    options: dict[str, Any] = {"workers": 1, "tries": 3, "timeout": 0.0, "probe": never, **more}
+    options: dict[str, Any] = {"workers": 1, "tries": 3, **more}
+    probe, timeout = options.pop("probe", never), options.pop("timeout", 0.0)
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
-    return Attempts(engine, scratch, stop, **options)
+    object.__setattr__(engine, "probe", lambda folder, stop: probe(folder))  # it is frozen
+    return Attempts(Scorer(engine, scratch, stop, timeout), **options)
 
 
 def left(folder: Path) -> list[str]:
@@ -118,7 +122,7 @@ def test_engine_that_works_without_the_clip_is_not_broken(clip: Clip, tmp_path: 
 def test_broken_engine_is_charged_to_no_clip(clip: Clip, tmp_path: Path, stop: Stop, how: str) -> None:
     program = write_standin(tmp_path / "standin", misbehave=how)
     attempts = make(vmaf_engine(program), tmp_path, stop, probe=Probe(program))
-    with pytest.raises(UnavailableError, match=r"cannot score a two-frame clip|has not the model"):
+    with pytest.raises(UnavailableError, match=r"cannot score a two-frame clip|lacks the model"):
         attempts.run(clip)
     assert left(tmp_path) == []
 
@@ -196,13 +200,14 @@ def test_engine_above_its_own_limit_of_memory_makes_nobody_wait(
     clip: Clip, tmp_path: Path, stop: Stop
 ) -> None:
     # Fewer at once would not help it, and the others have done nothing.
-    engine = vmaf_engine(broken(tmp_path, "eats_memory", megabytes=100_000))
-    engine.limits = dataclasses.replace(engine.limits, engine_memory=200 << 20)
+    limits = dataclasses.replace(DEFAULT_LIMITS, engine_memory=200 << 20)
+    program = broken(tmp_path, "eats_memory", megabytes=100_000)
+    engine = dataclasses.replace(vmaf_engine(program), limits=limits)
     attempts = make(engine, tmp_path, stop, workers=3, tries=2)
     assert summary(attempts.run(clip)) == [(1, "out_of_memory"), (2, "out_of_memory")]
     with ExitStack() as held:
         for _ in range(3):
-            held.enter_context(attempts._scoring())
+            held.enter_context(attempts._permit())
 
 
 @pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])

@@ -25,7 +25,8 @@ ELEMENT = """
 import sys
 from pathlib import Path
 from vmafarm.config.load import load
-from vmafarm.scoring.element import ElementSpec, run_element
+from vmafarm.scoring.element import run_element
+from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.corpus.frozen_config import with_frozen
 
 config = with_frozen(load(None, sys.argv[2:])[0])

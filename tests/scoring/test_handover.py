@@ -88,7 +88,7 @@ def test_work_that_cannot_be_read_is_one_message(tmp_path: Path, make) -> None:
     work.write()
     make(work.path)
     *_, path, digest = shlex.split(work.arguments)
-    with pytest.raises(UnavailableError, match="cannot read what is to be done"):
+    with pytest.raises(UnavailableError, match="cannot read the work file"):
         read_work(Path(path), digest)
 
 

@@ -28,7 +28,7 @@ def ended(folder: Path, log: str | None) -> Any:
 @pytest.mark.parametrize(
     ("log", "told"),
     [
-        (None, "it was killed before it said anything"),
+        (None, "it was killed before it printed a line"),
         ("Traceback\n  ...\nKeyError: 'x'\n\n", "the last line of its log: KeyError: 'x'"),
         ("caf\xe9 \x1b[2J\n", r"the last line of its log: caf\xe9 \x1b[2J"),
     ],
@@ -36,7 +36,7 @@ def ended(folder: Path, log: str | None) -> Any:
 def test_an_element_without_a_result_is_told_with_its_log(tmp_path: Path, log: str | None, told: str) -> None:
     with pytest.raises(UnavailableError) as caught:
         _result(ended(tmp_path, log), tmp_path / "none")
-    assert caught.value.message == f"an element ended without a result; {told}"
+    assert caught.value.message == f"a worker crashed; {told}"
     assert str(tmp_path / "7_0_log.err") in caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == (["7_0_log.err"] if log else [])
 
@@ -82,7 +82,7 @@ def test_an_element_that_does_not_end_is_killed_with_all_below_it_and_told(
         finally:
             process.kill()
     said = capsys.readouterr().err
-    assert said == "1 element did not end within 0 s, and had to be killed; what is finished is kept\n"
+    assert said == "1 element did not stop within 0 s and was killed; finished clips are kept\n"
 
 
 def test_a_process_that_not_even_sigkill_ends_is_told_with_its_number(

@@ -6,11 +6,14 @@ import errno
 import io
 import os
 import re
+import time
 
+import pyte
 import pytest
 
 from vmafarm.common.streams import OutputError
 from vmafarm.common.text import format_seconds
+from vmafarm.run_folder.element_records import ElementLog, identity_advice, read_elements
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.scoring import progress
 from vmafarm.scoring.progress import LineCounter, Pace, watch_progress
@@ -94,17 +97,17 @@ def test_what_stood_there_before_is_not_counted(folder, clock):
     seen = []
 
     class Display:
-        def update(self, finished, failures):
-            seen.append((finished, failures))
+        def update(self, finished, rest):
+            seen.append((finished, rest))
 
-    watcher = progress.Watcher(folder, Display())
+    watcher = progress.ProgressReporter(folder, 10, Display())
     watcher()
     add(folder.shard_folder(0) / "old.done", 1)
     add(folder.shard_folder(1) / "new.done", 3)
     add(folder.failures / "new.jsonl", 1)
     (folder.shard_folder(1) / "new.journal").write_text("not\ncounted\n")
     watcher()
-    assert seen == [(0, 0), (4, 1)]
+    assert seen == [(0, ""), (4, "1 failed tries")]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +219,65 @@ def test_a_bar_whose_terminal_fails_ends_the_command(folder, clock):
         file.fails = True
         with pytest.raises(OutputError):  # here, and not in a thread that draws
             watcher()
+
+
+def compare(folder, full, identity, writer="w"):
+    log = ElementLog(folder, writer, "local", None, "node", [0], 100)
+    log.compare_plans(full, identity)
+
+
+def test_what_the_identity_plan_would_take_is_shown_once_as_soon_as_it_is_known(folder, clock):
+    compare(folder, 40.0, 1.0, "earlier")
+    time.sleep(0.002)  # records have milliseconds
+    file = io.StringIO()
+    done = folder.shard_folder(0) / "w.done"
+    with watch_progress(folder, 100, file, compares_plans=True) as watcher:
+        clock.now += 10
+        add(done, 1)
+        watcher()
+        assert file.getvalue() == ""
+        compare(folder, 40.0, 2.0)
+        clock.now += 1
+        add(done, 1)
+        watcher()
+        add(done, 1)
+        watcher()
+    assert file.getvalue() == (
+        'plan full: 8m 59s left; another run with engine.plan = "identity" would give the same table in '
+        "about 28s\n"
+    )
+
+
+def test_a_line_above_the_bar_leaves_nothing_of_it_behind(folder, clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    file = io.StringIO()
+    file.isatty = lambda: True
+    with watch_progress(folder, 100, file, compares_plans=True) as watcher:
+        watcher()
+        compare(folder, 40.0, 2.0)
+        clock.now += 10
+        add(folder.shard_folder(0) / "w.done", 2)
+        watcher()
+    screen = pyte.Screen(140, 10)
+    pyte.ByteStream(screen).feed(file.getvalue().replace("\n", "\r\n").encode())
+    shown = [line.rstrip() for line in screen.display if line.strip()]
+    assert len(shown) == 2
+    assert shown[0].startswith("plan full: 8m 10s left; another run")
+    assert shown[1].endswith("2/100 0.20/s  8m 10s left")
+
+
+def test_where_no_plans_are_compared_nothing_is_said_of_them(folder, clock):
+    file = io.StringIO()
+    with watch_progress(folder, 100, file) as watcher:
+        compare(folder, 40.0, 2.0)
+        clock.now += 10
+        add(folder.shard_folder(0) / "w.done", 1)
+        watcher()
+    assert file.getvalue() == ""
+
+
+@pytest.mark.parametrize(("full", "identity"), [(0.0, 0.0), (10.0, 9.0)])
+def test_no_plan_is_advised_that_has_not_shown_to_be_faster(folder, full, identity):
+    compare(folder, full, identity)
+    assert identity_advice(read_elements(folder), 100, 200) == ""

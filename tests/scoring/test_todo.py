@@ -22,12 +22,14 @@ CLIPS = [f"{number:02}.mp4" for number in range(40)]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Forty clips in two slices; a quarter of them is audited."""
+    """Forty clips in two slices; with the plan identity a quarter of them is audited."""
     run = plan_run(tmp_path / "runs", CLIPS, slices=2, corpus={"clips": "/clips"})
-    run.config = run.config.model_copy(
-        update={"engine": run.config.engine.model_copy(update={"audit_every": 4})}
-    )
+    configure(run, audit_every=4, plan="identity")
     return run
+
+
+def configure(run: Run, **engine: object) -> None:
+    run.config = run.config.model_copy(update={"engine": run.config.engine.model_copy(update=engine)})
 
 
 def todo(run: Run, *slices: int, share: str = "everything", host: str = "") -> list[Clip]:
@@ -54,6 +56,14 @@ def test_clips_without_a_row_come_slice_by_slice_the_audited_first_and_failed_on
         expected += [name for name in wanted if name in audited] + [n for n in wanted if n not in audited]
     assert names(found) == [*expected, CLIPS[10]]
     assert names(todo(run, 1)) == [name for name in expected if name in CLIPS[1::2]]
+
+
+def test_with_the_plan_full_the_first_clip_alone_is_audited(run: Run) -> None:
+    configure(run, plan="full")
+    run.fail(CLIPS[1], tries=1)
+    assert [clip.name for clip in todo(run, 1, 0) if clip.audited] == [CLIPS[3]]
+    configure(run, audit_every=0)
+    assert not any(clip.audited for clip in todo(run, 1, 0))
 
 
 def test_an_audit_of_a_clip_without_a_row_goes_to_the_next_one_that_waits() -> None:
@@ -113,7 +123,7 @@ def test_a_sample_is_stratified_by_size_and_a_size_that_is_not_known_counts_as_n
 def test_clips_of_which_none_can_be_seen_break_the_node_and_one_is_enough(tmp_path: Path) -> None:
     check_visible([], tmp_path / "gone")
     clips = [clip(str(tmp_path / name)) for name in CLIPS]
-    with pytest.raises(NodeBrokenError, match=f"cannot be seen on this node: {tmp_path} holds none of them"):
+    with pytest.raises(NodeBrokenError, match=f"not visible on this node: {tmp_path} contains none of them"):
         check_visible(clips, tmp_path)
     with pytest.raises(NodeBrokenError, match=f"{tmp_path}/gone is not there"):
         check_visible(clips, tmp_path / "gone")

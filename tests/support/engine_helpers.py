@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from standin.vmaf import write_standin
 from support import media
 
-from vmafarm.engines import Engine, FfmpegEngine, VmafEngine
+from vmafarm.common.errors import UnavailableError
+from vmafarm.engines.base import Capabilities, Engine
 from vmafarm.engines.failure import ClipFailedError
+from vmafarm.engines.ffmpeg import FfmpegEngine
+from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.scoring.clip import Clip, Extracted
-from vmafarm.scoring.extract import extract
+from vmafarm.scoring.extract import Scorer, extract
 
 FFMPEG = Path(media.FFMPEG)
 
 
 def ffmpeg_engine(plan: str = "identity", ffmpeg: Path = FFMPEG) -> FfmpegEngine:
     """The embedded engine; the one extractor of the plan that it lacks is known without a probe."""
-    engine = FfmpegEngine(ffmpeg, plan, "cpu", 1)
-    engine.lacking = ("ssimulacra2",)
-    return engine
+    return FfmpegEngine(ffmpeg, plan, "cpu", 1, capabilities=Capabilities(lacking=("ssimulacra2",)))
 
 
 def vmaf_engine(
     program: Path, plan: str = "identity", backend: str = "cpu", *, threads: int = 1, ffmpeg: Path = FFMPEG
 ) -> VmafEngine:
     """The fork's command line, not probed: a build that has everything."""
-    return VmafEngine(program, ffmpeg, plan, backend, threads)
+    return VmafEngine(ffmpeg, plan, backend, threads, program)
 
 
-def score(engine: Engine, clip: Path, folder: Path, **options: Any) -> Extracted:
-    """Extract one clip in a scratch folder below `folder`, in which nothing may be left."""
+def score(
+    engine: Engine, clip: Path, folder: Path, permit: Any = None, name: str = "clip-000000", **options: Any
+) -> Extracted:
+    """Extract one clip in a scratch folder below `folder`, in which nothing may be left.
+
+    With the option `auditor`, the clip is audited.
+    """
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     try:
-        return extract(Clip(clip.name, clip, 3.5, 0), engine, scratch, "clip-000000", **options)
+        one = Clip(clip.name, clip, 3.5, 0, audited="auditor" in options)
+        return extract(one, Scorer(engine, scratch, **options), name, permit)
     finally:
         assert list(scratch.iterdir()) == []
 
@@ -97,3 +107,30 @@ def no_time_stamps(folder: Path) -> Path:
     data[start : start + 4] = bytes(4)
     path.write_bytes(data)
     return path
+
+
+def small(path: Path, *, frames: int = 6, codec: str = "libx264", options: Sequence[str] = ()) -> Path:
+    """A few frames of 160x120."""
+    return media.make_clip(path, size="160x120", frames=frames, codec=codec, options=options)
+
+
+def breaking(folder: Path, scoring: str = ":", decoding: str = ":") -> FfmpegEngine:
+    """The embedded engine, but something else happens before it scores, or before it only decodes."""
+    program = write_program(
+        folder / "ffmpeg",
+        f'case "$*" in *libvmaf*) {scoring};; *) {decoding};; esac >&2\n'
+        f'exec {shlex.quote(str(FFMPEG))} "$@"\n',
+    )
+    return ffmpeg_engine(ffmpeg=program)
+
+
+def broken(folder: Path, how: str, backend: str = "cpu", **settings: Any) -> VmafEngine:
+    """A build of the fork that misbehaves."""
+    return vmaf_engine(write_standin(folder / "standin", misbehave=how, **settings), backend=backend)
+
+
+def unavailable(engine: VmafEngine, folder: Path) -> UnavailableError:
+    """How a probe fails."""
+    with pytest.raises(UnavailableError) as caught:
+        engine.probe(folder)
+    return caught.value

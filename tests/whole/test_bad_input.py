@@ -120,7 +120,7 @@ def test_bad_corpus(folder: Path, row: str) -> None:
 
 def test_image_without_a_container(folder: Path) -> None:
     write_header(folder / "clips.sqsh")
-    refused = vmafarm(*RUN, "--clips", "clips.sqsh", cwd=folder, status=2)
+    refused = call(*RUN, "--clips", "clips.sqsh", cwd=folder, status=2)
     _check(refused.stderr, "an image of clips without a container", "only jobs in a container can read")
     assert not (folder / "runs").exists()
 

@@ -73,7 +73,7 @@ def demo(
     Example: vmafarm demo demo-corpus
     """
     from vmafarm.corpus.demo import make_demo
-    from vmafarm.engines import find_ffmpeg
+    from vmafarm.engines.ffmpeg import find_ffmpeg
 
     made = make_demo(folder, find_ffmpeg(""))
     say(f"{'written' if made.new else 'already there'}: {show(f'{made.clips} and {made.scores}')}")

@@ -26,7 +26,7 @@ from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.published.up_to_date import read_errors, rows_since
 from vmafarm.run_folder.broken_nodes import BrokenNode, read_broken
-from vmafarm.run_folder.element_records import ElementRecord, load_elements
+from vmafarm.run_folder.element_records import ElementRecord, identity_advice, load_elements
 from vmafarm.run_folder.failures import FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name
@@ -175,10 +175,11 @@ class StatusReader:
             if rates is not None:
                 low, rate, high = rates
                 between = (missing / high, missing / low)
+        advice = identity_advice(of_last, missing / rate, len(manifest.names) / rate) if rate else ""
         states = element_states(last, view, of_last) if last else {}
         merge = find_merge_job(folder, last, view) if last else None
         remarks = self._remarks.read()
-        notes = self._left_out(clips.history.unread.count, damaged)
+        notes = [*self._left_out(clips.history.unread.count, damaged), *filter(None, [advice])]
         if last is not None and (missing or not folder.table.exists()):
             notes += filter(None, [last.without_merge()])
         errors: list[str] = []

@@ -74,8 +74,8 @@ class EngineSection(_Section):
         200,
         ge=0,
         le=_MANY,
-        description="score one clip in this many (at least one) with both plans and compare; 0: none; "
-        "does not change values",
+        description="score one clip in this many (at least one) with both plans and compare (plan full: the "
+        "first clip of an element); 0: none; does not change values",
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns, write_sealed
-from vmafarm.engines.ffmpeg import FfmpegEngine
+from vmafarm.engines import ENGINES
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.schema.features import ARROW_SCHEMA
@@ -84,9 +84,9 @@ def footprint(folder: RunFolder, logs: Sequence[Path], clips: int, slices: int) 
         ((e["frames"], *by_name[e["clip_name"]], e["bit_depth"]) for e in known),
         key=lambda clip: clip[0] * frame_bytes(*clip[1:]),
     )
-    reads_clips = entries["engine"][0].as_py() == FfmpegEngine.kind
+    engine = ENGINES.get(entries["engine"][0].as_py())
     return Footprint(
-        scratch_bytes=0 if reads_clips else frames * frame_bytes(width, height, depth),
+        scratch_bytes=0 if engine and engine.reads_clips else frames * frame_bytes(width, height, depth),
         width=width, height=height, frames=frames, bit_depth=depth,
         table_bytes=_extrapolated(rows, 1, clips, **_PLAIN),
         folder_bytes=sum(_extrapolated(one, slices, clips) for one in (rows, entries)),

@@ -12,8 +12,8 @@ from pathlib import Path
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.config.sections import Config, EngineSection
 from vmafarm.doctor.check_result import CheckResult, Machine, in_time
-from vmafarm.engines import find_ffmpeg, make_engine
-from vmafarm.engines.ffmpeg import read_ffmpeg_version
+from vmafarm.engines import make_engine
+from vmafarm.engines.ffmpeg import find_ffmpeg, read_ffmpeg_version
 from vmafarm.images.inside import read_build
 from vmafarm.process.scratch import scratch_folder
 from vmafarm.process.toolkit import version
@@ -86,15 +86,16 @@ def check_engine(config: Config, machine: Machine) -> CheckResult:
     if untried:
         engine = make_engine(EngineSection.model_validate(section.model_dump() | {"backend": "cpu"}))
     with _probe_folder(config) as folder:
-        info = engine.probe(folder)
-    said = [f"{info.kind} {show(info.version)}"]
-    if info.libvmaf_version != info.version:
-        said.append(f"libvmaf {show(info.libvmaf_version)}")
-    message = f"{', '.join(said)}: plan {info.plan} on {info.backend}"
-    if info.lacking:
-        message += f"; lacks {', '.join(info.lacking)}"
-    if info.constant:
-        message += f"; filled in as constants: {', '.join(info.constant)}"
+        engine = engine.probed(folder)
+    found = engine.capabilities
+    said = [f"{engine.kind} {show(found.version)}"]
+    if found.libvmaf_version != found.version:
+        said.append(f"libvmaf {show(found.libvmaf_version)}")
+    message = f"{', '.join(said)}: plan {engine.plan} on {engine.backend}"
+    if found.lacking:
+        message += f"; lacks {', '.join(found.lacking)}"
+    if constant := engine.constant():
+        message += f"; filled in as constants: {', '.join(constant)}"
     if untried:
         return CheckResult(
             "engine", "warning", f"{message}; CUDA was not tried, because this machine has no NVIDIA driver",

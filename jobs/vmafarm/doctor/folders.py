@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from vmafarm.disk import durable
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.writers import shared_with
 from vmafarm.doctor.check_result import CheckResult, Machine
+from vmafarm.engines import find_engine
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.media_files import check_readable
 from vmafarm.process.scratch import scratch_folder, scratch_place
@@ -139,10 +139,7 @@ def check_scratch(config: Config, machine: Machine) -> CheckResult:
             "no clip is scored on this machine; the folder must exist where they are (extract.scratch)",
         )  # fmt: skip
     workers = _workers(config, machine)
-    raw = config.engine.kind == "vmaf" or (
-        config.engine.kind == "auto" and shutil.which(config.engine.vmaf) is not None
-    )
-    needed = workers * (RAW_CLIP_BYTES if raw else OTHER_CLIP_BYTES)
+    needed = workers * (OTHER_CLIP_BYTES if find_engine(config.engine).reads_clips else RAW_CLIP_BYTES)
     memory = " in memory (tmpfs), which counts against the job's memory" if kind == "tmpfs" else ""
     message = f"{size(free)} free in {show(str(place))}{memory}"
     if free < needed:

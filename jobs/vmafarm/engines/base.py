@@ -1,4 +1,4 @@
-"""What the two engines have in common: probe, passes, log."""
+"""What all engines have in common: probe, passes, log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import re
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar, Self
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
+from vmafarm.config.sections import EngineSection
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop, run
@@ -24,33 +26,31 @@ PROBE_FRAMES = 2
 PROBE_SECONDS = 120.0
 """Start-up of a GPU driver on a busy node can take a minute."""
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
-"""Lines in which ffmpeg repeats what a file says of itself, such as its title: never a complaint."""
+"""Lines in which ffmpeg repeats a file's own metadata, such as its title: never a complaint."""
 
 
 @dataclass(frozen=True)
-class EngineInfo:
-    """What a probe found.
+class Capabilities:
+    """What a probe found out about an engine's programs.
 
     Attributes
     ----------
-    kind, plan, backend
-        As configured; ``auto`` is resolved.
     version, libvmaf_version, decoder_version
-        As the programs say.
-    constant
-        Known features that are filled: the plan leaves them out or the engine lacks the extractor.
+        As the programs print them.
     lacking
-        Extractors that the engine does not have.
+        Extractors that the build lacks.
+    without_cuda
+        Extractors that have no CUDA version; the others are called NAME_cuda there.
+    options
+        Command-line options that this build takes and others do not.
     """
 
-    kind: str
-    plan: str
-    backend: str
-    version: str
-    libvmaf_version: str
-    decoder_version: str
-    constant: tuple[str, ...]
-    lacking: tuple[str, ...]
+    version: str = ""
+    libvmaf_version: str = ""
+    decoder_version: str = ""
+    lacking: tuple[str, ...] = ()
+    without_cuda: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,16 @@ class Pass:
         return features_of(self.extractors)
 
 
+@dataclass(frozen=True)
 class Engine(ABC):
     """One way to score frames with libvmaf.
 
-    Parameters
+    Attributes
     ----------
+    kind
+        Its name in ``engine.kind``.
+    reads_clips
+        It takes the encoded clip; otherwise it wants a .y4m file.
     ffmpeg
         The program that decodes.
     plan
@@ -89,28 +94,35 @@ class Engine(ABC):
     backend
         ``cpu`` or ``cuda``.
     threads
-        Of one engine process.
+        Threads of one engine process.
     limits
         What a clip may take.
+    capabilities
+        What its build can do. Without a probe: everything.
     """
 
-    kind: str
-    reads_clips: bool
-    """Whether it takes the encoded clip; otherwise it wants a .y4m file."""
+    kind: ClassVar[str]
+    reads_clips: ClassVar[bool]
+    ffmpeg: Path
+    plan: str
+    backend: str
+    threads: int
+    limits: Limits = field(default=DEFAULT_LIMITS, kw_only=True)
+    capabilities: Capabilities = field(default=Capabilities(), kw_only=True)
 
-    def __init__(
-        self, ffmpeg: Path, plan: str, backend: str, threads: int, limits: Limits = DEFAULT_LIMITS
-    ) -> None:
-        self.ffmpeg = ffmpeg
-        self.limits = limits
-        self.plan = plan
-        self.backend = backend
-        self.threads = threads
-        self.lacking: tuple[str, ...] = ()
+    @classmethod
+    @abstractmethod
+    def is_installed(cls, section: EngineSection) -> bool:
+        """Whether ``engine.kind = "auto"`` may choose this engine."""
+
+    @classmethod
+    @abstractmethod
+    def configured(cls, section: EngineSection, limits: Limits) -> Self:
+        """The engine that the configuration describes; see `vmafarm.engines.make_engine`."""
 
     @abstractmethod
-    def probe(self, folder: Path, stop: Stop | None = None) -> EngineInfo:
-        """Find out what the engine can do, on a two-frame clip.
+    def probe(self, folder: Path, stop: Stop | None = None) -> Capabilities:
+        """Find out what the engine can do, on a two-frame clip; the engine itself does not change.
 
         Parameters
         ----------
@@ -125,6 +137,10 @@ class Engine(ABC):
             The program is missing or does not work, or lacks what must be measured.
         """
 
+    def probed(self, folder: Path, stop: Stop | None = None) -> Self:
+        """The same engine with the capabilities that `probe` finds."""
+        return replace(self, capabilities=self.probe(folder, stop))
+
     @abstractmethod
     def passes(
         self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
@@ -138,9 +154,9 @@ class Engine(ABC):
         name
             Stem of the log files.
         without
-            Extractors to leave out, because they refuse this clip's size.
+            Extractors to leave out because they refuse this clip's size.
         reading
-            How the clip is read; a .y4m file has one stream and no changes.
+            How the clip is read; a .y4m file has one stream and never changes.
         """
 
     @abstractmethod
@@ -149,19 +165,19 @@ class Engine(ABC):
 
     @abstractmethod
     def blames_itself(self, finished: Finished) -> bool:
-        """Whether a failed pass is the engine's fault, whatever is said about the clip."""
+        """Whether a failed pass is the engine's fault, whatever the messages about the clip."""
 
     def wrong_backend(self, one: Pass, said: str) -> str | None:
-        """Message if a pass ran somewhere else than it was asked to, by the log's own word."""
+        """Message if, according to the log, a pass ran elsewhere than requested."""
         return None
 
     def failed_at_start(self, finished: Finished) -> bool:
-        """Whether the failure is one that passes by itself when run again."""
+        """Whether the failure is transient and may not recur."""
         return False
 
     def wanted(self, without: Collection[str] = ()) -> tuple[str | None, ...]:
         """Extractors to run by the plan, the model last."""
-        left_out = {*self.lacking, *without}
+        left_out = {*self.capabilities.lacking, *without}
         if self.plan == "identity":
             needed = {n for n in EXTRACTORS if set(features_of([n])) & set(MUST_MEASURE)}
         else:
@@ -174,18 +190,19 @@ class Engine(ABC):
         return tuple(name for name in KNOWN if name not in measured)
 
     def check_lacking(self, program: Path) -> None:
-        """Raise UnavailableError if the engine lacks what no constant can fill."""
-        columns = [f for f in features_of(self.lacking) if f in MUST_MEASURE]
+        """Raise UnavailableError if the engine lacks an extractor whose features must be measured."""
+        lacking = self.capabilities.lacking
+        columns = [f for f in features_of(lacking) if f in MUST_MEASURE]
         if columns:
             raise UnavailableError(
-                f"{program} has not the feature extractors {', '.join(self.lacking)}: "
+                f"{program} lacks the feature extractors {', '.join(lacking)}: "
                 f"the columns of {', '.join(columns)} cannot be measured",
                 "use a build of libvmaf that has them",
             )
 
 
 def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
-    """Ends that mean the same for every engine: time, memory, signals.
+    """Failures that mean the same for every engine: time, memory, signals.
 
     Raises
     ------
@@ -200,14 +217,14 @@ def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
 
 
 def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> tuple[str, str] | None:
-    """Ends that a program did not choose itself: time, too much memory, signals.
+    """Failures imposed from outside: time, too much memory, signals.
 
     Parameters
     ----------
     finished
         The program.
     memory
-        Key of the limit that it was killed by if it had too much.
+        Key of its memory limit.
 
     Raises
     ------
@@ -220,22 +237,17 @@ def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> t
             raise scratch_error(finished.folder, number, reason)
     if finished.timed_out:
         return "timeout", f"killed after {finished.seconds:.0f} s"
-    if too_much_memory(finished):
-        return "out_of_memory", f"killed with {finished.broke}, more than extract.{memory}"
-    if finished.broke or finished.returncode == -signal.SIGXFSZ:
+    if finished.excess and finished.excess.what == "memory":
+        return "out_of_memory", f"killed with {finished.excess}, more than extract.{memory}"
+    if finished.excess or finished.returncode == -signal.SIGXFSZ:
         return "bad_log", "killed because its log grew without end"
     if finished.returncode == -signal.SIGKILL:
         return "out_of_memory", "killed by SIGKILL from outside, as the kernel does when memory runs out"
     return None
 
 
-def too_much_memory(finished: Finished) -> bool:
-    """Whether a program was killed because it had more memory than it may have."""
-    return finished.broke.startswith("memory")
-
-
 def complains_of_memory(finished: Finished) -> bool:
-    """Whether a program says that it did not get the memory that it asked for."""
+    """Whether a program reports that an allocation failed."""
     lowered = _complaints(finished).lower()
     return "cannot allocate memory" in lowered or "enomem" in lowered
 
@@ -250,7 +262,7 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
     Raises
     ------
     UnavailableError
-        It cannot be started or does not end.
+        It cannot be started or does not end in time.
     """
     try:
         (finished,) = run(
@@ -268,7 +280,7 @@ def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop 
 
 
 def write_probe_clip(path: Path) -> None:
-    """Write two frames of 240x240 as .y4m: large enough for every extractor.
+    """Write two frames of 240x240 as .y4m, large enough for every extractor.
 
     Raises
     ------

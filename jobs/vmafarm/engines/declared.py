@@ -1,7 +1,7 @@
-"""What a file says of its own length, and whether what was decoded is as long.
+"""The length that a file declares, and whether the decoded video is as long.
 
-Only what is known to be said by the file itself counts. Where an index lists frames that are not there, the
-clip failed; where a header alone promises more, the row stands and the clip log says that it is short.
+Only what the file itself is known to declare counts. If an index lists frames that are missing, the clip
+fails; if only a header promises more, the row stays and the clip log marks it as short.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vmafarm.engines.reader import Reader, TooManyReadsError
 _WITH_DURATION = {"matroska", "flv", "asf", "ivf", "mxf", "rm", "mov"}
 """Containers whose header has a duration: for others ffmpeg takes it from the last packets."""
 _HIDDEN = 2
-"""So many frames at the ends may be missing in a sound clip: decoders drop what they cannot refer to."""
+"""Frames that may be missing at the ends of a sound clip: decoders drop those without a reference."""
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 """Header Object and File Properties Object (ASF specification, 10.1 and 10.2)."""
@@ -33,22 +33,22 @@ _OGG_TAIL = 1 << 17
 
 @dataclass(frozen=True)
 class Declared:
-    """What a file says of its video.
+    """What a file declares about its video.
 
     Attributes
     ----------
     samples
-        Packets that its index lists; 0: it says nothing.
+        Packets in its index; 0: unknown.
     frames
-        Of them, those that are to be shown; 0: it says nothing.
+        Those of them that are shown; 0: unknown.
     seconds
-        Its duration by a header that ffmpeg does not report; NaN: there is none.
+        Duration by a header that ffmpeg does not report; NaN: none.
     cut
-        How its index shows that frames are not in the file, or "".
+        Evidence in the index that frames are missing from the file, or "".
     absent
-        How many of the frames were not found, or "": damage may have hidden them.
+        How many of the frames were not found, or ""; damage may have hidden them.
     unended
-        A stream without the mark that ends it.
+        The stream lacks its end mark.
     """
 
     samples: int = 0
@@ -60,7 +60,7 @@ class Declared:
 
 
 def read_declared(clip: Path) -> Declared:
-    """Read what a file says of its own length; nothing is decoded.
+    """Read the length that a file declares; nothing is decoded.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def read_declared(clip: Path) -> Declared:
 def _asf_seconds(file: BinaryIO) -> float:
     """Play duration of an ASF file without its preroll (ASF specification, 3.2).
 
-    ffmpeg does not believe it where the file has another size than it says.
+    ffmpeg ignores it if the file size differs from the declared one.
     """
     file.seek(0)
     header = file.read(1 << 16)
@@ -104,7 +104,7 @@ def _asf_seconds(file: BinaryIO) -> float:
 
 
 def _ogg_ends(file: BinaryIO) -> bool:
-    """Whether the last page of a stream of video is marked as that (RFC 3533, section 6); True: not known."""
+    """Whether the last page of a video stream is marked as such (RFC 3533, section 6); True if unknown."""
     file.seek(0)
     first = file.read(1 << 16)
     video = set()
@@ -135,20 +135,20 @@ def declared_seconds(declared: Declared, report: Report) -> float:
 
 
 def missing(declared: Declared, report: Report) -> str:
-    """How the file's index shows that frames did not come out of it, or ""."""
+    """Evidence in the file's index that frames were not decoded, or ""."""
     if declared.cut:
         return declared.cut
-    if declared.absent and report.frames < declared.frames:  # ffmpeg looks for frames behind the damage, too
+    if declared.absent and report.frames < declared.frames:  # ffmpeg also looks for frames after the damage
         return declared.absent
-    # Frames in the middle may be concealed or dropped, and those at the beginning have nothing to refer to:
-    # only where the end is missing as well did the decoder not get that far.
+    # Frames in the middle may be concealed or dropped, and those at the start may lack a reference: only if
+    # the end is missing too did the decoder stop early.
     if report.damaged and _fewer(declared, report) and _ends_early(declared, report):
         return f"its index counts {declared.frames} frames, {report.frames} came out: {report.damaged}"
     return ""
 
 
 def shortfall(declared: Declared, report: Report) -> str:
-    """How a decoded clip is shorter than its file says, or ""."""
+    """How a decoded clip is shorter than declared, or ""."""
     if declared.frames:
         if _fewer(declared, report):
             return f"{counted(report.frames, 'frame')}, the file counts {declared.frames}"
@@ -162,7 +162,7 @@ def shortfall(declared: Declared, report: Report) -> str:
 
 
 def _fewer(declared: Declared, report: Report) -> bool:
-    # Interlaced H.264, MPEG-2 and VC-1 may have each field in a packet of its own.
+    # In interlaced H.264, MPEG-2 and VC-1 each field may have its own packet.
     fields = abs(2 * report.frames - declared.frames) <= _HIDDEN
     return report.frames + _HIDDEN < declared.frames and not fields
 

@@ -10,7 +10,7 @@ _CHATTER = re.compile(r"\[(?:verbose|info)\]")
 
 
 class ClipFailedError(Exception):
-    """A try that gave no row.
+    """An attempt that gave no row.
 
     Attributes
     ----------
@@ -23,10 +23,10 @@ class ClipFailedError(Exception):
     limit
         Key of the limit that was exceeded (see `vmafarm.config.clip_limits.Limits`), or "".
     crashed
-        The program died of a fault of its own.
+        The program crashed by itself.
     otherwise
-        Of ``out_of_memory``: the clip's own fault (class, message) that this is if it was not memory that
-        was lacking. A damaged size makes ffmpeg ask for memory that nobody has.
+        For ``out_of_memory``: the clip's own fault (class, message) if memory turns out not to be lacking. A
+        damaged size makes ffmpeg request memory that no machine has.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ClipFailedError(Exception):
         self.otherwise = otherwise
 
     def as_clip_fault(self) -> ClipFailedError:
-        """The same failure, once it is known that no memory was lacking."""
+        """The same failure once it is known that memory was not lacking."""
         if self.otherwise is None:
             return self
         found = ClipFailedError(*self.otherwise)
@@ -56,6 +56,6 @@ class ClipFailedError(Exception):
 
 
 def _telling(finished: Finished) -> list[str]:
-    """Last lines of the error output, without ffmpeg's account of what went well."""
+    """Last lines of the error output without ffmpeg's progress messages."""
     lines = finished.last_lines(1000)
     return ([line for line in lines if not _CHATTER.search(line)] or lines)[-8:]

@@ -1,13 +1,18 @@
-"""The embedded engine: libvmaf as a filter of ffmpeg, one process a clip, no raw video on disk."""
+"""The embedded engine: libvmaf as a filter of ffmpeg, one process per clip, no raw video on disk."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
-from vmafarm.common.errors import UnavailableError
-from vmafarm.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_probe, write_probe_clip
+from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.config.clip_limits import Limits
+from vmafarm.config.sections import EngineSection
+from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis, run_probe, write_probe_clip
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, input_arguments
 from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.process.finished import Finished
@@ -21,32 +26,51 @@ _IN_THE_MODEL = ("adm", "vif", "motion")
 """The default model always runs in the filter and brings these along."""
 
 
+@dataclass(frozen=True)
 class FfmpegEngine(Engine):
     """libvmaf inside ffmpeg."""
 
     kind = "ffmpeg"
     reads_clips = True
 
-    def probe(self, folder: Path, stop: Stop | None = None) -> EngineInfo:
+    @classmethod
+    def is_installed(cls, section: EngineSection) -> bool:
+        """See `Engine.is_installed`: ffmpeg is bundled."""
+        return True
+
+    @classmethod
+    def configured(cls, section: EngineSection, limits: Limits) -> Self:
+        """See `Engine.configured`."""
+        ffmpeg = find_ffmpeg(section.ffmpeg)
+        if section.backend == "cuda":
+            raise UsageError(
+                'engine.backend = "cuda", but the embedded engine (ffmpeg) computes on the CPU'
+                + ("" if section.kind == cls.kind else f"; the program {section.vmaf!r} was not found"),
+                'set engine.backend = "cpu", or engine.kind = "vmaf" and engine.vmaf',
+            )
+        return cls(ffmpeg, section.plan, "cpu", section.threads, limits=limits)
+
+    def probe(self, folder: Path, stop: Stop | None = None) -> Capabilities:
         """See `Engine.probe`."""
         version = read_ffmpeg_version(self.ffmpeg, folder, stop)
         clip = folder / "probe.y4m"
         write_probe_clip(clip)
-        self.lacking = ()
+        lacking: tuple[str, ...] = ()
         for _ in range(len(EXTRACTORS) + 1):
-            (one,) = self.passes(clip, "probe")
+            tried = replace(self, capabilities=Capabilities(lacking=lacking))
+            (one,) = tried.passes(clip, "probe")
             (folder / one.log).unlink(missing_ok=True)
             finished = run_probe(self.ffmpeg, one.arguments, folder, stop)
-            lacking = _LACKS.search(finished.stderr)
-            if lacking is None or lacking[1] not in EXTRACTORS:
+            found = _LACKS.search(finished.stderr)
+            if found is None or found[1] not in EXTRACTORS:
                 break
-            self.lacking = (*self.lacking, lacking[1])
-        self.check_lacking(self.ffmpeg)
+            lacking = (*lacking, found[1])
+        tried.check_lacking(self.ffmpeg)
         if finished.returncode != 0:
             raise UnavailableError(
                 f"{self.ffmpeg} cannot score a two-frame clip: {finished.ending()}\n"
                 + "\n".join(finished.last_lines(4)),
-                "engine.ffmpeg must have the filter libvmaf; empty takes the one that comes along",
+                "engine.ffmpeg must have the filter libvmaf; empty: the bundled one",
             )
         try:
             log = read_log(folder / one.log, one.features)
@@ -57,9 +81,7 @@ class FfmpegEngine(Engine):
             raise UnavailableError(
                 f"{self.ffmpeg} does not measure {', '.join(missing)}", "use a newer libvmaf"
             )
-        return EngineInfo(
-            self.kind, self.plan, "cpu", version, log.version, version, self.constant(), self.lacking
-        )
+        return Capabilities(version, log.version, version, lacking)
 
     def passes(
         self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
@@ -93,17 +115,17 @@ class FfmpegEngine(Engine):
         return "engine_error", f"ffmpeg: {finished.ending()}{': ' + own if own else ''}"
 
     def blames_itself(self, finished: Finished) -> bool:
-        """See `Engine.blames_itself`: what it says before it dies of a signal explains nothing."""
+        """See `Engine.blames_itself`: messages before a deadly signal explain nothing."""
         return finished.returncode < 0 or (
             finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
         )
 
 
 def _size_check(extractors: Collection[str]) -> str:
-    """A filter that ends ffmpeg before libvmaf sees a frame of a size that one of the extractors refuses.
+    """A filter that ends ffmpeg before libvmaf gets a frame of a size that an extractor refuses.
 
-    Only the decoded frames have the size that counts, and on some sizes an extractor corrupts memory. This
-    one asks for a cut-out wider than such a frame, which is an error; any other frame passes as it is.
+    Only the decoded frames show the size that counts, and at some sizes an extractor corrupts memory. This
+    filter crops to a width larger than such a frame, which is an error; other frames pass unchanged.
     """
     sizes = [ACCEPTED_SIZES[e] for e in extractors if e in ACCEPTED_SIZES]
     refused = "+".join(map(_refused, sizes))
@@ -122,15 +144,36 @@ def _refused(sizes: FrameSizes) -> str:
     return "+".join(terms)
 
 
+def find_ffmpeg(name: str) -> Path:
+    """Path of the ffmpeg to use; an empty name means the one bundled in imageio-ffmpeg.
+
+    Raises
+    ------
+    UnavailableError
+        It is missing.
+    """
+    if name:
+        found = shutil.which(name)
+        if found is None:
+            raise UnavailableError(f"the program {name!r} (engine.ffmpeg) is not there", "set engine.ffmpeg")
+        return Path(found).absolute()
+    import imageio_ffmpeg
+
+    try:
+        return Path(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UnavailableError(f"imageio-ffmpeg has no program for this machine: {error}") from None
+
+
 def read_ffmpeg_version(ffmpeg: Path, folder: Path, stop: Stop | None) -> str:
-    """Version of an ffmpeg, as it names itself.
+    """Version that an ffmpeg reports.
 
     Raises
     ------
     UnavailableError
         It does not run, or is not ffmpeg.
     """
-    # -version prints on standard output, which nobody reads; the banner of any other call is stderr.
+    # -version prints to standard output, which is not read; any other call prints the banner to stderr.
     finished = run_probe(ffmpeg, [str(ffmpeg), "-nostdin"], folder, stop)
     found = _VERSION.search(finished.stderr)
     if found is None:

@@ -10,16 +10,15 @@ from pathlib import Path
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,yuv4mpegpipe,h264,hevc,m4v,obu,rm,gxf,nut,dv"
 )
-"""Containers that hold their own frames. Playlists and scripts (concat, hls, dash), which name
-other files, are not among them."""
+"""Containers with their own frames. Playlists and scripts (concat, hls, dash), which name other files, are
+excluded."""
 
 PREPARE = "format=pix_fmts=yuv420p|yuv420p10le"
-"""Filter in front of libvmaf. ffmpeg takes the nearer format: more than 8 bit a sample stays at 10,
-all else becomes 8."""
+"""Filter before libvmaf. ffmpeg takes the nearer format: more than 8 bits per sample become 10, others 8."""
 
 DECODER_THREADS = 1
-"""Damaged H.264 and HEVC decode to other frames with another number of threads (measured, ffmpeg 9), so it is
-one number for all runs, whatever ``engine.threads``; and one thread for a clip is what a full machine has."""
+"""Damaged H.264 and HEVC decode to different frames with a different number of threads (measured, ffmpeg 9),
+so it is the same for all runs, whatever ``engine.threads``; a busy machine has one per clip anyway."""
 
 
 _COPIED = re.compile(r"\bOutput stream #0:0 \(video\): (\d+) packets muxed")
@@ -36,11 +35,11 @@ class Reading:
         Specifier of the video stream within the file. ``V:0`` is the first one that is not an attached
         picture.
     keep_range
-        Range of the first frame, as ffmpeg names it: keep the filter graph made for it where colour matrix,
+        Range of the first frame, as ffmpeg names it: keep the filter graph made for it if colour matrix,
         range or rotation change later. Each frame then reaches libvmaf as it is stored. ffmpeg's default,
-        with "", builds another graph, which starts libvmaf anew and converts the colours of the later
-        frames to those of the first. Only for frames of one size and pixel format: filters read as many
-        bytes as the graph says.
+        with "", rebuilds the graph, which restarts libvmaf and converts the colours of later frames to those
+        of the first. Only for frames of one size and pixel format: filters read as many bytes as the graph
+        expects.
     """
 
     stream: str = "V:0"
@@ -48,12 +47,12 @@ class Reading:
 
     def graph(self) -> str:
         """Filters between the decoder and libvmaf, with the label of their input."""
-        # What is converted to 4:2:0 would also be converted from a later matrix and range to the first.
+        # Conversion to 4:2:0 would also convert from a later matrix and range to the first.
         same = f"setparams=colorspace=unknown:range={self.keep_range}," if self.keep_range else ""
         return f"[0:{self.stream}]{same}{PREPARE}"
 
     def notes(self) -> list[str]:
-        """What is worth knowing of a clip that was read like this."""
+        """Remarks on a clip that was read like this."""
         found = []
         if self.stream != FIRST.stream:
             found.append(f"stream {self.stream} is scored: the first video stream is a picture")
@@ -63,11 +62,11 @@ class Reading:
 
 
 FIRST = Reading()
-"""How every clip is read at first; `vmafarm.scoring.decode.read_again` says which are read in another way."""
+"""How every clip is read first; `vmafarm.scoring.decode.read_again` decides which are read again."""
 
 
 def input_arguments(ffmpeg: Path, clip: Path, max_pixels: int, reading: Reading = FIRST) -> list[str]:
-    """Open one clip and nothing else, and report in a form that `read_report` reads.
+    """Open one clip and nothing else, with messages that `read_report` can read.
 
     Parameters
     ----------
@@ -77,7 +76,7 @@ def input_arguments(ffmpeg: Path, clip: Path, max_pixels: int, reading: Reading 
         Absolute path; ``file:`` keeps names such as ``-x.mp4`` or ``a:b.mp4`` from being options or
         protocols.
     max_pixels
-        Of one frame: a larger one is refused before it is decoded, and takes no memory.
+        Limit of one frame: a larger one is refused before it is decoded and takes no memory.
     reading
         How the clip is read.
     """
@@ -94,7 +93,7 @@ def input_arguments(ffmpeg: Path, clip: Path, max_pixels: int, reading: Reading 
 def decode_arguments(
     ffmpeg: Path, clip: Path, max_pixels: int, most: int, reading: Reading = FIRST
 ) -> list[str]:
-    """Command that decodes so many frames to 4:2:0; what to write them as is still to be added."""
+    """Command that decodes at most `most` frames to 4:2:0; the output is still to be added."""
     return [
         *input_arguments(ffmpeg, clip, max_pixels, reading),
         *("-lavfi", f"{reading.graph()}[frames]", "-map", "[frames]", "-fps_mode", "passthrough"),
@@ -102,10 +101,16 @@ def decode_arguments(
     ]
 
 
+def y4m_arguments(target: str) -> tuple[str, ...]:
+    """Output of `decode_arguments`: a .y4m file in the working folder."""
+    # More than 8 bits in .y4m is an extension that ffmpeg has to be told to allow.
+    return ("-strict", "-1", "-f", "yuv4mpegpipe", target)
+
+
 def count_arguments(
     ffmpeg: Path, clip: Path, max_pixels: int, most: int, streams: Iterable[str] = (FIRST.stream,)
 ) -> list[str]:
-    """Command that reads so many frames of each stream and decodes none, for `read_count`, `read_counts`."""
+    """Command that reads at most `most` frames of each stream and decodes none, for `read_count(s)`."""
     return [
         *input_arguments(ffmpeg, clip, max_pixels),
         *(word for stream in streams for word in ("-map", f"0:{stream}")),
@@ -114,7 +119,7 @@ def count_arguments(
 
 
 def read_counts(stderr: str) -> dict[int, int]:
-    """Packets that a run with `count_arguments` read of each stream, by its index."""
+    """Packets that a run with `count_arguments` read, by stream index."""
     return {int(found[1]): int(found[2]) for found in _COUNTED.finditer(stderr)}
 
 

@@ -1,4 +1,4 @@
-"""What ffmpeg's messages report of a clip."""
+"""What ffmpeg's messages report about a clip."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class Report:
-    """What ffmpeg said about one clip.
+    """ffmpeg's messages about one clip.
 
     Attributes
     ----------
     opened
         The container was recognised.
     width, height
-        Size of the decoded frames after rotation, in pixels; 0 if none came out.
+        Size of the decoded frames after rotation, in pixels; 0 without any.
     pixel_format
         Of the source, as ffmpeg names it.
     bit_depth
@@ -26,17 +26,17 @@ class Report:
     duration
         Of the container in seconds; 0 if unknown.
     packets, frames, decode_errors
-        Video packets read, frames that came out, packets that could not be decoded.
+        Video packets read, frames written, packets that could not be decoded.
     changes
-        How often the frame size or the pixel format changed within the clip.
+        Changes of frame size or pixel format within the clip.
     cut
-        The message that says that the file ends too early, or "".
+        Message that the file ends too early, or "".
     errors
         Other messages at level error or worse, from the container or the video decoder.
     decoded
-        Frames that the decoder gave out; None: ffmpeg ended before it said so.
+        Frames that the decoder put out; None: ffmpeg ended before it reported them.
     rebuilt
-        How often ffmpeg built the filter graph anew for frames of the same size and pixel format.
+        How often ffmpeg rebuilt the filter graph for frames of the same size and pixel format.
     streams
         Indices of the video streams that are not attached pictures.
     codec
@@ -44,14 +44,14 @@ class Report:
     no_decoder
         ffmpeg has no decoder for it.
     color_range
-        Of the first frame: ``tv``, ``pc`` or ``unknown``, as older versions leave it.
+        Range of the first frame: ``tv``, ``pc`` or ``unknown`` (always with older versions).
     container
         As ffmpeg names it, for example ``matroska,webm``; "" if not recognised.
     shown_seconds
-        When the last frame ends, on the clock on which `duration` is the end; 0 if no frame came out.
+        End of the last frame, on the same clock as `duration`; 0 without frames.
     damaged
-        The first message by which a decoder reported errors, or that it concealed some, so that another
-        decode may give other frames; or "".
+        First message of a decoder about errors, concealed or not, so that another decode may give different
+        frames; or "".
     """
 
     opened: bool
@@ -84,7 +84,7 @@ _GRAPH = re.compile(r"^w:(\d+) h:(\d+) pixfmt:(\S+) tb:\S+ fr:(\d+)/(\d+)(?:.* r
 _CHANGED = re.compile(
     r"^filter context - w: (\d+) h: (\d+) fmt: (\d+)\b.*, incoming frame - w: (\d+) h: (\d+) fmt: (\d+)\b"
 )
-"""A frame unlike those that the graph was built for; formats by their numbers in libavutil/pixfmt.h."""
+"""A frame that differs from those the graph was built for; formats as numbers of libavutil/pixfmt.h."""
 _FULL_RANGE = {"12": "0", "13": "4", "14": "5"}
 """yuvj420p, yuvj422p and yuvj444p: yuv420p, yuv422p and yuv444p with another range."""
 _STREAM = re.compile(r"^Stream #0:(\d+)\S*: Video: (\w+)")
@@ -100,8 +100,8 @@ _SHOWN = re.compile(r"^frame= *\d+ .*\btime=(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _CONCEALED = re.compile(
     r"^concealing \d+ |\b(?:corrupt|damaged|invalid|missing|skipping|truncated|unavailable)\b", re.IGNORECASE
 )
-"""What decoders say below the level of errors where they go on without some of the data: HEVC's "Skipping
-invalid undecodable NALU" leaves the rest of the picture as another frame had left it."""
+"""Messages below error level when decoders continue without some of the data: after HEVC's "Skipping invalid
+undecodable NALU" the rest of the picture is left over from another frame."""
 _OLD_DECODE_ERROR = re.compile(r"^Error while decoding stream #0:")
 
 
@@ -116,7 +116,7 @@ def read_report(stderr: str) -> Report:
     Returns
     -------
     Report
-        What could be read; a process that died early leaves zeros.
+        What could be read; zeros if the process died early.
     """
     size = fed = (0, 0)
     pixel_format, depth, fps, duration, color_range = "", 8, 0.0, 0.0, "unknown"
@@ -199,7 +199,7 @@ def _seconds(found: re.Match[str]) -> float:
 
 
 def _tells_damage(context: str, text: str, container: str) -> bool:
-    """Whether a message is a decoder's, or a demuxer's that hands on a packet that it knows to be corrupt."""
+    """Whether a message is from a decoder, or from a demuxer that passes on a packet known to be corrupt."""
     is_of_file = not context or context.startswith(
         ("[in#", f"[{container} @ ", "[sws", "[graph", "[Parsed", "[auto")
     )
@@ -209,9 +209,9 @@ def _tells_damage(context: str, text: str, container: str) -> bool:
 
 
 _HARMLESS = re.compile(r"mmco: unref short failure|number of reference frames .* exceeds max")
-"""Said of whole clips that were cut out of longer ones, or come from careless encoders."""
+"""Printed for sound clips that were cut out of longer ones or come from careless encoders."""
 
 
 def _samples(pixel_format: str) -> str:
-    """The format without the range that older versions of ffmpeg put into its name."""
+    """The format without the range that older versions of ffmpeg include in its name."""
     return pixel_format.replace("yuvj", "yuv")

@@ -1,4 +1,4 @@
-"""What a report of ffmpeg says against a clip."""
+"""Faults of a clip, judged by ffmpeg's report."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from vmafarm.engines.ffmpeg_report import Report
 
 _GIANT = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
 _IMPOSSIBLE = re.compile(r"Picture size ([1-9]\d*x[1-9]\d*) is invalid")
-"""ffmpeg itself takes none of 16384x16384 and more, whatever the limit."""
+"""ffmpeg itself refuses 16384x16384 and larger, whatever the limit."""
 
 
 def judge(report: Report, returncode: int) -> tuple[str, str] | None:
-    """What is wrong with the clip, if ffmpeg's report shows a fault of the clip itself.
+    """The clip's own fault, if ffmpeg's report shows one.
 
     Parameters
     ----------
@@ -28,20 +28,20 @@ def judge(report: Report, returncode: int) -> tuple[str, str] | None:
     """
     first = report.errors[0] if report.errors else f"exit status {returncode}"
     if "not on whitelist" in first:
-        return "decode_error", "not a video file: its content is of a kind that is not read as video"
+        return "decode_error", "not a video file: this kind of content is not read as video"
     if not report.opened:
-        # Of a file that it cannot open ffmpeg says why; one that says nothing did not come so far.
+        # ffmpeg says why it cannot open a file; without a message it did not get that far.
         return ("decode_error", f"not a video file that ffmpeg can open: {first}") if report.errors else None
     if not report.streams:
         return "no_video", "the file has no video stream"
     if report.no_decoder:
         return "decode_error", f"no decoder for codec {report.codec}"
-    # ffmpeg looks into every stream: of several it may be another one that complains.
+    # ffmpeg probes every stream: with several, the message may be about another one.
     if len(report.streams) == 1 or report.frames == 0 or report.decode_errors:
         if found := next(filter(None, map(_GIANT.search, report.errors)), None):
             return "too_large", f"frames of {found[1]}: more than extract.max_pixels = {found[2]}"
         if found := next(filter(None, map(_IMPOSSIBLE.search, report.errors)), None):
-            return "too_large", f"frames of {found[1]}: ffmpeg takes no such size"
+            return "too_large", f"frames of {found[1]}: ffmpeg does not support this size"
     if report.changes:
         return "decode_error", "the frame size or the pixel format changes within the clip"
     if report.rebuilt:
@@ -74,21 +74,21 @@ def _no_frame(report: Report) -> tuple[str, str]:
 
 
 def notes(report: Report, short: str) -> list[str]:
-    """What is worth knowing of a clip that was decoded.
+    """Remarks on a clip that was decoded.
 
     Parameters
     ----------
     report
-        Of the decode.
+        Report of the decode.
     short
-        How the clip is shorter than its file says, or "".
+        How the clip is shorter than declared, or "".
     """
     found = []
     if report.errors:
         found.append(f"{counted(len(report.errors), 'decoder message')}, first: {report.errors[0]}")
     if report.damaged:
         first = "" if report.damaged in report.errors else f" ({report.damaged})"
-        found.append(f"the decoder concealed damage{first}: another decode may give other values")
+        found.append(f"the decoder concealed damage{first}: another decode may give different values")
     if short:
         found.append(f"shorter than it says: {short}")
     return found

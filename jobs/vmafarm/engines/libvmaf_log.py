@@ -16,10 +16,10 @@ from vmafarm.disk.regular_files import read_regular
 from vmafarm.schema.features import BY_NAME
 
 LARGEST = 1e100
-"""No score comes near; the squares of larger numbers, in the standard deviation, are not finite."""
+"""Far above any score; the squares of larger numbers, in the standard deviation, are not finite."""
 
 _NUMBERS = frozenset((int, float, type(None)))
-"""What a score may be, by its very type: to Python True is a number too."""
+"""Exact types of a score: True is an int as well."""
 
 
 class LogError(Exception):
@@ -45,12 +45,12 @@ class Log:
     version
         Of libvmaf.
     backend
-        What the engine says that it ran on, or "" where it says nothing.
+        What the engine says it ran on, or "" if it says nothing.
     frames
         Number of frames.
     values
-        Feature to float64 array of shape ``(frames,)``; NaN where the log has null. Features that no
-        frame has are not in it.
+        Feature to float64 array of shape ``(frames,)``; NaN for null in the log. Features that no frame has
+        are left out.
     """
 
     version: str
@@ -69,12 +69,12 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
     features
         Names of the table.
     max_bytes
-        Of the file; a larger one is not read. The default is plenty for a probe's two frames.
+        Limit of the file; a larger one is not read. The default is ample for a probe's two frames.
 
     Raises
     ------
     LogError
-        The log is missing, empty, cut, not of libvmaf's layout, or a feature is in some frames only.
+        The log is missing, empty, cut, not in libvmaf's layout, or some frames lack a feature.
     """
     try:
         size = path.stat().st_size
@@ -95,7 +95,7 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
         version, backend = (show(str(document.get(key, ""))) for key in ("version", "backend_used"))
         anywhere = set().union(*map(dict.keys, metrics))
     except (KeyError, TypeError, AttributeError) as error:
-        raise LogError("bad_log", f"the log has not the layout of libvmaf's: {error!r}") from None
+        raise LogError("bad_log", f"the log does not have libvmaf's layout: {error!r}") from None
     if numbers != list(range(len(numbers))) or any(type(number) is not int for number in numbers):
         raise LogError("bad_log", "the log's frames are not numbered 0, 1, 2, ...")
     values = {}
@@ -113,12 +113,12 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of two values under one key neither can be trusted."""
+    """Refuse duplicated keys: neither value can be trusted."""
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {show(twice)} is there twice")
+        raise ValueError(f"the key {show(twice)} is duplicated")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Files read without decoding them: whether they can be read, and the geometry of raw frames."""
+"""Checks of files without decoding: whether they can be read, and the geometry of raw frames."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from vmafarm.process.run import Stop, Stopped
 
 
 def check_readable(path: Path, planned: int | None = None) -> Stamp:
-    """Look at a clip without opening it.
+    """Check a clip without opening it.
 
     Parameters
     ----------
     path
-        Of the clip; links are followed.
+        Path of the clip; links are followed.
     planned
-        Size in the manifest; None: not known.
+        Size in the manifest; None: unknown.
 
     Raises
     ------
@@ -43,12 +43,12 @@ def check_readable(path: Path, planned: int | None = None) -> Stamp:
     if planned is not None and status.st_size != planned:
         raise ClipFailedError(
             "changed",
-            f"planned with {planned:,} bytes, found with {status.st_size:,}: put the planned file back, or "
+            f"planned with {planned:,} bytes, found with {status.st_size:,}: restore the planned file, or "
             "plan another run",
         )
     if status.st_size == 0:
         raise ClipFailedError("decode_error", "the file is empty")
-    # Without its inode, which FUSE and CIFS may number anew while nobody has the file open.
+    # Without its inode, which FUSE and CIFS may renumber while the file is not open.
     return replace(Stamp.of(status), inode=0)
 
 
@@ -60,14 +60,14 @@ def check_unchanged(path: Path, before: Stamp) -> None:
 
 
 def read_through(path: Path, deadline: float, stop: Stop | None = None) -> None:
-    """Read a clip to its end: to ffmpeg a failing disk looks like a damaged clip.
+    """Read a clip to its end: with ffmpeg, a failing disk looks like a damaged clip.
 
     Parameters
     ----------
     path
-        Of the clip. Holes are passed over: no disk has them, and they can have any size.
+        Path of the clip. Holes are skipped: they are not on disk and can have any size.
     deadline
-        Seconds that this may take.
+        Time limit in seconds.
     stop
         Ends the reading early.
 
@@ -91,11 +91,11 @@ def read_through(path: Path, deadline: float, stop: Stop | None = None) -> None:
 
 
 def _to_data(file: BinaryIO) -> bool:
-    """Go over a hole, if there is one here; False: up to the end there is nothing else."""
+    """Skip a hole, if there is one here; False: nothing follows it."""
     try:
         file.seek(file.tell(), os.SEEK_DATA)
     except OSError as error:
-        return error.errno != errno.ENXIO  # others: a file system that does not tell
+        return error.errno != errno.ENXIO  # others: a file system that does not report holes
     return True
 
 

@@ -1,4 +1,4 @@
-"""Reading here and there in files that nobody has checked: no more than so often, whatever they hold."""
+"""A bounded number of reads at any position in files that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ _READS = 500_000
 
 
 class TooManyReadsError(Exception):
-    """A file that wants to be read in more places than any sound one."""
+    """A file that needs more reads than any sound one."""
 
 
 class Reader:
-    """Reads a file in places, a bounded number of times.
+    """Reads a file at given positions, a bounded number of times.
 
     Parameters
     ----------
     file
         Open for reading.
     reads
-        So many times at the most.
+        Maximum number of reads.
     """
 
     def __init__(self, file: BinaryIO, reads: int = _READS) -> None:
@@ -34,7 +34,7 @@ class Reader:
         Raises
         ------
         TooManyReadsError
-            It was asked too often.
+            The limit is reached.
         OSError
             The file cannot be read.
         """
@@ -47,5 +47,5 @@ class Reader:
         return self._file.read(count)
 
     def number(self, position: int, count: int = 4) -> int:
-        """Big-endian number without a sign; 0 beyond the end."""
+        """Unsigned big-endian number; 0 beyond the end."""
         return int.from_bytes(self.read(position, count), "big")

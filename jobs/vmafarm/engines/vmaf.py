@@ -3,93 +3,95 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
-from vmafarm.engines.base import Engine, EngineInfo, Pass, common_diagnosis, run_probe, write_probe_clip
-from vmafarm.engines.ffmpeg import read_ffmpeg_version
-from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, decode_arguments
+from vmafarm.config.clip_limits import Limits
+from vmafarm.config.sections import EngineSection
+from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis, run_probe, write_probe_clip
+from vmafarm.engines.ffmpeg import find_ffmpeg, read_ffmpeg_version
+from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.schema.features import BY_NAME, EXTRACTORS, MODEL
 
-_ON_CPU = ("float_ssim", "cambi", "ssimulacra2")
-"""Extractors without a CUDA version; the others are called NAME_cuda there."""
+_BACKEND, _NO_PREDICTION = "--backend", "--no_prediction"
+_FORK = Capabilities(
+    options=frozenset({_BACKEND, _NO_PREDICTION}),
+    without_cuda=frozenset({"float_ssim", "cambi", "ssimulacra2"}),
+)
+"""A build that has everything."""
 _CUDA_FAILED = re.compile(r"problem during (vmaf_cuda_\w+)", re.IGNORECASE)
 _UNKNOWN_OPTION = re.compile(r"(?:unrecognized|unknown|invalid) option")
 _LACKS = "problem loading feature extractor"
 
 
 @dataclass(frozen=True)
-class _Dialect:
-    """How this build spells things."""
-
-    backend_option: bool = True  # --backend cpu, or on older builds --no_cuda --no_sycl --no_vulkan
-    no_prediction: bool = True
-
-
 class VmafEngine(Engine):
     """The program ``vmaf`` of the fork.
 
-    Parameters
+    Attributes
     ----------
     vmaf
         The program.
-    ffmpeg, plan, backend, threads, limits
-        See `Engine`.
     """
 
     kind = "vmaf"
     reads_clips = False
+    vmaf: Path
+    capabilities: Capabilities = field(default=_FORK, kw_only=True)
 
-    def __init__(
-        self, vmaf: Path, ffmpeg: Path, plan: str, backend: str, threads: int, limits: Limits = DEFAULT_LIMITS
-    ) -> None:
-        super().__init__(ffmpeg, plan, backend, threads, limits)
-        self.vmaf = vmaf
-        self._dialect = _Dialect()
-        self._on_cpu = set(_ON_CPU)
+    @classmethod
+    def is_installed(cls, section: EngineSection) -> bool:
+        """See `Engine.is_installed`."""
+        return shutil.which(section.vmaf) is not None
 
-    def decode_arguments(self, clip: Path, target: str, reading: Reading = FIRST) -> list[str]:
-        """Command that decodes a clip to a .y4m file in the working folder."""
-        pixels, frames = self.limits.max_pixels, self.limits.max_frames + 1
-        return [
-            *decode_arguments(self.ffmpeg, clip, pixels, frames, reading),
-            # .y4m of more than 8 bit is an extension that ffmpeg wants to be asked for twice.
-            *("-strict", "-1", "-f", "yuv4mpegpipe", target),
-        ]
+    @classmethod
+    def configured(cls, section: EngineSection, limits: Limits) -> Self:
+        """See `Engine.configured`."""
+        ffmpeg = find_ffmpeg(section.ffmpeg)
+        vmaf = shutil.which(section.vmaf)
+        if vmaf is None:
+            raise UnavailableError(
+                f"the program {section.vmaf!r} (engine.vmaf) is not there",
+                "set engine.vmaf to its path, or engine.kind to ffmpeg",
+            )
+        vmaf_path = Path(vmaf).absolute()
+        return cls(ffmpeg, section.plan, section.backend, section.threads, vmaf_path, limits=limits)
 
-    def probe(self, folder: Path, stop: Stop | None = None) -> EngineInfo:
+    def probe(self, folder: Path, stop: Stop | None = None) -> Capabilities:
         """See `Engine.probe`."""
         decoder_version = read_ffmpeg_version(self.ffmpeg, folder, stop)
         clip = folder / "probe.y4m"
         write_probe_clip(clip)
-        self.lacking = ()
-        self._on_cpu = set(_ON_CPU)
-        self._dialect = self._find_dialect(clip, folder, stop)
-        self.lacking = self._find_lacking(clip, folder, stop)
-        self.check_lacking(self.vmaf)
-        libvmaf, missing = self._try_passes(clip, folder, stop)
-        if self.backend == "cuda" and (moved := {BY_NAME[name].extractor for name in missing} - self._on_cpu):
-            # For example a motion_cuda that has no motion3.
-            self._on_cpu |= {extractor for extractor in moved if extractor is not None}
-            libvmaf, missing = self._try_passes(clip, folder, stop)
+        found = self._having(_FORK)._with_options(clip, folder, stop)._with_extractors(clip, folder, stop)
+        found.check_lacking(self.vmaf)
+        libvmaf, missing = found._try_passes(clip, folder, stop)
+        without_cuda = found.capabilities.without_cuda
+        if self.backend == "cuda" and (moved := {BY_NAME[name].extractor for name in missing} - without_cuda):
+            # For example motion_cuda without motion3.
+            without_cuda |= {extractor for extractor in moved if extractor is not None}
+            found = found._having(replace(found.capabilities, without_cuda=without_cuda))
+            libvmaf, missing = found._try_passes(clip, folder, stop)
         if "vmaf" in missing:
             raise self._no_model()
         if missing:
             raise UnavailableError(f"{self.vmaf} does not measure {', '.join(missing)}")
-        return EngineInfo(
-            self.kind, self.plan, self.backend, self._version(folder, stop) or libvmaf, libvmaf,
-            decoder_version, self.constant(), self.lacking,
-        )  # fmt: skip
+        version = self._version(folder, stop) or libvmaf
+        return replace(
+            found.capabilities, version=version, libvmaf_version=libvmaf, decoder_version=decoder_version
+        )
+
+    def _having(self, capabilities: Capabilities) -> Self:
+        return replace(self, capabilities=capabilities)
 
     def _try_passes(self, clip: Path, folder: Path, stop: Stop | None) -> tuple[str, list[str]]:
-        """Version of libvmaf and the features that did not come, from one run of each pass."""
+        """Version of libvmaf and the missing features, from one run of each pass."""
         version = ""
         missing: list[str] = []
         for one in self.passes(clip, "probe"):
@@ -115,7 +117,7 @@ class VmafEngine(Engine):
 
     def _no_model(self) -> UnavailableError:
         return UnavailableError(
-            f"{self.vmaf} has not the model {MODEL}: it was built without xxd",
+            f"{self.vmaf} lacks the model {MODEL}: it was built without xxd",
             "build it again with xxd installed",
         )
 
@@ -126,16 +128,17 @@ class VmafEngine(Engine):
         wanted = self.wanted(without)
         if self.backend == "cpu":
             return [self._pass(source, name, "cpu", wanted)]
-        on_gpu = [e for e in wanted if e not in self._on_cpu]
-        on_cpu = [e for e in wanted if e in self._on_cpu]
+        without_cuda = self.capabilities.without_cuda
+        on_gpu = [e for e in wanted if e not in without_cuda]
+        on_cpu = [e for e in wanted if e in without_cuda]
         passes = [self._pass(source, name, "cuda", on_gpu)]
         if on_cpu:
             passes.append(self._pass(source, f"{name}-cpu", "cpu", on_cpu))
         return passes
 
     def wrong_backend(self, one: Pass, said: str) -> str | None:
-        """Whether a pass that should have run on the GPU says that it ran elsewhere."""
-        # By the extractors: --backend cuda is not known to older builds, where --no_cuda is.
+        """See `Engine.wrong_backend`."""
+        # Judged by the extractors: older builds know --no_cuda, but not --backend cuda.
         asked = any(word.endswith("_cuda") and not word.startswith("--") for word in one.arguments)
         if asked and said and said != "cuda":
             return f"asked for CUDA, but the engine ran on {said}"
@@ -157,7 +160,7 @@ class VmafEngine(Engine):
         return True
 
     def failed_at_start(self, finished: Finished) -> bool:
-        """See `Engine.failed_at_start`: CUDA sometimes does not come up at the first try."""
+        """See `Engine.failed_at_start`: CUDA sometimes fails to start the first time."""
         return bool(_CUDA_FAILED.search(finished.stderr)) or finished.returncode == 100
 
     def _pass(self, source: Path, name: str, backend: str, extractors: Sequence[str | None]) -> Pass:
@@ -165,14 +168,14 @@ class VmafEngine(Engine):
         arguments = [str(self.vmaf), "--reference", str(source), "--distorted", str(source)]
         if None in extractors:
             arguments += ["--model", f"version={MODEL}"]
-        elif self._dialect.no_prediction:
-            arguments.append("--no_prediction")
+        elif _NO_PREDICTION in self.capabilities.options:
+            arguments.append(_NO_PREDICTION)
         for extractor in named:
             suffix = "_cuda" if backend == "cuda" else ""
             arguments += ["--feature", extractor + suffix]
         arguments += ["--threads", str(self.threads)]
-        if self._dialect.backend_option:
-            arguments += ["--backend", backend]
+        if _BACKEND in self.capabilities.options:
+            arguments += [_BACKEND, backend]
         elif backend == "cpu":
             arguments += ["--no_cuda", "--no_sycl", "--no_vulkan"]
         log = f"{name}.json"
@@ -187,34 +190,36 @@ class VmafEngine(Engine):
                 break
         return finished
 
-    def _find_dialect(self, clip: Path, folder: Path, stop: Stop | None) -> _Dialect:
-        # A usage error has status 1; some builds name the unknown option and go on without it.
-        for backend_option, no_prediction in product((True, False), repeat=2):
-            self._dialect = _Dialect(backend_option, no_prediction)
-            finished = self._run(self._pass(clip, "probe", "cpu", ["psnr"]), folder, stop)
+    def _with_options(self, clip: Path, folder: Path, stop: Stop | None) -> Self:
+        # A usage error has status 1; some builds name the unknown option and continue without it.
+        for options in ({_BACKEND, _NO_PREDICTION}, {_BACKEND}, {_NO_PREDICTION}, set[str]()):
+            tried = self._having(replace(self.capabilities, options=frozenset(options)))
+            finished = self._run(tried._pass(clip, "probe", "cpu", ["psnr"]), folder, stop)
             if finished.returncode != 1 and not _UNKNOWN_OPTION.search(finished.stderr):
-                return self._dialect
+                return tried
         lines = "\n".join(finished.last_lines(4))
         raise UnavailableError(
             f"{self.vmaf} does not take the options of the fork's command line:\n{lines}",
             "set engine.vmaf to the fork's program, or engine.kind to ffmpeg",
         )
 
-    def _find_lacking(self, clip: Path, folder: Path, stop: Stop | None) -> tuple[str, ...]:
+    def _with_extractors(self, clip: Path, folder: Path, stop: Stop | None) -> Self:
         if not any(_LACKS in self._run(one, folder, stop).stderr for one in self.passes(clip, "probe")):
-            return ()
+            return self
 
         def lacks(extractor: str, backend: str) -> bool:
             one = self._pass(clip, "probe", backend, [extractor])
             return _LACKS in self._run(one, folder, stop).stderr
 
-        lacking = []
+        lacking, without_cuda = [], set(self.capabilities.without_cuda)
         for extractor in (e for e in EXTRACTORS if e in self.wanted()):
-            if self.backend == "cuda" and extractor not in self._on_cpu and lacks(extractor, "cuda"):
-                self._on_cpu.add(extractor)
-            if (self.backend == "cpu" or extractor in self._on_cpu) and lacks(extractor, "cpu"):
+            if self.backend == "cuda" and extractor not in without_cuda and lacks(extractor, "cuda"):
+                without_cuda.add(extractor)
+            if (self.backend == "cpu" or extractor in without_cuda) and lacks(extractor, "cpu"):
                 lacking.append(extractor)
-        return tuple(lacking)
+        return self._having(
+            replace(self.capabilities, lacking=tuple(lacking), without_cuda=frozenset(without_cuda))
+        )
 
     def _version(self, folder: Path, stop: Stop | None) -> str:
         finished = run_probe(self.vmaf, [str(self.vmaf), "--version"], folder, stop)

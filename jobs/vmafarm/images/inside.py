@@ -20,7 +20,8 @@ from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError
 from vmafarm.common.package import PACKAGE, __version__
 from vmafarm.common.say import say, say_aside
 from vmafarm.config.sections import EngineSection
-from vmafarm.engines import EngineInfo, make_engine
+from vmafarm.engines import make_engine
+from vmafarm.engines.base import Engine
 from vmafarm.sql.templates import sql_folder
 
 BUILD = Path("/opt/vmafarm/build.json")
@@ -78,7 +79,7 @@ def record(pairs: Iterable[str], path: Path = BUILD, labels: Path | None = None)
     return facts
 
 
-def check_image(kind: str, environment: Mapping[str, str] = os.environ) -> EngineInfo:
+def check_image(kind: str, environment: Mapping[str, str] = os.environ) -> Engine:
     """Test the image in which this process runs: its modules, and its engine on two frames on the CPU.
 
     Parameters
@@ -104,14 +105,14 @@ def check_image(kind: str, environment: Mapping[str, str] = os.environ) -> Engin
     section = EngineSection.model_validate({"kind": kind, "plan": "full", "backend": "cpu"})
     engine = make_engine(section)
     with tempfile.TemporaryDirectory(prefix="vmafarm-test-", dir=environment.get("TMPDIR")) as folder:
-        info = engine.probe(Path(folder))
-    lacking = [name for name in info.lacking if kind == "vmaf" or name not in EMBEDDED_LACKS]
+        engine = engine.probed(Path(folder))
+    lacking = [name for name in engine.capabilities.lacking if kind == "vmaf" or name not in EMBEDDED_LACKS]
     if lacking:
         raise UnavailableError(
             f"the engine {kind} lacks the feature extractors {', '.join(lacking)}",
             "build the image from a commit that has them",
         )
-    return info
+    return engine
 
 
 def _refuse_driver(folders: Iterable[str]) -> None:
@@ -132,11 +133,11 @@ def main(arguments: list[str]) -> None:
             record(arguments[1:], labels=Path(labels) if labels else None)
         elif len(arguments) == 2 and arguments[0] == "test":
             try:
-                info = check_image(arguments[1])
+                engine = check_image(arguments[1])
             except VmafarmError as error:
                 error.message = f"the image's own test failed: {error.message}"
                 raise
-            say(f"vmafarm {__version__}: the engine {info.kind} {info.version} is complete")
+            say(f"vmafarm {__version__}: the engine {engine.kind} {engine.capabilities.version} is complete")
         else:
             raise UsageError(f"{arguments} is neither 'record KEY=VALUE ...' nor 'test vmaf|ffmpeg'")
     except VmafarmError as error:

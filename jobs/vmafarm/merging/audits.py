@@ -1,4 +1,4 @@
-"""What the audits of a run have found: whether constants are right, and what either plan costs."""
+"""What the audits of a run have found: whether constants are right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from vmafarm.common.errors import show
-from vmafarm.common.text import counted, format_seconds
+from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.arrow import make_table
 from vmafarm.disk.regular_files import read_regular
@@ -30,7 +30,7 @@ from vmafarm.sql.errors import is_outside
 _SCHEMA = pa.schema(
     [
         CLIP_LOG_SCHEMA.field(name).with_nullable(True)
-        for name in ("clip_name", "audit", "host", "seconds_scoring", "seconds_other_plan")
+        for name in ("clip_name", "audit", "host", "seconds_scoring")
     ]
 )
 
@@ -107,27 +107,21 @@ def read_hosts(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [host for (host,) in found]
 
 
-def count_audits(connection: duckdb.DuckDBPyConnection, plan: str) -> dict[str, Any]:
+def count_audits(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Count the audited clips that have a row, and add up what scoring took.
 
     Parameters
     ----------
     connection
         Holds the tables ``problems`` and ``entries``.
-    plan
-        The run's.
 
     Returns
     -------
     dict
-        ``clips``: scored by both plans; ``differ``: those of them with different values; ``failed``:
-        clips that the other plan could not score; ``seconds_full``, ``seconds_identity``: wall time of
-        scoring the audited clips by either plan; ``seconds_scoring``: of all entries by the run's own.
+        ``clips``: scored with both plans; ``differ``: those of them with different values; ``failed``:
+        clips that the other plan could not score; ``seconds_scoring``: of all entries, without audits.
     """
-    found = sql.one_row(connection, sql.render("merge/audits", outcomes=list(OUTCOMES)))
-    own, other = found.pop("seconds_own"), found.pop("seconds_other")
-    full, identity = (other, own) if plan == "identity" else (own, other)
-    return {**found, "seconds_full": full, "seconds_identity": identity}
+    return sql.one_row(connection, sql.render("merge/audits", outcomes=list(OUTCOMES)))
 
 
 def judge_audits(audits: Mapping[str, Any], folder: RunFolder, plan: str, config: Config) -> list[Finding]:
@@ -215,28 +209,14 @@ def judge_unread(unread: Unread, folder: RunFolder, plan: str) -> list[Finding]:
 
 
 def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:
-    """Label and text for the summary of a merge: what the choice of the plan costs, or that it holds."""
+    """Label and text for the summary of a merge: whether the constants of the plan ``identity`` hold."""
     clips = audits["clips"]
-    if not clips:
-        none = "no clip by both plans: nothing here shows that the constants are as expected"
-        return [("audited", none)] if plan == "identity" else []
     if audits["differ"]:
         text = f"{audits['differ']:,} of {counted(clips, 'clip')} scored by both plans differ; see merge.json"
         return [("audited", text)]
-    if plan == "identity":
-        return [
-            (
-                "audited",
-                f"{counted(clips, 'clip')} by all the engine's extractors: all constants were as expected",
-            )
-        ]
-    full, identity = audits["seconds_full"], audits["seconds_identity"]
-    share = identity / full if full else 1.0
-    seconds = audits["seconds_scoring"]
-    text = (
-        f"{max(0.0, 1 - share):.0%} of {format_seconds(seconds)} of scoring went into values that are known "
-        f'beforehand; engine.plan = "identity" fills them in and scores for '
-        f"{format_seconds(seconds * share)} ({counted(clips, 'clip')} scored by both plans, with equal "
-        "values)"
-    )
-    return [("plan", text)]
+    if plan != "identity":
+        return []
+    if not clips:
+        return [("audited", "no clip by both plans: nothing here shows that the constants are as expected")]
+    text = f"{counted(clips, 'clip')} by all the engine's extractors: all constants were as expected"
+    return [("audited", text)]

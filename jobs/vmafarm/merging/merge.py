@@ -60,7 +60,7 @@ class MergeResult:
     nan
         Column to the number of its rows that are NaN.
     audits
-        Clips scored by both plans, and what either took; see `vmafarm.merging.audits.count_audits`. Empty
+        Clips scored with both plans, and what came of it; see `vmafarm.merging.audits.count_audits`. Empty
         where the merge did not come so far.
     failed_classes
         Clips failed for good, by class of failure.

@@ -117,7 +117,7 @@ class Merge:
             self._find("clip_log", "warn", "clip logs that cannot be read; they do not count", damaged)
             self.hosts = read_hosts(self._connection)
             self._check_gaps()
-            self.audits = count_audits(self._connection, provenance.plan)
+            self.audits = count_audits(self._connection)
             self.findings += judge_audits(self.audits, self.folder, provenance.plan, self.config)
             if not self.counts["rows"]:
                 self._find("no_rows", "error", _NO_ROWS, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from vmafarm.process.descendants import PRCTL, Descendants
-from vmafarm.process.finished import LEFT_OUT, Finished
+from vmafarm.process.finished import LEFT_OUT, Excess, Finished
 from vmafarm.process.process_limits import Ceiling
 
 PR_SET_PDEATHSIG = 1
@@ -115,7 +115,7 @@ class Child:
         self._timed_out = False
         self._folder = folder
         self._ceiling = ceiling
-        self._broke = ""
+        self._excess: Excess | None = None
         self._seconds = 0.0
 
     def streams(self) -> list[Stream]:
@@ -124,8 +124,8 @@ class Child:
 
     def ended(self) -> bool:
         """Whether it has ended, whoever holds its pipes; one that prints without end is killed."""
-        if self._output and self._output.is_cut and not self._broke:
-            self._broke = f"output: more than {MOST_OUTPUT >> 20} MiB"
+        if self._output and self._output.is_cut and not self._excess:
+            self._excess = Excess("output", f"more than {MOST_OUTPUT >> 20} MiB")
             self._kill_group()
         if self._process.poll() is None:
             return False
@@ -139,9 +139,9 @@ class Child:
 
     def look(self) -> None:
         """Kill it if it is above its ceiling."""
-        if self._ceiling and not self.ended() and not self._broke:
-            self._broke = self._ceiling.broken_by(self._process.pid)
-            if self._broke:
+        if self._ceiling and not self.ended() and not self._excess:
+            self._excess = self._ceiling.broken_by(self._process.pid)
+            if self._excess:
                 self._kill_group()
 
     def end(self) -> None:
@@ -173,7 +173,7 @@ class Child:
             self._errors.text(),
             self._timed_out,
             self._seconds or time.monotonic() - self._started,
-            self._broke,
+            self._excess,
             self._folder or Path(),
             self._output.text() if self._output else "",
         )

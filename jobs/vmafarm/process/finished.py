@@ -5,12 +5,32 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from vmafarm.common.errors import show
 
 LEFT_OUT = "\n[... cut ...]\n"
 """Stands in error output where the middle of a flood was left out."""
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
+
+
+@dataclass(frozen=True)
+class Excess:
+    """What a process had too much of when it was killed for that.
+
+    Attributes
+    ----------
+    what
+        Which limit it broke.
+    amount
+        How much it had, in words.
+    """
+
+    what: Literal["memory", "log", "output"]
+    amount: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.amount}"
 
 
 @dataclass(frozen=True)
@@ -27,8 +47,8 @@ class Finished:
         It was killed at its deadline.
     seconds
         Wall time.
-    broke
-        What it had too much of when it was killed for that, as `Ceiling.broken_by` gives it; "": it was not.
+    excess
+        What it was killed for having too much of, if it was.
     folder
         Its working folder.
     stdout
@@ -39,7 +59,7 @@ class Finished:
     stderr: str
     timed_out: bool
     seconds: float
-    broke: str = ""
+    excess: Excess | None = None
     folder: Path = field(default_factory=Path)
     stdout: str = ""
 
@@ -51,7 +71,7 @@ class Finished:
     @property
     def crashed(self) -> bool:
         """Whether it died of a fault of its own, and not of a signal that others send."""
-        return -self.returncode in _CRASHES and not self.broke
+        return -self.returncode in _CRASHES and self.excess is None
 
     def last_lines(self, count: int = 8) -> list[str]:
         """Last non-empty lines of the error output, each cut at 300 characters."""
@@ -61,8 +81,10 @@ class Finished:
         """Why it failed, for a terminal: its last lines, of the output where it has said no error, or how it
         ended.
         """
-        if self.broke or self.timed_out:
-            return self.broke or self.ending()
+        if self.excess:
+            return str(self.excess)
+        if self.timed_out:
+            return self.ending()
         said = self.last_lines(count) or _last_lines(self.stdout, count)
         return "\n".join(map(show, said)) or self.ending()
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from vmafarm.process.descendants import Limit
+from vmafarm.process.finished import Excess
 
 _SETRLIMIT = ctypes.PyDLL(None).setrlimit
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -43,13 +44,13 @@ class Ceiling:
         """Whether somebody must look, because the kernel does not."""
         return bool(self.resident or self.log_size)
 
-    def broken_by(self, pid: int) -> str:
-        """What a running process has too much of, and how much: ``memory: 5.0 GB``, ``log: 70 MB``; or ""."""
+    def broken_by(self, pid: int) -> Excess | None:
+        """What a running process has too much of."""
         if self.resident and (size := resident_bytes(pid)) > self.resident:
-            return f"memory: {show_bytes(size)}"
+            return Excess("memory", show_bytes(size))
         if self.log_size and (size := _size(self.log)) > self.log_size:
-            return f"log: {show_bytes(size)}"
-        return ""
+            return Excess("log", show_bytes(size))
+        return None
 
     def calls(self) -> list[Callable[[], object]]:
         """What a child calls between fork and exec to be held to it; it leaves no core file either.

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from vmafarm.common.text import format_seconds
 from vmafarm.disk.durable import Appender, make_folder
 from vmafarm.disk.jsonl import Count, Flag, Moment, Seconds, Text, Word, json_line, parse_json, read_lines
 from vmafarm.run_folder.paths import RunFolder
@@ -71,6 +72,8 @@ class ElementRecord:
         Time of all processors that it had from its first clip on, with its programs; 0: not measured.
     at_once, threads
         Clips that it worked on at once, and threads of each program.
+    seconds_full, seconds_identity
+        Wall time of its first clip by either plan; 0: not compared.
     stopped
         It was asked to stop before its work was done.
     exit_code, message, hint
@@ -91,6 +94,8 @@ class ElementRecord:
     cpu_seconds: Seconds = 0.0
     at_once: Count = 1
     threads: Count = 1
+    seconds_full: Seconds = 0.0
+    seconds_identity: Seconds = 0.0
     stopped: Flag = False
     exit_code: Count = 0
     message: Text = ""
@@ -130,6 +135,10 @@ class ElementLog:
         self._way = {"at_once": at_once, "threads": threads}
         self._cpu_before = _cpu_seconds()
 
+    def compare_plans(self, full: float, identity: float) -> None:
+        """Note what a clip took by either plan, in seconds."""
+        self._appender.append(json_line({"seconds_full": full, "seconds_identity": identity}))
+
     def end(self, result: ElementResult, seconds: float) -> None:
         """Record how it ended."""
         cpu = 0.0 if self._cpu_before is None else _cpu_seconds() - self._cpu_before
@@ -165,6 +174,32 @@ def load_elements(folder: RunFolder) -> tuple[list[ElementRecord], int]:
         if record is not None:
             found.append(record)
     return sorted(found, key=lambda record: (record.started_at, record.writer)), damaged
+
+
+def identity_advice(records: Iterable[ElementRecord], left: float, in_all: float) -> str:
+    """What the plan ``identity`` would take in place of ``full``; "" unless it was seen to be faster.
+
+    Parameters
+    ----------
+    records
+        Elements; the first clip of some was scored with both plans, with equal values.
+    left, in_all
+        Seconds until all clips are scored with ``full``, and from the beginning.
+    """
+    compared = list(records)
+    full, identity = (
+        sum(getattr(one, f"seconds_{plan}") for one in compared) for plan in ("full", "identity")
+    )
+    if not full or identity > _WORTH_IT * full:
+        return ""
+    return (
+        f'plan full: {format_seconds(left)} left; another run with engine.plan = "identity" would give '
+        f"the same table in about {format_seconds(in_all * identity / full)}"
+    )
+
+
+_WORTH_IT = 0.8
+"""One clip does not show a smaller difference."""
 
 
 def _as_record(lines: Sequence[bytes]) -> ElementRecord | None:

@@ -1,4 +1,4 @@
-"""What each of the 48 columns is, its unit, the values that it can have, and what it tells of a clip."""
+"""The 48 columns: meaning, unit, bounds and value on an identity pair."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class Column:
     name
         As in the table.
     what
-        One phrase.
+        Meaning in one phrase.
     unit
         ``""`` for a pure number.
     lowest, highest
-        Bounds of a sound value, both included; ``None``: not bounded on that side. Of ``mos`` they are
-        the configuration's.
+        Bounds of a valid value, inclusive; ``None``: unbounded on that side. Those of ``mos`` are in the
+        configuration.
     feature
-        The feature that it aggregates, ``None`` for a column that is not of a feature.
+        The feature that it aggregates; ``None``: not a feature's column.
     statistic
         ``mean``, ``std`` or ``""``.
     identity
-        Its value on an identity pair, in words; ``""`` for a column that is not of a feature.
+        Its value on an identity pair, in words; ``""`` if it is not a feature's column.
     informative
-        Whether it differs from clip to clip on identity pairs, so that a model can learn from it.
+        Whether it differs between clips on identity pairs, so that a model can learn from it.
     """
 
     name: str
@@ -57,7 +57,7 @@ def _similarity(what: str) -> _Kind:
 
 
 def nan_by_size(extractor: str) -> str:
-    """Say on which frame sizes an extractor's columns are NaN; see `ACCEPTED_SIZES` of the features."""
+    """Frame sizes for which an extractor's columns are NaN, in words; see `ACCEPTED_SIZES`."""
     sizes = ACCEPTED_SIZES[extractor]
     where = []
     if sizes.shorter_side:
@@ -81,14 +81,14 @@ _KEYS = {
 }
 
 # Bounds: ADM, VIF and SSIM are ratios of information or similarities; motion is a mean absolute difference
-# of luma at 8 bit; PSNR is capped by libvmaf (schema.py); 24 is the highest CAMBI that its authors report
+# of luma at 8 bit; PSNR is capped by libvmaf (features.py); 24 is the highest CAMBI that its authors report
 # (libvmaf, cambi documentation); the model's score is clipped to 0..100 (model vmaf_v0.6.1).
 _KINDS = {
     "adm2": _similarity("detail loss, all scales"),
     **{f"adm_scale{i}": _similarity(f"detail loss at scale {i}") for i in range(4)},
     **{f"vif_scale{i}": _similarity(f"visual information fidelity at scale {i}") for i in range(4)},
-    "motion": _Kind("difference of the blurred luma to the frame before", "luma levels", 0, 255, "measured"),
-    "motion2": _Kind("the lesser motion of a frame and the one after it", "luma levels", 0, 255, "measured"),
+    "motion": _Kind("change of the blurred luma from the previous frame", "luma levels", 0, 255, "measured"),
+    "motion2": _Kind("smaller motion of a frame and the next", "luma levels", 0, 255, "measured"),
     "motion3": _Kind("motion2 with the corrections of libvmaf 3", "luma levels", 0, 255, "measured"),
     **{
         f"psnr_{plane}": _Kind(
@@ -104,7 +104,7 @@ _KINDS = {
     "float_ms_ssim": _Kind(
         "multi-scale structural similarity", "", -1, 1, f"1; {nan_by_size('float_ms_ssim')}"
     ),
-    "cambi": _Kind("banding, 0 is none", "", 0, 24, f"measured; {nan_by_size('cambi')}"),
+    "cambi": _Kind("banding; 0: none", "", 0, 24, f"measured; {nan_by_size('cambi')}"),
     "ciede2000": _Kind(
         "CIEDE2000 colour difference, in logarithms",
         "dB",
@@ -150,10 +150,10 @@ def as_markdown() -> str:
     lines = [
         "# The columns",
         "",
-        "Mean and standard deviation are those of the frames with a finite value; NaN where there is none.",
-        "Bounds are what a sound value keeps; `vmafarm qa` looks for others. On an identity pair, the same",
-        "frames as reference and distorted, some features have a value that is known beforehand: they carry",
-        "nothing to learn from, and are filled in by the plan `identity`.",
+        "Mean and standard deviation are taken over the frames with a finite value; NaN if there is none.",
+        "`vmafarm qa` reports values outside the bounds. On an identity pair (the same frames as reference",
+        "and distorted) some features have a known value: a model learns nothing from them, and the plan",
+        "`identity` fills them in.",
         "",
         "| column | type | what | unit | bounds | on an identity pair | informative |",
         "|---|---|---|---|---|---|---|",

@@ -1,6 +1,6 @@
 """The 22 features, the 11 extractors, the keys of libvmaf's logs and the 48 columns.
 
-They stand here once and nowhere else; all other modules derive what they need from here.
+They are defined only here; all other modules derive what they need.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXTRACTORS = (
 
 @dataclass(frozen=True)
 class Feature:
-    """One score a frame.
+    """One score per frame.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class Feature:
     extractor
         The extractor that produces it; ``None`` for the model's own score.
     keys
-        Keys it may have in libvmaf's JSON log, the first one found counts.
+        Possible keys in libvmaf's JSON log; the first one found counts.
     identity
-        Value on an identity pair by bit depth (8, 10), or ``None`` where it must be measured.
+        Value on an identity pair by bit depth (8, 10); ``None``: it must be measured.
     source
         Where the identity value comes from.
     """
@@ -96,9 +96,9 @@ BY_NAME = {f.name: f for f in FEATURES}
 MUST_MEASURE = tuple(f.name for f in FEATURES if f.identity is None)
 """The 14 features that carry information on an identity pair."""
 KNOWN = tuple(f.name for f in FEATURES if f.identity is not None)
-"""The 8 features whose value is known beforehand on an identity pair."""
+"""The 8 features whose value on an identity pair is known."""
 ALL_NAN = tuple(f.name for f in FEATURES if f.identity is not None and math.isnan(f.identity[8]))
-"""Features without a finite value on any identity pair: NaN is their correct value."""
+"""Features without a finite value on any identity pair; NaN is their correct value."""
 
 KEY_COLUMNS = ("clip_name", "mos", "width", "height")
 FEATURE_COLUMNS = tuple(f"{name}_{stat}" for name in FEATURE_NAMES for stat in ("mean", "std"))
@@ -113,27 +113,27 @@ ARROW_SCHEMA = pa.schema(
         *(pa.field(name, pa.float64(), nullable=False) for name in FEATURE_COLUMNS),
     ]
 )
-"""Schema of every shard. NaN is a value here; null never occurs."""
+"""Schema of every shard. NaN is a valid value; null never occurs."""
 
 MIN_SIDE = 18
-"""Smallest width or height that libvmaf scores, in pixels; measured: 17x17 and smaller crash it."""
+"""Smallest width or height that libvmaf scores, in pixels (measured: up to 17x17 it crashes)."""
 
 IDENTITY_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class FrameSizes:
-    """Frame sizes that an extractor takes.
+    """Frame sizes that an extractor accepts.
 
     Attributes
     ----------
     shorter_side, longer_side
-        Least shorter and longer side, in pixels.
+        Minimum of the shorter and of the longer side, in pixels.
     both_sides
-        Greatest sum of width and height, in pixels; ``None``: no limit.
+        Maximum sum of width and height, in pixels; ``None``: no limit.
     aspect, slack
-        The longer side has at most ``aspect`` times the pixels of the shorter one and ``slack`` more;
-        ``None``: no limit.
+        The longer side has at most ``aspect`` times the pixels of the shorter one plus ``slack``; ``None``:
+        no limit.
     even_height
         The height must be even.
     """
@@ -146,7 +146,7 @@ class FrameSizes:
     even_height: bool = False
 
     def accepts(self, width: int, height: int) -> bool:
-        """Whether frames of this size, in pixels, are taken."""
+        """Whether frames of this size, in pixels, are accepted."""
         shorter, longer = sorted((width, height))
         return (
             shorter >= self.shorter_side
@@ -168,31 +168,31 @@ ACCEPTED_SIZES = {
     "float_ms_ssim": FrameSizes(shorter_side=176),
     "ciede": FrameSizes(even_height=True),
 }
-"""Extractors that do not take every size that libvmaf takes: they are left out where they do not, and NaN
-is then the value of their features (measured, embedded libvmaf 86da14d, ffmpeg 9.0.2).
+"""Extractors that do not accept every size that libvmaf accepts: they are left out for other sizes, and their
+features are NaN (measured, embedded libvmaf 86da14d, ffmpeg 9.0.2).
 
-Multi-scale SSIM wants five scales of an 11-tap window. CAMBI refuses frames below 216 pixels on both sides.
+Multi-scale SSIM needs five scales of an 11-tap window. CAMBI refuses frames below 216 pixels on both sides.
 Its window is ``window = 65 * (width + height) // 6000`` pixels wide, and it refuses one above 65: 3840x2252
 and 3046x3046 work, 3840x2253 and 3046x3047 do not.
 
-CAMBI writes outside its buffers where its smallest scale has fewer rows than half a window, that is, where
-``ceil(height / 16) < window // 2``. A memory allocator that watches the borders of each buffer saw it do so
-at these sizes, and at no other, of 68 wide and low ones from 416x18 to 5500x550: at 640x32 but not 640x33, at
+CAMBI writes outside its buffers if its smallest scale has fewer rows than half a window, that is, if
+``ceil(height / 16) < window // 2``. A memory allocator with guarded buffers caught it at
+these sizes, and no others, of 68 wide and low ones from 416x18 to 5500x550: at 640x32 but not 640x33, at
 848x48 but not 848x49, 960x64 but not 65, 1280x96 but not 97, 1920x160 but not 161, 2560x208 and 210 but not
-209, 3840x336 but not 337, 5500x496 but not 497; the same with 10 bit, several threads and other content. What
-follows is an abort, a segmentation fault, or a log that looks whole. Of tall and narrow frames it was not
-seen, but their smallest scale has fewer columns than half a window all the same, and they are left out too.
+209, 3840x336 but not 337, 5500x496 but not 497; the same with 10 bit, several threads and other content. The
+result is an abort, a segmentation fault, or a log that looks complete. It was not seen with tall and narrow
+frames, but their smallest scale has fewer columns than half a window as well, so they are excluded too.
 With the limits here the smallest scale has at least one row and one column more than half a window.
 
 CIEDE2000 reads beyond its buffers on frames with an odd height and 4:2:0 sampling: 100x101, 480x271 and
-481x271 gave 65 to 77 on identity pairs, other values every time, and once a segmentation fault; 481x270,
-4:2:2 and 4:4:4 gave infinity. As that is its value on every identity pair, nothing is lost by leaving it out
+481x271 gave 65 to 77 on identity pairs, different every time, and once a segmentation fault; 481x270,
+4:2:2 and 4:4:4 gave infinity. As that is its value on every identity pair, leaving it out loses nothing,
 whatever the sampling.
 """
 
 
 def extractor_accepts(extractor: str, width: int, height: int) -> bool:
-    """Whether an extractor takes frames of this size.
+    """Whether an extractor accepts frames of this size.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The tries that a clip gets, by many threads at once, and how many clips are scored at once."""
+"""The attempts at a clip, made by many threads at once, and how many clips are scored at once."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from vmafarm.engines import Engine
+from vmafarm.engines.base import Engine
 from vmafarm.engines.failure import ClipFailedError
-from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from vmafarm.scoring.clip import Clip, Extracted
-from vmafarm.scoring.extract import extract
+from vmafarm.scoring.extract import Scorer, extract
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,11 @@ class Outcome:
     clip
         The clip.
     extracted
-        Its row, or None if every try failed.
+        Its row, or None if every attempt failed.
     failures
-        Number (from 1) and failure of each try that failed.
+        Number (from 1) and failure of each failed attempt.
     seconds
-        Wall time of all tries.
+        Wall time of all attempts.
     """
 
     clip: Clip
@@ -41,25 +39,25 @@ class Outcome:
     seconds: float = 0.0
 
 
-def clips_at_once(workers: int, *, reads_clips: bool) -> int:
-    """Clips that are worked on at once: where frames are decoded first, one more than are scored."""
-    return workers if reads_clips else workers + 1
+def clips_at_once(engine: type[Engine], workers: int) -> int:
+    """Clips in progress at once: one more than are scored, if frames are decoded first."""
+    return workers if engine.reads_clips else workers + 1
 
 
 def wants_another_try(failures: Sequence[str], tries: int, *, decides: bool) -> bool:
-    """Whether a clip is tried once more in this element.
+    """Whether this element tries a clip once more.
 
     Parameters
     ----------
     failures
-        Of its tries so far, at least one.
+        Failure classes of its attempts so far, at least one.
     tries
-        That it gets.
+        Attempts per clip.
     decides
-        Go on while the last one is a fault of the clip itself and there are not more of these than `tries`,
-        which is what `vmafarm.shards.completeness.History` takes for final on one host.
+        Continue while the last failure is a fault of the clip itself and there are no more than `tries` of
+        these, which is what `vmafarm.shards.completeness.History` takes for final on one host.
     """
-    if failures[-1] == WRONG_CONSTANT:  # nothing that another try could mend
+    if failures[-1] == WRONG_CONSTANT:  # another attempt cannot change it
         return False
     if len(failures) < tries:
         return True
@@ -68,58 +66,33 @@ def wants_another_try(failures: Sequence[str], tries: int, *, decides: bool) -> 
 
 
 class Attempts:
-    """Runs the tries of clips; `run` is called from many threads.
+    """Runs the attempts at clips; `run` is called from many threads.
 
-    While a clip is scored, the next one may be decoded: an engine that reads raw frames gets one
-    thread more than may score at once. Each thread holds one clip, so the scratch folder never holds
-    the frames of more than `at_once` clips.
+    The next clip may be decoded while one is scored: an engine that reads raw frames gets one thread more
+    than may score at once. Each thread holds one clip, so the scratch folder never holds the frames of more
+    than `at_once` clips.
 
     Parameters
     ----------
-    engine
-        Probed.
-    scratch
-        Folder for temporary files.
-    stop
-        Ends everything early.
+    scorer
+        What to score them with.
     workers
         Clips that are scored at once.
     tries
-        Tries that a clip gets.
-    timeout
-        Seconds for each child process; 0: from the clip's size.
-    probe
-        Raises UnavailableError if the engine does not even score a built-in clip.
+        Attempts per clip.
     gpus
-        GPUs over which the clips that are scored at once are spread, as CUDA_VISIBLE_DEVICES names
-        them; the engine's program takes one only. Empty: whatever the environment says.
-    auditor
-        The engine with the other plan, for the clips that are audited.
+        GPUs to spread the clips over, as CUDA_VISIBLE_DEVICES names them; each process of the engine uses
+        one. Empty: as the environment says.
     decides
-        Go on with a clip that fails by a fault of its own until that is final on this host alone.
+        Keep trying a clip that fails by a fault of its own until that is final on this host alone.
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        scratch: Path,
-        stop: Stop,
-        workers: int,
-        tries: int,
-        timeout: float,
-        probe: Callable[[Path], object],
-        gpus: Sequence[str] = (),
-        auditor: Engine | None = None,
-        *,
-        decides: bool = False,
+        self, scorer: Scorer, workers: int, tries: int, gpus: Sequence[str] = (), *, decides: bool = False
     ) -> None:
-        self.at_once = clips_at_once(workers, reads_clips=engine.reads_clips)
-        self._engine, self._auditor = engine, auditor
-        self._scratch = scratch
-        self._stop = stop
+        self.at_once = clips_at_once(type(scorer.engine), workers)
+        self._scorer = scorer
         self._tries, self._decides = tries, decides
-        self._timeout = timeout
-        self._probe = probe
         self._numbers = itertools.count()
         self._slots = workers
         # One permit for each clip that may be scored: the GPU to do it on.
@@ -130,7 +103,7 @@ class Attempts:
         self._lock = threading.Lock()
 
     def run(self, clip: Clip) -> Outcome:
-        """Try until there is a row or the tries are used up.
+        """Try until there is a row or no attempt is left.
 
         Raises
         ------
@@ -146,14 +119,10 @@ class Attempts:
             with self._lock:
                 name = f"clip-{next(self._numbers):06d}"
             try:
-                extracted = extract(
-                    clip, self._engine, self._scratch, name,
-                    timeout=self._timeout, stop=self._stop, scoring=self._scoring(),
-                    auditor=self._auditor if clip.audited else None,
-                )  # fmt: skip
+                extracted = extract(clip, self._scorer, name, self._permit())
             except ClipFailedError as failed:
                 if failed.otherwise and any(earlier.otherwise for _, earlier in failures):
-                    # Fewer clips are scored by now, and it asks for as much: that is what the clip wants.
+                    # Fewer clips are scored by now, and it still asks for as much: the clip is the cause.
                     failed = failed.as_clip_fault()
                     if spared:
                         spared = self._score_more()
@@ -164,10 +133,10 @@ class Attempts:
                     return Outcome(clip, None, failures, time.monotonic() - started)
             else:
                 return Outcome(clip, extracted, failures, time.monotonic() - started)
-        raise AssertionError("the tries of a clip are bounded")
+        raise AssertionError("attempts are bounded")
 
     @contextmanager
-    def _scoring(self) -> Iterator[Mapping[str, str]]:
+    def _permit(self) -> Iterator[Mapping[str, str]]:
         gpu = self._permits.get()
         try:
             yield {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
@@ -176,12 +145,12 @@ class Attempts:
 
     def _look_after(self, failed: ClipFailedError) -> bool:
         """Whether fewer clips are scored at once from now on."""
-        if failed.failure == "out_of_memory" and not failed.limit:  # its own limit is the same for fewer
+        if failed.failure == "out_of_memory" and not failed.limit:  # its own limit stays the same
             return self._score_fewer()
         if failed.failure in ENGINE_FAULTS or failed.crashed:
-            # A clip is charged only if the engine, and the decoder, still work without it.
+            # The clip is to blame only if the engine and the decoder still work without it.
             with self._lock:
-                self._probe(self._scratch)
+                self._scorer.engine.probe(self._scorer.scratch, self._scorer.stop)
         return False
 
     def _score_fewer(self) -> bool:

@@ -1,14 +1,13 @@
-"""Audits: a few clips are scored by both plans.
+"""Audits: a few clips are scored with both plans.
 
-So the run itself shows whether the constants that one plan fills in are the values that the other one
-measures, and what each plan costs here.
+They show whether the constants that ``identity`` fills in are the values that ``full`` measures, and what
+each plan costs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from vmafarm.common.errors import UnavailableError
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import EngineSection
 from vmafarm.corpus.slices import name_digest
-from vmafarm.engines import Engine, make_engine
+from vmafarm.engines import make_engine
+from vmafarm.engines.base import Engine
 from vmafarm.process.run import Stop
 from vmafarm.schema.features import IDENTITY_TOLERANCE, KNOWN, identity_value
 
@@ -27,21 +27,21 @@ Values = Mapping[str, NDArray[np.float64]]
 """Feature to its value on each frame, float64 of shape (frames,); NaN where the log has null."""
 
 OUTCOMES = ("differs", "equal", "failed", "")
-"""What came of a clip's audit; "": it had none. The worst first."""
+"""Results of an audit, the worst first; "": the clip was not audited."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What came of scoring a clip by the other plan as well.
+    """Result of scoring a clip with the other plan as well.
 
     Attributes
     ----------
     outcome
         One of `OUTCOMES`.
     seconds
-        Wall time of the other plan's passes; NaN where there is none to tell.
+        Wall time of the other plan's passes; NaN if unknown.
     note
-        What differs, or why there was nothing to compare; else "".
+        What differs, or why nothing could be compared; else "".
     """
 
     outcome: str = ""
@@ -75,26 +75,27 @@ def make_auditor(section: EngineSection, limits: Limits, scratch: Path, stop: St
     """The same engine with the other plan, probed."""
     other = "full" if section.plan == "identity" else "identity"
     auditor = make_engine(section.model_copy(update={"plan": other}), limits)
-    # An extractor that the run does not need ends no run; the audits then fail, and each says so.
-    with suppress(UnavailableError):
-        auditor.probe(scratch, stop)
-    return auditor
+    try:
+        return auditor.probed(scratch, stop)
+    except UnavailableError:
+        # The run itself does not need this engine: its audits fail, and each says so.
+        return auditor
 
 
 def wrong_constants(values: Values, bit_depth: int, width: int, height: int) -> list[str]:
-    """Measured features that are not the constant that they must be on an identity pair.
+    """Known features whose measured value is not their constant.
 
     Parameters
     ----------
     values
-        What was measured; known features that no extractor gave are not judged.
+        Measured values; known features that were not measured are skipped.
     bit_depth, width, height
         Of the frames.
 
     Returns
     -------
     list of str
-        One text a feature: value found, first such frame, value expected.
+        One line per feature: value found, first such frame, value expected.
     """
     wrong = []
     for name in KNOWN:
@@ -108,7 +109,7 @@ def wrong_constants(values: Values, bit_depth: int, width: int, height: int) -> 
 
 
 def differences(one: Values, other: Values) -> list[str]:
-    """Features that two plans have measured with different values.
+    """Features for which two plans measured different values.
 
     Parameters
     ----------
@@ -118,19 +119,19 @@ def differences(one: Values, other: Values) -> list[str]:
     Returns
     -------
     list of str
-        One text a feature: both values on the first frame that differs.
+        One line per feature: both values on the first frame that differs.
     """
     told = []
     for name in one.keys() & other.keys():
         at = _first(one[name], other[name])
         if at is not None:
             found, expected = (_say(values[name][at]) for values in (one, other))
-            told.append(f"{name} is {found} on frame {at}, {expected} by the other plan")
+            told.append(f"{name} is {found} on frame {at}, {expected} with the other plan")
     return sorted(told)
 
 
 def _first(found: NDArray[np.float64], expected: NDArray[np.float64]) -> int | None:
-    """First frame on which two values differ; what is not finite equals all else that is not."""
+    """First frame on which two values differ; values that are not finite count as equal."""
     finite = np.isfinite(found)
     both = finite & np.isfinite(expected)
     apart = np.abs(np.where(both, found, 0.0) - np.where(both, expected, 0.0)) > IDENTITY_TOLERANCE

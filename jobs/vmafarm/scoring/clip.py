@@ -1,4 +1,4 @@
-"""A clip, and what comes of it."""
+"""A clip and its result."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Clip:
     mos
         Mean opinion score, NaN where the run allows that.
     slice
-        The slice that it belongs to.
+        The slice it belongs to.
     bytes
-        Size in the manifest; None: not known.
+        Size in the manifest; None: unknown.
     audited
-        Whether it is scored by the other plan as well (see `vmafarm.scoring.audit`).
+        Whether it is scored with the other plan as well (see `vmafarm.scoring.audit`).
     """
 
     name: str
@@ -38,7 +38,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What came of one clip.
+    """Result of one clip.
 
     Attributes
     ----------
@@ -49,19 +49,19 @@ class Extracted:
     fps, pixel_format, bit_depth
         Of the source; bit depth as fed to libvmaf.
     seconds_decoding, seconds_scoring
-        Wall time; the embedded engine decodes and scores in one, which counts as scoring.
+        Wall time; the embedded engine decodes and scores in one process, which counts as scoring.
     notes
-        What is worth knowing, for example an extractor that refused the frame size.
+        Remarks, for example on an extractor that refused the frame size.
     audit
-        What came of its audit, one of `vmafarm.scoring.audit.OUTCOMES`.
+        Result of its audit, one of `vmafarm.scoring.audit.OUTCOMES`.
     seconds_other_plan
-        What `seconds_scoring` is by the other plan; NaN: not audited.
+        `seconds_scoring` of the other plan; NaN: not audited.
     declared_frames, declared_seconds
-        What the file says of its own length; 0 and NaN: nothing.
+        Length that the file declares; 0 and NaN: none.
     short
-        Fewer frames came out, or a shorter video, than the file says.
+        Fewer frames, or a shorter video, than the file declares.
     repeatable
-        Another decode gives the same frames; False where the decoder concealed damage.
+        Another decode gives the same frames; False if the decoder concealed damage.
     """
 
     row: dict[str, Any]
@@ -80,6 +80,6 @@ class Extracted:
     repeatable: bool = True
 
     def log_entry(self) -> dict[str, Any]:
-        """The columns of the clip log that say how the clip was scored, and not by whom."""
+        """Columns of the clip log that say how the clip was scored, but not by whom."""
         entry = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "row"}
         return {**entry, "notes": "; ".join(self.notes)}

@@ -1,10 +1,10 @@
-"""From a clip to what an engine reads: the clip itself, or its decoded frames."""
+"""What an engine reads: the clip itself, or its decoded frames."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError
@@ -18,10 +18,10 @@ from vmafarm.engines.ffmpeg_arguments import (
     decode_arguments,
     read_count,
     read_counts,
+    y4m_arguments,
 )
 from vmafarm.engines.ffmpeg_report import Report, read_report
 from vmafarm.engines.media_files import read_y4m
-from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.process.finished import Finished
 from vmafarm.process.process_limits import Ceiling, show_bytes
 from vmafarm.process.run import Stop, run
@@ -30,14 +30,15 @@ from vmafarm.run_folder.failures import ENGINE_FAULTS
 from vmafarm.scoring.verdict import check_side, judge_clip, too_many_frames
 
 _MAY_LACK_MEMORY = ("decode_error", "incomplete_decode", "no_frames", "out_of_memory", "engine_error")
-"""What too little address space may look like."""
+"""Failures that a lack of address space can cause."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the engine reads, and what is known of its frames."""
+    """What the engine reads, and what is known about its frames."""
 
     path: Path
+    declared: Declared
     report: Report | None = None
     width: int = 0
     height: int = 0
@@ -56,19 +57,19 @@ class Programs:
     scratch
         Their working folder.
     deadline
-        Seconds that each may take.
+        Time limit of each, in seconds.
     stop
-        Ends them early.
+        Stops them early.
+    environment
+        Added to this process's own.
     """
 
     scratch: Path
     deadline: float
     stop: Stop | None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
-    def run(
-        self, commands: Sequence[list[str]], source: Path, ceilings: Sequence[Ceiling],
-        environment: Mapping[str, str] | None = None,
-    ) -> list[Finished]:  # fmt: skip
+    def run(self, commands: Sequence[list[str]], source: Path, ceilings: Sequence[Ceiling]) -> list[Finished]:
         """Run them side by side.
 
         Parameters
@@ -76,11 +77,9 @@ class Programs:
         commands
             Argument lists.
         source
-            What they read; its name is taken out of their messages.
+            What they read; its name is removed from their messages.
         ceilings
-            What each may take.
-        environment
-            Added to this process's own.
+            Limits of each.
 
         Raises
         ------
@@ -90,52 +89,54 @@ class Programs:
         try:
             finished = run(
                 commands, folder=self.scratch, deadline=self.deadline, stop=self.stop,
-                environment=environment, ceilings=ceilings,
+                environment=self.environment, ceilings=ceilings,
             )  # fmt: skip
         except OSError as error:
             check_scratch(self.scratch)
             raise UnavailableError(
                 f"cannot run {commands[0][0]}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
             ) from None
-        # What a clip is called must not be taken for a message.
+        # A clip's name must not be mistaken for a message.
         return [replace(one, stderr=one.stderr.replace(str(source), "CLIP")) for one in finished]
 
 
-def decode(clip: Path, engine: VmafEngine, programs: Programs, target: str, declared: Declared) -> Source:
-    """Decode a clip into a .y4m file in the working folder.
+def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declared: Declared) -> Source:
+    """What an engine reads of a clip: the clip itself, or a .y4m file in the working folder.
 
     Parameters
     ----------
     clip
         The clip.
     engine
-        That is to read the file.
+        The engine that will score it.
     programs
         Starts ffmpeg.
     target
-        Name of the file.
+        Name of the .y4m file.
     declared
-        What the clip says of its length.
+        Length that the clip declares.
 
     Raises
     ------
     ClipFailedError
-        There are no frames to score, or not all of them.
+        Some or all frames are missing.
     UnavailableError
-        The scratch folder is full, or there is no ffmpeg.
+        The scratch folder is full, or ffmpeg is missing.
     """
+    if engine.reads_clips:
+        return Source(clip, declared)
     try:
         return _decode(clip, engine, programs, target, declared, by_address_space=True)
     except ClipFailedError as failed:
         if failed.failure not in _MAY_LACK_MEMORY:
             raise
-        # It may be the limit's fault, and a fault of the clip can be final.
+        # The limit may be the cause, and a fault of the clip can be final.
         return _decode(clip, engine, programs, target, declared, by_address_space=False)
 
 
 def _decode(
     clip: Path,
-    engine: VmafEngine,
+    engine: Engine,
     programs: Programs,
     target: str,
     declared: Declared,
@@ -144,15 +145,14 @@ def _decode(
 ) -> Source:
     limits = engine.limits
     finished, report, reading = _run_decoder(
-        lambda reading: engine.decode_arguments(clip, target, reading), clip, engine, programs,
-        limits.for_decoder(by_address_space=by_address_space),
-    )  # fmt: skip
+        y4m_arguments(target), clip, engine, programs, limits.for_decoder(by_address_space=by_address_space)
+    )
     if finished.returncode == -signal.SIGXFSZ:
         most = show_bytes(limits.max_scratch)
         message = f"its frames take more space than extract.max_scratch = {most}"
         raise ClipFailedError("too_large", message, limit="max_scratch")
     if (problem := stopped_from_outside(finished, "decoder_memory")) is not None:
-        raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.broke else "")
+        raise ClipFailedError(*problem, finished, limit="decoder_memory" if finished.excess else "")
     judge_clip(report, finished, declared, limits, decoded_alone=True)
     try:
         raw = read_y4m(programs.scratch / target)
@@ -163,21 +163,25 @@ def _decode(
         raise ClipFailedError("unreadable", found, finished)
     check_side(raw.width, raw.height)
     path = programs.scratch / target
-    return Source(path, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds, reading)
+    return Source(
+        path, declared, report, raw.width, raw.height, raw.bit_depth, raw.frames, finished.seconds, reading
+    )
 
 
 def _run_decoder(
-    arguments: Callable[[Reading], list[str]],
+    output: Sequence[str],
     clip: Path,
     engine: Engine,
     programs: Programs,
     ceiling: Ceiling,
 ) -> tuple[Finished, Report, Reading]:
-    """Run a program that only decodes, once more in another way where `read_again` says so."""
+    """Run ffmpeg to decode only, and again in another way if `read_again` says so."""
+    limits = engine.limits
     again: Reading | None = FIRST
     while again is not None:
         reading = again
-        (finished,) = programs.run([arguments(reading)], clip, [ceiling])
+        command = decode_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1, reading)
+        (finished,) = programs.run([[*command, *output]], clip, [ceiling])
         report = read_report(finished.stderr)
         again = read_again(clip, reading, report, finished, engine, programs)
     return finished, report, reading
@@ -186,37 +190,37 @@ def _run_decoder(
 def read_again(
     clip: Path, reading: Reading, report: Report, finished: Finished, engine: Engine, programs: Programs
 ) -> Reading | None:
-    """How a clip is to be read once more, by what its reading has shown; None: it was read rightly.
+    """How to read a clip again, judged by the first reading; None: it was read correctly.
 
-    A stream of one packet beside others is a picture (a cover or thumbnail without that disposition):
-    the first stream with more packets is the video. Where all have one, or the first has more or none,
-    it stays the first one.
+    A stream of one packet beside others is a picture (a cover or thumbnail without that disposition): the
+    first stream with more packets is the video. If all have one, or the first has more or none, the first
+    stream is scored.
 
-    Where ffmpeg built the filter graph anew for frames of the same size and pixel format, the graph of
-    the first frame is kept.
+    If ffmpeg rebuilt the filter graph for frames of the same size and pixel format, the graph of the first
+    frame is kept.
 
     Parameters
     ----------
     clip
         The clip.
     reading, report, finished
-        How it was read, and what came of it.
+        How it was read, and the result.
     engine, programs
-        Count the packets of the streams: only of clips with several, the first of which has no more than
-        one packet.
+        They count the packets of the streams, only for clips with several streams of which the first has at
+        most one packet.
     """
-    if finished.timed_out or finished.broke:
+    if finished.timed_out or finished.excess:
         return None
     if reading.stream == FIRST.stream and len(report.streams) > 1 and report.packets <= 1:
         first, *others = report.streams
-        # A stream of unknown size cannot be counted, and need not if its packets were.
+        # A stream of unknown size cannot be counted, and need not be if its packets were.
         unknown = others if report.packets else [first, *others]
         command = count_arguments(engine.ffmpeg, clip, engine.limits.max_pixels, 2, map(str, unknown))
         (counting,) = programs.run([command], clip, [engine.limits.for_decoder()])
         counts = {first: report.packets} | read_counts(counting.stderr)
         if counts[first] == 1 and (video := next((n for n in others if counts.get(n, 0) > 1), None)):
             return Reading(str(video))
-    # The graph may only stay where nothing that was said about sizes has been lost.
+    # The graph may stay only if no message about sizes was lost.
     if report.rebuilt and not report.changes and not finished.cut and not reading.keep_range:
         return replace(reading, keep_range=report.color_range)
     return None
@@ -225,10 +229,10 @@ def read_again(
 def look_closer(
     failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, declared: Declared
 ) -> ClipFailedError:
-    """The clip's own fault behind a failure, if there is one; else the failure itself.
+    """The clip's own fault that explains a failure, if there is one; else the failure itself.
 
-    An engine that decodes and scores in one can fail for either. What it does to a clip is the engine's
-    fault only if the same clip decodes without it.
+    An engine that decodes and scores in one process can fail for either reason. The engine is at fault only
+    if the same clip decodes without it.
 
     Parameters
     ----------
@@ -237,9 +241,9 @@ def look_closer(
     clip
         The clip.
     engine, programs
-        What it failed with.
+        What was used.
     declared
-        What the file says of its own length.
+        Length that the file declares.
     """
     try:
         if engine.reads_clips and failed.failure == "timeout":
@@ -247,24 +251,18 @@ def look_closer(
             return failed
         suspicious = failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit
         if suspicious and engine.reads_clips and _decodes(clip, engine, programs, declared):
-            failed.otherwise = None  # the engine lacked memory; the clip does not ask for too much
+            failed.otherwise = None  # the engine lacked memory; the clip does not need too much
     except ClipFailedError as closer:
         return closer
     return failed
 
 
 def _decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared) -> bool:
-    """Whether the clip decodes without the engine; False: not known. ClipFailedError if it does not."""
+    """Whether the clip decodes without the engine; False: unknown. Raises ClipFailedError if it does not."""
     limits = engine.limits
     finished, report, _ = _run_decoder(
-        lambda reading: [
-            *decode_arguments(
-                engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1, reading
-            ),
-            *("-f", "null", "-"),
-        ],
-        clip, engine, programs, limits.for_decoder(by_address_space=False),
-    )  # fmt: skip
+        ("-f", "null", "-"), clip, engine, programs, limits.for_decoder(by_address_space=False)
+    )
     if stopped_from_outside(finished, "decoder_memory") is not None:
         return False
     judge_clip(report, finished, declared, limits, decoded_alone=True)
@@ -272,7 +270,7 @@ def _decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared)
 
 
 def _check_count(clip: Path, engine: Engine, programs: Programs) -> None:
-    """Raise ClipFailedError if the clip has too many frames, by its packets: none is decoded."""
+    """Raise ClipFailedError if the clip has too many frames; counts packets and decodes nothing."""
     limits = engine.limits
     command = count_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1)
     (finished,) = programs.run([command], clip, [limits.for_decoder()])

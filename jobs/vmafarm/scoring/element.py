@@ -1,4 +1,4 @@
-"""One element: takes slice after slice, scores their clips, and writes shards."""
+"""One element: works through its slices, scores their clips, and writes shards."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ from vmafarm.scoring.audit import make_auditor
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.deadline import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
 from vmafarm.scoring.element_spec import ElementSpec
+from vmafarm.scoring.extract import Scorer
 from vmafarm.scoring.todo import check_visible, find_todo, hand_on_audit, take_sample
 from vmafarm.shards.lost_provenance import restore_provenance
 from vmafarm.shards.writer import ShardWriter
 
 
 def run_element(spec: ElementSpec, examine: Callable[[Config], None] | None = None) -> ElementResult:
-    """Work through the slices; never raises an error of our own, the result carries it.
+    """Work through the slices; errors of this package are in the result and never raised.
 
     Parameters
     ----------
     spec
-        What to do.
+        The work.
     examine
-        Tries everything on this node before the first clip of a canary, and raises what failed.
+        Checks everything on this node before the first clip of a canary, and raises what failed.
 
     Returns
     -------
@@ -97,10 +98,10 @@ class _Element:
         self._remaining: Counter[int] = Counter()
 
     def end(self, error: VmafarmError | None = None) -> ElementResult:
-        """The result; also on disk, where status and the next submission look."""
+        """The result; also written to disk for status and the next submission."""
         out_of_time = self._deadline.refused and any(self._remaining.values())
         exit_code = INCOMPLETE if self._stop.is_set() or out_of_time else 0
-        message = "too little time was left for another clip" if out_of_time else ""
+        message = "not enough time left for another clip" if out_of_time else ""
         hint = ""
         if error is not None:
             exit_code, message, hint = error.exit_code, error.message, error.hint
@@ -111,7 +112,7 @@ class _Element:
             if isinstance(error, NodeBrokenError) and "SLURM_JOB_ID" in os.environ:
                 mark_broken(self._folder, self._host, message)
         except VmafarmError as unwritten:
-            if error is None:  # else a full disk, say, has been told already
+            if error is None:  # otherwise the cause, say a full disk, is already known
                 result = replace(
                     result, exit_code=unwritten.exit_code, message=unwritten.message, hint=unwritten.hint
                 )
@@ -138,22 +139,22 @@ class _Element:
                 clips = Path(self._config.corpus.clips)
                 require_folder(clips)
                 check_visible(todo, clips)
-                engine = make_engine(self._config.engine, self._limits)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
-                info = engine.probe(scratch, self._stop)
+                engine = make_engine(self._config.engine, self._limits).probed(scratch, self._stop)
                 auditor = None
                 if any(clip.audited for clip in todo):
                     auditor = make_auditor(self._config.engine, self._limits, scratch, self._stop)
+            found = engine.capabilities
             self._provenance = Provenance(
-                info.kind, info.version, info.libvmaf_version, info.decoder_version,
-                info.plan, info.backend, info.constant, manifest.digest,
+                engine.kind, found.version, found.libvmaf_version, found.decoder_version,
+                engine.plan, engine.backend, engine.constant(), manifest.digest,
             )  # fmt: skip
-            restore_provenance(self._folder)  # else a lost one would become that of this engine
+            restore_provenance(self._folder)  # otherwise this engine's would replace a lost one
             freeze_provenance(self._folder.provenance, self._provenance)
             workers = worker_count(extract.workers, self._config.engine.threads)
             attempts = Attempts(
-                engine, scratch, self._stop, workers, extract.retries + 1, extract.timeout, self._probe_again,
-                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (), auditor,
+                Scorer(engine, scratch, self._stop, extract.timeout, auditor), workers, extract.retries + 1,
+                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (),
                 decides=self._spec.share == LAST_LOOK,
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
@@ -171,12 +172,8 @@ class _Element:
             finally:
                 self._close_all()
 
-    def _probe_again(self, scratch: Path) -> None:
-        # A second engine: the first one is in use by other threads.
-        make_engine(self._config.engine).probe(scratch, self._stop)
-
     def _outcomes(self, attempts: Attempts, todo: deque[Clip]) -> Generator[Outcome, None, None]:
-        """Work on a few clips at once; on the way out no clip is in work any more."""
+        """Work on a few clips at once; when this returns, none is in progress."""
         pool = ThreadPoolExecutor(attempts.at_once, thread_name_prefix="clip")
         working: set[Future[Outcome]] = set()
         try:
@@ -185,7 +182,7 @@ class _Element:
                     working.add(pool.submit(attempts.run, todo.popleft()))
                 if not working:
                     return
-                # A timeout, because a signal's handler runs only between two waits.
+                # With a timeout, because signal handlers run only between two waits.
                 finished, working = wait(working, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in finished:
                     with suppress(Stopped):
@@ -193,7 +190,7 @@ class _Element:
                             outcome = future.result()
                         yield outcome
         except BaseException:
-            self._stop.set()  # the others end at once; this error is the one to tell
+            self._stop.set()  # the others stop at once; this error is the one to report
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -232,27 +229,32 @@ class _Element:
         }
         self._shard(clip.slice).append(extracted.row, entry)
         self._done += 1
+        if extracted.audit == "equal" and self._config.engine.plan == "full" and self._log is not None:
+            decoding = extracted.seconds_decoding
+            self._log.compare_plans(
+                decoding + extracted.seconds_scoring, decoding + extracted.seconds_other_plan
+            )
 
     def _count_failure(self, outcome: Outcome) -> None:
         failed = outcome.failures[-1][1]
         self._failed[failed.failure] += 1
         if failed.failure == WRONG_CONSTANT:
-            # No NodeBrokenError: another node has the same engine, and would fill in the same values.
+            # Not a NodeBrokenError: another node has the same engine and would fill in the same values.
             raise IncompleteError(
-                "a value that the plan identity fills in is another one: "
+                "a constant that the plan identity fills in differs from its measured value: "
                 f"{show(outcome.clip.name)}: {failed.message}",
                 'measure all features: plan another run with engine.plan = "full"',
             )
-        if self._spec.share in (ELSEWHERE, LAST_LOOK):  # nothing but suspects
+        if self._spec.share in (ELSEWHERE, LAST_LOOK):  # all of them are suspects
             return
         self._in_a_row = self._in_a_row + 1 if failed.failure in ENGINE_FAULTS else 0
-        # After each of them the engine has scored the built-in clip (see `Attempts`), so these clips are
-        # suspects, which another host gets to try. So many of them are not: the node spoils all that it gets.
+        # After each failure the engine scored the built-in clip (see `Attempts`), so these clips are suspects
+        # that another host will try. With this many, the node itself is at fault.
         if self._in_a_row >= self._config.extract.max_engine_failures:
             raise EngineBrokenError(
                 f"{self._in_a_row} engine failures in a row although the engine scores a built-in clip, the "
-                f"last one of {show(outcome.clip.name)}: {failed.message}",
-                f"their records are in {self._folder.failures}; mend the engine, or publish the table "
+                f"last one on {show(outcome.clip.name)}: {failed.message}",
+                f"their records are in {self._folder.failures}; repair the engine, or publish the table "
                 "without these clips: vmafarm merge --allow-missing",
             )
 
@@ -269,7 +271,7 @@ class _Element:
             shard.close()
 
     def _close_all(self) -> None:
-        # If the disk is full, the rows stand in the journals and the error that told is on its way.
+        # If the disk is full, the rows are in the journals and the error is already being raised.
         for slice_id in list(self._shards):
             with suppress(VmafarmError):
                 self._close(slice_id)
@@ -278,4 +280,4 @@ class _Element:
 
 
 class EngineBrokenError(NodeBrokenError):
-    """The engine fails on this machine whatever the clip (exit status 3)."""
+    """The engine fails on this machine with every clip (exit status 3)."""

@@ -1,4 +1,4 @@
-"""What an element is to do."""
+"""Work of an element."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vmafarm.run_folder.submissions import EVERYTHING
 
 @dataclass(frozen=True)
 class ElementSpec:
-    """What an element is to do; crosses to its process as JSON.
+    """Work of an element; passed to its process as JSON.
 
     Attributes
     ----------
@@ -20,21 +20,21 @@ class ElementSpec:
     slices
         Slices to work on, in this order.
     job
-        Name of the job for the writer's name; within SLURM it is the job's own.
+        Name of the job, for the writer's name; in a SLURM job its own name is used.
     launcher
-        Process id to live no longer than, or 0.
+        Process id; the element stops when that process ends. 0: none.
     environment
-        Variables to set, or to remove where None: submitit's local executor hides the GPUs.
+        Variables to set, or to remove if None: submitit's local executor hides the GPUs.
     minutes
-        Time limit that was asked for, or 0: none.
+        Requested time limit; 0: none.
     limit
-        At most so many clips, a reproducible sample of all sizes of what is missing; 0: all.
+        Maximum number of clips, a reproducible sample of all sizes of the missing ones; 0: all.
     share
         Which clips of its slices; see `vmafarm.scoring.todo.find_todo`.
     canary
-        The first small job of a submission: everything is tried before the first clip.
+        The small first job of a submission: everything is checked before the first clip.
     manifest
-        Digest of the manifest that the work was cut from; "": whichever there is.
+        Digest of the manifest that the work belongs to; "": any.
     """
 
     config: dict[str, Any]

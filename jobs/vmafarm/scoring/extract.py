@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.engines.base import Engine, Pass, stopped_from_outside
-from vmafarm.engines.declared import Declared, declared_seconds, read_declared, shortfall
+from vmafarm.engines.declared import declared_seconds, read_declared, shortfall
 from vmafarm.engines.failure import ClipFailedError
-from vmafarm.engines.ffmpeg_arguments import Reading
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import notes
 from vmafarm.engines.media_files import check_readable, check_unchanged, read_through
-from vmafarm.engines.vmaf import VmafEngine
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
@@ -27,7 +25,7 @@ from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, identity_value
 from vmafarm.scoring.audit import Audit, differences, wrong_constants
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.deadline import most_seconds
-from vmafarm.scoring.decode import Programs, Source, decode, look_closer, read_again
+from vmafarm.scoring.decode import Programs, Source, look_closer, prepare, read_again
 from vmafarm.scoring.passes import read_pass, run_passes
 from vmafarm.scoring.refusals import (
     CrashedError,
@@ -48,16 +46,34 @@ class _Scored:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """What clips are scored with on this machine.
+
+    Attributes
+    ----------
+    engine
+        With the capabilities of its build.
+    scratch
+        Folder for temporary files.
+    stop
+        Stops the work early.
+    timeout
+        Time limit of each child process in seconds; 0: from the clip's size, 10 minutes to a day.
+    auditor
+        The engine with the other plan, which scores audited clips again for comparison. The row comes from
+        `engine` alone.
+    """
+
+    engine: Engine
+    scratch: Path
+    stop: Stop | None = None
+    timeout: float = 0.0
+    auditor: Engine | None = None
+
+
 def extract(
-    clip: Clip,
-    engine: Engine,
-    scratch: Path,
-    name: str,
-    *,
-    timeout: float = 0.0,
-    stop: Stop | None = None,
-    scoring: AbstractContextManager[Mapping[str, str]] | None = None,
-    auditor: Engine | None = None,
+    clip: Clip, scorer: Scorer, name: str, permit: AbstractContextManager[Mapping[str, str]] | None = None
 ) -> Extracted:
     """Score one clip as an identity pair.
 
@@ -65,22 +81,13 @@ def extract(
     ----------
     clip
         The clip; opened read-only.
-    engine
-        Probed.
-    scratch
-        Folder for temporary files; nothing of this clip is left in it.
+    scorer
+        What to score it with; nothing of this clip is left in its scratch folder.
     name
-        Stem of the temporary files, unique within `scratch`.
-    timeout
-        Seconds that each child process may take; 0: from the clip's size, 10 minutes to a day.
-    stop
-        Ends the work early.
-    scoring
-        Held while the engine scores, not while a clip is decoded for it; gives variables for the
-        engine's environment.
-    auditor
-        The engine with the other plan: scores the clip once more, for comparison. The row is that of
-        `engine` alone.
+        Stem of the temporary files, unique within the scratch folder.
+    permit
+        Held while the engine scores, not while a clip is decoded for it; yields variables for the engine's
+        environment.
 
     Returns
     -------
@@ -89,33 +96,34 @@ def extract(
     Raises
     ------
     ClipFailedError
-        The clip gave no row; ``wrong_constant``: a value that the plan fills in is another one.
+        The clip gave no row; ``wrong_constant``: a constant that the plan fills in differs from its
+        measured value.
     vmafarm.process.run.Stopped
-        `stop` was set.
+        `scorer.stop` was set.
     UnavailableError
-        This machine cannot go on (scratch full, program gone).
+        This machine cannot continue (scratch folder full, program missing).
     """
+    engine, scratch, stop = scorer.engine, scorer.scratch, scorer.stop
     stamp = check_readable(clip.path, clip.bytes)
-    deadline = timeout or most_seconds(stamp.bytes)
+    deadline = scorer.timeout or most_seconds(stamp.bytes)
     programs = Programs(scratch, deadline, stop)
     try:
         declared = read_declared(clip.path)
         if declared.samples > engine.limits.max_frames:
             raise too_many_frames(f"{declared.samples:,}", engine.limits)
-        source = Source(clip.path)
-        if isinstance(engine, VmafEngine):
-            source = decode(clip.path, engine, programs, f"{name}.y4m", declared)
-        with scoring or nullcontext({}) as environment:
-            scored = _score(source, engine, programs, name, declared, environment)
-            again: _Scored | Audit = Audit()
-            if auditor is not None:
-                again = _score_again(source, auditor, programs, f"{name}-audit", declared, environment)
+        source = prepare(clip.path, engine, programs, f"{name}.y4m", declared)
+        with permit or nullcontext({}) as environment:
+            programs = replace(programs, environment=environment)
+            scored = _score(source, engine, programs, name)
+            audit = Audit()
+            if clip.audited and scorer.auditor is not None:
+                audit = _audit(source, scored, engine, scorer.auditor, programs, f"{name}-audit")
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
         failed = look_closer(failed, clip.path, engine, programs, declared)
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path, deadline, stop)
-        if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS):
+        if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS, WRONG_CONSTANT):
             check_unchanged(clip.path, stamp)
         raise failed from None
     except OSError as error:
@@ -123,26 +131,17 @@ def extract(
     finally:
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
-    audit = again if isinstance(again, Audit) else _audit(engine, scored, again)
-    return _finish(clip, engine, scored, audit, declared)
+    return _finish(clip, engine, scored, audit)
 
 
-def _score_again(
-    source: Source,
-    auditor: Engine,
-    programs: Programs,
-    name: str,
-    declared: Declared,
-    environment: Mapping[str, str],
-) -> _Scored | Audit:
-    """By the other plan; that it does not work there costs no row."""
+def _audit(
+    source: Source, scored: _Scored, engine: Engine, auditor: Engine, programs: Programs, name: str
+) -> Audit:
+    """Score with the other plan and compare; a failure there costs no row."""
     try:
-        return _score(source, auditor, programs, name, declared, environment)
+        again = _score(source, auditor, programs, name)
     except ClipFailedError as failed:
         return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
-
-
-def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
     source = again.source
     if source.frames != scored.source.frames:
         return Audit("failed", note=f"audit: {source.frames} frames, {scored.source.frames} before")
@@ -158,40 +157,38 @@ def _audit(engine: Engine, scored: _Scored, again: _Scored) -> Audit:
     return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
 
 
-def _score(
-    source: Source, engine: Engine, programs: Programs, name: str, declared: Declared,
-    environment: Mapping[str, str],
-) -> _Scored:  # fmt: skip
+def _score(source: Source, engine: Engine, programs: Programs, name: str) -> _Scored:
     def score(without: Sequence[str]) -> _Scored:
-        return _score_without(without, source, engine, programs, name, declared, environment)
+        return _score_without(without, source, engine, programs, name)
 
     scored, remarks = without_crashing(score)
     return replace(scored, remarks=(*scored.remarks, *remarks))
 
 
 def _score_without(
-    without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str,
-    declared: Declared, environment: Mapping[str, str],
-) -> _Scored:  # fmt: skip
+    without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str
+) -> _Scored:
     refused = refusing(engine, source.width, source.height)
     seconds = 0.0
     while True:
         passes = engine.passes(source.path, name, refused.union(without), source.reading)
-        finished = run_passes(passes, source, engine, programs, environment)
+        finished = run_passes(passes, source, engine, programs)
         seconds += max(one.seconds for one in finished)
         source = _look(source, engine, finished[0])
-        # The embedded engine learns the size of the frames from them. However passes ended whose extractors
-        # refuse that size, nothing that they left is used.
+        # The embedded engine learns the frame size from the frames. If an extractor refuses it, nothing of
+        # this pass is used, however it ended.
         found = refusing(engine, source.width, source.height)
         if not found <= refused and min(source.width, source.height) >= MIN_SIDE:
             refused |= found
             continue
-        reading = _read_otherwise(source, engine, finished[0], programs)
+        if not engine.reads_clips or source.report is None:
+            break
+        reading = read_again(source.path, source.reading, source.report, finished[0], engine, programs)
         if reading is None:
             break
         source, refused = replace(source, reading=reading), frozenset()
     try:
-        _check_passes(source, engine, passes, finished, declared)
+        _check_passes(source, engine, passes, finished)
     except ClipFailedError as failed:
         if suspects := crash_suspects(passes, finished):
             raise CrashedError(failed, suspects) from None
@@ -213,7 +210,7 @@ def _score_without(
 
 
 def _look(source: Source, engine: Engine, finished: Finished) -> Source:
-    """Fill in what only a pass of the embedded engine knows."""
+    """Fill in what only a pass of the embedded engine shows."""
     if not engine.reads_clips:
         return source
     report = read_report(finished.stderr)
@@ -223,29 +220,18 @@ def _look(source: Source, engine: Engine, finished: Finished) -> Source:
     )  # fmt: skip
 
 
-def _read_otherwise(source: Source, engine: Engine, finished: Finished, programs: Programs) -> Reading | None:
-    """How an engine that reads the clip itself is to read it once more; None: it was read rightly."""
-    if not engine.reads_clips:
-        return None
-    assert source.report is not None
-    return read_again(source.path, source.reading, source.report, finished, engine, programs)
-
-
-def _check_passes(
-    source: Source, engine: Engine, passes: list[Pass], finished: list[Finished], declared: Declared
-) -> None:
+def _check_passes(source: Source, engine: Engine, passes: list[Pass], finished: list[Finished]) -> None:
     """Judge how the passes ended."""
     for done in finished:
         check_samples(done)
         if (problem := stopped_from_outside(done)) is not None:
-            raise ClipFailedError(
-                *problem, done, limit="engine_memory" if done.broke.startswith("memory") else ""
-            )
+            limit = "engine_memory" if done.excess and problem[0] == "out_of_memory" else ""
+            raise ClipFailedError(*problem, done, limit=limit)
     if engine.reads_clips:
         assert source.report is not None
         check_side(source.width, source.height)
         if not engine.blames_itself(finished[0]):
-            judge_clip(source.report, finished[0], declared, engine.limits)
+            judge_clip(source.report, finished[0], source.declared, engine.limits)
     for one, done in zip(passes, finished, strict=True):
         if (problem := engine.diagnose(done)) is not None:
             failure, message = problem
@@ -254,8 +240,9 @@ def _check_passes(
             raise ClipFailedError(failure, message, done)
 
 
-def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit, declared: Declared) -> Extracted:
+def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extracted:
     source = scored.source
+    declared = source.declared
     assert source.report is not None
     row: dict[str, Any] = {
         "clip_name": clip.name, "mos": clip.mos, "width": source.width, "height": source.height

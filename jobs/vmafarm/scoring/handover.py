@@ -1,7 +1,7 @@
 """How work reaches the process that does it: a JSON file, and its SHA-256 in the command that starts it.
 
-The command is held by SLURM, or is this machine's own, so nobody who writes the file later can have
-something else done. A pickle, as submitit would write one, runs whatever its writer wanted.
+SLURM or this machine holds the command, so changing the file later cannot change the work. A pickle, as
+submitit would write it, runs whatever its writer wanted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vmafarm.run_folder.element_records import ElementResult
 from vmafarm.scoring.element_spec import ElementSpec
 
 MODULE = "vmafarm.start"
-"""What the process runs."""
+"""Module that the process runs."""
 
 _SPEC = pydantic.TypeAdapter(ElementSpec)
 _RESULT = pydantic.TypeAdapter(ElementResult)
@@ -34,16 +34,16 @@ _RESULT = pydantic.TypeAdapter(ElementResult)
 
 @dataclass(frozen=True)
 class Work:
-    """What a job is to do.
+    """Work of a job.
 
     Attributes
     ----------
     path
-        File that holds it; its name comes from the content, so equal work has the same file.
+        File that contains it; named by its content, so equal work has the same file.
     text
         Content of that file: JSON.
     arguments
-        Of Python, quoted for a shell, which start it; an element's index comes from SLURM, or follows them.
+        Arguments of Python that start it, quoted for a shell; an element's index comes from SLURM or follows.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class Work:
         logs
             The run's folder of logs, private to this user.
         specs
-            What each is to do.
+            Work of each.
         """
         return cls._of(logs, "elements", {"elements": [asdict(spec) for spec in specs]})
 
@@ -76,47 +76,47 @@ class Work:
         return cls(path, text, shlex.join(["-u", "-m", MODULE, str(path), digest]))
 
     def write(self) -> None:
-        """Put the file in place."""
+        """Write the file."""
         replace_text(self.path, self.text)
 
 
 def read_work(path: Path, digest: str) -> dict[str, Any]:
-    """Read what was written down.
+    """Read the work file.
 
     Raises
     ------
     UnavailableError
-        It cannot be read, or is not what was submitted.
+        It cannot be read, or differs from what was submitted.
     """
     try:
         content = read_regular(path)
     except OSError as error:
         raise UnavailableError(
-            f"cannot read what is to be done: {show(str(path))}: {error.strerror}",
+            f"cannot read the work file: {show(str(path))}: {error.strerror}",
             "is the run folder visible on this node? submit again: vmafarm retry",
         ) from None
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise UnavailableError(
             f"{show(str(path))} is not what was submitted: SHA-256 {found}, expected {digest}",
-            "find out who has written it; nothing of it was done. Submit again: vmafarm retry",
+            "find out who wrote it; none of it was run. Submit again: vmafarm retry",
         )
     work: dict[str, Any] = json.loads(content)
     return work
 
 
 def as_spec(work: dict[str, Any], index: int) -> ElementSpec:
-    """What one element is to do, of what `Work.of_elements` wrote."""
+    """Work of one element, from what `Work.of_elements` wrote."""
     return _SPEC.validate_python(work["elements"][index])
 
 
 def write_result(path: Path, result: ElementResult) -> None:
-    """Leave the result of an element of this machine for the process that waits for it."""
+    """Write the result of a local element for the process that waits for it."""
     replace_text(path, json.dumps(asdict(result)))
 
 
 def read_result(path: Path) -> ElementResult | None:
-    """What `write_result` wrote; None: the element ended without a result."""
+    """Result that `write_result` wrote; None: the element ended without one."""
     try:
         return _RESULT.validate_json(read_regular(path))
     except (OSError, ValueError):
@@ -124,15 +124,15 @@ def read_result(path: Path) -> ElementResult | None:
 
 
 def require_own_log(logs: Path) -> None:
-    """Refuse to print into a file that does not lie in the folder of logs.
+    """Refuse to print into a file outside the folder of logs.
 
-    SLURM opens logs by their names when a job starts. Where others could put another folder in the place of
-    logs just then, such a name could be a link to any file of this user.
+    SLURM opens logs by name when a job starts. If others can replace the folder of logs at that moment, such
+    a name could be a link to any file of this user.
 
     Raises
     ------
     UnavailableError
-        The output or the error output is a file elsewhere.
+        Standard output or standard error is a file elsewhere.
     """
     for descriptor in (1, 2):
         try:

@@ -1,4 +1,4 @@
-"""Starts elements through submitit and waits for them; here the local executor."""
+"""Starts elements on this machine through submitit's local executor, and waits for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.2
 _END_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = 2.0
 _RESULT_BYTES = 64 * 1024
-"""A result and a log have less."""
+"""A result and a log are smaller."""
 _YEAR_MINUTES = 60 * 24 * 365
 """submitit's local executor kills a job after two minutes unless told otherwise."""
 
@@ -46,19 +46,19 @@ def run_local(
 ) -> ElementResult:  # fmt: skip
     """Score slices on this machine and wait until that is done.
 
-    submitit's local executor starts all jobs at once, so there is one element for each group of
-    workers, and each takes slice after slice: one group on the CPU, one a GPU.
+    submitit's local executor starts all jobs at once, so there is one element per GPU, or one on the CPU, and
+    each works through its slices.
 
     Parameters
     ----------
     config
         The configuration.
     slices
-        Slices with something left to do.
+        Slices with missing clips.
     watch
         Called a few times a second while the elements run.
     limit
-        At most so many clips, a reproducible sample of all sizes of what is missing; 0: all.
+        Maximum number of clips, a reproducible sample of all sizes of the missing ones; 0: all.
     share
         Which clips; see `vmafarm.scoring.todo.find_todo`.
     manifest
@@ -67,14 +67,14 @@ def run_local(
     Returns
     -------
     ElementResult
-        Of all elements together.
+        The results of all elements, combined.
 
     Raises
     ------
     UsageError
-        Somebody else could write what is run here.
+        Others could change what is run here.
     UnavailableError
-        An element ended without a result.
+        A worker crashed.
     """
     with in_order():
         return _run_local(config, _groups(config, slices, limit, share, manifest), watch)
@@ -111,7 +111,7 @@ def _run_local(config: Config, groups: Sequence[ElementSpec], watch: Callable[[]
 
 
 def gpus_here(config: Config) -> list[str | None]:
-    """Value of CUDA_VISIBLE_DEVICES for each element on this machine: one a GPU, and one on the CPU."""
+    """Value of CUDA_VISIBLE_DEVICES for each element on this machine: one per GPU, or one on the CPU."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if config.engine.backend == "cuda":
         return [*visible_gpus(os.environ)] or [given]
@@ -137,7 +137,7 @@ def _groups(
 
 
 def _plain(folder: Path) -> str:
-    # submitit puts job ids in place of %j in the folder's name.
+    # submitit replaces %j in the folder's name by job ids.
     if "%" in str(folder):
         raise UnavailableError(
             f"the run folder's path contains a percent sign, which submitit cannot take: {show(str(folder))}",
@@ -147,13 +147,13 @@ def _plain(folder: Path) -> str:
 
 
 def _end(jobs: Sequence[Any]) -> None:
-    """Have the elements put their rows in place and end; kill those that do not, such as stopped ones."""
+    """Have the elements write their rows and end; kill those that do not, such as suspended ones."""
     with ignored(signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         ends_at = time.monotonic() + _END_SECONDS
         ask_at = 0.0
         while (now := time.monotonic()) < ends_at and not all(job.done() for job in jobs):
             if now >= ask_at:
-                # submitit's process hands it on, but passes over one that comes as it starts the element.
+                # submitit's process passes it on, but not while it is starting the element.
                 ask_at = now + _ASK_AGAIN_SECONDS
                 for job in jobs:
                     if job._process is not None and job._process.poll() is None:
@@ -167,8 +167,8 @@ def _end(jobs: Sequence[Any]) -> None:
             if job._process is not None and job._process.pid not in left:
                 job._process.wait()
         say_aside(
-            f"{counted(len(late), 'element')} did not end within {_END_SECONDS:.0f} s, and had to be killed; "
-            "what is finished is kept"
+            f"{counted(len(late), 'element')} did not stop within {_END_SECONDS:.0f} s and was killed; "
+            "finished clips are kept"
         )
         if left:
             numbers = ", ".join(map(str, sorted(left)))
@@ -180,15 +180,15 @@ def _result(job: Any, path: Path) -> ElementResult:
     if result is None:
         logs: Path = job.paths.folder
         with explained(logs), TemporaryFile(dir=logs) as probe:
-            # What an element cannot write down, its result and its log, is missing for that reason.
+            # If this cannot be written, the result and the log are missing for the same reason.
             probe.write(bytes(_RESULT_BYTES))
             probe.flush()
         said = tail(job.paths.stderr, 1)
         raise UnavailableError(
-            "an element ended without a result; "
-            + (f"the last line of its log: {said[0]}" if said else "it was killed before it said anything"),
+            "a worker crashed; "
+            + (f"the last line of its log: {said[0]}" if said else "it was killed before it printed a line"),
             f"its log: {show(str(job.paths.stderr))}\n"
-            "run the same command again to go on; what is finished is kept",
+            "run the same command again to resume; finished clips are kept",
         )
     return result
 

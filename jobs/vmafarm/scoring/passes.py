@@ -1,8 +1,8 @@
-"""The passes of an engine over one clip: run, and their logs read."""
+"""Runs the passes of an engine over one clip and reads their logs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from vmafarm.common.text import counted
@@ -14,23 +14,19 @@ from vmafarm.process.finished import Finished
 from vmafarm.scoring.decode import Programs, Source
 
 
-def run_passes(
-    passes: Sequence[Pass], source: Source, engine: Engine, programs: Programs, environment: Mapping[str, str]
-) -> list[Finished]:
-    """Run passes side by side; once more those that failed at start, which may pass by itself.
+def run_passes(passes: Sequence[Pass], source: Source, engine: Engine, programs: Programs) -> list[Finished]:
+    """Run passes side by side, and again those that failed at start, which may be transient.
 
     Parameters
     ----------
     passes
-        Of one clip.
+        Passes of one clip.
     source
         What they read.
     engine
-        Says what a pass may take, and whether it failed at start.
+        Knows the limits of a pass and whether it failed at start.
     programs
         Starts them.
-    environment
-        Added to this process's own.
 
     Returns
     -------
@@ -47,9 +43,7 @@ def run_passes(
     for _ in range(2):
         for i in again:
             (programs.scratch / passes[i].log).unlink(missing_ok=True)
-        ended = programs.run(
-            [passes[i].arguments for i in again], source.path, [ceilings[i] for i in again], environment
-        )
+        ended = programs.run([passes[i].arguments for i in again], source.path, [ceilings[i] for i in again])
         finished = finished or ended
         for i, one in zip(again, ended, strict=True):
             finished[i] = one
@@ -60,12 +54,12 @@ def run_passes(
 
 
 def read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scratch: Path) -> Log:
-    """Read the log of a pass that ended well.
+    """Read the log of a successful pass.
 
     Raises
     ------
     ClipFailedError
-        It cannot be trusted, lacks frames of the source, or says that the pass ran elsewhere.
+        It cannot be trusted, lacks frames of the source, or shows that the pass ran elsewhere.
     """
     try:
         log = read_log(scratch / one.log, one.features, log_bytes(source.frames))

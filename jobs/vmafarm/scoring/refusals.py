@@ -1,4 +1,4 @@
-"""Extractors that are left out of a clip's passes: they refuse its frame size, or crash on it."""
+"""Extractors left out of a clip's passes because they refuse its frame size or crash on it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class CrashedError(Exception):
     Attributes
     ----------
     failed
-        What the clip's failure is if that extractor was not why.
+        The clip's failure if that extractor was not the cause.
     suspects
-        Extractors that may be left out, of the passes that crashed.
+        Optional extractors of the passes that crashed.
     """
 
     def __init__(self, failed: ClipFailedError, suspects: Sequence[str]) -> None:
@@ -31,14 +31,14 @@ class CrashedError(Exception):
 
 
 def refusing(engine: Engine, width: int, height: int) -> frozenset[str]:
-    """Extractors of the plan that refuse frames of this size; none where it is not known (0)."""
+    """Extractors of the plan that refuse frames of this size; none if it is unknown (0)."""
     if not width:
         return frozenset()
     return frozenset(e for e in engine.wanted() if e is not None and not extractor_accepts(e, width, height))
 
 
 def crash_suspects(passes: Sequence[Pass], finished: Sequence[Finished]) -> list[str]:
-    """Extractors that may be left out, of those passes that crashed for want of nothing."""
+    """Optional extractors of the passes that crashed, lack of memory aside."""
     run = {
         extractor
         for one, done in zip(passes, finished, strict=True)
@@ -49,10 +49,10 @@ def crash_suspects(passes: Sequence[Pass], finished: Sequence[Finished]) -> list
 
 
 def without_crashing(score: Callable[[Sequence[str]], _Scored]) -> tuple[_Scored, list[str]]:
-    """Score a clip, without the extractor that crashes on it where there is one.
+    """Score a clip, without the extractor that crashes on it if there is one.
 
-    An extractor counts as the one that crashes if the clip can be scored without it, and if with it the crash
-    comes a second time: what passes by itself must not cost a column.
+    An extractor is to blame if the clip can be scored without it and crashes again with it: a transient crash
+    must not cost a column.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def without_crashing(score: Callable[[Sequence[str]], _Scored]) -> tuple[_Scored
     Returns
     -------
     scored, notes
-        What `score` gave, and what is to be told of an extractor that was left out.
+        The result of `score`, and a remark on the extractor that was left out.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def without_crashing(score: Callable[[Sequence[str]], _Scored]) -> tuple[_Scored
 
 
 def remark(extractor: str, width: int, height: int) -> str:
-    """What is told of an extractor that refuses frames of this size."""
+    """Remark on an extractor that refuses frames of this size."""
     if ACCEPTED_SIZES[extractor].stretched(width, height):
         shape = "wide and low" if width > height else "tall and narrow"
         return f"{extractor} is left out: {width}x{height} is too {shape} for it"
@@ -96,6 +96,6 @@ def remark(extractor: str, width: int, height: int) -> str:
 
 
 def describe_pass(one: Pass, width: int, height: int) -> str:
-    """What a pass worked on, for the message of its failure: size, if known, and what it ran."""
+    """Frame size, if known, and extractors of a pass, for the message of its failure."""
     size = f"{width}x{height}, " if width else ""
     return f"({size}running {', '.join(e or MODEL for e in one.extractors)})"

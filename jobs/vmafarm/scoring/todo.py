@@ -33,26 +33,28 @@ def find_todo(
     folder, config, manifest
         The run.
     slices
-        In the order in which they are to be done.
+        In processing order.
     share
-        ``everything``; ``ordinary``: without the clips whose tries were used up on one host alone;
-        ``elsewhere``: these, where that was another host than this one; ``last look``: these, and all that
-        the next try decides, wherever they failed.
+        ``everything``; ``ordinary``: without the clips whose attempts were used up on one host alone;
+        ``elsewhere``: those of these that failed on another host; ``last look``: these, and all that the
+        next attempt decides, wherever they failed.
     host
-        This one.
+        This host.
 
     Returns
     -------
     list of Clip
-        Clips that failed before come last: should the engine fail on them again and end the element,
-        the others are done. Of each slice the audited ones come first: a wrong constant shows before
-        many rows have it, and there is time for them.
+        Clips that failed before come last: if the engine fails on them again and ends the element, the
+        others are done. With the plan ``identity`` the audited clips of each slice come first: a wrong
+        constant shows before many rows have it, and there is time for them. With ``full`` the very first
+        clip alone is audited, to show what ``identity`` would take.
     """
     states = read_states(folder, config, manifest, slices)
     wanted = _choose(states.gaps, share, host)
     failed_before = {record.clip_name for record in states.history.records}
     clips = Path(config.corpus.clips)
-    audited = audited_clips(manifest.names, config.engine.audit_every)
+    every, identity = config.engine.audit_every, config.engine.plan == "identity"
+    audited = audited_clips(manifest.names, every if identity else 0)
     todo = []
     for slice_id in slices:
         for i in sorted(manifest.positions(slice_id), key=lambda i: manifest.names[i] not in audited):
@@ -60,7 +62,10 @@ def find_todo(
             if name in wanted:
                 mos, size = float(manifest.mos[i]), int(manifest.bytes[i])
                 todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited))
-    return sorted(todo, key=lambda clip: clip.name in failed_before)
+    todo.sort(key=lambda clip: clip.name in failed_before)
+    if every and not identity and todo:
+        todo[0] = replace(todo[0], audited=True)
+    return todo
 
 
 def _choose(gaps: Gaps, share: str, host: str) -> set[str]:
@@ -76,9 +81,9 @@ def _choose(gaps: Gaps, share: str, host: str) -> set[str]:
 
 
 def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
-    """At most `limit` of these clips, of all sizes, the same ones on every machine.
+    """At most `limit` of these clips, across all sizes, the same ones on every machine.
 
-    Audited ones only where there are too few others: what all clips will take is estimated from these.
+    Audited clips are taken only if there are too few others, because estimates are made from the sample.
     """
     ordinary = [clip for clip in todo if not clip.audited]
     todo = ordinary if len(ordinary) >= limit else todo
@@ -87,14 +92,14 @@ def take_sample(todo: list[Clip], limit: int) -> list[Clip]:
 
 
 def hand_on_audit(outcome: Outcome, todo: deque[Clip]) -> None:
-    """Audit another clip in the place of one that has failed, so that bad clips leave no run without audits.
+    """Audit another clip instead of a failed one, so that bad clips leave no run without audits.
 
     Parameters
     ----------
     outcome
-        Of a clip.
+        Outcome of a clip.
     todo
-        Clips that wait; the first one that is not audited is from now on, if that clip was and has no row.
+        Waiting clips; if the clip was audited and has no row, the first one that is not audited replaces it.
     """
     if not outcome.clip.audited or outcome.extracted is not None:
         return
@@ -105,10 +110,10 @@ def hand_on_audit(outcome: Outcome, todo: deque[Clip]) -> None:
 
 
 def check_visible(todo: Sequence[Clip], folder: Path) -> None:
-    """Raise NodeBrokenError where none of the clips is visible: their folder is not mounted here."""
+    """Raise NodeBrokenError if no clip is visible: their folder is not mounted here."""
     if todo and not any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
         raise NodeBrokenError(
-            f"the clips cannot be seen on this node: {show(str(folder))} "
-            + ("holds none of them" if folder.is_dir() else "is not there"),
+            f"the clips are not visible on this node: {show(str(folder))} "
+            + ("contains none of them" if folder.is_dir() else "is not there"),
             "it must be there under the same path on every node: is it mounted? (slurm.exclude, slurm.binds)",
         )

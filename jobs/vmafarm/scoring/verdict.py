@@ -1,4 +1,4 @@
-"""What a clip is found guilty of."""
+"""Faults of the clip itself."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from vmafarm.schema.features import MIN_SIDE
 def judge_clip(
     report: Report, finished: Finished, declared: Declared, limits: Limits, *, decoded_alone: bool = False
 ) -> None:
-    """Raise ClipFailedError if what ffmpeg said of a clip shows a fault of the clip itself.
+    """Raise ClipFailedError if ffmpeg's messages show a fault of the clip itself.
 
     Parameters
     ----------
     report, finished
-        Of a run of ffmpeg.
+        Result of a run of ffmpeg.
     declared
-        What the file says of its own length.
+        Length that the file declares.
     limits
-        What the clip may take.
+        Limits of the clip.
     decoded_alone
-        ffmpeg did nothing but decode: no other than the clip can be to blame for how it ended, and it
-        lacked no memory if this machine has `limits.decoder_memory` left.
+        ffmpeg did nothing but decode: only the clip can be to blame for how it ended, and memory was not
+        lacking if this machine has `limits.decoder_memory` left.
     """
     if report.frames > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)
     if _NO_THREAD in finished.stderr:
         raise ClipFailedError(
-            "engine_error", "ffmpeg could not start a thread: a limit of processes?", finished
+            "engine_error", "ffmpeg could not start a thread: is there a limit on processes?", finished
         )
     problem = judge(report, finished.returncode)
     if problem is None and decoded_alone:
@@ -46,16 +46,16 @@ def judge_clip(
     if problem is None:
         return
     if complains_of_memory(finished) and not (decoded_alone and spare_bytes() >= limits.decoder_memory):
-        # With too little memory decoders skip what they cannot hold, and go on.
+        # With too little memory, decoders skip what they cannot hold and continue.
         lacking = f"the decoder could not allocate memory ({problem[1]})"
-        # Where programs may not have as much as they should, that fewer run at once proves nothing.
+        # If programs may not use as much as they should, running fewer at once proves nothing.
         proves = grantable_bytes() >= limits.decoder_memory
         raise ClipFailedError("out_of_memory", lacking, finished, otherwise=problem if proves else None)
     raise ClipFailedError(*problem, finished, limit="max_pixels" if problem[0] == "too_large" else "")
 
 
 def _not_decoded(report: Report, finished: Finished) -> tuple[str, str] | None:
-    """Why an ffmpeg that did nothing but decode failed."""
+    """Why an ffmpeg that only decoded failed."""
     if finished.returncode == 0:
         return None if report.frames else ("no_frames", "the video stream has no frames")
     if finished.crashed:
@@ -64,15 +64,15 @@ def _not_decoded(report: Report, finished: Finished) -> tuple[str, str] | None:
         return "engine_error", f"ffmpeg: {finished.ending()}"
     if report.errors:
         return "decode_error", f"it cannot be decoded: ffmpeg: {finished.ending()}: {report.errors[0]}"
-    # Without a word on the clip.
+    # It said nothing about the clip.
     return "engine_error", f"ffmpeg: {finished.ending()}"
 
 
 def check_samples(finished: Finished) -> None:
     """Raise ClipFailedError if libvmaf was given samples beyond the bit depth.
 
-    Decoders of damaged H.264 of 10 bit conceal without clipping (measured, ffmpeg 9). An extractor that
-    looks refuses the frame; no other one was meant for such samples either.
+    Decoders of damaged 10-bit H.264 conceal errors without clipping (measured, ffmpeg 9). An extractor that
+    checks refuses the frame; the others were not made for such samples either.
     """
     if _BEYOND.search(finished.stderr):
         raise ClipFailedError(
@@ -83,7 +83,7 @@ def check_samples(finished: Finished) -> None:
 
 
 _NO_THREAD = "pthread_create() failed"
-"""Decoders and demuxers say it as they complain of the clip (ffmpeg 9, RLIMIT_NPROC)."""
+"""Decoders and demuxers print it together with complaints about the clip (ffmpeg 9, RLIMIT_NPROC)."""
 _BEYOND = re.compile(r"input contains values greater than \d+, which exceeds the maximum value")
 
 
@@ -94,6 +94,6 @@ def too_many_frames(found: str, limits: Limits) -> ClipFailedError:
 
 
 def check_side(width: int, height: int) -> None:
-    """Raise ClipFailedError if libvmaf takes no frames of this size."""
+    """Raise ClipFailedError if libvmaf refuses frames of this size."""
     if 0 < min(width, height) < MIN_SIDE:
-        raise ClipFailedError("too_small", f"{width}x{height}: libvmaf takes {MIN_SIDE} pixels and more")
+        raise ClipFailedError("too_small", f"{width}x{height}: libvmaf needs at least {MIN_SIDE} pixels")
