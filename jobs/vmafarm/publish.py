@@ -13,7 +13,8 @@ from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, sho
 from vmafarm.common.interrupts import heard
 from vmafarm.common.say import say as say_aloud
 from vmafarm.config.load import Config
-from vmafarm.merging.merge import merge, summarise
+from vmafarm.merging.merge import merge
+from vmafarm.merging.result import summarise
 from vmafarm.published.in_place import ATTEMPTS, InPlace, SupersededError
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.up_to_date import read_delivered, recorded_errors
@@ -56,12 +57,12 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
             if record is not None and not error.is_mixed:
                 say(f"{'table':<17}{show(str(config.folder.table))}")
                 say(f"{'note':<17}another merge has published it meanwhile; it is up to date")
-                require_sound_record(record, allow_missing=allow_missing)
+                require_sound_record(record, config, allow_missing=allow_missing)
                 return
             if attempt == ATTEMPTS:
                 raise
             say(f"{'note':<17}another merge has published its table meanwhile: merging again")
-    require_sound(outcomes, allow_missing=allow_missing)
+    require_sound(outcomes, _allowed(config, allow_missing))
 
 
 def _deliver(config: Config, say: Say, *, allow_missing: bool) -> list[Outcome]:
@@ -131,7 +132,7 @@ def _examine(
     page: Path | None,
     place: InPlace,
 ) -> list[Outcome]:
-    with open_run(config, say, keep=place) as connection:
+    with open_run(config, say, keep=place, refused=page is None) as connection:
         outcomes = run_checks(connection, names, limit=limit)
         if names is None:
             _record(config.folder.merge_record, place, outcomes)  # first: the page has it, too
@@ -162,21 +163,24 @@ def _add_to_record(path: Path, place: InPlace, **more: Any) -> None:
         place.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
 
 
-def require_sound(outcomes: Sequence[Outcome], *, allow_missing: bool = False) -> None:
+def _allowed(config: Config, allow_missing: bool) -> list[str]:
+    return [*config.merge.allow, *(["missing"] if allow_missing else [])]
+
+
+def require_sound(outcomes: Sequence[Outcome], allowed: Sequence[str] = ()) -> None:
     """Raise IncompleteError where a check of severity ``error`` has found rows, or could not be run."""
     _refuse(
-        {o.check.name: o.failure or f"expected {o.check.expected}" for o in outcomes if o.is_error},
-        allow_missing=allow_missing,
+        {o.check.name: o.failure or f"expected {o.check.expected}" for o in outcomes if o.is_error}, allowed
     )
 
 
-def require_sound_record(record: Mapping[str, Any], *, allow_missing: bool = False) -> None:
+def require_sound_record(record: Mapping[str, Any], config: Config, *, allow_missing: bool = False) -> None:
     """The same by what the record of a merge says of its checks."""
-    _refuse(recorded_errors(record), allow_missing=allow_missing)
+    _refuse(recorded_errors(record), _allowed(config, allow_missing))
 
 
-def _refuse(errors: Mapping[str, str], *, allow_missing: bool) -> None:
-    errors = {name: why for name, why in errors.items() if not (allow_missing and name == "missing")}
+def _refuse(errors: Mapping[str, str], allowed: Sequence[str]) -> None:
+    errors = {name: why for name, why in errors.items() if name not in allowed}
     if errors:
         lines = [f"  {name}: {why}" for name, why in errors.items()]
         raise IncompleteError(

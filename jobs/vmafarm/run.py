@@ -54,7 +54,7 @@ def run(config: Config, console: Console, *, limit: int | None = None, allow_mis
     config, manifest = begin(config, console, limit)
     extracted = extract_missing(config, manifest, console)
     if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
-        require_sound_record(record, allow_missing=allow_missing)
+        require_sound_record(record, config, allow_missing=allow_missing)
         say(
             f"nothing to do: the table is there and up to date: {show(str(config.folder.table))}",
             file=console.file,

@@ -204,7 +204,10 @@ def test_all_views_of_a_run_agree(
 
     # The merge, and its record.
     try:
-        merge(folder, config, max_failed_share=1.0)
+        merge(
+            folder,
+            config.model_copy(update={"merge": config.merge.model_copy(update={"max_failed_share": 1.0})}),
+        )
         assert not expected.missing
     except IncompleteError:
         assert expected.missing or not expected.done

@@ -637,7 +637,7 @@ def test_parquet_keeps_types_and_is_written_whole(run, tmp_path):
 
 
 def test_a_full_scratch_folder_is_named_and_not_the_memory_blamed(run, tmp_path, monkeypatch):
-    def fail(connection, config, folder, *_):
+    def fail(connection, config, folder, *_, **__):
         raise duckdb.IOException(f'Could not write file "{folder}/run.duckdb": No space left on device')
 
     monkeypatch.setattr(database, "_fill", fail)

@@ -138,7 +138,14 @@ class MergeSection(_Section):
         "of them, but not more than 5%; 0: none",
     )
     memory: str = Field("1.5GB", pattern=_MEMORY, description="memory limit of DuckDB, for example 2GB")
-    checks: bool = Field(True, description="end with the checks of sql/qa, the page and qa.duckdb")
+    checks: bool = Field(
+        True,
+        description="end with all checks of sql/qa, the page and qa.duckdb; the checks of severity error "
+        "refuse the merge in any case",
+    )
+    allow: list[str] = Field(
+        [], description="checks of severity error that may find something: publish all the same"
+    )
     on_conflict: Literal["fail", "latest"] = Field(
         "fail", description="rows of one clip that disagree: publish nothing, or take the latest"
     )

@@ -130,16 +130,17 @@ def count_audits(connection: duckdb.DuckDBPyConnection, plan: str) -> dict[str, 
     return {**found, "seconds_full": full, "seconds_identity": identity}
 
 
-def judge_audits(audits: Mapping[str, Any], folder: RunFolder, plan: str, config: Config) -> list[Finding]:
-    """Decide what the counts of `count_audits` mean.
+def judge_audits(audits: Mapping[str, Any], plan: str, config: Config) -> list[Finding]:
+    """Decide what the counts of `count_audits` mean; those that differ are told by the check ``audits``.
 
     Parameters
     ----------
     audits
         What `count_audits` returned.
-    folder, plan, config
+    plan, config
         The run's.
     """
+    findings = []
     every = config.engine.audit_every
     if plan == "identity" and every and not audits["clips"]:
         message = (
@@ -147,23 +148,13 @@ def judge_audits(audits: Mapping[str, Any], folder: RunFolder, plan: str, config
             "no row, or the other plan could not score them. This run does not show that filled-in values "
             "are right; a small run with --limit 20 and engine.audit_every = 1 would"
         )
-        return [Finding("not_audited", "warn", message, 1), *_judge_counts(audits, folder)]
-    return _judge_counts(audits, folder)
-
-
-def _judge_counts(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]:
-    rules = {
-        "differs": ("audit_differs", audits["differ"], "have other values by the other plan"),
-        "failed": ("audit_failed", audits["failed"], "could not be scored by the other plan, for comparison"),
-    }
-    return [
-        Finding(
-            name, "warn", f"{counted(count, 'clip')} {what}: their notes in the clip log say why", count,
-            sql.render("merge/audited", files=sql.below(folder.clip_logs, "*/*.parquet"), outcome=outcome),
+        findings.append(Finding("not_audited", "warn", message, 1))
+    if failed := audits["failed"]:
+        message = (
+            f"{counted(failed, 'clip')} could not be scored with the other plan, for comparison: their notes "
         )
-        for outcome, (name, count, what) in rules.items()
-        if count
-    ]  # fmt: skip
+        findings.append(Finding("audit_failed", "warn", f"{message}in the clip log say why", failed))
+    return findings
 
 
 def judge_history(history: History, folder: RunFolder, plan: str) -> list[Finding]:
@@ -187,9 +178,7 @@ def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list
         'another run with engine.plan = "full". Was it one faulty machine, then move its shards and its '
         f"records in {show(str(folder.failures))} away, and run the extraction again"
     )
-    files = sql.below(folder.failures, "*.jsonl")
-    query = sql.render("merge/failures", files=files, classes=[WRONG_CONSTANT])
-    return [Finding(WRONG_CONSTANT, "error", message, len(last), query)]
+    return [Finding(WRONG_CONSTANT, "error", message, len(last), "failures")]
 
 
 def judge_unread(unread: Unread, folder: RunFolder, plan: str) -> list[Finding]:

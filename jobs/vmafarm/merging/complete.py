@@ -11,10 +11,8 @@ import duckdb
 
 from vmafarm.common.errors import show
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, FailureRecord
-from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.completeness import FailedClip, Gaps, failures_allowed
 from vmafarm.shards.footers import SHOWN, Finding
-from vmafarm.sql import templates as sql
 
 LISTED = 1_000
 """So many names of clips that were left out are in the record and in the table's metadata."""
@@ -40,10 +38,7 @@ def names_without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [name for (name,) in found]
 
 
-def judge_gaps(
-    gaps: Gaps, clips: int, folder: RunFolder, missing_query: str, *,
-    max_failed_share: float, allow_missing: bool,
-) -> list[Finding]:  # fmt: skip
+def judge_gaps(gaps: Gaps, clips: int, *, max_failed_share: float, allow_missing: bool) -> list[Finding]:
     """Decide what the gaps mean.
 
     Parameters
@@ -52,10 +47,6 @@ def judge_gaps(
         Clips without a row.
     clips
         Of the manifest.
-    folder
-        The run.
-    missing_query
-        Shows the clips without a row.
     max_failed_share
         ``merge.max_failed_share``; see `vmafarm.shards.completeness.failures_allowed`.
     allow_missing
@@ -68,7 +59,7 @@ def judge_gaps(
         names = ", ".join(map(show, gaps.missing[:SHOWN])) + (", ..." if missing > SHOWN else "")
         message = f"{missing:,} of {clips:,} clips are missing: {names}. {_why_missing(gaps)}. "
         message += "Published without them" if allow_missing else "To publish without them: --allow-missing"
-        findings.append(Finding("missing", gravity, message, missing, missing_query))
+        findings.append(Finding("missing", gravity, message, missing, "missing"))
     if gaps.failed:
         failed, allowed = len(gaps.failed), failures_allowed(clips, max_failed_share)
         message = (
@@ -82,12 +73,8 @@ def judge_gaps(
                 f". To publish without them: --max-failed-share {share:g}. With other clips in their place, "
                 "or none: plan another run (run.name), since a plan is final"
             )
-        query = sql.render(
-            "merge/failures", files=sql.below(folder.failures, "*.jsonl"), classes=list(CLIP_FAULTS)
-        )
-        findings.append(
-            Finding("failed_for_good", gravity if failed > allowed else "warn", message, failed, query)
-        )
+        severity = gravity if failed > allowed else "warn"
+        findings.append(Finding("failed_for_good", severity, message, failed, "failed_for_good"))
     return findings
 
 

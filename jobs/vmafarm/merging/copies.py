@@ -13,9 +13,8 @@ import pyarrow as pa
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.arrow import make_table
-from vmafarm.merging.checks import FLOATS
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.schema.features import COLUMNS, KEY_COLUMNS
+from vmafarm.schema.features import COLUMNS, FEATURE_COLUMNS, KEY_COLUMNS
 from vmafarm.shards.footers import Finding, examples
 from vmafarm.shards.recovery import Recovered, read_scored
 from vmafarm.sql import templates as sql
@@ -68,11 +67,9 @@ def settle_copies(
     recovered: Recovered,
     shards: sql.Sql,
     bound: Mapping[str, Any],
-    printed: sql.Sql,
-    repeated_query: str,
     *,
     latest: bool,
-) -> tuple[dict[str, int], list[Finding]]:
+) -> tuple[dict[str, int], list[dict[str, Any]], list[Finding]]:
     """Put one row of each clip that has several into the table ``chosen``.
 
     Parameters
@@ -83,10 +80,6 @@ def settle_copies(
         The run, and what its journals held; they tell when a row was finished.
     shards, bound
         What to read, and the values bound in it.
-    printed
-        What the queries of findings read.
-    repeated_query
-        Shows the clips that have several rows.
     latest
         Take the latest row of a clip whose rows disagree; else that is an error.
 
@@ -96,19 +89,19 @@ def settle_copies(
         ``duplicate_rows``: rows beyond the first of clips whose rows are equal; ``conflicts``:
         clips whose rows disagree;
         ``not_repeatable``: clips whose rows disagree because the decoder concealed damage.
+    conflicts : list of dict
+        ``clip_name``, ``columns`` in which its rows disagree, and the ``files`` with them.
     findings : list of Finding
     """
     found = sql.one_row(
         connection, "SELECT coalesce(sum(copies - 1), 0)::BIGINT AS extra FROM problems WHERE repeated"
     )
     if not found["extra"]:
-        return {}, []
+        return {}, [], []
     copies = sql.render("merge/copies", columns=COLUMNS, shards=shards)
     connection.execute(f"CREATE TEMP TABLE copies AS {copies}", bound)
-    values = {"exact": KEY_COLUMNS[1:], "tolerance": TOLERANCE}
-    differing = connection.execute(
-        sql.render("merge/conflicts", rows=sql.identifier("copies"), **values)
-    ).fetchall()
+    conflicting = sql.render("merge/conflicts", exact=KEY_COLUMNS[1:], tolerance=TOLERANCE)
+    differing = connection.execute(conflicting).fetchall()
     pairs = [(name, file) for name, _, _, files in differing for file in files]
     scored = read_scored(folder, pairs, recovered)
     damaged = {name for (name, _), one in scored.items() if not one.repeatable}
@@ -124,7 +117,7 @@ def settle_copies(
     names, paths = [name for name, _ in winners], [path for _, path in winners]
     types = pa.schema({"clip_name": pa.string(), "filename": pa.string()})
     connection.register("latest", make_table([names, paths], types))
-    chosen = sql.render("merge/chosen", columns=COLUMNS, floats=FLOATS)
+    chosen = sql.render("merge/chosen", columns=COLUMNS, floats=("mos", *FEATURE_COLUMNS))
     connection.execute(f"CREATE TEMP TABLE chosen AS {chosen}")
 
     counts = {
@@ -136,8 +129,7 @@ def settle_copies(
     if counts["duplicate_rows"]:
         rows = counted(counts["duplicate_rows"], "row")
         message = f"{rows} of clips scored more than once, equal: one of each is taken"
-        findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"], repeated_query))
-    query = sql.render("merge/conflicts", rows=printed, **values)
+        findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"]))
     if excused:
         which = examples(show(name) for name, *_ in excused)
         message = (
@@ -145,7 +137,7 @@ def settle_copies(
             f"the damage in its own way: {which}. One row of each is taken, by its values; leave such a clip "
             "out where its exact values matter"
         )
-        findings.append(Finding("not_repeatable", "warn", message, len(excused), query))
+        findings.append(Finding("not_repeatable", "warn", message, len(excused)))
     if conflicts:
         told = examples(f"{show(name)}: {examples(columns)}" for name, _, columns, _ in conflicts)
         message = (
@@ -155,5 +147,7 @@ def settle_copies(
             if latest
             else "Move the wrong writer's shards out of the shards folder, or merge with --on-conflict latest"
         )
-        findings.append(Finding("conflict", "warn" if latest else "error", message, len(conflicts), query))
-    return counts, findings
+        severity = "warn" if latest else "error"
+        findings.append(Finding("conflict", severity, message, len(conflicts), "disagreeing_copies"))
+    keys = ("clip_name", "copies", "columns", "files")
+    return counts, [dict(zip(keys, row, strict=True)) for row in conflicts], findings

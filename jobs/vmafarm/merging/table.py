@@ -12,15 +12,19 @@ from operator import lt
 from typing import Any, BinaryIO, Self
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vmafarm.disk.arrow import numbers
 from vmafarm.run_folder.provenance import METADATA_KEY
-from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from vmafarm.sql import templates as sql
 
 ROW_GROUP = 16_384
 """Rows in a row group: fixed, since it decides the bytes."""
+
+_FLOATS = ("mos", *FEATURE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,14 @@ class Written:
         Whether each clip has one.
     whole
         Whether all were written; none is, from the first on that holds a null.
+    nan
+        Column to the number of rows that are NaN in it, of those that were written.
     """
 
     rows: int
     unique: bool
     whole: bool
+    nan: Mapping[str, int]
 
 
 class TableWriter:
@@ -69,7 +76,7 @@ class TableWriter:
         *,
         chosen: bool = False,
     ) -> Written:
-        """Write the rows of all shards, sorted, and note their names and scores in the table ``found``.
+        """Write the rows of all shards, sorted, and note their names in the table ``found``.
 
         Parameters
         ----------
@@ -82,13 +89,13 @@ class TableWriter:
         """
         query = sql.render("merge/rows", columns=COLUMNS, shards=shards, chosen=chosen)
         reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)
-        rows, unique, whole = 0, True, True
+        rows, unique, whole, nan = 0, True, True, dict.fromkeys(_FLOATS, 0)
         last: str | None = None
         # Rows stream on that connection, so that it can run nothing else meanwhile.
         with connection.cursor() as notes:
-            notes.execute("CREATE OR REPLACE TABLE found (clip_name VARCHAR, mos DOUBLE)")
+            notes.execute("CREATE OR REPLACE TABLE found (clip_name VARCHAR)")
             for table in ahead(cut(reader, ROW_GROUP)):
-                notes.register("batch", table.select(["clip_name", "mos"]))
+                notes.register("batch", table.select(["clip_name"]))
                 notes.execute("INSERT INTO found FROM batch")
                 rows += table.num_rows
                 whole = whole and not any(column.null_count for column in table.columns)
@@ -97,7 +104,9 @@ class TableWriter:
                     unique = unique and increasing
                     table = pa.Table.from_arrays(table.columns, schema=ARROW_SCHEMA)  # not nullable
                     self._writer.write_table(table, row_group_size=ROW_GROUP)
-        return Written(rows, unique, whole)
+                    for name in _FLOATS:
+                        nan[name] += int(np.isnan(numbers(table[name])).sum())
+        return Written(rows, unique, whole, nan)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 
 from vmafarm.common.errors import UsageError, reason, show
-from vmafarm.disk.jsonl import Count, Flag, Size, Text, Word, parse_json, why
+from vmafarm.disk.jsonl import Count, Flag, Name, Size, Text, Word, parse_json, why
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS, read_regular
 
 
@@ -32,8 +32,16 @@ class _Finding(_Part):
     count: Size
 
 
+class _Conflict(_Part):
+    clip_name: Name
+    copies: Size
+    columns: list[Word]
+    files: list[Text]
+
+
 class _Options(_Part):
     allow_missing: Flag
+    allow: list[Word] = []
 
 
 class _Made(_Part):
@@ -49,7 +57,7 @@ class _Audits(_Part):
 
 
 class _Record(_Part):
-    """What is read of it; see `vmafarm.merging.merge.MergeResult` and `vmafarm.publish`."""
+    """What is read of it; see `vmafarm.merging.result.MergeResult` and `vmafarm.publish`."""
 
     run: Text
     published: Flag
@@ -57,6 +65,7 @@ class _Record(_Part):
     inputs_sha256: Word
     options: _Options
     findings: list[_Finding]
+    conflicts: list[_Conflict] = []
     counts: dict[Word, Count] = {}
     failed_classes: dict[Word, Count] = {}
     made: _Made | None = None

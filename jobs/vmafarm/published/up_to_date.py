@@ -97,7 +97,7 @@ def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, 
     folder = config.folder
     try:
         record = read_merge_record(folder.merge_record)
-        if not record.get("delivered") or not _would_be_published(record["counts"], config, allow_missing):
+        if not record.get("delivered") or not _would_be_published(record, config, allow_missing):
             return None
         beside = [folder.card, *([folder.report] if config.merge.checks else [])]
         is_same = (
@@ -110,7 +110,10 @@ def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, 
     return record if is_same else None
 
 
-def _would_be_published(counts: Mapping[str, int], config: Config, allow_missing: bool) -> bool:
+def _would_be_published(record: Mapping[str, Any], config: Config, allow_missing: bool) -> bool:
+    counts: Mapping[str, int] = record["counts"]
+    if record["options"]["allow"] != config.merge.allow:
+        return False
     if counts.get("conflicts", 0) and config.merge.on_conflict == "fail":
         return False
     failed, allowed = (
@@ -155,6 +158,6 @@ def read_errors(folder: RunFolder) -> dict[str, str]:
     record = read_merge_record(folder.merge_record)
     if not record.get("published"):
         return {}
-    allowed = ["missing"] if record["options"]["allow_missing"] else []
-    found = recorded_errors(record)
+    options, found = record["options"], recorded_errors(record)
+    allowed = [*options["allow"], *(["missing"] if options["allow_missing"] else [])]
     return {name: why for name, why in found.items() if name not in allowed}

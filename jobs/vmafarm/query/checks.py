@@ -34,7 +34,7 @@ class Check:
     name
         Of its file.
     severity
-        ``error``: the table is not to be used; ``warn``: look at it first; ``info``.
+        ``error``: refuses the merge; ``warn``: look at it first; ``info``.
     returns
         ``offenders``: what is not as expected; ``figures``: what there is to know.
     expected, why
@@ -146,19 +146,20 @@ def _read(path: Path) -> Check:
     return Check(number=int(named[1]), query=lines[-1].strip(), **values)
 
 
-def find_check(name: str) -> Check:
-    """One check by its name.
+def find_checks(names: Sequence[str]) -> list[Check]:
+    """Checks by their names.
 
     Raises
     ------
     UsageError
-        There is none; the message has names that are close.
+        There is no such check; the message has names that are close.
     """
     checks = {check.name: check for check in list_checks()}
-    if name not in checks:
-        close = difflib.get_close_matches(name, checks, 3) or list(checks)
-        raise UsageError(f"no check {show(name)!r}", f"did you mean {', '.join(close)}?")
-    return checks[name]
+    for name in names:
+        if name not in checks:
+            close = difflib.get_close_matches(name, checks, 3) or list(checks)
+            raise UsageError(f"no check {show(name)!r}", f"did you mean {', '.join(close)}?")
+    return [checks[name] for name in names]
 
 
 def run_checks(
@@ -175,11 +176,12 @@ def run_checks(
     limit
         So many rows of each outcome are kept; None: all.
     """
-    checks = list_checks() if names is None else [find_check(name) for name in names]
-    return [_run(connection, check, limit) for check in checks]
+    checks = list_checks() if names is None else find_checks(names)
+    return [run_check(connection, check, limit) for check in checks]
 
 
-def _run(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None) -> Outcome:
+def run_check(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None) -> Outcome:
+    """Run one check; see `run_checks`."""
     try:
         result = connection.execute(check.query)
         columns = tuple(column[0] for column in result.description)
@@ -224,10 +226,11 @@ def as_markdown() -> str:
     lines = [
         "# The checks of `vmafarm qa`",
         "",
-        "One file of sql/qa/ each: plain SQL, which runs as it is in any DuckDB client on",
-        "`runs/<run>/qa.duckdb`. A check returns offenders, which there should be none of, or figures. An",
-        "`error` with offenders means that the table is not to be used (exit status 1); a `warn`, that it",
-        "wants a look first. `vmafarm qa --check mos` shows the rows of one.",
+        "Each is one file in sql/qa/: plain SQL, which runs as it is in any DuckDB client on",
+        "`runs/<run>/qa.duckdb`. A check returns violations (none expected) or figures. An `error` that",
+        "finds something refuses the merge: nothing is published, and the exit status is 1. A `warn` wants a",
+        "look. `vmafarm qa --check mos` shows the rows of one check; after a refused merge, the rows that it",
+        "refused.",
         "",
         "| check | severity | returns | expected | why |",
         "|---|---|---|---|---|",
