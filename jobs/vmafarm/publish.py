@@ -1,4 +1,4 @@
-"""What a run delivers at its end: the table, and what there is to know of it."""
+"""Publishes a run: the merged table, its card, its checks and its report."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ Say = Callable[[str], None]
 
 
 def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
-    """Merge, check what was published, and write its page and card.
+    """Merge, write the card, run all checks and write the report.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
     say
-        Told what was done, a line at a time.
+        Called with each line that says what was done.
     allow_missing
         Publish the table although clips are missing.
 
     Raises
     ------
     IncompleteError
-        Nothing was published, or the checks found errors; or other merges published theirs again and again.
+        Nothing was published, or the checks found errors; or other merges kept publishing first.
     VmafarmError
         See `vmafarm.merging.merge.merge` and `examine`.
     """
@@ -91,28 +91,29 @@ def examine(
     limit: int | None = 20,
     page: Path | None = None,
 ) -> list[Outcome]:
-    """Run checks on a run, finished or not; what can be kept of them is kept.
+    """Run checks on a run, finished or not.
 
-    That is the run's database, for other clients; and of all checks, their results in the record of the
-    merge. Whoever may only read the run has the outcomes all the same.
+    If the run folder can be written, the run's database is kept for other clients and, if all checks ran,
+    their results are put into the record of the merge.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
     say
-        Told where the rows come from, and what was left out.
+        Called with where the rows come from, and what was left out.
     names, limit
         As for `vmafarm.query.checks.run_checks`.
     page
-        Where to write the report on the run; None: nowhere.
+        Where to write the report on the run; None: no report, and after a refused merge the rows that it
+        refused are checked, not an earlier table.
 
     Raises
     ------
     UsageError, UnavailableError
         See `vmafarm.query.database.open_run`; or the page cannot be written.
     SupersededError
-        Other tables are put in place again and again.
+        Other merges keep publishing tables.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -120,7 +121,7 @@ def examine(
         except SupersededError:
             if attempt == ATTEMPTS:
                 raise
-            say("another table was published meanwhile: once more")
+            say("another table was published meanwhile: checking that one")
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -168,14 +169,14 @@ def _allowed(config: Config, allow_missing: bool) -> list[str]:
 
 
 def require_sound(outcomes: Sequence[Outcome], allowed: Sequence[str] = ()) -> None:
-    """Raise IncompleteError where a check of severity ``error`` has found rows, or could not be run."""
+    """Raise IncompleteError if a check of severity ``error`` found rows or could not be run."""
     _refuse(
         {o.check.name: o.failure or f"expected {o.check.expected}" for o in outcomes if o.is_error}, allowed
     )
 
 
 def require_sound_record(record: Mapping[str, Any], config: Config, *, allow_missing: bool = False) -> None:
-    """The same by what the record of a merge says of its checks."""
+    """As `require_sound`, from the record of a merge."""
     _refuse(recorded_errors(record), _allowed(config, allow_missing))
 
 

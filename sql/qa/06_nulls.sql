@@ -1,8 +1,8 @@
 -- name: nulls
 -- severity: error
 -- returns: offenders
--- expected: no NULL: a row has a number, or NaN, in every column
--- why: Readers take NULL and NaN for different things.
+-- expected: no NULL: each column of each row holds a number or NaN
+-- why: Readers treat NULL and NaN differently.
 SELECT clip_name, name
 FROM suspect_values
 WHERE value IS NULL

@@ -1,7 +1,7 @@
 -- name: all_nan
 -- severity: error
 -- returns: offenders
--- expected: a number in at least one row of each column, but for those that are infinite on an identity pair and those whose extractor refuses some frame sizes
+-- expected: a number in at least one row of each column, except columns that are infinite on an identity pair and those whose extractor refuses some frame sizes
 -- why: A feature that the engine did not give looks like a column of NaN.
 SELECT name, count(*) AS rows
 FROM suspect_values

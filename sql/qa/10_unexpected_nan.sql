@@ -2,7 +2,7 @@
 -- severity: warn
 -- returns: offenders
 -- expected: a number wherever the extractor takes frames of that size
--- why: No frame had a finite value: the engine gave the feature up on that clip.
+-- why: No frame had a finite value: the engine failed to measure the feature on that clip.
 SELECT clip_name, name, width, height
 FROM suspect_values
 JOIN columns USING (name)

@@ -1,8 +1,8 @@
 -- name: several_engines
 -- severity: warn
 -- returns: offenders
--- expected: entries in the clip logs of the one engine that the run was planned with
--- why: The merge refuses rows of another engine; such an entry says that one took part all the same.
+-- expected: only log entries of the engine that the run was planned with
+-- why: The merge refuses rows of another engine; such an entry shows that one was used.
 SELECT clip_name, engine, host, writer
 FROM clips
 SEMI JOIN features USING (clip_name)

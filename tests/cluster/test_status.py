@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -22,6 +23,7 @@ from vmafarm.run_folder.broken_nodes import mark_broken
 from vmafarm.run_folder.log_files import START
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.shards import writer as shard
+from vmafarm.sql.templates import sql_folder
 
 NO_ACCOUNTS = "no accounting (sacct): what ended, and how, is known from disk alone"
 
@@ -315,8 +317,7 @@ merge of "demo": nothing published, 2 reasons:
 {START}15-0-1, node1, 2025-01-01T10:10:00+00:00
 merge of "demo": nothing published, 1 reason:
 1. [missing] 9 clips have no row
-   to see them, in DuckDB:
-     SELECT 1
+   to see the rows: vmafarm qa --run demo --check missing
 """
 
 
@@ -348,20 +349,40 @@ def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run):
     assert (merge.published, merge.said) == (True, ())
 
 
-def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run, capsys):
-    finish(run, *range(3, 12))
-    run.log_clips({"c0003.mp4": 1.0}, 3, audit="differs", notes="audit: vif_scale0 is 0.9 on frame 0")
-    with pytest.raises(SystemExit):  # the job counts as failed
+def merged(cluster, run, capsys):
+    """The status behind a merge job that failed."""
+    with pytest.raises(SystemExit):
         merge_on_node(run.config.model_dump())
     write_log(run, "15", "out", f"{START}15-0-0, node1, 2025-01-01T10:00:00+00:00\n{capsys.readouterr().out}")
     cluster.set_accounting("15|COMPLETED|node1")
-    status = look(run.config, Slurm())
+    return look(run.config, Slurm())
+
+
+def test_a_merge_that_a_check_refuses_is_told_with_it(cluster, run, capsys):
+    finish(run, *range(3, 12))
+    found = {"audit": "differs", "seconds_other_plan": 1.0}
+    run.log_clips({"c0003.mp4": 1.0}, 3, notes="audit: vif_scale0 is 0.9 on frame 0", **found)
+    status = merged(cluster, run, capsys)
+    assert not status.published
+    assert not status.merge.published
+    assert status.merge.said[0].startswith("1. [audits] 1 row: c0003.mp4 audit=differs")
+
+
+def test_a_table_in_which_the_checks_found_errors_is_told_with_them(
+    cluster, run, capsys, tmp_path, monkeypatch
+):
+    finish(run, *range(3, 12))
+    folder = shutil.copytree(sql_folder() / "qa", tmp_path / "sql" / "qa")
+    header = ("name: own", "severity: warn", "returns: offenders", "expected: x", "why: y")
+    text = "".join(f"-- {line}\n" for line in header) + "SELECT other FROM features"
+    (folder / "99_own.sql").write_text(text)
+    monkeypatch.setattr("vmafarm.query.checks.sql_folder", lambda: folder.parent)
+    status = merged(cluster, run, capsys)
     assert status.published
     assert not status.is_good
-    merge = status.merge
-    assert merge.published
-    assert merge.said[0] == "checks found errors:"
-    assert merge.said[1].startswith("  audits: expected ")
+    assert status.merge.published
+    assert status.merge.said[0] == "checks found errors:"
+    assert status.merge.said[1].startswith("  own: Binder Error")
 
 
 def test_a_merge_that_still_runs_is_not_judged(cluster, run):

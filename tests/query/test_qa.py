@@ -348,7 +348,7 @@ def test_the_database_is_kept_and_the_results_stand_in_the_merge_record(tmp_path
     report = json.loads(run.folder.merge_record.read_text())
     assert report["qa"]["missing"] == {
         "severity": "error", "result": "ok", "count": 0,
-        "message": "expected a row for each clip of the manifest, but for those that have failed for good",
+        "message": "expected a row for each clip of the manifest that has not failed for good",
     }  # fmt: skip
     assert list(report["qa"]) == NAMES
     with duckdb.connect(str(run.folder.database), read_only=True) as connection:
@@ -416,8 +416,8 @@ def header(**changed: str) -> str:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("1.sql", "", "is no check"),
-        ("01_a.sql", "SELECT 1", "is no check"),
+        ("1.sql", "", "is not a check"),
+        ("01_a.sql", "SELECT 1", "is not a check"),
         ("01_a.sql", header(name="b"), "name 'b'"),
         ("01_a.sql", header(severity="fatal"), "'fatal'"),
         ("01_a.sql", header(returns="rows"), "'rows'"),

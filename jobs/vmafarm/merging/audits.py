@@ -1,4 +1,4 @@
-"""What the audits of a run have found: whether constants are right, and what either plan costs."""
+"""Results of a run's audits: whether the constants are right, and what each plan costs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCHEMA = pa.schema(
 
 
 def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered) -> int:
-    """Make the table ``entries`` of all log entries, one line for those that were not audited.
+    """Make the table ``entries`` of all log entries; those that were not audited are one row per host.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     Returns
     -------
     int
-        Clip logs that cannot be read, or lack a column; their entries do not count.
+        Number of clip logs that cannot be read or lack a column; their entries do not count.
     """
     found, unreadable = list_clip_logs(folder)
     most = most_rows(folder)
@@ -81,7 +81,7 @@ def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], other
 
 
 def _is_whole(path: Path, outline: Outline, most: int) -> bool:
-    """Whether DuckDB may be given a file: sealed, with no more rows than it may have, and a name in UTF-8."""
+    """Whether DuckDB can read a file: sealed, not more rows than allowed, and a name in UTF-8."""
     try:
         str(path).encode()
         content = read_regular(path, look=look_at_ends)
@@ -102,13 +102,13 @@ def _read(path: Path, most: int) -> pa.Table | None:
 
 
 def read_hosts(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Hosts that have scored clips, by the table ``entries``, in order."""
+    """Hosts that scored clips, from the table ``entries``, sorted."""
     found = connection.execute("SELECT DISTINCT host FROM entries WHERE host <> '' ORDER BY host").fetchall()
     return [host for (host,) in found]
 
 
 def count_audits(connection: duckdb.DuckDBPyConnection, plan: str) -> dict[str, Any]:
-    """Count the audited clips that have a row, and add up what scoring took.
+    """Count the audited clips that have a row, and add up their scoring times.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def count_audits(connection: duckdb.DuckDBPyConnection, plan: str) -> dict[str, 
 
 
 def judge_audits(audits: Mapping[str, Any], plan: str, config: Config) -> list[Finding]:
-    """Decide what the counts of `count_audits` mean; those that differ are told by the check ``audits``.
+    """Judge the counts of `count_audits`; the check ``audits`` reports clips that differ.
 
     Parameters
     ----------
@@ -158,14 +158,14 @@ def judge_audits(audits: Mapping[str, Any], plan: str, config: Config) -> list[F
 
 
 def judge_history(history: History, folder: RunFolder, plan: str) -> list[Finding]:
-    """Find what the records of failures say against the values that the plan fills in, or may hide."""
+    """Find records of failures that contradict the values that the plan fills in, or that may."""
     return [*judge_constants(history.records, folder), *judge_unread(history.unread, folder, plan)]
 
 
 def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list[Finding]:
-    """Find the clips on which a value that the plan fills in was another one.
+    """Find the clips on which a measured value differs from the one that the plan fills in.
 
-    Whether or not a later try has given the clip a row, no constant of this run can be trusted then.
+    No constant of the run can be trusted then, whether or not a later try gave the clip a row.
     """
     last = {record.clip_name: record for record in records if record.failure == WRONG_CONSTANT}
     if not last:
@@ -182,12 +182,12 @@ def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list
 
 
 def judge_unread(unread: Unread, folder: RunFolder, plan: str) -> list[Finding]:
-    """Decide what records of failures mean that do not count.
+    """Judge the records of failures that cannot be read.
 
     Parameters
     ----------
     unread
-        How many there are, and which of them could say that a value is wrong.
+        How many there are, and how many of them could say that a value is wrong.
     folder, plan
         The run's.
     """
@@ -204,7 +204,7 @@ def judge_unread(unread: Unread, folder: RunFolder, plan: str) -> list[Finding]:
 
 
 def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:
-    """Label and text for the summary of a merge: what the choice of the plan costs, or that it holds."""
+    """Labels and texts for the summary of a merge: what the plan costs, or that its constants are right."""
     clips = audits["clips"]
     if not clips:
         none = "no clip by both plans: nothing here shows that the constants are as expected"

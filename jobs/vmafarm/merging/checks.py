@@ -19,7 +19,7 @@ from vmafarm.shards.footers import SHOWN, Finding, examples
 from vmafarm.sql import templates as sql
 
 _KNOWN = ("duplicates", "missing")
-"""Told before the draft is finished, by the names of its rows: its metadata says what is missing."""
+"""Known before the draft is finished, from the names of its rows: its metadata lists what is missing."""
 
 
 def check_rows(
@@ -35,7 +35,7 @@ def check_rows(
     config
         The run's; ``merge.allow`` names the checks that may find something.
     slices
-        Of the manifest.
+        Slices of the manifest.
     history, failed
         Failed tries, and the clips that have failed for good.
     record
@@ -44,7 +44,7 @@ def check_rows(
     checks = [check for check in list_checks() if check.severity == "error" and check.name not in _KNOWN]
     manifest = sql.render("merge/shards", files=[sql.exact(config.folder.manifest)])
     connection.execute(sql.render("merge/view", name="manifest", shards=manifest))
-    # These are as large as the corpus, and no check of ours needs them; a check that a user added may.
+    # As large as the corpus: made only if a check names them. Ours do not; one that a user added may.
     asked = set(re.findall(r"\w+", " ".join(check.query for check in checks)))
     if "failures" in asked:
         add_rows(connection, "failures", (failure.as_dict() for failure in history.records))

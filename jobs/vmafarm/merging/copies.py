@@ -30,7 +30,7 @@ class Latest:
     Attributes
     ----------
     winners
-        Clip name and shard or recovered file, one or, where times are equal, several a clip.
+        Clip name and shard or recovered file; several per clip if times are equal.
     undecided
         Clips whose times are missing or equal.
     """
@@ -47,8 +47,8 @@ def choose_latest(copies: Mapping[str, list[str]], times: Mapping[tuple[str, str
     copies
         Clip name to the files that hold its rows.
     times
-        (Clip name, file) to the time in the clip log. Where one of a clip's files has none, time
-        decides nothing for that clip.
+        (Clip name, file) to the time in the clip log. If any file of a clip has none, time does not
+        decide for that clip.
     """
     winners = []
     undecided = 0
@@ -77,11 +77,11 @@ def settle_copies(
     connection
         Holds the table ``problems``.
     folder, recovered
-        The run, and what its journals held; they tell when a row was finished.
+        The run, and what its journals held; they say when a row was finished.
     shards, bound
         What to read, and the values bound in it.
     latest
-        Take the latest row of a clip whose rows disagree; else that is an error.
+        Take the latest row of a clip whose rows disagree; if false, that is an error.
 
     Returns
     -------

@@ -43,7 +43,7 @@ def merge(
         Publish although clips are missing or too many have failed for good; the table's metadata
         then says so.
     place
-        Of those who write what belongs to the table; knows it afterwards.
+        For callers that write files belonging to the table; afterwards it stands for the new table.
 
     Returns
     -------

@@ -77,7 +77,7 @@ class Merge:
         self._most_rows = most_rows(folder)
 
     def run(self) -> None:
-        """Go through all steps; stop where the next one has nothing to stand on."""
+        """Run all steps; stop where the next one lacks its input."""
         self.result.counts["clips"], self._slices, self._manifest = read_outline(self.folder)
         provenance = read_frozen(self.folder.provenance)
         self._read_shards(provenance)
@@ -92,9 +92,9 @@ class Merge:
             self._explain(error)
 
     def _merge(self, plan: str) -> None:
-        """Write a draft of the table, judge what stands in it, and put it in place if all is right.
+        """Write a draft of the table, check it, and put it in place if it is sound.
 
-        The shards are read once; a second time where clips have several rows.
+        The shards are read once, or twice if clips have several rows.
         """
         with LockedDraft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
             written = self._write(writer)
@@ -244,7 +244,7 @@ class Merge:
         )  # fmt: skip
 
     def _find_changed(self) -> None:
-        """Make sure that what was scanned by name is what was checked before."""
+        """Make sure that the files that were scanned are those that were checked before."""
         changed = [] if self.changed else self._stamps.changed()
         self.changed = self.changed or bool(changed)
         told = examples(short(path, self.folder.shards) for path in changed)
@@ -252,7 +252,7 @@ class Merge:
         self._find("changed", "error", message, len(changed))
 
     def _explain(self, error: Exception) -> None:
-        """Find out why a scan or the writing of the table failed, or raise what it is."""
+        """Find out why a scan or the writing of the table failed, or raise the error."""
         if is_outside(error):
             raise error  # `vmafarm.sql.templates.connect` explains it
         self._find_changed()

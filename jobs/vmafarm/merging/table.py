@@ -1,4 +1,4 @@
-"""Writes the final table: rows in order, the schema exactly, the same bytes for the same rows."""
+"""Writes the final table: sorted rows, the exact schema, the same bytes for the same rows."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _FLOATS = ("mos", *FEATURE_COLUMNS)
 
 @dataclass(frozen=True)
 class Written:
-    """What came of writing rows.
+    """Result of writing rows.
 
     Attributes
     ----------
     rows
-        How many were read.
+        Number of rows read.
     unique
-        Whether each clip has one.
+        Whether each clip has exactly one row.
     whole
-        Whether all were written; none is, from the first on that holds a null.
+        Whether all rows were written; writing stops at the first batch with a null.
     nan
         Column to the number of rows that are NaN in it, of those that were written.
     """
@@ -50,10 +50,10 @@ class Written:
 
 
 class TableWriter:
-    """Writes rows in order, and ends the file when it is known what its metadata must say.
+    """Writes rows in order, and ends the file once its metadata is known.
 
-    pyarrow writes what DuckDB sorts: its columns are then not nullable (DuckDB's COPY makes all of
-    them so), and without statistics on floats, in which DuckDB would take NaN for impossible.
+    DuckDB sorts and pyarrow writes: so columns are not nullable (with DuckDB's COPY all would be), and
+    floats have no statistics (from which DuckDB would conclude that there is no NaN).
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class TableWriter:
         shards, bound
             Where the rows are, and the values bound in it.
         chosen
-            Take the row in ``chosen`` of clips that have one there.
+            Take the row in ``chosen`` for clips that have one there.
         """
         query = sql.render("merge/rows", columns=COLUMNS, shards=shards, chosen=chosen)
         reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)

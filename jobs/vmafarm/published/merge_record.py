@@ -1,4 +1,4 @@
-"""The record of a merge as others read it: with what it must say, or not at all."""
+"""Reads the record of a merge, and refuses one that lacks what it must say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS, read_regular
 
 
 class _Part(pydantic.BaseModel):
-    """Keeps what else it says."""
+    """Keeps other keys."""
 
     model_config = pydantic.ConfigDict(extra="allow")
 
@@ -57,7 +57,7 @@ class _Audits(_Part):
 
 
 class _Record(_Part):
-    """What is read of it; see `vmafarm.merging.result.MergeResult` and `vmafarm.publish`."""
+    """The keys that are read; see `vmafarm.merging.result.MergeResult` and `vmafarm.publish`."""
 
     run: Text
     published: Flag
@@ -88,7 +88,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        All that it says, and an empty value for each key that it may lack; empty where there is none.
+        The whole record, with an empty value for each optional key that it lacks; empty if there is none.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
         said = why(error) if isinstance(error, ValueError) else reason(error)
         raise UsageError(
             f"{show(str(path))} is not the record of a merge: {said}",
-            "remove it: the next merge writes it anew",
+            "remove it: the next merge writes a new one",
         ) from None
     document = record.model_dump()
     return document | {"made": document["made"] or {}}

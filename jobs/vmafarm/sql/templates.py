@@ -21,7 +21,6 @@ import jinja2
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.interrupts import breaking
 from vmafarm.common.package import data_folder
-from vmafarm.disk.regular_files import is_regular
 from vmafarm.sql.errors import explain_outside
 
 
@@ -161,22 +160,7 @@ def require_utf8(text: str) -> None:
 
 def exact(path: Path) -> str:
     """A path as DuckDB's `read_parquet` takes it: as itself, not as a pattern."""
-    return _escape(str(path.absolute()))
-
-
-def below(folder: Path, pattern: str) -> list[str]:
-    """What DuckDB takes for the files below a folder: a pattern, whatever the folder's name.
-
-    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one. Patterns
-    match regular files alone, and links to them: a query that has one waits for no FIFO.
-    """
-    folder = folder.absolute()
-    if "\\" in str(folder):
-        return [exact(path) for path in sorted(folder.glob(pattern)) if is_regular(path)]
-    return [f"{_escape(str(folder))}/{pattern}"]
-
-
-def _escape(text: str) -> str:
+    text = str(path.absolute())
     # With a backslash in it a path is no pattern to DuckDB, and is taken as it is.
     return text if "\\" in text else "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
