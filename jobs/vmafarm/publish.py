@@ -1,4 +1,4 @@
-"""What a run delivers at its end: the table, and what there is to know of it."""
+"""Publishes a run: the merged table, its card, its checks and its report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from vmafarm.common.interrupts import heard, killing
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.say import say as say_aloud
 from vmafarm.config.sections import Config
-from vmafarm.merging.merge import merge, summarise
+from vmafarm.merging.merge import merge
+from vmafarm.merging.result import summarise
 from vmafarm.published.in_place import ATTEMPTS, InPlace, SupersededError
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.up_to_date import read_delivered, recorded_errors
@@ -32,21 +33,21 @@ Say = Callable[[str], None]
 
 
 def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
-    """Merge, check what was published, and write its page and card.
+    """Merge, write the card, run all checks and write the report.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
     say
-        Told what was done, a line at a time.
+        Called with each line that says what was done.
     allow_missing
         Publish the table although clips are missing.
 
     Raises
     ------
     IncompleteError
-        Nothing was published, or the checks found errors; or other merges published theirs again and again.
+        Nothing was published, or the checks found errors; or other merges kept publishing first.
     VmafarmError
         See `vmafarm.merging.merge.merge` and `examine`.
     """
@@ -59,12 +60,12 @@ def deliver(config: Config, say: Say, *, allow_missing: bool = False) -> None:
             if record is not None and not error.is_mixed:
                 _tell(say, "table", unbroken(str(config.folder.table)))
                 _tell(say, "note", "another merge has published it meanwhile; it is up to date")
-                require_sound_record(record, allow_missing=allow_missing)
+                require_sound_record(record, config, allow_missing=allow_missing)
                 return
             if attempt == ATTEMPTS:
                 raise
             _tell(say, "note", "another merge has published its table meanwhile: merging again")
-    require_sound(outcomes, allow_missing=allow_missing)
+    require_sound(outcomes, _allowed(config, allow_missing))
 
 
 def _deliver(config: Config, say: Say, *, allow_missing: bool) -> list[Outcome]:
@@ -98,28 +99,29 @@ def examine(
     limit: int | None = 20,
     page: Path | None = None,
 ) -> list[Outcome]:
-    """Run checks on a run, finished or not; what can be kept of them is kept.
+    """Run checks on a run, finished or not.
 
-    That is the run's database, for other clients; and of all checks, their results in the record of the
-    merge. Whoever may only read the run has the outcomes all the same.
+    If the run folder can be written, the run's database is kept for other clients and, if all checks ran,
+    their results are put into the record of the merge.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
     say
-        Told where the rows come from, and what was left out.
+        Called with where the rows come from, and what was left out.
     names, limit
         As for `vmafarm.query.checks.run_checks`.
     page
-        Where to write the report on the run; None: nowhere.
+        Where to write the report on the run; None: no report, and after a refused merge the rows that it
+        refused are checked, not an earlier table.
 
     Raises
     ------
     UsageError, UnavailableError
         See `vmafarm.query.database.open_run`; or the page cannot be written.
     SupersededError
-        Other tables are put in place again and again.
+        Other merges keep publishing tables.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -127,7 +129,7 @@ def examine(
         except SupersededError:
             if attempt == ATTEMPTS:
                 raise
-            say("another table was published meanwhile: once more")
+            say("another table was published meanwhile: checking that one")
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -139,7 +141,7 @@ def _examine(
     page: Path | None,
     place: InPlace,
 ) -> list[Outcome]:
-    with open_run(config, say, keep=place) as connection:
+    with open_run(config, say, keep=place, refused=page is None) as connection:
         outcomes = run_checks(connection, names, limit=limit)
         if names is None:
             _record(config.folder.merge_record, place, outcomes)  # first: the page has it, too
@@ -170,21 +172,24 @@ def _add_to_record(path: Path, place: InPlace, **more: Any) -> None:
         place.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
 
 
-def require_sound(outcomes: Sequence[Outcome], *, allow_missing: bool = False) -> None:
-    """Raise IncompleteError where a check of severity ``error`` has found rows, or could not be run."""
+def _allowed(config: Config, allow_missing: bool) -> list[str]:
+    return [*config.merge.allow, *(["missing"] if allow_missing else [])]
+
+
+def require_sound(outcomes: Sequence[Outcome], allowed: Sequence[str] = ()) -> None:
+    """Raise IncompleteError if a check of severity ``error`` found rows or could not be run."""
     _refuse(
-        {o.check.name: o.failure or f"expected {o.check.expected}" for o in outcomes if o.is_error},
-        allow_missing=allow_missing,
+        {o.check.name: o.failure or f"expected {o.check.expected}" for o in outcomes if o.is_error}, allowed
     )
 
 
-def require_sound_record(record: Mapping[str, Any], *, allow_missing: bool = False) -> None:
-    """The same by what the record of a merge says of its checks."""
-    _refuse(recorded_errors(record), allow_missing=allow_missing)
+def require_sound_record(record: Mapping[str, Any], config: Config, *, allow_missing: bool = False) -> None:
+    """As `require_sound`, from the record of a merge."""
+    _refuse(recorded_errors(record), _allowed(config, allow_missing))
 
 
-def _refuse(errors: Mapping[str, str], *, allow_missing: bool) -> None:
-    errors = {name: why for name, why in errors.items() if not (allow_missing and name == "missing")}
+def _refuse(errors: Mapping[str, str], allowed: Sequence[str]) -> None:
+    errors = {name: why for name, why in errors.items() if name not in allowed}
     if errors:
         lines = [f"  {name}: {why}" for name, why in errors.items()]
         raise IncompleteError(

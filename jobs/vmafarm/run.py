@@ -57,7 +57,7 @@ def run(
     config, manifest = begin(config, limit, file)
     extracted = extract_missing(config, manifest, file=file)
     if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
-        require_sound_record(record, allow_missing=allow_missing)
+        require_sound_record(record, config, allow_missing=allow_missing)
         say(
             f"nothing to do: the table is there and up to date: {show(str(config.folder.table))}",
             file=file,

@@ -16,7 +16,7 @@ FROM (
             THEN 0
             ELSE max(COLUMNS(* EXCLUDE (clip_name, filename))) - min(COLUMNS(* EXCLUDE (clip_name, filename)))
         END AS '\0'
-    FROM {{ rows }}
+    FROM copies
     GROUP BY clip_name
     HAVING count(*) > 1
 )

@@ -11,9 +11,8 @@ SELECT
     found.type AS found_type
 FROM columns AS wanted
 FULL JOIN (
-    SELECT column_index AS position, column_name AS name, data_type AS type
-    FROM duckdb_columns()
-    WHERE table_name = 'features'
+    SELECT cid + 1 AS position, name, type
+    FROM pragma_table_info('features')
 ) AS found ON wanted.position = found.position
 WHERE wanted.name IS DISTINCT FROM found.name OR wanted.type IS DISTINCT FROM found.type
 ORDER BY 1

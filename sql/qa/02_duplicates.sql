@@ -1,8 +1,8 @@
 -- name: duplicates
 -- severity: error
 -- returns: offenders
--- expected: one row a clip
--- why: A clip that stands twice counts twice in training, and may stand in both halves of a split.
+-- expected: one row per clip
+-- why: A clip with two rows counts twice in training, and may be in both halves of a split.
 SELECT clip_name, count(*) AS rows
 FROM features
 GROUP BY clip_name

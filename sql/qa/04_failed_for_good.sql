@@ -2,7 +2,7 @@
 -- severity: warn
 -- returns: offenders
 -- expected: no clip that can never be scored
--- why: Such clips are set aside after bounded tries; a broken download shows here.
+-- why: Such clips are set aside after a few tries; a broken download shows here.
 SELECT clip_name, failure, tries, message
 FROM failed
 ANTI JOIN features USING (clip_name)

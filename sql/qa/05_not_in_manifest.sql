@@ -1,7 +1,7 @@
 -- name: not_in_manifest
 -- severity: error
 -- returns: offenders
--- expected: each row belongs to a clip of the manifest, with the score that was planned
+-- expected: each row is of a clip in the manifest and has its planned score
 -- why: A row with another score would teach a model something else.
 SELECT features.clip_name, features.mos, manifest.mos AS planned_mos
 FROM features

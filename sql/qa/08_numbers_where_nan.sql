@@ -2,9 +2,9 @@
 -- severity: error
 -- returns: offenders
 -- expected: ciede2000 and psnr_hvs are NaN: they are infinite where reference and distorted are the same
--- why: A number there says that the engine was given two different videos.
+-- why: A number there means that the engine compared two different videos.
 SELECT clip_name, name, value
-FROM feature_values
+FROM suspect_values
 JOIN columns USING (name)
-WHERE columns.all_nan AND NOT isnan(value)
+WHERE all_nan AND NOT isnan(value)
 ORDER BY clip_name, name

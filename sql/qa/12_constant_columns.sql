@@ -2,7 +2,7 @@
 -- severity: info
 -- returns: figures
 -- expected: one value in the columns of features that are known on an identity pair
--- why: They carry nothing that a model could learn from: leave them out.
+-- why: A model can learn nothing from them: leave them out.
 SELECT name, any_value(value) AS value, any_value(NOT columns.informative) AS expected
 FROM feature_values
 JOIN columns USING (name)

@@ -1,7 +1,7 @@
 -- name: motion2_above_motion
 -- severity: warn
 -- returns: offenders
--- expected: motion2 at most motion, within 1e-6
+-- expected: motion2 no greater than motion, within 1e-6
 -- why: On each frame motion2 is the lesser of two values of motion, one of them its own.
 SELECT clip_name, motion_mean, motion2_mean
 FROM features

@@ -2,7 +2,7 @@
 -- severity: warn
 -- returns: offenders
 -- expected: an entry in the clip logs for each row
--- why: Who made a row, where and how long it took stands there alone.
+-- why: Only the clip logs say which machine scored a row and how long it took.
 SELECT clip_name
 FROM features
 ANTI JOIN clips USING (clip_name)

@@ -1,7 +1,7 @@
 -- name: slow_clips
 -- severity: info
 -- returns: offenders
--- expected: no clip that took over five times as long as its pixels let expect
+-- expected: no clip that took over five times as long as expected from its pixels
 -- why: A node with a fault, or a clip that is hard to decode.
 SELECT clip_name, host, round(seconds, 2) AS seconds, round(seconds / expected, 1) AS times_the_expected
 FROM (

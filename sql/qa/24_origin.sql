@@ -2,7 +2,7 @@
 -- severity: info
 -- returns: figures
 -- expected: one engine, and rows from every machine that took part
--- why: Rows of one machine that stand out are found by it.
+-- why: It helps to find a machine whose rows stand out.
 SELECT
     engine,
     (SELECT value FROM run WHERE key = 'libvmaf_version') AS libvmaf,

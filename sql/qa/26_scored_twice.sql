@@ -2,7 +2,7 @@
 -- severity: info
 -- returns: offenders
 -- expected: each clip scored once
--- why: A requeued element did work that was done; the rows were compared in the merge.
+-- why: A requeued element repeated work; the merge compared the rows.
 SELECT clip_name, count(DISTINCT writer) AS writers, list(DISTINCT host ORDER BY host) AS hosts
 FROM clips
 SEMI JOIN features USING (clip_name)

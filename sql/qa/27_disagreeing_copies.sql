@@ -1,8 +1,8 @@
 -- name: disagreeing_copies
 -- severity: warn
 -- returns: offenders
--- expected: rows of one clip that are equal
--- why: The same clip scored twice gave two values: an engine or a machine is not to be trusted.
-SELECT severity, count AS clips, message
-FROM findings
-WHERE name = 'conflict'
+-- expected: equal rows wherever a clip has several
+-- why: The same clip scored twice gave two values: an engine or a machine cannot be trusted.
+SELECT clip_name, copies, columns, files
+FROM conflicts
+ORDER BY clip_name

@@ -1,9 +1,9 @@
 -- name: audits
 -- severity: error
 -- returns: offenders
--- expected: equal values by both plans on each clip that was scored by both
--- why: Were a constant of the plan not what is measured, its column would be wrong in every row.
+-- expected: equal values with both plans on each clip that was scored with both
+-- why: If a constant of the plan is not what is measured, its column is wrong in every row.
 SELECT clip_name, audit, notes, host
-FROM clips
+FROM audits
 WHERE audit = 'differs'
 ORDER BY clip_name

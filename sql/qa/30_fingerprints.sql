@@ -2,7 +2,7 @@
 -- severity: warn
 -- returns: offenders
 -- expected: no two clips with nearly the same features
--- why: Copies of one clip on both sides of a split leak: keep each group on one side.
+-- why: Copies of a clip on both sides of a split leak information: keep each group on one side.
 WITH grids AS (
     SELECT
         clip_name,

@@ -1,8 +1,8 @@
 -- name: lengths
 -- severity: info
 -- returns: offenders
--- expected: a length within a half and twice that of most clips
--- why: Not every container says how long it is: a clip that is cut may show by its length alone.
+-- expected: a length between half and twice that of most clips
+-- why: Some containers state no length: then only its length shows that a clip was cut.
 SELECT clip_name, frames, fps, round(frames / fps, 2) AS seconds, round(typical, 2) AS typical_seconds
 FROM clips
 SEMI JOIN features USING (clip_name)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.merge_helpers import NOW, Run, make_row, plan_run
+from support.merges import finish
 
 from vmafarm.common.errors import IncompleteError
 from vmafarm.disk.jsonl import json_line
@@ -104,10 +105,10 @@ class World:
         assert not waits, "they wait for somebody to run it again"
         assert gaps.tried.keys() == set(gaps.missing), "a clip was never tried"
         if not gaps.missing and len(gaps.failed) < len(CLIPS):
-            assert merge(run.folder, run.config, max_failed_share=1.0).published
+            assert finish(run, max_failed_share=1.0).published
             return
         with pytest.raises(IncompleteError) as refused:
-            merge(run.folder, run.config, max_failed_share=1.0)
+            finish(run, max_failed_share=1.0)
         if gaps.missing:
             assert any(remedy in refused.value.message for remedy in REMEDIES)
             assert "vmafarm run" not in refused.value.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -22,6 +23,7 @@ from vmafarm.run_folder.broken_nodes import mark_broken
 from vmafarm.run_folder.merge_jobs import MergeJobLog, merge_job_path
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.shards import writer as shard
+from vmafarm.sql.templates import sql_folder
 
 NO_ACCOUNTS = "no accounting (sacct): how elements ended is known from disk only"
 
@@ -359,18 +361,34 @@ def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run, monkeyp
     assert (merge.published, merge.reasons) == (True, ())
 
 
-def test_a_table_in_which_the_checks_found_errors_is_told_with_them(cluster, run, monkeypatch):
+def test_a_merge_that_a_check_refuses_is_told_with_it(cluster, run, monkeypatch):
     finish(run, *range(3, 12))
     audit = {"audit": "differs", "notes": "audit: vif_scale0 is 0.9 on frame 0", "seconds_other_plan": 9.0}
     run.log_clips({"c0003.mp4": 1.0}, 3, **audit)
     run_merge_job(run, monkeypatch, status=1)  # the job counts as failed
     cluster.set_accounting("15|FAILED|node1")
     status = look(run.config, Slurm())
+    assert not status.published
+    assert not status.merge.published
+    (reason,) = status.merge.reasons
+    assert reason.startswith("audits: 1 row: c0003.mp4")
+
+
+def test_a_table_in_which_a_check_could_not_be_run_is_told_with_it(cluster, run, monkeypatch, tmp_path):
+    finish(run, *range(3, 12))
+    folder = shutil.copytree(sql_folder() / "qa", tmp_path / "sql" / "qa")
+    header = ("name: own", "severity: warn", "returns: offenders", "expected: x", "why: y")
+    text = "".join(f"-- {line}\n" for line in header) + "SELECT other FROM features"
+    (folder / "99_own.sql").write_text(text)
+    monkeypatch.setattr("vmafarm.query.checks.sql_folder", lambda: folder.parent)
+    run_merge_job(run, monkeypatch, status=1)
+    cluster.set_accounting("15|FAILED|node1")
+    status = look(run.config, Slurm())
     assert status.published
     assert not status.is_good
-    (reason,) = status.merge.reasons
     assert status.merge.published
-    assert reason.startswith("audits: expected ")
+    (reason,) = status.merge.reasons
+    assert reason.startswith("own: ")
 
 
 def test_a_merge_that_published_its_table_says_so_whatever_it_has_printed(cluster, run, monkeypatch):

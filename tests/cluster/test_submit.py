@@ -267,4 +267,4 @@ def test_the_merge_job_says_what_is_missing_and_publishes_what_is_complete(runs,
     merge_on_node(run.config.model_dump())
     assert run.folder.table.exists()
     assert run.folder.report.exists()
-    assert "\nchecks           32 checks" in capsys.readouterr().out
+    assert "\nchecks           34 checks" in capsys.readouterr().out

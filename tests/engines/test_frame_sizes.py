@@ -25,7 +25,7 @@ from support.engine_helpers import (
 
 from vmafarm.engines.base import Engine
 from vmafarm.process.run import run
-from vmafarm.query.reference_tables import _COLUMNS, column_rows
+from vmafarm.query.reference_tables import add_rows, column_rows, refuses
 from vmafarm.schema.features import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of
 from vmafarm.sql import templates as sql
 
@@ -69,8 +69,10 @@ def test_the_view_of_refused_clips_is_the_rule_of_the_schema() -> None:
         names = [f"{width}x{height}" for width, height in SIZES]
         features = {"clip_name": names, "width": [s[0] for s in SIZES], "height": [s[1] for s in SIZES]}
         connection.register("features", pa.table(features))
-        connection.register("columns", pa.Table.from_pylist(column_rows(), schema=_COLUMNS))
-        connection.execute(sql.render("query/refused").replace("CREATE VIEW", "CREATE TEMP VIEW"))
+        add_rows(connection, "columns", column_rows())
+        connection.execute(
+            sql.render("query/refused", refuses=refuses()).replace("CREATE VIEW", "CREATE TEMP VIEW")
+        )
         found = set(connection.execute("SELECT * FROM refused").fetchall())
     assert found == {
         (f"{width}x{height}", f"{feature}_{statistic}")

@@ -12,14 +12,16 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 from support.merge_helpers import NOW, Run, make_row, plan_run
+from support.merges import finish
 
 from vmafarm.common.errors import IncompleteError
 from vmafarm.config.sections import recorded
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS
 from vmafarm.merging.complete import count_classes
-from vmafarm.merging.merge import MergeResult, list_failed, merge
+from vmafarm.merging.merge import merge
 from vmafarm.merging.record import describe_making
+from vmafarm.merging.result import MergeResult, list_failed
 from vmafarm.run_folder.failures import CLIP_FAULTS, NOTHING_UNREAD, Unread, load_failures
 from vmafarm.run_folder.submissions import Submission, new_submission
 from vmafarm.schema.features import ARROW_SCHEMA
@@ -27,7 +29,6 @@ from vmafarm.shards.completeness import FailedClip
 from vmafarm.shards.footers import SHOWN, examples, schema_differences, sort_shards
 from vmafarm.shards.journal import Journal, read_journal
 from vmafarm.shards.listing import list_shards
-from vmafarm.shards.recovery import Recovered, keep_copy
 from vmafarm.shards.writer import DoneReader
 
 NAMES = ["a.mp4", "b.mp4", "c.mp4"]
@@ -122,12 +123,6 @@ def test_what_stands_in_the_folder_of_a_slice_is_listed_by_what_it_is(run: Run) 
     ]
 
 
-def test_a_copy_of_recovered_rows_goes_where_no_row_is_in_a_journal_any_more(run: Run) -> None:
-    run.folder.recovered.write_bytes(b"of an earlier merge")
-    assert keep_copy(Recovered(), run.folder) == []
-    assert not run.folder.recovered.exists()
-
-
 def test_a_file_that_could_not_be_read_is_no_problem_any_more_once_it_can_or_is_gone(run: Run) -> None:
     reader = DoneReader()
     shard = run.shard([make_row("a.mp4")])
@@ -162,10 +157,10 @@ def test_none_or_all_clips_may_be_allowed_to_fail(run: Run, share: int) -> None:
     run.shard([make_row(name) for name in NAMES[1:]])
     run.fail(NAMES[0])
     if share:
-        assert merge(run.folder, run.config, max_failed_share=share).counts["failed_for_good"] == 1
+        assert finish(run, max_failed_share=share).counts["failed_for_good"] == 1
     else:
         with pytest.raises(IncompleteError, match=r"\[failed_for_good\]"):
-            merge(run.folder, run.config, max_failed_share=share)
+            finish(run, max_failed_share=share)
 
 
 def test_a_value_that_was_measured_to_be_another_one_refuses_the_merge(run: Run) -> None:
@@ -247,7 +242,7 @@ def test_a_null_or_a_name_twice_in_an_early_group_of_rows_counts_whatever_comes_
     monkeypatch.setattr("vmafarm.merging.table.ROW_GROUP", rows)
     nullable = pa.schema([pa.field(field.name, field.type) for field in ARROW_SCHEMA])
     bad = run.shard([make_row(NAMES[0]) | {"vmaf_mean": None}, *map(make_row, NAMES[1:])], schema=nullable)
-    with pytest.raises(IncompleteError, match="vmaf_mean is NULL"):
+    with pytest.raises(IncompleteError, match=r"\[nulls\] 1 row: a.mp4 name=vmaf_mean"):
         merge(run.folder, run.config)
     bad.unlink()
     run.shard([make_row(NAMES[0])], writer="v")

@@ -11,12 +11,14 @@ from typing import NoReturn
 import duckdb
 import pytest
 from support.merge_helpers import KNOWN, NOW, Run, make_row, plan_run
+from support.merges import finish
 
 from vmafarm.cluster.status import look
 from vmafarm.common.errors import IncompleteError
 from vmafarm.merging.audits import count_audits, judge_constants, tell_audits
 from vmafarm.merging.complete import describe_failed, describe_left_out, judge_gaps
-from vmafarm.merging.merge import list_failed, merge, summarise
+from vmafarm.merging.merge import merge
+from vmafarm.merging.result import list_failed, summarise
 from vmafarm.query.database import open_run
 from vmafarm.run_folder.failures import FailureRecord
 from vmafarm.run_folder.paths import RunFolder
@@ -39,8 +41,7 @@ def judge(
     found: Gaps, clips: int = 100, share: float = 0.0, allow: bool = False
 ) -> dict[str, tuple[str, str]]:
     """Name of each finding to its severity and message."""
-    folder = RunFolder(Path("runs"), "demo")
-    findings = judge_gaps(found, clips, folder, "SELECT", max_failed_share=share, allow_missing=allow)
+    findings = judge_gaps(found, clips, max_failed_share=share, allow_missing=allow)
     return {finding.name: (finding.severity, finding.message) for finding in findings}
 
 
@@ -127,7 +128,7 @@ def test_faults_are_told_the_most_frequent_first_with_their_first_clip() -> None
     }  # fmt: skip
 
 
-def test_a_merge_that_publishes_nothing_says_why_with_the_query_that_shows_it(tmp_path: Path) -> None:
+def test_a_merge_that_publishes_nothing_says_why_with_the_check_that_shows_it(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", CLIPS)
     run.shard([make_row("a.mp4")])
     for clip in CLIPS[1:13]:
@@ -137,12 +138,12 @@ def test_a_merge_that_publishes_nothing_says_why_with_the_query_that_shows_it(tm
     lines = caught.value.message.splitlines()
     assert lines[0] == 'merge of "demo": nothing published, 2 reasons:'
     assert lines[1].startswith("1. [missing] 1 of 14 clips are missing: n.mp4. Not tried yet: 1")
-    assert lines[2:4] == ["   to see them, in DuckDB:", "     SELECT clip_name, slice"]
+    assert lines[2] == "   to see the rows: vmafarm qa --run demo --check missing"
     at = lines.index("Failed for good:")
     assert lines[at + 1] == "  b.mp4: decode_error: cannot take b.mp4"
     assert lines[at + 10] == "  k.mp4: decode_error: cannot take k.mp4"
     assert lines[at + 11 :] == [f"  and 2 more: see {run.folder.merge_record}"]
-    assert caught.value.hint == f"All counts and findings stand in {run.folder.merge_record}"
+    assert caught.value.hint == f"All counts and findings are in {run.folder.merge_record}"
 
 
 def test_ten_clips_that_failed_are_all_listed(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_ten_clips_that_failed_are_all_listed(tmp_path: Path) -> None:
     run.shard([make_row(CLIPS[0])])
     for clip in CLIPS[1:11]:
         run.fail(clip)
-    result = merge(run.folder, run.config, max_failed_share=1.0)
+    result = finish(run, max_failed_share=1.0)
     assert len(list_failed(result)) == 10
     said = "\n".join(summarise(result))
     assert "failed for good  10 clips: decode_error 10\n" in said
@@ -190,10 +191,8 @@ def columns_told(run: Run, column: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("column", "clips", "told"),
     [
-        ("ssimulacra2_mean", 1, "1 of 2 rows: ssimulacra2_mean is NaN; it has a value for every frame"),
-        ("ssimulacra2_mean", 2, "2 of 2 rows: ssimulacra2_mean is NaN; it has a value for every frame"),
-        ("vmaf_mean", 2, "vmaf_mean is NaN in all 2 rows: the engine has not measured it"),
-        ("cambi_mean", 1, "1 of 2 rows: cambi_mean is NaN although the extractor takes frames of that size"),
+        ("ssimulacra2_mean", 1, "[identity_constants] 2 rows: a.mp4 name=ssimulacra2_mean value=nan"),
+        ("vmaf_mean", 2, "[all_nan] 2 rows: vmaf_mean rows=2; vmaf_std rows=2"),
     ],
 )
 def test_a_value_that_is_missing_is_told_once(tmp_path: Path, column: str, clips: int, told: str) -> None:
@@ -245,9 +244,9 @@ def test_rows_of_another_manifest_are_told(tmp_path: Path) -> None:
 def test_a_merge_sweeps_old_drafts_of_all_that_it_delivers(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", ["a.mp4"])
     run.shard([make_row("a.mp4")])
-    paths = [*run.folder.delivered(), run.folder.recovered, run.folder.provenance]
+    paths = [*run.folder.delivered(), run.folder.provenance]
     drafts = [path.with_name(f".{path.name}.1.ab.tmp") for path in paths]
-    assert len(drafts) == 7
+    assert len(drafts) == 6
     for draft in drafts:
         draft.touch()
         os.utime(draft, (0, 0))
@@ -268,8 +267,7 @@ def test_a_value_that_was_measured_to_be_another_one_stops_the_merge_whatever_ca
     assert (finding.name, finding.severity, finding.count) == ("wrong_constant", "error", 1)
     assert "measured to be others: a.mp4 on h2: vif_scale0 is 0.5. " in finding.message
     assert f"move its shards and its records in {folder.failures} away" in finding.message
-    assert "wrong_constant" in finding.query
-    assert str(folder.failures) in finding.query
+    assert finding.check == "failures"
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,7 @@ def test_checks_and_page_that_go_on_late_are_those_of_the_newer_table(run, stop,
     said: list[str] = []
     outcomes = examine(run.config, said.append, page=run.folder.report)
     assert not any(outcome.is_error for outcome in outcomes)
-    assert "another table was published meanwhile: once more" in said
+    assert "another table was published meanwhile: checking that one" in said
     assert_of_six_clips(run)
 
 

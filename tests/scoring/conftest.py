@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from support.command import write_scores
 
-from vmafarm.config.load import Config, load
+from vmafarm.config.load import load
+from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 

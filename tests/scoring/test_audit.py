@@ -17,7 +17,8 @@ from standin.vmaf import read_calls, write_standin
 from support.command import corpus, table, vmafarm, write_scores
 from support.merge_helpers import make_row, plan_run
 
-from vmafarm.merging.merge import merge, summarise
+from vmafarm.merging.merge import merge
+from vmafarm.merging.result import summarise
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.schema.features import KNOWN, identity_value
@@ -169,7 +170,8 @@ def test_a_wrong_constant_under_the_full_plan_is_told_and_costs_no_row(folder: P
     said, report = run(
         folder, "r", "engine.kind=vmaf", f"engine.vmaf={program}", "engine.plan=full", status=1
     )
-    assert "not_all_nan" in said  # what was measured is in the rows, and the merge judges it
+    assert "[audits]" in said  # what was measured is in the rows, and the checks judge it
+    assert "[numbers_where_nan]" in said
     assert (report["audits"]["clips"], report["audits"]["differ"]) == (1, 1)
     (audited,) = [entry for entry in entries(folder, "r").values() if entry["audit"]]
     assert audited["audit"] == "differs"

@@ -7,10 +7,11 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.merge_helpers import make_row
+from support.merge_helpers import NOW, log_entry, make_row
 
 from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.schema.features import ARROW_SCHEMA
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.outline import Outline
 
 METADATA = {b"vmafarm": b'{"engine":"ffmpeg"}'}
@@ -35,6 +36,11 @@ def replaced(field: pa.Field) -> pa.Schema:
 @pytest.mark.parametrize("options", [{}, {"compression": "none"}, {"use_dictionary": False}])
 def test_a_shard_fits_whatever_its_rows(count, options):
     assert Outline(SCHEMA).rows(sealed(rows(count), **options)) == count
+
+
+def test_a_clip_log_fits_too():
+    log = pa.Table.from_pylist([log_entry("a.mp4", 1.0, "w", 0, NOW)], schema=CLIP_LOG_SCHEMA)
+    assert Outline(CLIP_LOG_SCHEMA).rows(sealed(log)) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from vmafarm.config.load import Config
+from vmafarm.config.sections import Config
 from vmafarm.doctor.preflight import examine_node
 from vmafarm.run_folder.element_records import ElementResult
 from vmafarm.run_folder.manifest import load_manifest

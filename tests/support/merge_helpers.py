@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -170,9 +169,3 @@ def plan_run(root: Path, clips: Iterable[str] | dict[str, float], slices: int = 
     )
     assert not options
     return Run(folder, config, provenance)
-
-
-def rows_of(query: str) -> list[tuple]:
-    """Run a printed query as a user would, in a DuckDB of its own."""
-    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
-        return connection.execute(query).fetchall()

@@ -22,7 +22,8 @@ from vmafarm.cluster.status_table import as_json, table
 from vmafarm.common.errors import VmafarmError, explain
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.cost.measured import measure
-from vmafarm.merging.merge import merge, summarise
+from vmafarm.merging.merge import merge
+from vmafarm.merging.result import summarise
 from vmafarm.publish import deliver, examine
 from vmafarm.published.up_to_date import read_delivered
 from vmafarm.query.answers import run_query, write_csv

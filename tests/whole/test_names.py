@@ -31,7 +31,8 @@ from vmafarm.config.load import load
 from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
-from vmafarm.merging.merge import merge, summarise
+from vmafarm.merging.merge import merge
+from vmafarm.merging.result import summarise
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.provenance import Provenance, freeze_provenance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.merge_helpers import Run, rows_of
+from support.merge_helpers import Run
 from support.verbs import QUICK, VERBS, say
 
 from vmafarm.disk import regular_files
@@ -50,7 +49,6 @@ FILES = {
     "provenance": "demo/provenance.json",
     "config": "demo/config.toml",
     "manifest": "demo/manifest.parquet",
-    "recovered": "demo/recovered.parquet",
     "database": "demo/qa.duckdb",
     "table": "full_features_demo.parquet",
     "record": "full_features_demo.merge.json",
@@ -105,21 +103,6 @@ def test_no_verb_waits_for_what_is_no_file(run: Run, file: str, obstacle: str) -
         assert OBSTACLES[obstacle][1] in said["status"], said["status"]
 
 
-@pytest.mark.parametrize("file", ["shard", "failures"])
-def test_the_queries_that_a_merge_prints_wait_for_nothing_either(run: Run, file: str) -> None:
-    """A user pastes them into DuckDB, which waits for a FIFO that it is given; its patterns match none."""
-    other = (run.folder.root / FILES[file]).with_name(f"x{Path(FILES[file]).suffix}")
-    os.mkfifo(other)
-    other.with_name(f"y{other.suffix}").symlink_to("/dev/zero")
-    other.with_name(f"z{other.suffix}").symlink_to(other)
-    say(VERBS["merge"], run, other)
-    findings = json.loads(run.folder.merge_record.read_text())["findings"]
-    queries = {one["name"]: one["query"] for one in findings if one["query"]}
-    assert {"shard": "misplaced", "failures": "failed_for_good"}[file] in queries
-    for query in queries.values():
-        say(lambda _, query=query: [str(rows_of(query))], run, other)
-
-
 @pytest.mark.parametrize("obstacle", ["fifo", "device", "folder", "socket"])
 def test_a_query_names_what_stands_where_the_table_should(run: Run, obstacle: str) -> None:
     path = put(run, "table", obstacle)
@@ -141,7 +124,7 @@ def test_a_table_that_a_fifo_replaces_while_it_is_queried_keeps_nobody_waiting(r
 
 @pytest.mark.parametrize(
     ("file", "verbs"),
-    [("table", ["merge"]), ("record", ["merge"]), ("database", ["qa"]), ("recovered", ["merge"])],
+    [("table", ["merge"]), ("record", ["merge"]), ("database", ["qa"])],
 )
 def test_a_folder_in_the_place_of_what_a_verb_writes_is_to_be_moved_away(
     run: Run, file: str, verbs: list[str]

@@ -81,10 +81,9 @@ def qa(
     from vmafarm import publish
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.query.answers import show_rows
-    from vmafarm.query.checks import find_check, summarise, tell
+    from vmafarm.query.checks import find_checks, summarise, tell
 
-    for one in check or ():
-        find_check(one)
+    find_checks(check or ())
     config = with_frozen(config)
     outcomes = publish.examine(config, say_aside, check or None, limit=None if check else 20)
     if as_json:

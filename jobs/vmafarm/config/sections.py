@@ -135,7 +135,12 @@ class MergeSection(_Section):
         "but at most 5%; 0: none",
     )
     memory: str = Field("1.5GB", pattern=_MEMORY, description="memory limit of DuckDB, for example 2GB")
-    checks: bool = Field(True, description="run the checks of sql/qa, and write the report and qa.duckdb")
+    checks: bool = Field(
+        True,
+        description="after publishing, run all checks of sql/qa, and write the report and qa.duckdb; checks "
+        "of severity error refuse the merge in any case",
+    )
+    allow: list[str] = Field([], description="checks of severity error that do not stop the merge")
     on_conflict: Literal["fail", "latest"] = Field(
         "fail", description="rows of a clip that disagree: publish nothing, or take the latest"
     )

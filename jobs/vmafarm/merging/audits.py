@@ -36,7 +36,7 @@ _SCHEMA = pa.schema(
 
 
 def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered) -> int:
-    """Make the table ``entries`` of all log entries, one line for those that were not audited.
+    """Make the table ``entries`` of all log entries; those that were not audited are one row per host.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     Returns
     -------
     int
-        Clip logs that cannot be read, or lack a column; their entries do not count.
+        Number of clip logs that cannot be read or lack a column; their entries do not count.
     """
     found, unreadable = list_clip_logs(folder)
     most = most_rows(folder)
@@ -81,7 +81,7 @@ def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], other
 
 
 def _is_whole(path: Path, outline: Outline, most: int) -> bool:
-    """Whether DuckDB may be given a file: sealed, with no more rows than it may have, and a name in UTF-8."""
+    """Whether DuckDB can read a file: sealed, not more rows than allowed, and a name in UTF-8."""
     try:
         str(path).encode()
         content = read_regular(path, look=look_at_ends)
@@ -102,7 +102,7 @@ def _read(path: Path, most: int) -> pa.Table | None:
 
 
 def read_hosts(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Hosts that have scored clips, by the table ``entries``, in order."""
+    """Hosts that scored clips, from the table ``entries``, sorted."""
     found = connection.execute("SELECT DISTINCT host FROM entries WHERE host <> '' ORDER BY host").fetchall()
     return [host for (host,) in found]
 
@@ -124,16 +124,17 @@ def count_audits(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return sql.one_row(connection, sql.render("merge/audits", outcomes=list(OUTCOMES)))
 
 
-def judge_audits(audits: Mapping[str, Any], folder: RunFolder, plan: str, config: Config) -> list[Finding]:
-    """Decide what the counts of `count_audits` mean.
+def judge_audits(audits: Mapping[str, Any], plan: str, config: Config) -> list[Finding]:
+    """Judge the counts of `count_audits`; the check ``audits`` reports clips that differ.
 
     Parameters
     ----------
     audits
         What `count_audits` returned.
-    folder, plan, config
+    plan, config
         The run's.
     """
+    findings = []
     every = config.engine.audit_every
     if plan == "identity" and every and not audits["clips"]:
         message = (
@@ -141,34 +142,24 @@ def judge_audits(audits: Mapping[str, Any], folder: RunFolder, plan: str, config
             "no row, or the other plan could not score them. This run does not show that filled-in values "
             "are right; a small run with --limit 20 and engine.audit_every = 1 would"
         )
-        return [Finding("not_audited", "warn", message, 1), *_judge_counts(audits, folder)]
-    return _judge_counts(audits, folder)
-
-
-def _judge_counts(audits: Mapping[str, Any], folder: RunFolder) -> list[Finding]:
-    rules = {
-        "differs": ("audit_differs", audits["differ"], "have other values by the other plan"),
-        "failed": ("audit_failed", audits["failed"], "could not be scored by the other plan, for comparison"),
-    }
-    return [
-        Finding(
-            name, "warn", f"{counted(count, 'clip')} {what}: their notes in the clip log say why", count,
-            sql.render("merge/audited", files=sql.below(folder.clip_logs, "*/*.parquet"), outcome=outcome),
+        findings.append(Finding("not_audited", "warn", message, 1))
+    if failed := audits["failed"]:
+        message = (
+            f"{counted(failed, 'clip')} could not be scored with the other plan, for comparison: their notes "
         )
-        for outcome, (name, count, what) in rules.items()
-        if count
-    ]  # fmt: skip
+        findings.append(Finding("audit_failed", "warn", f"{message}in the clip log say why", failed))
+    return findings
 
 
 def judge_history(history: History, folder: RunFolder, plan: str) -> list[Finding]:
-    """Find what the records of failures say against the values that the plan fills in, or may hide."""
+    """Find records of failures that contradict the values that the plan fills in, or that may."""
     return [*judge_constants(history.records, folder), *judge_unread(history.unread, folder, plan)]
 
 
 def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list[Finding]:
-    """Find the clips on which a value that the plan fills in was another one.
+    """Find the clips on which a measured value differs from the one that the plan fills in.
 
-    Whether or not a later try has given the clip a row, no constant of this run can be trusted then.
+    No constant of the run can be trusted then, whether or not a later try gave the clip a row.
     """
     last = {record.clip_name: record for record in records if record.failure == WRONG_CONSTANT}
     if not last:
@@ -181,18 +172,16 @@ def judge_constants(records: Iterable[FailureRecord], folder: RunFolder) -> list
         'another run with engine.plan = "full". Was it one faulty machine, then move its shards and its '
         f"records in {show(str(folder.failures))} away, and run the extraction again"
     )
-    files = sql.below(folder.failures, "*.jsonl")
-    query = sql.render("merge/failures", files=files, classes=[WRONG_CONSTANT])
-    return [Finding(WRONG_CONSTANT, "error", message, len(last), query)]
+    return [Finding(WRONG_CONSTANT, "error", message, len(last), "failures")]
 
 
 def judge_unread(unread: Unread, folder: RunFolder, plan: str) -> list[Finding]:
-    """Decide what records of failures mean that do not count.
+    """Judge the records of failures that cannot be read.
 
     Parameters
     ----------
     unread
-        How many there are, and which of them could say that a value is wrong.
+        How many there are, and how many of them could say that a value is wrong.
     folder, plan
         The run's.
     """

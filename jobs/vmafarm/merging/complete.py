@@ -1,4 +1,4 @@
-"""Completeness: what it means for a merge that clips have no row."""
+"""Completeness: what clips without a row mean for a merge."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import duckdb
 
 from vmafarm.common.errors import show
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, FailureRecord
-from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.completeness import FailedClip, Gaps, failures_allowed
 from vmafarm.shards.footers import SHOWN, Finding
-from vmafarm.sql import templates as sql
 
 LISTED = 1_000
-"""So many names of clips that were left out are in the record and in the table's metadata."""
+"""At most this many clips that were left out are named in the record and in the table's metadata."""
 
 _REMEDIES = {
     "timeout": "raise extract.timeout, or free the machine",
@@ -27,7 +25,7 @@ _REMEDIES = {
     "changed": "put the planned files back",
     **dict.fromkeys(ENGINE_FAULTS, "the engine fails on these clips alone: try another build of it"),
 }
-"""What helps clips that are missing, by their last failure."""
+"""What to do about missing clips, by their last failure."""
 
 
 _ONE_OF_SEVERAL = "tried on one of several hosts: vmafarm retry tries another, vmafarm run decides here"
@@ -35,16 +33,13 @@ _DIFFERENT = "its tries ended in different ways, see its failure records; a high
 
 
 def names_without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Names of the clips without a row, in byte order, by the table ``problems``."""
+    """Names of the clips without a row, in byte order, from the table ``problems``."""
     found = connection.execute("SELECT clip_name FROM problems WHERE missing ORDER BY clip_name").fetchall()
     return [name for (name,) in found]
 
 
-def judge_gaps(
-    gaps: Gaps, clips: int, folder: RunFolder, missing_query: str, *,
-    max_failed_share: float, allow_missing: bool,
-) -> list[Finding]:  # fmt: skip
-    """Decide what the gaps mean.
+def judge_gaps(gaps: Gaps, clips: int, *, max_failed_share: float, allow_missing: bool) -> list[Finding]:
+    """Judge the gaps.
 
     Parameters
     ----------
@@ -52,14 +47,10 @@ def judge_gaps(
         Clips without a row.
     clips
         Of the manifest.
-    folder
-        The run.
-    missing_query
-        Shows the clips without a row.
     max_failed_share
         ``merge.max_failed_share``; see `vmafarm.shards.completeness.failures_allowed`.
     allow_missing
-        Publish with gaps.
+        Whether to publish with gaps.
     """
     findings = []
     gravity = "warn" if allow_missing else "error"
@@ -68,7 +59,7 @@ def judge_gaps(
         names = ", ".join(map(show, gaps.missing[:SHOWN])) + (", ..." if missing > SHOWN else "")
         message = f"{missing:,} of {clips:,} clips are missing: {names}. {_why_missing(gaps)}. "
         message += "Published without them" if allow_missing else "To publish without them: --allow-missing"
-        findings.append(Finding("missing", gravity, message, missing, missing_query))
+        findings.append(Finding("missing", gravity, message, missing, "missing"))
     if gaps.failed:
         failed, allowed = len(gaps.failed), failures_allowed(clips, max_failed_share)
         message = (
@@ -82,17 +73,13 @@ def judge_gaps(
                 f". To publish without them: --max-failed-share {share:g}. With other clips in their place, "
                 "or none: plan another run (run.name), since a plan is final"
             )
-        query = sql.render(
-            "merge/failures", files=sql.below(folder.failures, "*.jsonl"), classes=list(CLIP_FAULTS)
-        )
-        findings.append(
-            Finding("failed_for_good", gravity if failed > allowed else "warn", message, failed, query)
-        )
+        severity = gravity if failed > allowed else "warn"
+        findings.append(Finding("failed_for_good", severity, message, failed, "failed_for_good"))
     return findings
 
 
 def _why_missing(gaps: Gaps) -> str:
-    """Why clips are missing and what helps, a sentence for each kind."""
+    """Why clips are missing and what to do, one sentence per kind."""
     kinds: dict[str, list[tuple[str, FailureRecord]]] = {}
     for name, record in gaps.tried.items():
         kinds.setdefault(record.failure, []).append((name, record))
@@ -109,20 +96,20 @@ def _why_missing(gaps: Gaps) -> str:
 
 
 def count_classes(failures: Iterable[FailedClip]) -> dict[str, int]:
-    """How many clips have failed for good by which fault, most frequent first."""
+    """Number of clips that failed for good, by fault, most frequent first."""
     classes = Counter(clip.failure for clip in failures)
     return dict(sorted(classes.items(), key=lambda item: (-item[1], item[0])))
 
 
 def describe_left_out(gaps: Gaps) -> dict[str, str]:
-    """Clip name to why the table has no row of it: the fault, or ``missing``; the first `LISTED` of them."""
+    """Clip name to the reason why the table lacks it: the fault, or ``missing``; the first `LISTED` clips."""
     left_out = dict.fromkeys(gaps.missing[:LISTED], "missing")
     left_out |= {name: clip.failure for name, clip in islice(gaps.failed.items(), LISTED)}
     return dict(islice(sorted(left_out.items()), LISTED))
 
 
 def describe_failed(failed: Mapping[str, FailedClip]) -> str:
-    """Faults with their counts, and the first clip of each with its message."""
+    """Faults with their counts, each with its first clip and message."""
     first = {clip.failure: (name, clip) for name, clip in reversed(list(failed.items()))}
     return ", ".join(
         f"{show(failure)} {count:,} (first: {show(first[failure][0])}: {show(first[failure][1].message)})"

@@ -13,9 +13,8 @@ import pyarrow as pa
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.arrow import make_table
-from vmafarm.merging.checks import FLOATS
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.schema.features import COLUMNS, KEY_COLUMNS
+from vmafarm.schema.features import COLUMNS, FEATURE_COLUMNS, KEY_COLUMNS
 from vmafarm.shards.footers import Finding, examples
 from vmafarm.shards.recovery import Recovered, read_scored
 from vmafarm.sql import templates as sql
@@ -31,7 +30,7 @@ class Latest:
     Attributes
     ----------
     winners
-        Clip name and shard or recovered file, one or, where times are equal, several a clip.
+        Clip name and shard or recovered file; several per clip if times are equal.
     undecided
         Clips whose times are missing or equal.
     """
@@ -48,8 +47,8 @@ def choose_latest(copies: Mapping[str, list[str]], times: Mapping[tuple[str, str
     copies
         Clip name to the files that hold its rows.
     times
-        (Clip name, file) to the time in the clip log. Where one of a clip's files has none, time
-        decides nothing for that clip.
+        (Clip name, file) to the time in the clip log. If any file of a clip has none, time does not
+        decide for that clip.
     """
     winners = []
     undecided = 0
@@ -68,11 +67,9 @@ def settle_copies(
     recovered: Recovered,
     shards: sql.Sql,
     bound: Mapping[str, Any],
-    printed: sql.Sql,
-    repeated_query: str,
     *,
     latest: bool,
-) -> tuple[dict[str, int], list[Finding]]:
+) -> tuple[dict[str, int], list[dict[str, Any]], list[Finding]]:
     """Put one row of each clip that has several into the table ``chosen``.
 
     Parameters
@@ -80,15 +77,11 @@ def settle_copies(
     connection
         Holds the table ``problems``.
     folder, recovered
-        The run, and what its journals held; they tell when a row was finished.
+        The run, and what its journals held; they say when a row was finished.
     shards, bound
         What to read, and the values bound in it.
-    printed
-        What the queries of findings read.
-    repeated_query
-        Shows the clips that have several rows.
     latest
-        Take the latest row of a clip whose rows disagree; else that is an error.
+        Take the latest row of a clip whose rows disagree; if false, that is an error.
 
     Returns
     -------
@@ -96,19 +89,19 @@ def settle_copies(
         ``duplicate_rows``: rows beyond the first of clips whose rows are equal; ``conflicts``:
         clips whose rows disagree;
         ``not_repeatable``: clips whose rows disagree because the decoder concealed damage.
+    conflicts : list of dict
+        ``clip_name``, ``columns`` in which its rows disagree, and the ``files`` with them.
     findings : list of Finding
     """
     found = sql.one_row(
         connection, "SELECT coalesce(sum(copies - 1), 0)::BIGINT AS extra FROM problems WHERE repeated"
     )
     if not found["extra"]:
-        return {}, []
+        return {}, [], []
     copies = sql.render("merge/copies", columns=COLUMNS, shards=shards)
     connection.execute(f"CREATE TEMP TABLE copies AS {copies}", bound)
-    values = {"exact": KEY_COLUMNS[1:], "tolerance": TOLERANCE}
-    differing = connection.execute(
-        sql.render("merge/conflicts", rows=sql.identifier("copies"), **values)
-    ).fetchall()
+    conflicting = sql.render("merge/conflicts", exact=KEY_COLUMNS[1:], tolerance=TOLERANCE)
+    differing = connection.execute(conflicting).fetchall()
     pairs = [(name, file) for name, _, _, files in differing for file in files]
     scored = read_scored(folder, pairs, recovered)
     damaged = {name for (name, _), one in scored.items() if not one.repeatable}
@@ -124,7 +117,7 @@ def settle_copies(
     names, paths = [name for name, _ in winners], [path for _, path in winners]
     types = pa.schema({"clip_name": pa.string(), "filename": pa.string()})
     connection.register("latest", make_table([names, paths], types))
-    chosen = sql.render("merge/chosen", columns=COLUMNS, floats=FLOATS)
+    chosen = sql.render("merge/chosen", columns=COLUMNS, floats=("mos", *FEATURE_COLUMNS))
     connection.execute(f"CREATE TEMP TABLE chosen AS {chosen}")
 
     counts = {
@@ -136,8 +129,7 @@ def settle_copies(
     if counts["duplicate_rows"]:
         rows = counted(counts["duplicate_rows"], "row")
         message = f"{rows} of clips scored more than once, equal: one of each is taken"
-        findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"], repeated_query))
-    query = sql.render("merge/conflicts", rows=printed, **values)
+        findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"]))
     if excused:
         which = examples(show(name) for name, *_ in excused)
         message = (
@@ -145,7 +137,7 @@ def settle_copies(
             f"the damage in its own way: {which}. One row of each is taken, by its values; leave such a clip "
             "out where its exact values matter"
         )
-        findings.append(Finding("not_repeatable", "warn", message, len(excused), query))
+        findings.append(Finding("not_repeatable", "warn", message, len(excused)))
     if conflicts:
         told = examples(f"{show(name)}: {examples(columns)}" for name, _, columns, _ in conflicts)
         message = (
@@ -155,5 +147,7 @@ def settle_copies(
             if latest
             else "Move the wrong writer's shards out of the shards folder, or merge with --on-conflict latest"
         )
-        findings.append(Finding("conflict", "warn" if latest else "error", message, len(conflicts), query))
-    return counts, findings
+        severity = "warn" if latest else "error"
+        findings.append(Finding("conflict", severity, message, len(conflicts), "disagreeing_copies"))
+    keys = ("clip_name", "copies", "columns", "files")
+    return counts, [dict(zip(keys, row, strict=True)) for row in conflicts], findings

@@ -1,4 +1,4 @@
-"""How a table came to be: what stands beside it in merge.json, since it determines no value."""
+"""How a table was made: what is in merge.json beside it, since it determines no value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vmafarm.run_folder.submissions import read_submissions
 
 
 def describe_making(folder: RunFolder, config: Config, hosts: Sequence[str]) -> dict[str, Any]:
-    """What made the rows, but for what stands in the table itself.
+    """What made the rows, except what the table itself says.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Writes the final table: rows in order, the schema exactly, the same bytes for the same rows."""
+"""Writes the final table: sorted rows, the exact schema, the same bytes for the same rows."""
 
 from __future__ import annotations
 
@@ -12,41 +12,48 @@ from operator import lt
 from typing import Any, BinaryIO, Self
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vmafarm.disk.arrow import numbers
 from vmafarm.run_folder.provenance import METADATA_KEY
-from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
 from vmafarm.sql import templates as sql
 
 ROW_GROUP = 16_384
 """Rows in a row group: fixed, since it decides the bytes."""
 
+_FLOATS = ("mos", *FEATURE_COLUMNS)
+
 
 @dataclass(frozen=True)
 class Written:
-    """What came of writing rows.
+    """Result of writing rows.
 
     Attributes
     ----------
     rows
-        How many were read.
+        Number of rows read.
     unique
-        Whether each clip has one.
+        Whether each clip has exactly one row.
     whole
-        Whether all were written; none is, from the first on that holds a null.
+        Whether all rows were written; writing stops at the first batch with a null.
+    nan
+        Column to the number of rows that are NaN in it, of those that were written.
     """
 
     rows: int
     unique: bool
     whole: bool
+    nan: Mapping[str, int]
 
 
 class TableWriter:
-    """Writes rows in order, and ends the file when it is known what its metadata must say.
+    """Writes rows in order, and ends the file once its metadata is known.
 
-    pyarrow writes what DuckDB sorts: its columns are then not nullable (DuckDB's COPY makes all of
-    them so), and without statistics on floats, in which DuckDB would take NaN for impossible.
+    DuckDB sorts and pyarrow writes: so columns are not nullable (with DuckDB's COPY all would be), and
+    floats have no statistics (from which DuckDB would conclude that there is no NaN).
 
     Parameters
     ----------
@@ -69,7 +76,7 @@ class TableWriter:
         *,
         chosen: bool = False,
     ) -> Written:
-        """Write the rows of all shards, sorted, and note their names and scores in the table ``found``.
+        """Write the rows of all shards, sorted, and note their names in the table ``found``.
 
         Parameters
         ----------
@@ -78,17 +85,17 @@ class TableWriter:
         shards, bound
             Where the rows are, and the values bound in it.
         chosen
-            Take the row in ``chosen`` of clips that have one there.
+            Take the row in ``chosen`` for clips that have one there.
         """
         query = sql.render("merge/rows", columns=COLUMNS, shards=shards, chosen=chosen)
         reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)
-        rows, unique, whole = 0, True, True
+        rows, unique, whole, nan = 0, True, True, dict.fromkeys(_FLOATS, 0)
         last: str | None = None
         # Rows stream on that connection, so that it can run nothing else meanwhile.
         with connection.cursor() as notes:
-            notes.execute("CREATE OR REPLACE TABLE found (clip_name VARCHAR, mos DOUBLE)")
+            notes.execute("CREATE OR REPLACE TABLE found (clip_name VARCHAR)")
             for table in ahead(cut(reader, ROW_GROUP)):
-                notes.register("batch", table.select(["clip_name", "mos"]))
+                notes.register("batch", table.select(["clip_name"]))
                 notes.execute("INSERT INTO found FROM batch")
                 rows += table.num_rows
                 whole = whole and not any(column.null_count for column in table.columns)
@@ -97,7 +104,9 @@ class TableWriter:
                     unique = unique and increasing
                     table = pa.Table.from_arrays(table.columns, schema=ARROW_SCHEMA)  # not nullable
                     self._writer.write_table(table, row_group_size=ROW_GROUP)
-        return Written(rows, unique, whole)
+                    for name in _FLOATS:
+                        nan[name] += int(np.isnan(numbers(table[name])).sum())
+        return Written(rows, unique, whole, nan)
 
     def __enter__(self) -> Self:
         return self

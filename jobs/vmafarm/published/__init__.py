@@ -1,1 +1,1 @@
-"""The published table: whether it is still what its record says, and how it is put in place."""
+"""The published table: whether it still matches its record, and how it is put in place."""

@@ -1,7 +1,7 @@
-"""What belongs to a table: is put in place only while that table is still there.
+"""Puts files that belong to a table in place only while that table is still there.
 
-A process may be stopped for hours (SIGSTOP, a suspended machine, a node that hangs) and then go on where it
-was, when another one has long published a newer table.
+A process may be stopped for hours (SIGSTOP, a suspended machine, a node that hangs) and then continue after
+another one has published a newer table.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.paths import RunFolder
 
 ATTEMPTS = 3
-"""So often a process begins anew whose table is no longer the one in place."""
+"""Times that a process starts again because its table is no longer the one in place."""
 
 PATIENCE_SECONDS = 60.0
-"""So long one waits for another process between its look and its rename, which take a moment."""
+"""How long to wait for another process between its look and its rename, which take a moment."""
 _PAUSE_SECONDS = 0.05
 
 
 class SupersededError(IncompleteError):
-    """Another table was put in place meanwhile.
+    """Another table was put in place in the meantime.
 
     Attributes
     ----------
     is_mixed
-        Whether something that belongs to the table before may stand beside it now.
+        Whether a file that belongs to the earlier table may be beside it now.
     """
 
     def __init__(self, message: str, hint: str = "", *, is_mixed: bool = False) -> None:
@@ -44,12 +44,12 @@ class SupersededError(IncompleteError):
 
 
 class InPlace:
-    """The table that was in place when this process looked, or that it has put there.
+    """The table that was in place when this process looked, or that it put there.
 
     Parameters
     ----------
     folder
-        Of the run; there may be no table of it.
+        The run; it may have no table.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -57,7 +57,7 @@ class InPlace:
         self.look()
 
     def look(self) -> None:
-        """Take the table that is there now, or that there is none, for the one that matters."""
+        """Remember the table that is there now, or that there is none."""
         self._stamp, self._digest = _stamp(self._table), ""
 
     def require(self, *, is_mixed: bool = False) -> None:
@@ -73,16 +73,16 @@ class InPlace:
         Parameters
         ----------
         draft
-            Of the table; finished.
+            Finished draft of the table.
         digest
             SHA-256 of its bytes.
 
         Raises
         ------
         SupersededError
-            Another one, with other bytes, has been put there meanwhile; it stays.
+            Another table, with other bytes, was put there in the meantime; it stays.
         IncompleteError
-            Another process is at this very point, and does not go on.
+            Another process holds the lock and does not continue.
         UnavailableError
             The lock cannot be opened.
         """

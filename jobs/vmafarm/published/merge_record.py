@@ -1,4 +1,4 @@
-"""The record of a merge as others read it: with what it must say, or not at all."""
+"""Reads the record of a merge, and refuses one that lacks what it must say."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Literal
 import pydantic
 
 from vmafarm.common.errors import UsageError, reason, show
-from vmafarm.disk.jsonl import Count, Flag, Size, Text, Word, parse_json, why
+from vmafarm.disk.jsonl import Count, Flag, Name, Size, Text, Word, parse_json, why
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS, read_regular
 
 
 class _Part(pydantic.BaseModel):
-    """Keeps what else it says."""
+    """Keeps other keys."""
 
     model_config = pydantic.ConfigDict(extra="allow")
 
@@ -32,8 +32,16 @@ class _Finding(_Part):
     count: Size
 
 
+class _Conflict(_Part):
+    clip_name: Name
+    copies: Size
+    columns: list[Word]
+    files: list[Text]
+
+
 class _Options(_Part):
     allow_missing: Flag
+    allow: list[Word] = []
 
 
 class _Made(_Part):
@@ -49,7 +57,7 @@ class _Audits(_Part):
 
 
 class _Record(_Part):
-    """What is read of it; see `vmafarm.merging.merge.MergeResult` and `vmafarm.publish`."""
+    """The keys that are read; see `vmafarm.merging.result.MergeResult` and `vmafarm.publish`."""
 
     version: Literal[1] = 1  # which the first ones did not state
     run: Text
@@ -58,6 +66,7 @@ class _Record(_Part):
     inputs_sha256: Word
     options: _Options
     findings: list[_Finding]
+    conflicts: list[_Conflict] = []
     counts: dict[Word, Count] = {}
     failed_classes: dict[Word, Count] = {}
     made: _Made | None = None
@@ -80,7 +89,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        All that it says, and an empty value for each key that it may lack; empty where there is none.
+        The whole record, with an empty value for each optional key that it lacks; empty if there is none.
 
     Raises
     ------
@@ -95,7 +104,7 @@ def read_merge_record(path: Path) -> dict[str, Any]:
         said = why(error) if isinstance(error, ValueError) else reason(error)
         raise UsageError(
             f"{show(str(path))} is not the record of a merge: {said}",
-            "remove it: the next merge writes it anew",
+            "remove it: the next merge writes a new one",
         ) from None
     document = record.model_dump()
     return document | {"made": document["made"] or {}}

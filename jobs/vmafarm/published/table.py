@@ -1,4 +1,4 @@
-"""The published table as others read it: the bytes that its merge has published, or a message."""
+"""Reads the published table: the bytes that its merge published, or a message."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from vmafarm.sql.errors import is_outside
 
 
 def is_changed(file: FileIO, record: Mapping[str, Any]) -> bool:
-    """Whether an open table has other bytes than those that a record says were published.
+    """Whether the bytes of an open table differ from those that a record says were published.
 
-    Parquet does not tell: about half of all bits that flip in a table come out as other values.
+    Parquet does not detect this: about half of all flipped bits in a table are read as other values.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ def reading_table(
     folder
         The run.
     say
-        Told that the table could not be compared with its record.
+        Called if the table could not be compared with its record.
     place
-        The table that this process began with, if that matters.
+        The table that this process started with, if that matters.
 
     Yields
     ------
     str
-        A path for DuckDB. It leads to the file that was looked at, whatever is put in its place meanwhile.
+        A path for DuckDB, to the file that was checked, even if another one replaces it in the meantime.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Whether a published table is still the one that its record describes, made of the files that are there now.
+"""Whether a published table is the one that its record describes, made from the files that are there now.
 
-By content alone: times come and go with copies, restored backups and clocks.
+By content alone: copies, restored backups and clocks change times.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _BLOCK = 1 << 20
 
 
 def digest_file(path: Path, most: int | None = None) -> str:
-    """SHA-256 of a file, of any size or of at most so many bytes, in hexadecimal digits; raises OSError."""
+    """SHA-256 of a file of at most `most` bytes (None: any size), in hexadecimal digits; raises OSError."""
     with open_regular(path, most) as file:
         return digest_open(file)
 
 
 def digest_open(file: FileIO) -> str:
-    """The same of an open file, from its beginning."""
+    """SHA-256 of an open file, from its beginning."""
     digest = hashlib.sha256()
     file.seek(0)
     while block := file.read(_BLOCK):
@@ -39,10 +39,10 @@ def digest_open(file: FileIO) -> str:
 
 
 def digest_inputs(folder: RunFolder) -> str:
-    """SHA-256 over all that a table is made of: manifest, provenance, shards, journals and failure records.
+    """SHA-256 of everything a table is made from: manifest, provenance, shards, journals and failure records.
 
-    Sealed files state the digest of their content, which is taken from there. Call it before the files are
-    read for a merge: what arrives in between then shows as a difference, and is not taken for merged.
+    Sealed files state the digest of their content, which is used. Call this before a merge reads the files:
+    a file that arrives in between then counts as a difference, not as merged.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, 
     folder = config.folder
     try:
         record = read_merge_record(folder.merge_record)
-        if not record.get("delivered") or not _would_be_published(record["counts"], config, allow_missing):
+        if not record.get("delivered") or not _would_be_published(record, config, allow_missing):
             return None
         beside = [folder.card, *([folder.report] if config.merge.checks else [])]
         is_same = (
@@ -110,7 +110,10 @@ def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, 
     return record if is_same else None
 
 
-def _would_be_published(counts: Mapping[str, int], config: Config, allow_missing: bool) -> bool:
+def _would_be_published(record: Mapping[str, Any], config: Config, allow_missing: bool) -> bool:
+    counts: Mapping[str, int] = record["counts"]
+    if record["options"]["allow"] != config.merge.allow:
+        return False
     if counts.get("conflicts", 0) and config.merge.on_conflict == "fail":
         return False
     failed, allowed = (
@@ -155,6 +158,6 @@ def read_errors(folder: RunFolder) -> dict[str, str]:
     record = read_merge_record(folder.merge_record)
     if not record.get("published"):
         return {}
-    allowed = ["missing"] if record["options"]["allow_missing"] else []
-    found = recorded_errors(record)
+    options, found = record["options"], recorded_errors(record)
+    allowed = [*options["allow"], *(["missing"] if options["allow_missing"] else [])]
     return {name: why for name, why in found.items() if name not in allowed}

@@ -1,4 +1,4 @@
-"""Checks of a run as SQL: each file of sql/qa/ is one, and says itself what it expects and why."""
+"""Checks of a run as SQL: each is one file in sql/qa/, whose header says what it expects and why."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Check:
     Attributes
     ----------
     number
-        Of its file; checks come in this order.
+        From its file name; checks run in this order.
     name
-        Of its file.
+        From its file name.
     severity
-        ``error``: the table is not to be used; ``warn``: look at it first; ``info``.
+        ``error``: refuses the merge; ``warn``: look at it first; ``info``.
     returns
-        ``offenders``: what is not as expected; ``figures``: what there is to know.
+        ``offenders``: violations; ``figures``: facts.
     expected, why
         One phrase each.
     query
-        DuckDB SQL on the tables of the run's database.
+        DuckDB SQL on the tables of docs/queries.md.
     """
 
     number: int
@@ -54,20 +54,20 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check has found.
+    """What a check found.
 
     Attributes
     ----------
     check
         The check.
     ok
-        It returned figures, or no offender.
+        Whether it returned figures, or no violation.
     count
-        Rows of its query.
+        Number of rows that its query returned.
     columns, rows
-        Names of their columns, and the first of them.
+        Column names, and the first rows.
     failure
-        Why the query could not be run, which is not ok; else "".
+        Why the query could not be run; else "".
     """
 
     check: Check
@@ -88,7 +88,7 @@ class Outcome:
 
     @property
     def is_error(self) -> bool:
-        """Whether the table is not to be used."""
+        """Whether the rows must not be published or used."""
         return not self.ok and (self.check.severity == "error" or bool(self.failure))
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,17 +104,17 @@ def list_checks(folder: Path | None = None) -> tuple[Check, ...]:
     Parameters
     ----------
     folder
-        Where they are; None: sql/qa/.
+        Folder of the checks; None: sql/qa/.
 
     Returns
     -------
     tuple of Check
-        By number.
+        Ordered by number.
 
     Raises
     ------
     UsageError
-        A file is not a check: its name, its header, or a name or number that is there twice.
+        A file is not a check: wrong name, wrong header, or a name or number that another check has.
     """
     checks = [_read(path) for path in sorted((folder or sql_folder() / "qa").glob("*.sql"))]
     checks.sort(key=lambda check: check.number)
@@ -122,7 +122,7 @@ def list_checks(folder: Path | None = None) -> tuple[Check, ...]:
         values = [getattr(check, what) for check in checks]
         if twice := [value for value in values if values.count(value) > 1]:
             raise UsageError(
-                f"two checks have the {what} {twice[0]}", "a check has a number and a name of its own"
+                f"two checks have the {what} {twice[0]}", "give each check its own number and name"
             )
     return tuple(checks)
 
@@ -137,7 +137,7 @@ def _read(path: Path) -> Check:
         if line.startswith(begin) and line.strip() != begin.strip():
             values[key] = line.removeprefix(begin).strip()
     if not named or len(values) < len(_HEADER):
-        raise UsageError(f"{show(path.name)} is no check", hint)
+        raise UsageError(f"{show(path.name)} is not a check", hint)
     for key, allowed in (("name", (named[2],)), ("severity", SEVERITIES), ("returns", RETURNS)):
         if values[key] not in allowed:
             raise UsageError(
@@ -146,19 +146,20 @@ def _read(path: Path) -> Check:
     return Check(number=int(named[1]), query=lines[-1].strip(), **values)
 
 
-def find_check(name: str) -> Check:
-    """One check by its name.
+def find_checks(names: Sequence[str]) -> list[Check]:
+    """Checks by their names.
 
     Raises
     ------
     UsageError
-        There is none; the message has names that are close.
+        There is no such check; the message has names that are close.
     """
     checks = {check.name: check for check in list_checks()}
-    if name not in checks:
-        close = difflib.get_close_matches(name, checks, 3) or list(checks)
-        raise UsageError(f"no check {show(name)!r}", f"did you mean {', '.join(close)}?")
-    return checks[name]
+    for name in names:
+        if name not in checks:
+            close = difflib.get_close_matches(name, checks, 3) or list(checks)
+            raise UsageError(f"no check {show(name)!r}", f"did you mean {', '.join(close)}?")
+    return [checks[name] for name in names]
 
 
 def run_checks(
@@ -171,15 +172,16 @@ def run_checks(
     connection
         As `vmafarm.query.database.open_run` yields it.
     names
-        Which; None: all.
+        Names of the checks to run; None: all.
     limit
-        So many rows of each outcome are kept; None: all.
+        Rows to keep of each outcome; None: all.
     """
-    checks = list_checks() if names is None else [find_check(name) for name in names]
-    return [_run(connection, check, limit) for check in checks]
+    checks = list_checks() if names is None else find_checks(names)
+    return [run_check(connection, check, limit) for check in checks]
 
 
-def _run(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None) -> Outcome:
+def run_check(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None) -> Outcome:
+    """Run one check; see `run_checks`."""
     try:
         result = connection.execute(check.query)
         columns = tuple(column[0] for column in result.description)
@@ -191,13 +193,13 @@ def _run(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None)
     except duckdb.Error as error:
         if is_outside(error):
             raise
-        # Of a table without the columns that the query names: the check of the schema says so.
+        # The table may lack a column that the query names; the check of the schema reports that.
         return Outcome(check, False, 0, (), (), show(str(error).partition("\n")[0]))
     return Outcome(check, check.returns == "figures" or not count, count, columns, tuple(rows))
 
 
 def tell(outcomes: Sequence[Outcome], width: int = 80) -> list[str]:
-    """One line a check: name, severity, result, and how many rows; then what it comes to."""
+    """One line per check: name, severity, result and number of rows."""
     longest = max(len(outcome.check.name) for outcome in outcomes)
     lines = [f"{'check':<{longest}}  severity  result   rows"]
     for outcome in outcomes:
@@ -208,7 +210,7 @@ def tell(outcomes: Sequence[Outcome], width: int = 80) -> list[str]:
 
 
 def summarise(outcomes: Sequence[Outcome]) -> str:
-    """What the checks come to, in a line: ``32 checks: 1 error (missing), 2 warnings (...)``."""
+    """All outcomes in one line: ``34 checks: 1 error (missing), 2 warnings (...)``."""
     errors = [outcome.check.name for outcome in outcomes if outcome.is_error]
     warnings = [o.check.name for o in outcomes if not o.ok and not o.is_error and o.check.severity == "warn"]
     told = [
@@ -220,14 +222,15 @@ def summarise(outcomes: Sequence[Outcome]) -> str:
 
 
 def as_markdown() -> str:
-    """The page docs/qa.md: all checks, from their headers."""
+    """The page docs/qa.md, from the headers of the checks."""
     lines = [
         "# The checks of `vmafarm qa`",
         "",
-        "One file of sql/qa/ each: plain SQL, which runs as it is in any DuckDB client on",
-        "`runs/<run>/qa.duckdb`. A check returns offenders, which there should be none of, or figures. An",
-        "`error` with offenders means that the table is not to be used (exit status 1); a `warn`, that it",
-        "wants a look first. `vmafarm qa --check mos` shows the rows of one.",
+        "Each is one file in sql/qa/: plain SQL, which runs as it is in any DuckDB client on",
+        "`runs/<run>/qa.duckdb`. A check returns violations (none expected) or figures. An `error` that",
+        "finds something refuses the merge: nothing is published, and the exit status is 1. A `warn` wants a",
+        "look. `vmafarm qa --check mos` shows the rows of one check; after a refused merge, the rows that it",
+        "refused.",
         "",
         "| check | severity | returns | expected | why |",
         "|---|---|---|---|---|",

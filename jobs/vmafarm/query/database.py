@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from vmafarm.common.errors import UnavailableError, reason, show
+from vmafarm.common.errors import UnavailableError, UsageError, reason, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.file_stamp import Stamps
@@ -26,8 +27,9 @@ from vmafarm.disk.regular_files import freeing_readers, open_regular
 from vmafarm.disk.sealed_parquet import DamagedError
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.in_place import InPlace
+from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import reading_table
-from vmafarm.query.reference_tables import add_facts
+from vmafarm.query.reference_tables import add_facts, add_rows
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import read_provenance
@@ -41,25 +43,12 @@ from vmafarm.shards.recovery import recover
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
-_FAILURES = pa.schema(
-    [
-        ("clip_name", pa.string()),
-        ("failure", pa.string()),
-        ("message", pa.string()),
-        ("stderr", pa.list_(pa.string())),
-        ("attempt", pa.int64()),
-        ("slice", pa.int64()),
-        ("host", pa.string()),
-        ("writer", pa.string()),
-        ("at", pa.string()),
-    ]
-)
-
 
 @contextmanager
 def open_run(
-    config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: InPlace | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
+    config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: InPlace | None = None,
+    refused: bool = False,
+) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
     """Copy a run into a database, and open the copy for queries.
 
     Parameters
@@ -73,6 +62,8 @@ def open_run(
     keep
         Keep the copy as ``runs/<run>/qa.duckdb`` for other clients, if that can be written and this is still
         the published table; None: do not keep it.
+    refused
+        If the last merge was refused, take its rows from the shards, not from an earlier table.
 
     Yields
     ------
@@ -96,7 +87,7 @@ def open_run(
         file, spill = scratch / "run.duckdb", scratch / "spill"
         try:
             with sql.connect(spill, memory=memory, database=file) as connection, freeing_readers(folder.path):
-                _fill(connection, config, scratch, say, keep)
+                _fill(connection, config, scratch, say, keep, refused=refused)
                 # Closing does this too, but silently loses rows on a full disk.
                 connection.execute("CHECKPOINT")
         except duckdb.Error as error:
@@ -115,9 +106,10 @@ def open_run(
 
 def _fill(
     connection: duckdb.DuckDBPyConnection, config: Config, scratch: Path, say: Callable[[str], None],
-    keep: InPlace | None,
+    keep: InPlace | None, *, refused: bool,
 ) -> None:  # fmt: skip
     folder = config.folder
+    record = _read_record(folder)
     manifest = {"files": [sql.exact(folder.manifest)]}
     files = sql.Parameter("files")
     connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
@@ -125,9 +117,11 @@ def _fill(
     history = read_history(folder, config)
     if history.unread.count:
         say(f"failures: {counted(history.unread.count, 'record')} left out: damaged")
-    rows = [record.as_dict() for record in history.records]
-    _add(connection, "failures", pa.Table.from_pylist(rows, schema=_FAILURES))
-    if folder.table.exists():
+    add_rows(connection, "failures", (failure.as_dict() for failure in history.records))
+    refused = refused and bool(record) and not record["published"]
+    if folder.table.exists() and refused:
+        say(f"features: the last merge was refused; {show(str(folder.table))} is of an earlier one")
+    if folder.table.exists() and not refused:
         with reading_table(folder, say, keep) as table:
             connection.execute(sql.render("query/parquet", name="features", files=files), {"files": [table]})
         counts = sql.one_row(connection, sql.render("query/lacking"))
@@ -137,8 +131,30 @@ def _fill(
         say(f"features: the final table, {show(str(folder.table))}{lacking}")
     else:
         _add_shards(connection, folder, slices, scratch, say)
+    add_clips(connection, folder, slices, say)
+    add_facts(connection, config, history.sort_out(_without_row(connection)).failed, record)
+
+
+def _read_record(folder: RunFolder) -> dict[str, Any]:
+    try:
+        return read_merge_record(folder.merge_record)
+    except UsageError:  # status reports it
+        return {}
+
+
+def _without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    try:
+        found = connection.execute("SELECT clip_name FROM manifest ANTI JOIN features USING (clip_name)")
+    except duckdb.BinderException:  # a table without names, which the check of the schema reports
+        found = connection.execute("SELECT clip_name FROM manifest")
+    return [name for (name,) in found.fetchall()]
+
+
+def add_clips(
+    connection: duckdb.DuckDBPyConnection, folder: RunFolder, slices: set[int], say: Callable[[str], None]
+) -> None:
+    """Make the table ``clips``: how each clip was scored, from the clip logs and journals."""
     _add(connection, "clips", _read_clips(folder, slices, say))
-    add_facts(connection, config, history)
 
 
 def _add(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:

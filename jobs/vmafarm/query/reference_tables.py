@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -11,75 +13,86 @@ import pyarrow as pa
 
 from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import Config
-from vmafarm.published.merge_record import read_merge_record
-from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.columns import TABLE
-from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, ALL_SIZES, ARROW_SCHEMA, BY_NAME
-from vmafarm.shards.completeness import History
+from vmafarm.schema.features import (
+    ACCEPTED_SIZES,
+    ALL_NAN,
+    ALL_SIZES,
+    ARROW_SCHEMA,
+    BY_NAME,
+    FEATURES,
+    MIN_SIDE,
+)
+from vmafarm.shards.completeness import FailedClip
 from vmafarm.sql import templates as sql
 
 _TYPES = {pa.string(): "VARCHAR", pa.float64(): "DOUBLE", pa.int32(): "INTEGER"}
 
-_COLUMNS = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("name", pa.string()),
-        ("type", pa.string()),
-        ("what", pa.string()),
-        ("unit", pa.string()),
-        ("lowest", pa.float64()),
-        ("highest", pa.float64()),
-        ("feature", pa.string()),
-        ("statistic", pa.string()),
-        ("identity", pa.string()),
-        ("informative", pa.bool_()),
-        ("all_nan", pa.bool_()),
-        ("constants", pa.list_(pa.float64())),
-        ("shorter_side", pa.int64()),
-        ("longer_side", pa.int64()),
-        ("both_sides", pa.int64()),
-        ("aspect", pa.int64()),
-        ("slack", pa.int64()),
-        ("even_height", pa.bool_()),
-    ]
-)
-_RUN = pa.schema([("key", pa.string()), ("value", pa.string())])
-_FAILED = pa.schema(
-    [("clip_name", pa.string()), ("failure", pa.string()), ("message", pa.string()), ("tries", pa.int64())]
-)
-_FINDINGS = pa.schema(
-    [("name", pa.string()), ("severity", pa.string()), ("message", pa.string()), ("count", pa.int64())]
-)
+TABLES = {
+    "columns": {
+        "position": "BIGINT", "name": "VARCHAR", "type": "VARCHAR", "what": "VARCHAR", "unit": "VARCHAR",
+        "lowest": "DOUBLE", "highest": "DOUBLE", "feature": "VARCHAR", "statistic": "VARCHAR",
+        "identity": "VARCHAR", "informative": "BOOLEAN", "all_nan": "BOOLEAN", "constants": "DOUBLE[]",
+        "filled": "BOOLEAN", "shorter_side": "BIGINT", "longer_side": "BIGINT", "both_sides": "BIGINT",
+        "aspect": "BIGINT", "slack": "BIGINT", "even_height": "BOOLEAN",
+    },
+    "run": {"key": "VARCHAR", "value": "VARCHAR"},
+    "failed": {"clip_name": "VARCHAR", "failure": "VARCHAR", "message": "VARCHAR", "tries": "BIGINT"},
+    "findings": {"name": "VARCHAR", "severity": "VARCHAR", "message": "VARCHAR", "count": "BIGINT"},
+    "conflicts": {"clip_name": "VARCHAR", "copies": "BIGINT", "columns": "VARCHAR[]", "files": "VARCHAR[]"},
+    "failures": {
+        "clip_name": "VARCHAR", "failure": "VARCHAR", "message": "VARCHAR", "stderr": "VARCHAR[]",
+        "attempt": "BIGINT", "slice": "BIGINT", "host": "VARCHAR", "writer": "VARCHAR", "at": "VARCHAR",
+    },
+}  # fmt: skip
+"""The tables that are made of rows in memory: their columns and types."""
 
 
-def column_rows() -> list[dict[str, Any]]:
-    """Return the table ``columns``: one row per column; see `vmafarm.schema.columns.Column`.
+def add_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Make one of `TABLES`. Through JSON, since Arrow would import pandas to make a table of dictionaries."""
+    types = TABLES[name]
+    text = json.dumps([{key: row[key] for key in types} for row in rows])
+    connection.execute(sql.render("query/rows", name=name, types=json.dumps([types])), {"rows": text})
 
-    ``constants`` are the values that a known feature may have on an identity pair. The extractor takes
-    frames whose shorter side is at least ``shorter_side``, whose longer side is at least ``longer_side`` and
-    at most ``aspect`` times the shorter one plus ``slack``, and whose width and height come to at most
-    ``both_sides``; with ``even_height`` none with an odd height.
+
+def column_rows(filled: Collection[str | None] = ()) -> list[dict[str, Any]]:
+    """The table ``columns``: one row per column; see `vmafarm.schema.columns.Column` for what they say.
+
+    ``constants`` are the values that a known feature may have on an identity pair; ``filled`` says that the
+    run's plan fills them in. The extractor takes frames whose shorter side is at least ``shorter_side``,
+    whose longer side is at least ``longer_side`` and at most ``aspect`` times the shorter one plus
+    ``slack``, and whose width and height come to at most ``both_sides``; with ``even_height`` none with an
+    odd height.
+
+    Parameters
+    ----------
+    filled
+        Features that the run's provenance says are filled in.
     """
     rows = []
     for position, column in enumerate(TABLE, 1):
         feature = BY_NAME[column.feature] if column.feature else None
-        all_nan = column.feature in ALL_NAN
-        constants = None
-        if feature and feature.identity and not all_nan:
-            constants = [0.0] if column.statistic == "std" else sorted(set(feature.identity.values()))
         sizes = ACCEPTED_SIZES.get((feature and feature.extractor) or "", ALL_SIZES)
         rows.append(
             {
-                **{name: getattr(column, name) for name in _COLUMNS.names if hasattr(column, name)},
+                **{name: getattr(column, name) for name in TABLES["columns"] if hasattr(column, name)},
                 "position": position,
                 "type": _TYPES[ARROW_SCHEMA.field(column.name).type],
-                "all_nan": all_nan,
-                "constants": constants,
+                "all_nan": column.feature in ALL_NAN,
+                "constants": _constants(column.feature, column.statistic),
+                "filled": column.feature in filled,
                 **asdict(sizes),
             }
         )
     return rows
+
+
+def _constants(feature: str | None, statistic: str) -> list[float] | None:
+    known = BY_NAME[feature].identity if feature and feature not in ALL_NAN else None
+    if known is None:
+        return None
+    return [0.0] if statistic == "std" else sorted(set(known.values()))
 
 
 def run_facts(config: Config) -> dict[str, str]:
@@ -88,6 +101,7 @@ def run_facts(config: Config) -> dict[str, str]:
         "name": config.run.name,
         "mos_min": repr(config.corpus.mos_min),
         "mos_max": repr(config.corpus.mos_max),
+        "missing_mos": config.corpus.missing_mos,
         "tries": str(config.extract.retries + 1),
     }
     with suppress(UsageError):  # a damaged one is reported elsewhere
@@ -97,25 +111,11 @@ def run_facts(config: Config) -> dict[str, str]:
     return facts
 
 
-def read_findings(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the table ``findings``: those of the last merge; empty without a readable record of one."""
-    try:
-        record = read_merge_record(folder.merge_record)
-    except UsageError:  # status reports it
-        return []
-    return [{name: found[name] for name in _FINDINGS.names} for found in record.get("findings", ())]
-
-
-def _without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    try:
-        found = connection.execute("SELECT clip_name FROM manifest ANTI JOIN features USING (clip_name)")
-    except duckdb.BinderException:  # a table without names: the check of the schema reports it
-        found = connection.execute("SELECT clip_name FROM manifest")
-    return [name for (name,) in found.fetchall()]
-
-
-def add_facts(connection: duckdb.DuckDBPyConnection, config: Config, history: History) -> None:
-    """Create the tables ``columns``, ``run``, ``failed`` and ``findings``, and the views of ``features``.
+def add_facts(
+    connection: duckdb.DuckDBPyConnection, config: Config, failed: Mapping[str, FailedClip],
+    record: Mapping[str, Any], *, draft: bool = False,
+) -> None:  # fmt: skip
+    """Create ``columns``, ``run``, ``failed``, ``findings``, ``conflicts``, ``audits``, and views of rows.
 
     Parameters
     ----------
@@ -123,25 +123,51 @@ def add_facts(connection: duckdb.DuckDBPyConnection, config: Config, history: Hi
         Holds the tables ``features`` and ``manifest``.
     config
         The run's.
-    history
-        Of its failed tries.
+    failed
+        Clips that have failed for good.
+    record
+        Of the last merge, or of the one at work: ``findings`` and ``conflicts``; may be empty.
+    draft
+        Of a merge: the suspects are found once, for all checks, and the audits are in the table ``entries``,
+        without their notes; else they are in ``clips``.
     """
-    gaps = history.sort_out(_without_row(connection))
-    failed = [
-        {"clip_name": name, **{key: getattr(clip, key) for key in _FAILED.names[1:]}}
-        for name, clip in gaps.failed.items()
-    ]
-    facts = [{"key": key, "value": value} for key, value in run_facts(config).items()]
-    for name, rows, schema in (
-        ("columns", column_rows(), _COLUMNS),
-        ("run", facts, _RUN),
-        ("failed", failed, _FAILED),
-        ("findings", read_findings(config.folder), _FINDINGS),
-    ):
-        connection.register("source", pa.Table.from_pylist(rows, schema=schema))
-        connection.execute(sql.render("query/arrow", name=name))
-        connection.unregister("source")
-    # A table of another schema gets no views; a check reports its columns.
+    filled: Collection[str] = ()
+    with suppress(UsageError):
+        if provenance := read_provenance(config.folder.provenance):
+            filled = provenance.constant
+    add_rows(connection, "columns", column_rows(filled))
+    add_rows(connection, "run", ({"key": key, "value": value} for key, value in run_facts(config).items()))
+    add_rows(connection, "failed", ({"clip_name": name, **asdict(clip)} for name, clip in failed.items()))
+    for name in ("findings", "conflicts"):
+        add_rows(connection, name, record.get(name, ()))
+    notes = sql.literal(None) if draft else sql.identifier("notes")
+    connection.execute(sql.render("query/audits", entries="entries" if draft else "clips", notes=notes))
+    # A table of another schema gets no such views; a check reports its columns.
     with suppress(duckdb.BinderException):
         connection.execute(sql.render("query/feature_values"))
-        connection.execute(sql.render("query/refused"))
+        connection.execute(sql.render("query/refused", refuses=refuses()))
+        kind = sql.Sql("TABLE" if draft else "VIEW")
+        connection.execute(sql.render("query/suspects", features=_conditions(), min_side=MIN_SIDE, kind=kind))
+        connection.execute(sql.render("query/suspect_values", refuses=refuses(), kind=kind))
+
+
+def refuses() -> sql.Sql:
+    """Whether the extractor of a row of ``columns`` refuses a frame size, as SQL."""
+    return sql.render("query/refuses", **{name: sql.identifier(name) for name in asdict(ALL_SIZES)})
+
+
+def _conditions() -> list[dict[str, Any]]:
+    """What a row of `features` is compared with to find the suspects."""
+    found = []
+    for feature in FEATURES:
+        limits = asdict(ACCEPTED_SIZES.get(feature.extractor or "", ALL_SIZES))
+        refused = sql.render("query/refuses", **{name: sql.literal(value) for name, value in limits.items()})
+        found.append(
+            {
+                **{what: f"{feature.name}_{what}" for what in ("mean", "std")},
+                "all_nan": feature.name in ALL_NAN,
+                "refuses": None if limits == asdict(ALL_SIZES) else refused,
+                "constants": _constants(feature.name, "mean") or [],
+            }
+        )
+    return found

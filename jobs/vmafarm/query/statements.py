@@ -60,5 +60,5 @@ def explain(error: duckdb.Error) -> UsageError:
         return UsageError(lines[0], "a query reads the run alone; --unsafe lets it read and write files")
     return UsageError(
         "\n".join(lines) or type(error).__name__,
-        "tables: features, clips, failures, manifest; also columns, run, failed, findings",
+        "tables: features, clips, failures, manifest; others are listed in docs/queries.md",
     )

@@ -75,11 +75,6 @@ class RunFolder:
         return self.path / "merge_jobs"
 
     @property
-    def recovered(self) -> Path:
-        """Rows that the last merge found in journals only, so that its queries can show them."""
-        return self.path / "recovered.parquet"
-
-    @property
     def merge_lock(self) -> Path:
         """Locked while a table, or what belongs to it, is put in place; empty."""
         return self.path / "merge.lock"

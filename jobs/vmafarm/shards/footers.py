@@ -33,7 +33,6 @@ from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, differences
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
 from vmafarm.shards.outline import Outline
-from vmafarm.sql import templates as sql
 
 SHOWN = 5
 """So many examples stand in one message."""
@@ -58,18 +57,15 @@ class Finding:
         What was found, what was expected, and what to do.
     count
         How many clips, rows or files.
-    query
-        DuckDB SQL that shows them; empty where there is nothing to show.
-    column
-        Of the table, where it is about one.
+    check
+        Check of sql/qa that shows the rows; empty where there is none.
     """
 
     name: str
     severity: str
     message: str
     count: int
-    query: str = ""
-    column: str = ""
+    check: str = ""
 
 
 def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
@@ -186,9 +182,9 @@ def sort_shards(
 _THREADS = 4
 
 _FOOTER_RULES = {
-    "unreadable_shard": ("size", "shards that are not as their writers left them"),
-    "schema": ("columns", "shards whose columns are not the 48 of the schema"),
-    "provenance": ("metadata", "shards of another engine, plan or manifest than this run's"),
+    "unreadable_shard": "shards that are not as their writers left them",
+    "schema": "shards whose columns are not the 48 of the schema",
+    "provenance": "shards of another engine, plan or manifest than this run's",
 }
 
 
@@ -248,10 +244,8 @@ def find_unreadable(shards: Iterable[Path], most_rows: int) -> dict[Path, str]:
 
 
 def _finding(name: str, bad: list[tuple[Path, str]], root: Path) -> Finding:
-    about, what = _FOOTER_RULES[name]
     told = examples(f"{short(path, root)}: {why}" for path, why in bad)
-    query = sql.render("merge/files", about=about, files=[sql.exact(path) for path, _ in bad[:SHOWN]])
-    return Finding(name, "error", f"{what}: {told}. {MOVE_AWAY}", len(bad), query)
+    return Finding(name, "error", f"{_FOOTER_RULES[name]}: {told}. {MOVE_AWAY}", len(bad))
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,6 @@ from vmafarm.common.utf8 import is_utf8
 from vmafarm.disk.regular_files import kind_of
 from vmafarm.run_folder.paths import RunFolder, slice_folder, slice_id
 from vmafarm.shards.footers import Finding, examples
-from vmafarm.sql import templates as sql
 
 
 @dataclass
@@ -93,22 +92,13 @@ def _holds_rows(name: str) -> bool:
     return name.endswith((".parquet", ".journal"))
 
 
-def judge_listing(listing: Listing, root: Path) -> list[Finding]:
-    """Say what lies in the shards folder and is neither shard nor journal.
-
-    Parameters
-    ----------
-    listing
-        What was found.
-    root
-        The shards folder.
-    """
-    query = sql.render("merge/files", about="names", files=sql.below(root, "**"))
+def judge_listing(listing: Listing) -> list[Finding]:
+    """Say what lies in the shards folder and is neither shard nor journal."""
     wrong, strange, leftovers = len(listing.wrong), len(listing.strange), listing.leftovers
     told = f"rows where no shard belongs: {examples(listing.wrong)}. Move them out of the shards folder"
     findings = [
-        Finding("misplaced", "error", told, wrong, query),
-        Finding("unknown_file", "warn", f"not known, not read: {examples(listing.strange)}", strange, query),
-        Finding("leftover", "info", "temporary files of writers that were killed", leftovers, query),
+        Finding("misplaced", "error", told, wrong),
+        Finding("unknown_file", "warn", f"not known, not read: {examples(listing.strange)}", strange),
+        Finding("leftover", "info", "temporary files of writers that were killed", leftovers),
     ]
     return [finding for finding in findings if finding.count]

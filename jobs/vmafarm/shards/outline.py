@@ -21,7 +21,8 @@ class Outline:
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        footer = _footer(written(schema, []))
+        # A file has metadata, if only none: Arrow writes an empty one as other bytes than no metadata at all.
+        footer = _footer(written(schema.with_metadata(schema.metadata or {}), []))
         self._head, found, self._tail = footer.partition(_NO_ROWS)
         self._usable = bool(found) and _NO_ROWS not in self._tail
 

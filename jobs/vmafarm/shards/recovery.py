@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vmafarm.disk import durable
-from vmafarm.disk.regular_files import read_regular
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns
 from vmafarm.process.scratch import in_scratch
 from vmafarm.run_folder.manifest import most_rows
@@ -22,7 +20,6 @@ from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import read_clip_log
 from vmafarm.shards.footers import Finding, examples, short
 from vmafarm.shards.journal import Journal, read_journals
-from vmafarm.sql import templates as sql
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,6 @@ def recover(
         except ValueError as error:
             problems.append((path, str(error)))
     if problems:
-        files = [sql.exact(path) for path, _ in problems[:1]]
         recovered.findings.append(
             Finding(
                 "journal",
@@ -113,7 +109,6 @@ def recover(
                 + examples(f"{short(path, root)}: {why}" for path, why in problems)
                 + ". Move them out of the shards folder and run the extraction again",
                 len(problems),
-                sql.render("merge/files", about="lines", files=files),
             )
         )
     return recovered
@@ -152,28 +147,6 @@ def _write(rows: list[dict[str, Any]], path: Path, provenance: Provenance) -> No
     pq.write_table(table.cast(schema), content, write_statistics=["clip_name"])
     with in_scratch(path.parent):
         path.write_bytes(content.getvalue())
-
-
-def keep_copy(recovered: Recovered, folder: RunFolder) -> list[Path]:
-    """Put recovered rows into a file that outlives the merge, or remove that of an earlier merge.
-
-    Returns
-    -------
-    list of Path
-        The file, if there is one.
-    """
-    copy = folder.recovered
-    if not recovered.rows:
-        durable.remove(copy)
-        return []
-    contents = [pa.BufferReader(read_regular(path)) for path in recovered.files]
-    tables = [pq.ParquetFile(content).read(use_threads=False) for content in contents]
-
-    def write(file: BinaryIO) -> None:
-        pq.write_table(pa.concat_tables(tables), file, write_statistics=["clip_name"])
-
-    durable.replace(copy, write)
-    return [copy]
 
 
 def read_scored(

@@ -22,7 +22,6 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.interrupts import breaking
 from vmafarm.common.package import data_folder
 from vmafarm.common.utf8 import is_utf8
-from vmafarm.disk.regular_files import is_regular
 from vmafarm.sql.errors import explain_outside
 
 
@@ -160,22 +159,7 @@ def require_utf8(text: str) -> None:
 
 def exact(path: Path) -> str:
     """Escape a path so that DuckDB's `read_parquet` does not take it for a pattern."""
-    return _escape(str(path.absolute()))
-
-
-def below(folder: Path, pattern: str) -> list[str]:
-    """Return the files below a folder that match a pattern, as `read_parquet` takes them.
-
-    DuckDB's patterns cannot name a folder with a backslash; its files are then listed one by one. Patterns
-    match only regular files and links to them, so that no query waits for a FIFO.
-    """
-    folder = folder.absolute()
-    if "\\" in str(folder):
-        return [exact(path) for path in sorted(folder.glob(pattern)) if is_regular(path)]
-    return [f"{_escape(str(folder))}/{pattern}"]
-
-
-def _escape(text: str) -> str:
+    text = str(path.absolute())
     # DuckDB does not treat a path with a backslash as a pattern.
     return text if "\\" in text else "".join(f"[{c}]" if c in "*?[" else c for c in text)
 

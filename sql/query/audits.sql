@@ -1,0 +1,5 @@
+{#- The clips that were scored with both plans, and what came of it. #}
+CREATE VIEW audits AS
+SELECT clip_name, audit, {{ notes }} AS notes, host
+FROM {{ entries | identifier }}
+WHERE audit <> ''
