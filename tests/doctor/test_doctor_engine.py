@@ -72,12 +72,14 @@ def test_cuda_of_the_embedded_engine_is_refused_without_a_driver_too(tmp_path, m
     assert (found.state, found.exit_status) == ("failed", 2)
 
 
-def test_a_limit_of_virtual_memory_is_found_where_cuda_would_fail(tmp_path, monkeypatch):
-    limit = (8_000_000_000, resource.RLIM_INFINITY)
-    monkeypatch.setattr(resource, "getrlimit", lambda _: limit)
+@pytest.mark.parametrize(
+    ("limit", "state"), [(8, "failed"), (13.9, "failed"), (14, "warning"), (64, "warning")]
+)
+def test_a_limit_of_virtual_memory_fails_only_where_cuda_could_not_start(tmp_path, monkeypatch, limit, state):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (int(limit * 1e9), resource.RLIM_INFINITY))
     found = attempt("memory", lambda: check_address_space(configure(tmp_path, engine={"backend": "cuda"})))
-    assert (found.state, found.exit_status) == ("failed", 3)
-    assert "limited to 8.0 GB" in found.message
+    assert (found.state, found.exit_status) == (state, 3 if state == "failed" else 0)
+    assert f"limited to {limit:.1f} GB" in found.message
     assert check_address_space(configure(tmp_path)).state == "warning"
 
 

@@ -105,7 +105,7 @@ class MergeResult:
 
 
 _FAILED = ("failure", "message", "tries", "hosts")
-_FINDING = ("name", "severity", "message", "count", "check", "column")
+_FINDING = ("name", "severity", "message", "count", "check")
 
 
 def _pick(one: object, names: tuple[str, ...]) -> dict[str, Any]:
