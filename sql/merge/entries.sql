@@ -4,7 +4,7 @@ SELECT
     CASE WHEN audit <> '' THEN clip_name END AS clip_name,
     audit,
     host,
-    sum(seconds_scoring) AS seconds
+    sum(seconds_scoring) FILTER (WHERE isfinite(seconds_scoring)) AS seconds
 FROM (
     SELECT '' AS clip_name, '' AS audit, '' AS host, 0::DOUBLE AS seconds_scoring
     WHERE false

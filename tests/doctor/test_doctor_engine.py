@@ -41,7 +41,7 @@ def test_the_forks_program_is_probed_on_the_backend_that_is_asked_for(tmp_path, 
 @pytest.mark.parametrize(
     ("misbehave", "message"),
     [
-        ("no_models", "has not the model vmaf_v0.6.1"),
+        ("no_models", "lacks the model vmaf_v0.6.1"),
         ("cuda_init_falls_back", "CUDA could not be initialised"),
         ("log_not_written", "cannot score a two-frame clip"),
     ],

@@ -12,7 +12,7 @@ from vmafarm.doctor.preflight import raise_failed
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 
 FINDINGS = [
-    CheckResult("engine", "failed", "has not the model", "build it again", 3),
+    CheckResult("engine", "failed", "lacks the model", "build it again", 3),
     CheckResult("clips", "failed", "no such folder", "", 2),
     CheckResult("memory", "warning", "limited"),
     CheckResult("driver", "skipped", "no GPU is asked for"),
@@ -22,7 +22,7 @@ FINDINGS = [
 def test_all_that_failed_is_told_with_the_worst_status():
     with pytest.raises(VmafarmError) as caught:
         raise_failed(FINDINGS)
-    assert caught.value.message == "doctor: engine: has not the model\ndoctor: clips: no such folder"
+    assert caught.value.message == "doctor: engine: lacks the model\ndoctor: clips: no such folder"
     assert (caught.value.hint, caught.value.exit_code) == ("build it again", 3)
     with pytest.raises(NodeBrokenError):
         raise_failed(FINDINGS, NodeBrokenError)

@@ -13,6 +13,7 @@ from support.merges import CLIPS, finish, refuse
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.merging.result import summarise
+from vmafarm.published.merge_record import read_merge_record
 from vmafarm.schema.features import FEATURE_COLUMNS
 from vmafarm.shards.recovery import recover
 
@@ -88,3 +89,11 @@ def test_journal_beside_a_cut_shard_of_its_writer_does_not_hide_the_shard(run):
     run.shard(rows).write_bytes(b"PAR1")
     run.journal(rows)
     refuse(run, "unreadable_shard")
+
+
+def test_seconds_that_are_no_number_leave_the_record_readable(run):
+    run.shard([make_row(clip) for clip in CLIPS])
+    run.log_clips({CLIPS[0]: 1.0}, writer="v", seconds_scoring=float("nan"))
+    run.log_clips({CLIPS[1]: 2.0}, seconds_scoring=2.0)
+    finish(run)
+    assert read_merge_record(run.folder.merge_record)["audits"]["seconds_scoring"] == 2.0

@@ -1,4 +1,4 @@
-"""Nodes that are kept out of a run."""
+"""Nodes that are excluded from a run."""
 
 from __future__ import annotations
 

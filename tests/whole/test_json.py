@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from support.command import QUICK, corpus, vmafarm, write_scores
 from support.media import make_clip
+from support.merge_helpers import make_row, plan_run
 
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import SLICE_STATES, Status
 from vmafarm.cluster.status_table import as_json
+from vmafarm.common.errors import IncompleteError
 from vmafarm.cost.estimate import Estimate, Work
 from vmafarm.cost.predict import Total
+from vmafarm.merging.merge import merge
 from vmafarm.run_folder.broken_nodes import BrokenNode
 from vmafarm.shards.remarks import Remark
 
@@ -80,7 +83,17 @@ def test_a_run_prints_the_fields_of_the_page_and_no_others(documents: dict[str, 
     check(documents[name], name, name, set())
 
 
-def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any]) -> None:
+def refused_record(folder: Path) -> dict[str, Any]:
+    """Record of a merge that two rows of one clip have refused."""
+    run = plan_run(folder / "runs", ["a.mp4"])
+    run.shard([make_row("a.mp4")])
+    run.shard([make_row("a.mp4", cambi_mean=9.0)], writer="v")
+    with pytest.raises(IncompleteError):
+        merge(run.folder, run.config)
+    return json.loads(run.folder.merge_record.read_text())
+
+
+def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any], tmp_path: Path) -> None:
     status = Status(
         run="r", at="2025-03-01T10:20:30+00:00", clips=1, done=0, failed_for_good=0, missing=1, waiting=0,
         published=False, errors=("mos",), slices=dict.fromkeys(SLICE_STATES, 0), states="r",
@@ -97,6 +110,7 @@ def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any])
     seen: set[str] = set()
     for name, document in [
         *documents.items(),
+        (RECORD, refused_record(tmp_path)),
         ("vmafarm status --json", json.loads(as_json(status))),
         ("vmafarm estimate --json", estimate.as_dict()),
     ]:
