@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.command import call
 from support.fake_slurm import FakeSlurm, write_log, write_record
-from support.in_process import vmafarm_here
 from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm import Run as PlannedRun
@@ -224,7 +224,7 @@ def options(run: Run, *more: str) -> list[str]:
 
 
 def query(run: Run, text: str) -> list[dict[str, Any]]:
-    return json.loads(vmafarm_here("sql", *options(run, "--json", text)))
+    return json.loads(call("sql", *options(run, "--json", text)).stdout)
 
 
 def names(rows: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -250,7 +250,7 @@ def what_a_retry_would_submit(run: Run) -> Says:
 
 
 def status_as_json(run: Run) -> Says:
-    found = json.loads(vmafarm_here("status", *options(run, "--json")))
+    found = json.loads(call("status", *options(run, "--json")).stdout)
     slices = {number for number, state in enumerate(found["states"]) if state != "d"}
     return {name: found[name] for name in ("done", "missing", "waiting")} | {
         "failed": found["failed_for_good"], "slices": slices,
@@ -258,7 +258,7 @@ def status_as_json(run: Run) -> Says:
 
 
 def status_on_the_terminal(run: Run) -> Says:
-    said = " ".join(vmafarm_here("status", *options(run)).split())
+    said = " ".join(call("status", *options(run)).stdout.split())
     done, missing, failed = re.search(
         rf"(\d+) of {len(CLIPS)} done.*?(\d+) missing, (\d+) failed for good", said
     ).groups()  # type: ignore[union-attr]
@@ -268,7 +268,7 @@ def status_on_the_terminal(run: Run) -> Says:
 def logs_of_the_slices(run: Run) -> Says:
     write_record(run, "11", 0, range(SLICES), node="h1")
     write_log(run, "11_0", "err", "it began\n")
-    said = (vmafarm_here("logs", str(number), *options(run)) for number in range(SLICES))
+    said = (call("logs", str(number), *options(run)).stdout for number in range(SLICES))
     found = tuple(int(re.search(r"(\d+) without a row", text)[1]) for text in said)  # type: ignore[index]
     return {"left by slice": found}
 
@@ -289,7 +289,8 @@ def python_api(run: Run) -> Says:
 
 def merge_and_its_record(run: Run) -> Says:
     with suppress(IncompleteError):
-        merge(run.folder, run.config, max_failed_share=1.0)
+        options = run.config.merge.model_copy(update={"max_failed_share": 1.0})
+        merge(run.folder, run.config.model_copy(update={"merge": options}))
     record = json.loads(run.folder.merge_record.read_text())
     counts = record["counts"]
     assert counts["failed_for_good"] == len(record["failed_for_good"])
@@ -316,14 +317,14 @@ def log_entries_in_the_database(run: Run) -> Says:
 
 def checks(run: Run) -> Says:
     which = ("--check", "missing", "--check", "failed_for_good")
-    found = json.loads(vmafarm_here("qa", *options(run, "--json", *which), status=None))
+    found = json.loads(call("qa", *options(run, "--json", *which), status=None).stdout)
     counts = {one["name"]: one["count"] for one in found}
     return {"missing": counts["missing"], "failed": counts["failed_for_good"]}
 
 
 def report(run: Run) -> Says:
     page = run.folder.root / "page.html"
-    vmafarm_here("report", *options(run, "--output", str(page)))
+    call("report", *options(run, "--output", str(page)))
     found = re.findall(r"<div><b>(\d+)</b>", page.read_text())[:4]
     clips, done, missing, failed = map(int, found)
     assert clips == len(CLIPS)
@@ -333,7 +334,7 @@ def report(run: Run) -> Says:
 def info_of_the_table(run: Run) -> Says:
     if not run.folder.table.exists():
         return {}
-    found = json.loads(vmafarm_here("info", "--json", run.folder.table))
+    found = json.loads(call("info", "--json", run.folder.table).stdout)
     incomplete = found["metadata"].get("incomplete", {"missing": 0, "failed_for_good": 0})
     left_out = found["metadata"].get("left_out", {})
     assert len(left_out) == sum(incomplete.values())

@@ -11,7 +11,7 @@ import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.in_process import Command
+from support.command import call
 
 from vmafarm.cli.options import load_config
 from vmafarm.common.errors import UsageError
@@ -224,16 +224,15 @@ def test_a_file_that_others_may_write_is_read_only_where_it_is_named(implicit, m
     assert load_config(Path("vmafarm.toml"), None).run.name == "implicit"
 
 
-def test_the_command_refuses_a_file_of_another_user(implicit, monkeypatch, capsys):
+def test_the_command_refuses_a_file_of_another_user(implicit, monkeypatch):
     """The real thing, with another user's file, which only root can make; others look at their own."""
     if os.geteuid() == 0:
         os.chown(implicit, 65534, 65534)
     monkeypatch.chdir(implicit.parent)
-    command = Command(monkeypatch, capsys)
-    finished = command("config")
-    assert finished.status == (2 if os.geteuid() == 0 else 0)
+    finished = call("config", status=None)
+    assert finished.returncode == (2 if os.geteuid() == 0 else 0)
     assert ("belongs to" in finished.stderr) == (os.geteuid() == 0)
-    assert "implicit" in command("config", "--config", "vmafarm.toml").stdout
+    assert "implicit" in call("config", "--config", "vmafarm.toml").stdout
 
 
 def test_a_link_that_leads_nowhere_is_told_not_passed_over(implicit):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.in_process import Command
+from support.command import call
 from support.merge_helpers import Run
 
 from vmafarm.common.errors import UsageError
@@ -23,16 +23,15 @@ from vmafarm.sql import templates as sql
 
 
 @pytest.fixture
-def command(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def command(run: Run):
     """Runs the verb in this process; gives the exit status, the output and the error output."""
     run.freeze()
-    here = Command(monkeypatch, capsys)
 
-    def call(*words: str, verb: str = "sql") -> tuple[int, str, str]:
-        said = here(verb, "--run", "demo", "--set", f"run.root={run.folder.root}", *words)
-        return said.status, said.stdout, said.stderr
+    def here(*words: str, verb: str = "sql") -> tuple[int, str, str]:
+        said = call(verb, "--run", "demo", "--set", f"run.root={run.folder.root}", *words, status=None)
+        return said.returncode, said.stdout, said.stderr
 
-    return call
+    return here
 
 
 def test_the_command_prints_the_answer_and_says_on_stderr_where_it_comes_from(command):

@@ -50,7 +50,9 @@ def vmafarm(
     return finished
 
 
-def call(*arguments: str | Path, cwd: Path, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+def call(
+    *arguments: str | Path, cwd: Path = Path(), status: int | None = 0
+) -> subprocess.CompletedProcess[str]:
     """Run a verb to its end in this process, for tests of what it says and does; as `vmafarm` otherwise."""
     words = ["vmafarm", *map(os.fspath, arguments)]
     out, aside = io.StringIO(), io.StringIO()
