@@ -20,8 +20,8 @@ GPU, CPU = ROOT / "apptainer.def", ROOT / "containers" / "cpu.def"
 def test_image_with_everything_passes_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = write_standin(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    assert check_image("vmaf").lacking == ()
-    assert check_image("ffmpeg").lacking == ("ssimulacra2",)
+    assert check_image("vmaf").capabilities.lacking == ()
+    assert check_image("ffmpeg").capabilities.lacking == ("ssimulacra2",)
 
 
 @pytest.mark.parametrize(

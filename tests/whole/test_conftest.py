@@ -34,11 +34,13 @@ import subprocess
 left = []
 
 def test_that_leaves_a_process():
-    left.append(subprocess.Popen(["setsid", "sleep", "60"]))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    left.append(subprocess.Popen(["sh", "-c", "echo; read x"], start_new_session=True, **pipes))
+    left[0].stdout.readline()  # it is at work
 
 def test_behind_it():
     left[0].kill()
-    left[0].wait()
+    left[0].communicate()
 """
 IN_BACKGROUND = "trap '' HUP INT QUIT TERM CHLD; exec \"$@\""
 """Ignores what nohup, a script's ``&`` and some starters of jobs ignore, and more."""
@@ -78,4 +80,4 @@ def test_with_the_option_a_skip_is_a_failure_that_tells_its_reason(
 def test_a_test_that_leaves_a_process_behind_has_failed(tmp_path: Path) -> None:
     finished = run_pytest(tmp_path, tests=LEAVES)
     assert "2 passed, 1 error" in finished.stdout
-    assert "left running: ['sleep 60 ']" in finished.stdout
+    assert "left running: ['sh -c echo; read x ']" in finished.stdout

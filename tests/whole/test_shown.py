@@ -259,7 +259,7 @@ def test_what_ffmpeg_says_is_shown_as_printable_text(world: World) -> None:
     program.write_bytes(f"#!/bin/sh\nprintf '%s\\n' '{EVIL}' >&2; exit 1\n".encode())
     program.chmod(0o755)
     world.show("doctor", "--here", "--set", f"engine.ffmpeg={program.absolute()}")
-    world.monkeypatch.setattr("vmafarm.engines.find_ffmpeg", lambda _: program.absolute())
+    world.monkeypatch.setattr("vmafarm.engines.ffmpeg.find_ffmpeg", lambda _: program.absolute())
     assert seen(world.show("demo", "made"))
 
 
