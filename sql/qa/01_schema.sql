@@ -1,7 +1,7 @@
 -- name: schema
 -- severity: error
 -- returns: offenders
--- expected: the 48 columns of the table, in their order, each of its type
+-- expected: the columns of the table, in their order, each of its type
 -- why: Loaders take columns by name or by place; both must hold.
 SELECT
     coalesce(wanted.position, found.position) AS position,

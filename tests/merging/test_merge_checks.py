@@ -14,6 +14,7 @@ from support.merges import CLIPS, clips_shown, find, finish, refuse, shown
 from vmafarm.common.errors import IncompleteError
 from vmafarm.merging.result import summarise
 from vmafarm.publish import examine
+from vmafarm.query.checks import list_checks
 from vmafarm.run_folder.provenance import METADATA_KEY
 from vmafarm.schema.features import ARROW_SCHEMA
 
@@ -213,6 +214,11 @@ REFUSES: dict[str, Callable[[Run, list[dict]], None]] = {
     "too_small": lambda _, rows: rows[0].update(make_row(CLIPS[0], width=10)),
 }
 """Check of severity error to what makes it fire."""
+
+
+def test_each_check_of_severity_error_is_tried_on_a_merge():
+    names = {check.name for check in list_checks() if check.severity == "error"}
+    assert REFUSES.keys() == names - {"duplicates"}, "a draft holds one row per clip"
 
 
 @pytest.mark.parametrize("name", REFUSES)

@@ -14,7 +14,7 @@ from support.merges import CLIPS, find, finish, refuse, shown
 
 from vmafarm.common.errors import IncompleteError
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
-from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, SCHEMA_VERSION
 from vmafarm.shards.writer import read_done
 
 SWAPPED = pa.schema([ARROW_SCHEMA.field(i) for i in (0, 1, 3, 2, *range(4, 48))])
@@ -168,7 +168,10 @@ def test_shard_without_provenance_is_refused(run, text, told):
         ({"engine": "vmaf"}, "engine: found 'vmaf', expected 'ffmpeg'"),
         ({"engine_version": "8"}, "engine_version: found '8', expected '9'"),
         ({"backend": "cuda"}, "backend: found 'cuda', expected 'cpu'"),
-        ({"schema_version": 2}, "schema_version: found 2, expected 1"),
+        (
+            {"schema_version": SCHEMA_VERSION + 1},
+            f"schema_version: found {SCHEMA_VERSION + 1}, expected {SCHEMA_VERSION}",
+        ),
     ],
 )
 def test_shard_of_another_run_plan_or_engine_is_named_with_what_differs(run, changed, told):

@@ -418,6 +418,7 @@ def header(**changed: str) -> str:
     [
         ("1.sql", "", "is not a check"),
         ("01_a.sql", "SELECT 1", "is not a check"),
+        ("01_a.sql", header(severity="error"), "an error check returns figures, expected offenders"),
         ("01_a.sql", header(name="b"), "name 'b'"),
         ("01_a.sql", header(severity="fatal"), "'fatal'"),
         ("01_a.sql", header(returns="rows"), "'rows'"),

@@ -71,7 +71,7 @@ def test_a_time_limit_that_is_too_short_is_continued_by_the_next_rounds(site: Si
 
     assert site.wait_for_table("short") == expected
     in_first = {one.index: one for one in site.elements("short") if one.job == first}
-    assert all("too little time" in in_first[index].message for index in range(3))
+    assert all("not enough time" in in_first[index].message for index in range(3))
     assert all(one.done >= 2 for one in in_first.values()), "the time that there was has been used"
 
 

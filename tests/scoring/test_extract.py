@@ -82,7 +82,7 @@ def test_row_has_the_columns_of_the_table_in_their_order(
     assert (extracted.frames, extracted.fps, extracted.pixel_format) == (25, 25.0, "yuv420p")
     assert (extracted.bit_depth, extracted.notes) == (8, ())
     assert extracted.seconds_scoring > 0
-    assert (extracted.seconds_decoding > 0) is not engine.reads_clips
+    assert (extracted.seconds_decoding > 0) is not engine.runs_in_ffmpeg
 
 
 @pytest.mark.parametrize(("name", "depth"), [("bikes_12.mp4", 8), ("ten_bit.mkv", 10)])

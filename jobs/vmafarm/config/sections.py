@@ -79,6 +79,10 @@ class EngineSection(_Section):
     )
 
 
+PROGRAMS = tuple(name for name, field in EngineSection.model_fields.items() if field.annotation is str)
+"""Keys of ``[engine]`` that name a program, which nobody else's plan may choose: all that are free text."""
+
+
 class ExtractSection(_Section):
     """How an element scores its clips."""
 

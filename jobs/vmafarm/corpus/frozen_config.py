@@ -13,7 +13,7 @@ import pydantic
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
-from vmafarm.config.sections import Config, frozen
+from vmafarm.config.sections import PROGRAMS, Config, frozen
 from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import read_regular_text
@@ -156,7 +156,7 @@ def with_frozen(config: Config, *, to_start: bool = False) -> Config:
             f"{show(str(config.folder.path))}: not the frozen configuration: {show(key)} has a wrong type",
             _HINT,
         ) from None
-    for name in ("ffmpeg", "vmaf") if to_start else ():
+    for name in PROGRAMS if to_start else ():
         program = getattr(found.engine, name)
         if program != getattr(config.engine, name):
             _require_own_program(program, f"engine.{name}", config)

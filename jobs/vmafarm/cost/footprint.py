@@ -86,7 +86,7 @@ def footprint(folder: RunFolder, logs: Sequence[Path], clips: int, slices: int) 
     )
     engine = ENGINES.get(entries["engine"][0].as_py())
     return Footprint(
-        scratch_bytes=0 if engine and engine.reads_clips else frames * frame_bytes(width, height, depth),
+        scratch_bytes=0 if engine and engine.runs_in_ffmpeg else frames * frame_bytes(width, height, depth),
         width=width, height=height, frames=frames, bit_depth=depth,
         table_bytes=_extrapolated(rows, 1, clips, **_PLAIN),
         folder_bytes=sum(_extrapolated(one, slices, clips) for one in (rows, entries)),

@@ -139,7 +139,7 @@ def check_scratch(config: Config, machine: Machine) -> CheckResult:
             "no clip is scored on this machine; the folder must exist where they are (extract.scratch)",
         )  # fmt: skip
     workers = _workers(config, machine)
-    needed = workers * (OTHER_CLIP_BYTES if find_engine(config.engine).reads_clips else RAW_CLIP_BYTES)
+    needed = workers * (OTHER_CLIP_BYTES if find_engine(config.engine).runs_in_ffmpeg else RAW_CLIP_BYTES)
     memory = " in memory (tmpfs), which counts against the job's memory" if kind == "tmpfs" else ""
     message = f"{size(free)} free in {show(str(place))}{memory}"
     if free < needed:

@@ -85,8 +85,9 @@ class Engine(ABC):
     ----------
     kind
         Its name in ``engine.kind``.
-    reads_clips
-        It takes the encoded clip; otherwise it wants a .y4m file.
+    runs_in_ffmpeg
+        It is a filter in ffmpeg: it decodes the clip itself and reports as ffmpeg does. Any other program
+        gets decoded frames in a .y4m file.
     ffmpeg
         The program that decodes.
     plan
@@ -102,7 +103,7 @@ class Engine(ABC):
     """
 
     kind: ClassVar[str]
-    reads_clips: ClassVar[bool]
+    runs_in_ffmpeg: ClassVar[bool]
     ffmpeg: Path
     plan: str
     backend: str

@@ -31,7 +31,7 @@ class FfmpegEngine(Engine):
     """libvmaf inside ffmpeg."""
 
     kind = "ffmpeg"
-    reads_clips = True
+    runs_in_ffmpeg = True
 
     @classmethod
     def is_installed(cls, section: EngineSection) -> bool:

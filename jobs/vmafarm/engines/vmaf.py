@@ -42,7 +42,7 @@ class VmafEngine(Engine):
     """
 
     kind = "vmaf"
-    reads_clips = False
+    runs_in_ffmpeg = False
     vmaf: Path
     capabilities: Capabilities = field(default=_FORK, kw_only=True)
 

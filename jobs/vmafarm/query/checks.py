@@ -143,6 +143,8 @@ def _read(path: Path) -> Check:
             raise UsageError(
                 f"{show(path.name)}: {key} {show(values[key])!r}, expected {' or '.join(allowed)}", hint
             )
+    if values["severity"] == "error" and values["returns"] == "figures":
+        raise UsageError(f"{show(path.name)}: an error check returns figures, expected offenders", hint)
     return Check(number=int(named[1]), query=lines[-1].strip(), **values)
 
 

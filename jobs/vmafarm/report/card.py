@@ -49,7 +49,7 @@ def as_card(info: Info) -> str:
     versions += [
         (name, str(made[name])) for name in ("toolkit", "commit", "configuration_sha256") if made.get(name)
     ]
-    counts = [("rows", f"{info.rows:,}"), ("columns", "48")]
+    counts = [("rows", f"{info.rows:,}"), ("columns", str(len(TABLE)))]
     if "incomplete" in metadata:
         counts += [(_words(what), f"{n:,}") for what, n in metadata["incomplete"].items()]
     nan = [f"`{column.name}`" for column in TABLE if column.feature in ALL_NAN]
@@ -58,9 +58,9 @@ def as_card(info: Info) -> str:
     body = [
         f"# libvmaf features of {_code(run)}",
         "",
-        "One row a clip: mean and standard deviation over its frames of 22 libvmaf features, with the clip's",
-        "opinion score. Each clip was decoded once and given to libvmaf as reference and distorted alike (an",
-        "identity pair), so that the features describe the content and not a loss.",
+        f"One row per clip: mean and standard deviation over its frames of {len(BY_NAME)} libvmaf features,",
+        "with the clip's opinion score. Each clip was decoded once and given to libvmaf as both reference and",
+        "distorted (an identity pair), so that the features describe the content and not a loss.",
         "",
         "## License",
         "",

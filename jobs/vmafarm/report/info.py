@@ -20,6 +20,7 @@ from vmafarm.disk.regular_files import open_regular
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import CHANGED, is_changed
 from vmafarm.run_folder.provenance import METADATA_KEY
+from vmafarm.schema.features import COLUMNS
 from vmafarm.shards.footers import schema_differences
 
 
@@ -34,7 +35,7 @@ class Info:
     bytes, rows
         Its size.
     problems
-        In what its columns differ from the 48 of the schema.
+        How its columns differ from those of the schema.
     metadata
         What determines its values; see `vmafarm.run_folder.provenance`.
     record
@@ -126,7 +127,7 @@ def tell(info: Info) -> list[tuple[str, str]]:
     facts = [
         ("table", show(str(info.path))),
         ("rows", f"{info.rows:,}, {in_units(info.bytes)}"),
-        ("columns", "; ".join(info.problems) or "the 48 of the schema"),
+        ("columns", "; ".join(info.problems) or f"the {len(COLUMNS)} of the schema"),
         ("engine", _join(metadata, "engine", "backend", "engine_version")),
         ("libvmaf", _join(metadata, "libvmaf_version", "model")),
         ("decoder", _join(metadata, "decoder_version")),

@@ -19,7 +19,7 @@ from vmafarm.query.checks import Outcome
 from vmafarm.report import plots
 from vmafarm.report.info import read_info
 from vmafarm.report.info import tell as tell_info
-from vmafarm.schema.features import MUST_MEASURE
+from vmafarm.schema.features import COLUMNS, MUST_MEASURE
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
@@ -58,6 +58,7 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     )
     environment.filters["shown"] = _shown
     return environment.get_template("page.html.j2").render(
+        columns=len(COLUMNS),
         name=config.folder.name,
         merged=table.exists(),
         made=tell_info(read_info(table)) if table.exists() else [],

@@ -100,7 +100,7 @@ class Provenance:
         fields = dict(document)
         features = fields.pop("features")
         if set(features) != set(FEATURE_NAMES):
-            raise ValueError("its features are not the 22 of this schema")
+            raise ValueError(f"its features are not the {len(FEATURE_NAMES)} of this schema")
         if odd := set(features.values()) - {"constant", "measured"}:
             raise ValueError(f"a feature is {sorted(odd, key=repr)[0]!r}, expected measured or constant")
         constant = tuple(name for name in FEATURE_NAMES if features[name] == "constant")

@@ -41,7 +41,7 @@ class Outcome:
 
 def clips_at_once(engine: type[Engine], workers: int) -> int:
     """Clips in progress at once: one more than are scored, if frames are decoded first."""
-    return workers if engine.reads_clips else workers + 1
+    return workers if engine.runs_in_ffmpeg else workers + 1
 
 
 def wants_another_try(failures: Sequence[str], tries: int, *, decides: bool) -> bool:

@@ -123,7 +123,7 @@ def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declare
     UnavailableError
         The scratch folder is full, or ffmpeg is missing.
     """
-    if engine.reads_clips:
+    if engine.runs_in_ffmpeg:
         return Source(clip, declared)
     try:
         return _decode(clip, engine, programs, target, declared, by_address_space=True)
@@ -246,11 +246,11 @@ def look_closer(
         Length that the file declares.
     """
     try:
-        if engine.reads_clips and failed.failure == "timeout":
+        if engine.runs_in_ffmpeg and failed.failure == "timeout":
             _check_count(clip, engine, programs)
             return failed
         suspicious = failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit
-        if suspicious and engine.reads_clips and _decodes(clip, engine, programs, declared):
+        if suspicious and engine.runs_in_ffmpeg and _decodes(clip, engine, programs, declared):
             failed.otherwise = None  # the engine lacked memory; the clip does not need too much
     except ClipFailedError as closer:
         return closer

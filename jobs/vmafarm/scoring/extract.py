@@ -151,7 +151,7 @@ def _audit(
         raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
     different = differences(scored.values, again.values)
     reports = (scored.source.report, source.report)
-    if different and not wrong and engine.reads_clips and any(one and one.damaged for one in reports):
+    if different and not wrong and engine.runs_in_ffmpeg and any(one and one.damaged for one in reports):
         return Audit("failed", note="audit: another decode of this damaged clip gave other values")
     told = wrong + different
     return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
@@ -181,7 +181,7 @@ def _score_without(
         if not found <= refused and min(source.width, source.height) >= MIN_SIDE:
             refused |= found
             continue
-        if not engine.reads_clips or source.report is None:
+        if not engine.runs_in_ffmpeg or source.report is None:
             break
         reading = read_again(source.path, source.reading, source.report, finished[0], engine, programs)
         if reading is None:
@@ -211,7 +211,7 @@ def _score_without(
 
 def _look(source: Source, engine: Engine, finished: Finished) -> Source:
     """Fill in what only a pass of the embedded engine shows."""
-    if not engine.reads_clips:
+    if not engine.runs_in_ffmpeg:
         return source
     report = read_report(finished.stderr)
     return replace(
@@ -227,7 +227,7 @@ def _check_passes(source: Source, engine: Engine, passes: list[Pass], finished: 
         if (problem := stopped_from_outside(done)) is not None:
             limit = "engine_memory" if done.excess and problem[0] == "out_of_memory" else ""
             raise ClipFailedError(*problem, done, limit=limit)
-    if engine.reads_clips:
+    if engine.runs_in_ffmpeg:
         assert source.report is not None
         check_side(source.width, source.height)
         if not engine.blames_itself(finished[0]):

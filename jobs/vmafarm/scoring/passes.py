@@ -33,7 +33,7 @@ def run_passes(passes: Sequence[Pass], source: Source, engine: Engine, programs:
     list of Finished
         In the order of `passes`.
     """
-    frames = engine.limits.max_frames + 1 if engine.reads_clips else source.frames
+    frames = engine.limits.max_frames + 1 if engine.runs_in_ffmpeg else source.frames
     ceilings = [
         engine.limits.for_engine(frames, programs.scratch / one.log, cuda=engine.backend == "cuda")
         for one in passes

@@ -183,7 +183,7 @@ _THREADS = 4
 
 _FOOTER_RULES = {
     "unreadable_shard": "shards that are not as their writers left them",
-    "schema": "shards whose columns are not the 48 of the schema",
+    "schema": f"shards whose columns are not the {len(COLUMNS)} of the schema",
     "provenance": "shards of another engine, plan or manifest than this run's",
 }
 
