@@ -50,6 +50,8 @@ def measure(folder: Path) -> list[Figure]:
         )  # fmt: skip
     per_clip = sorted(usage.cpu for usage in found["vmafarm"])[REPETITIONS // 2] / CLIPS
     rate = CLIPS / sorted(usage.wall for usage in found["vmafarm"])[REPETITIONS // 2]
-    figures.append(Figure("overhead", "CPU seconds a clip", per_clip, "s", note="identity plan, on the CPU"))
-    figures.append(Figure("overhead", "clips a second", rate, "1/s", note=f"{workers} processors"))
+    figures.append(
+        Figure("overhead", "CPU seconds per clip", per_clip, "s", note="identity plan, on the CPU")
+    )
+    figures.append(Figure("overhead", "clips per second", rate, "1/s", note=f"{workers} processors"))
     return figures

@@ -84,7 +84,7 @@ def measure(folder: Path) -> list[Figure]:
         walls = {name: [usage.wall for usage in found[name]] for name in (plan, f"script, {plan}")}
         figures.append(
             Figure(
-                "plans", f"clips a second against the sequential script, plan {plan}",
+                "plans", f"clips per second against the sequential script, plan {plan}",
                 ratio(walls[f"script, {plan}"], walls[plan]), "x", samples=walls,
                 note=f"{workers} processors for both; {CLIPS} clips, start-up included",
             )
@@ -92,7 +92,7 @@ def measure(folder: Path) -> list[Figure]:
     old, new = found["script, full"], found["identity"]
     figures.append(
         Figure(
-            "plans", "clips a second, identity plan against the script that runs all extractors",
+            "plans", "clips per second, identity plan against the script that runs all extractors",
             ratio([usage.wall for usage in old], [usage.wall for usage in new]), "x",
             note="the same 48 columns",
         )

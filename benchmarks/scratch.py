@@ -56,6 +56,6 @@ def measure(folder: Path) -> list[Figure]:
         note = f"decode {CLIPS} clips of 960x540, 5 s; two readers"
         cpu = statistics.median(usage.cpu for usage in usages) / CLIPS
         wall = statistics.median(usage.wall for usage in usages) / CLIPS
-        figures.append(Figure("scratch", f"{name}: CPU seconds a clip", cpu, "s", note=note))
-        figures.append(Figure("scratch", f"{name}: wall seconds a clip", wall, "s", note=note))
+        figures.append(Figure("scratch", f"{name}: CPU seconds per clip", cpu, "s", note=note))
+        figures.append(Figure("scratch", f"{name}: wall seconds per clip", wall, "s", note=note))
     return figures

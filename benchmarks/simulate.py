@@ -30,7 +30,7 @@ from vmafarm.shards.writer import ShardWriter, read_done
 _CORPORA = (152_265, 10_000_000)
 _PARALLELISM = (100, 1_000, 10_000)
 _SECONDS = 3.4
-"""Of one of an element's two workers for a clip of the mean size: 0.58 to 0.68 clips a second were measured
+"""Of one of an element's two workers for a clip of the mean size: 0.58 to 0.68 clips per second were measured
 for the identity plan on 2 processors."""
 _NOISE = 0.2
 """Standard deviation of the logarithm of a clip's cost beside its bytes."""

@@ -2,7 +2,7 @@
 -- severity: info
 -- returns: figures
 -- expected: opinion scores over the whole scale
--- why: The distribution that a model is to learn.
+-- why: The distribution that a model should learn.
 SELECT
     count(*) AS clips,
     count(*) FILTER (WHERE isnan(mos)) AS without_score,

@@ -92,7 +92,7 @@ def test_the_table_has_a_line_for_each_thing():
         "           [################---------------------------------------------------]",
         "slices     4 done #, 1 running >, 2 pending ., 5 failed x",
         "           ####>..xxxxx",
-        "rate       3.0 clips a minute, 2m 40s left",
+        "rate       3.0 clips per minute, 2m 40s left",
         "elements   4 COMPLETED, 1 OUT_OF_MEMORY, 1 PENDING, 1 RUNNING, 1 TIMEOUT,",
         "           1 NODE_FAIL",
         "           2 stopped early: too little time was left for another clip",
@@ -121,7 +121,7 @@ def test_no_line_is_wider_than_the_terminal(width):
 
 def test_what_is_left_is_told_with_its_uncertainty():
     sure = replace(SOME, seconds_left_between=(150.0, 190.0))
-    assert "rate       3.0 clips a minute, 2m 30s to 3m 10s left" in table(sure)
+    assert "rate       3.0 clips per minute, 2m 30s to 3m 10s left" in table(sure)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_grid_of_many_slices_takes_a_few_lines():
 
 @pytest.mark.parametrize(
     ("rate", "shown"),
-    [(123.456, "123.5 clips a second"), (0.5, "30.0 clips a minute"), (0.001, "3.6 clips an hour")],
+    [(123.456, "123.5 clips per second"), (0.5, "30.0 clips per minute"), (0.001, "3.6 clips per hour")],
 )
 def test_a_rate_is_told_in_a_unit_in_which_it_is_no_tiny_number(rate, shown):
     assert f"rate       {shown}, 2m 40s left" in table(replace(SOME, clips_per_second=rate))

@@ -190,8 +190,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _rate(clips_per_second: float) -> str:
     for unit, seconds in (("second", 1), ("minute", 60)):
         if clips_per_second * seconds >= 1:
-            return f"{clips_per_second * seconds:,.1f} clips a {unit}"
-    return f"{clips_per_second * 3600:,.1f} clips an hour"
+            return f"{clips_per_second * seconds:,.1f} clips per {unit}"
+    return f"{clips_per_second * 3600:,.1f} clips per hour"
 
 
 def _merge_text(merge: MergeJob) -> str:

@@ -166,7 +166,7 @@ def correlation(rows: list[dict[str, Any]]) -> Markup | None:
 
 
 def throughput(rows: list[dict[str, Any]]) -> Markup | None:
-    """Clips a second over the time of the run; None where nothing was scored."""
+    """Clips per second over the time of the run; None where nothing was scored."""
     if not rows:
         return None
     seconds = rows[0]["seconds"]
@@ -176,8 +176,8 @@ def throughput(rows: list[dict[str, Any]]) -> Markup | None:
         rates = [counts[part] / (seconds / 60) for part in range(60)]
         axes.stairs(rates, [part * seconds / 60 / 3600 for part in range(61)], color=_BAR, linewidth=1.5)
         axes.set_xlabel("hours since the first clip was done")
-        axes.set_ylabel("clips a second")
+        axes.set_ylabel("clips per second")
         axes.set_ylim(bottom=0)
 
-    label = f"Clips a second over the {format_seconds(seconds)} of the run"
+    label = f"Clips per second over the {format_seconds(seconds)} of the run"
     return draw("throughput", label, (6.4, 2.6), paint)
