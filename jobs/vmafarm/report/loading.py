@@ -47,7 +47,8 @@ def read_table(
     path = Path(path)
     info = read_info(path)
     with open_regular(path, None) as content:
-        table = pq.read_table(content)
+        # With Arrow's threads some versions now and then abort the process at its end.
+        table = pq.read_table(content, use_threads=False, pre_buffer=False)
     if drop_constant:
         table = table.drop_columns(_silent(table, info.of("constant")))
     if to == "arrow":
@@ -56,7 +57,7 @@ def read_table(
         import polars
 
         return polars.from_arrow(table)
-    return table.to_pandas()
+    return table.to_pandas(use_threads=False)
 
 
 def _silent(table: pa.Table, constant: Sequence[str]) -> list[str]:
