@@ -27,7 +27,7 @@ PYTHON = "/opt/venv/bin/python"
 
 
 def container_python(section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str) -> list[str]:
-    """Command that starts Python for an element: in the image, or this Python if there is no image.
+    """Command that starts Python for an element: in the image, or this Python without one.
 
     Parameters
     ----------
