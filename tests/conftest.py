@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 from standin.vmaf import write_standin
 from support import media
 from support.engine_helpers import ffmpeg_engine, vmaf_engine
@@ -79,6 +80,23 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "clips"
     return lambda name: media.cached_clip(folder, name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fonts_listed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """matplotlib keeps its list of fonts between the processes that tests start: half of its import."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "matplotlib"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", str(folder))
+        yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without figures, for tests in which many pages are written and nobody looks at one."""
+    monkeypatch.setattr("vmafarm.report.plots.draw", lambda *_: Markup("<svg/>"))
 
 
 @pytest.fixture

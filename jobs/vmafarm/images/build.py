@@ -95,12 +95,12 @@ def build_image(
         The build or the image's own test failed; the message includes the last lines.
     """
     started = time.monotonic()
-    apptainer = find_apptainer()
     text = _read_recipe(recipe)
     values = check_arguments(arguments, Path.cwd())
     output = (output or default_output(recipe)).absolute()
     _check_output(output, force)
     checkout = find_checkout()
+    apptainer = find_apptainer()
     version = ask([str(apptainer), "--version"]).split()[-1]
 
     temporary = output.with_name(f".{output.name[:60]}.{os.getpid()}.tmp")
