@@ -74,19 +74,23 @@ def engine(request: pytest.FixtureRequest, standin: Path) -> Engine:
     return ffmpeg_engine() if request.param == "ffmpeg" else vmaf_engine(standin)
 
 
+def _shared_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Temporary folder that all workers of this run of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Path of a clip by its name in `media.CLIPS`; made once a session. To be read, never changed."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "clips"
+    folder = _shared_by_workers(tmp_path_factory) / "clips"
     return lambda name: media.cached_clip(folder, name)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _fonts_listed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """matplotlib keeps its list of fonts between the processes that tests start: half of its import."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "matplotlib"
+    folder = _shared_by_workers(tmp_path_factory) / "matplotlib"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLCONFIGDIR", str(folder))

@@ -189,7 +189,7 @@ def _steps(examples: int) -> settings:
 
 
 TestShards = Shards.TestCase
-TestShards.settings = _steps(20)
+TestShards.settings = _steps(50)
 
 
 @pytest.mark.full

@@ -148,6 +148,12 @@ def test_image_is_built_by_apptainer_and_recorded_with_its_digest(apptainer: App
 
 
 @pytest.mark.usefixtures("prepared")
+def test_a_wrong_recipe_is_told_where_there_is_no_apptainer_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UsageError, match=r"cannot read the recipe missing\.def"):
+        build_image(Path("missing.def"), say=lambda line: None)
+
+
 def test_failed_build_shows_its_last_lines_and_keeps_the_old_image(apptainer: Apptainer) -> None:
     Path("x.sif").write_bytes(b"old image")
     apptainer.end_with("error: the engine vmaf lacks the feature extractors ciede")

@@ -207,8 +207,9 @@ def test_the_verb_writes_the_page_where_it_is_told(tmp_path: Path) -> None:
         deliver(run.config, lambda _: None)
 
 
-def test_a_matplotlibrc_in_the_working_folder_is_not_read(tmp_path):
+def test_a_matplotlibrc_in_the_working_folder_is_not_read(tmp_path, monkeypatch):
     """matplotlib reads one unasked: here it is a FIFO, for which it would wait for ever."""
+    monkeypatch.delenv("MPLCONFIGDIR")  # of these tests; users have none
     os.mkfifo(tmp_path / "matplotlibrc")
     script = "import os; from vmafarm.report.page import plots; print(os.getcwd())"
     said = subprocess.run(
