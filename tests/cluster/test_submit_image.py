@@ -48,13 +48,13 @@ def test_an_image_that_others_could_exchange_is_told_and_one_that_everybody_coul
     (tmp_path / "space").chmod(0o2775)
     said = []
     submit(run.config, Slurm(), say=said.append)
-    told = f"warning: {tmp_path / 'space'} can be written by the group 54321 too: they could change the image"
+    told = f"warning: {tmp_path / 'space'} is also writable by the group 54321: they could change the image"
     assert any(line.startswith(told) for line in said), said
     cluster.set_queue()
     for path in (image, tmp_path / "space"):
         path.chmod(0o777)
         error = refusal(UsageError, submit, run.config, Slurm(), again=True)
-        assert error.message.startswith(f"everybody on this machine may write {path}")
+        assert error.message.startswith(f"{path} is world-writable")
         path.chmod(0o755)
 
 

@@ -219,7 +219,7 @@ def test_a_file_that_others_may_write_is_read_only_where_it_is_named(implicit, m
     monkeypatch.setattr(
         "vmafarm.disk.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
     )
-    with pytest.raises(UsageError, match=f"vmafarm.toml can be written by {who}"):
+    with pytest.raises(UsageError, match=f"vmafarm.toml is writable by {who}"):
         load_config(None, None)
     assert load_config(Path("vmafarm.toml"), None).run.name == "implicit"
 

@@ -88,7 +88,7 @@ def test_a_group_named_as_its_owner_is_shared_with_those_whose_first_group_it_is
 def test_a_configuration_that_a_list_lets_another_user_write_is_not_read_unasked(file: Path) -> None:
     with_list(file, ADA, MASK)
     with pytest.raises(
-        UsageError, match=r"can be written by ada \(by its access control list\), expected by you"
+        UsageError, match=r"is writable by ada \(by its access control list\), expected only by you"
     ):
         load(file, named=False)
     assert load(file)[0].run.name == "k150k"

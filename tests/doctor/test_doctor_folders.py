@@ -152,11 +152,11 @@ def test_a_scratch_folder_that_others_could_exchange_is_a_warning_that_names_the
     os.chown(tmp_path / "space", stranger, stranger)
     found = check_scratch(config, machine)
     assert (found.state, found.message) == (
-        "warning", f"{tmp_path / 'space'} can be written by user {stranger} too"
+        "warning", f"{tmp_path / 'space'} is also writable by user {stranger}"
     )  # fmt: skip
     os.chown(tmp_path / "space", 0, stranger)
     (tmp_path / "space").chmod(0o2770)
-    assert f"can be written by the group {stranger} too" in check_scratch(config, machine).message
+    assert f"is also writable by the group {stranger}" in check_scratch(config, machine).message
     (tmp_path / "space").chmod(0o3770)
     assert check_scratch(config, machine).state == "ok"
 

@@ -111,7 +111,7 @@ def test_folders_that_everybody_may_write_are_refused(folder, place):
     where = getattr(folder, place)
     where.chmod(0o777)
     for check in (check_run_folders, secure_logs):
-        with pytest.raises(UsageError, match="everybody on this machine may write") as caught:
+        with pytest.raises(UsageError, match="is world-writable") as caught:
             check(folder)
         assert caught.value.hint.startswith(f"chmod o-w {where}")
     assert not folder.logs.exists()
@@ -126,7 +126,7 @@ def test_a_project_space_that_a_group_may_write_is_fine_with_one_warning(folder,
     )
     getattr(folder, place).chmod(0o2770)
     (warning,) = check_run_folders(folder)
-    assert "by the group vision too" in warning
+    assert "also writable by the group vision" in warning
     folder.root.chmod(0o2770)
     folder.path.chmod(0o2770)
     assert len(check_run_folders(folder)) == 1
@@ -140,7 +140,7 @@ def test_a_folder_above_that_a_group_may_write_is_warned_of_unless_it_is_sticky(
     made = plan_run(tmp_path / "space" / "mine" / "runs", ["a.mp4"]).folder
     (tmp_path / "space").chmod(0o2770)
     (warning,) = check_run_folders(made)
-    assert f"warning: {tmp_path}/space can be written by the group vision too" in warning
+    assert f"warning: {tmp_path}/space is also writable by the group vision" in warning
     (tmp_path / "space").chmod(0o3770)
     assert check_run_folders(made) == []
 
@@ -150,7 +150,7 @@ def test_a_folder_above_that_everybody_may_write_is_refused(tmp_path):
     (tmp_path / "scratch").chmod(0o777)
     made = plan_run(tmp_path / "scratch" / "runs", ["a.mp4"]).folder
     made.root.chmod(0o700)
-    with pytest.raises(UsageError, match=f"everybody on this machine may write {tmp_path / 'scratch'}: "):
+    with pytest.raises(UsageError, match=f"{tmp_path / 'scratch'} is world-writable: "):
         check_run_folders(made)
 
 
@@ -162,7 +162,7 @@ def test_a_folder_above_that_is_another_users_is_refused(tmp_path, mode):
     above.chmod(mode)
     os.chown(above, STRANGER, STRANGER)
     for check in (check_run_folders, secure_logs):
-        with pytest.raises(UsageError, match=f"{above} belongs to nobody, who could put another") as caught:
+        with pytest.raises(UsageError, match=f"{above} belongs to nobody, who could replace it") as caught:
             check(made)
         assert 'run.trusted_owners = ["nobody"]' in caught.value.hint
     assert not made.logs.exists()
@@ -218,7 +218,7 @@ def test_a_folder_of_the_run_that_everybody_may_write_is_refused(folder, below):
     assert check_run_folders(folder) == []
     (folder.path / below).chmod(0o777)
     for check in (check_run_folders, trust.check_writers):
-        with pytest.raises(UsageError, match=f"may write {folder.path / below}: anybody could change rows"):
+        with pytest.raises(UsageError, match=f"{folder.path / below} is world-writable: any user"):
             check(folder)
 
 
@@ -306,9 +306,9 @@ def test_nothing_is_queued_where_somebody_else_could_write_it(tmp_path, monkeypa
     monkeypatch.setenv("PATH", cluster.path)
     run = planned(tmp_path / "runs")
     run.folder.path.chmod(0o777)
-    with pytest.raises(UsageError, match="everybody on this machine may write"):
+    with pytest.raises(UsageError, match="is world-writable"):
         submit(run.config, Slurm())
-    with pytest.raises(UsageError, match="everybody on this machine may write"):
+    with pytest.raises(UsageError, match="is world-writable"):
         preview(run.config, Slurm(), load_manifest(run.folder))
     run.folder.path.chmod(0o755)
     run.folder.logs.symlink_to(tmp_path)
@@ -340,6 +340,6 @@ def test_a_merge_of_rows_that_everybody_may_write_is_refused(tmp_path, monkeypat
     slice_folder.mkdir(parents=True)
     slice_folder.chmod(0o777)
     said = command.call("merge", "--run", "r", status=2).stderr
-    assert "everybody on this machine may write runs/r/shards/slice-00000: anybody could change" in said
+    assert "runs/r/shards/slice-00000 is world-writable: any user of this machine could change rows" in said
     slice_folder.chmod(0o755)
     assert "1 of 1 clips" in command.call("merge", "--run", "r", status=1).stderr

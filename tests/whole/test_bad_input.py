@@ -333,7 +333,7 @@ def test_folders_that_others_could_fill_start_nothing(folder: Path) -> None:
     mode = run.stat().st_mode
     run.chmod(0o777)
     refused = call(*RUN, cwd=folder, status=2)
-    _check(refused.stderr, "a run folder that everybody may write", "everybody on this machine may write")
+    _check(refused.stderr, "a run folder that everybody may write", "is world-writable")
     run.chmod(mode)
     (run / "logs").symlink_to(folder)
     refused = call(*RUN, cwd=folder, status=2)
@@ -443,7 +443,7 @@ def test_a_configuration_that_others_may_write(folder: Path) -> None:
     (folder / "vmafarm.toml").chmod(0o666)
     refused = call("plan", *RUN[1:], cwd=folder, status=2)
     row = "a vmafarm.toml of another user, or that others may write"
-    _check(refused.stderr, row, "vmafarm.toml can be written by everybody")
+    _check(refused.stderr, row, "vmafarm.toml is writable by everybody")
     assert not (folder / "runs").exists()
 
 

@@ -1,7 +1,7 @@
-"""Who else could change what this user runs, and the rows: folders of runs, and those above them.
+"""Check which other users could change a run's rows, or the programs that its jobs run.
 
-What jobs start with lies in ``runs/<run>/logs``, so that folder is this user's alone (0700), and nobody else
-may put another one in its place: whoever owns a folder above it, or may write there, could rename it.
+Those programs are in ``runs/<run>/logs``. That folder is private to this user (0700), and no other user may
+be able to replace it: anyone who owns a folder above it, or can write to one, could rename it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,26 @@ _PERMISSIONS = 0o777
 
 
 def check_run_folders(folder: RunFolder, trusted: Collection[str] = ()) -> list[str]:
-    """Look who else could change what a run starts. Writes nothing.
+    """Check which other users could change what a run starts; writes nothing.
 
     Parameters
     ----------
     folder
-        The run; folders that are not there yet are passed over.
+        The run; folders that do not exist yet are skipped.
     trusted
         Names of users besides root and this one who may own folders above the run.
 
     Returns
     -------
     list of str
-        At most one line: that others may write there or above, as in a project space (setgid, 2770).
+        At most one warning: others can write to a folder of the run or above it, as in a project space
+        (setgid, 2770).
 
     Raises
     ------
     UsageError
-        Everybody may write a folder of the run or one above it, or such a folder is another user's.
+        A folder of the run or above it is world-writable, or a folder on the path to the run belongs to
+        another user.
     UnavailableError
         A folder above cannot be entered.
     """
@@ -50,7 +52,7 @@ def check_run_folders(folder: RunFolder, trusted: Collection[str] = ()) -> list[
 
 
 def check_writers(folder: RunFolder) -> list[str]:
-    """Look who else may write the rows of a run, which need not be this user's; see `check_run_folders`."""
+    """Check which other users can write the rows; other users may own them. See `check_run_folders`."""
     below = [path for path in _folders_below(folder.path) if path != folder.logs]  # closed by `secure_logs`
     for path in (folder.root, folder.path, *below):
         try:
@@ -62,18 +64,18 @@ def check_writers(folder: RunFolder) -> list[str]:
 
 
 def _warn_of_writers(folders: Sequence[Path]) -> list[str]:
-    """A warning of the first of these folders that others may write, where they may move what lies there."""
+    """Return a warning about the first of these folders in which others can replace files."""
     for path in folders:
         with suppress(FileNotFoundError):
             status = path.stat()
             if who := may_exchange(path, status):
-                line = f"{show(str(path))} can be written by {show(who)} too"
-                return [f"warning: {line}: they could change rows, and what elements run"]
+                line = f"{show(str(path))} is also writable by {show(who)}"
+                return [f"warning: {line}: they could change rows, and the programs that elements run"]
     return []
 
 
 def others_on_the_way(path: Path, trusted: Collection[str] = ()) -> str:
-    """Say who else could put another file or folder in the place of this one.
+    """Find another user who could replace a file or folder.
 
     Parameters
     ----------
@@ -85,17 +87,17 @@ def others_on_the_way(path: Path, trusted: Collection[str] = ()) -> str:
     Returns
     -------
     str
-        Such as ``/scratch/vision can be written by the group vision too``; "" for nobody.
+        For example ``/scratch/vision is also writable by the group vision``; empty if nobody can.
     """
     for part, status in way_to(path):
         owned = is_trusted(status.st_uid, trusted)
         if who := may_exchange(part, status) if owned else user_name(status.st_uid):
-            return f"{show(str(part))} can be written by {show(who)} too"
+            return f"{show(str(part))} is also writable by {show(who)}"
     return ""
 
 
 def check_image_way(image: Path, trusted: Collection[str] = ()) -> list[str]:
-    """Look who else could change an image that elements run.
+    """Check which other users could change an image that elements run.
 
     Parameters
     ----------
@@ -105,12 +107,12 @@ def check_image_way(image: Path, trusted: Collection[str] = ()) -> list[str]:
     Returns
     -------
     list of str
-        At most one line, of a group or another user.
+        At most one warning, about a group or another user.
 
     Raises
     ------
     UsageError
-        Everybody may write it, or a folder above it.
+        The image or a folder above it is world-writable.
     """
     for part, status in way_to(image):
         if not stat.S_ISLNK(status.st_mode):
@@ -120,21 +122,21 @@ def check_image_way(image: Path, trusted: Collection[str] = ()) -> list[str]:
 
 
 def _folders_below(run: Path) -> Iterator[Path]:
-    """Folders of a run and the folders in them: there is nothing deeper."""
+    """Yield the folders in a run and their subfolders; there are no deeper ones."""
     for level in ("*", "*/*"):
         yield from (path for path in sorted(run.glob(f"{level}/")) if not path.is_symlink())
 
 
 def require_own_way(path: Path, trusted: Collection[str]) -> None:
-    """Refuse a path on which another user could exchange a folder or a link, as sshd does for its keys."""
+    """Refuse a path on which another user could replace a folder or a link, as sshd does for its keys."""
     for part, status in way_to(path):
         shown = show(str(part))
         if not is_trusted(status.st_uid, trusted):
             owner = show(user_name(status.st_uid))
             raise UsageError(
-                f"{shown} belongs to {owner}, who could put another folder in its place and have elements "
-                f"run what lies there; expected {show(user_name(os.geteuid()))} or root",
-                "choose another run.root; or, where you trust that user with all that is yours: "
+                f"{shown} belongs to {owner}, who could replace it, and so choose what elements run; "
+                f"expected {show(user_name(os.geteuid()))} or root",
+                "choose another run.root; or, if you trust that user with your account: "
                 f'run.trusted_owners = ["{owner}"]',
             )
         if not stat.S_ISLNK(status.st_mode):
@@ -142,15 +144,15 @@ def require_own_way(path: Path, trusted: Collection[str]) -> None:
 
 
 def is_trusted(owner: int, trusted: Collection[str]) -> bool:
-    """Whether a user may change what this one runs: itself, root, or a name in ``run.trusted_owners``."""
+    """Whether a user is trusted with what elements run: this user, root, or in ``run.trusted_owners``."""
     return owner in (0, os.geteuid(), _nobody_mapped()) or user_name(owner) in trusted
 
 
 @functools.cache
 def _nobody_mapped() -> int:
-    """As whom a user namespace shows root and all others that it does not map; -1 outside of one.
+    """User ID that a user namespace shows for root and others that it does not map; -1 outside of one.
 
-    Who starts a container without privileges is the only user there (user_namespaces(7)).
+    An unprivileged container maps only the user who starts it (user_namespaces(7)).
     """
     try:
         maps = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
@@ -160,64 +162,64 @@ def _nobody_mapped() -> int:
 
 
 _ALL_USERS = 1 << 31
-"""The initial namespace maps 2^32 - 1 users; a container at most as many as /etc/subuid gives."""
+"""The initial namespace maps 2^32 - 1 users, a container at most those in /etc/subuid."""
 
 
 def require_not_for_all(path: Path, status: os.stat_result) -> None:
-    """Refuse a folder that everybody may write, unless only a file's owner may move it (/tmp).
+    """Refuse a world-writable file or folder, unless it has the sticky bit (/tmp).
 
     Raises
     ------
     UsageError
-        Anybody could change what lies there.
+        Any user could change what is there.
     """
     if is_for_all(status):
         raise UsageError(
-            f"everybody on this machine may write {show(str(path))}: anybody could change rows, "
-            "and what elements run",
+            f"{show(str(path))} is world-writable: any user of this machine could change rows, "
+            "and the programs that elements run",
             f"chmod o-w {show(str(path))}, or choose another place",
         )
 
 
 def require_own(path: Path, named: os.stat_result, opened: os.stat_result) -> None:
-    """Refuse a file that nobody named, unless it is this user's own or root's, and no other may write it.
+    """Refuse a file found by default, unless this user or root owns it and nobody else can write it.
 
-    A configuration names the programs that are run.
+    A configuration names the programs to run.
 
     Parameters
     ----------
     path
-        Where it was looked for.
+        Where it was found.
     named
-        Status of what lies there; a link counts as its owner's.
+        Status of the path itself; if it is a link, that of the link.
     opened
-        Status of the file itself.
+        Status of the file.
 
     Raises
     ------
     UsageError
-        It is another user's, a link of another user's, or others may write it.
+        The file or the link belongs to another user, or others can write the file.
     """
-    take = f"look at it; to use it all the same: --config {show(str(path))} (with make: CONFIG=...)"
+    take = f"check its content; to use it anyway: --config {show(str(path))} (with make: CONFIG=...)"
     for status in (named, opened):
         if status.st_uid not in (os.geteuid(), 0):
             owner = show(user_name(status.st_uid))
             raise UsageError(
                 f"{show(str(path))} belongs to {owner}, expected a file of your own: "
-                "it names the programs that are run",
+                "it names the programs to run",
                 take,
             )
     who = "everybody" if opened.st_mode & stat.S_IWOTH else shared_with(path, opened)
     if who:
         raise UsageError(
-            f"{show(str(path))} can be written by {show(who)}, expected by you alone: it names the programs "
-            "that are run",
+            f"{show(str(path))} is writable by {show(who)}, expected only by you: it names the programs "
+            "to run",
             f"chmod go-w {show(str(path))}; or {take}",
         )
 
 
 def secure_logs(folder: RunFolder, trusted: Collection[str] = ()) -> None:
-    """Make the folder of what jobs start with, or make sure that what lies in it is this user's alone.
+    """Create the folder of the programs that jobs run, or check that only this user can write to it.
 
     Called before anything is queued or started.
 
@@ -229,36 +231,37 @@ def secure_logs(folder: RunFolder, trusted: Collection[str] = ()) -> None:
     Raises
     ------
     UsageError
-        It is a link, another user's, or holds files of another user; or see `check_run_folders`.
+        It is a link, belongs to another user or holds files of one; or see `check_run_folders`.
     UnavailableError
-        It cannot be made, or its file system takes no permissions.
+        It cannot be created, or its file system ignores permissions.
     """
     check_run_folders(folder, trusted)
     logs, shown = folder.logs, show(str(folder.logs))
-    elsewhere = f"move it away (mv {shown} {shown}.old), or choose another run.root; rows are not there"
-    if not logs.is_symlink():  # a link that leads nowhere would be in the way of the folder
+    elsewhere = f"move it away (mv {shown} {shown}.old), or choose another run.root; it holds no rows"
+    if not logs.is_symlink():  # make_folder would fail on a dangling link
         make_folder(logs)
     status = logs.lstat()
     if not stat.S_ISDIR(status.st_mode):
         raise UsageError(
-            f"{shown} is a link or a file, expected a folder of your own: elements run what lies in it",
+            f"{shown} is a link or a file, expected a folder of your own: elements run what is in it",
             elsewhere,
         )
     if status.st_uid != os.geteuid():
         raise UsageError(
             f"{shown} belongs to {show(user_name(status.st_uid))}, expected {show(user_name(os.geteuid()))}: "
-            "elements run what lies in it",
+            "elements run what is in it",
             elsewhere,
         )
     if status.st_mode & _PERMISSIONS != stat.S_IRWXU:
         _close(logs)
-        # While it was open, somebody may have put a file there, or a link to one of ours.
+        # While it was open, somebody may have added a file, or a link to one of ours.
     with os.scandir(logs) as entries:
         for entry in entries:
             if (owner := entry.stat(follow_symlinks=False).st_uid) != os.geteuid():
                 raise UsageError(
-                    f"{shown} holds a file of {show(user_name(owner))}: {show(entry.name)}; all there is run",
-                    f"find out how it came there; then {elsewhere}",
+                    f"{shown} holds a file of {show(user_name(owner))}: {show(entry.name)}; "
+                    "elements run what is in this folder",
+                    f"find out how it got there; then {elsewhere}",
                 )
 
 
@@ -272,7 +275,7 @@ def _close(logs: Path) -> None:
     mode = logs.lstat().st_mode & _PERMISSIONS
     if mode != stat.S_IRWXU:
         raise UnavailableError(
-            f"{show(str(logs))} stays at {mode:04o}, expected 0700: its file system has no permissions, "
-            "and elements run what others put there",
+            f"{show(str(logs))} stays at {mode:04o}, expected 0700: its file system ignores permissions, "
+            "and elements would run what others put there",
             "choose a run.root on another file system",
         )
