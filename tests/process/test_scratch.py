@@ -209,7 +209,7 @@ def test_a_folder_that_is_removed_while_it_is_in_use_is_told_and_not_the_program
         check_scratch(folder)
         (folder / ".lock").unlink()
         folder.rmdir()
-        gone = f"the scratch folder {folder} was removed while it was in use"
+        gone = f"the scratch folder {folder} was removed while in use"
         for use in (
             lambda: check_scratch(folder),
             lambda: write_probe_clip(folder / "probe.y4m"),
@@ -233,7 +233,7 @@ def test_a_place_where_everybody_could_exchange_the_folder_is_refused(tmp_path, 
     shared = tmp_path / "shared"
     (shared / inner).mkdir(parents=True)
     shared.chmod(0o777)
-    with pytest.raises(UnavailableError, match=f"everybody on this machine may write {shared}, ") as caught:
+    with pytest.raises(UnavailableError, match=f"{shared} is world-writable and ") as caught:
         scratch_folder(str(shared / inner)).__enter__()
     assert caught.value.hint.startswith(f"chmod +t {shared}, or ")
     assert [path.name for path in shared.rglob("*")] == [inner] * bool(inner)

@@ -1,1 +1,1 @@
-"""Other programs: how they are started, bounded and ended, and where they work."""
+"""Child processes: starting, limiting and ending them, and their scratch folders."""

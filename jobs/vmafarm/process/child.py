@@ -1,4 +1,4 @@
-"""One child process at work: what it prints, when it has ended, and how nothing of it is left."""
+"""One running child process: its output, its end, and the cleanup of its descendants."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vmafarm.process.process_limits import Ceiling
 
 PR_SET_PDEATHSIG = 1
 _DIE_WITH_PARENT = partial(PRCTL, PR_SET_PDEATHSIG, int(signal.SIGKILL))
-"""Runs in the child between fork and exec, see `vmafarm.process.descendants.in_child`."""
+"""Runs in the child between fork and exec; see `vmafarm.process.descendants.in_child`."""
 _HEAD = 256 * 1024
 _TAIL = 64 * 1024
 MOST_OUTPUT = 64 * 1024 * 1024
-"""Of an answer. A queue of a million jobs, a line each, is no longer."""
+"""Limit of the output of `vmafarm.process.run.ask`, in bytes; a queue of a million jobs is shorter."""
 
 
 class Stream:
-    """What a child prints into a pipe: of a flood the head and the tail."""
+    """Reads the output of a child from a pipe; keeps the head and the tail if there is too much."""
 
     def __init__(self, pipe: IO[bytes], most: int) -> None:
         self._pipe = pipe
@@ -37,11 +37,11 @@ class Stream:
         self.readable = True
 
     def fileno(self) -> int:
-        """Of the pipe."""
+        """Return the file descriptor of the pipe."""
         return self._pipe.fileno()
 
     def read(self) -> bool:
-        """Read once; whether there was something."""
+        """Read once; return whether there was any data."""
         try:
             data = os.read(self._pipe.fileno(), 65536)
         except BlockingIOError:
@@ -55,7 +55,7 @@ class Stream:
         return bool(data)
 
     def read_rest(self) -> None:
-        """Read what is in the pipe now, and no more: a grandchild may keep it open and go on writing."""
+        """Read what is in the pipe now, and stop: a grandchild may keep it open and go on writing."""
         for _ in range(64):
             if not self.read():
                 break
@@ -66,12 +66,12 @@ class Stream:
         return bool(self._tail)
 
     def text(self) -> str:
-        """All that was kept."""
+        """Return the output that was kept."""
         rest = LEFT_OUT.encode() + self._tail if self._tail else b""
         return (bytes(self._head) + rest).decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Give the pipe back."""
+        """Close the pipe."""
         self._pipe.close()
 
 
@@ -87,10 +87,10 @@ class Child:
     env
         Its environment.
     ceiling
-        What it may take; None: its limits are this process's own, and what it prints is kept: sbatch hands
-        limits on to jobs.
+        Its limits. None: it inherits those of this process, since sbatch passes limits on to jobs, and its
+        standard output is kept.
     stdin
-        What it reads, as `subprocess.Popen` takes it.
+        Its standard input, as for `subprocess.Popen`.
     """
 
     def __init__(
@@ -119,11 +119,11 @@ class Child:
         self._seconds = 0.0
 
     def streams(self) -> list[Stream]:
-        """What it prints into."""
+        """Return the streams of its output."""
         return [self._errors, *([self._output] if self._output else [])]
 
     def ended(self) -> bool:
-        """Whether it has ended, whoever holds its pipes; one that prints without end is killed."""
+        """Whether it has ended, even if its pipes are still open; kill it if it prints too much."""
         if self._output and self._output.is_cut and not self._excess:
             self._excess = Excess("output", f"more than {MOST_OUTPUT >> 20} MiB")
             self._kill_group()
@@ -133,36 +133,36 @@ class Child:
         return True
 
     def time_out(self) -> None:
-        """Say that its deadline has come."""
+        """Mark it as timed out if it is still running."""
         if not self.ended():
             self._timed_out = True
 
     def look(self) -> None:
-        """Kill it if it is above its ceiling."""
+        """Kill it if it exceeds its ceiling."""
         if self._ceiling and not self.ended() and not self._excess:
             self._excess = self._ceiling.broken_by(self._process.pid)
             if self._excess:
                 self._kill_group()
 
     def end(self) -> None:
-        """Kill it, and all that descends from it; also in another thread than the one that waits for it."""
+        """Kill it and all of its descendants; may be called from a thread other than the waiting one."""
         self._kill_group()
         self._process.wait()
         self._descendants.end()
 
     def kill(self) -> None:
-        """Do the same, and give its pipes back."""
+        """Do the same, and close its pipes."""
         self.end()
         for stream in self.streams():
             stream.close()
 
     def _kill_group(self) -> None:
-        # All at once, also those that go on forking. It may hold grandchildren although its leader is gone.
+        # All at once, since some may go on forking. The group may have members although its leader has ended.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def finish(self) -> Finished:
-        """How it has ended, by itself or at its deadline."""
+        """Return the result; kill the child first if it timed out."""
         if self._timed_out:
             self._kill_group()
             self._process.wait()

@@ -1,8 +1,8 @@
-"""What a child process leaves behind: found wherever it hides, killed and reaped.
+"""Find, kill and reap all processes that a child process leaves behind.
 
-A process group does not do: a grandchild that calls setsid has left it. This process is a subreaper while
-children of it are at work, so the kernel hands it every orphan among their descendants; and each of these
-carries the tag of the child that it descends from.
+A process group is not enough, as a grandchild that calls setsid leaves it. While children of this process
+are running, it is a subreaper: the kernel reparents their orphaned descendants to it. Each descendant carries
+the tag of the child that it descends from.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ PRCTL = ctypes.PyDLL(None).prctl
 PRCTL.argtypes = (ctypes.c_int, ctypes.c_ulong)
 _SETRLIMIT = ctypes.PyDLL(None).setrlimit
 _RLIMIT_LOCKS = 10
-"""The tag is its soft limit: fork and exec hand it on, also to who closes all files and clears its
-environment, anybody may read it, even a zombie's, and no kernel since 2.4 goes by it."""
+"""Its soft limit holds the tag. fork and exec pass it on, even if a process closes all files and clears its
+environment; any process can read it, even that of a zombie; and Linux has not enforced it since 2.4."""
 _TAG = re.compile(rb"^Max file locks +(\d+)", re.MULTILINE)
 _RANDOM_BITS = 46
 _MAGIC = 0x7666
 _END_SECONDS = 5.0
-"""Until those are given up that not even SIGKILL ends: in a call of the kernel, or another user's."""
+"""Then processes that SIGKILL did not end are given up: blocked in the kernel, or another user's."""
 _LOOK_SECONDS = 0.001
 
 _lock = threading.Lock()
 _at_work: set[int] = set()
 _INHERITED = resource.getrlimit(_RLIMIT_LOCKS)[0]
-"""The tag of this process, where it descends from such a child itself: then all children have it."""
+"""The tag of this process if it is itself a descendant of such a child: all of its children inherit it."""
 
 
 class Limit(ctypes.Structure):
@@ -50,9 +50,9 @@ class Limit(ctypes.Structure):
 
 
 class Descendants:
-    """All processes that descend from one child of this process.
+    """All descendants of one child of this process.
 
-    Start the child with `start`, or have it make the `calls`; call `end` once it has ended.
+    Start the child with `start`, or have it make the `calls`. Call `end` once it has ended.
     """
 
     def __init__(self) -> None:
@@ -62,10 +62,10 @@ class Descendants:
             _adopt(True)
 
     def calls(self) -> list[Callable[[], object]]:
-        """What the child calls between fork and exec; C alone, see `in_child`.
+        """Return the calls that the child makes between fork and exec; only C functions, see `in_child`.
 
-        It becomes a subreaper itself: nothing leaves the tree below it while it lives, so all of that counts
-        against its ceiling of memory.
+        The child becomes a subreaper, too: no descendant leaves the tree below it while it lives, so that all
+        of them count towards its memory limit.
         """
         hard = ctypes.c_ulong(resource.getrlimit(_RLIMIT_LOCKS)[1]).value
         limit = Limit(min(self._tag, hard), hard)
@@ -84,9 +84,9 @@ class Descendants:
         command
             Argument list.
         calls
-            What else it calls between fork and exec, see `in_child`.
+            More calls between fork and exec; see `in_child`.
         **options
-            Of `subprocess.Popen`.
+            Options of `subprocess.Popen`.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class Descendants:
             raise
 
     def end(self) -> None:
-        """Kill and reap what the child, which has ended and was waited for, has left; safe to call twice."""
+        """Kill and reap what the child left. It must have been waited for. Safe to call twice."""
         with _lock:
             _at_work.discard(self._tag)
         ends_at = time.monotonic() + _END_SECONDS
@@ -111,19 +111,19 @@ class Descendants:
 
 
 def kill_orphans() -> set[int]:
-    """Kill and reap the orphans that this process was handed, once; returns without waiting.
+    """Kill and reap once the orphans that were reparented to this process; does not wait for them to end.
 
-    Only children of this process are killed, whose process ids nobody else can have got meanwhile; what
-    these leave is handed to this process in turn. No child of a child that is at work is among them, and
-    none that anybody here has started in another way.
+    Only children of this process are killed, so that their process IDs cannot have been reused; what they
+    leave is reparented to this process in turn. Descendants of a running child are spared, and so are
+    children that were started in another way.
 
     Returns
     -------
     set of int
-        Tags of those that were found; another look is due, since they may have left others.
+        Tags of the orphans found. If there are any, call again: they may have left others.
     """
     found = set()
-    with _lock:  # a list of children is exact only while nobody reaps any of them
+    with _lock:  # the list of children is exact only while no other thread reaps one
         for pid in _children():
             tag = _tag_of(pid)
             if tag >> _RANDOM_BITS != _MAGIC or tag in _at_work or tag == _INHERITED:
@@ -138,9 +138,9 @@ def kill_orphans() -> set[int]:
 
 @contextmanager
 def orphans_ended() -> Iterator[None]:
-    """Be handed what processes below this one, killed, leave of their engines, and end it at the end of this.
+    """Adopt the engines that killed descendants leave behind, and kill them on exit.
 
-    `kill_orphans` does so meanwhile.
+    Within the context, `kill_orphans` kills them.
     """
     keeper = Descendants()
     try:
@@ -157,17 +157,17 @@ def _end_orphans() -> None:
 
 
 def kill_tree(pid: int) -> set[int]:
-    """Kill a child of this process and all that descend from it, and wait until they have ended.
+    """Kill a child of this process and all of its descendants, and wait until they have ended.
 
     Parameters
     ----------
     pid
-        Of the child; whoever has started it reaps it.
+        Process ID of the child; the caller reaps it.
 
     Returns
     -------
     set of int
-        Process ids of those that not even SIGKILL has ended.
+        Process IDs of those that SIGKILL did not end.
     """
     tree = [pid]
     for one in tree:
@@ -191,10 +191,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def in_child(calls: Iterable[Callable[[], object]]) -> Callable[[], object]:
-    """Several calls as one ``preexec_fn``.
+    """Combine several calls into one ``preexec_fn``.
 
-    It runs in the child between fork and exec, where a lock that another thread held stays locked for ever:
-    so these must be C alone, as this is. A line of Python there, traced by a coverage tool, was seen to hang.
+    It runs in the child between fork and exec, where a lock that another thread held stays locked for ever.
+    So these calls must be C functions, as the result is: Python code, traced by a coverage tool, has hung.
     """
     return partial(deque, map(call, calls), 0)
 
@@ -213,10 +213,10 @@ _WAS_SUBREAPER = _is_subreaper()
 
 
 def _children(process: str = "self") -> list[int]:
-    """Children, by default own ones, also those that have ended; none where the kernel does not list them."""
+    """List children, by default of this process, with zombies; empty if the kernel does not list them."""
     found: list[int] = []
     for thread in _list(f"/proc/{process}/task"):
-        with suppress(OSError):  # it has ended meanwhile, and another one has its children
+        with suppress(OSError):  # the thread has ended, and another one has its children
             found += map(int, _read(f"/proc/{process}/task/{thread}/children").split())
     return found
 

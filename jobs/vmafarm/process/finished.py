@@ -1,4 +1,4 @@
-"""How a child process has ended."""
+"""The result of a child process."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Literal
 from vmafarm.common.errors import show
 
 LEFT_OUT = "\n[... cut ...]\n"
-"""Stands in error output where the middle of a flood was left out."""
+"""Marks where the middle of long output was cut."""
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 
 
 @dataclass(frozen=True)
 class Excess:
-    """What a process had too much of when it was killed for that.
+    """The limit for which a process was killed.
 
     Attributes
     ----------
     what
-        Which limit it broke.
+        The limit that it exceeded.
     amount
-        How much it had, in words.
+        How much it used, for a message.
     """
 
     what: Literal["memory", "log", "output"]
@@ -42,17 +42,17 @@ class Finished:
     returncode
         Exit status, or minus the number of the signal that killed it.
     stderr
-        Its error output; of a flood the first 256 KiB and the last 64 KiB.
+        Its error output; if that is longer, the first 256 KiB and the last 64 KiB.
     timed_out
         It was killed at its deadline.
     seconds
         Wall time.
     excess
-        What it was killed for having too much of, if it was.
+        The limit for which it was killed, if any.
     folder
         Its working folder.
     stdout
-        What it has printed, where that was to be kept.
+        Its standard output, if it was kept.
     """
 
     returncode: int
@@ -70,16 +70,18 @@ class Finished:
 
     @property
     def crashed(self) -> bool:
-        """Whether it died of a fault of its own, and not of a signal that others send."""
+        """Whether it crashed by itself, rather than by a signal that other processes send."""
         return -self.returncode in _CRASHES and self.excess is None
 
     def last_lines(self, count: int = 8) -> list[str]:
-        """Last non-empty lines of the error output, each cut at 300 characters."""
+        """Return the last non-empty lines of the error output, each cut at 300 characters."""
         return _last_lines(self.stderr, count)
 
     def why(self, count: int = 8) -> str:
-        """Why it failed, for a terminal: its last lines, of the output where it has said no error, or how it
-        ended.
+        """Say why it failed, for a terminal.
+
+        The limit that it exceeded, or its last lines of error output (of standard output, if there are none),
+        or how it ended.
         """
         if self.excess:
             return str(self.excess)
@@ -89,7 +91,7 @@ class Finished:
         return "\n".join(map(show, said)) or self.ending()
 
     def ending(self) -> str:
-        """How it ended, in words."""
+        """Say how it ended."""
         if self.timed_out:
             return f"did not end within {self.seconds:.0f} s"
         if self.returncode >= 0:

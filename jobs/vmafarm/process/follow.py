@@ -1,4 +1,4 @@
-"""Child processes that work for long: each line that they print is passed on as it comes."""
+"""Long-running child processes whose output is passed on line by line."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from vmafarm.process.descendants import Descendants
 from vmafarm.process.run import TERMINATE_WITH_PARENT
 
 _END_SECONDS = 15.0
-"""Time to clean up: what Apptainer has made as subordinate users can be removed by nobody else."""
+"""Time to clean up: files that Apptainer creates as subordinate users can be removed only by itself."""
 _POLL_SECONDS = 0.2
-"""Between two looks at whether a program that prints nothing has ended."""
+"""Seconds between checks whether a silent program has ended."""
 _READ_BYTES = 64 * 1024
 _MOST_READS = 64
-"""Of what is in the pipe when it has ended: a process it has left may go on writing."""
+"""Reads of the pipe after the program has ended: a process that it left may go on writing."""
 _LINE_BYTES = 16 * 1024
-"""What is kept of a line; the rest of a longer one is passed over."""
+"""Longer lines are cut."""
 
 
 def follow(
     command: Sequence[str], folder: Path, seconds: float, pass_on: Callable[[str], None]
 ) -> int | None:
-    """Run a program in a session of its own; neither it nor what it has left outlives this function.
+    """Run a program in its own session; neither it nor any descendant outlives this function.
 
-    On every way out it is asked to end and has 15 seconds to clean up before it is killed.
+    However this function ends, a program that is still running is sent SIGTERM and has 15 s to clean up
+    before it is killed.
 
     Parameters
     ----------
@@ -40,14 +41,14 @@ def follow(
     folder
         Working directory.
     seconds
-        Until it is ended.
+        Time limit.
     pass_on
-        Called with each line of its output and error output, as a terminal can show it.
+        Called with each line of its output and error output, made printable.
 
     Returns
     -------
     int or None
-        Its exit status; None: its time was up.
+        Its exit status; None if it exceeded the time limit.
     """
     descendants = Descendants()
     process = descendants.start(
@@ -61,12 +62,12 @@ def follow(
     finally:
         try:
             _end(process)
-        finally:  # an interrupt may come meanwhile
+        finally:  # even if interrupted
             descendants.end()
 
 
 def _output(process: subprocess.Popen[bytes], ends_at: float) -> Iterator[bytes]:
-    """What it prints until it has ended, whoever holds its pipe then, or until `ends_at`."""
+    """Yield its output until it has ended, even if its pipe is still open, or until `ends_at`."""
     assert process.stdout is not None
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
@@ -76,7 +77,7 @@ def _output(process: subprocess.Popen[bytes], ends_at: float) -> Iterator[bytes]
         if poller.poll(_POLL_SECONDS * 1000):
             data = os.read(pipe, _READ_BYTES)
             if not data:
-                poller.unregister(pipe)  # all have closed it; that it has ended is seen soon
+                poller.unregister(pipe)  # closed by all writers; poll() soon sees the end
             yield data
     for _ in range(_MOST_READS):
         try:
@@ -100,13 +101,13 @@ def _lines(output: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the whole group to end, then make it."""
+    """Send SIGTERM to the whole group, then SIGKILL."""
     try:
         if process.poll() is None:
             _signal(process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_END_SECONDS)
-    finally:  # an interrupt may come meanwhile
+    finally:  # even if interrupted
         _signal(process.pid, signal.SIGKILL)
         process.wait()
         assert process.stdout is not None

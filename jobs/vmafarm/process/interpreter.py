@@ -1,7 +1,7 @@
-"""How Python is started here and on nodes: what it imports is what was installed, and nothing else.
+"""Start Python, here and on nodes, so that it imports only installed packages.
 
-``python -m`` looks for modules in the working folder first, an empty entry of PYTHONPATH means the same,
-and PYTHONPATH as it happens to be set on a cluster leads to other versions of our packages.
+``python -m`` searches the working folder first, and so does an empty entry in PYTHONPATH. On clusters,
+PYTHONPATH often leads to other versions of our packages.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from vmafarm.common.utf8 import OPTIONS as UTF8
 from vmafarm.process.run import ask
 
 IN_IMAGE = ("-E", "-P", "-s", *UTF8)
-"""Options of an image's Python: the environment, the working folder and the home folder do not count."""
+"""Options of an image's Python: ignore the environment, the working folder and the home folder."""
 
 _START_SECONDS = 120.0
-"""Until an interpreter has started and found a package, on the slowest of shared file systems."""
+"""Time limit to start an interpreter and find a package, even on a slow shared file system."""
 _KEPT = ("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE")
 
 
 def own_command() -> list[str]:
-    """Command that starts this interpreter so that it imports what is installed, and nothing else.
+    """Return the command that starts this interpreter so that it imports only installed packages.
 
     Raises
     ------
     UsageError
-        With these it does not find this package, which only PYTHONPATH leads to.
+        This package is not installed: it is found only through PYTHONPATH.
     UnavailableError
-        That cannot be found out.
+        The interpreter cannot be started, or does not end in time.
     """
     command = [sys.executable, *(option for option in IN_IMAGE if option != "-s" or not _in_user_site())]
     through = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
@@ -41,7 +41,7 @@ def own_command() -> list[str]:
     if home in map(_resolved, through) and not _finds_package(command):
         raise UsageError(
             f"vmafarm was found through PYTHONPATH, in {show(str(home))}; elements do not read PYTHONPATH",
-            "install it (pip install), in a virtual environment of its own",
+            "install it (pip install) in its own virtual environment",
         )
     return command
 
@@ -56,14 +56,14 @@ def _finds_package(command: list[str]) -> bool:
     if finished.timed_out:
         raise UnavailableError(
             f"{show(command[0])} did not start and end within {_START_SECONDS:.0f} s",
-            "does the file system answer on which it is installed? Then run the same command again",
+            "check that the file system on which it is installed responds, then run the same command again",
         )
     return finished.returncode == 0
 
 
 @contextmanager
 def safe_environment() -> Iterator[None]:
-    """Have a Python that a library starts, with this process's environment, import as `own_command` does."""
+    """Change the environment so that a Python that a library starts imports only installed packages."""
     before = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
     for name in before.keys() - set(_KEPT):
         del os.environ[name]

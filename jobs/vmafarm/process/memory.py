@@ -1,4 +1,4 @@
-"""How much memory a new process could have here."""
+"""How much memory a new process can get here."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _UNBOUNDED = 1 << 62
 
 
 def grantable_bytes(root: Path = _ROOT) -> int:
-    """Bytes of memory that the kernel would promise a new child process; 0 where that cannot be found out.
+    """Return how many bytes the kernel lets a new child process allocate; 0 if that is unknown.
 
-    Without a bound as a rule. It is the limit on address space that children inherit (RLIMIT_AS,
-    setrlimit(2)), and what is left to promise where the kernel promises no more than there is
-    (CommitLimit with overcommit_memory = 2, proc(5)). Fewer processes at once change neither much.
+    Usually there is no limit. It is the lower of two bounds: the limit on address space that children inherit
+    (RLIMIT_AS, setrlimit(2)), and, if the kernel does not overcommit, what is left of CommitLimit
+    (overcommit_memory = 2, proc(5)). Running fewer processes in parallel hardly changes either.
 
     Parameters
     ----------
     root
-        Folder in which proc and sys are.
+        Folder that contains proc and sys.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     bounds = [] if soft == resource.RLIM_INFINITY else [soft]
@@ -35,15 +35,15 @@ def grantable_bytes(root: Path = _ROOT) -> int:
 
 
 def spare_bytes(root: Path = _ROOT) -> int:
-    """Bytes of memory that a new child process could have now; 0 where that cannot be found out.
+    """Return how many bytes of memory a new child process can use now; 0 if that is unknown.
 
-    The least of `grantable_bytes`, what the machine has (MemAvailable, proc(5)), and what each control
-    group above this process leaves (memory.max, or memory.limit_in_bytes of version 1; cgroups(7)).
+    The minimum of `grantable_bytes`, the memory available on the machine (MemAvailable, proc(5)), and what is
+    left in each control group of this process (memory.max; memory.limit_in_bytes in version 1; cgroups(7)).
 
     Parameters
     ----------
     root
-        Folder in which proc and sys are.
+        Folder that contains proc and sys.
     """
     try:
         available = _meminfo(root)["MemAvailable"]
@@ -69,7 +69,7 @@ def _left_by_groups(root: Path) -> Iterator[int]:
             else:
                 continue
             group = Path(path.lstrip("/"))
-            # In a container the path may be the host's, and its own group the top one.
+            # In a container the path may be that of the host, and the container's own group the top one.
             for folder in (group, *group.parents):
                 with suppress(OSError, ValueError, KeyError):
                     yield _left_by_group(mount / folder, *names)
@@ -77,7 +77,7 @@ def _left_by_groups(root: Path) -> Iterator[int]:
 
 def _left_by_group(folder: Path, limit: str, usage: str, inactive: str) -> int:
     most = int(_text(folder / limit))  # ValueError: "max"
-    # Cached files that nobody uses are dropped before a limit hurts.
+    # The kernel drops inactive page cache before it enforces the limit.
     stat = dict(line.split() for line in _text(folder / "memory.stat").splitlines())
     return most - int(_text(folder / usage)) + int(stat[inactive])
 

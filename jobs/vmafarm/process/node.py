@@ -1,4 +1,4 @@
-"""Names of this process, its job and its node, by the environment."""
+"""Names of this process, its job, its node and its GPUs, from the environment."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 
 
 def task_of(environment: Mapping[str, str], otherwise: str) -> tuple[str, int | None]:
-    """SLURM's job (of an array the array's own) and index, or `otherwise` and None outside of SLURM."""
+    """Return the SLURM job ID (of an array, that of the array) and index; else `otherwise` and None."""
     job = environment.get("SLURM_ARRAY_JOB_ID") or environment.get("SLURM_JOB_ID")
     index = environment.get("SLURM_ARRAY_TASK_ID")
     return (job, int(index) if index else None) if job else (otherwise, None)
 
 
 def node_name(environment: Mapping[str, str]) -> str:
-    """Name of this node as SLURM knows it, else of this host."""
-    # Nodes of a test cluster share a host name.
+    """Return the name of this node in SLURM, else the host name."""
+    # The nodes of a test cluster share a host name.
     return environment.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> list[str]:
-    """GPUs that this process may use: by CUDA_VISIBLE_DEVICES, else all NVIDIA devices.
+    """List the GPUs that this process may use: those in CUDA_VISIBLE_DEVICES, else all NVIDIA devices.
 
     Parameters
     ----------
     environment
-        Of the process.
+        Environment of the process.
     devices
         Folder of the device files ``nvidia0``, ``nvidia1``, ...
 
@@ -41,7 +41,7 @@ def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -
         variables; SLURM writes ``NoDevFiles`` where a job has no GPU), and sees none where one is listed
         twice (measured with driver 580 on an H100).
     """
-    # CUDA's index counts from 0 whatever the device files are called: a container may have nvidia3 alone.
+    # CUDA counts from 0 whatever the names of the device files: a container may have only nvidia3.
     present = sum(path.name.removeprefix("nvidia").isdigit() for path in devices.glob("nvidia[0-9]*"))
     listed = environment.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
@@ -56,13 +56,13 @@ def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -
 
 
 def writer_name(job: str, host: str) -> str:
-    """A name that no other writer has, of characters that are safe in any file name."""
+    """Make a unique name for a writer, of characters that are safe in any file name."""
     name = f"{job}-{host[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
 def job_label(environment: Mapping[str, str], otherwise: str) -> str:
-    """Job, task and restart of a SLURM job, by its environment; `otherwise` outside of SLURM."""
+    """Return job, task and restart of a SLURM job from its environment; else `otherwise`."""
     job = environment.get("SLURM_ARRAY_JOB_ID") or environment.get("SLURM_JOB_ID")
     if not job:
         return otherwise

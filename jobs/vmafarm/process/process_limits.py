@@ -1,4 +1,4 @@
-"""How a child process is held to what it may take."""
+"""Limits on the memory and the files of a child process."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What one child process may take, in bytes; 0: no limit.
+    """Limits of one child process, in bytes; 0 means no limit.
 
     Attributes
     ----------
     address_space
-        Allocations beyond it fail.
+        Address space; allocations beyond it fail.
     resident
-        It is killed when it and its children have more than this.
+        Resident memory of the process and its descendants; it is killed if they use more.
     file_size
-        Of any file that it writes; beyond it is killed (SIGXFSZ), or gets an error if it wants one.
+        Size of any file that it writes; beyond it, SIGXFSZ kills the process, or the write fails if that is
+        ignored.
     log, log_size
-        File that is looked at while it runs: it is killed when that has more than this.
+        A file that is watched while the process runs, and its largest size; beyond it, the process is killed.
     """
 
     address_space: int = 0
@@ -41,11 +42,11 @@ class Ceiling:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody must look, because the kernel does not."""
+        """Whether a limit needs watching because the kernel does not enforce it."""
         return bool(self.resident or self.log_size)
 
     def broken_by(self, pid: int) -> Excess | None:
-        """What a running process has too much of."""
+        """Return the limit that a running process exceeds, if any."""
         if self.resident and (size := resident_bytes(pid)) > self.resident:
             return Excess("memory", show_bytes(size))
         if self.log_size and (size := _size(self.log)) > self.log_size:
@@ -53,9 +54,10 @@ class Ceiling:
         return None
 
     def calls(self) -> list[Callable[[], object]]:
-        """What a child calls between fork and exec to be held to it; it leaves no core file either.
+        """Return the calls that a child makes between fork and exec to set its limits and disable core files.
 
-        C alone, see `vmafarm.process.run`. The address space comes last: from then on allocations may fail.
+        Only C functions, see `vmafarm.process.descendants.in_child`. The address space comes last, since
+        allocations may fail from then on.
         """
         wanted = {resource.RLIMIT_CORE: 0}
         if self.file_size:
@@ -76,7 +78,7 @@ NO_CEILING = Ceiling()
 
 
 def show_bytes(size: int) -> str:
-    """A size for a message: ``512 MB``, ``4.0 GB``."""
+    """Format a size for a message: ``512 MB``, ``4.0 GB``."""
     return f"{size / (1 << 30):.1f} GB" if size >= 1 << 30 else f"{-(-size // (1 << 20))} MB"
 
 
@@ -88,17 +90,17 @@ def _size(path: Path) -> int:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants; 0 once it has ended."""
+    """Return the resident memory of a process and its descendants; 0 once it has ended."""
     total, todo = 0, [pid]
     while todo:
-        # Text, not Path, whose making takes longer than the reading: this runs while every clip is scored.
+        # Strings: creating a Path takes longer than the read, and this runs while every clip is scored.
         folder = f"/proc/{todo.pop()}"
         try:
             total += int(_read(f"{folder}/statm").split()[1]) * _PAGE
             for thread in os.listdir(f"{folder}/task"):  # noqa: PTH208 - names are enough
                 todo += map(int, _read(f"{folder}/task/{thread}/children").split())
         except (OSError, IndexError):
-            continue  # ended meanwhile, or a kernel that does not list children
+            continue  # it has ended, or the kernel does not list children
     return total
 
 

@@ -1,4 +1,4 @@
-"""Child processes: the one place that starts them, and none outlives its deadline or its parent."""
+"""Run child processes; none outlives its deadline or its parent."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from vmafarm.process.finished import Finished
 from vmafarm.process.process_limits import NO_CEILING, Ceiling
 
 TERMINATE_WITH_PARENT = partial(PRCTL, PR_SET_PDEATHSIG, int(signal.SIGTERM))
-"""For a child that has something to clean up."""
+"""For a child that must clean up."""
 _POLL_SECONDS = 0.2
-"""Between two looks at whether a child has ended whose pipe another holds open; else that is seen at once."""
+"""Seconds between checks for the end of a child whose pipe others keep open; else it is seen at once."""
 _LOOK_SECONDS = 0.2
-"""Between two looks at how much memory children have, once they run for as long."""
+"""Longest time between two checks of the limits of children; at first they are more frequent."""
 
 
 class Stop:
-    """A request to stop that wakes every wait at once; may be set from a signal handler."""
+    """A request to stop that wakes all waits at once; it may be set from a signal handler."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
         self._set = False
 
     def set(self) -> None:
-        """Ask everybody to stop; may be called more than once."""
+        """Request a stop; may be called more than once."""
         if not self._set:
             self._set = True
-            os.write(self._writer, b"x")  # never read: the pipe stays readable for all
+            os.write(self._writer, b"x")  # never read, so that the pipe stays readable for all
 
     def is_set(self) -> bool:
         """Whether `set` was called."""
         return self._set
 
     def fileno(self) -> int:
-        """Readable once `set` was called."""
+        """Return a descriptor that is readable once `set` was called."""
         return self._reader
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         os.close(self._reader)
         os.close(self._writer)
 
 
 class Stopped(Exception):  # noqa: N818 - not an error, the answer to a request
-    """The wait ended because a stop was asked for; the children are gone."""
+    """A stop was requested; all children were killed."""
 
 
 def run(
@@ -66,11 +66,11 @@ def run(
     environment: Mapping[str, str] | None = None,
     ceilings: Sequence[Ceiling] = (),
 ) -> list[Finished]:
-    """Run programs side by side and wait for all of them.
+    """Run programs in parallel and wait for all of them.
 
-    Every child gets a session of its own; on every way out of this function it and all that descends
-    from it is dead and reaped, also what has left its session. A child is also killed by the kernel when
-    the calling thread ends.
+    Every child gets its own session. However this function ends, the child and all of its descendants are
+    dead and reaped, even those that left its session. The kernel also kills a child when the calling thread
+    ends.
 
     Parameters
     ----------
@@ -79,18 +79,18 @@ def run(
     folder
         Working directory.
     deadline
-        Seconds until they are killed.
+        Time limit in seconds; then they are killed.
     stop
         Ends the wait early.
     environment
-        Added to this process's own.
+        Added to the environment of this process.
     ceilings
-        What each of them may take; empty: as much as it wants.
+        Limits of each program; empty: no limits.
 
     Returns
     -------
     list of Finished
-        In the order of `commands`.
+        Results in the order of `commands`.
 
     Raises
     ------
@@ -104,19 +104,19 @@ def run(
 
 
 def ask(command: Sequence[str], *, seconds: float, given: bytes = b"") -> Finished:
-    """Run a program that is asked something, as it would run by hand, and keep what it prints.
+    """Run a program with the environment and limits of this process, and return its output.
 
-    It is over when the program itself has ended, whatever that has left; nothing of it is left running then,
-    nor on any other way out.
+    Returns once the program itself has ended, even if it left other processes; these are killed, however this
+    function ends.
 
     Parameters
     ----------
     command
         Argument list; no shell is involved.
     seconds
-        Until it is killed.
+        Time limit; then it is killed.
     given
-        What it reads from its standard input.
+        Content of its standard input.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def ask(command: Sequence[str], *, seconds: float, given: bytes = b"") -> Finish
     if not given:
         [finished] = _run([command], None, os.environ, [None], seconds, None)
         return finished
-    with TemporaryFile() as stdin:  # without a name; a pipe would want to be filled while the child reads
+    with TemporaryFile() as stdin:  # unnamed; a pipe would have to be filled while the child reads
         stdin.write(given)
         stdin.seek(0)
         [finished] = _run([command], None, os.environ, [None], seconds, None, stdin.fileno())
@@ -148,7 +148,7 @@ def _run(
     with killing(end):
         try:
             for command, ceiling in zip(commands, ceilings, strict=True):
-                # One by one: those already started must be known if the next fails.
+                # One by one: if one fails to start, those already started must be known.
                 children.append(Child(command, folder, env, ceiling, stdin))
             watched = any(ceiling is not None and ceiling.is_watched for ceiling in ceilings)
             _wait_for(children, watched, ends_at, stop)
@@ -159,7 +159,7 @@ def _run(
 
 
 def _wait_for(children: Sequence[Child], watched: bool, ends_at: float, stop: Stop | None) -> None:
-    """Wait until all have ended, or their time has."""
+    """Wait until all have ended, or the deadline has passed."""
     pause, look_at = 0.01 if watched else _POLL_SECONDS, 0.0
     while any(not child.ended() for child in children):
         if stop is not None and stop.is_set():
@@ -187,7 +187,7 @@ def _wait(children: Sequence[Child], stop: Stop | None, seconds: float) -> None:
     if stop is not None:
         poller.register(stop.fileno(), select.POLLIN)
     if not readers:
-        # All have closed what they print into; that is nearly always the end.
+        # All have closed their output, so they are most likely about to end.
         seconds = min(seconds, 0.005)
     for descriptor, _ in poller.poll(seconds * 1000):
         if descriptor in readers:
@@ -200,7 +200,7 @@ def die_with(parent: int) -> None:
     Parameters
     ----------
     parent
-        Process id that the parent should have; if it is gone already, SIGTERM comes at once.
+        Process ID of the expected parent; if that has already ended, SIGTERM is sent at once.
     """
     PRCTL(PR_SET_PDEATHSIG, int(signal.SIGTERM))
     if os.getppid() != parent:

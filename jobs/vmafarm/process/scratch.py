@@ -1,4 +1,4 @@
-"""The scratch folder of an element: private, and gone on every way out."""
+"""The scratch folder of an element: private, and removed however the element ends."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _HINT = "choose another one: extract.scratch, or TMPDIR"
 
 @contextlib.contextmanager
 def scratch_folder(parent: str) -> Iterator[Path]:
-    """Make a private folder (0700), and remove it at the end.
+    """Create a private folder (0700), and remove it at the end.
 
-    Folders that killed elements left behind in the same place are removed at the start: their owner
-    holds a lock for as long as it lives, which the kernel releases whatever happens.
+    It first removes folders that killed elements left in the same place. An element locks its folder while it
+    lives, and the kernel releases the lock however it ends.
 
     Parameters
     ----------
     parent
-        Where; empty: ``$TMPDIR`` or ``/tmp``.
+        Where to create it; empty: ``$TMPDIR`` or ``/tmp``.
 
     Raises
     ------
     UnavailableError
-        Nothing can be written there, or everybody could put another folder in its place.
+        The place cannot be written, or any user could replace the folder.
     """
     place = scratch_place(parent)
     with in_scratch(place):
@@ -64,12 +64,12 @@ def scratch_folder(parent: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def in_scratch(folder: Path) -> Iterator[None]:
-    """Turn a system error in a scratch folder into one of ours, which names the folder.
+    """Turn a system error in a scratch folder into an UnavailableError that names the folder.
 
     Parameters
     ----------
     folder
-        What `scratch_folder` gave, or where that makes its folders.
+        A folder from `scratch_folder`, or the one in which it creates them.
     """
     try:
         yield
@@ -78,18 +78,18 @@ def in_scratch(folder: Path) -> Iterator[None]:
 
 
 def scratch_error(folder: Path, number: int, reason: str) -> UnavailableError:
-    """What is wrong with a scratch folder.
+    """Describe what is wrong with a scratch folder.
 
     Parameters
     ----------
     folder
         As for `in_scratch`.
     number, reason
-        Of the system's error.
+        Number and text of the system error.
     """
     is_private = folder.name.startswith(_PREFIX)
     if number in (errno.ENOENT, errno.ENOTDIR):
-        what = "was removed while it was in use" if is_private else "is not there"
+        what = "was removed while in use" if is_private else "is not there"
         what = "is not a folder" if number == errno.ENOTDIR else what
         return UnavailableError(f"the scratch folder {show(str(folder))} {what}", _HINT)
     place = folder.parent if is_private else folder
@@ -108,7 +108,7 @@ def scratch_error(folder: Path, number: int, reason: str) -> UnavailableError:
 
 
 def check_scratch(folder: Path) -> None:
-    """Raise UnavailableError if a scratch folder has been removed while it was in use."""
+    """Raise UnavailableError if a scratch folder was removed while in use."""
     try:
         folder.stat()
     except FileNotFoundError:
@@ -116,17 +116,17 @@ def check_scratch(folder: Path) -> None:
 
 
 def scratch_place(parent: str) -> Path:
-    """Where scratch folders are made; absolute, since child processes run in them and get their paths.
+    """Return where scratch folders are created; absolute, since child processes run in them.
 
     Parameters
     ----------
     parent
-        As configured; empty: ``$TMPDIR``, ``/tmp``, or what Python finds in their place.
+        As configured; empty: ``$TMPDIR``, ``/tmp``, or another folder that Python finds.
 
     Raises
     ------
     UnavailableError
-        None of these can be written, for example because the disk is full.
+        None of them can be written, for example because the disk is full.
     """
     try:
         return Path(parent or tempfile.gettempdir()).absolute()
@@ -139,8 +139,8 @@ def _require_not_for_all(place: Path) -> None:
         if not stat.S_ISLNK(status.st_mode) and is_for_all(status):
             shown = show(str(part))
             raise UnavailableError(
-                f"everybody on this machine may write {shown}, which has no sticky bit: anybody could put "
-                "another folder in the place of the scratch folder",
+                f"{shown} is world-writable and has no sticky bit: any user of this machine could replace "
+                "the scratch folder",
                 f"chmod +t {shown}, or {_HINT}",
             )
 
@@ -156,7 +156,7 @@ def _sweep(place: Path, own: Path) -> None:
         except OSError:
             continue
         try:
-            if try_lock(lock, without_locks=False):  # else nobody knows whether its owner lives
+            if try_lock(lock, without_locks=False):  # without locks, nobody knows whether its owner lives
                 _remove(folder)
         except OSError:
             pass
@@ -169,9 +169,9 @@ def _remove(folder: Path) -> None:
 
 
 def for_databases(scratch: str) -> str:
-    """The scratch folder for DuckDB: ``scratch``, or the system's where DuckDB could not name it.
+    """Return the scratch folder for DuckDB: ``scratch``, or the default if DuckDB cannot use its path.
 
-    DuckDB takes a backslash in the path of a database for a slash, and what follows a question mark
-    for something else.
+    In the path of a database, DuckDB treats a backslash as a slash, and does not take a question mark
+    literally.
     """
     return "" if {"\\", "?"} & set(scratch) else scratch

@@ -1,4 +1,4 @@
-"""Which toolkit this is, to the last line of its code and SQL."""
+"""The exact version of this toolkit: its code, its SQL and its commit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vmafarm.process.run import ask
 
 @cache
 def version() -> str:
-    """Version and a digest of code, SQL and page, for example ``0.1.0+3f9a0c12de``.
+    """Return the version with a digest of code, SQL and page template, for example ``0.1.0+3f9a0c12de``.
 
-    The numbers alone would let an image built before a change pass for one built after it.
+    The version number alone could not distinguish an image built before a change from one built after it.
     """
     digest = hashlib.sha256()
     for folder in (PACKAGE, data_folder("sql")):
@@ -26,7 +26,7 @@ def version() -> str:
 
 @cache
 def commit() -> str:
-    """The commit of the checkout that this runs from, ``-dirty`` if files differ; "" outside of one."""
+    """Return the commit of this checkout, with ``-dirty`` if files differ; empty outside of a checkout."""
     if not (CHECKOUT / ".git").exists():
         return ""
     try:
