@@ -58,8 +58,8 @@ def damage_metadata(path: Path) -> None:
         (damage_cut, "not a manifest, or cut"),
         (damage_empty, "not a manifest, or cut"),
         (damage_columns, "columns clip_name string, mos int64; expected clip_name string not null"),
-        (damage_score, "does not have the digest that it states"),
-        (damage_metadata, "does not have the digest that it states"),
+        (damage_score, "does not match its digest"),
+        (damage_metadata, "does not match its digest"),
     ],
 )
 def test_damaged_manifest_is_refused(corpus, damage, message):
@@ -95,7 +95,7 @@ def test_a_manifest_of_another_digest_than_expected_is_refused(corpus):
     planned = load_manifest(folder).digest
     assert load_manifest(folder, planned).digest == planned
     replace_name(folder, "other.mp4")
-    with pytest.raises(UsageError, match="is not the manifest that this work was submitted with") as caught:
+    with pytest.raises(UsageError, match="is not the manifest of this submission") as caught:
         load_manifest(folder, planned)
     assert caught.value.message.endswith(f"expected {planned}")
 

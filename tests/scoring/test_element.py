@@ -61,7 +61,7 @@ def test_a_manifest_that_was_exchanged_since_is_not_worked_on(prepare: Any) -> N
     write_manifest(config.folder, replace(planned, names=names, digest=digest))
     result = run_slices(config, manifest=planned.digest)
     assert (result.exit_code, result.done) == (2, 0)
-    assert "is not the manifest that this work was submitted with" in result.message
+    assert "is not the manifest of this submission" in result.message
     assert rows_of(config) == []
     assert not config.folder.elements.exists()
 
@@ -180,7 +180,7 @@ def test_a_lost_provenance_becomes_that_of_the_rows_and_not_of_another_engine(pr
     config.folder.provenance.unlink()
     other = config.engine.model_copy(update={"plan": "full"})
     result = run_slices(config.model_copy(update={"engine": other}))
-    assert "this run was begun with another engine" in result.message
+    assert "this run was started with another engine" in result.message
     assert config.folder.provenance.read_bytes() == before
     assert run_slices(config).done == 3
 

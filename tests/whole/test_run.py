@@ -212,9 +212,9 @@ def test_a_run_goes_on_with_its_own_engine_only(folder: Path) -> None:
     del document["sha256"]
     (folder / "runs/r/provenance.json").write_text(json.dumps(document))
     finished = vmafarm("run", *options, cwd=folder, status=2)
-    assert "this run was begun with another engine" in finished.stderr
+    assert "this run was started with another engine" in finished.stderr
     assert "libvmaf_version: found" in finished.stderr
-    assert "begin another run" in finished.stderr
+    assert "start another run" in finished.stderr
 
 
 def test_limit_takes_the_same_sample_every_time(folder: Path) -> None:

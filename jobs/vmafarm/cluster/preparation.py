@@ -226,7 +226,7 @@ def _check_engine(config: Config, kind: str) -> None:
             f'"{config.folder.name}" was begun with the engine {frozen.engine}; '
             + (f"{show(config.slurm.image)} has" if config.slurm.image else "here it would be")
             + f" {kind}, whose rows cannot be mixed with those",
-            "use an image with the same engine, or begin another run (run.name)",
+            "use an image with the same engine, or start another run (run.name)",
         )
     if kind == "ffmpeg" and config.engine.backend == "cuda":
         raise UsageError(

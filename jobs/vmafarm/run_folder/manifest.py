@@ -1,4 +1,4 @@
-"""The manifest: which clips a run consists of, immutable once it is planned."""
+"""The manifest: the clips of a run, immutable once the run is planned."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MANIFEST_SCHEMA = pa.schema(
 )
 """Schema of manifest.parquet; rows in byte order of clip_name."""
 _LEADS_OUT = r"^/|(^|/)\.\.(/|$)"
-"""In a name: an absolute path, or one that leaves the folder of the clips (RE2)."""
+"""Matches absolute paths and those that leave the clips folder (RE2)."""
 _HINT = "restore it from a copy, or plan again under another run.name"
 
 
@@ -49,13 +49,13 @@ class Manifest:
     names
         Paths below the clips folder, in byte order of their UTF-8.
     mos
-        float64, shape (names,); NaN where a clip has no score.
+        float64, shape (names,); NaN for a clip without a score.
     bytes
         Sizes, int64, shape (names,).
     slices
-        Number of the slice, int32, shape (names,), from 0.
+        Slice numbers, int32, shape (names,), from 0.
     digest
-        ``sha256:...`` of names, mos and bytes; the cut into slices is not part of it.
+        ``sha256:...`` of names, mos and bytes, but not of slices.
     """
 
     names: list[str]
@@ -70,17 +70,17 @@ class Manifest:
         return int(self.slices.max()) + 1
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each clip by its name."""
+        """Return the size of each clip in bytes, by name."""
         return dict(zip(self.names, self.bytes.tolist(), strict=True))
 
     def positions(self, slice_id: int) -> NDArray[np.int64]:
-        """Ascending positions of the clips of one slice; none of a slice that there is not."""
+        """Return the positions of the clips of one slice, ascending; empty if there is no such slice."""
         order, edges = self._by_slice
         return order[edges[slice_id] : edges[slice_id + 1]] if 0 <= slice_id < len(edges) - 1 else order[:0]
 
     @cached_property
     def _by_slice(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positions by slice, and where each slice begins: found in one go, for there are thousands."""
+        """Positions ordered by slice, and where each slice begins; one sort for thousands of slices."""
         order = np.argsort(self.slices, kind="stable").astype(np.int64)
         edges = np.searchsorted(self.slices[order], np.arange(self.slice_count + 1)).astype(np.int64)
         return order, edges
@@ -94,14 +94,14 @@ def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArr
     names
         In byte order of their UTF-8.
     mos
-        float64, shape (names,); every NaN counts as the same, and so do 0.0 and -0.0.
+        float64, shape (names,); all NaN are treated as equal, and so are 0.0 and -0.0.
     sizes
         Bytes, int64, shape (names,).
 
     Returns
     -------
     str
-        ``sha256:`` and 64 digits: over the number of clips, the lengths of the names in bytes
+        ``sha256:`` and 64 digits: the hash of the number of clips, the lengths of the names in bytes
         (int64), the names (UTF-8), mos (float64) and sizes (int64), all little-endian.
     """
     joined = "".join(names)
@@ -117,20 +117,20 @@ def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArr
 def write_manifest(
     folder: RunFolder, manifest: Manifest, configuration: Mapping[str, Any] | None = None
 ) -> None:
-    """Write manifest.parquet whole, unless there is one. With it a run is planned.
+    """Write manifest.parquet atomically, unless it exists. From then on, the run is planned.
 
     Parameters
     ----------
     folder, manifest
         The run.
     configuration
-        What its plan freezes: stands in the same file, so that both are there, or neither. None: as
-        earlier versions did it, which had it in config.toml alone.
+        What the plan freezes. It is in the same file, so that either both exist or neither. None: do as
+        earlier versions did, which had it only in config.toml.
 
     Raises
     ------
     FileExistsError
-        There is one; it is untouched.
+        There is a manifest; it was not changed.
     UnavailableError
         The run folder cannot be written.
     """
@@ -154,12 +154,12 @@ def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
     folder
         The run.
     expected
-        Digest that it had when work was handed out; "": any that it states itself.
+        Digest at the time of submission; empty to accept any that matches the content.
 
     Raises
     ------
     UsageError
-        There is none, or the file is not a manifest, is cut or was changed.
+        There is none, or the file is not a manifest, or was truncated or changed.
     UnavailableError
         It cannot be read.
     """
@@ -175,17 +175,17 @@ def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
     mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
     digest = manifest_digest(names, mos, sizes)
     if _stated(file.schema).get("manifest") != digest or not names:
-        raise UsageError(f"{path}: its content does not have the digest that it states", _HINT)
+        raise UsageError(f"{path}: its content does not match its digest", _HINT)
     if expected not in ("", digest):
         raise UsageError(
-            f"{path} is not the manifest that this work was submitted with: {digest}, expected {expected}",
-            f"find out who has written it; {_HINT}",
+            f"{path} is not the manifest of this submission: {digest}, expected {expected}",
+            f"find out who wrote it; {_HINT}",
         )
     leads_out = pc.match_substring_regex(table["clip_name"], _LEADS_OUT)
     if (at := pc.index(leads_out, True).as_py()) >= 0:
         raise UsageError(
             f"{path}: {show(names[at])} leads out of the clips folder, expected a path below it",
-            f"find out who has written it; {_HINT}",
+            f"find out who wrote it; {_HINT}",
         )
     if slices.min() < 0 or slices.max() >= len(names) or sizes.min() < 0:
         raise UsageError(f"{path}: slices and sizes are not those of a plan", _HINT)
@@ -193,13 +193,13 @@ def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
 
 
 def read_stated(folder: RunFolder) -> dict[str, Any]:
-    """What the manifest of a run says beside its clips.
+    """Read the metadata of the manifest of a run.
 
     Returns
     -------
     dict
-        ``manifest``, its digest; ``configuration``, what the plan has frozen, unless an earlier version
-        has written it. Empty where the file says nothing of the kind.
+        ``manifest``: its digest; ``configuration``: what the plan froze, which earlier versions did not
+        write. Empty if the file has no such metadata.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def _opened(folder: RunFolder) -> Iterator[SealedFile]:
         yield open_sealed(folder.manifest)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
-            f'{path}: not there, so the run "{folder.name}" is not planned',
+            f'{path}: not there: the run "{folder.name}" is not planned',
             "plan it first: vmafarm plan (or make plan); or choose the run with run.name and run.root",
         ) from None
     except DamagedError as error:
@@ -229,16 +229,16 @@ def _opened(folder: RunFolder) -> Iterator[SealedFile]:
 
 
 def most_rows(folder: RunFolder) -> int:
-    """Rows that a shard or a clip log of a run may have: its writer has done each clip once.
+    """Return the most rows that a shard or a clip log of a run may have.
 
-    Twice as many, and 10,000 at least: a file that has rows of clips which were never planned is still read,
-    so that the merge can name them.
+    A writer scores each planned clip at most once. The limit is twice that number, and at least 10,000, so
+    that a file with rows of clips that were never planned is still read, and the merge can name them.
     """
     try:
         with open_regular(folder.manifest) as file, pq.ParquetFile(file) as parquet:
             clips: int = parquet.metadata.num_rows
     except (OSError, pa.ArrowException):
-        clips = 0  # who needs the manifest says what is wrong with it
+        clips = 0  # code that needs the manifest reports what is wrong with it
     return max(10_000, 2 * min(clips, MOST_ROWS))
 
 
@@ -255,12 +255,12 @@ def _stated(schema: pa.Schema) -> dict[str, Any]:
 
 
 def corpus_differences(frozen: Manifest, new: Manifest) -> list[str]:
-    """Say what has changed in the clips and scores, with counts and the first names.
+    """Describe how clips and scores have changed, with counts and the first names.
 
     Returns
     -------
     list of str
-        Lines for the terminal; empty where both have the same digest.
+        Lines for the terminal; empty if both have the same digest.
     """
     before = {name: at for at, name in enumerate(frozen.names)}
     now = {name: at for at, name in enumerate(new.names)}

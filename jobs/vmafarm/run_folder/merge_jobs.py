@@ -1,4 +1,4 @@
-"""How a merge job ended, as it says itself: SLURM forgets jobs, and a log is for people."""
+"""Records of how merge jobs ended: SLURM forgets jobs, and logs are not machine-readable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MergeOutcome = Literal["", "published", "unsound", "refused", "stopped", "failed
 
 @dataclass(frozen=True)
 class MergeJobRecord:
-    """One merge job, by its latest start.
+    """One merge job; if it was requeued, its latest start.
 
     Attributes
     ----------
@@ -36,12 +36,12 @@ class MergeJobRecord:
     started_at
         When it began (ISO 8601, UTC).
     ended_at
-        When it ended; "": it still runs or was killed.
+        When it ended; empty if it is still running or was killed.
     outcome
         ``published``; ``unsound``: published, but checks found errors; ``refused``: nothing was published;
-        ``stopped`` by a signal; ``failed``: an error. "" as long as it has not ended.
+        ``stopped``: by a signal; ``failed``: an error; empty until it has ended.
     reasons
-        For any other outcome than ``published``: one line each.
+        For any outcome other than ``published``, one line each.
     """
 
     job: Word
@@ -56,7 +56,7 @@ _RECORD = pydantic.TypeAdapter(MergeJobRecord)
 
 
 class MergeJobLog:
-    """Writes the record of this job; what cannot be written is left out, for the merge goes first.
+    """Write the record of this job; errors are ignored, as the merge is more important.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class MergeJobLog:
         self._write()
 
     def end(self, outcome: MergeOutcome, reasons: Sequence[str] = ()) -> None:
-        """Write down how it ended."""
+        """Record how the job ended."""
         self._record = replace(self._record, ended_at=_now(), outcome=outcome, reasons=tuple(reasons))
         self._write()
 
@@ -84,12 +84,12 @@ class MergeJobLog:
 
 
 def merge_job_path(folder: RunFolder, job: str) -> Path:
-    """Where the record of a merge job is."""
+    """Return the path of the record of a merge job."""
     return folder.merge_jobs / f"{job}.json"
 
 
 def read_merge_job(folder: RunFolder, job: str) -> MergeJobRecord | None:
-    """The record of a merge job; None: it has none, or none that can be read."""
+    """Read the record of a merge job; None if there is none, or it cannot be read."""
     try:
         data = read_regular(merge_job_path(folder, job), MOST_BYTES_OF_DOCUMENT)
         return _RECORD.validate_python(parse_json(data))

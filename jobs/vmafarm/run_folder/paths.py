@@ -1,4 +1,4 @@
-"""Where everything of a run stands on disk: one class owns all paths."""
+"""Paths of all files of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RunFolder:
     Attributes
     ----------
     root
-        Folder of all runs; the product lies here.
+        Folder of all runs; it also contains their tables.
     name
         Name of the run.
     """
@@ -31,7 +31,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """Frozen configuration: corpus and what determines values."""
+        """Frozen configuration: the corpus and everything that determines values."""
         return self.path / "config.toml"
 
     @property
@@ -41,32 +41,32 @@ class RunFolder:
 
     @property
     def provenance(self) -> Path:
-        """What determines values (engine, versions, plan), frozen by the first extraction."""
+        """Engine, versions and plan, which determine values; frozen by the first extraction."""
         return self.path / "provenance.json"
 
     @property
     def shards(self) -> Path:
-        """One folder a slice; in it a ``.parquet``, ``.done`` and ``.journal`` a writer."""
+        """One folder per slice, with one ``.parquet``, ``.done`` and ``.journal`` per writer."""
         return self.path / "shards"
 
     @property
     def clip_logs(self) -> Path:
-        """One folder a slice; in it a Parquet file a writer: how each clip was scored."""
+        """One folder per slice, with one Parquet file per writer: how each clip was scored."""
         return self.path / "clip_log"
 
     @property
     def failures(self) -> Path:
-        """One JSON Lines file a writer, one record a failed try."""
+        """One JSON Lines file per writer, one record per failed try."""
         return self.path / "failures"
 
     @property
     def elements(self) -> Path:
-        """One JSON Lines file a writer: when and where an element began, and how it ended."""
+        """One JSON Lines file per writer: when and where an element began, and how it ended."""
         return self.path / "elements"
 
     @property
     def broken_nodes(self) -> Path:
-        """One file a node that cannot do this run's work, named after it; remove one to trust it again."""
+        """One file per node that cannot score this run, named after it; remove it to use the node again."""
         return self.path / "broken_nodes"
 
     @property
@@ -76,68 +76,68 @@ class RunFolder:
 
     @property
     def merge_lock(self) -> Path:
-        """Locked while a table, or what belongs to it, is put in place; empty."""
+        """Lock file, held while a table or a file beside it is put in place."""
         return self.path / "merge.lock"
 
     @property
     def submit_lock(self) -> Path:
-        """Locked while jobs of the run are being queued; empty."""
+        """Lock file, held while jobs of the run are queued."""
         return self.path / "submit.lock"
 
     @property
     def submissions(self) -> Path:
-        """One record a submission to SLURM: its immutable list of slices, and its jobs."""
+        """One record per submission to SLURM: its immutable list of slices, and its jobs."""
         return self.path / "submissions"
 
     @property
     def database(self) -> Path:
-        """A copy of the run as tables, for DuckDB clients and notebooks; made anew by `vmafarm qa`."""
+        """Copy of the run as tables, for DuckDB clients and notebooks; rewritten by `vmafarm qa`."""
         return self.path / "qa.duckdb"
 
     @property
     def logs(self) -> Path:
-        """What jobs start with, and their logs: private to this user."""
+        """Scripts of jobs and their logs; private to this user."""
         return self.path / "logs"
 
     @property
     def table(self) -> Path:
-        """The product."""
+        """The final table."""
         return self.root / f"full_features_{self.name}.parquet"
 
     @property
     def merge_record(self) -> Path:
-        """Counts and findings of the last merge, and how the rows came to be."""
+        """Counts and findings of the last merge, and how the rows were made."""
         return self.root / f"full_features_{self.name}.merge.json"
 
     @property
     def card(self) -> Path:
-        """The table told for those who use it, as Hugging Face shows datasets."""
+        """Dataset card of the table, in the format of Hugging Face."""
         return self.root / f"full_features_{self.name}.card.md"
 
     @property
     def report(self) -> Path:
-        """One page on the run, for people."""
+        """HTML page about the run."""
         return self.root / f"full_features_{self.name}.report.html"
 
     def delivered(self) -> tuple[Path, ...]:
-        """The table, and what is put beside it."""
+        """Return the table and the files beside it."""
         return self.table, self.merge_record, self.card, self.report, self.database
 
     def shard_folder(self, slice_id: int) -> Path:
-        """Folder of the shards of one slice."""
+        """Return the folder of the shards of one slice."""
         return self.shards / slice_folder(slice_id)
 
     def clip_log_folder(self, slice_id: int) -> Path:
-        """Folder of the clip logs of one slice."""
+        """Return the folder of the clip logs of one slice."""
         return self.clip_logs / slice_folder(slice_id)
 
 
 def slice_folder(slice_id: int) -> str:
-    """Name of a slice's folder: ``slice-00012``."""
+    """Return the name of a slice's folder: ``slice-00012``."""
     return f"slice-{slice_id:05d}"
 
 
 def slice_id(folder: Path) -> int | None:
-    """Number of a slice's folder, or None for anything else that lies there."""
+    """Return the slice number of a folder; None if it is not the folder of a slice."""
     found = _SLICE.match(folder.name)
     return int(found[1]) if found else None

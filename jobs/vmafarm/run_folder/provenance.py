@@ -1,4 +1,4 @@
-"""What determines the values of a table: stands in every shard and in the final table."""
+"""Provenance: what determines the values of a table; recorded in every shard and in the final table."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _DIGEST = "sha256"
 
 @dataclass(frozen=True)
 class Provenance:
-    """What determines values, and nothing else: no host, no time, no path.
+    """What determines values, and nothing else: no hosts, times or paths.
 
     Attributes
     ----------
     engine
         ``ffmpeg`` or ``vmaf``.
     engine_version, libvmaf_version, decoder_version
-        As the programs print them; the decoder is the ffmpeg that turns clips into frames.
+        As the programs print them; the decoder is the ffmpeg that decodes the clips.
     plan
         ``full`` or ``identity``.
     backend
         ``cpu`` or ``cuda``.
     constant
-        Features that were filled with their constant because the pair is identical.
+        Features whose known value on an identity pair was filled in instead of measured.
     manifest
-        Digest of the manifest's clips and scores, ``sha256:...``.
+        Digest of the clips and scores in the manifest, ``sha256:...``.
     model, schema_version
         Constants of this version of the toolkit.
     """
@@ -59,7 +59,7 @@ class Provenance:
             raise ValueError(f"not known on an identity pair: {sorted(unknown)}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The document, with ``features``: per feature ``measured`` or ``constant``."""
+        """Return the JSON document; ``features`` maps each feature to ``measured`` or ``constant``."""
         document = asdict(self)
         constant = set(document.pop("constant"))
         document["features"] = {
@@ -68,21 +68,21 @@ class Provenance:
         return document
 
     def as_json(self) -> str:
-        """The document as one line, keys sorted: equal provenance is equal text."""
+        """Return the document on one line with sorted keys, so that equal provenance is equal text."""
         return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
 
     def as_file(self) -> str:
-        """The text of the run's own file: the document and its SHA-256, so that damage is seen."""
+        """Return the text of provenance.json: the document with its SHA-256, which reveals damage."""
         return json.dumps(self.as_dict() | {_DIGEST: self._digest()}, sort_keys=True) + "\n"
 
     @classmethod
     def from_file(cls, content: bytes) -> Provenance:
-        """Read what `as_file` wrote; raises as `from_dict` does. Early versions have written no SHA-256."""
+        """Read the text of `as_file`; raises as `from_dict` does. Early versions wrote no SHA-256."""
         document = parse_json(content)
         stated = document.pop(_DIGEST, None)
         provenance = cls.from_dict(document)
         if stated not in (None, provenance._digest()):
-            raise ValueError("its content does not have the SHA-256 that it states")
+            raise ValueError("its content does not match its SHA-256")
         return provenance
 
     def _digest(self) -> str:
@@ -90,12 +90,12 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Provenance:
-        """Read what `as_dict` wrote.
+        """Read the document of `as_dict`.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            The document is not of this shape.
+            The document has another structure.
         """
         fields = dict(document)
         features = fields.pop("features")
@@ -112,11 +112,11 @@ class Provenance:
 
 
 _PLAIN = Provenance("", "", "", "", "", "", (), "")
-"""Of the right types."""
+"""Has the right type in each field."""
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """Keys in which two documents differ, each as ``key: found ..., expected ...``."""
+    """List the keys in which two documents differ, as ``key: found ..., expected ...``."""
     lines = []
     for key in sorted(found.keys() | expected.keys()):
         have, want = found.get(key), expected.get(key)
@@ -130,11 +130,11 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 
 
 class DamagedProvenanceError(UsageError):
-    """The file of the provenance is not as it was written."""
+    """provenance.json is damaged."""
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """The provenance that the first extraction of a run has frozen, or None before that.
+    """Read the provenance that the first extraction of a run froze; None before that.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def read_provenance(path: Path) -> Provenance | None:
         return Provenance.from_file(read_regular(path, MOST_BYTES_OF_DOCUMENT))
     except FileNotFoundError:
         if path.is_symlink():
-            raise _damaged(path, "it is a link that leads nowhere") from None
+            raise _damaged(path, "it is a dangling link") from None
         return None
     except OSError as error:
         raise UsageError(
@@ -165,15 +165,15 @@ def _damaged(path: Path, how: str) -> DamagedProvenanceError:
 
 
 def freeze_provenance(path: Path, provenance: Provenance) -> None:
-    """Write down what determines the values of a run, or check that it is still the same.
+    """Record the provenance of a run, or check that it has not changed.
 
-    What another element has just written is durable before a row is built on it: the folder beside
-    it, in which rows lie, is made by `vmafarm.disk.durable.make_folder`, which syncs their common folder.
+    If another element has just written the file, it is durable before rows depend on it: rows are in a folder
+    beside it, and `vmafarm.disk.durable.make_folder` creates that one and syncs their common parent.
 
     Raises
     ------
     UsageError
-        The run was begun with another engine, version or plan.
+        The run was started with another engine, version or plan.
     """
     frozen = read_provenance(path)
     if frozen is None:
@@ -183,7 +183,7 @@ def freeze_provenance(path: Path, provenance: Provenance) -> None:
     if frozen != provenance:
         assert frozen is not None
         raise UsageError(
-            "this run was begun with another engine; its rows cannot be mixed with new ones:\n"
+            "this run was started with another engine; its rows cannot be mixed with new ones:\n"
             + "\n".join(differences(provenance.as_dict(), frozen.as_dict())),
-            "use the same engine again, or begin another run (run.name)",
+            "use the same engine, or start another run (run.name)",
         )
