@@ -47,7 +47,7 @@ def test_a_shard_with_more_rows_than_there_are_clips_is_unreadable(run: Run, kin
         pa.parquet.write_table(pa.parquet.read_table(path).replace_schema_metadata({}), path)
     stamps = Stamps()
     _, bad = sort_shards([path], run.provenance, stamps, 2)
-    assert bad["unreadable_shard"] == [(path, "3 rows, expected at most 2: none of them is read")]
+    assert bad["unreadable_shard"] == [(path, "3 rows, expected at most 2: none are read")]
     _, bad = sort_shards([path], run.provenance, stamps, 3)
     assert bad.get("unreadable_shard", []) == [] or kind == "without a seal"
 

@@ -61,7 +61,7 @@ def test_other_files_are_told_and_do_no_harm(run):
     [
         (ARROW_SCHEMA.append(pa.field("extra\n", pa.float64())), r"unknown column extra\n"),
         (ARROW_SCHEMA.remove(5), "column adm2_std is missing"),
-        (ARROW_SCHEMA.set(5, ARROW_SCHEMA.field(6)), "column adm_scale0_mean is there twice"),
+        (ARROW_SCHEMA.set(5, ARROW_SCHEMA.field(6)), "column adm_scale0_mean occurs more than once"),
         (SWAPPED, "column 3 is height, expected width"),
         (retyped("width", pa.int64()), "column width is int64, expected int32"),
         (retyped("vmaf_std", pa.string()), "column vmaf_std is string, expected double"),

@@ -1,9 +1,9 @@
-"""Parquet files that state the digest of their own bytes: a bit that flips anywhere is found.
+"""Sealed Parquet files: each contains the digest of its own bytes, which detects any flipped bit.
 
-Parquet's page checksums leave the footer out, and DuckDB does not verify them: of random bit flips
-in a shard about half came out as other rows. So the footer of each file has 64 digits under
-`SEAL_KEY`, the SHA-256 of the whole file with zeros in their place. Other readers see one more key
-in the metadata.
+Parquet's page checksums do not cover the footer, and DuckDB does not verify them: about half of all random
+bit flips in a shard led to wrong rows. So the metadata in each footer has the key `SEAL_KEY`, whose value is
+64 hexadecimal digits: the SHA-256 of the whole file with zeros in place of these digits. Other readers see
+one more key in the metadata.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SEAL_KEY = b"vmafarm.sha256"
 DIGITS = 64
 BLANK = b"0" * DIGITS
 _MARK = SEAL_KEY + b"\x18" + bytes([DIGITS])
-"""As the footer (Thrift, compact protocol) has it: the key, then a string of 64 bytes."""
+"""The key as encoded in the footer (Thrift, compact protocol), followed by a string of 64 bytes."""
 
 
 class DamagedError(Exception):
-    """A file is not as its writer left it; the message says how that shows."""
+    """A file is not as its writer left it; the message says what is wrong."""
 
 
 def write_sealed(table: pa.Table, file: BinaryIO, **options: Any) -> None:
@@ -45,9 +45,9 @@ def write_sealed(table: pa.Table, file: BinaryIO, **options: Any) -> None:
     file
         Open for writing, empty.
     **options
-        Of pyarrow's writer, before ours.
+        Options of pyarrow's writer; they override ours.
     """
-    # Row-group minima and maxima of floats leave NaN out, and readers that trust them lose it.
+    # Row-group minima and maxima of floats ignore NaN, so readers that trust them skip NaN rows.
     counted = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
     metadata = {key: text for key, text in (table.schema.metadata or {}).items() if key != SEAL_KEY}
     table = table.replace_schema_metadata(metadata)  # without the seal of the file it was read from
@@ -59,7 +59,7 @@ def write_sealed(table: pa.Table, file: BinaryIO, **options: Any) -> None:
 
 
 def written(schema: pa.Schema, tables: Iterable[pa.Table], **options: Any) -> bytearray:
-    """Tables as Parquet, with zeros as their seal."""
+    """Encode tables as one Parquet file with a seal of zeros."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, **options) as writer:
         for table in tables:
@@ -69,23 +69,23 @@ def written(schema: pa.Schema, tables: Iterable[pa.Table], **options: Any) -> by
 
 
 def is_sealed(content: bytes) -> bool:
-    """Whether these bytes state a digest at all.
+    """Check whether the bytes of a file contain a digest.
 
     Raises
     ------
     DamagedError
-        They state another one than their own.
+        The digest does not match the bytes.
     """
     at = find_digest(content)
     if at < 0:
         return False
     if content[at : at + DIGITS] != _digest(content, at):
-        raise DamagedError(f"cut or damaged ({len(content):,} bytes): not the bytes that its writer sealed")
+        raise DamagedError(f"cut or damaged ({len(content):,} bytes): its bytes do not match its seal")
     return True
 
 
 def stated_digest(path: Path) -> str:
-    """The digest that a file states of itself, unchecked, read from its end; "" where it states none.
+    """Read the digest from the end of a file without verifying it; empty if the file has none.
 
     Raises
     ------
@@ -103,37 +103,37 @@ def stated_digest(path: Path) -> str:
 
 
 _LARGEST_FOOTER = 64 << 10
-"""The footer of a shard takes some 10 KB."""
+"""Bytes; the footer of a shard has about 10 KB."""
 
 
 MOST_ROWS = 10_000_000
-"""Of a file of which nothing else is known."""
+"""Limit for a file about which nothing else is known."""
 
 
 class SealedFile:
-    """A file whose bytes are those that its writer sealed.
+    """A file whose seal matches its bytes.
 
-    A seal has no secret: who may write the file may seal it, too. So rows are counted before any is read, and
-    nothing is read that would take far more memory than so many rows ever do.
+    A seal involves no secret: anyone who can write the file can seal it. So rows are counted before any is
+    read, and a file that would take far more memory than that number of rows needs is not read.
 
     Parameters
     ----------
     content
-        Its bytes, of which the seal is right.
+        Its bytes, with a matching seal.
     most_rows
-        Rows that it may have.
+        The most rows that are accepted.
 
     Attributes
     ----------
     schema
-        Its columns, and their metadata.
+        Its columns and metadata.
     rows
-        How many it has.
+        Number of rows.
 
     Raises
     ------
     DamagedError
-        It is not Parquet, or has more rows or bytes than it may.
+        It is not Parquet, or has too many rows or bytes.
     """
 
     def __init__(self, content: bytes, most_rows: int = MOST_ROWS) -> None:
@@ -149,15 +149,15 @@ class SealedFile:
         self._require_room(self._bytes)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read columns, or all; text is UTF-8.
+        """Read some columns, or all; text is validated as UTF-8.
 
-        Read without threads: one of Arrow's that is at work as Python ends aborts the process, with
-        "terminate called without an active exception" (apache/arrow, issue 34314), after all was done.
+        No threads are used: an Arrow thread that is still running when Python exits aborts the process after
+        its work is done, with "terminate called without an active exception" (apache/arrow, issue 34314).
 
         Raises
         ------
         DamagedError
-            They cannot be read, or take far more memory than so many rows ever do.
+            They cannot be read, or need far more memory than this number of rows should.
         """
         with explained(self._content):
             if self.rows * self._bytes <= _BYTES_AT_ONCE:
@@ -168,9 +168,9 @@ class SealedFile:
         return table
 
     def _read_counted(self, columns: Sequence[str]) -> pa.Table:
-        """Read each text once, and count all of them before they are repeated.
+        """Read text as dictionaries, and check its expanded size before expanding it.
 
-        One long text a million times takes no room in a file, and may be too much for any memory.
+        A long text that occurs a million times takes little space in a file, but may exceed all memory.
         """
         texts = [name for name in columns if self.schema.field(name).type == pa.string()]
         table = self._open(texts).read(columns, use_threads=False)
@@ -179,7 +179,7 @@ class SealedFile:
         return table.cast(pa.schema(fields, table.schema.metadata))
 
     def _open(self, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
-        # Without reading ahead, which copies what is in memory already.
+        # No pre-buffering: it would copy what is already in memory.
         return pq.ParquetFile(
             pa.BufferReader(self._content), pre_buffer=False, read_dictionary=list(dictionaries)
         )
@@ -190,12 +190,12 @@ class SealedFile:
 
 
 _BYTES_OF_A_FILE, _BYTES_OF_A_ROW = 1 << 20, 1 << 14
-"""A row has 0.4 KB, and its notes seldom have more."""
+"""A row has 0.4 KB; its notes are rarely longer."""
 _BYTES_AT_ONCE = 1 << 26
 
 
 def _repeated_bytes(column: pa.ChunkedArray) -> int:
-    """Bytes of all texts of a column that holds each of them once."""
+    """Size of all texts of a dictionary-encoded column once expanded, in bytes."""
     total = 0
     for chunk in column.chunks:
         texts = chunk.dictionary
@@ -205,27 +205,27 @@ def _repeated_bytes(column: pa.ChunkedArray) -> int:
 
 
 def require_rows(rows: int, most: int) -> None:
-    """Raise DamagedError where a file has more rows than it may."""
+    """Raise DamagedError if a file has too many rows."""
     if rows > most:
-        raise DamagedError(f"{rows:,} rows, expected at most {most:,}: none of them is read")
+        raise DamagedError(f"{rows:,} rows, expected at most {most:,}: none are read")
 
 
 def open_sealed(path: Path, most_rows: int = MOST_ROWS) -> SealedFile:
-    """Open a file whose bytes are those that its writer sealed; nothing else is even parsed.
+    """Open a file if its seal matches its bytes; otherwise it is not even parsed.
 
     Parameters
     ----------
     path
         The file.
     most_rows
-        Rows that it may have; see `vmafarm.run_folder.manifest.most_rows`.
+        The most rows that are accepted; see `vmafarm.run_folder.manifest.most_rows`.
 
     Raises
     ------
     OSError
         It cannot be read.
     DamagedError
-        It is cut, changed, was written by something else, or has more rows or bytes than it may.
+        It was truncated, changed or written by another program, or has too many rows or bytes.
     """
     content = read_regular(path, look=look_at_ends)
     if not is_sealed(content):
@@ -235,7 +235,7 @@ def open_sealed(path: Path, most_rows: int = MOST_ROWS) -> SealedFile:
 
 @contextmanager
 def explained(content: bytes) -> Iterator[None]:
-    """Turn whatever pyarrow raises on these bytes into a DamagedError."""
+    """Turn any error of pyarrow about these bytes into a DamagedError."""
     if not content:
         raise DamagedError("empty (0 bytes)")
     try:
@@ -246,7 +246,7 @@ def explained(content: bytes) -> Iterator[None]:
 
 
 def look_at_ends(file: FileIO) -> None:
-    """Raise DamagedError where an open file is not Parquet, by its ends alone: it may have gigabytes."""
+    """Raise DamagedError if an open file is not Parquet; reads only both ends, as it may have gigabytes."""
     size = os.fstat(file.fileno()).st_size
     if not size:
         raise DamagedError("empty (0 bytes)")
@@ -255,8 +255,8 @@ def look_at_ends(file: FileIO) -> None:
 
 
 def describe_unsealed(content: bytes) -> str:
-    """Say what is wrong with bytes of a Parquet file that state no digest."""
-    return f"no digest of its {len(content):,} bytes in its footer: not written by vmafarm, or changed since"
+    """Describe a Parquet file that contains no digest."""
+    return f"no digest in its footer ({len(content):,} bytes): not written by vmafarm, or changed since"
 
 
 def read_columns(path: Path, schema: Mapping[str, pa.DataType], most_rows: int = MOST_ROWS) -> pa.Table:
@@ -267,7 +267,7 @@ def read_columns(path: Path, schema: Mapping[str, pa.DataType], most_rows: int =
     path
         The file.
     schema
-        Names of the columns, and the type that each must have.
+        Names of the columns and their expected types.
     most_rows
         As for `open_sealed`.
 
@@ -276,7 +276,7 @@ def read_columns(path: Path, schema: Mapping[str, pa.DataType], most_rows: int =
     OSError
         It cannot be read.
     DamagedError
-        It is not as its writer left it, or a column is not there or of another type.
+        It is damaged, or a column is missing or has another type.
     """
     file = open_sealed(path, most_rows)
     for name, kind in schema.items():
@@ -286,7 +286,7 @@ def read_columns(path: Path, schema: Mapping[str, pa.DataType], most_rows: int =
 
 
 def find_digest(content: bytes | bytearray) -> int:
-    """Where the digest of a file stands in its bytes; -1: it states none."""
+    """Find the offset of the digest in the bytes of a file; -1 if there is none."""
     at = content.rfind(_MARK)
     return -1 if at < 0 or at + len(_MARK) + DIGITS > len(content) else at + len(_MARK)
 

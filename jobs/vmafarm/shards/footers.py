@@ -1,4 +1,4 @@
-"""What a merge reads, and whether manifest and footers of shards are as they must be."""
+"""Check the files that a merge reads: the manifest, and the footers of all shards."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
 from vmafarm.shards.outline import Outline
 
 SHOWN = 5
-"""So many examples stand in one message."""
+"""Number of examples in one message."""
 
 MOVE_AWAY = (
     "To get their rows back, move the files out of the shards folder and run the extraction again: "
-    "the clips then count as missing and are done again"
+    "their clips then count as missing and are scored again"
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a merge has to say.
+    """One finding of a merge.
 
     Attributes
     ----------
@@ -56,9 +56,9 @@ class Finding:
     message
         What was found, what was expected, and what to do.
     count
-        How many clips, rows or files.
+        Number of clips, rows or files.
     check
-        Check of sql/qa that shows the rows; empty where there is none.
+        Check of sql/qa that shows the rows; empty if there is none.
     """
 
     name: str
@@ -69,20 +69,20 @@ class Finding:
 
 
 def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
-    """Look at the manifest without reading its names.
+    """Read the manifest except for the names of its clips.
 
     Returns
     -------
     clips : int
-        How many there are, at least 1.
+        Number of clips, at least 1.
     slices : set of int
     digest : str
-        As the file states it.
+        As stated in the file.
 
     Raises
     ------
     UsageError
-        There is none, or it is damaged.
+        There is no manifest, or it is damaged.
     """
     try:
         file = open_sealed(folder.manifest)
@@ -93,33 +93,33 @@ def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
                 return file.rows, set(slices.tolist()), str(stated)
     except (OSError, DamagedError, ValueError, KeyError, TypeError):
         pass
-    manifest = load_manifest(folder)  # says what is wrong with it
+    manifest = load_manifest(folder)  # raises an error that says what is wrong
     return len(manifest.names), set(manifest.slices.tolist()), manifest.digest
 
 
 def check_footers(
     shards: list[Path], provenance: Provenance, root: Path, stamps: Stamps, most_rows: int
 ) -> list[Finding]:
-    """Check the seal of every shard, and compare schema and provenance with what they must be.
+    """Check the seal, schema and provenance of every shard.
 
     Parameters
     ----------
     shards
-        Files to look at; each is read whole, since its seal is over all of its bytes.
+        Files to check; each is read completely, since its seal covers all of its bytes.
     provenance
-        The run's.
+        The expected provenance: that of the run.
     root
-        The shards folder, for short names.
+        The shards folder, for relative paths in messages.
     stamps
-        Remember the files as they were then.
+        Records the state in which each file was read.
     most_rows
-        Rows that each may have; see `vmafarm.run_folder.manifest.most_rows`.
+        The most rows that a shard may have; see `vmafarm.run_folder.manifest.most_rows`.
 
     Returns
     -------
     list of Finding
-        Errors: ``unreadable_shard``, ``schema``, ``provenance``. Whether the file declares its
-        columns nullable makes no difference, a null in them does (found by the scan).
+        Errors: ``unreadable_shard``, ``schema``, ``provenance``. Columns may be declared nullable, but may
+        not contain nulls (which the scan finds).
     """
     _, bad = sort_shards(shards, provenance, stamps, most_rows)
     return [_finding(name, files, root) for name, files in bad.items() if files]
@@ -128,7 +128,7 @@ def check_footers(
 def sort_shards(
     shards: list[Path], provenance: Provenance, stamps: Stamps, most_rows: int
 ) -> tuple[list[Path], dict[str, list[tuple[Path, str]]]]:
-    """Tell shards that can be read from those that cannot.
+    """Separate the shards that can be used from those that cannot.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def sort_shards(
     -------
     good : list of Path
     bad : dict
-        Rule to the files that break it, each with how.
+        Maps each rule to the files that break it, with the reason.
     """
     text, document = provenance.as_json().encode(), provenance.as_dict()
     outline = Outline(ARROW_SCHEMA.with_metadata({METADATA_KEY: text}))
@@ -148,10 +148,10 @@ def sort_shards(
         try:
             content = stamps.read(path, look_at_ends)
             sealed = is_sealed(content)
-            if sealed and (rows := outline.rows(content)) is not None:  # so are nearly all
+            if sealed and (rows := outline.rows(content)) is not None:  # true of nearly all shards
                 require_rows(rows, most_rows)
                 return None
-            # What has no seal is looked at to say what it is; none of its rows is ever taken.
+            # A file without a seal is parsed only to say what it is; its rows are never used.
             with explained(content), pq.ParquetFile(pa.BufferReader(content)) as file:
                 require_rows(file.metadata.num_rows, most_rows)
                 problem = schema_differences(file.schema_arrow)
@@ -166,7 +166,7 @@ def sort_shards(
             return "provenance", "; ".join(problem)
         return None if sealed else ("unreadable_shard", describe_unsealed(content))
 
-    # On a shared file system each file waits for the network; threads wait side by side.
+    # On a shared file system every read waits for the network; threads wait in parallel.
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = [shards[first::_THREADS] for first in range(_THREADS)]
         problems = dict(
@@ -182,15 +182,15 @@ def sort_shards(
 _THREADS = 4
 
 _FOOTER_RULES = {
-    "unreadable_shard": "shards that are not as their writers left them",
+    "unreadable_shard": "shards that are damaged, incomplete or not written by vmafarm",
     "schema": f"shards whose columns are not the {len(COLUMNS)} of the schema",
-    "provenance": "shards of another engine, plan or manifest than this run's",
+    "provenance": "shards of another engine, plan or manifest than those of this run",
 }
 
 
 def schema_differences(found: pa.Schema) -> list[str]:
-    """Names, order and types in which a schema differs from `ARROW_SCHEMA`, in words."""
-    if found.equals(ARROW_SCHEMA):  # the fast way for the shards as they are written
+    """Describe how names, order and types of columns differ from `ARROW_SCHEMA`."""
+    if found.equals(ARROW_SCHEMA):  # the usual case, and fast
         return []
     if found.names == list(COLUMNS):
         return [
@@ -201,10 +201,10 @@ def schema_differences(found: pa.Schema) -> list[str]:
     names = found.names
     problems = [f"column {name} is missing" for name in COLUMNS if name not in names]
     problems += [f"unknown column {show(name)}" for name in names if name not in COLUMNS]
-    problems += [f"column {name} is there twice" for name in COLUMNS if names.count(name) > 1]
+    problems += [f"column {name} occurs more than once" for name in COLUMNS if names.count(name) > 1]
     if not problems:
         place = next(i for i, name in enumerate(names) if name != COLUMNS[i])
-        problems.append(f"column {place + 1} is {names[place]}, expected {COLUMNS[place]}: another order")
+        problems.append(f"column {place + 1} is {names[place]}, expected {COLUMNS[place]}: the order differs")
     return [*problems[:SHOWN], *([f"{len(problems)} differences in all"] if len(problems) > SHOWN else [])]
 
 
@@ -221,7 +221,7 @@ def _provenance_differences(found: bytes | None, expected: dict[str, Any]) -> li
 
 
 def check_data(shards: Iterable[Path], root: Path, most_rows: int) -> list[Finding]:
-    """Find the shards that cannot be read, or have been damaged since `check_footers` looked at them.
+    """Find the shards that cannot be read, or were damaged after `check_footers` read them.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def check_data(shards: Iterable[Path], root: Path, most_rows: int) -> list[Findi
 
 
 def find_unreadable(shards: Iterable[Path], most_rows: int) -> dict[Path, str]:
-    """Shards of which not all can be read, with the reason; each is read whole."""
+    """Read all shards completely; return those that cannot be read, with the reason."""
     bad = {}
     for path in shards:
         try:
@@ -244,8 +244,8 @@ def find_unreadable(shards: Iterable[Path], most_rows: int) -> dict[Path, str]:
 
 
 def _finding(name: str, bad: list[tuple[Path, str]], root: Path) -> Finding:
-    told = examples(f"{short(path, root)}: {why}" for path, why in bad)
-    return Finding(name, "error", f"{_FOOTER_RULES[name]}: {told}. {MOVE_AWAY}", len(bad))
+    shown = examples(f"{short(path, root)}: {why}" for path, why in bad)
+    return Finding(name, "error", f"{_FOOTER_RULES[name]}: {shown}. {MOVE_AWAY}", len(bad))
 
 
 def _reason(error: Exception) -> str:
@@ -253,12 +253,12 @@ def _reason(error: Exception) -> str:
 
 
 def short(path: Path, root: Path) -> str:
-    """A shard's path below the shards folder, printable."""
+    """Return the path of a shard relative to the shards folder, printable."""
     return show(os.path.relpath(path, root.absolute()))
 
 
 def examples(texts: Iterable[str], count: int | None = None) -> str:
-    """The first few of these texts, and how many more there are (of `count`, if they are not all)."""
+    """Join the first few texts, and say how many more there are; `count` is the total if it is larger."""
     texts = list(texts)
     more = (len(texts) if count is None else count) - SHOWN
     return "; ".join(texts[:SHOWN]) + (f"; and {more:,} more" if more > 0 else "")

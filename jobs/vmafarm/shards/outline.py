@@ -1,4 +1,4 @@
-"""What all shards of a run have in common, so that few of them need to be parsed."""
+"""Compare the footers of shards byte by byte, so that few of them need to be parsed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from vmafarm.disk.sealed_parquet import BLANK, DIGITS, find_digest, written
 
 
 class Outline:
-    """What all files of `write_sealed` with the same columns and metadata have in common.
+    """The bytes that `write_sealed` puts in every footer with the same columns and metadata.
 
-    A footer is the columns, the number of rows, the row groups, then the metadata; it is read from
-    its front. So a file whose footer begins and ends with the same bytes has the same columns and
-    metadata, and need not be parsed to see that: of a file of a hundred rows that is most of the time.
+    A footer contains the columns, the number of rows, the row groups and the metadata, in this order. So a
+    file whose footer begins and ends with these bytes has these columns and metadata, and need not be parsed
+    to check them; for a file of a hundred rows, parsing would take most of the time.
 
     Parameters
     ----------
     schema
-        With its metadata.
+        The columns, with metadata.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        # A file has metadata, if only none: Arrow writes an empty one as other bytes than no metadata at all.
+        # Files always have metadata, even if empty: Arrow encodes empty and missing metadata differently.
         footer = _footer(written(schema.with_metadata(schema.metadata or {}), []))
         self._head, found, self._tail = footer.partition(_NO_ROWS)
         self._usable = bool(found) and _NO_ROWS not in self._tail
 
     def rows(self, content: bytes) -> int | None:
-        """Rows of a sealed file with these columns and metadata; None: it has others, or was written by
-        another version of pyarrow.
+        """Return the number of rows of a sealed file with these columns and metadata.
+
+        None: it has other columns or metadata, or another version of pyarrow wrote it.
         """
         footer = _footer(content)
         begin = self._head + _ROWS
@@ -38,13 +39,13 @@ class Outline:
 
 
 _ROWS = b"\x16"
-"""How the number of rows begins (Thrift, compact protocol: the next field, 64 bits)."""
+"""Header of the field with the number of rows (Thrift, compact protocol: next field, 64 bits)."""
 _NO_ROWS = _ROWS + b"\x00\x19\x0c"
-"""No rows, then an empty list of row groups."""
+"""Zero rows, then an empty list of row groups."""
 
 
 def _zigzag(data: bytes) -> int:
-    """The number at the beginning (Thrift, compact protocol)."""
+    """Decode the number at the beginning (Thrift, compact protocol)."""
     value = 0
     for place, byte in enumerate(data):
         value |= (byte & 0x7F) << 7 * place
@@ -54,7 +55,7 @@ def _zigzag(data: bytes) -> int:
 
 
 def _footer(content: bytes | bytearray) -> bytes:
-    """The footer with zeros as its seal; empty where there is none."""
+    """Return the footer with its seal replaced by zeros; empty if there is no seal."""
     end = len(content) - 8
     start = end - int.from_bytes(content[end : end + 4], "little")
     at = find_digest(content)
