@@ -88,10 +88,10 @@ def test_columns_that_are_not_the_schema_are_told(run: Run, tmp_path: Path) -> N
     ("content", "told"),
     [
         (None, "is not there"),
-        (b"PAR1 and no more", "not a Parquet file that can be read"),
-        ({}, "does not say what made it"),
-        ({b"vmafarm": b"[]"}, "does not say what made it"),
-        ({b"vmafarm": b"{"}, "does not say what made it"),
+        (b"PAR1 and no more", "cannot be read as Parquet"),
+        ({}, "is not a file of vmafarm"),
+        ({b"vmafarm": b"[]"}, "is not a file of vmafarm"),
+        ({b"vmafarm": b"{"}, "is not a file of vmafarm"),
     ],
 )
 def test_what_is_no_table_of_vmafarm_is_one_error(tmp_path: Path, content, told: str) -> None:
@@ -113,7 +113,9 @@ def test_the_verb_fits_a_terminal_and_has_json_and_a_card(run: Run) -> None:
     assert (
         vmafarm("info", "--card", run.folder.table, cwd=run.folder.root).stdout == run.folder.card.read_text()
     )
-    assert "not a Parquet" in vmafarm("info", run.folder.card, cwd=run.folder.root, status=2).stderr
+    assert (
+        "cannot be read as Parquet" in vmafarm("info", run.folder.card, cwd=run.folder.root, status=2).stderr
+    )
 
 
 def test_a_card_of_a_table_that_was_changed_says_so_beside_it(run: Run, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_card_of_a_table_that_was_changed_says_so_beside_it(run: Run, tmp_path
     table.with_suffix(".merge.json").write_bytes(run.folder.merge_record.read_bytes())
     assert read_info(table).record == {}
     said = vmafarm("info", "--card", table, cwd=tmp_path)
-    assert "record: merge.json beside it speaks of another table" in said.stderr
+    assert "record: merge.json beside it describes another table" in said.stderr
     assert "another table" in dict(tell(read_info(table)))["record"]
 
 
@@ -139,7 +141,7 @@ def test_the_card_has_a_head_all_columns_and_a_note_on_the_licence(run: Run) -> 
     assert head["license"] == "other"
     assert head["configs"] == [{"config_name": "default", "data_files": "full_features_demo.parquet"}]
     assert all(f"| `{name}` |" in card for name in COLUMNS)
-    assert "licence holds" in card
+    assert "licence of the corpus applies" in card
     assert "`ciede2000_mean`, `ciede2000_std`, `psnr_hvs_mean`, `psnr_hvs_std` are NaN in all rows" in card
 
 

@@ -115,7 +115,7 @@ def test_columns_that_say_nothing_can_be_left_out(made_up: MadeUp, to: str) -> N
 
 def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(VmafarmError, match="is not a Parquet file"):
+    with pytest.raises(VmafarmError, match="cannot be read as Parquet"):
         read_table(tmp_path / "x.parquet")
     with pytest.raises(VmafarmError, match="to = 'numpy', expected pandas, arrow or polars"):
         read_table(tmp_path / "x.parquet", to="numpy")

@@ -184,7 +184,7 @@ def test_a_table_that_was_changed_since_it_was_published_is_never_queried(run: R
         assert "full_features_demo.parquet was changed since it was published, or its merge was" in said, said
         assert "vmafarm merge --run demo --allow-missing" in said
     told = say(VERBS["info"], run)
-    assert ("merge.json beside it speaks of another table" in told) == (change == "flipped"), told
+    assert ("merge.json beside it describes another table" in told) == (change == "flipped"), told
     say(VERBS["merge"], run)
     assert "was changed" not in say(VERBS["sql"], run), "a merge has made it anew"
 
@@ -228,7 +228,7 @@ def test_hostile_metadata_of_a_table_are_one_message(run: Run) -> None:
         document = stated | odd if isinstance(odd, dict) else odd
         pq.write_table(table.replace_schema_metadata({METADATA_KEY: as_json(document)}), run.folder.table)
         said = say(VERBS["info"], run)
-        assert "does not say what made it: expected the key vmafarm in its metadata" in said, (where, said)
+        assert "is not a file of vmafarm: expected the key vmafarm in its metadata" in said, (where, said)
 
 
 def test_a_hostile_provenance_is_one_message(run: Run) -> None:

@@ -28,7 +28,7 @@ def is_changed(file: FileIO, record: Mapping[str, Any]) -> bool:
     file
         The table.
     record
-        As `vmafarm.published.merge_record.read_merge_record` gives it; it may speak of no table.
+        As `vmafarm.published.merge_record.read_merge_record` gives it; it may describe no table.
     """
     stated = record.get("table_sha256")
     return bool(stated) and digest_open(file) != stated
@@ -95,7 +95,7 @@ def _noted(say: Callable[[str], None]) -> Iterator[None]:
         say(f"features: cannot tell whether the table was changed: {error.message}")
 
 
-CHANGED = "merge.json beside it speaks of another table"
+CHANGED = "merge.json beside it describes another table"
 
 
 def _refusal(

@@ -1,1 +1,1 @@
-"""What a run looks like to people: the page, the card, and what a table says of itself."""
+"""Output for people: the report page, the dataset card, and the metadata of a table."""

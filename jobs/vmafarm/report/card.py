@@ -1,4 +1,4 @@
-"""A card for a table, as Hugging Face shows datasets: what it holds, how it was made, how to load it."""
+"""The dataset card of a table, in the format of Hugging Face: content, origin, and how to load it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 def as_card(info: Info) -> str:
-    """The card, in Markdown with a YAML head.
+    """Return the card: Markdown with a YAML header.
 
     Parameters
     ----------
     info
-        Of the table. Nothing of it is taken for Markdown or YAML.
+        Describes the table. Its text is escaped, so that none of it is Markdown or YAML.
     """
     size = next((name for limit, name in _SIZES if info.rows < limit), "1M<n<10M")
     run = str(info.record.get("run") or info.path.stem.removeprefix("full_features_"))
-    # JSON is YAML: a name with quotes, colons or line breaks stays a name.
+    # JSON is valid YAML: names may contain quotes, colons or line breaks.
     head = [
         "---",
         f"pretty_name: {to_json(f'libvmaf features of {run}')}",
@@ -58,27 +58,27 @@ def as_card(info: Info) -> str:
     body = [
         f"# libvmaf features of {_code(run)}",
         "",
-        f"One row per clip: mean and standard deviation over its frames of {len(BY_NAME)} libvmaf features,",
-        "with the clip's opinion score. Each clip was decoded once and given to libvmaf as reference and",
-        "distorted alike (an identity pair), so that the features describe the content and not a loss.",
+        f"One row per clip: its opinion score, and mean and standard deviation of {len(BY_NAME)} libvmaf",
+        "features over its frames. Each clip was decoded once, and libvmaf compared it with itself (an",
+        "identity pair), so that the features describe the content and not a loss of quality.",
         "",
         "## License",
         "",
-        "Opinion scores and names are those of the corpus, and the features are derived from its videos: its",
-        "licence holds. Name it here, and in `license` above, before you publish this.",
+        "Opinion scores and names come from the corpus, and the features are derived from its videos, so the",
+        "licence of the corpus applies. Name it here, and in `license` above, before you publish this.",
         "",
         "## Counts",
         "",
-        *_table(("what", "how many"), counts),
+        *_table(("what", "count"), counts),
         "",
         *_left_out(metadata.get("left_out", {})),
         "## How it was made",
         "",
         "With vmafarm.",
         "",
-        *_table(("what", "which"), [(name, _code(text)) for name, text in versions]),
+        *_table(("what", "value"), [(name, _code(text)) for name, text in versions]),
         "",
-        f"Filled in, since known on an identity pair: {', '.join(constant) or 'nothing'}.",
+        f"Filled in with their known values on an identity pair: {', '.join(constant) or 'nothing'}.",
         "",
         "## Columns without values",
         "",
@@ -104,7 +104,7 @@ def as_card(info: Info) -> str:
 
 
 def _left_out(left_out: Mapping[str, str]) -> list[str]:
-    """The clips without a row, the first of them by name."""
+    """List the first clips without a row."""
     if not left_out:
         return []
     rows = [(_code(name), _words(why)) for name, why in islice(left_out.items(), _LISTED)]
@@ -126,12 +126,12 @@ def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]
 
 
 def _words(name: str) -> str:
-    """A name of ours as words; as code where it is none of ours."""
+    """Show one of our names as words, any other text as code."""
     words = name.replace("_", " ")
     return words if words.replace(" ", "").isalnum() else _code(name)
 
 
 def _code(text: str) -> str:
-    """Text as code in Markdown, in which nothing has a meaning; on one line, without what ends it."""
+    """Show text as Markdown code: on one line, without backquotes and pipes, which would end it."""
     plain = "".join(c if c.isprintable() else " " for c in text).replace("`", "'").replace("|", "/").strip()
     return f"`{plain}`" if plain else ""

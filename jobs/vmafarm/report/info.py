@@ -1,4 +1,4 @@
-"""What a table is and how it came to be, by its own metadata and the record beside it."""
+"""What a table contains and how it was made, from its metadata and the record beside it."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from vmafarm.shards.footers import schema_differences
 
 @dataclass(frozen=True)
 class Info:
-    """A table, or a shard.
+    """Information about a table or a shard.
 
     Attributes
     ----------
     path
         The file.
     bytes, rows
-        Its size.
+        Its size in bytes and rows.
     problems
-        How its columns differ from those of the schema.
+        Differences between its columns and the schema.
     metadata
-        What determines its values; see `vmafarm.run_folder.provenance`.
+        What determined its values; see `vmafarm.run_folder.provenance`.
     record
-        What the merge that has published it wrote beside it; empty where there is no such file.
+        What the merge that published it wrote beside it; empty if there is no such file.
     damage
-        What is wrong with that file, or with the table by it; "": nothing.
+        What is wrong with the record, or with the table according to it; empty if nothing is.
     """
 
     path: Path
@@ -53,24 +53,24 @@ class Info:
     damage: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the JSON document."""
         return {
             "path": str(self.path), "bytes": self.bytes, "rows": self.rows, "problems": self.problems,
             "metadata": self.metadata, "record": self.record, "damage": self.damage,
         }  # fmt: skip
 
     def of(self, how: str) -> list[str]:
-        """Features that were ``measured``, or filled in as ``constant``."""
+        """List the features that were ``measured``, or filled in as ``constant``."""
         return [name for name, value in self.metadata["features"].items() if value == how]
 
 
 def read_info(path: Path) -> Info:
-    """Read what a table says of itself.
+    """Read the metadata of a table and the record beside it.
 
     Raises
     ------
     UsageError
-        It is not there, not Parquet, or not of vmafarm.
+        It does not exist, or is not a Parquet file of vmafarm.
     """
     hint = "vmafarm info takes runs/full_features_<run>.parquet, or a shard"
     try:
@@ -81,9 +81,7 @@ def read_info(path: Path) -> Info:
     except FileNotFoundError:
         raise UsageError(f"{show(str(path))} is not there", hint) from None
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(
-            f"{show(str(path))} is not a Parquet file that can be read: {reason(error)}", hint
-        ) from None
+        raise UsageError(f"{show(str(path))} cannot be read as Parquet: {reason(error)}", hint) from None
     try:
         text = (stated or {})[METADATA_KEY]
         _METADATA.validate_json(text)
@@ -91,26 +89,26 @@ def read_info(path: Path) -> Info:
     except (KeyError, ValueError) as error:
         odd = f": {why(error)}" if isinstance(error, ValueError) else ""
         raise UsageError(
-            f"{show(str(path))} does not say what made it: expected the key vmafarm in its metadata{odd}",
+            f"{show(str(path))} is not a file of vmafarm: expected the key vmafarm in its metadata{odd}",
             hint,
         ) from None
     return Info(path, size, rows, schema_differences(schema), metadata, record, damage)
 
 
 def _read_record(path: Path, table: FileIO) -> tuple[dict[str, Any], str]:
-    """The record, and what is wrong with it, or with the table."""
+    """Return the record, and what is wrong with it or with the table."""
     try:
         record = read_merge_record(path.with_suffix(".merge.json"))
     except UsageError as error:
         return {}, error.message
     if is_changed(table, record):
-        return {}, f"{CHANGED}: vmafarm merge makes both again"
-    # Of a merge that refused, its table is an earlier one: the record does not speak of it.
+        return {}, f"{CHANGED}: vmafarm merge writes both again"
+    # If the merge was refused, the table is from an earlier one, which the record does not describe.
     return (record if record.get("published") else {}), ""
 
 
 class _Metadata(pydantic.BaseModel):
-    """What is read of a table's metadata; see `vmafarm.run_folder.provenance` and `vmafarm.merging.merge`."""
+    """The metadata that is read; see `vmafarm.run_folder.provenance` and `vmafarm.merging.merge`."""
 
     features: dict[Word, Word]
     incomplete: dict[Word, Count] = {}
@@ -122,7 +120,7 @@ _METADATA = pydantic.TypeAdapter(_Metadata)
 
 
 def tell(info: Info) -> list[tuple[str, str]]:
-    """Label and text of each thing to say."""
+    """Return label and text of each line to print."""
     metadata, record = info.metadata, info.record
     facts = [
         ("table", show(str(info.path))),

@@ -1,4 +1,4 @@
-"""A published table as a data frame."""
+"""Load a published table as a data frame."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 def read_table(
     path: str | Path, *, drop_constant: bool = False, to: Literal["pandas", "arrow", "polars"] = "pandas"
 ) -> Any:
-    """Read a table that a merge has published.
+    """Read a published table.
 
     Parameters
     ----------
     path
         ``runs/full_features_<run>.parquet``.
     drop_constant
-        Leave out feature columns that say nothing: those that the table's own metadata calls constant, and
-        those that are NaN in all rows, or the same number.
+        Leave out feature columns without information: those that the metadata of the table calls constant,
+        and those that are NaN, or the same number, in all rows.
     to
-        ``pandas`` or ``polars``, which must be installed, or ``arrow``.
+        ``pandas``, ``arrow``, or ``polars``, which must be installed.
 
     Returns
     -------
     pandas.DataFrame, pyarrow.Table or polars.DataFrame
-        One row per clip, in the order of their names.
+        One row per clip, ordered by name.
 
     Raises
     ------
     UsageError
-        It is not a table of vmafarm, or `to` is none of these.
+        The file is not a table of vmafarm, or `to` is invalid.
     """
     import pyarrow.parquet as pq
 
@@ -47,7 +47,7 @@ def read_table(
     path = Path(path)
     info = read_info(path)
     with open_regular(path, None) as content:
-        # With Arrow's threads some versions now and then abort the process at its end.
+        # With Arrow's threads, some versions occasionally abort the process at exit.
         table = pq.read_table(content, use_threads=False, pre_buffer=False)
     if drop_constant:
         table = table.drop_columns(_silent(table, info.of("constant")))
@@ -61,7 +61,7 @@ def read_table(
 
 
 def _silent(table: pa.Table, constant: Sequence[str]) -> list[str]:
-    """Feature columns that hold one value, by the table's metadata or by its rows."""
+    """List feature columns with only one value, according to the metadata or the rows."""
     import pyarrow.compute as pc
 
     from vmafarm.schema.features import FEATURE_NAMES

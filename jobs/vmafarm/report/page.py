@@ -1,4 +1,4 @@
-"""One page on a run: is the table sound, what is in it, what did it cost. Opens offline, runs no script."""
+"""The report: one HTML page about a run's table and its cost. It opens offline and runs no scripts."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _MARKS = {"error": "✖", "warn": "▲", "info": "●"}
 
 
 def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
-    """Make the page on a run.
+    """Render the report of a run.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
     connection
-        Its database, as `vmafarm.query.database.open_run` yields it.
+        Its database, from `vmafarm.query.database.open_run`.
     outcomes
-        Of all checks; see `vmafarm.query.checks.run_checks`.
+        Outcomes of all checks; see `vmafarm.query.checks.run_checks`.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[dict[str, Any]]:
-    """Rows of a query of sql/report; maybe none, of a table that lacks columns, which a check tells."""
+    """Run a query of sql/report; no rows if the table lacks columns, which a check reports."""
     try:
         result = connection.execute(sql.render(f"report/{name}"))
     except duckdb.Error as error:
@@ -96,7 +96,7 @@ def _records(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def _correlate(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, list[float | None]]]:
-    """One line a feature: its name, and its correlation with each feature before it."""
+    """Return for each feature its name, and its correlation with each feature before it."""
     names = [f"{feature}_mean" for feature in MUST_MEASURE]
     pairs = [(other, one) for place, one in enumerate(names) for other in names[:place]]
     values = iter(connection.execute(sql.render("report/pairs", pairs=pairs)).fetchall()[0])
@@ -106,7 +106,7 @@ def _correlate(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, list[fl
 
 
 def _shown(value: Any) -> str:
-    """A value for people: numbers short, control characters visible."""
+    """Format a value: numbers shortened, control characters visible."""
     if value is None:
         return "–"
     if isinstance(value, bool):

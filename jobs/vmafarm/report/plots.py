@@ -1,4 +1,4 @@
-"""Figures as SVG that takes its colours from the page, to be right in the light and in the dark."""
+"""SVG figures that take their colours from the page, so that they suit light and dark mode."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from markupsafe import Markup, escape
 from vmafarm.common.text import format_seconds
 from vmafarm.process.scratch import scratch_folder
 
-# As it is imported, matplotlib looks for a cache at home, which may not be there, and is nobody's business.
+# On import, matplotlib uses a cache in the home folder, which may not exist and should not be changed.
 _kept = ExitStack()
 atexit.register(_kept.close)
 _cache = _kept.enter_context(scratch_folder(""))
 os.environ.setdefault("MPLCONFIGDIR", str(_cache))
-logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it could not keep its cache
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # hide warnings about the cache
 
-with contextlib.chdir(_cache):  # it reads its settings from the working folder, too
+with contextlib.chdir(_cache):  # it also reads settings from the working folder
     import matplotlib as mpl
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-# Colours that nothing else has stand for those of the page until the SVG is written.
+# Unique placeholders, replaced by the colours of the page once the SVG is written.
 _INK, _BAR, _FAINT = "#010203", "#040506", "#070809"
 _COLOURS = {_INK: "currentColor", _BAR: "var(--bar)", _FAINT: "var(--line)"}
 
@@ -60,16 +60,16 @@ def draw(slug: str, label: str, size: tuple[float, float], paint: Callable[[Axes
     Parameters
     ----------
     slug
-        Makes the ids in it unlike those of other figures.
+        Prefix that makes the ids in this figure unique on the page.
     label
-        What it shows, for those who do not see it.
+        Text alternative for screen readers.
     size
-        Width and height in inches; it grows and shrinks with the page.
+        Width and height in inches; the figure scales with the page.
     paint
-        Paints on the axes.
+        Draws on the axes.
     """
     with mpl.rc_context():
-        mpl.rcdefaults()  # whatever this user prefers
+        mpl.rcdefaults()  # ignore the user's settings
         mpl.rcParams.update(_STYLE)
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
@@ -91,17 +91,17 @@ def draw(slug: str, label: str, size: tuple[float, float], paint: Callable[[Axes
     head = f'<svg role="img" aria-label="{escape(label)}" '
     text = re.sub(r'<svg ([^>]*?)width="[^"]*"', rf"{head}\1", text, count=1)
     text = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1)
-    return Markup(text)  # noqa: S704 - of matplotlib, which escapes what is written in it
+    return Markup(text)  # noqa: S704 - from matplotlib, which escapes all text
 
 
 def _make_room(axes: Axes, size: tuple[float, float]) -> None:
-    """Set the margins for what stands around the axes, by counting its characters.
+    """Set the margins from the number of characters in tick labels and axis labels.
 
-    matplotlib's own layouts draw everything twice to measure it, half of the time that a page takes, and in
-    a font that the page then replaces by its own.
+    matplotlib's layout engines draw everything twice to measure it. That takes half of the time for a page,
+    and measures a font that the page replaces by its own.
     """
     width, height = size
-    line, digit = 0.2, 0.09  # inches, as all lengths here, of text of 10 points
+    line, digit = 0.2, 0.09  # inches, like all lengths here; for 10-point text
     left = digit * _longest_tick(axes.yaxis) + 0.15 + (line if axes.get_ylabel() else 0)
     right = digit * _longest_tick(axes.xaxis) / 2
     bottom = 0.3 + (line if axes.get_xlabel() else 0)
@@ -111,12 +111,12 @@ def _make_room(axes: Axes, size: tuple[float, float]) -> None:
 
 
 def _longest_tick(axis: Axis) -> int:
-    """Characters of the longest number, or name, that stands at an axis."""
+    """Return the number of characters of the longest tick label of an axis."""
     return max(map(len, axis.get_major_formatter().format_ticks(list(axis.get_ticklocs()))), default=0)
 
 
 def histograms(bins: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
-    """A histogram a column, of rows of sql/report/bins.sql; the score first."""
+    """Draw one histogram per column from rows of sql/report/bins.sql; the score comes first."""
     grouped = {name: list(rows) for name, rows in groupby(bins, key=lambda row: row["name"])}
     return [
         (name, _histogram(name, grouped[name])) for name in sorted(grouped, key=lambda n: (n != "mos", n))
@@ -135,9 +135,7 @@ def _histogram(name: str, rows: list[dict[str, Any]]) -> Markup:
         )  # fmt: skip
         axes.set_ylabel("clips")
         axes.locator_params(axis="x", nbins=5)
-        if (
-            _longest_tick(axes.xaxis) > 6
-        ):  # as close to 1 as some features are, five of them run into each other
+        if _longest_tick(axes.xaxis) > 6:  # long labels, as of features close to 1: five would overlap
             axes.locator_params(axis="x", nbins=2)
         axes.locator_params(axis="y", nbins=4, integer=True)
 
@@ -146,7 +144,7 @@ def _histogram(name: str, rows: list[dict[str, Any]]) -> Markup:
 
 
 def correlation(rows: list[dict[str, Any]]) -> Markup | None:
-    """Spearman's correlation with the score, a bar a feature; None where there is none."""
+    """Draw Spearman's correlation with the score, one bar per feature; None if there is none."""
     known = [row for row in rows if row["spearman"] is not None and row["spearman"] == row["spearman"]]
     if not known:
         return None
@@ -166,7 +164,7 @@ def correlation(rows: list[dict[str, Any]]) -> Markup | None:
 
 
 def throughput(rows: list[dict[str, Any]]) -> Markup | None:
-    """Clips per second over the time of the run; None where nothing was scored."""
+    """Draw clips per second over the time of the run; None if nothing was scored."""
     if not rows:
         return None
     seconds = rows[0]["seconds"]
