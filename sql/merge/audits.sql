@@ -1,5 +1,5 @@
-{#- Clips that have a row and were scored with both plans, by what came of it; and the time of scoring in
-    all. A clip with several entries counts once, by its worst audit. #}
+{#- The number of clips that have a row and were scored with both plans, by outcome; and the total scoring time.
+    A clip with several entries counts once, with its worst audit. #}
 SELECT
     count(*) FILTER (WHERE place = 1 AND audit IN ('equal', 'differs')) AS clips,
     count(*) FILTER (WHERE place = 1 AND audit = 'differs') AS differ,

@@ -1,6 +1,6 @@
-{#- One row for each clip that has several: the latest, where that decides (table latest), else the
-    smallest by its values alone, so that writers, hosts, times and the order of files change nothing.
-    signbit tells 0.0 from -0.0, which are equal but not the same bytes. #}
+{#- The row to keep for each clip that has several: the latest if that decides (table latest), else the smallest
+    by its values alone, so that the result does not depend on writers, hosts, times or the order of files.
+    signbit distinguishes 0.0 from -0.0, which are equal but have different bytes. #}
 SELECT {{ columns | identifier }}
 FROM (
     SELECT copies.*, row_number() OVER (

@@ -1,6 +1,6 @@
 {#- Clips whose rows disagree, and in which columns. Equal NaN agree; NaN and a number do not: DuckDB
     takes NaN as the greatest number, so that their difference is above any tolerance. NULL, which max and
-    min pass over, agrees with nothing. Score and size must be the same exactly. #}
+    min ignore, agrees with nothing. Score and size must be exactly equal. #}
 SELECT
     clip_name,
     any_value(copies) AS copies,

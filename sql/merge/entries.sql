@@ -1,5 +1,5 @@
-{#- What log entries tell of scoring: a line for each audited clip, host and outcome, and one a host for
-    all that were not audited, so that names are held of the few alone. #}
+{#- Scoring times from the clip logs: one row for each audited clip, host and outcome, and one row per host for all
+    other clips, so that only the names of the few audited clips are kept. #}
 SELECT
     CASE WHEN audit <> '' THEN clip_name END AS clip_name,
     audit,

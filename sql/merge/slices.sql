@@ -1,4 +1,4 @@
-{#- How many rows the slices have of those planned. #}
+{#- How many slices have none, some or all of their planned rows. #}
 SELECT
     count(*) AS slices,
     count(*) FILTER (WHERE rows = 0) AS empty,

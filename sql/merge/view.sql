@@ -1,4 +1,4 @@
-{#- A name for the rows of these Parquet files. #}
+{#- A view of the rows of these Parquet files. #}
 CREATE VIEW {{ name | identifier }} AS
 SELECT * EXCLUDE (filename)
 FROM {{ shards }}

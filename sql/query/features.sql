@@ -1,5 +1,5 @@
-{#- The table features of a run that is not merged. For a clip with several rows it takes the smallest one;
-    whether they agree is for the merge to decide. #}
+{#- The table features of a run that is not merged. Of a clip with several rows it has the smallest;
+    the merge checks whether they agree. #}
 CREATE TABLE features AS
 SELECT {{ columns | identifier }}
 FROM {{ shards }}

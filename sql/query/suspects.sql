@@ -1,6 +1,6 @@
 {#- Rows that hold a NULL, an infinite value, a negative standard deviation, a number where NaN is expected or
-    the reverse, another value than the known one, or a tiny frame. Checks of single values read these few rows
-    in place of all: one scan finds them, and no value needs a row of its own. #}
+    the reverse, a value other than the known one, or a tiny frame. Checks of single values read only these few
+    rows: one scan finds them, without unpivoting the whole table. #}
 CREATE {{ kind }} suspects AS
 SELECT *
 FROM features

@@ -1,4 +1,4 @@
--- Counts in 40 bins of equal width of the score and of the mean of each informative feature.
+-- Histograms in 40 bins of equal width: of the score, and of the mean of each informative feature.
 WITH wanted AS (
     SELECT name, value
     FROM feature_values

@@ -1,4 +1,4 @@
--- What was planned and what is there.
+-- How many clips are planned, scored, failed for good and missing.
 SELECT planned AS clips, scored, set_aside AS failed, planned - scored - set_aside AS missing
 FROM (
     SELECT

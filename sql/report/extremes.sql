@@ -1,4 +1,4 @@
--- The ten lowest and highest clips of each feature whose ends are worth a look.
+-- The ten clips with the lowest VMAF, the highest CAMBI and the highest motion.
 SELECT name, lowest_first, place, clip_name, value
 FROM (
     SELECT

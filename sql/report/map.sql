@@ -1,4 +1,4 @@
--- For each feature column: how many rows are NaN, and whether all others have one value.
+-- For each feature column: the number of NaN, and whether all other values are equal.
 SELECT
     columns.feature,
     columns.statistic,

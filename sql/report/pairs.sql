@@ -1,5 +1,5 @@
-{#- Pearson's correlation of each two of these columns, over the rows in which both are numbers; in one scan, since a
-    join of the columns with themselves would take minutes. #}
+{#- Pearson's correlation of each pair of columns, over the rows in which both are finite. One scan: joining the
+    columns with themselves would take minutes. #}
 SELECT
 {% for one, other in pairs %}
     corr({{ one | identifier }}, {{ other | identifier }})

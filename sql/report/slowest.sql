@@ -1,4 +1,4 @@
--- The clips that took longest.
+-- The 15 slowest clips.
 SELECT
     clip_name,
     round(seconds_decoding, 2) AS decoding,

@@ -1,5 +1,5 @@
--- Clips furthest from the middle in one informative feature: by median and median absolute deviation, which a
--- few strange clips do not move (1.4826: what makes that deviation the standard one of a normal distribution).
+-- The 15 clips furthest from the median in one informative feature, in median absolute deviations, which a few
+-- outliers do not change. 1.4826 times that deviation is the standard deviation of a normal distribution.
 SELECT clip_name, name, value, round((value - middle) / (1.4826 * spread), 1) AS deviations
 FROM (
     SELECT name, clip_name, value, middle, median(abs(value - middle)) OVER (PARTITION BY name) AS spread

@@ -1,4 +1,4 @@
--- Clips finished in each sixtieth of the time that the run took.
+-- Clips finished in each sixtieth of the duration of the run.
 WITH span AS (
     SELECT min(finished_at) AS first, greatest(1, epoch(max(finished_at)) - epoch(min(finished_at))) AS seconds
     FROM clips
