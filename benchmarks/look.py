@@ -1,4 +1,4 @@
-"""Looking at a whole corpus: a query, and all checks with the report."""
+"""Views of a whole corpus: a query, and all checks with the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPETITIONS = 3
 
 
 def measure(folder: Path) -> list[Figure]:
-    """Of the final table, each in a process of its own."""
+    """Measure both on the final table, each in its own process."""
     options = [
         word for setting in make_run(folder, CORPUS_CLIPS, CORPUS_SLICES) for word in ("--set", setting)
     ]
@@ -22,7 +22,7 @@ def measure(folder: Path) -> list[Figure]:
     found = side_by_side(
         {
             "a query": partial(_run, "sql", "SELECT avg(vmaf_mean) FROM features", *options),
-            "30 checks and the report": partial(_run, "report", *options),
+            "all checks and the report": partial(_run, "report", *options),
         },
         REPETITIONS,
     )

@@ -41,15 +41,15 @@ def measure(folder: Path) -> list[Figure]:
     shown = ", ".join(f"{peaks[mark]:.1f} after {mark:,}" for mark in _MARKS)
     growth = (peaks[_CLIPS] - peaks[_MARKS[0]]) / (_CLIPS - _MARKS[0]) * 1000
     samples = {str(mark): [peaks[mark]] for mark in _MARKS}
-    how = f"{FRAMES} frames a clip, all features, canned engine, real decoder, 2 workers"
+    how = f"{FRAMES} frames per clip, all features, canned engine, real decoder, 2 workers"
     return [
         Figure(
             "memory", f"an element's own peak over {_CLIPS:,} clips", peaks[_CLIPS], "MB", "< 250", samples,
             f"resident memory of its process, without children (MB: {shown}); {how}",
         ),
         Figure(
-            "memory", "its growth", growth, "MB", "<= 2 for 1,000 clips", samples,
-            f"from {_MARKS[0]:,} clips on, for 1,000 clips",
+            "memory", "growth of that peak", growth, "MB", "<= 2 per 1,000 clips", samples,
+            f"from {_MARKS[0]:,} clips on, per 1,000 clips",
         ),
     ]  # fmt: skip
 

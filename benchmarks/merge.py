@@ -87,7 +87,7 @@ def _grow(folder: Path) -> list[Figure]:
         Figure("merge", f"peak memory, {rows:,} rows in {shards:,} shards", taken[rows].peak, "MB", "<= 2000",
                note="resident, whole process; merge.memory at its default"),
         Figure("merge", f"merge, {rows:,} rows in {shards:,} shards", taken[rows].wall, "s"),
-        Figure("merge", "time ~ rows to the power of", exponent, "", "<= 1.1", samples,
+        Figure("merge", "exponent k of time ~ rows^k", exponent, "", "<= 1.1", samples,
                f"fit over {', '.join(f'{count:,}' for count, _ in LARGE)} rows"),
     ]  # fmt: skip
 

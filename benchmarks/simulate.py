@@ -101,8 +101,8 @@ def measure(folder: Path) -> list[Figure]:
     return [
         *figures,
         Figure(
-            "simulate", "clips done again for an interruption, at the most", max(lost.clips_lost), "clips",
-            f"<= {WORKERS}", note=f"{of}: one a worker; {share:.4f}% of the work in all",
+            "simulate", "most clips repeated per interruption", max(lost.clips_lost), "clips",
+            f"<= {WORKERS}", note=f"{of}: one per worker; {share:.4f}% of all work",
         ),
         Figure(
             "simulate", "rows not counted after an append, no close", _unseen(folder), "rows", "<= 0",
@@ -154,7 +154,7 @@ def _compare(
         enough = clips / parallelism >= _FEWEST
         figures.append(
             Figure(
-                "simulate", f"makespan by ideal, {clips:,} clips on {parallelism:,}{weather}", first[1], "x",
+                "simulate", f"makespan / ideal, {clips:,} clips on {parallelism:,}{weather}", first[1], "x",
                 target if enough else "", {name: [value] for name, value in ratios.items()}, note,
             )
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """vmafarm: libvmaf features of large video corpora, as one validated Parquet table.
 
-The names below are what notebooks and other programs may rely on; see docs/api.md. All else is internal.
+Notebooks and other programs may rely on the names below; see docs/api.md. Everything else is internal.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    # Each of them imports what it needs as it is called: `import vmafarm` takes no time.
+    # Imported on first use, so that `import vmafarm` is fast.
     if name in _HOMES:
         from importlib import import_module
 

@@ -21,15 +21,15 @@ def load_config(path: str | Path | None = None, *settings: str) -> Config:
     Parameters
     ----------
     path
-        TOML file, as ``vmafarm config --template`` prints it; None: defaults alone. ``vmafarm.toml`` in the
-        working folder is not read unless it is named.
+        TOML file, in the format of ``vmafarm config --template``; None: only defaults. ``vmafarm.toml`` in
+        the working folder is read only if it is named.
     *settings
-        ``section.key=value`` as ``--set`` takes them.
+        ``section.key=value``, as for ``--set``.
 
     Returns
     -------
     Config
-        Frozen and checked.
+        Validated and immutable.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
 
 
 def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> int:
-    """Plan a run if it is not planned yet, and score on this machine every clip that has no row.
+    """Plan a run unless it is planned, and score all clips without a row on this machine.
 
     Nothing is published: see `merge`.
 
@@ -89,7 +89,7 @@ def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> i
     Raises
     ------
     VmafarmError
-        It was stopped, or cannot go on; rows that are finished are kept.
+        It was stopped, or cannot continue; finished rows are kept.
     """
     from vmafarm.run import begin, extract_missing
     from vmafarm.shards.completeness import read_states
@@ -110,7 +110,7 @@ def merge(
     config
         The configuration of a planned run.
     allow_missing
-        Publish although clips are missing.
+        Publish even if clips are missing.
     max_failed_share
         Share of the clips that may have failed for good, 0..1; None: as configured.
     quiet
@@ -124,7 +124,7 @@ def merge(
     Raises
     ------
     IncompleteError
-        Nothing was published, with the reasons; or checks found errors.
+        Nothing was published; the message has the reasons. Or it was published, but checks found errors.
     """
     from vmafarm.common.say import say
     from vmafarm.corpus.frozen_config import with_frozen
@@ -139,16 +139,16 @@ def merge(
 
 
 def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool = False) -> Submitted:
-    """Queue on SLURM what is missing of a planned run, as ``vmafarm submit`` does.
+    """Queue the missing clips of a planned run on SLURM, as ``vmafarm submit`` does.
 
     Parameters
     ----------
     config
         The configuration of a planned run.
     again
-        As ``vmafarm retry``: slices whose elements still wait or run are left to them.
+        Do as ``vmafarm retry`` does: skip slices whose elements are still pending or running.
     canary
-        Before all else, score so many clips in a first small job and wait for it.
+        First score this many clips in a small job, and wait for it.
     quiet
         Print no warnings and no progress.
 
@@ -160,7 +160,7 @@ def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool 
     Raises
     ------
     VmafarmError
-        Nothing was queued; or what was, is named.
+        Nothing was queued, or the message names the jobs that were.
     """
     from vmafarm.cluster.slurm import Slurm
     from vmafarm.cluster.submit import submit as queue
@@ -176,7 +176,7 @@ def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool 
 
 
 def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quiet: bool = False) -> Estimate:
-    """Score a sample of clips on this machine, and estimate what all take; their rows are kept.
+    """Score a sample of clips on this machine, and estimate the cost of all; the rows are kept.
 
     Parameters
     ----------

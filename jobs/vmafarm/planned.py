@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A planned run: its paths, its frozen configuration, and how far it is.
+    """A planned run: its paths, its frozen configuration and its progress.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Run:
     Raises
     ------
     UsageError
-        It is not planned.
+        The run is not planned.
     """
 
     def __init__(self, root: str | Path = "runs", name: str = "k150k") -> None:
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def table(self) -> Path:
-        """Where the final table is, once it is published."""
+        """Path of the final table, which exists once it is published."""
         return self.folder.table
 
     @property
@@ -67,7 +67,7 @@ class Run:
         return [name for name in self._manifest.names if name in done]
 
     def missing(self) -> list[str]:
-        """Names of the clips that have no row and have not failed for good: what the next `score` does."""
+        """Names of the clips without a row that have not failed for good; `score` scores these."""
         return list(self._states().gaps.missing)
 
     def failed(self) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Run:
         return {name: f"{clip.failure}: {clip.message}" for name, clip in failed.items()}
 
     def status(self) -> dict[str, Any]:
-        """What ``vmafarm status --json`` prints, without asking SLURM."""
+        """Return the document of ``vmafarm status --json``, without asking SLURM."""
         from vmafarm.cluster.status import look
         from vmafarm.cluster.status_json import as_document
 
@@ -84,12 +84,12 @@ class Run:
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The run as a database, opened read-only: tables features, clips, failures, manifest.
+        """Open the run as a read-only database with the tables features, clips, failures and manifest.
 
         Yields
         ------
         duckdb.DuckDBPyConnection
-            Of a copy, which is removed on the way out.
+            Connection to a copy, which is removed on exit.
         """
         from vmafarm.query.database import open_run
 
