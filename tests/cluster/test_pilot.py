@@ -115,7 +115,7 @@ def test_elements_become_smaller_towards_the_end_of_the_array(cluster, tmp_path,
     assert [cluster.options(job)["array"] for job in ("12", "13")] == ["0-5%2", "0-1%2"]
 
 
-def test_elements_that_need_more_than_their_time_limit_are_told(cluster, tmp_path, meanwhile):
+def test_elements_that_need_more_than_their_time_limit_are_reported(cluster, tmp_path, meanwhile):
     cluster.set_max_array_size(3)
     run = planned(tmp_path / "runs", 13, parallelism=2, minutes=1, time=1)
 
@@ -173,7 +173,7 @@ def test_where_it_fails_nothing_more_is_queued(cluster, run, meanwhile, result, 
     assert list(cluster.scripts) == ["11"]
 
 
-def test_a_job_that_is_gone_without_a_word_is_told(cluster, run, meanwhile):
+def test_a_job_that_vanished_without_a_message_is_reported(cluster, run, meanwhile):
     meanwhile += [state(cluster, run, "PENDING|None|"), *[state(cluster, run)] * 3]
     with pytest.raises(IncompleteError, match="job 11, ended before it started work"):
         submit(run.config, Slurm(), canary=3, say=lambda _: None)
@@ -198,7 +198,7 @@ def test_a_slurmctld_that_does_not_answer_for_a_while_ends_nothing(cluster, run,
     assert submit(run.config, Slurm(), canary=3, say=lambda _: None)
 
 
-def test_a_slurmctld_that_does_not_answer_any_more_is_told_once(cluster, run, meanwhile):
+def test_a_slurmctld_that_stops_answering_is_reported_once(cluster, run, meanwhile):
     said = []
     meanwhile += [
         lambda: cluster.fail("squeue", "squeue: error: munge\x07 is down"),

@@ -90,7 +90,7 @@ def test_accounts_of_what_is_no_number_are_left_out(job):
 
 
 @pytest.mark.parametrize("number", [MANY, "\u00b2", "many"])
-def test_a_count_that_is_no_number_is_as_if_it_was_not_told(cluster, number):
+def test_a_count_that_is_not_a_number_is_treated_as_missing(cluster, number):
     cluster.set_max_array_size(number)
     cluster.set_limits(associations=f"{number}|normal", qos=f"normal|{number}")
     cluster.set_partitions(f"cpu|cpu*|{number}-00:00:00|{number}|{number}|")
@@ -240,7 +240,7 @@ def test_a_controller_that_gives_no_answer_does_not_hang_us(cluster, monkeypatch
 
 
 @pytest.mark.parametrize("program", ["sbatch", "srun", "squeue"])
-def test_a_machine_without_slurm_is_told_where_to_go(cluster, monkeypatch, program):
+def test_a_machine_without_slurm_gets_a_hint_where_to_run(cluster, monkeypatch, program):
     monkeypatch.setenv("PATH", str(cluster.programs))
     (cluster.programs / program).unlink()
     error = refusal(Slurm().check)
@@ -257,9 +257,7 @@ def test_a_program_that_may_not_be_started_counts_as_none(cluster, monkeypatch):
 @pytest.mark.parametrize(
     ("number", "hint"), [(errno.EMFILE, "ulimit -n"), (errno.EAGAIN, "ulimit -u"), (errno.ENOEXEC, "")]
 )
-def test_a_program_that_cannot_be_started_here_and_now_is_not_one_that_is_missing(
-    cluster, monkeypatch, number, hint
-):
+def test_a_program_that_cannot_be_started_now_is_not_reported_as_missing(cluster, monkeypatch, number, hint):
     def ask(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -286,7 +284,7 @@ def test_an_sbatch_without_an_answer_may_have_queued_its_job(cluster, monkeypatc
         ("head -c 200000 /dev/zero | tr '\\0' x >&2; exit 1", f"squeue failed: {'x' * 300}"),
     ],
 )
-def test_a_failure_is_told_in_few_words_also_where_the_program_has_none(cluster, script, message):
+def test_a_failure_is_described_briefly_even_if_the_program_prints_nothing(cluster, script, message):
     cluster.add_program("squeue", f"#!/bin/sh\n{script}\n")
     assert refusal(Slurm().check).message == message
 

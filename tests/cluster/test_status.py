@@ -111,7 +111,7 @@ def test_what_status_says_a_retry_would_submit_it_submits(cluster, run):
     assert f": {seen.missing_slices}" in submit(run.config, Slurm(), again=True).lines()[0]
 
 
-def test_a_submission_that_ended_before_its_merge_is_told_until_the_table_is_there(cluster, tmp_path):
+def test_a_submission_that_ended_before_its_merge_is_reported_until_the_table_exists(cluster, tmp_path):
     run = planned(tmp_path / "runs", 2)
     cluster.fail("sbatch-13", "sbatch: error: no")
     with pytest.raises(UnavailableError):
@@ -193,7 +193,7 @@ def test_a_complete_run_has_nothing_missing(cluster, run):
     assert (seen.slices, seen.missing, seen.missing_slices) == (slices(done=12), 0, "")
 
 
-def test_without_slurm_it_is_told_from_disk_and_nothing_is_said_of_who_works(cluster, run):
+def test_without_slurm_the_status_comes_from_disk_and_omits_what_is_running(cluster, run):
     seen = look(run.config, None)
     assert (seen.done, seen.missing, seen.missing_slices, seen.elements) == (3, 9, "", {})
     assert (seen.slices, seen.working) == (slices(done=3, unknown=9), None)
@@ -265,7 +265,7 @@ def test_a_failing_squeue_is_a_note_and_nothing_is_said_of_who_works(cluster, ru
     assert seen.notes == (f"the queue is unknown: squeue failed: {message}",)
 
 
-def test_of_an_error_in_many_lines_the_last_one_is_told(cluster, run):
+def test_of_a_multi_line_error_the_last_line_is_shown(cluster, run):
     cluster.fail("squeue", "squeue: error: first\nsqueue: error: second\nsqueue: fatal: no configuration")
     assert look(run.config, Slurm()).notes == (
         "the queue is unknown: squeue failed: squeue: fatal: no configuration",
@@ -283,7 +283,7 @@ def test_a_squeue_that_gives_no_answer_is_a_note(cluster, run, monkeypatch):
     assert notes[1].startswith("accounting is unavailable: sacct gave no answer")
 
 
-def test_jobs_that_no_submission_has_noted_are_told(cluster, run):
+def test_jobs_that_no_submission_recorded_are_reported(cluster, run):
     cluster.set_queue(*in_queue(run, "99|99|0|RUNNING|None|node1"))
     seen = look(run.config, Slurm())
     assert seen.notes == ("jobs that no submission recorded: 99; vmafarm cancel ends them",)
@@ -312,7 +312,7 @@ def test_there_is_no_rate_where_no_element_runs(cluster, run, line):
     assert (seen.clips_per_second, seen.seconds_left) == (None, None)
 
 
-def test_nodes_that_are_kept_out_are_told_with_the_reason(cluster, run):
+def test_excluded_nodes_are_shown_with_the_reason(cluster, run):
     mark_broken(run.folder, "node7", "the engine fails")
     (broken,) = look(run.config, Slurm()).broken_nodes
     assert (broken.node, broken.message) == ("node7", "the engine fails")
@@ -361,7 +361,7 @@ def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run, monkeyp
     assert (merge.published, merge.reasons) == (True, ())
 
 
-def test_a_merge_that_a_check_refuses_is_told_with_it(cluster, run, monkeypatch):
+def test_a_merge_that_a_check_refuses_is_shown_with_the_check(cluster, run, monkeypatch):
     finish(run, *range(3, 12))
     audit = {"audit": "differs", "notes": "audit: vif_scale0 is 0.9 on frame 0", "seconds_other_plan": 9.0}
     run.log_clips({"c0003.mp4": 1.0}, 3, **audit)
@@ -374,7 +374,7 @@ def test_a_merge_that_a_check_refuses_is_told_with_it(cluster, run, monkeypatch)
     assert reason.startswith("audits: 1 row: c0003.mp4")
 
 
-def test_a_table_in_which_a_check_could_not_be_run_is_told_with_it(cluster, run, monkeypatch, tmp_path):
+def test_a_table_on_which_a_check_could_not_run_is_shown_with_the_check(cluster, run, monkeypatch, tmp_path):
     finish(run, *range(3, 12))
     folder = shutil.copytree(sql_folder() / "qa", tmp_path / "sql" / "qa")
     header = ("name: own", "severity: warn", "returns: offenders", "expected: x", "why: y")

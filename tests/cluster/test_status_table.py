@@ -119,7 +119,7 @@ def test_no_line_is_wider_than_the_terminal(width):
     assert any(line.endswith("...") for line in lines if line.startswith("failed"))
 
 
-def test_what_is_left_is_told_with_its_uncertainty():
+def test_the_remaining_time_is_shown_with_its_uncertainty():
     sure = replace(SOME, seconds_left_between=(150.0, 190.0))
     assert "rate       3.0 clips per minute, 2m 30s to 3m 10s left" in table(sure)
 
@@ -152,14 +152,14 @@ def test_a_grid_of_many_slices_takes_a_few_lines():
     ("rate", "shown"),
     [(123.456, "123.5 clips per second"), (0.5, "30.0 clips per minute"), (0.001, "3.6 clips per hour")],
 )
-def test_a_rate_is_told_in_a_unit_in_which_it_is_no_tiny_number(rate, shown):
+def test_a_rate_is_shown_in_a_unit_that_avoids_tiny_numbers(rate, shown):
     assert f"rate       {shown}, 2m 40s left" in table(replace(SOME, clips_per_second=rate))
 
 
 @pytest.mark.parametrize(
     ("done", "shown"), [(0, "0.0%"), (1, "0.1%"), (152_264, "99.9%"), (152_265, "100.0%")]
 )
-def test_all_and_nothing_are_told_from_nearly(done, shown):
+def test_all_and_none_are_distinguished_from_nearly_all_and_nearly_none(done, shown):
     assert f"({shown})" in " ".join(table(replace(WIDEST, done=done))[:4])
 
 

@@ -37,7 +37,7 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
     assert submitted.command in start
 
 
-def test_an_image_that_others_could_exchange_is_told_and_one_that_everybody_could_is_refused(
+def test_an_image_that_others_could_replace_is_a_warning_and_a_world_writable_one_is_refused(
     cluster, tmp_path, runs
 ):
     (tmp_path / "space").mkdir()

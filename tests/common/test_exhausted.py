@@ -71,7 +71,7 @@ def test_too_few_files_for_a_merge_are_one_message(tmp_path: Path, files: int) -
         (ValueError(os.strerror(errno.ENOMEM)), None),
     ],
 )
-def test_a_limit_is_told_from_a_fault(error: Exception, hint: str | None) -> None:
+def test_a_limit_is_distinguished_from_a_fault(error: Exception, hint: str | None) -> None:
     found = explain_limit(error)
     assert (found is None) == (hint is None)
     assert found is None or (hint in found.hint and str(error) == found.message)

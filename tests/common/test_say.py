@@ -42,7 +42,7 @@ def test_tabs_are_spaces_and_other_control_characters_are_escaped() -> None:
     assert printable("a\tb\n\x1b[2J\u202e") == "a       b\n\\x1b[2J\\u202e"
 
 
-def test_each_line_is_shown_where_it_was_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_line_goes_to_its_own_stream(capsys: pytest.CaptureFixture[str]) -> None:
     say("one\x07", "two\nthree")
     say_aside("beside\x9b")
     say()

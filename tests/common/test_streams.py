@@ -135,7 +135,7 @@ def test_a_width_that_none_can_have_is_passed_over(
     assert (said.err, "Usage: vmafarm" in said.out) == ("", True)
 
 
-def test_wrong_use_is_told_like_any_other_error() -> None:
+def test_wrong_use_is_reported_like_any_other_error() -> None:
     said = run("status --ever 1")
     assert said.returncode == 2
     lines = said.stderr.splitlines()
@@ -156,7 +156,7 @@ def test_an_error_output_that_takes_nothing_changes_no_status(words: str, status
         assert run(words, stdout=full, stderr=full).returncode == (status or 3)
 
 
-def test_a_reader_that_has_gone_is_told_nothing() -> None:
+def test_nothing_is_printed_for_a_reader_that_is_gone() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     try:

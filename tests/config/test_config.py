@@ -112,7 +112,7 @@ def test_all_mistakes_are_named_at_once_each_with_its_place(write):
     assert "did you mean slices.count?" in caught.value.hint
 
 
-def test_of_thousands_of_mistakes_the_first_ones_are_told(write):
+def test_of_thousands_of_mistakes_the_first_are_listed(write):
     path = write("".join(f"k{i} = 1\n" for i in range(5000)))
     with pytest.raises(UsageError) as caught:
         load(path)
@@ -235,7 +235,7 @@ def test_the_command_refuses_a_file_of_another_user(implicit, monkeypatch):
     assert "implicit" in call("config", "--config", "vmafarm.toml").stdout
 
 
-def test_a_link_that_leads_nowhere_is_told_not_passed_over(implicit):
+def test_a_dangling_link_is_reported_not_skipped(implicit):
     implicit.unlink()
     implicit.symlink_to("gone")
     with pytest.raises(UsageError, match=r"cannot read the configuration vmafarm\.toml: No such file"):

@@ -50,7 +50,7 @@ def test_undamaged_files_of_all_pairs_have_the_rows_of_a_plain_run(bench: Bench)
     results = [undamaged(bench, pair) for pair in PAIRS]
     assert [r for r in results if r.outcome != "row" or r.violations or r.remarks or r.marked] == []
     frames = {pair: bench.whole(pair)[1].frames for pair in PAIRS}
-    # The edit list of the one that was cut shows fewer.
+    # The edit list of a cut file shows fewer.
     assert all(frames[name] == pair.frames for name, pair in PAIRS.items() if not pair.cut), frames
 
 

@@ -123,7 +123,7 @@ def test_failing_ffmpeg_leaves_nothing_and_is_explained(tmp_path, text, message)
     assert list(tmp_path.iterdir()) == [ffmpeg]
 
 
-def test_another_folder_in_the_place_of_the_one_that_is_filled_is_left_alone(tmp_path):
+def test_a_folder_that_replaced_the_one_being_filled_is_left_alone(tmp_path):
     """Members of a group that may write where the demo is made can rename what lies there."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
@@ -153,7 +153,7 @@ def test_place_that_cannot_be_written_is_explained(tmp_path):
             make_demo(folder, FFMPEG)
 
 
-def test_an_ffmpeg_that_fails_is_told_although_the_command_was_started_to_ignore_ends_of_children(tmp_path):
+def test_a_failing_ffmpeg_is_reported_even_if_the_command_inherits_an_ignored_sigchld(tmp_path):
     ignore = (
         "import os, sys; from signal import *; signal(SIGCHLD, SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     )

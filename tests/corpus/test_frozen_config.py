@@ -32,7 +32,7 @@ def configured(root: Path) -> Config:
 
 
 def forge(config: Config, **values: object) -> Config:
-    """Plan a run, or put a manifest of another configuration in place, as whoever may write the run can."""
+    """Plan a run, or replace its manifest by one with another configuration, as users with access can."""
     folder = config.folder
     if not folder.manifest.exists():
         plan_run(folder.root, ["a.mp4", "b.mp4"])
@@ -43,7 +43,7 @@ def forge(config: Config, **values: object) -> Config:
     return config
 
 
-def test_what_a_plan_does_not_freeze_is_not_taken_from_one_that_was_forged(config):
+def test_what_a_plan_does_not_freeze_is_not_read_from_a_forged_plan(config):
     forge(
         config, engine__plan="identity", engine__threads=3, slurm__setup=["true"],
         run__trusted_owners=["eve"], run__root="/", slurm={"setup": ["true"]}, extract__scratch="/",

@@ -62,7 +62,7 @@ def check_whole(folder: RunFolder, plan_name: str) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_of_two_plans_at_once_the_first_one_stays_and_the_other_is_told(corpus, monkeypatch, links):
+def test_of_two_concurrent_plans_the_first_stays_and_the_other_is_refused(corpus, monkeypatch, links):
     """One plan is held up before each call of the system, and another one, with other inputs, finishes."""
     ours, theirs = "engine.plan=full", "engine.plan=identity"
     number, lost = 0, []

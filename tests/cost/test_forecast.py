@@ -116,7 +116,7 @@ def test_where_no_clip_can_be_scored_it_says_where_to_look(folder: Path) -> None
     assert "failures are in runs/r/failures" in failed.stderr
 
 
-def test_gpus_share_the_sample_and_the_frames_on_disk_are_told(
+def test_gpus_share_the_sample_and_the_disk_space_for_frames_is_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")

@@ -181,7 +181,7 @@ def _faults(case: Case, place: Place) -> Faults:
 
 def _judge_end(case: Case, ended: Ended, result: Result) -> None:
     if ended.status == CRASHED or "Traceback" in ended.said:
-        result.differing.append(f"an error that is not told as one: {ended.said[-2000:]}")
+        result.differing.append(f"an error that is not reported as one: {ended.said[-2000:]}")
     elif ended.status < 0 and case.kind in ERRORS:
         result.differing.append(f"ended with {ended.status}: {ended.said[-2000:]}")
 

@@ -2,8 +2,8 @@
 
 SIGKILL cannot show it: the page cache survives the process. Here every file is cut back to the
 length it had when it was last synced, and every name that came, went or changed without a later
-fsync of its folder is as it was before. That is the worst that may happen; what a file system may
-have written all the same can be kept, too.
+fsync of its folder is as it was before. That is the worst case; data that a
+file system may have written anyway can be kept, too.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ ROWS = st.lists(
 
 @settings(deadline=None)  # pyarrow imports pandas on the way
 @given(ROWS)
-def test_a_table_is_the_one_that_pyarrow_makes(rows: list[tuple]) -> None:
+def test_a_table_equals_that_of_pyarrow(rows: list[tuple]) -> None:
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in SCHEMA]
     made = make_table(columns, SCHEMA)
     made.validate(full=True)

@@ -122,7 +122,7 @@ def test_the_name_of_a_folder_that_is_there_is_synced_who_made_it_may_have_been_
 
 
 @pytest.mark.parametrize("mode", [0o311, 0o511])
-def test_a_folder_in_one_that_others_have_made_can_be_used(tmp_path, calls, mode, as_ordinary_user):
+def test_a_folder_inside_one_that_others_created_can_be_used(tmp_path, calls, mode, as_ordinary_user):
     """It need not be readable, nor on a file system that syncs names: what is not ours is not synced."""
     (tmp_path / "theirs" / "a").mkdir(parents=True)
     (tmp_path / "theirs").chmod(mode)
@@ -330,9 +330,7 @@ def test_of_two_that_create_a_file_the_first_one_has_its_text(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_where_a_file_system_has_no_links_a_new_file_gets_there_and_one_that_is_there_stays(
-    tmp_path, monkeypatch, number
-):
+def test_without_hard_links_a_new_file_is_created_and_an_existing_one_stays(tmp_path, monkeypatch, number):
     monkeypatch.setattr(os, "link", failing(number))
     create_text(tmp_path / "a", "first")
     assert (tmp_path / "a").read_text() == "first"

@@ -18,14 +18,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_files_that_stay_are_not_told(file: Path):
+def test_unchanged_files_are_not_reported(file: Path):
     stamps = Stamps()
     assert stamps.read(file) == b"rows"
     file.read_bytes()
     assert stamps.changed() == []
 
 
-def test_another_file_of_equal_bytes_and_time_is_told(file: Path):
+def test_another_file_with_equal_bytes_and_time_is_reported(file: Path):
     stamps = Stamps()
     stamps.read(file)
     copy = file.with_name("copy")
@@ -37,7 +37,7 @@ def test_another_file_of_equal_bytes_and_time_is_told(file: Path):
 @pytest.mark.parametrize(
     "change", [Path.unlink, lambda path: path.write_bytes(b"rowS"), lambda path: os.truncate(path, 2)]
 )
-def test_a_file_that_is_gone_cut_or_written_is_told(file: Path, change):
+def test_a_removed_truncated_or_rewritten_file_is_reported(file: Path, change):
     stamps = Stamps()
     stamps.read(file)
     change(file)

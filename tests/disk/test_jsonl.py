@@ -163,7 +163,7 @@ def test_what_is_not_strict_json_is_refused(wrong):
         json_line(float("nan"))
 
 
-def test_what_was_wrong_is_told_in_one_line_for_a_terminal():
+def test_a_validation_error_is_described_in_one_printable_line():
     with pytest.raises(pydantic.ValidationError) as nested:
         pydantic.TypeAdapter(dict[str, Count]).validate_python({"\x1b": -1})
     assert why(nested.value) == r"\x1b: Input should be greater than or equal to 0"

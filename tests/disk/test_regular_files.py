@@ -66,7 +66,7 @@ def test_anything_else_is_refused_at_once(
 
 
 @OTHERS
-def test_what_stands_there_is_told_without_opening_it(
+def test_the_kind_of_a_file_is_known_without_opening_it(
     tmp_path: Path, make: Callable[[Path], object], number: int, said: str
 ) -> None:
     path = tmp_path / "x"
@@ -91,7 +91,7 @@ def test_a_file_and_a_link_to_it_are_files(tmp_path: Path) -> None:
     assert is_regular(tmp_path / "link")
 
 
-def test_a_file_that_may_not_be_read_is_told_so(tmp_path: Path, as_ordinary_user: None) -> None:
+def test_a_file_without_read_permission_is_reported_as_such(tmp_path: Path, as_ordinary_user: None) -> None:
     (tmp_path / "x").touch(0)
     with pytest.raises(PermissionError):
         read_regular(tmp_path / "x")

@@ -1,4 +1,4 @@
-"""Parquet files under a seal: what is refused before it is unfolded, and which digest they state."""
+"""Sealed Parquet files: what is refused before it is expanded, and which digest they contain."""
 
 from __future__ import annotations
 

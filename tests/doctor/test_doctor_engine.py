@@ -20,7 +20,7 @@ OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Bui
 # The engine
 
 
-def test_the_embedded_engine_is_probed_and_its_constants_are_told(tmp_path, machine):
+def test_the_embedded_engine_is_probed_and_its_constants_are_listed(tmp_path, machine):
     config = configure(tmp_path, engine={"plan": "full"})
     found = check_engine(config, machine)
     assert found.state == "ok"
@@ -54,7 +54,7 @@ def test_an_engine_that_does_not_work_fails_with_its_reason(tmp_path, machine, m
     assert message in found.message
 
 
-def test_on_a_login_node_without_a_driver_cuda_is_told_to_be_untried(tmp_path, machine, standin):
+def test_on_a_login_node_without_a_driver_cuda_is_reported_as_untried(tmp_path, machine, standin):
     engine = {"kind": "vmaf", "vmaf": str(standin), "backend": "cuda"}
     config = configure(tmp_path, engine=engine, slurm={"partition": "gpu"})
     found = check_engine(config, machine)

@@ -101,7 +101,7 @@ def test_of_a_run_without_missing_clips_no_submission_is_judged(cluster, tmp_pat
     assert not cluster.tested
 
 
-def test_limits_of_submitted_jobs_are_told_and_too_few_fail(cluster, tmp_path, machine):
+def test_limits_of_submitted_jobs_are_reported_and_too_low_ones_fail(cluster, tmp_path, machine):
     cluster.set_limits(associations="7|normal")
     run = planned(tmp_path / "runs", 50)
     found = ask_slurm(run.config, machine, load_manifest(run.folder))

@@ -19,7 +19,7 @@ FINDINGS = [
 ]
 
 
-def test_all_that_failed_is_told_with_the_worst_status():
+def test_all_failures_are_reported_with_the_worst_status():
     with pytest.raises(VmafarmError) as caught:
         raise_failed(FINDINGS)
     assert caught.value.message == "doctor: engine: lacks the model\ndoctor: clips: no such folder"

@@ -1,4 +1,4 @@
-"""What a file says of its own length: whole files are taken, cut ones are found, doubtful ones are told."""
+"""Declared lengths: whole files are accepted, cut ones are detected, doubtful ones are reported."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_an_index_that_counts_more_frames_than_came_out_is_a_failure(
 @pytest.mark.parametrize(
     "name", ["vp9.webm", "vp9.ivf", "h263.flv", "wmv2.wmv", "theora.ogv", "mpeg2.mxf", "alternate.webm"]
 )
-def test_a_file_that_only_says_how_long_it_is_fails_or_is_told(
+def test_a_file_that_only_declares_its_length_fails_or_is_reported(
     sound: Callable[[str], Path], tmp_path: Path, name: str, change: Callable[[Path, Path], Path]
 ) -> None:
     report, cut, short = look(change(sound(name), tmp_path))
@@ -316,7 +316,7 @@ def test_what_is_short(declared: Declared, frames: int, shown: float, short: str
     [
         (35, 1.4, "bad OBU", "its index counts 50 frames, 35 came out: bad OBU"),
         (35, 1.4, "", ""),  # not decoded for a reason that is none of damage
-        (35, 2.0, "bad OBU", ""),  # frames in the middle are missing: told, and no failure
+        (35, 2.0, "bad OBU", ""),  # frames in the middle are missing: reported, not a failure
         (48, 1.9, "bad OBU", ""),
     ],
 )

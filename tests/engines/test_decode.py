@@ -128,7 +128,7 @@ def test_variable_rate_costs_and_doubles_no_frame(clips: Clips, tmp_path: Path, 
         ("resized.mkv", "decode_error", "the frame size or the pixel format changes within the clip"),
     ],
 )
-def test_fault_of_a_clip_is_told_by_class_and_words(
+def test_a_fault_of_a_clip_is_reported_with_class_and_message(
     clips: Clips, name: str, failure: str, message: str
 ) -> None:
     found = verdict(clips(name))
@@ -137,7 +137,7 @@ def test_fault_of_a_clip_is_told_by_class_and_words(
     assert message in found[1]
 
 
-def test_mkv_cut_between_two_packets_is_told(tmp_path: Path) -> None:
+def test_an_mkv_cut_between_two_packets_is_reported(tmp_path: Path) -> None:
     data = keyframes(tmp_path / "whole.mkv").read_bytes()
     fifth = block_positions(data)[4]
     (tmp_path / "cut.mkv").write_bytes(data[: data.rindex(b"\xa3", 0, fifth)])  # where its SimpleBlock begins

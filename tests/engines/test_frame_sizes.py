@@ -220,7 +220,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize(("extractor", "plan"), [("cambi", "identity"), ("float_ms_ssim", "full")])
-def test_extractor_that_crashes_twice_is_left_out_and_told(
+def test_an_extractor_that_crashes_twice_is_left_out_and_reported(
     clips: Clips, tmp_path: Path, kind: str, extractor: str, plan: str
 ) -> None:
     clip = media.first_frames(clips("240x240.mkv"), tmp_path / "x.mkv", 2)

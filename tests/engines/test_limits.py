@@ -1,4 +1,4 @@
-"""What asks for too much is stopped, told from other faults, and leaves nothing behind."""
+"""Programs that exceed a limit are stopped, distinguished from other faults, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_ten_million_frames_of_an_index_are_too_large_at_once(tmp_path: Path, en
     assert (error.failure, error.message) == ("too_large", "10,000,000 frames: extract.max_frames = 20000")
 
 
-def test_frames_that_no_index_tells_stop_at_the_limit(tmp_path: Path, engine: Engine) -> None:
+def test_frames_without_an_index_stop_at_the_limit(tmp_path: Path, engine: Engine) -> None:
     # 20,000 empty frames in 400 kB of an elementary stream, which has no index.
     many = tmp_path / "many.h264"
     options = ("-x264-params", "keyint=infinite:scenecut=0:bframes=0", "-bsf:v", "dump_extra")

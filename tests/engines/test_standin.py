@@ -1,4 +1,4 @@
-"""The stand-in for the ``vmaf`` program computes what libvmaf does, and fails in the ways it is told to."""
+"""The stand-in for the ``vmaf`` program computes what libvmaf does, and fails in the requested ways."""
 
 from __future__ import annotations
 

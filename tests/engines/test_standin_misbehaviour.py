@@ -1,4 +1,4 @@
-"""The stand-in misbehaves as it is told to, and in no other way."""
+"""The stand-in misbehaves as requested, and in no other way."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_flood_on_stderr_does_not_keep_it_from_scoring(tmp_path: Path, small_y4m
     assert 3_000_000 < len(errors) < 3_500_000
 
 
-def test_log_without_end_is_as_long_as_told_and_dies_of_a_limit(tmp_path: Path, small_y4m: Path) -> None:
+def test_an_endless_log_has_the_requested_size_and_exceeds_a_limit(tmp_path: Path, small_y4m: Path) -> None:
     program = write_standin(tmp_path, misbehave="log_without_end", megabytes=3)
     assert run(program, small_y4m, *CPU)[0] == 0
     assert (tmp_path / "log.json").stat().st_size > 3 << 20

@@ -1,4 +1,4 @@
-"""The fork's command line: each way in which it is known to fail is noticed and told."""
+"""The fork's command line: every known way in which it fails is detected and reported."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ def test_full_scratch_folder_is_the_machines_fault(clip: Path, standin: Path, tm
         score(vmaf_engine(standin), clip, tmp_path)
 
 
-def test_start_failures_are_told_from_others() -> None:
+def test_start_failures_are_distinguished_from_others() -> None:
     engine = vmaf_engine(Path("vmaf"), backend="cuda")
 
     def fails(status: int, stderr: str) -> bool:

@@ -148,7 +148,7 @@ def test_image_is_built_by_apptainer_and_recorded_with_its_digest(apptainer: App
 
 
 @pytest.mark.usefixtures("prepared")
-def test_a_wrong_recipe_is_told_where_there_is_no_apptainer_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_recipe_is_reported_even_without_apptainer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match=r"cannot read the recipe missing\.def"):
         build_image(Path("missing.def"), say=lambda line: None)
@@ -234,7 +234,7 @@ def run_build(script: str) -> tuple[IncompleteError, list[str]]:
 
 
 @pytest.mark.parametrize("session", ["", "setsid"])
-def test_build_is_over_when_apptainer_is_whoever_it_has_left_with_its_output(
+def test_a_build_ends_with_apptainer_even_if_another_process_holds_its_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -59,7 +59,7 @@ def test_an_element_that_did_start_is_not_held_against_the_node(node):
     assert node.broken == []
 
 
-def test_on_a_broken_node_nothing_starts_and_slurm_is_told_again(node):
+def test_on_a_broken_node_nothing_starts_and_slurm_is_notified_again(node):
     node.mark("node1", "node2")
     ended = node.start("echo", "started", options=("--max-broken", "2"))
     assert (ended.stdout, ended.returncode) == ("", 3)
@@ -78,7 +78,7 @@ def test_elements_of_an_array_that_run_already_or_have_ended_are_no_refusal(node
     assert "job 12 keeps away from node1" in ended.stderr
 
 
-def test_where_slurm_cannot_be_told_the_element_stays_so_that_the_node_draws_no_others(node):
+def test_if_slurm_cannot_be_notified_the_element_stays_so_that_the_node_attracts_no_others(node):
     node.answer("squeue", "exit 1")
     node.mark("node1")
     started = time.monotonic()
@@ -89,7 +89,7 @@ def test_where_slurm_cannot_be_told_the_element_stays_so_that_the_node_draws_no_
     assert "trying again for up to 2 s" in ended.stderr
 
 
-def test_an_element_that_stays_ends_as_soon_as_slurm_can_be_told_or_nothing_waits_any_more(node):
+def test_an_element_that_stays_ends_once_slurm_can_be_notified_or_nothing_is_pending(node):
     waits = node.folder / "waits"
     waits.touch()
     node.answer("squeue", f"if [ -e {waits} ]; then echo 12; fi")

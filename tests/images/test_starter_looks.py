@@ -31,7 +31,7 @@ def test_a_broken_node_takes_the_place_of_no_other_one(node):
     assert look(node) == []
 
 
-def test_nodes_that_break_later_are_excluded_beside_the_one_that_was_looked_at_from(node):
+def test_nodes_that_break_later_are_excluded_as_well_as_the_first_one(node):
     look(node)
     node.answer("squeue", "echo 12; echo 77")
     assert node.start("sh", "-c", "exit 255", node="node8").returncode == 3

@@ -90,7 +90,7 @@ def test_row_that_breaks_a_rule_is_shown(run, rule, values):
     assert error["count"] == len(rows)
 
 
-def test_all_reasons_are_told_at_once(run):
+def test_all_reasons_are_reported_at_once(run):
     run.shard([make_row(clip, vmaf_std=-1.0) for clip in CLIPS[:5]])
     refuse(run, "missing", "mean_and_std")
 
@@ -138,7 +138,7 @@ def test_clips_of_sizes_that_cambi_refuses_have_none(run, width, height):
     assert "cambi_mean, cambi_std" in line
 
 
-def test_an_extractor_that_was_left_out_of_each_clip_is_told_and_blocks_nothing(run):
+def test_an_extractor_that_was_left_out_of_every_clip_is_reported_and_blocks_nothing(run):
     run.shard([make_row(clip, cambi_mean=NAN, cambi_std=NAN) for clip in CLIPS])
     lines = summarise(finish(run))
     assert any(line.startswith("NaN in all rows  cambi_mean, cambi_std: ") for line in lines)

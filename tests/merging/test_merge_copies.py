@@ -14,7 +14,7 @@ from vmafarm.merging.result import summarise
 from vmafarm.run_folder.provenance import METADATA_KEY
 
 
-def test_rows_equal_to_a_millionth_collapse_to_the_same_one_whoever_wrote_it(tmp_path):
+def test_rows_equal_within_a_millionth_collapse_to_the_same_one_for_any_writers(tmp_path):
     contents = []
     for order in ("vw", "wv"):
         run = plan_run(tmp_path / order, CLIPS)

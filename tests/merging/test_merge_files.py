@@ -53,7 +53,7 @@ def test_a_shard_with_more_rows_than_there_are_clips_is_unreadable(run: Run, kin
 
 
 @pytest.mark.parametrize(("missing", "in_all"), [(SHOWN, False), (SHOWN + 1, True)])
-def test_of_many_differences_of_a_schema_the_first_ones_are_told(missing: int, in_all: bool) -> None:
+def test_of_many_schema_differences_the_first_are_listed(missing: int, in_all: bool) -> None:
     found = schema_differences(pa.schema(list(ARROW_SCHEMA)[missing:]))
     assert found[:SHOWN] == [f"column {name} is missing" for name in ARROW_SCHEMA.names[:SHOWN]]
     assert found[SHOWN:] == ([f"{missing} differences in all"] if in_all else [])
@@ -180,7 +180,7 @@ def test_a_table_without_rows_that_are_missing_says_so_itself(run: Run) -> None:
 
 
 @pytest.mark.parametrize("kind", ["shard", "journal"])
-def test_rows_that_cannot_be_read_beside_a_lost_provenance_are_told(run: Run, kind: str) -> None:
+def test_unreadable_rows_are_reported_if_the_provenance_is_lost(run: Run, kind: str) -> None:
     path = getattr(run, kind)([make_row(name) for name in NAMES])
     path.write_bytes(path.read_bytes()[20:])
     run.folder.provenance.unlink()

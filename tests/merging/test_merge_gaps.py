@@ -58,7 +58,7 @@ def test_too_many_clips_failed_for_good_stop_the_merge(run):
 
 
 @pytest.mark.parametrize("clips", [3, 7, 11])
-def test_the_share_that_is_told_for_clips_failed_for_good_publishes_without_them(tmp_path, clips):
+def test_the_suggested_share_of_failed_clips_publishes_without_them(tmp_path, clips):
     names = [f"{number:02}.mp4" for number in range(clips)]
     run = plan_run(tmp_path / "runs", names)
     run.shard([make_row(names[0])])
@@ -80,7 +80,7 @@ def test_fault_seen_on_one_of_two_hosts_is_not_for_good(run):
     assert finish(run, max_failed_share=1).counts["failed_for_good"] == 1
 
 
-def test_unreadable_clip_log_and_failures_are_told(run):
+def test_unreadable_clip_logs_and_failures_are_reported(run):
     run.shard([make_row(clip) for clip in CLIPS[:9]])
     run.clip_log(CLIPS, 1).write_bytes(b"PAR1")
     run.fail(CLIPS[9])

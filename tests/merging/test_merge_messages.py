@@ -70,7 +70,7 @@ def test_of_many_missing_clips_the_first_ones_are_named() -> None:
     )
 
 
-def test_why_clips_are_missing_is_told_by_kind_the_most_frequent_first_with_what_helps() -> None:
+def test_reasons_for_missing_clips_are_grouped_most_frequent_first_with_a_remedy() -> None:
     found = gaps(
         failed("a.mp4", "timeout", message="too slow"), failed("b.mp4", "unreadable"),
         failed("c.mp4", "unreadable", message="no permission"), failed("d.mp4", "decode_error"),
@@ -89,7 +89,7 @@ def test_why_clips_are_missing_is_told_by_kind_the_most_frequent_first_with_what
     )
 
 
-def test_tries_that_ended_in_different_ways_are_told_so() -> None:
+def test_tries_that_ended_in_different_ways_are_reported_as_such() -> None:
     found = gaps(failed("a.mp4", "timeout"), failed("a.mp4", "decode_error"))
     assert (
         "decode_error 1 (last: a.mp4: why): its tries ended in different ways" in judge(found)["missing"][1]
@@ -116,7 +116,7 @@ def test_clips_that_failed_for_good_are_counted_against_what_is_allowed(
     assert ("To publish without them: --max-failed-share" in said) == hint
 
 
-def test_faults_are_told_the_most_frequent_first_with_their_first_clip() -> None:
+def test_faults_are_listed_most_frequent_first_with_their_first_clip() -> None:
     clips = {
         name: FailedClip(fault, f"of {name}", 2, ("h1",))
         for name, fault in (("a", "no_frames"), ("b", "decode_error"), ("c", "decode_error"))
@@ -195,7 +195,7 @@ def columns_told(run: Run, column: str) -> list[tuple[str, str]]:
         ("vmaf_mean", 2, "[all_nan] 2 rows: vmaf_mean rows=2; vmaf_std rows=2"),
     ],
 )
-def test_a_value_that_is_missing_is_told_once(tmp_path: Path, column: str, clips: int, told: str) -> None:
+def test_a_missing_value_is_reported_once(tmp_path: Path, column: str, clips: int, told: str) -> None:
     measured = [name for name in KNOWN if name != "ssimulacra2"]
     run = plan_run(tmp_path / "runs", ["a.mp4", "b.mp4"], constant=measured)
     nan = dict.fromkeys((column, column.replace("_mean", "_std")), float("nan"))
@@ -229,7 +229,7 @@ def test_audits_tell_whether_constants_hold(
     assert tell_audits(AUDITS | audits, plan) == told
 
 
-def test_rows_of_another_manifest_are_told(tmp_path: Path) -> None:
+def test_rows_of_another_manifest_are_reported(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", ["a.mp4"])
     run.shard([make_row("a.mp4")])
     other = plan_run(tmp_path / "other", ["a.mp4", "b.mp4"])
@@ -255,7 +255,7 @@ def test_a_merge_sweeps_old_drafts_of_all_that_it_delivers(tmp_path: Path) -> No
 
 
 def test_a_value_that_was_measured_to_be_another_one_stops_the_merge_whatever_came_of_its_clip() -> None:
-    """The last record of each clip is told; other failures are nothing to this rule."""
+    """The last record of each clip is reported; this rule ignores other failures."""
     folder = RunFolder(Path("runs"), "demo")
     assert judge_constants([failed("a.mp4", "timeout")], folder) == []
     records = [
@@ -305,7 +305,7 @@ def test_a_record_that_may_say_that_a_value_is_wrong_is_not_passed_over(
 
 
 @pytest.mark.parametrize("closed", ["clip_log", "clip_log/slice-00000"])
-def test_clip_logs_of_a_folder_that_cannot_be_read_are_told(
+def test_clip_logs_in_an_unreadable_folder_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
 ) -> None:
     run = plan_run(tmp_path / "runs", ["a.mp4"])

@@ -36,7 +36,7 @@ def test_manifest_with_damaged_data_is_named(run):
         finish(run)
 
 
-def test_manifest_of_another_corpus_is_told(run, tmp_path):
+def test_a_manifest_of_another_corpus_is_reported(run, tmp_path):
     run.shard([make_row(clip) for clip in CLIPS])
     other = plan_run(tmp_path / "other", CLIPS[:9])
     run.folder.manifest.write_bytes(other.folder.manifest.read_bytes())

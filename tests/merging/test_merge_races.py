@@ -85,7 +85,7 @@ def test_shards_that_change_all_the_time_are_not_published(run, monkeypatch):
     assert len({*attempts}) == 3
 
 
-def test_missing_clips_of_a_run_that_is_at_work_are_told_at_once(run, monkeypatch):
+def test_missing_clips_of_a_run_in_progress_are_reported_at_once(run, monkeypatch):
     run.shard([make_row(CLIPS[0])])
     attempts = change_during(monkeypatch, lambda _: run.shard([make_row(clip) for clip in CLIPS[:2]]))
     refuse(run, "changed", "missing")

@@ -59,14 +59,14 @@ def test_summary_fits_a_terminal_and_names_the_table(tmp_path, monkeypatch):
         assert part in text
 
 
-def test_too_little_memory_is_told(run):
+def test_too_little_memory_is_reported(run):
     run.shard([make_row(clip) for clip in CLIPS])
     with pytest.raises(UnavailableError, match=r"merge.memory = 1KB"):
         finish(run, memory="1KB")
     assert not run.folder.table.exists()
 
 
-def test_no_space_for_the_table_is_told_and_nothing_is_left(run, monkeypatch):
+def test_lack_of_space_for_the_table_is_reported_and_nothing_is_left(run, monkeypatch):
     run.shard([make_row(clip) for clip in CLIPS])
 
     def full(*_: object, **__: object) -> None:

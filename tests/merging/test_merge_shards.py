@@ -43,7 +43,7 @@ def test_whatever_may_hold_rows_in_the_wrong_place_stops_the_merge(run):
         assert part in error["message"]
 
 
-def test_other_files_are_told_and_do_no_harm(run):
+def test_other_files_are_reported_and_do_no_harm(run):
     run.shard([make_row(clip) for clip in CLIPS])
     (run.folder.shard_folder(0) / "w.done").touch()
     assert not find(finish(run), "unknown_file")
@@ -182,7 +182,7 @@ def test_shard_of_another_run_plan_or_engine_is_named_with_what_differs(run, cha
 
 
 @pytest.mark.parametrize("of", ["shards", "slice"])
-def test_folder_called_like_a_shard_is_told_and_its_rows_are_not_taken(run, of):
+def test_a_folder_named_like_a_shard_is_reported_and_its_rows_are_not_used(run, of):
     run.shard([make_row(clip) for clip in CLIPS[1:]])
     inner = run.shard([make_row(CLIPS[0])], writer="inner")
     where = run.folder.shards if of == "shards" else run.folder.shard_folder(0)

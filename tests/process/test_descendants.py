@@ -1,4 +1,4 @@
-"""What an engine leaves is gone when its clip is, however it hides; no process of anybody else is touched."""
+"""Processes that an engine leaves end with its clip, however they hide; no other process is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Python imports that vmafarm starts: what is installed, whatever lies in the working folder."""
+"""A Python that vmafarm starts imports only installed packages, whatever is in the working folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def hostile(tmp_path: Path) -> Path:
         module = folder / ("jobs/__init__.py" if name == "jobs" else f"{name}.py")
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n")
-    os.mkfifo(folder / "matplotlibrc")  # whoever opens it waits for ever
+    os.mkfifo(folder / "matplotlibrc")  # opening it blocks for ever
     return folder
 
 

@@ -1,4 +1,4 @@
-"""How much memory a new process could have: the least of what anybody bounds it by."""
+"""How much memory a new process can get: the minimum of all limits."""
 
 from __future__ import annotations
 

@@ -75,13 +75,13 @@ def test_the_exit_status_and_the_error_output_are_kept(status):
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
-def test_a_signal_is_told_by_its_name(name):
+def test_a_signal_is_reported_by_name(name):
     finished = sh(f"ulimit -c 0; kill -{name[3:]} $$")
     assert finished.returncode == -signal.Signals[name]
     assert finished.ending() == f"killed by {name}"
 
 
-def test_a_signal_without_a_name_is_told_by_its_number():
+def test_a_signal_without_a_name_is_reported_by_number():
     assert Finished(-40, "", False, 0).ending() == "killed by signal 40"
 
 
@@ -92,7 +92,7 @@ def test_the_last_lines_are_neither_empty_nor_long():
     assert Finished(1, "", False, 0).last_lines() == []
 
 
-def test_error_output_that_is_not_utf8_is_read_all_the_same():
+def test_error_output_that_is_not_utf8_is_still_read():
     assert sh(r"printf 'caf\351\n' >&2").stderr == "caf\ufffd\n"
 
 
@@ -281,7 +281,7 @@ def test_a_stop_ends_the_waits_of_all_threads(stop):
     assert max(ended) - asked < 2
 
 
-def test_who_has_ended_before_the_stop_is_told_as_finished(stop):
+def test_a_process_that_ended_before_the_stop_is_reported_as_finished(stop):
     finished = sh("exit 4", stop=stop)
     stop.set()
     assert finished.returncode == 4
@@ -301,7 +301,7 @@ def test_several_run_side_by_side_and_come_back_in_order(tmp_path):
     ]
 
 
-def test_a_deadline_is_charged_to_those_alone_that_still_run():
+def test_only_programs_that_still_run_at_the_deadline_time_out():
     commands = [["sh", "-c", "echo done >&2; exit 5"], ["sleep", LONG]]
     done, late = process.run(commands, folder=Path("/"), deadline=1)
     assert (done.returncode, done.stderr, done.timed_out) == (5, "done\n", False)

@@ -1,4 +1,4 @@
-"""The scratch folder: private, gone on every way out, and what the killed left is swept."""
+"""The scratch folder: private, always removed, and folders that killed elements left are swept."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_folder_is_private_and_gone_afterwards(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_machine_where_nothing_can_be_written_is_told_as_such(monkeypatch, tmp_path):
+def test_a_machine_where_nothing_can_be_written_is_reported_as_such(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "gone")])
     with pytest.raises(UnavailableError, match="no scratch folder can be used: No usable temporary dir"):
@@ -184,7 +184,7 @@ def test_a_place_without_permission_is_an_error_that_names_it(tmp_path, as_ordin
         (errno.ENOTDIR, "is not a folder", "choose another one"),
     ],
 )
-def test_what_is_wrong_with_the_folder_is_told_with_its_name(tmp_path, number, told, hint):
+def test_what_is_wrong_with_the_folder_is_reported_with_its_name(tmp_path, number, told, hint):
     with (
         scratch_folder(str(tmp_path)) as folder,
         pytest.raises(UnavailableError) as caught,
@@ -196,7 +196,7 @@ def test_what_is_wrong_with_the_folder_is_told_with_its_name(tmp_path, number, t
     assert caught.value.hint.startswith(hint)
 
 
-def test_a_file_system_without_inodes_is_told_as_such(tmp_path, monkeypatch):
+def test_a_file_system_without_inodes_is_reported_as_such(tmp_path, monkeypatch):
     found = os.statvfs(tmp_path)
     full = os.statvfs_result((*found[:5], 1000, 0, 0, *found[8:]))
     monkeypatch.setattr(os, "statvfs", lambda path: full)
@@ -204,7 +204,7 @@ def test_a_file_system_without_inodes_is_told_as_such(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_folder_that_is_removed_while_it_is_in_use_is_told_and_not_the_program_blamed(tmp_path):
+def test_a_folder_that_is_removed_while_in_use_is_reported_and_the_program_is_not_blamed(tmp_path):
     with scratch_folder(str(tmp_path)) as folder:
         check_scratch(folder)
         (folder / ".lock").unlink()

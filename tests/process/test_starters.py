@@ -1,4 +1,4 @@
-"""Programs are started in the package `vmafarm.process` alone: a test holds that rule."""
+"""Only the package `vmafarm.process` starts programs: a test enforces that rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version tells two states of the code apart."""
+"""The version distinguishes any two states of the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A merge, or what belongs to its table, that goes on late replaces nothing that is newer."""
+"""A merge that resumes late replaces neither a newer table nor the files beside it."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ def test_a_merge_waits_for_another_one_to_put_its_table_in_place(run, monkeypatc
 @pytest.mark.parametrize(
     ("folder", "lock"), [(0o755, 0o600), (0o700, 0o600), (0o2770, 0o660), (0o2775, 0o660)]
 )
-def test_whoever_may_write_the_run_can_take_its_lock_and_no_other_user_can(run, folder, lock):
-    """Whoever can open it for reading could hold it, and so every merge up."""
+def test_users_who_can_write_the_run_can_take_its_lock_and_no_others(run, folder, lock):
+    """Anyone who can open it for reading could hold the lock, and block every merge."""
     run.folder.path.chmod(folder)
     run.folder.merge_lock.touch(mode=0o644)
     finish(run)
@@ -139,7 +139,7 @@ def test_whoever_may_write_the_run_can_take_its_lock_and_no_other_user_can(run, 
     assert run.folder.merge_lock.stat().st_gid == run.folder.path.stat().st_gid
 
 
-def test_a_refused_merge_is_refused_although_another_one_that_was_allowed_more_has_published(run, stop):
+def test_a_merge_is_refused_even_if_another_one_with_allow_missing_has_published(run, stop):
     stop("before", ".merge.json", lambda: finish(run))
     with pytest.raises(IncompleteError, match=r"nothing published, 1 reason:\n1\. \[missing\]"):
         deliver(run.config, lambda line: None)
@@ -216,7 +216,7 @@ def test_a_link_in_the_place_of_the_lock_is_one_message_and_makes_no_file(run):
 
 
 @pytest.mark.parametrize("name", [".merge.json", ".card.md", "qa.duckdb", ".report.html"])
-def test_what_was_put_beside_a_newer_table_all_the_same_is_made_again(run, stop, monkeypatch, name):
+def test_files_that_still_ended_up_beside_a_newer_table_are_made_again(run, stop, monkeypatch, name):
     def flock(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -272,7 +272,7 @@ def test_reasons_of_a_late_merge_do_not_replace_the_record_of_a_newer_table(run,
     assert_of_six_clips(run)
 
 
-def test_reasons_that_still_hold_are_told(run):
+def test_reasons_that_still_hold_are_reported(run):
     with pytest.raises(IncompleteError, match="1 of 6 clips are missing"):
         deliver(run.config, lambda _: None)
 
@@ -306,7 +306,7 @@ def test_a_table_restored_from_a_copy_is_another_one_until_it_is_merged(run, sto
     assert_of_six_clips(run)
 
 
-def test_a_table_that_somebody_has_removed_since_is_not_the_one_that_was_put_there(run: Run) -> None:
+def test_a_table_that_was_removed_since_is_not_the_one_put_in_place(run: Run) -> None:
     run.shard([make_row(name) for name in load_manifest(run.folder).names])
     place = InPlace(run.folder)
     merge(run.folder, run.config, place=place)

@@ -122,7 +122,7 @@ def test_rows_and_entries_that_move_from_a_journal_meanwhile_are_there(run, monk
     assert ask(run, "SELECT clip_name, writer FROM clips")[0] == [(CLIPS[3], "entries")]
 
 
-def test_damaged_files_are_left_out_and_told(run):
+def test_damaged_files_are_left_out_and_reported(run):
     path = run.shard([make_row(CLIPS[3])], writer="v")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -136,7 +136,7 @@ def test_damaged_files_are_left_out_and_told(run):
         assert part in text
 
 
-def test_a_clip_with_several_rows_is_there_once_and_that_is_told(run):
+def test_a_clip_with_several_rows_appears_once_and_is_reported(run):
     run.shard([make_row(CLIPS[0], vmaf_mean=1.0)], writer="v")
     found, said = ask(run, "SELECT count(*) FROM features WHERE clip_name = 'a.mp4'")
     assert found == [(1,)]

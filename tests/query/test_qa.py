@@ -323,7 +323,7 @@ def test_a_sound_run_has_no_errors_and_no_warnings(silent: dict[str, Outcome]) -
     assert summarise(list(silent.values())) == f"{len(NAMES)} checks: nothing found"
 
 
-def test_a_run_without_rows_is_checked_all_the_same(tmp_path: Path) -> None:
+def test_a_run_without_rows_is_still_checked(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", MOS, scratch=tmp_path)
     outcomes = {outcome.check.name: outcome for outcome in examine(run.config, lambda _: None)}
     assert [o.failure for o in outcomes.values() if o.failure] == []
@@ -358,7 +358,9 @@ def test_the_database_is_kept_and_the_results_stand_in_the_merge_record(tmp_path
     assert names == set(ARROW_SCHEMA.names) == {column.name for column in TABLE}
 
 
-def test_whoever_may_only_read_a_run_has_its_outcomes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_user_who_can_only_read_a_run_gets_its_outcomes(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     run = make_run(tmp_path)
     deliver(run.config, lambda _: None)
     kept = [run.folder.database, run.folder.merge_record]
@@ -424,7 +426,9 @@ def header(**changed: str) -> str:
         ("01_a.sql", header(returns="rows"), "'rows'"),
     ],
 )
-def test_a_file_that_is_no_check_is_refused_with_what_a_check_is(tmp_path: Path, name, text, told) -> None:
+def test_a_file_that_is_not_a_check_is_refused_with_the_expected_format(
+    tmp_path: Path, name, text, told
+) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=told):
         list_checks(tmp_path)

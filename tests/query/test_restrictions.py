@@ -105,7 +105,7 @@ def test_a_wrong_query_is_one_message(run, query, told):
     assert all(line.isprintable() for line in said.splitlines())
 
 
-def test_a_query_that_needs_too_much_memory_is_told(run):
+def test_a_query_that_needs_too_much_memory_is_reported(run):
     merge_section = run.config.merge.model_copy(update={"memory": "60MB"})
     run.config = run.config.model_copy(update={"merge": merge_section})
     assert "memory" in refuse(run, "SELECT list(range) FROM range(100000000)", UnavailableError)

@@ -94,7 +94,7 @@ def test_a_query_that_cannot_be_read_is_one_message(tmp_path):
         ("folder.csv", "folder.csv: this is a folder"),
     ],
 )
-def test_an_output_that_cannot_be_is_told_before_the_query_runs_and_not_as_of_the_run_folder(
+def test_an_impossible_output_is_reported_before_the_query_runs_and_the_run_folder_is_not_blamed(
     tmp_path, command, output, told
 ):
     (tmp_path / "folder.csv").mkdir()

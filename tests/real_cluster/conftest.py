@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for another kind of cluster than the one that is up."""
+    """Skip tests for a kind of cluster other than the running one."""
     own = [item for item in items if item.path.is_relative_to(HERE)]
     if HAVE_IMAGES and own:
         _check_images()
@@ -84,7 +84,7 @@ def _check_images() -> None:
 
 @pytest.fixture(autouse=True)
 def _turn(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Of several pytest processes, one that ends daemons or needs all nodes has the cluster for itself."""
+    """Give tests that stop daemons or need all nodes the cluster to themselves, among pytest processes."""
     if not HAVE_IMAGES:
         yield
         return

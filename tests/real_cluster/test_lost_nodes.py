@@ -54,7 +54,7 @@ def test_what_ran_on_lost_nodes_is_done_elsewhere_and_nothing_is_there_twice(
 
 
 def broken_nodes(site: Site, run: str) -> dict[str, str]:
-    """Node to what is told of it."""
+    """Map each broken node to the reason."""
     folder = site.run_folder(run).broken_nodes
     return {path.name: path.read_text() for path in folder.glob("[a-z]*")} if folder.exists() else {}
 
@@ -119,7 +119,9 @@ def test_a_node_that_does_not_see_the_clips_ends_no_run(
     assert not read_failures(site.run_folder("mount").failures)
 
 
-def test_clips_that_no_node_sees_are_told_once_and_not_tried_on_and_on(site: Site, expected: bytes) -> None:
+def test_clips_that_no_node_sees_are_reported_once_and_not_retried_forever(
+    site: Site, expected: bytes
+) -> None:
     clips = site.folder / "moved"
     corpus = ("--clips", str(clips))
     (site.folder / "clips").rename(clips)

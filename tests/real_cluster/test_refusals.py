@@ -1,4 +1,4 @@
-"""What cannot work on a real cluster is told in one message, before anything is queued."""
+"""What cannot work on a real cluster is reported in one message, before anything is queued."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_run_folder_that_can_no_longer_be_written(site: Site) -> None:
     folder.chmod(0o755)
 
 
-def test_a_run_that_is_in_the_queue_already_and_one_that_is_complete(site: Site, expected: bytes) -> None:
+def test_a_run_that_is_already_queued_and_a_complete_one(site: Site, expected: bytes) -> None:
     slowly = site.slowly(1)
     site.vmafarm("submit", "twice", *slowly)
     before = site.queued("twice")

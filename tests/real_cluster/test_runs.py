@@ -86,7 +86,7 @@ def test_a_corpus_in_a_squashfs_image_gives_the_same_bytes(site: Site, expected:
     assert site.wait_for_table("squashfs") == expected
 
 
-def test_jobs_that_no_submission_has_noted_are_told_and_can_be_cancelled(
+def test_jobs_that_no_submission_recorded_are_reported_and_can_be_cancelled(
     site: Site, expected: bytes, shared: Path
 ) -> None:
     sbatch = shared / "sbatch"

@@ -1,4 +1,4 @@
-"""What is said of a table is what stands in it and beside it; the card is safe to publish."""
+"""The description of a table matches the table and its record; the card is safe to publish."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_report_says_how_the_rows_came_to_be(run: Run) -> None:
     assert made["images"] == []
 
 
-def test_what_is_told_of_a_table(run: Run) -> None:
+def test_what_info_says_about_a_table(run: Run) -> None:
     facts = dict(tell(read_info(run.folder.table)))
     assert facts["rows"].startswith("3, ")
     assert facts["columns"] == "the 48 of the schema"
@@ -77,7 +77,7 @@ def test_the_report_of_a_merge_that_refused_is_not_that_of_the_table(run: Run, t
     assert read_info(table).record == {}
 
 
-def test_columns_that_are_not_the_schema_are_told(run: Run, tmp_path: Path) -> None:
+def test_columns_that_differ_from_the_schema_are_reported(run: Run, tmp_path: Path) -> None:
     with pq.ParquetFile(run.folder.table) as file:
         table = file.read().drop_columns(["vmaf_std"])
     pq.write_table(table, tmp_path / "t.parquet")
@@ -94,7 +94,7 @@ def test_columns_that_are_not_the_schema_are_told(run: Run, tmp_path: Path) -> N
         ({b"vmafarm": b"{"}, "is not a file of vmafarm"),
     ],
 )
-def test_what_is_no_table_of_vmafarm_is_one_error(tmp_path: Path, content, told: str) -> None:
+def test_a_file_that_is_not_a_table_of_vmafarm_is_one_error(tmp_path: Path, content, told: str) -> None:
     path = tmp_path / "x.parquet"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -159,7 +159,7 @@ def test_no_name_becomes_markdown_or_yaml(tmp_path: Path) -> None:
     assert "# libvmaf features of `a: 'b' / [x](y) --- license: mit`" in card
 
 
-def test_what_was_left_out_is_told_with_names_and_reasons(tmp_path: Path) -> None:
+def test_clips_that_were_left_out_are_listed_with_reasons(tmp_path: Path) -> None:
     bad = "b|a`d\n.mp4"
     run = plan_run(tmp_path / "runs", [*CLIPS, bad], scratch=tmp_path)
     run.shard([make_row(clip) for clip in CLIPS])

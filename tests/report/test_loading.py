@@ -1,4 +1,4 @@
-"""The examples of docs/loading.md, as they stand there, on a table with clips of small frames."""
+"""The examples in docs/loading.md work unchanged on a table that includes clips with small frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on a run says what DuckDB says, and nothing in it is taken for markup."""
+"""The report shows the figures that DuckDB computes, and no text in it is taken for markup."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_every_feature_stands_on_the_map_and_every_informative_one_has_a_histogr
     assert "▲ unexpected" not in page.text
 
 
-def test_failures_hosts_and_what_made_it_are_told(run: Run, page: Page) -> None:
+def test_failures_hosts_and_provenance_are_shown(run: Run, page: Page) -> None:
     assert "cannot take orig_00000000_540_5s.mp4" in page.text
     assert all(f"node{number}" in page.text for number in range(4))
     assert run.provenance.manifest in page.text
@@ -196,7 +196,7 @@ def test_the_page_on_a_whole_corpus_is_below_3_mb(tmp_path: Path) -> None:
     assert "152,264 of 152,265 clips" in page.text
 
 
-def test_the_verb_writes_the_page_where_it_is_told(tmp_path: Path) -> None:
+def test_the_verb_writes_the_page_to_the_given_path(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
     run.shard([make_row(CLIPS[0])])
     run.freeze()

@@ -1,4 +1,4 @@
-"""The page in a real browser: it renders, fetches nothing, and fits a phone, the dark and paper."""
+"""The report in a real browser: it renders, fetches nothing, and suits phones, dark mode and print."""
 
 from __future__ import annotations
 

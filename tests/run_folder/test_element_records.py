@@ -1,4 +1,4 @@
-"""What elements say of themselves on disk."""
+"""The records that elements write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a merge job: on every way out it says how the merge has ended."""
+"""The record of a merge job says how the merge ended, however it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is run that another user could have written."""
+"""No program is run that another user could have written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """A planned run, nothing in it open to others."""
+    """A planned run that others cannot write to."""
     made = plan_run(tmp_path / "runs", ["a.mp4"]).folder
     for path in (made.root, made.path):
         path.chmod(0o755)
@@ -96,7 +96,7 @@ def test_a_file_system_without_permissions_is_refused(folder, monkeypatch, fails
 
 
 def test_a_private_folder_that_is_closed_is_not_closed_again(folder, monkeypatch):
-    """Nor is it refused where permissions cannot be changed."""
+    """Nor is it refused if permissions cannot be changed."""
     secure_logs(folder)
 
     def chmod(self: Path, mode: int) -> None:
@@ -107,7 +107,7 @@ def test_a_private_folder_that_is_closed_is_not_closed_again(folder, monkeypatch
 
 
 @pytest.mark.parametrize("place", ["root", "path"])
-def test_folders_that_everybody_may_write_are_refused(folder, place):
+def test_world_writable_folders_are_refused(folder, place):
     where = getattr(folder, place)
     where.chmod(0o777)
     for check in (check_run_folders, secure_logs):
@@ -134,8 +134,8 @@ def test_a_project_space_that_a_group_may_write_is_fine_with_one_warning(folder,
     assert folder.logs.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_above_that_a_group_may_write_is_warned_of_unless_it_is_sticky(tmp_path, monkeypatch):
-    """A member could exchange the folder of all runs."""
+def test_a_group_writable_folder_above_is_a_warning_unless_it_is_sticky(tmp_path, monkeypatch):
+    """A member could replace the folder of all runs."""
     monkeypatch.setattr("vmafarm.disk.writers.shared_group", lambda s: "vision" if s.st_mode & 0o020 else "")
     made = plan_run(tmp_path / "space" / "mine" / "runs", ["a.mp4"]).folder
     (tmp_path / "space").chmod(0o2770)
@@ -145,7 +145,7 @@ def test_a_folder_above_that_a_group_may_write_is_warned_of_unless_it_is_sticky(
     assert check_run_folders(made) == []
 
 
-def test_a_folder_above_that_everybody_may_write_is_refused(tmp_path):
+def test_a_world_writable_folder_above_is_refused(tmp_path):
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch").chmod(0o777)
     made = plan_run(tmp_path / "scratch" / "runs", ["a.mp4"]).folder
@@ -180,7 +180,7 @@ def test_a_run_that_is_another_users_is_refused(folder, place):
 
 
 @root_only
-def test_a_link_that_another_user_could_turn_elsewhere_is_refused(tmp_path):
+def test_a_link_that_another_user_could_redirect_is_refused(tmp_path):
     made = plan_run(tmp_path / "runs", ["a.mp4"]).folder
     made.root.chmod(0o755)
     (tmp_path / "open").mkdir()
@@ -194,7 +194,7 @@ def test_a_link_that_another_user_could_turn_elsewhere_is_refused(tmp_path):
 
 
 @root_only
-def test_what_lies_behind_a_link_is_looked_at_too(tmp_path):
+def test_the_target_of_a_link_is_checked_too(tmp_path):
     made = plan_run(tmp_path / "theirs" / "runs", ["a.mp4"]).folder
     os.chown(tmp_path / "theirs", STRANGER, STRANGER)
     for number, target in enumerate(["theirs/runs", str(made.root), "mine/../theirs/runs"]):
@@ -213,7 +213,7 @@ def test_links_in_a_circle_are_an_error_of_the_system(tmp_path):
 
 
 @pytest.mark.parametrize("below", ["shards", "shards/slice-00000", "failures", "submissions", "broken_nodes"])
-def test_a_folder_of_the_run_that_everybody_may_write_is_refused(folder, below):
+def test_a_world_writable_folder_of_the_run_is_refused(folder, below):
     (folder.path / below).mkdir(parents=True)
     assert check_run_folders(folder) == []
     (folder.path / below).chmod(0o777)
@@ -223,7 +223,7 @@ def test_a_folder_of_the_run_that_everybody_may_write_is_refused(folder, below):
 
 
 @root_only
-def test_a_link_of_another_user_among_the_private_files_is_his_whatever_it_leads_to(folder):
+def test_a_link_of_another_user_among_the_private_files_counts_as_theirs_whatever_its_target(folder):
     secure_logs(folder)
     (folder.path / "mine").touch()
     (folder.logs / "12_0_log.out").symlink_to(folder.path / "mine")
@@ -255,7 +255,7 @@ def test_a_group_shares_a_folder_unless_it_is_the_owners_alone(monkeypatch, mode
     assert writers.shared_group(os.stat_result((mode, 0, 0, 1, 1000, 1234, 0, 0, 0, 0))) == expected
 
 
-def test_in_a_container_without_privileges_those_above_are_shown_as_nobody(tmp_path):
+def test_in_an_unprivileged_container_folders_above_belong_to_nobody(tmp_path):
     """It maps this user alone: that root owns ``/`` cannot be seen there, and is no reason to refuse."""
     made = plan_run(tmp_path / "above" / "runs", ["a.mp4"]).folder
     if os.geteuid() == 0:  # whom the namespace maps, so that somebody else must be shown as nobody
@@ -286,7 +286,7 @@ def test_in_a_container_without_privileges_those_above_are_shown_as_nobody(tmp_p
     ],
     ids=["all users", "this user", "users of a container", "empty", "unknown", "unreadable"],
 )
-def test_whom_a_user_namespace_does_not_map_is_trusted_there_and_nowhere_else(monkeypatch, mapped, expected):
+def test_users_that_a_user_namespace_does_not_map_are_trusted_only_there(monkeypatch, mapped, expected):
     def read_text(self: Path, encoding: str) -> str:
         assert str(self) == "/proc/self/uid_map"
         if mapped is None:
@@ -301,7 +301,7 @@ def test_whom_a_user_namespace_does_not_map_is_trusted_there_and_nowhere_else(mo
     assert trusted == ({0, 1234, STRANGER} if expected else {0, 1234})
 
 
-def test_nothing_is_queued_where_somebody_else_could_write_it(tmp_path, monkeypatch):
+def test_nothing_is_queued_that_another_user_could_write(tmp_path, monkeypatch):
     cluster = FakeSlurm(tmp_path / "cluster")
     monkeypatch.setenv("PATH", cluster.path)
     run = planned(tmp_path / "runs")
@@ -330,7 +330,7 @@ def test_a_group_is_warned_of_once_when_jobs_are_queued(tmp_path, monkeypatch):
     assert cluster.scripts
 
 
-def test_a_merge_of_rows_that_everybody_may_write_is_refused(tmp_path, monkeypatch):
+def test_a_merge_of_world_writable_rows_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").write_bytes(b"x")

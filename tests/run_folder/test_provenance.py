@@ -1,4 +1,4 @@
-"""Provenance: equal engines are equal text, and a run is bound to the engine it began with."""
+"""Provenance: equal engines give equal text, and a run is bound to the engine that it started with."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_who_freezes_at_the_same_time_with_another_engine_is_refused(tmp_path, m
     monkeypatch.setattr(durable, "system", Overtaken())
     with pytest.raises(UsageError, match="engine_version"):
         freeze_provenance(path, OURS)
-    assert read_provenance(path) == other  # whoever was first goes on with what it has frozen
+    assert read_provenance(path) == other  # the first one to freeze it wins
     assert os.listdir(tmp_path) == [path.name]
 
 

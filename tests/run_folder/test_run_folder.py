@@ -1,4 +1,4 @@
-"""Where everything of a run lies."""
+"""The paths of all files of a run."""
 
 from __future__ import annotations
 

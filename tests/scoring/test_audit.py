@@ -155,7 +155,7 @@ def test_a_wrong_constant_ends_the_element_and_publishes_nothing(
         for path in (folder / "runs/r/failures").glob("*.jsonl")
         for line in path.read_text().splitlines()
     ]
-    # The next clip was decoded already: with two in work two may be told, each once.
+    # The next clip was decoded already: with two in work, two may be reported, each once.
     assert {one["failure"] for one in failures} == {"wrong_constant"}
     assert len({one["clip_name"] for one in failures}) == len(failures)
     assert not (folder / "runs/full_features_r.parquet").exists()
@@ -165,7 +165,9 @@ def test_a_wrong_constant_ends_the_element_and_publishes_nothing(
     assert not (folder / "runs/full_features_r.parquet").exists()
 
 
-def test_a_wrong_constant_under_the_full_plan_is_told_and_costs_no_row(folder: Path, tmp_path: Path) -> None:
+def test_a_wrong_constant_under_the_full_plan_is_reported_and_costs_no_row(
+    folder: Path, tmp_path: Path
+) -> None:
     program = write_standin(tmp_path / "bin", misbehave="wrong_constant")
     said, report = run(
         folder, "r", "engine.kind=vmaf", f"engine.vmaf={program}", "engine.plan=full", status=1
@@ -195,7 +197,7 @@ def test_an_audit_that_fails_costs_no_row(folder: Path, tmp_path: Path) -> None:
     assert any("ssimulacra2" in str(call) for call in read_calls(program))
 
 
-def test_another_clip_is_audited_in_the_place_of_one_that_failed(folder: Path) -> None:
+def test_another_clip_is_audited_instead_of_one_that_failed(folder: Path) -> None:
     (chosen,) = audited_clips(["a.mkv", "b.mkv", "c.mkv"], 200)
     (folder / "clips" / chosen).write_bytes(b"no video")
     settings = ("engine.kind=ffmpeg", "engine.plan=identity", "merge.max_failed_share=0.5")
@@ -204,7 +206,7 @@ def test_another_clip_is_audited_in_the_place_of_one_that_failed(folder: Path) -
     assert chosen not in entries(folder, "r")
 
 
-def test_that_no_clip_was_audited_is_told(tmp_path: Path) -> None:
+def test_a_lack_of_audited_clips_is_reported(tmp_path: Path) -> None:
     made = plan_run(tmp_path, ["a.mp4"])
     made.shard([make_row("a.mp4")])
     result = merge(made.folder, made.config)

@@ -270,7 +270,7 @@ def test_clip_that_vanished_or_changed_since_the_plan_is_missing_and_back_with_i
     assert rows_of(config) == ["c0.mp4", "c1.mp4", "c2.mp4", "c3.mp4"]
 
 
-def test_an_end_that_cannot_be_written_down_is_told(prepare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_that_cannot_be_recorded_is_reported(prepare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = prepare(count=2)
 
     def refuse(*_: Any) -> None:

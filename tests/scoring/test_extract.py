@@ -231,7 +231,7 @@ def test_a_sound_clip_repeats(clips: Clips, tmp_path: Path, engine: Engine) -> N
 
 
 def another_decode(folder: Path, other: Path) -> Path:
-    """An ffmpeg that decodes another clip in place of the one that the full plan is to score."""
+    """An ffmpeg that decodes another clip instead of the one that the full plan should score."""
     script = f"""
 case "$*" in *psnr*)
     for word; do

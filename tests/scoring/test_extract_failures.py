@@ -219,7 +219,7 @@ def test_clip_damaged_anywhere_gives_a_row_or_a_failure_of_its_own(
     assert outcome == COLUMNS or set(outcome) <= set(CLIP_FAULTS)
 
 
-def test_full_scratch_folder_is_told_from_a_clip_of_that_name(
+def test_a_full_scratch_folder_is_distinguished_from_a_clip_of_that_name(
     clips: Clips, tmp_path: Path, engine: Engine
 ) -> None:
     folder = tmp_path / "libvmaf ERROR ENOMEM"

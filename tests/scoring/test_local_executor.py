@@ -1,4 +1,4 @@
-"""What an element's end without a result is told as."""
+"""How an element that ends without a result is reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def ended(folder: Path, log: str | None) -> Any:
         ("caf\xe9 \x1b[2J\n", r"the last line of its log: caf\xe9 \x1b[2J"),
     ],
 )
-def test_an_element_without_a_result_is_told_with_its_log(tmp_path: Path, log: str | None, told: str) -> None:
+def test_an_element_without_a_result_is_reported_with_its_log(
+    tmp_path: Path, log: str | None, told: str
+) -> None:
     with pytest.raises(UnavailableError) as caught:
         _result(ended(tmp_path, log), tmp_path / "none")
     assert caught.value.message == f"a worker crashed; {told}"
@@ -41,7 +43,9 @@ def test_an_element_without_a_result_is_told_with_its_log(tmp_path: Path, log: s
     assert [path.name for path in tmp_path.iterdir()] == (["7_0_log.err"] if log else [])
 
 
-def test_an_element_that_was_not_told_at_first_is_asked_again_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_element_that_missed_the_first_request_is_asked_again_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """submitit's process passes over a SIGTERM that comes between its own start and that of the element."""
     script = (
         "import signal, sys\n"
@@ -57,7 +61,7 @@ def test_an_element_that_was_not_told_at_first_is_asked_again_to_end(monkeypatch
         assert process.poll() == -signal.SIGTERM
 
 
-def test_an_element_that_does_not_end_is_killed_with_all_below_it_and_told(
+def test_an_element_that_does_not_end_is_killed_with_its_descendants_and_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     below = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
@@ -85,7 +89,7 @@ def test_an_element_that_does_not_end_is_killed_with_all_below_it_and_told(
     assert said == "1 element did not stop within 0 s and was killed; finished clips are kept\n"
 
 
-def test_a_process_that_not_even_sigkill_ends_is_told_with_its_number(
+def test_a_process_that_survives_sigkill_is_reported_by_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("vmafarm.scoring.local_executor._END_SECONDS", 0.0)

@@ -20,7 +20,7 @@ from vmafarm.scoring.progress import LineCounter, Pace, watch_progress
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that advances on request."""
 
     now = 1000.0
 
@@ -128,7 +128,7 @@ def test_what_stood_there_before_is_not_counted(folder, clock):
         (296 * 3600, "12d 8h"),
     ],
 )
-def test_a_duration_is_told_in_two_units(seconds, text):
+def test_a_duration_is_shown_in_two_units(seconds, text):
     assert format_seconds(seconds) == text
 
 

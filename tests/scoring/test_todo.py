@@ -66,7 +66,7 @@ def test_with_the_plan_full_the_first_clip_alone_is_audited(run: Run) -> None:
     assert not any(clip.audited for clip in todo(run, 1, 0))
 
 
-def test_an_audit_of_a_clip_without_a_row_goes_to_the_next_one_that_waits() -> None:
+def test_an_audit_of_a_clip_without_a_row_moves_to_the_next_pending_clip() -> None:
     failed = Outcome(clip("a", audited=True), None, [], 1.0)
     waiting = deque([clip("b", audited=True), clip("c", audited=False), clip("d", audited=False)])
     for outcome in (replace(failed, clip=clip("a", audited=False)), replace(failed, extracted=object())):

@@ -99,7 +99,7 @@ def test_logs_of_two_versions_side_by_side_are_read_by_every_reader(run: Run, un
 # Remarks
 
 
-def test_remarks_are_counted_by_clip_whoever_scored_it(run: Run) -> None:
+def test_remarks_are_counted_per_clip_for_any_writer(run: Run) -> None:
     run.log_clips({"b.mp4": 1.0}, 1, "v", short=True)
     run.log_clips({"b.mp4": 1.0, "d.mp4": 1.0}, 1, "w", short=True, repeatable=False)
     expected = {
@@ -135,7 +135,7 @@ def test_a_remark_in_a_journal_counts_and_what_cannot_be_read_does_not(run: Run)
     assert RemarkReader(run.folder).read() == {"short": Remark(1, ("c\\n.mp4",))}
 
 
-def test_remarks_are_told_in_status_at_the_end_of_a_run_and_by_a_check(run: Run) -> None:
+def test_remarks_are_shown_by_status_at_the_end_of_a_run_and_by_a_check(run: Run) -> None:
     run.log_clips({"b.mp4": 1.0}, 1, short=True, declared_frames=150, repeatable=False)
     status = look(run.config, None)
     assert "note       1 clip is shorter than it says: b.mp4" in table(status)

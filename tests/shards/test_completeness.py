@@ -224,7 +224,7 @@ class OnceReader(DoneReader):
         return super().read(*arguments)
 
 
-def test_whoever_asks_again_brings_what_was_read_before(tmp_path):
+def test_states_are_read_again_with_what_was_read_before(tmp_path):
     run = plan_run(tmp_path / "runs", ["a.mp4"])
     reader = OnceReader()
     for _ in range(2):

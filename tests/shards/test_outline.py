@@ -1,4 +1,4 @@
-"""Which sealed files are known by the bytes of their footers, and which must be parsed."""
+"""Which sealed files are recognised by the bytes of their footers, and which must be parsed."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def write_standin(
     version
         What ``--version`` prints and the log holds.
     default_model
-        Without ``--model`` and ``--no_prediction``, load vmaf_v0.6.1 all the same, as upstream does.
+        Without ``--model`` and ``--no_prediction``, still load vmaf_v0.6.1, as upstream does.
     backend_used
         Write ``backend_used`` into the log, as newer builds do.
     backend_option, no_prediction_option

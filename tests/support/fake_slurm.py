@@ -1,4 +1,4 @@
-"""SLURM's programs as small scripts: they record what they are told and say what the test has set."""
+"""SLURM's programs as small scripts: they record their arguments and print what the test has set."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def _deadline(path: Path | None) -> Iterator[None]:
     def end() -> None:
         late.set()
         if path is not None and path.is_fifo():
-            with suppress(OSError):  # whoever waits to read it, in whatever library, reads its end
+            with suppress(OSError):  # a reader in any library sees the end of the file
                 os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
         os.kill(os.getpid(), signal.SIGALRM)
 

@@ -172,7 +172,7 @@ LEFT_OUT = {
 }
 
 
-def test_score_that_is_spelled_otherwise_is_joined_and_told(folder: Path) -> None:
+def test_a_score_with_another_spelling_is_joined_and_reported(folder: Path) -> None:
     _documented("a score whose name is spelled otherwise")
     (folder / "scores.csv").write_text(f"{HEADER}A.MP4,3\n./b.mp4,4\n")
     said = call("plan", *RUN[1:], cwd=folder).stdout.splitlines()
@@ -242,7 +242,7 @@ def test_bad_clip_fails_for_good_with_its_class(refused: Path, row: str) -> None
     _documented(row)
 
 
-def test_bad_clips_take_no_other_along_and_are_told_where_it_is_allowed(refused: Path) -> None:
+def test_bad_clips_affect_no_others_and_are_reported_if_allowed(refused: Path) -> None:
     allowed = call(*RUN, "--max-failed-share", "0.95", cwd=refused)
     assert f"failed for good  {len(CLIPS)} clips: decode_error" in allowed.stdout
     assert "  audio_only.mp4: no_video: the file has no video stream" in allowed.stdout

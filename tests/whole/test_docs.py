@@ -72,7 +72,7 @@ def as_verb(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_each_command_in_a_document_is_one_that_the_tool_takes(document: Path) -> None:
+def test_each_command_in_a_document_is_accepted(document: Path) -> None:
     for line in commands(document):
         words = shlex.split(line.replace(" ...", ""))
         words = words[: words.index(">")] if ">" in words else words

@@ -1,4 +1,4 @@
-"""Records that nobody of ours has written: each is left out, counted and told, and no verb falls over one."""
+"""Records that vmafarm did not write: each is left out, counted and reported, and no verb fails on one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_hostile_job_of_a_submission_is_one_message(run: Run, line: Any) -> No
 # The record of the merge, what a table says of itself
 
 
-def test_a_hostile_record_of_a_merge_is_told_and_hurts_nobody(run: Run) -> None:
+def test_a_hostile_merge_record_is_reported_and_does_no_harm(run: Run) -> None:
     path = run.folder.merge_record
     document = json.loads(path.read_text())
     read = "run published table_sha256 inputs_sha256 options findings counts failed_classes made audits qa"

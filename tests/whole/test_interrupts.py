@@ -146,7 +146,7 @@ def test_a_query_in_another_thread_holds_nobody_up(tmp_path):
 
 
 @pytest.mark.parametrize("becomes", ["RuntimeError('Query interrupted')", "VmafarmError('no rows')"])
-def test_whatever_an_interrupt_becomes_on_its_way_is_told_as_one(tmp_path, becomes):
+def test_an_interrupt_is_reported_as_one_whatever_error_it_turns_into(tmp_path, becomes):
     status, _, said = interrupt(
         f"""
         import time
@@ -164,7 +164,7 @@ def test_whatever_an_interrupt_becomes_on_its_way_is_told_as_one(tmp_path, becom
     assert is_stopped(status, said), said
 
 
-def test_an_interrupt_that_python_drops_ends_the_process_all_the_same(tmp_path):
+def test_an_interrupt_that_python_drops_still_ends_the_process(tmp_path):
     status, _, said = interrupt(
         """
         import time

@@ -1,4 +1,4 @@
-"""A run that is killed, again and again, ends in the same bytes as one that nobody disturbed."""
+"""A run that is killed repeatedly ends in the same bytes as an undisturbed one."""
 
 from __future__ import annotations
 

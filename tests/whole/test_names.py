@@ -220,7 +220,7 @@ def test_links_inside_the_folder_are_clips_like_others(tmp_path: Path) -> None:
     assert "slurm.binds" not in " ".join(planned.lines())
 
 
-def test_links_that_lead_out_of_the_folder_are_followed_and_told_with_what_a_container_needs(
+def test_links_out_of_the_folder_are_followed_and_reported_with_what_a_container_needs(
     tmp_path: Path,
 ) -> None:
     write_corpus(tmp_path, ["a.mp4", "b.mp4", "sub/c.mp4"])

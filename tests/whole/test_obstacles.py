@@ -68,7 +68,7 @@ TELLS = {
     "table": {"info": "full_features_demo.parquet"},
     "record": {"status": "merge.json", "info": "merge.json"},
 }
-"""By file and verb what is told."""
+"""The expected message by file and verb."""
 SLOW = {(file, "device") for file in ("shard", "clip_log", "table")}
 """What DuckDB opens: with any other obstacle the verbs that ask it, which take longer, do the same."""
 

@@ -114,7 +114,7 @@ def test_a_table_that_was_changed_or_is_of_fewer_shards_is_made_again_whatever_t
     assert read_delivered(config) is None
 
 
-def test_errors_of_the_checks_are_told_again_and_again(finished: Path) -> None:
+def test_errors_of_checks_are_reported_by_every_run(finished: Path) -> None:
     folder = finished
     path = folder / "runs/full_features_r.merge.json"
     record = json.loads(path.read_text())
