@@ -86,7 +86,7 @@ def test_no_module_opens_files_in_a_way_of_its_own() -> None:
     ["open(p)", "p.open('rb')", "p.read_text()", "os.open(p, 0)", "(a / b).read_bytes()", "io.open(p)",
      "pq.ParquetFile(path)", "pq.read_table(p)", "Path(p).write_text('')"],
 )  # fmt: skip
-def test_the_rule_sees_each_way(source: str) -> None:
+def test_the_rule_detects_every_way_to_start_a_program(source: str) -> None:
     assert list(openings(source))
 
 

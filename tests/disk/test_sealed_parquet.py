@@ -75,13 +75,13 @@ def test_what_is_not_parquet_by_its_ends_is_refused(tmp_path: Path, content: byt
             read(path)
 
 
-def test_more_rows_than_there_may_be_are_refused_before_any_is_read() -> None:
+def test_too_many_rows_are_refused_before_any_is_read() -> None:
     assert SealedFile(content_of(TABLE), 4).rows == 4
     with pytest.raises(DamagedError, match="4 rows, expected at most 3: none are read"):
         SealedFile(content_of(TABLE), 3)
 
 
-def test_more_bytes_than_so_many_rows_ever_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_bytes_for_the_number_of_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row adds to what a file may have."""
     monkeypatch.setattr(sealed, "_BYTES_OF_A_FILE", 1000)
     monkeypatch.setattr(sealed, "_BYTES_OF_A_ROW", 100)
@@ -94,9 +94,7 @@ def test_more_bytes_than_so_many_rows_ever_have_are_refused(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("rows", "length"), [(1, 100_000), (200, 10_000)])
-def test_long_notes_are_within_what_a_file_may_have_in_one_row_and_in_each_of_many(
-    rows: int, length: int
-) -> None:
+def test_long_notes_are_accepted_in_one_row_and_in_each_of_many(rows: int, length: int) -> None:
     table = pa.table({"notes": [f"{at:0{length}}" for at in range(rows)]})
     assert SealedFile(content_of(table, use_dictionary=False)).read() == table
 
@@ -113,7 +111,9 @@ def test_columns_are_the_same_read_at_once_or_text_by_text(
     assert str(found.to_pydict()) == str(expected.to_pydict())  # NaN is not equal to itself
 
 
-def test_a_text_that_is_repeated_too_often_is_counted_before_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_is_repeated_too_often_is_refused_before_it_is_expanded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sealed, "_BYTES_AT_ONCE", 0)
     monkeypatch.setattr(sealed, "_BYTES_OF_A_FILE", 4000)
     monkeypatch.setattr(sealed, "_BYTES_OF_A_ROW", 0)

@@ -37,7 +37,7 @@ KINDS = 7
 
 
 def engine(folder: Path, then: str, **options: object) -> Finished:
-    """Run a program that leaves grandchildren, and then does something."""
+    """Run a program that leaves grandchildren, then does something else."""
     command = [*PYTHON, f"{LEAVE}\n{textwrap.dedent(then)}", str(folder)]
     options = {"deadline": 60.0, **options}
     [finished] = process.run([command], folder=folder, **options)  # type: ignore[arg-type]
@@ -45,7 +45,7 @@ def engine(folder: Path, then: str, **options: object) -> Finished:
 
 
 def left_by(folder: Path) -> list[int]:
-    """Process ids that `leave` has written down."""
+    """Process IDs that `leave` recorded."""
     with suppress(FileNotFoundError):
         return [int(line) for line in (folder / "pids").read_text().splitlines()]
     return []
@@ -80,23 +80,23 @@ def stop() -> Iterator[Stop]:
     [("", 0), ("sys.exit(3)", 3), ("import os; os.abort()", -signal.SIGABRT)],
     ids=["ends", "fails", "crashes"],
 )
-def test_nothing_is_left_when_an_engine_has_ended(tmp_path: Path, then: str, returncode: int) -> None:
+def test_no_process_is_left_when_an_engine_has_ended(tmp_path: Path, then: str, returncode: int) -> None:
     assert engine(tmp_path, then).returncode == returncode
     assert_nothing_is_left(tmp_path)
 
 
-def test_nothing_is_left_at_the_deadline(tmp_path: Path) -> None:
+def test_no_process_is_left_at_the_deadline(tmp_path: Path) -> None:
     assert engine(tmp_path, "import time; time.sleep(300)", deadline=2.0).timed_out
     assert_nothing_is_left(tmp_path)
 
 
-def test_nothing_is_left_above_a_ceiling(tmp_path: Path) -> None:
+def test_no_process_is_left_above_a_ceiling(tmp_path: Path) -> None:
     eat = "import time; eaten = b'x' * (300 << 20); time.sleep(300)"
     assert engine(tmp_path, eat, ceilings=[Ceiling(resident=250 * MB)]).excess.what == "memory"
     assert_nothing_is_left(tmp_path)
 
 
-def test_nothing_is_left_after_a_stop(tmp_path: Path, stop: Stop) -> None:
+def test_no_process_is_left_after_a_stop(tmp_path: Path, stop: Stop) -> None:
     def ask() -> None:
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
@@ -110,7 +110,7 @@ def test_nothing_is_left_after_a_stop(tmp_path: Path, stop: Stop) -> None:
     assert_nothing_is_left(tmp_path)
 
 
-def test_nothing_is_left_of_any_of_several_clips_at_once(tmp_path: Path) -> None:
+def test_no_process_of_several_parallel_clips_is_left(tmp_path: Path) -> None:
     folders = [tmp_path / str(number) for number in range(6)]
     ends = ["", "sys.exit(3)", "import time; time.sleep(0.1)"]
 
@@ -124,15 +124,13 @@ def test_nothing_is_left_of_any_of_several_clips_at_once(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("use", [apptainer.ask, lambda command: apptainer.build(command, Path("/"), print)])
-def test_nothing_is_left_of_what_apptainer_starts(tmp_path: Path, use: Callable[[list[str]], object]) -> None:
+def test_no_process_that_apptainer_starts_is_left(tmp_path: Path, use: Callable[[list[str]], object]) -> None:
     quiet = "import os; [os.dup2(os.open('/dev/null', os.O_RDWR), number) for number in (1, 2)]"
     use([*PYTHON, f"{quiet}\n{LEAVE}", str(tmp_path)])
     assert_nothing_is_left(tmp_path)
 
 
-def test_what_belongs_to_a_clip_that_is_still_at_work_in_another_thread_lives(
-    tmp_path: Path, stop: Stop
-) -> None:
+def test_processes_of_a_clip_in_another_thread_survive(tmp_path: Path, stop: Stop) -> None:
     def work() -> None:
         with suppress(Stopped):
             engine(tmp_path, "open('ready', 'w').close(); import time; time.sleep(300)", stop=stop)
@@ -153,7 +151,7 @@ def test_what_belongs_to_a_clip_that_is_still_at_work_in_another_thread_lives(
     assert_nothing_is_left(tmp_path)
 
 
-def test_processes_that_others_have_started_here_live_also_those_that_were_handed_to_this_one(
+def test_processes_that_others_started_survive_even_if_reparented_to_this_one(
     tmp_path: Path,
 ) -> None:
     child = subprocess.Popen(["sleep", "300"])
@@ -183,7 +181,7 @@ def is_subreaper() -> bool:
     return bool(answer.value)
 
 
-def test_orphans_of_others_are_handed_to_this_process_only_while_an_engine_is_at_work(tmp_path: Path) -> None:
+def test_orphans_of_others_are_reparented_to_this_process_only_while_an_engine_runs(tmp_path: Path) -> None:
     assert not is_subreaper()
     first, second = Descendants(), Descendants()
     first.end()
@@ -195,7 +193,7 @@ def test_orphans_of_others_are_handed_to_this_process_only_while_an_engine_is_at
     assert not is_subreaper()
 
 
-def test_memory_of_a_grandchild_that_hides_counts(tmp_path: Path) -> None:
+def test_memory_of_a_hidden_grandchild_counts(tmp_path: Path) -> None:
     script = """
         import os, time
         if not os.fork():
@@ -212,7 +210,7 @@ def test_memory_of_a_grandchild_that_hides_counts(tmp_path: Path) -> None:
     assert finished.excess.what == "memory"
 
 
-def test_what_a_killed_process_has_left_of_its_engines_is_killed_by_the_one_above_it(tmp_path: Path) -> None:
+def test_engines_that_a_killed_process_left_are_killed_by_its_parent(tmp_path: Path) -> None:
     script = f"""
         import sys
         from pathlib import Path

@@ -24,7 +24,7 @@ SCRIPT = Path(sys.executable).with_name("vmafarm")
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A working folder whose modules leave a trace when somebody imports them."""
+    """A working folder whose modules leave a trace when imported."""
     folder = tmp_path / "here"
     for name in NAMES:
         module = folder / ("jobs/__init__.py" if name == "jobs" else f"{name}.py")
@@ -35,7 +35,7 @@ def hostile(tmp_path: Path) -> Path:
 
 
 def lead_to_working_folder(hostile: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have PYTHONPATH mean the working folder, without what is imported before any of our code runs."""
+    """Set PYTHONPATH to the working folder, without modules that are imported before our code runs."""
     monkeypatch.setenv("PYTHONPATH", path)
     for name in ("sitecustomize.py", "usercustomize.py", "re.py", "vmafarm.py"):
         (hostile / name).unlink()
@@ -87,7 +87,9 @@ def test_pythonpath_and_the_working_folder_do_not_count_for_elements(
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_python_that_a_library_starts_is_as_safe(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_a_library_starts_is_equally_safe(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(hostile))
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(hostile))
     monkeypatch.setenv("PYTHONUTF8", "1")
@@ -103,7 +105,7 @@ def test_a_python_that_a_library_starts_is_as_safe(hostile: Path, monkeypatch: p
 
 
 def test_without_an_installation_pythonpath_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that only PYTHONPATH leads to: elements would not find it."""
+    """A package that is found only through PYTHONPATH: elements would not find it."""
     package = tmp_path / "elsewhere"
     package.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(package))
@@ -135,7 +137,7 @@ def test_an_interpreter_that_does_not_answer_is_one_message(
         own_command()
 
 
-def test_what_was_installed_for_this_user_alone_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_installation_keeps_the_user_site(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "-s" in own_command()
     monkeypatch.setattr("vmafarm.process.interpreter._in_user_site", lambda: True)
     assert "-s" not in own_command()

@@ -15,7 +15,7 @@ GB = 1 << 30
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Root of a machine with 8 GB to spare of memory that it promises freely."""
+    """Root of a machine with 8 GB of free memory and no commit limit."""
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     write(
         tmp_path,
@@ -85,7 +85,7 @@ def unknown(root: Path) -> None:
     ("bound", "spare"),
     [(no_bound, 8), (job, 2), (container, 3), (old_job, 3), (strict, 3), (unknown, 0)],
 )
-def test_least_bound_counts(machine: Path, bound: Callable[[Path], None], spare: int) -> None:
+def test_the_lowest_limit_counts(machine: Path, bound: Callable[[Path], None], spare: int) -> None:
     bound(machine)
     assert spare_bytes(machine) == spare * GB
     assert grantable_bytes(machine) == 3 * GB if bound is strict else grantable_bytes(machine) > 1 << 60
@@ -96,7 +96,7 @@ def test_limit_on_address_space_counts(machine: Path, monkeypatch: pytest.Monkey
     assert spare_bytes(machine) == grantable_bytes(machine) == GB
 
 
-def test_group_that_has_too_much_leaves_nothing(machine: Path) -> None:
+def test_a_group_above_its_limit_leaves_no_memory(machine: Path) -> None:
     write(machine, {"proc/self/cgroup": "0::/\n", **group("sys/fs/cgroup", str(GB), 2 * GB, 0)})
     assert spare_bytes(machine) == 0
 

@@ -13,7 +13,7 @@ UUID = "GPU-c722a5b3-6624-8f39-c6d6-f2d6f373dcb8"
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Path:
-    """The device files of two GPUs, the second of which is the node's eleventh."""
+    """The device files of two GPUs; the second is number 11 of the node."""
     for name in ("nvidia0", "nvidia10", "nvidiactl", "nvidia-uvm", "nvidia-caps"):
         (tmp_path / name).touch()
     return tmp_path
@@ -49,5 +49,5 @@ def test_without_the_variable_all_device_files_count_by_the_indices_that_cuda_gi
     assert visible_gpus({}, devices) == ["0", "1"]
 
 
-def test_an_index_is_believed_where_no_device_file_shows_how_many_there_are(tmp_path):
+def test_an_index_is_trusted_if_no_device_files_show_the_number_of_gpus(tmp_path):
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": "2,7"}, tmp_path) == ["2", "7"]

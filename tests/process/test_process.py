@@ -133,7 +133,7 @@ def test_a_deadline_kills_grandchildren_too(tmp_path):
     assert ends(read_pid(tmp_path / "grandchild"))
 
 
-def test_a_deadline_kills_who_ignores_sigterm():
+def test_a_deadline_kills_a_program_that_ignores_sigterm():
     script = f"trap '' TERM INT HUP; echo ready >&2; while :; do sleep {LONG}; done"
     finished = sh(script, deadline=1)
     assert finished.timed_out
@@ -141,13 +141,13 @@ def test_a_deadline_kills_who_ignores_sigterm():
     assert finished.stderr == "ready\n"
 
 
-def test_a_deadline_kills_who_has_closed_its_error_output():
+def test_a_deadline_kills_a_program_that_closed_its_error_output():
     finished = sh(f"exec 2>&-; sleep {LONG}", deadline=0.4)
     assert finished.timed_out
     assert finished.seconds < 5
 
 
-def test_a_grandchild_that_keeps_the_pipe_holds_nobody_up(tmp_path):
+def test_a_grandchild_that_keeps_the_pipe_open_delays_nothing(tmp_path):
     started = time.monotonic()
     finished = sh(f"sleep {LONG} & echo $! > pid; echo bye >&2; exit 3", folder=tmp_path)
     assert time.monotonic() - started < 5
@@ -155,14 +155,14 @@ def test_a_grandchild_that_keeps_the_pipe_holds_nobody_up(tmp_path):
     assert ends(read_pid(tmp_path / "pid"))
 
 
-def test_a_grandchild_that_goes_on_writing_holds_nobody_up():
+def test_a_grandchild_that_goes_on_writing_delays_nothing():
     started = time.monotonic()
     finished = sh("(while :; do echo noise >&2; done) & exit 3")
     assert time.monotonic() - started < 10
     assert finished.returncode == 3
 
 
-def test_of_a_flood_of_errors_head_and_tail_are_kept_in_little_memory():
+def test_head_and_tail_of_long_error_output_are_kept_in_little_memory():
     script = """
         import os
         def say(data):
@@ -188,7 +188,7 @@ def test_of_a_flood_of_errors_head_and_tail_are_kept_in_little_memory():
     assert peak < 4 * 1024 * 1024
 
 
-def test_the_last_words_after_a_flood_of_equal_bytes_are_kept():
+def test_the_end_of_long_uniform_output_is_kept():
     script = """
         import fcntl, os
         try:
@@ -220,7 +220,7 @@ def test_a_stop_wakes_the_wait_at_once_and_kills(tmp_path, stop):
     assert not is_alive(read_pid(tmp_path / "pid"))
 
 
-def test_a_stop_and_an_end_wake_a_wait_that_looks_at_nothing_by_itself(monkeypatch, tmp_path, stop):
+def test_a_stop_and_an_end_wake_a_wait_that_does_not_poll(monkeypatch, tmp_path, stop):
     ended = []
     waits = threading.Event()
 
@@ -287,7 +287,7 @@ def test_a_process_that_ended_before_the_stop_is_reported_as_finished(stop):
     assert finished.returncode == 4
 
 
-def test_several_run_side_by_side_and_come_back_in_order(tmp_path):
+def test_several_programs_run_in_parallel_and_results_come_in_order(tmp_path):
     # Each waits for the other: one after the other they would meet the deadline.
     script = "echo > {}; while [ ! -e {} ]; do sleep 0.02; done; echo {} >&2; exit {}"
     commands = [
@@ -346,7 +346,7 @@ def test_runs_leave_no_descriptor_open(stop):
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def test_a_stop_gives_its_descriptors_back():
+def test_a_stop_closes_its_descriptors():
     before = os.listdir("/proc/self/fd")
     for _ in range(5):
         Stop().close()
@@ -357,7 +357,7 @@ def ask(script, seconds=30.0):
     return process.ask(["sh", "-c", script], seconds=seconds)
 
 
-def test_an_answer_is_kept_and_its_program_runs_as_by_hand(monkeypatch):
+def test_ask_returns_the_output_and_runs_the_program_with_our_environment(monkeypatch):
     monkeypatch.setenv("LC_ALL", "xx_YY")
     own = f"{resource.getrlimit(resource.RLIMIT_CORE)[0]}".replace("-1", "unlimited")
     finished = ask('cat; ulimit -c; printf "$LC_ALL caf\\351\\n"; echo no >&2; exit 4')
@@ -367,14 +367,14 @@ def test_an_answer_is_kept_and_its_program_runs_as_by_hand(monkeypatch):
     assert (finished.returncode, finished.stderr, finished.why()) == (4, "no\n", "no")
 
 
-def test_a_program_that_is_asked_reads_what_it_is_given_and_else_nothing():
+def test_ask_passes_only_the_given_input():
     text = "é\n" * 100_000  # more than a pipe holds
     assert process.ask(["cat"], seconds=30, given=text.encode()).stdout == text
     assert process.ask(["true"], seconds=30, given=text.encode()).returncode == 0
     assert process.ask(["cat"], seconds=30).stdout == ""
 
 
-def test_an_answer_is_over_when_its_program_is_whatever_that_has_left(tmp_path):
+def test_ask_returns_when_its_program_ends_whatever_that_leaves(tmp_path):
     started = time.monotonic()
     finished = ask(f"cd {tmp_path}; sleep {LONG} & echo $! > pid; echo all; exit 0")
     assert time.monotonic() - started < 5
@@ -383,7 +383,7 @@ def test_an_answer_is_over_when_its_program_is_whatever_that_has_left(tmp_path):
 
 
 @pytest.mark.parametrize("way_out", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_leaves_nothing_of_a_program_that_is_asked(tmp_path, monkeypatch, way_out):
+def test_an_interrupt_of_ask_leaves_no_process(tmp_path, monkeypatch, way_out):
     def wait(*_):
         if (tmp_path / "pid").exists():
             raise way_out
@@ -394,7 +394,7 @@ def test_an_interrupt_leaves_nothing_of_a_program_that_is_asked(tmp_path, monkey
     assert ends(read_pid(tmp_path / "pid"), 0)
 
 
-def test_an_answer_without_an_end_is_cut_and_its_program_killed(monkeypatch):
+def test_endless_output_is_cut_and_its_program_killed(monkeypatch):
     monkeypatch.setattr(child, "MOST_OUTPUT", 1 << 20)
     finished = ask("yes")
     assert finished.ending() == "killed by SIGKILL"

@@ -28,7 +28,7 @@ def make_old(folder, seconds=3600):
 
 @pytest.fixture
 def owner(tmp_path):
-    """Another process that has a scratch folder in `tmp_path`; with that folder."""
+    """Start another process with a scratch folder in `tmp_path`; return both."""
     script = f"""
         import time
         from vmafarm.process.scratch import scratch_folder
@@ -74,7 +74,7 @@ def test_the_folder_is_gone_after_an_error_too(tmp_path, error):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_two_in_one_place_do_not_meet(tmp_path):
+def test_two_scratch_folders_in_one_place_are_distinct(tmp_path):
     with scratch_folder(str(tmp_path)) as one, scratch_folder(str(tmp_path)) as two:
         assert one != two
         make_old(one)
@@ -83,13 +83,13 @@ def test_two_in_one_place_do_not_meet(tmp_path):
             assert two.exists()
 
 
-def test_without_a_place_it_lies_in_the_folder_for_temporary_files(tmp_path, monkeypatch):
+def test_by_default_it_is_in_the_folder_for_temporary_files(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch_folder("") as folder:
         assert folder.parent == tmp_path
 
 
-def test_of_a_relative_place_the_path_is_absolute(tmp_path, monkeypatch):
+def test_a_relative_place_gives_an_absolute_path(tmp_path, monkeypatch):
     (tmp_path / "scratch").mkdir()
     monkeypatch.chdir(tmp_path)
     with scratch_folder("scratch") as folder:
@@ -140,7 +140,7 @@ def test_nothing_is_swept_where_the_file_system_has_no_locks(tmp_path, monkeypat
             assert one.exists()
 
 
-def test_what_is_not_of_ours_is_never_swept(tmp_path):
+def test_other_folders_are_never_swept(tmp_path):
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / ".lock").touch()
     (tmp_path / "other").mkdir()
@@ -228,8 +228,8 @@ def test_a_full_folder_that_takes_no_probe_clip_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("inner", ["", "mine"])
-def test_a_place_where_everybody_could_exchange_the_folder_is_refused(tmp_path, inner):
-    """The sticky bit keeps them from it, as in /tmp."""
+def test_a_place_where_any_user_could_replace_the_folder_is_refused(tmp_path, inner):
+    """The sticky bit prevents it, as in /tmp."""
     shared = tmp_path / "shared"
     (shared / inner).mkdir(parents=True)
     shared.chmod(0o777)

@@ -20,7 +20,7 @@ STARTERS = {"fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp",
 
 
 def starts(source: str) -> Iterator[str]:
-    """Calls and imports by which a module could start a program."""
+    """Find calls and imports with which a module could start a program."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (
@@ -36,7 +36,7 @@ def starts(source: str) -> Iterator[str]:
                 yield name
 
 
-def test_no_package_starts_programs_but_the_one_for_it() -> None:
+def test_only_the_package_process_starts_programs() -> None:
     found = {
         str(path.relative_to(PACKAGE)): list(starts(path.read_text(encoding="utf-8")))
         for path in PACKAGE.rglob("*.py")
@@ -48,5 +48,5 @@ def test_no_package_starts_programs_but_the_one_for_it() -> None:
 @pytest.mark.parametrize(
     "line", ["import subprocess", "from subprocess import run", "os.fork()", "os.execv(a, b)", "os.system(a)"]
 )
-def test_the_rule_sees_each_way(line: str) -> None:
+def test_the_rule_detects_every_way_to_start_a_program(line: str) -> None:
     assert list(starts(line))

@@ -14,7 +14,7 @@ from vmafarm.process.toolkit import version
 
 
 def version_in(folder: Path) -> str:
-    """The version of a copy of the package."""
+    """Return the version of a copy of the package."""
     said = subprocess.run(
         [sys.executable, "-P", "-c", "from vmafarm.process.toolkit import version; print(version())"],
         cwd=folder,

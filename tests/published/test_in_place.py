@@ -63,20 +63,20 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, Callable[[], ob
 
 
 def finish(run: Run) -> list[str]:
-    """Deliver what there is; what was said."""
+    """Deliver the rows so far; return what was printed."""
     said: list[str] = []
     deliver(run.config, said.append, allow_missing=True)
     return said
 
 
 def complete(run: Run) -> None:
-    """What another process does meanwhile: the last row comes, and it delivers."""
+    """Do as another process would meanwhile: add the last row, and deliver."""
     run.shard([make_row(CLIPS[5])], writer="late")
     finish(run)
 
 
 def assert_of_six_clips(run: Run) -> None:
-    """All that was delivered belongs to the table with all rows."""
+    """Check that all delivered files belong to the table with all rows."""
     assert run.table()["clip_name"].to_pylist() == CLIPS
     record = json.loads(run.folder.merge_record.read_text())
     assert record["counts"]["rows"] == 6
@@ -92,7 +92,7 @@ def assert_of_six_clips(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", [".parquet", ".merge.json", ".card.md", "qa.duckdb", ".report.html"])
-def test_a_delivery_that_goes_on_late_leaves_the_newer_one_and_says_so(run, stop, name):
+def test_a_delivery_that_resumes_late_keeps_the_newer_one_and_says_so(run, stop, name):
     stop("before", name, lambda: complete(run))
     said = finish(run)
     assert_of_six_clips(run)
@@ -100,7 +100,7 @@ def test_a_delivery_that_goes_on_late_leaves_the_newer_one_and_says_so(run, stop
 
 
 @pytest.mark.parametrize("name", [".parquet", ".merge.json", ".card.md", "qa.duckdb", ".report.html"])
-def test_no_other_one_comes_between_the_look_at_the_table_and_the_rename(run, stop, monkeypatch, name):
+def test_no_other_merge_comes_between_the_check_of_the_table_and_the_rename(run, stop, monkeypatch, name):
     refused = []
 
     def come_between() -> None:
@@ -147,7 +147,7 @@ def test_a_merge_is_refused_even_if_another_one_with_allow_missing_has_published
 
 
 def test_a_newer_table_that_this_user_cannot_read_is_not_replaced(run, stop, monkeypatch):
-    """In a project space a member's umask may let nobody else read it."""
+    """In a project space, a member's umask may make it unreadable for others."""
 
     def hide() -> None:
         complete(run)
@@ -195,7 +195,7 @@ def test_a_lock_that_cannot_be_opened_is_named_and_nothing_published(run):
     assert not run.folder.table.exists()
 
 
-def test_a_run_folder_that_can_only_be_read_keeps_no_table_back(run, monkeypatch):
+def test_a_read_only_run_folder_does_not_prevent_publishing(run, monkeypatch):
     real = os.access
     monkeypatch.setattr(
         os, "access", lambda path, *rest, **more: path != run.folder.path and real(path, *rest, **more)
@@ -205,7 +205,7 @@ def test_a_run_folder_that_can_only_be_read_keeps_no_table_back(run, monkeypatch
     assert read_delivered(run.config, allow_missing=True) is not None
 
 
-def test_a_link_in_the_place_of_the_lock_is_one_message_and_makes_no_file(run):
+def test_a_link_instead_of_the_lock_is_one_message_and_creates_no_file(run):
     other = run.folder.path.parent / "other"
     run.folder.merge_lock.symlink_to(other)
     with pytest.raises(
@@ -227,7 +227,7 @@ def test_files_that_still_ended_up_beside_a_newer_table_are_made_again(run, stop
     assert any("merging again" in line for line in said)
 
 
-def test_where_the_newer_table_lacks_rows_that_have_come_since_it_is_merged_again(run, stop):
+def test_if_the_newer_table_lacks_rows_added_since_it_is_merged_again(run, stop):
     def go_on() -> None:
         run.shard([make_row(CLIPS[4])], writer="more")
         finish(run)
@@ -240,7 +240,7 @@ def test_where_the_newer_table_lacks_rows_that_have_come_since_it_is_merged_agai
     assert any("merging again" in line for line in said)
 
 
-def test_merges_that_always_come_first_end_this_one_with_one_message(run, stop):
+def test_a_merge_that_others_always_overtake_ends_with_one_message(run, stop):
     tables = []
 
     def differ() -> None:
@@ -277,7 +277,7 @@ def test_reasons_that_still_hold_are_reported(run):
         deliver(run.config, lambda _: None)
 
 
-def test_a_table_that_was_removed_meanwhile_is_no_newer_one(run, stop):
+def test_a_table_that_was_removed_meanwhile_does_not_count_as_newer(run, stop):
     finish(run)
     stop("before", ".parquet", run.folder.table.unlink)
     finish(run)
@@ -285,7 +285,7 @@ def test_a_table_that_was_removed_meanwhile_is_no_newer_one(run, stop):
 
 
 @pytest.mark.parametrize("name", ["qa.duckdb", ".merge.json", ".report.html"])
-def test_checks_and_page_that_go_on_late_are_those_of_the_newer_table(run, stop, name):
+def test_checks_and_report_that_resume_late_are_those_of_the_newer_table(run, stop, name):
     finish(run)
     stop("before", name, lambda: complete(run))
     said: list[str] = []
@@ -295,8 +295,8 @@ def test_checks_and_page_that_go_on_late_are_those_of_the_newer_table(run, stop,
     assert_of_six_clips(run)
 
 
-def test_a_table_restored_from_a_copy_is_another_one_until_it_is_merged(run, stop, tmp_path):
-    """A file of the same size and times, but of other bytes, is not taken for the one of the merge."""
+def test_a_table_restored_from_a_copy_counts_as_another_until_it_is_merged(run, stop, tmp_path):
+    """A file with the same size and times, but other bytes, is not mistaken for that of the merge."""
     finish(run)
     shutil.copy2(run.folder.table, tmp_path / "old")
     complete(run)

@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def test_the_report_says_how_the_rows_came_to_be(run: Run) -> None:
+def test_the_record_says_how_the_rows_were_made(run: Run) -> None:
     made = json.loads(run.folder.merge_record.read_text())["made"]
     text = json.dumps(recorded(run.config), sort_keys=True, separators=(",", ":"))
     assert made["configuration"] == json.loads(text)
@@ -60,7 +60,7 @@ def test_what_info_says_about_a_table(run: Run) -> None:
     assert re.fullmatch(r"\d+ checks: .+", facts["checks"])
 
 
-def test_a_shard_and_a_table_without_its_report_tell_what_they_know(run: Run, tmp_path: Path) -> None:
+def test_a_shard_and_a_table_without_a_record_show_what_is_known(run: Run, tmp_path: Path) -> None:
     (shard,) = run.folder.shards.glob("*/*.parquet")
     facts = dict(tell(read_info(shard)))
     assert facts["engine"] == "ffmpeg cpu 9"
@@ -70,7 +70,7 @@ def test_a_shard_and_a_table_without_its_report_tell_what_they_know(run: Run, tm
     assert "checks" not in dict(tell(read_info(alone)))
 
 
-def test_the_report_of_a_merge_that_refused_is_not_that_of_the_table(run: Run, tmp_path: Path) -> None:
+def test_the_record_of_a_refused_merge_is_not_that_of_the_table(run: Run, tmp_path: Path) -> None:
     table = tmp_path / "t.parquet"
     table.write_bytes(run.folder.table.read_bytes())
     table.with_suffix(".merge.json").write_text(json.dumps({"published": False, "run": "x"}))

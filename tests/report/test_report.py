@@ -91,7 +91,7 @@ def test_the_numbers_are_those_of_the_table(run: Run, page: Page) -> None:
     assert "199 of 200 clips" in page.text
 
 
-def test_every_feature_stands_on_the_map_and_every_informative_one_has_a_histogram(page: Page) -> None:
+def test_every_feature_is_on_the_map_and_every_informative_one_has_a_histogram(page: Page) -> None:
     assert all(f'<th scope="row">{name}</th>' in page.source for name in FEATURE_NAMES)
     assert all(f"Histogram of {name}_mean" in page.source for name in MUST_MEASURE)
     assert "Histogram of mos" in page.source
@@ -122,7 +122,7 @@ def test_nothing_is_run_fetched_or_taken_for_markup(page: Page) -> None:
     assert "\u202e" not in page.source
 
 
-def test_whatever_a_check_says_is_shown_as_printable_text(tmp_path: Path) -> None:
+def test_all_text_of_checks_is_shown_printable(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
     with open_run(run.config, lambda _: None) as connection:
         found = [
@@ -167,7 +167,7 @@ def test_a_run_without_rows_has_a_page(tmp_path: Path) -> None:
     ],
     ids=["one row", "no scores", "no cambi", "constant motion"],
 )
-def test_columns_without_a_spread_have_a_page(tmp_path: Path, clips: int, values: dict[str, float]) -> None:
+def test_constant_columns_have_a_page(tmp_path: Path, clips: int, values: dict[str, float]) -> None:
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
     run.shard([make_row(clip, **values) for clip in CLIPS[:clips]])
     page = write(run)
@@ -208,7 +208,7 @@ def test_the_verb_writes_the_page_to_the_given_path(tmp_path: Path) -> None:
 
 
 def test_a_matplotlibrc_in_the_working_folder_is_not_read(tmp_path, monkeypatch):
-    """matplotlib reads one unasked: here it is a FIFO, for which it would wait for ever."""
+    """matplotlib reads one by default: here it is a FIFO, which would block for ever."""
     monkeypatch.delenv("MPLCONFIGDIR")  # of these tests; users have none
     os.mkfifo(tmp_path / "matplotlibrc")
     script = "import os; from vmafarm.report.page import plots; print(os.getcwd())"

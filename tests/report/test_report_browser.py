@@ -29,7 +29,7 @@ def driver() -> Iterator[webdriver.Chrome]:
         yield driver
 
 
-def test_it_renders_without_a_word_in_the_console_and_asks_for_nothing_else(driver, page: Path) -> None:
+def test_it_renders_without_console_messages_or_further_requests(driver, page: Path) -> None:
     requests(driver)
     show(driver, page, 1000)
     assert console(driver) == []
@@ -57,7 +57,7 @@ def test_every_link_leads_to_its_section(driver, page: Path) -> None:
 
 
 def colours(driver: webdriver.Chrome) -> list[str]:
-    """Of page, text and the first bar of a histogram."""
+    """Return the colours of page, text and the first bar of a histogram."""
     return driver.execute_script(
         "const style = e => getComputedStyle(e);"
         "const bar = document.querySelector('figure svg [style*=\"--bar\"]');"
@@ -66,7 +66,7 @@ def colours(driver: webdriver.Chrome) -> list[str]:
     )
 
 
-def test_the_dark_has_colours_of_its_own_also_in_the_figures(driver, page: Path) -> None:
+def test_dark_mode_has_its_own_colours_in_the_figures_too(driver, page: Path) -> None:
     show(driver, page, 1000)
     light = colours(driver)
     show(driver, page, 1000, dark=True)
@@ -75,7 +75,7 @@ def test_the_dark_has_colours_of_its_own_also_in_the_figures(driver, page: Path)
     assert all(one != other for one, other in zip(light, dark, strict=True))
 
 
-def test_paper_has_no_navigation(driver, page: Path) -> None:
+def test_print_has_no_navigation(driver, page: Path) -> None:
     show(driver, page, 800, print_it=True)
     assert not driver.find_element(By.TAG_NAME, "nav").is_displayed()
     assert driver.find_element(By.TAG_NAME, "h1").is_displayed()

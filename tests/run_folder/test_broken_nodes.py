@@ -8,7 +8,7 @@ from vmafarm.run_folder.broken_nodes import BrokenNode, mark_broken, read_broken
 from vmafarm.run_folder.paths import RunFolder
 
 
-def test_a_broken_node_is_on_record_with_its_first_message(tmp_path):
+def test_a_broken_node_is_recorded_with_its_first_message(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     assert read_broken(folder) == []
     mark_broken(folder, "node2", "the scratch folder is full")
@@ -21,7 +21,7 @@ def test_a_broken_node_is_on_record_with_its_first_message(tmp_path):
     assert read_broken(folder)[0].at.startswith("20")
 
 
-def test_a_name_that_is_no_nodes_marks_nothing(tmp_path):
+def test_an_invalid_node_name_marks_nothing(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     for name in ("", "../x", "a/b", ".hidden", "-x", "a b"):
         mark_broken(folder, name, "x")
@@ -36,7 +36,7 @@ def test_a_mark_without_a_readable_reason_still_counts(tmp_path):
     assert read_broken(folder) == [BrokenNode("node7", "no reason is given", "")]
 
 
-def test_what_is_no_file_or_no_name_of_a_node_breaks_none(tmp_path):
+def test_other_files_and_invalid_names_break_no_node(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     mark_broken(folder, "node1", "no driver")
     os.mkfifo(folder.broken_nodes / "node2")

@@ -8,7 +8,7 @@ from vmafarm.run_folder.element_records import ElementLog, ElementResult, read_e
 from vmafarm.run_folder.paths import RunFolder
 
 
-def test_an_element_is_on_record_from_its_beginning_and_with_its_end(tmp_path):
+def test_an_element_is_recorded_when_it_starts_and_when_it_ends(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     log = ElementLog(folder, "11-3-0-node1", "11", 3, "node1", (3, 7), 20)
     (began,) = read_elements(folder)
@@ -22,7 +22,7 @@ def test_an_element_is_on_record_from_its_beginning_and_with_its_end(tmp_path):
     assert (ended.exit_code, ended.message, ended.hint) == (1, "too little time", "retry")
 
 
-def test_how_it_worked_and_the_time_of_its_processors_are_on_record(tmp_path):
+def test_its_work_and_its_cpu_time_are_recorded(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     log = ElementLog(folder, "w", "11", 3, "node1", (3, 7), 20)
     log.work_begins(3, 2)
@@ -35,7 +35,7 @@ def test_how_it_worked_and_the_time_of_its_processors_are_on_record(tmp_path):
     assert ended.cpu_seconds >= 0.04
 
 
-def test_records_come_in_the_order_of_their_beginning_and_torn_ones_are_left_out(tmp_path, monkeypatch):
+def test_records_are_ordered_by_start_and_torn_ones_are_left_out(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path, "demo")
     times = {"z": "08:00:00.001", "c": "08:00:00.002", "b": "08:00:00.002", "a": "08:00:00.003"}
     for writer, time in times.items():

@@ -46,20 +46,20 @@ def end(run, monkeypatch, error):
         (UnavailableError("no space", "free space"), 3, "failed"),
     ],
 )
-def test_an_error_is_on_record_with_what_to_do(run, monkeypatch, capsys, error, status, outcome):
+def test_an_error_is_recorded_with_its_hint(run, monkeypatch, capsys, error, status, outcome):
     ended, *found = end(run, monkeypatch, error)
     assert ended.code == status
     assert found == [outcome, (error.message, error.hint)]
     assert capsys.readouterr().out == f"{error}\n"
 
 
-def test_a_fault_of_ours_is_on_record_and_its_traceback_goes_on(run, monkeypatch):
+def test_a_bug_is_recorded_and_its_exception_propagates(run, monkeypatch):
     assert [str(part) for part in end(run, monkeypatch, RuntimeError("a bug"))] == [
         "a bug", "failed", "('RuntimeError: a bug',)",
     ]  # fmt: skip
 
 
-def test_an_interrupt_is_on_record(run, monkeypatch, capfd):
+def test_an_interrupt_is_recorded(run, monkeypatch, capfd):
     ended, *found = end(run, monkeypatch, KeyboardInterrupt())
     assert ended.code == 1
     assert found == ["stopped", ("it was stopped: vmafarm merge, or vmafarm retry",)]
@@ -81,7 +81,7 @@ DEAF = """if True:
 """
 
 
-def test_a_merge_that_has_to_be_ended_from_outside_is_on_record_too(run):
+def test_a_merge_that_must_be_killed_is_recorded_too(run):
     document = json.dumps(run.config.model_dump())
     with subprocess.Popen([sys.executable, "-c", DEAF, document], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"at work\n"
@@ -111,7 +111,7 @@ def test_a_record_that_cannot_be_written_does_not_stop_the_merge(run):
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_no_such_record_counts_as_none(run, change):
+def test_an_invalid_record_counts_as_none(run, change):
     MergeJobLog(run.folder).end("refused", ["missing: 2 of 2 clips"])
     path = merge_job_path(run.folder, "15")
     assert read_merge_job(run.folder, "15") is not None
@@ -119,7 +119,7 @@ def test_what_is_no_such_record_counts_as_none(run, change):
     assert read_merge_job(run.folder, "15") is None
 
 
-def test_a_fifo_in_its_place_keeps_nobody_waiting(run):
+def test_a_fifo_in_its_place_does_not_block(run):
     run.folder.merge_jobs.mkdir()
     os.mkfifo(merge_job_path(run.folder, "15"))
     assert read_merge_job(run.folder, "15") is None

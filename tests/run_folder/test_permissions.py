@@ -51,7 +51,7 @@ def test_a_private_folder_that_was_open_is_closed(folder, mode):
     assert folder.logs.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_link_in_the_place_of_the_private_folder_is_refused(folder, tmp_path):
+def test_a_link_instead_of_the_private_folder_is_refused(folder, tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     for target in (tmp_path / "elsewhere", tmp_path / "nowhere"):
         folder.logs.symlink_to(target)
@@ -62,7 +62,7 @@ def test_a_link_in_the_place_of_the_private_folder_is_refused(folder, tmp_path):
 
 
 @root_only
-def test_a_private_folder_that_is_another_users_is_refused(folder):
+def test_a_private_folder_of_another_user_is_refused(folder):
     folder.logs.mkdir(mode=0o700)
     os.chown(folder.logs, STRANGER, STRANGER)
     with pytest.raises(UsageError, match=r"logs belongs to .*, expected root") as caught:
@@ -71,7 +71,7 @@ def test_a_private_folder_that_is_another_users_is_refused(folder):
 
 
 @root_only
-def test_a_file_that_another_user_has_put_there_is_refused(folder):
+def test_a_file_of_another_user_in_it_is_refused(folder):
     folder.logs.mkdir()
     folder.logs.chmod(0o770)
     (folder.logs / "12_0_log.out").touch()
@@ -120,7 +120,7 @@ def test_world_writable_folders_are_refused(folder, place):
 
 
 @pytest.mark.parametrize("place", ["root", "path"])
-def test_a_project_space_that_a_group_may_write_is_fine_with_one_warning(folder, monkeypatch, place):
+def test_a_group_writable_project_space_is_accepted_with_one_warning(folder, monkeypatch, place):
     monkeypatch.setattr(
         "vmafarm.disk.writers.shared_group", lambda status: "vision" if status.st_mode & 0o020 else ""
     )
@@ -156,7 +156,7 @@ def test_a_world_writable_folder_above_is_refused(tmp_path):
 
 @root_only
 @pytest.mark.parametrize("mode", [0o755, 0o1777, 0o700])
-def test_a_folder_above_that_is_another_users_is_refused(tmp_path, mode):
+def test_a_folder_above_that_another_user_owns_is_refused(tmp_path, mode):
     above = tmp_path / "theirs"
     made = plan_run(above / "mine" / "runs", ["a.mp4"]).folder
     above.chmod(mode)
@@ -173,7 +173,7 @@ def test_a_folder_above_that_is_another_users_is_refused(tmp_path, mode):
 
 @root_only
 @pytest.mark.parametrize("place", ["root", "path"])
-def test_a_run_that_is_another_users_is_refused(folder, place):
+def test_a_run_that_another_user_owns_is_refused(folder, place):
     os.chown(getattr(folder, place), STRANGER, STRANGER)
     with pytest.raises(UsageError, match=f"{getattr(folder, place)} belongs to nobody"):
         check_run_folders(folder)
@@ -256,7 +256,7 @@ def test_a_group_shares_a_folder_unless_it_is_the_owners_alone(monkeypatch, mode
 
 
 def test_in_an_unprivileged_container_folders_above_belong_to_nobody(tmp_path):
-    """It maps this user alone: that root owns ``/`` cannot be seen there, and is no reason to refuse."""
+    """It maps only this user: that root owns ``/`` cannot be seen there, and is no reason to refuse."""
     made = plan_run(tmp_path / "above" / "runs", ["a.mp4"]).folder
     if os.geteuid() == 0:  # whom the namespace maps, so that somebody else must be shown as nobody
         os.chown(tmp_path / "above", 4321, 4321)
@@ -318,7 +318,7 @@ def test_nothing_is_queued_that_another_user_could_write(tmp_path, monkeypatch):
     assert not list(run.folder.submissions.glob("*"))
 
 
-def test_a_group_is_warned_of_once_when_jobs_are_queued(tmp_path, monkeypatch):
+def test_jobs_are_queued_with_one_warning_about_a_group(tmp_path, monkeypatch):
     cluster = FakeSlurm(tmp_path / "cluster")
     monkeypatch.setenv("PATH", cluster.path)
     monkeypatch.setattr("vmafarm.disk.writers.shared_group", lambda status: "vision")

@@ -59,7 +59,7 @@ def test_equal_provenance_is_equal_text_of_one_line(provenance):
     assert provenance.as_json().isascii()
 
 
-def test_the_document_says_of_every_feature_whether_it_was_measured():
+def test_the_document_says_for_every_feature_whether_it_was_measured():
     features = OURS.as_dict()["features"]
     assert list(features) == list(FEATURE_NAMES)
     assert {name for name, how in features.items() if how == "constant"} == {"ssimulacra2"}
@@ -71,7 +71,7 @@ def test_what_must_be_measured_cannot_be_a_constant():
         dataclasses.replace(OURS, constant=("vmaf",))
 
 
-def test_differences_name_the_keys_also_those_inside():
+def test_differences_name_nested_keys_too():
     other = dataclasses.replace(OURS, engine_version="10", constant=("psnr_y", "ssimulacra2"))
     assert differences(other.as_dict(), OURS.as_dict()) == [
         "engine_version: found '10', expected '9.0'",
@@ -113,7 +113,7 @@ def test_another_engine_is_refused_with_what_differs(tmp_path, change, said):
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_who_freezes_at_the_same_time_with_another_engine_is_refused(tmp_path, monkeypatch, links):
+def test_a_concurrent_freeze_with_another_engine_is_refused(tmp_path, monkeypatch, links):
     path = tmp_path / "provenance.json"
     other = dataclasses.replace(OURS, engine_version="10")
 
@@ -131,7 +131,7 @@ def test_who_freezes_at_the_same_time_with_another_engine_is_refused(tmp_path, m
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_it_is_frozen_where_the_file_system_has_no_links(tmp_path, monkeypatch):
+def test_it_is_frozen_without_hard_links_too(tmp_path, monkeypatch):
     class NoLinks(System):
         def link(self, source, destination):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -161,7 +161,7 @@ def test_a_file_without_a_digest_is_one_of_an_early_version(tmp_path):
     assert read_provenance(path) == OURS
 
 
-def test_a_link_that_leads_nowhere_is_a_damaged_file(tmp_path):
+def test_a_dangling_link_is_a_damaged_file(tmp_path):
     path = tmp_path / "provenance.json"
     path.symlink_to(tmp_path / "gone")
     for use in (lambda: read_provenance(path), lambda: freeze_provenance(path, OURS)):

@@ -14,7 +14,7 @@ from vmafarm.run_folder.paths import RunFolder, slice_folder, slice_id
 FOLDER = RunFolder(Path("runs"), "k150k")
 
 
-def test_the_product_lies_beside_the_runs_and_all_else_inside_the_run():
+def test_the_table_is_beside_the_runs_and_all_else_inside_the_run():
     assert FOLDER.table == Path("runs/full_features_k150k.parquet")
     assert FOLDER.merge_record == Path("runs/full_features_k150k.merge.json")
     inside = [
@@ -25,13 +25,13 @@ def test_the_product_lies_beside_the_runs_and_all_else_inside_the_run():
     assert len(set(inside)) == len(inside)
 
 
-def test_shards_and_clip_logs_lie_in_one_folder_a_slice():
+def test_shards_and_clip_logs_are_in_one_folder_per_slice():
     assert FOLDER.shard_folder(12) == Path("runs/k150k/shards/slice-00012")
     assert FOLDER.clip_log_folder(12) == Path("runs/k150k/clip_log/slice-00012")
 
 
 @given(st.integers(0, 10**9))
-def test_a_slice_is_found_again_by_its_folder(number):
+def test_the_slice_number_is_read_from_its_folder(number):
     assert slice_id(FOLDER.shard_folder(number)) == number
 
 
@@ -43,7 +43,7 @@ def test_folders_sort_as_their_slices_do(number):
 @pytest.mark.parametrize(
     "name", ["slice-12", "slice-", "slice-00012x", "x-slice-00012", ".slice-00012.tmp", "a"]
 )
-def test_what_else_lies_there_is_no_slice(name):
+def test_other_folders_are_not_slices(name):
     assert slice_id(Path("shards") / name) is None
 
 

@@ -36,8 +36,8 @@ def test_runs_of_one_name_in_two_folders_have_jobs_of_two_names(tmp_path, monkey
     assert run_job_name(here, "sha256:1").startswith("vmafarm-demo-")
 
 
-def test_a_run_has_one_name_by_whatever_path_it_is_reached(tmp_path):
-    """Else a status or a retry from elsewhere would not find its jobs."""
+def test_a_run_has_one_name_whatever_path_leads_to_it(tmp_path):
+    """Otherwise a status or a retry from another folder would not find its jobs."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "link").symlink_to("runs")
     paths = ("runs", "link", "runs/../link")
@@ -57,7 +57,7 @@ def test_an_index_leads_to_its_slices_in_the_first_round_and_to_a_share_later():
     assert submission.jobs() == ["11", "12", "14", "15"]
 
 
-def test_the_record_comes_back_whole_and_its_immutable_part_stays_as_it_was(tmp_path):
+def test_the_record_is_read_back_completely_and_its_immutable_part_does_not_change(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     assert read_submissions(folder) == []
     new_submission(folder, make_submission())
@@ -83,7 +83,7 @@ def test_all_rounds_and_looks_that_are_ever_queued_are_read(tmp_path):
     assert read_submissions(folder)[0].arrays == tuple(arrays)
 
 
-def test_a_note_that_was_cut_off_costs_no_other(tmp_path):
+def test_a_truncated_note_affects_no_other(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     new_submission(folder, make_submission())
     note_job(folder, 1, vars(Array("11", 0, 0, 4)))
@@ -99,7 +99,7 @@ def test_submissions_come_in_the_order_of_their_numbers(tmp_path):
     assert [submission.number for submission in read_submissions(folder)] == [1, 2, 10]
 
 
-def test_a_number_is_taken_once_also_where_the_submission_died_before_its_record(tmp_path):
+def test_a_number_is_used_once_even_if_the_submission_died_before_its_record(tmp_path):
     folder = RunFolder(tmp_path, "demo")
     assert [next_number(folder), next_number(folder)] == [1, 2]
     new_submission(folder, make_submission(2))
@@ -121,7 +121,7 @@ def test_a_number_is_taken_once_also_where_the_submission_died_before_its_record
     ],
 )
 def test_an_array_of_more_elements_than_there_is_work_for_is_damage(tmp_path, lines, said):
-    """Each reader goes over all elements: a few small lines would hold it up for minutes."""
+    """Each reader loops over all elements: a few small lines would delay it for minutes."""
     folder = RunFolder(tmp_path, "r")
     new_submission(folder, Submission(1, "j", ((0, 3), (1,), (2,)), "", "", "", "", {}))
     for array in lines:

@@ -34,11 +34,11 @@ def replaced(field: pa.Field) -> pa.Schema:
 
 @pytest.mark.parametrize("count", [0, 1, 64, 100, 1000])
 @pytest.mark.parametrize("options", [{}, {"compression": "none"}, {"use_dictionary": False}])
-def test_a_shard_fits_whatever_its_rows(count, options):
+def test_a_shard_matches_whatever_its_rows(count, options):
     assert Outline(SCHEMA).rows(sealed(rows(count), **options)) == count
 
 
-def test_a_clip_log_fits_too():
+def test_a_clip_log_matches_too():
     log = pa.Table.from_pylist([log_entry("a.mp4", 1.0, "w", 0, NOW)], schema=CLIP_LOG_SCHEMA)
     assert Outline(CLIP_LOG_SCHEMA).rows(sealed(log)) == 1
 
@@ -56,12 +56,12 @@ def test_a_clip_log_fits_too():
         pa.schema([SCHEMA.field(1), SCHEMA.field(0), *list(SCHEMA)[2:]], METADATA),
     ],
 )
-def test_a_file_with_other_columns_or_metadata_does_not_fit(schema):
+def test_a_file_with_other_columns_or_metadata_does_not_match(schema):
     assert Outline(SCHEMA).rows(sealed(rows(3, schema))) is None
     assert Outline(schema).rows(sealed(rows(3, schema))) == 3
 
 
-def test_what_is_not_sealed_or_not_whole_does_not_fit():
+def test_an_unsealed_or_truncated_file_does_not_match():
     plain = io.BytesIO()
     pq.write_table(rows(3), plain)
     content = sealed(rows(3))
