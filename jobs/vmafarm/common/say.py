@@ -65,7 +65,7 @@ def text_width() -> int:
 
 
 class Shown:
-    """The standard output for whoever writes to a file; escapes as `say` does."""
+    """The standard output for code that writes to a file; escapes as `say` does."""
 
     def write(self, text: str, /) -> None:
         """Show a part of the text."""

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def is_ignored(number: signal.Signals) -> bool:
-    """Whether this process ignores a signal; whoever started it that way wants it to stay so.
+    """Whether this process ignores a signal; its starter wants it to stay ignored.
 
     nohup has SIGHUP ignored, and a script's ``&`` SIGINT.
     """

@@ -86,7 +86,7 @@ class _Output(io.FileIO):
     def write(self, data: Any) -> int:
         try:
             while (written := super().write(data)) is None:
-                select.select([], [self], [])  # whoever shares the pipe has made it non-blocking
+                select.select([], [self], [])  # another user of the pipe has made it non-blocking
             return written
         except OSError as error:
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -165,7 +165,7 @@ def _scores_csv() -> str:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    """A descriptor of a folder that was just made: it leads there whoever puts another in its place."""
+    """A descriptor of a folder that was just made: it stays valid if another one replaces it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield descriptor

@@ -174,7 +174,7 @@ class Draft(io.RawIOBase):
             os.close(self._descriptor)
             self._descriptor = -1
             if not self._published:
-                with suppress(OSError):  # left behind at worst; the error that led here is told
+                with suppress(OSError):  # left behind at worst; the original error is reported
                     system.unlink(self.path)
         release(self.path)
         super().close()
@@ -276,7 +276,7 @@ class Appender:
                     system.fsync(self._file)
             except OSError:
                 self._stump = True
-                with suppress(OSError):  # tried again before the next record; the first error is told
+                with suppress(OSError):  # tried again before the next record; the first error is reported
                     self._cut()
                 raise
         self._length += len(record)

@@ -1,4 +1,4 @@
-"""Who besides its owner may write a file or a folder: by its permissions, and by its access control list."""
+"""Find out who can write a file or a folder besides its owner, from permissions and access control list."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ _HEAD, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 
 
 def make_nothing_for_all() -> None:
-    """Have everybody write nothing that this process makes, whatever the user's umask allows.
+    """Prevent this process from creating world-writable files, whatever the user's umask.
 
-    Libraries, too, make files of a run.
+    This includes files that libraries create.
     """
     os.umask(os.umask(0o077) | stat.S_IWOTH)
 
 
 def is_for_all(status: os.stat_result) -> bool:
-    """Whether everybody may put another file in the place of one that lies there."""
+    """Whether any user can replace the files in it: it is world-writable and lacks the sticky bit."""
     return bool(status.st_mode & stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
 
 
 def may_exchange(path: Path, status: os.stat_result) -> str:
-    """Who else may put another file in the place of one that lies in this folder; see `shared_with`."""
+    """Return who else can replace files in this folder; see `shared_with`."""
     is_bound = stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX
     return "" if is_bound else shared_with(path, status)
 
 
 def shared_with(path: Path | int, status: os.stat_result) -> str:
-    """Who else may write it, the owner's own group and everybody apart; "" for nobody.
+    """Return who else can write it, besides the owner's private group and all users; empty for nobody.
 
     Parameters
     ----------
     path
         A file or folder, or the descriptor of one; no link.
     status
-        Of it.
+        Its status.
 
     Returns
     -------

@@ -35,7 +35,7 @@ def describe_making(folder: RunFolder, config: Config, hosts: Sequence[str]) -> 
     configuration = recorded(config)
     text = json.dumps(configuration, sort_keys=True, separators=(",", ":"))
     images: list[str] = []
-    with suppress(UsageError):  # a damaged record is told by status; the table does not hang on it
+    with suppress(UsageError):  # status reports a damaged record; the table does not depend on it
         images = sorted({found.image_digest for found in read_submissions(folder) if found.image_digest})
     return {
         "configuration": configuration,

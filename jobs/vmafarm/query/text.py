@@ -77,7 +77,7 @@ def write_to(path: Path) -> Write:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         write(text, answer)
         text.flush()
-        text.detach()  # whoever made the draft closes it
+        text.detach()  # the creator of the draft closes it
 
     return lambda answer: replace(path, partial(fill, answer))
 
