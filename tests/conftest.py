@@ -7,14 +7,16 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
-from markupsafe import Markup
+import typer.main
 from standin.vmaf import write_standin
 from support import media
 from support.engine_helpers import ffmpeg_engine, vmaf_engine
-from support.fake_slurm import FakeSlurm
+from support.fake_slurm import FakeSlurm, ask_plainly
+from support.pages import draw_nothing
 
 from vmafarm.engines.base import Engine
 
@@ -97,10 +99,18 @@ def _fonts_listed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _command_built_once() -> Iterator[None]:
+    """The verbs are put together once, as in a process of the command, and not anew at every call."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, for tests in which many pages are written and nobody looks at one."""
-    monkeypatch.setattr("vmafarm.report.plots.draw", lambda *_: Markup("<svg/>"))
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture
@@ -111,9 +121,10 @@ def standin(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    """A cluster of which the programs on the PATH tell."""
+    """A cluster of which the programs on the PATH tell; how these are started is left to test_slurm.py."""
     cluster = FakeSlurm(tmp_path / "cluster")
     monkeypatch.setenv("PATH", cluster.path)
+    monkeypatch.setattr("vmafarm.cluster.slurm.ask", ask_plainly)
     return cluster
 
 

@@ -30,6 +30,7 @@ from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.completeness import read_states
 
+pytestmark = pytest.mark.usefixtures("undrawn")  # of a page the numbers are looked at
 CLIPS = [f"clip_{number}.mp4" for number in range(8)]
 SLICES = 3
 

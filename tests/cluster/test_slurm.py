@@ -19,8 +19,16 @@ from vmafarm.cluster.slurm_answers import (
     parse_queue,
 )
 from vmafarm.common.errors import UnavailableError
+from vmafarm.process.run import ask
 
 OWN = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.fixture
+def cluster(cluster, monkeypatch):
+    """A cluster whose programs are started as users' are."""
+    monkeypatch.setattr(slurm, "ask", ask)
+    return cluster
 
 
 def refusal(call, *arguments):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from support import command
-from support.fake_slurm import FakeSlurm, name_of, planned
+from support.fake_slurm import name_of, planned
 from support.terminal import Terminal, pretend
 
 from vmafarm.cluster import status_table
@@ -69,10 +69,8 @@ WIDEST = replace(
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, cluster):
     """A submitted run of three slices, of which one element is in the queue."""
-    cluster = FakeSlurm(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", cluster.path)
     run = planned(tmp_path / "runs", 3)
     submit(run.config, Slurm())
     cluster.set_queue((name_of(run), "11|11|1|RUNNING|None|node1"))

@@ -11,12 +11,14 @@ from support import command
 from support.fake_slurm import finish, name_of, planned
 from support.submitting import refusal, slices_of
 
+from vmafarm.cluster import slurm
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import NothingToSubmitError, preview, submit
 from vmafarm.common.errors import UsageError
 from vmafarm.common.package import data_folder
 from vmafarm.config.sections import Config
 from vmafarm.images.command import starter_command
+from vmafarm.process.run import ask
 from vmafarm.process.toolkit import version
 from vmafarm.publish import merge_on_node
 from vmafarm.query.checks import list_checks
@@ -230,7 +232,8 @@ def test_the_starter_is_the_submissions_own_copy(cluster, runs):
     assert str(starter.absolute()) not in shlex.split(merge)
 
 
-def test_the_command_submits_asks_and_cancels(cluster, tmp_path):
+def test_the_command_submits_asks_and_cancels(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "ask", ask)  # which starts the programs as for users
     names = [f"c{number}.mp4" for number in range(3)]
     (tmp_path / "clips").mkdir()
     for name in names:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -15,6 +17,7 @@ from typing import Any
 from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm.config.sections import SlurmSection
+from vmafarm.process.finished import Finished
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.merge_jobs import MergeJobRecord, MergeOutcome, merge_job_path
 from vmafarm.run_folder.submissions import run_job_name
@@ -192,6 +195,21 @@ exit {status}
         """What the elements of a submitted array, or its only one, are to do."""
         work = self.work(job)
         return [as_spec(work, index) for index in range(len(work["elements"]))]
+
+
+def ask_plainly(command: Sequence[str], *, seconds: float, given: bytes = b"") -> Finished:
+    """As `vmafarm.process.run.ask`, but without its care for what a program leaves behind.
+
+    That care takes a fork of this process and calls in the child: twenty times the CPU in a process as large
+    as that of the tests.
+    """
+    began = time.monotonic()
+    try:
+        ended = subprocess.run(command, input=given, capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return Finished(-9, "", True, time.monotonic() - began)
+    said, complained = (text.decode(errors="replace") for text in (ended.stdout, ended.stderr))
+    return Finished(ended.returncode, complained, False, time.monotonic() - began, stdout=said)
 
 
 def planned(root: Path, count: int = 5, **slurm: Any) -> Run:

@@ -47,6 +47,7 @@ NASTY = (
     "\x1b[31mred\x07.mkv", "|;&<>.mkv", "#!.mkv", "=1+1.mkv", "\u202egnp.mkv", "\u2028.mkv", "\x85.mkv",
     "\ufeff.mkv", "e\u0301.mkv", "\u00e9.mkv", "\U0001f3ac.mkv", "NaN.mkv", "null.mkv", "k=v.mkv",
     "\U0001f3ac" * 62 + "xyz.mkv", "x" * 251 + ".mkv", "sub 'folder'/$(touch x)/{{ 7*7 }}/a\n.mkv",
+    "-i.mkv", "a,b:c[d]\\e.mkv", "sub/\u00e9.mkv",
 )  # fmt: skip
 """Names that mean something to a shell, SQL, a template, ffmpeg, a terminal, a file system or a table."""
 
@@ -181,6 +182,7 @@ def test_clips_folders_and_runs_of_any_name_are_scored(tmp_path: Path, kind: str
     )  # fmt: skip
     rows = table(root / "full_features_r.parquet")
     assert rows["clip_name"].to_pylist() == ordered
+    assert rows["mos"].to_pylist() == [mos_of(i) for i in range(len(ordered))]
     assert not any(map(math.isnan, rows["vmaf_mean"].to_pylist()))
     for name in ("x", "pwned"):
         assert not [path for path in tmp_path.rglob(name) if path.is_file()]

@@ -1,4 +1,4 @@
-"""`vmafarm run` from end to end, as a user starts it."""
+"""`vmafarm run` from end to end: a first run and the demo as users start them, all else in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from standin.vmaf import write_standin
-from support.command import QUICK, corpus, table, vmafarm, write_scores
+from support.command import QUICK, call, corpus, table, vmafarm, write_scores
 
 from vmafarm.config.load import load
 from vmafarm.published.up_to_date import read_delivered
@@ -80,9 +80,9 @@ def test_run_gives_one_validated_row_a_clip_and_names_the_table(first: tuple[Pat
 def test_running_again_does_nothing_twice_and_says_so(finished: Path) -> None:
     folder = finished
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()}
-    again = vmafarm("run", *OPTIONS, cwd=folder)
+    again = call("run", *OPTIONS, cwd=folder)
     assert "nothing to do: the table is there and up to date" in again.stdout
-    by_name = vmafarm("run", *QUICK, "--run", "r", cwd=folder)
+    by_name = call("run", *QUICK, "--run", "r", cwd=folder)
     assert f'no clips given: resuming the run "r" of {folder}/clips' in by_name.stdout
     assert "nothing to do: the table is there and up to date" in by_name.stdout
     assert {
@@ -99,7 +99,7 @@ def test_a_table_that_was_changed_or_is_of_fewer_shards_is_made_again_whatever_t
     times = path.stat()
     path.write_bytes(whole[:500])
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert "is there and up to date" not in vmafarm("run", *OPTIONS, cwd=folder).stdout
+    assert "is there and up to date" not in call("run", *OPTIONS, cwd=folder).stdout
     assert path.read_bytes() == whole
 
     config, _ = load(None, ["run.name=r", f"run.root={folder / 'runs'}", "merge.checks=false"])
@@ -123,7 +123,7 @@ def test_errors_of_checks_are_reported_by_every_run(finished: Path) -> None:
     }
     path.write_text(json.dumps(record))
     for _ in range(2):
-        again = vmafarm("run", *OPTIONS, cwd=folder, status=1)
+        again = call("run", *OPTIONS, cwd=folder, status=1)
         assert "checks found errors:\n  audits: expected none" in again.stderr
         assert "is there and up to date" not in again.stdout
 
@@ -135,17 +135,17 @@ def test_a_clip_that_failed_where_two_hosts_took_part_is_decided_by_the_next_run
     write_scores(folder / "scores.csv", [*GOOD, "bad.mp4"])
     options = corpus(*QUICK, "--run", "r")
     monkeypatch.setenv("SLURMD_NODENAME", "node2")
-    vmafarm("estimate", "--sample", "1", *options, cwd=folder)
+    call("estimate", "--sample", "1", *options, cwd=folder)
     monkeypatch.setenv("SLURMD_NODENAME", "node1")
-    ended = vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
+    ended = call("run", "--max-failed-share", "0.5", *options, cwd=folder)
     assert "1 clip failed on one of several hosts; trying once more here, which decides" in ended.stdout
     assert "  bad.mp4: decode_error: not a video file" in ended.stdout
     assert table(folder / "runs/full_features_r.parquet").num_rows == len(GOOD)
-    assert "1 failed for good" in vmafarm("status", "--run", "r", cwd=folder).stdout
-    again = vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
+    assert "1 failed for good" in call("status", "--run", "r", cwd=folder).stdout
+    again = call("run", "--max-failed-share", "0.5", *options, cwd=folder)
     assert "nothing left to score: 6 clips, 1 of them failed for good" in again.stdout
     assert "nothing to do: the table is there and up to date" in again.stdout
-    without = vmafarm("run", *options, cwd=folder, status=1)
+    without = call("run", *options, cwd=folder, status=1)
     assert "1. [failed_for_good]" in without.stderr, "what a merge without the option says"
     assert "The table of an earlier merge" in without.stderr
 
@@ -158,7 +158,7 @@ def test_a_corpus_of_nothing_but_bad_clips_ends_with_a_list_and_no_table(folder:
         (folder / "clips" / name).write_bytes(content)
     write_scores(folder / "scores.csv", names)
     for allowed in ([], ["--max-failed-share", "1"], ["--allow-missing"]):
-        ended = vmafarm("run", *corpus(*QUICK, "--run", "r"), *allowed, cwd=folder, status=1)
+        ended = call("run", *corpus(*QUICK, "--run", "r"), *allowed, cwd=folder, status=1)
         assert "no clip has a row, so there is nothing to publish" in ended.stderr
         for name in names:
             assert f"\n  {name}: decode_error: " in ended.stderr
@@ -173,7 +173,7 @@ def test_table_is_the_same_bytes_however_the_work_was_cut(folder: Path) -> None:
     tables = []
     for root, settings in cuts.items():
         options = [option for setting in settings for option in ("--set", setting)]
-        vmafarm("run", *corpus(*QUICK, "--run", "r", "--set", f"run.root={root}", *options), cwd=folder)
+        call("run", *corpus(*QUICK, "--run", "r", "--set", f"run.root={root}", *options), cwd=folder)
         tables.append((folder / root / "full_features_r.parquet").read_bytes())
     assert tables[0] == tables[1]
 
@@ -202,62 +202,35 @@ def test_both_engines_give_the_same_rows(folder: Path, backend: str) -> None:
 def test_a_run_goes_on_with_its_own_engine_only(folder: Path) -> None:
     options = corpus(*QUICK, "--run", "r", "--set", "extract.retries=0")
     (folder / "clips" / "rotated.mp4").write_bytes(b"")
-    vmafarm("run", *options, cwd=folder, status=1)
+    call("run", *options, cwd=folder, status=1)
     (folder / "runs/r/failures").rename(folder / "failures")  # the clip is to be tried again
     program = write_standin(folder / "bin")
-    frozen = vmafarm("run", *options, "--set", f"engine.vmaf={program}", cwd=folder, status=2)
+    frozen = call("run", *options, "--set", f"engine.vmaf={program}", cwd=folder, status=2)
     assert "already planned with other inputs" in frozen.stderr
     document = json.loads((folder / "runs/r/provenance.json").read_text())
     document["libvmaf_version"] = "1.2.3"
     del document["sha256"]
     (folder / "runs/r/provenance.json").write_text(json.dumps(document))
-    finished = vmafarm("run", *options, cwd=folder, status=2)
+    finished = call("run", *options, cwd=folder, status=2)
     assert "this run was started with another engine" in finished.stderr
     assert "libvmaf_version: found" in finished.stderr
     assert "start another run" in finished.stderr
 
 
-def test_limit_takes_the_same_sample_every_time(folder: Path) -> None:
-    tables = []
-    for name in ("a", "b"):
-        vmafarm("run", *corpus(*QUICK, "--run", name, "--limit", "2"), cwd=folder)
-        tables.append(table(folder / f"runs/full_features_{name}.parquet")["clip_name"].to_pylist())
+def test_limit_takes_the_same_sample_every_time_and_such_a_run_goes_on_by_its_name(folder: Path) -> None:
+    call("run", *corpus(*QUICK, "--run", "a", "--limit", "2"), cwd=folder)
+    call("plan", *corpus(*QUICK, "--run", "b", "--limit", "2"), cwd=folder)
+    assert "run b: 2 clips" in call("run", *QUICK, "--run", "b", cwd=folder).stdout
+    other = call("run", *QUICK, "--run", "b", "--limit", "3", cwd=folder, status=2)
+    assert "plan.limit: planned with 2, now 3" in other.stderr
+    tables = [table(folder / f"runs/full_features_{name}.parquet")["clip_name"].to_pylist() for name in "ab"]
     assert len(tables[0]) == 2
     assert tables[0] == tables[1]
 
 
-def test_clips_named_to_break_things_get_their_rows(folder: Path) -> None:
-    names = [
-        "-i.mp4", "a b.mp4", "it's.mp4", 'qu"ote.mp4', "new\nline.mp4", "100%.mp4", "%d.mp4", "{{ 7*7 }}.mp4",
-        "'); DROP TABLE rows; --.mp4", "$(touch pwned).mp4", "a,b:c[d]\\e.mp4", "🎬 clip.mp4", "sub/é.mp4",
-        "a*?.mp4", "x=y.mp4", "file:x.mp4",
-    ]  # fmt: skip
-    plain = (folder / "clips/plain.mp4").read_bytes()
-    shutil.rmtree(folder / "clips")
-    for name in names:
-        path = folder / "clips" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(plain)
-    quoted = ['"' + name.replace('"', '""') + '",2.5' for name in names]
-    (folder / "scores.csv").write_text("\n".join(["video_name,video_score", *quoted, ""]))
-    vmafarm("run", *corpus(*QUICK, "--run", "r"), cwd=folder)
-    result = table(folder / "runs/full_features_r.parquet")
-    assert result["clip_name"].to_pylist() == sorted(names, key=str.encode)
-    assert set(result["mos"].to_pylist()) == {2.5}
-    assert not list(folder.rglob("pwned"))
-
-
-def test_a_run_of_some_clips_goes_on_by_its_name(folder: Path) -> None:
-    vmafarm("plan", *corpus(*QUICK, "--run", "r", "--limit", "2"), cwd=folder)
-    assert "run r: 2 clips" in vmafarm("run", *QUICK, "--run", "r", cwd=folder).stdout
-    other = vmafarm("run", *QUICK, "--run", "r", "--limit", "3", cwd=folder, status=2)
-    assert "plan.limit: planned with 2, now 3" in other.stderr
-    assert table(folder / "runs/full_features_r.parquet").num_rows == 2
-
-
 @pytest.mark.parametrize("verb", ["run", "estimate"])
 def test_a_run_by_a_name_that_is_not_planned_is_not_the_demo(tmp_path: Path, verb: str) -> None:
-    said = vmafarm(verb, "--run", "r", cwd=tmp_path, status=2).stderr
+    said = call(verb, "--run", "r", cwd=tmp_path, status=2).stderr
     assert said == (
         'error: there is no run "r" in runs\n'
         "  to plan it: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)\n"

@@ -13,9 +13,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from support.fake_slurm import PROGRAMS, FakeSlurm, name_of
+from support.fake_slurm import PROGRAMS, FakeSlurm, ask_plainly, name_of
 from support.hostile_run import EVIL, FORGED, SEEN, TEXT, VERBS, make_hostile
 from support.merge_helpers import Run
+from support.pages import draw_nothing
 from support.terminal import Terminal
 
 from vmafarm import __main__ as command
@@ -46,8 +47,7 @@ class World:
             signal.signal(signal.SIGTERM, before)
         text = "".join(self.capsys.readouterr())
         assert status in (0, 1, 2, 3)
-        raw = {character for character in text if not (character.isprintable() or character == "\n")}
-        assert not raw, (words, raw, text)
+        assert not raw(text), (words, raw(text), text)
         assert not [line for line in text.splitlines() if line.strip().startswith(FORGED)], (words, text)
         assert text, words
         self.shown += text
@@ -61,7 +61,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, FakeS
     with pytest.MonkeyPatch.context() as patch:
         cluster = FakeSlurm(root / "cluster")
         patch.setenv("PATH", cluster.path)
+        patch.setattr("vmafarm.cluster.slurm.ask", ask_plainly)
         patch.chdir(root)
+        draw_nothing(patch)
         run = make_hostile(root)
     shutil.copytree(root, root.parent / f"{root.name}-kept")
     return root, run, cluster
@@ -76,8 +78,14 @@ def world(
     shutil.copytree(root.parent / f"{root.name}-kept", root)
     monkeypatch.chdir(root)
     monkeypatch.setenv("PATH", cluster.path)
+    monkeypatch.setattr("vmafarm.cluster.slurm.ask", ask_plainly)
     monkeypatch.setenv("COLUMNS", "200")
     return World(run, cluster, capsys, monkeypatch)
+
+
+def raw(text: str) -> set[str]:
+    """Characters that a terminal would not show as they are, but for line breaks."""
+    return {character for character in set(text) if not (character.isprintable() or character == "\n")}
 
 
 def seen(text: str) -> bool:
@@ -140,13 +148,16 @@ def test_a_verb_shows_a_hostile_run_as_printable_text(world: World, verb: str) -
             write(path, [d | {key: spoil(d[key]) for key in keys if key in d} for d in documents(path)])
     if verb == "sql without a merge":
         folder.table.unlink()
+    if verb != "report":  # which draws what the others do
+        draw_nothing(world.monkeypatch)
     text = world.show(*VERBS[verb])
     assert seen(text) == (verb not in QUIET)
     for page in (folder.card, folder.report):
-        assert not {c for c in page.read_text(encoding="utf-8") if not (c.isprintable() or c == "\n")}
+        assert not raw(page.read_text(encoding="utf-8"))
 
 
 def test_a_run_in_a_hostile_folder_is_shown_as_printable_text(world: World) -> None:
+    draw_nothing(world.monkeypatch)
     place = Path(EVIL.replace("\r", ""))  # which sbatch could not take
     place.mkdir()
     Path("runs").rename(place / "runs")
