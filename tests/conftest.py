@@ -97,6 +97,16 @@ def _fonts_listed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _known_scores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The stand-in keeps what libvmaf computes of a few frames, and so computes it once for all tests."""
+    folder = _shared_by_workers(tmp_path_factory) / "scores"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VMAFARM_TESTS_SCORES", str(folder))
+        yield
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, for tests in which many pages are written and nobody looks at one."""
