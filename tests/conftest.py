@@ -13,6 +13,7 @@ import pytest
 from markupsafe import Markup
 from standin.vmaf import write_standin
 from support import media
+from support.elements import run_here
 from support.engine_helpers import ffmpeg_engine, vmaf_engine
 from support.fake_slurm import FakeSlurm
 
@@ -105,6 +106,12 @@ def _known_scores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VMAFARM_TESTS_SCORES", str(folder))
         yield
+
+
+@pytest.fixture
+def elements_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements that a verb starts on this machine work in this process, for tests of what they find."""
+    monkeypatch.setattr("vmafarm.run.run_local", run_here)
 
 
 @pytest.fixture
