@@ -14,6 +14,7 @@ import pytest
 import typer.main
 from standin.vmaf import write_standin
 from support import media
+from support.elements import run_here
 from support.engine_helpers import ffmpeg_engine, vmaf_engine
 from support.fake_slurm import FakeSlurm, ask_plainly
 from support.pages import draw_nothing
@@ -105,6 +106,22 @@ def _command_built_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _known_scores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The stand-in keeps what libvmaf computes of a few frames, and so computes it once for all tests."""
+    folder = _shared_by_workers(tmp_path_factory) / "scores"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VMAFARM_TESTS_SCORES", str(folder))
+        yield
+
+
+@pytest.fixture
+def elements_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements that a verb starts on this machine work in this process, for tests of what they find."""
+    monkeypatch.setattr("vmafarm.run.run_local", run_here)
 
 
 @pytest.fixture

@@ -44,8 +44,9 @@ import atexit, json, os, sys, traceback
 import vmafarm.cli.cluster, vmafarm.cli.look, vmafarm.query.database, vmafarm.report.page
 import vmafarm.merging.merge, vmafarm.cluster.submit, vmafarm.__main__
 
-def run(words):
+def run(output, words):
     sys.argv = ["vmafarm", *words]
+    os.dup2(output, 1)
     os.dup2(os.open("said", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 2)
     try:
         vmafarm.__main__.main()
@@ -54,10 +55,10 @@ def run(words):
         sys.stdout.flush()
         os._exit(ended.code)
 
-for words in json.load(sys.stdin):
+for output, words in json.load(sys.stdin):
     if (child := os.fork()) == 0:
         try:
-            run(words)
+            run(output, words)
         except BaseException:
             traceback.print_exc()
         os._exit(99)
@@ -65,36 +66,39 @@ for words in json.load(sys.stdin):
     with open("said", encoding="utf-8") as said, open("all", "a", encoding="utf-8") as file:
         print(json.dumps([words, status, said.read()]), file=file)
 """
-"""Runs verbs, each in a process of its own, with one import for all and without taking all of it down again.
+"""Runs verbs, each in a process of its own that writes to a descriptor, and imports once for all of them.
 
-What an interpreter still does with the output as it ends is done here: what fails then is a traceback.
+The interpreter is not taken down: what it still does with the output as it ends is done here, and what fails
+then is a traceback.
 """
 
 
-@pytest.mark.parametrize("kind", ["full", "gone"])
-def test_no_verb_ends_in_a_traceback_where_its_output_takes_nothing(
-    tmp_path: Path, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch, kind: str
+def test_no_verb_ends_in_a_traceback_where_its_output_takes_nothing_or_its_reader_has_gone(
+    tmp_path: Path, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_hostile(tmp_path)
     forms = {words[0]: words for words in VERBS.values()} | {"estimate": ("estimate",)}
-    if kind == "gone":  # the same error, of which nothing is said
-        forms = {verb: forms[verb] for verb in ("status", "merge")}
-    verbs = [*forms.values(), ("sql", "--csv", "FROM clips"), ("--help",), ("status", "--help"), ()]
-    if kind == "full":
-        taking = os.open(FULL, os.O_WRONLY)
-    else:
-        ours, taking = os.pipe()
-        os.close(ours)
+    others = [("sql", "--csv", "FROM clips"), ("--help",), ("status", "--help"), ()]
+    full = os.open(FULL, os.O_WRONLY)
+    ours, gone = os.pipe()
+    os.close(ours)
+    # Without a reader it is the same error, of which nothing is said.
+    verbs = [(gone, words) for words in (forms["status"], forms["merge"], *others)]
+    verbs += [(full, words) for words in (*forms.values(), *others)]
     child = [sys.executable, "-c", _EACH_VERB]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "jobs"), "FORCE_COLOR": "1"}
-    subprocess.run(child, input=json.dumps(verbs), text=True, stdout=taking, env=environment, check=True)
-    os.close(taking)
+    subprocess.run(
+        child, input=json.dumps(verbs), text=True, stdout=gone, env=environment, check=True,
+        pass_fds=(gone, full),
+    )  # fmt: skip
+    os.close(gone)
+    os.close(full)
     found = [json.loads(line) for line in Path("all").read_text(encoding="utf-8").splitlines()]
-    assert [words for words, _, _ in found] == [list(words) for words in verbs]
-    for words, status, said in found:
+    assert [words for words, _, _ in found] == [list(words) for _, words in verbs]
+    for (output, _), (words, status, said) in zip(verbs, found, strict=True):
         assert "Traceback" not in said, words
-        if kind == "full":
+        if output == full:
             assert (status, said.count("error: ")) == (3, 1), (words, said)
             assert "error: cannot write the output: No space left on device\n" in said
         else:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from standin.vmaf import write_standin
-from support.command import QUICK, corpus, table, vmafarm, write_scores
+from support.command import QUICK, call, corpus, table, write_scores
+from support.elements import run_here
 from support.media import make_clip
 from support.merge_helpers import make_row, plan_run
 
@@ -44,13 +45,14 @@ def folder(tmp_path: Path, corpus_folder: Path) -> Path:
 
 def estimate(folder: Path, *options: str, status: int = 0, run: str = "r"):
     given = corpus(*QUICK, "--run", run, "--set", "slices.count=3", *options)
-    return vmafarm("estimate", *given, cwd=folder, status=status)
+    return call("estimate", *given, cwd=folder, status=status)
 
 
 def found(folder: Path, *options: str) -> dict:
     return json.loads(estimate(folder, "--json", *options).stdout)
 
 
+@pytest.mark.usefixtures("elements_here", "undrawn")
 def test_the_rows_of_the_sample_count_and_the_table_is_the_same_bytes(folder: Path) -> None:
     said = estimate(folder, "--sample", "6").stdout
     assert "scored 6 clips in" in said
@@ -60,8 +62,8 @@ def test_the_rows_of_the_sample_count_and_the_table_is_the_same_bytes(folder: Pa
              for name in table(path)["clip_name"].to_pylist()]  # fmt: skip
     assert sorted(name[:5] for name in names) == ["large"] * 2 + ["small"] * 4
     options = [*QUICK, "--run", "r", "--set", "slices.count=3"]
-    assert "resuming: 6 of 12 clips done" in vmafarm("run", *corpus(*options), cwd=folder).stdout
-    vmafarm("run", *corpus(*options, "--set", "run.root=whole"), cwd=folder)
+    assert "resuming: 6 of 12 clips done" in call("run", *corpus(*options), cwd=folder).stdout
+    call("run", *corpus(*options, "--set", "run.root=whole"), cwd=folder)
     with_estimate, without = (folder / root / "full_features_r.parquet" for root in ("runs", "whole"))
     assert with_estimate.read_bytes() == without.read_bytes()
 
@@ -84,8 +86,10 @@ def test_what_was_measured_before_counts_and_only_what_lacks_is_scored(folder: P
 @pytest.fixture(scope="module")
 def grown(corpus_folder: Path) -> tuple[str, dict, str]:
     """What is estimated of a run from 2, from 8 and from all 12 clips: each adds to those before."""
-    few = estimate(corpus_folder, "--sample", "2").stdout
-    return few, found(corpus_folder, "--sample", "8"), estimate(corpus_folder, "--sample", "12").stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vmafarm.run.run_local", run_here)
+        few = estimate(corpus_folder, "--sample", "2").stdout
+        return few, found(corpus_folder, "--sample", "8"), estimate(corpus_folder, "--sample", "12").stdout
 
 
 def test_a_sample_too_small_for_an_interval_says_so(grown: tuple[str, dict, str]) -> None:
@@ -108,6 +112,7 @@ def test_a_run_that_is_done_tells_what_it_took(grown: tuple[str, dict, str]) -> 
     assert " to " not in said.partition("missing:")[2]
 
 
+@pytest.mark.usefixtures("elements_here")
 def test_where_no_clip_can_be_scored_it_says_where_to_look(folder: Path) -> None:
     for name in NAMES:
         (folder / "clips" / name).write_bytes(b"no video")
@@ -123,7 +128,7 @@ def test_gpus_share_the_sample_and_the_disk_space_for_frames_is_reported(
     options = ["--set", "engine.plan=identity", "--set", f"engine.vmaf={write_standin(folder / 'bin')}"]
     options += ["--set", "engine.backend=cuda", "--set", "extract.workers=2", "--set", "slices.count=3"]
     options += ["--run", "gpu", "--sample", "5"]
-    said = vmafarm("estimate", *corpus(*options), cwd=folder).stdout
+    said = call("estimate", *corpus(*options), cwd=folder).stdout
     assert "measured         5 clips on this machine, 3 at once, 1 thread each" in said
     assert "  GPU hours " in said
     assert "with 2 cpus, 1 GPU" in said

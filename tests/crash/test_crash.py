@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from crash.cases import ERRORS, KILLS
 from crash.mutants import sites_in_source
+from support.command import call
 
 TESTS = Path(__file__).parents[1]
 SEED = 20
@@ -109,5 +110,4 @@ def test_a_run_folder_on_a_read_only_mount_is_one_clear_error(tmp_path: Path) ->
 def _plan(work: Path) -> None:
     from crash.tree import RUN
 
-    command = [sys.executable, "-m", "vmafarm", "plan", *RUN[1:]]
-    subprocess.run(command, cwd=work, check=True, capture_output=True)
+    call("plan", *RUN[1:], cwd=work)

@@ -86,6 +86,21 @@ def test_the_view_of_refused_clips_is_the_rule_of_the_schema() -> None:
 
 # Clips of such sizes
 
+
+@pytest.fixture(scope="module")
+def sized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Two frames of a size, made once for all tests of this file. To be read, never changed."""
+    folder = tmp_path_factory.mktemp("sized")
+
+    def make(size: str, pix_fmt: str = "yuv420p", source: str = "testsrc") -> Path:
+        path = folder / f"{size}-{pix_fmt}-{source}.mkv"
+        if not path.exists():
+            media.make_clip(path, size=size, codec="ffv1", frames=2, pix_fmt=pix_fmt, source=source)
+        return path
+
+    return make
+
+
 WIDE = "cambi is left out: {} is too wide and low for it"
 TALL = "cambi is left out: {} is too tall and narrow for it"
 CASES = {
@@ -101,12 +116,10 @@ CASES = {
 @pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
 @pytest.mark.parametrize("size", CASES)
 def test_clip_that_cambi_cannot_take_has_a_row_without_it(
-    tmp_path: Path, standin: Path, size: str, kind: str
+    sized: Callable[..., Path], tmp_path: Path, standin: Path, size: str, kind: str
 ) -> None:
     pix_fmt, note = CASES[size]
-    clip = media.make_clip(
-        tmp_path / "x.mkv", size=size, codec="ffv1", frames=2, pix_fmt=pix_fmt, source="testsrc"
-    )
+    clip = sized(size, pix_fmt)
     engine = ffmpeg_engine() if kind == "ffmpeg" else vmaf_engine(standin)
     extracted = score(engine, clip, tmp_path)
     known = {"float_ms_ssim"} if min(map(int, size.split("x"))) < 176 else set()
@@ -214,6 +227,12 @@ def dying(tmp_path: Path, kind: str, extractor: str, plan: str, times: int = 0) 
     return ffmpeg_engine(plan, program) if kind == "ffmpeg" else vmaf_engine(program, plan)
 
 
+@pytest.fixture
+def square(clips: Clips, tmp_path: Path) -> Path:
+    """Two frames of 240x240, which every extractor takes."""
+    return media.first_frames(clips("240x240.mkv"), tmp_path / "x.mkv", 2)
+
+
 @pytest.fixture(params=["ffmpeg", "vmaf"])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -221,21 +240,20 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize(("extractor", "plan"), [("cambi", "identity"), ("float_ms_ssim", "full")])
 def test_an_extractor_that_crashes_twice_is_left_out_and_reported(
-    clips: Clips, tmp_path: Path, kind: str, extractor: str, plan: str
+    square: Path, tmp_path: Path, kind: str, extractor: str, plan: str
 ) -> None:
-    clip = media.first_frames(clips("240x240.mkv"), tmp_path / "x.mkv", 2)
-    extracted = score(dying(tmp_path, kind, extractor, plan), clip, tmp_path)
+    extracted = score(dying(tmp_path, kind, extractor, plan), square, tmp_path)
     assert nan_features(extracted.row) == {extractor}
     (note,) = extracted.notes
     assert note.startswith(f"{extractor} is left out: with it, {kind}: killed by SIGSEGV (240x240, running ")
     assert (tmp_path / "deaths").read_text().count("\n") == (2 if extractor == "cambi" else 3)
-    expected = score(ffmpeg_engine(plan), clip, tmp_path).row
+    expected = score(ffmpeg_engine(plan), square, tmp_path).row
     left_out = {f"{extractor}_{statistic}": math.nan for statistic in ("mean", "std")}
     assert_equal_rows(extracted.row, {**expected, **left_out}, 1e-6)
 
 
-def test_crash_that_comes_without_it_too_is_no_extractors(clips: Clips, tmp_path: Path, kind: str) -> None:
-    error = failure(dying(tmp_path, kind, "", "identity"), clips("240x240.mkv"), tmp_path)
+def test_crash_that_comes_without_it_too_is_no_extractors(square: Path, tmp_path: Path, kind: str) -> None:
+    error = failure(dying(tmp_path, kind, "", "identity"), square, tmp_path)
     if kind == "ffmpeg":  # which crashes when it only decodes as well
         assert error.failure == "decode_error"
         assert error.message == "ffmpeg crashes on it, with nothing to do but decode: killed by SIGSEGV"
@@ -246,24 +264,24 @@ def test_crash_that_comes_without_it_too_is_no_extractors(clips: Clips, tmp_path
     assert error.crashed
 
 
-def test_crash_that_passes_by_itself_costs_no_column(clips: Clips, tmp_path: Path, kind: str) -> None:
+def test_crash_that_passes_by_itself_costs_no_column(square: Path, tmp_path: Path, kind: str) -> None:
     engine = dying(tmp_path, kind, "cambi", "identity", times=1)
-    assert failure(engine, clips("240x240.mkv"), tmp_path).failure == "engine_error"
-    assert nan_features(score(engine, clips("240x240.mkv"), tmp_path).row) == set()
+    assert failure(engine, square, tmp_path).failure == "engine_error"
+    assert nan_features(score(engine, square, tmp_path).row) == set()
 
 
 def test_extractor_without_which_there_is_no_row_is_not_left_out(
-    clips: Clips, tmp_path: Path, kind: str
+    square: Path, tmp_path: Path, kind: str
 ) -> None:
-    error = failure(dying(tmp_path, kind, "psnr", "full"), clips("240x240.mkv"), tmp_path)
+    error = failure(dying(tmp_path, kind, "psnr", "full"), square, tmp_path)
     assert error.failure == "engine_error"
 
 
-def test_killed_from_outside_is_no_crash(clips: Clips, tmp_path: Path, kind: str) -> None:
+def test_killed_from_outside_is_no_crash(square: Path, tmp_path: Path, kind: str) -> None:
     script = f"echo >> {shlex.quote(str(tmp_path / 'starts'))}; kill -TERM $$\n"
     program = write_program(tmp_path / kind, script)
     engine = ffmpeg_engine(ffmpeg=program) if kind == "ffmpeg" else vmaf_engine(program)
-    error = failure(engine, clips("240x240.mkv"), tmp_path)
+    error = failure(engine, square, tmp_path)
     assert (error.failure, error.crashed) == ("engine_error", False)
     # The embedded engine is looked at more closely: once more, with nothing to do but decode.
     assert (tmp_path / "starts").read_text().count("\n") == (2 if kind == "ffmpeg" else 1)

@@ -22,12 +22,12 @@ def prepare(tmp_path: Path, clips: Callable[[str], Path], monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scratch").mkdir()
 
-    def make(*settings: str, count: int = 4, others: tuple[str, ...] = ()) -> Config:
+    def make(*settings: str, count: int = 4, others: tuple[str, ...] = (), clip: str = "plain.mp4") -> Config:
         folder = tmp_path / "clips"
         folder.mkdir()
         names = [f"c{i}.mp4" for i in range(count)]
         for name in names:
-            shutil.copy(clips("plain.mp4"), folder / name)
+            shutil.copy(clips(clip), folder / name)
         for name in others:
             shutil.copy(clips(name), folder / name)
         write_scores(tmp_path / "scores.csv", [*names, *others])

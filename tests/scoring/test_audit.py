@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standin.vmaf import read_calls, write_standin
-from support.command import corpus, table, vmafarm, write_scores
+from support.command import call, corpus, table, write_scores
 from support.merge_helpers import make_row, plan_run
 
 from vmafarm.merging.merge import merge
@@ -27,6 +27,7 @@ from vmafarm.scoring.deadline import Deadline
 from vmafarm.shards.journal import read_journal
 
 SIZE = (240, 240)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def folder(tmp_path: Path, clips: Callable[[str], Path]) -> Path:
 def run(folder: Path, name: str, *settings: str, status: int = 0) -> tuple[str, dict[str, Any]]:
     """Run it; what it said, and its report."""
     options = [word for setting in settings for word in ("--set", setting)]
-    finished = vmafarm("run", *corpus("--run", name, *options), cwd=folder, status=status)
+    finished = call("run", *corpus("--run", name, *options), cwd=folder, status=status)
     report = folder / "runs" / f"full_features_{name}.merge.json"
     return finished.stdout + finished.stderr, json.loads(report.read_text()) if report.exists() else {}
 
@@ -134,6 +135,7 @@ def test_a_full_run_says_after_its_first_clip_what_the_identity_plan_would_take(
     assert first["audit"] == "equal"
 
 
+@pytest.mark.usefixtures("elements_here")
 @pytest.mark.parametrize("backend", ["cpu", pytest.param("cuda", marks=pytest.mark.full)])
 def test_a_wrong_constant_ends_the_element_and_publishes_nothing(
     folder: Path, tmp_path: Path, backend: str
@@ -165,6 +167,7 @@ def test_a_wrong_constant_ends_the_element_and_publishes_nothing(
     assert not (folder / "runs/full_features_r.parquet").exists()
 
 
+@pytest.mark.usefixtures("elements_here")
 def test_a_wrong_constant_under_the_full_plan_is_reported_and_costs_no_row(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -180,6 +183,7 @@ def test_a_wrong_constant_under_the_full_plan_is_reported_and_costs_no_row(
     assert "audit: psnr_y is 41.5 on frame 5, expected 60" in audited["notes"]
 
 
+@pytest.mark.usefixtures("elements_here")
 def test_an_audit_that_fails_costs_no_row(folder: Path, tmp_path: Path) -> None:
     program = write_standin(
         tmp_path / "bin", misbehave="abort_without_output", only_with="ssimulacra2", spares_probe=True
@@ -197,6 +201,7 @@ def test_an_audit_that_fails_costs_no_row(folder: Path, tmp_path: Path) -> None:
     assert any("ssimulacra2" in str(call) for call in read_calls(program))
 
 
+@pytest.mark.usefixtures("elements_here")
 def test_another_clip_is_audited_instead_of_one_that_failed(folder: Path) -> None:
     (chosen,) = audited_clips(["a.mkv", "b.mkv", "c.mkv"], 200)
     (folder / "clips" / chosen).write_bytes(b"no video")
@@ -219,6 +224,7 @@ def test_a_lack_of_audited_clips_is_reported(tmp_path: Path) -> None:
     assert not [one for one in chosen.findings if one.name == "not_audited"]
 
 
+@pytest.mark.usefixtures("elements_here")
 def test_extractors_that_refuse_the_size_are_not_audited(
     tmp_path: Path, clips: Callable[[str], Path]
 ) -> None:

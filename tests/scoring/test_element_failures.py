@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ from vmafarm.run_folder.submissions import ELSEWHERE
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.completeness import read_states
 from vmafarm.shards.writer import read_done
+
+
+@pytest.fixture
+def prepare(prepare: Any) -> Any:
+    """With short clips, where a test asks for no others."""
+    return partial(prepare, clip="two_frames.mp4")
 
 
 def test_failures_are_recorded_with_their_tries_and_the_rest_goes_on(prepare: Any) -> None:
@@ -234,7 +241,8 @@ def test_a_canary_tries_everything_on_its_node_before_the_first_clip(
 
 
 def test_clip_that_was_too_large_is_done_once_the_limit_is_raised(prepare: Any) -> None:
-    config = prepare("extract.max_frames=20", "extract.retries=0", count=2, others=("two_frames.mp4",))
+    settings = ("extract.max_frames=20", "extract.retries=0")
+    config = prepare(*settings, count=2, clip="plain.mp4", others=("two_frames.mp4",))
     assert dict(run_slices(config).failed) == {"too_large": 2}
     (record, _) = read_failures(config.folder.failures)
     assert (record.limit, record.limit_was) == ("max_frames", 20)

@@ -58,12 +58,14 @@ def test_both_engines_give_the_same_row(clips: Clips, standin: Path, tmp_path: P
 def test_engines_backends_and_plans_agree_in_all_columns(
     clips: Clips, standin: Path, tmp_path: Path, name: str
 ) -> None:
+    # With three frames there is one between two others, which motion2 looks at.
+    clip = media.first_frames(clips(name), tmp_path / "clip.mkv", 3)
     rows = {
-        "ffmpeg identity": score(ffmpeg_engine("identity"), clips(name), tmp_path).row,
-        "ffmpeg full": score(ffmpeg_engine("full"), clips(name), tmp_path).row,
-        "vmaf full": score(vmaf_engine(standin, "full"), clips(name), tmp_path).row,
-        "cuda full": score(vmaf_engine(standin, "full", "cuda"), clips(name), tmp_path).row,
-        "cuda identity": score(vmaf_engine(standin, "identity", "cuda"), clips(name), tmp_path).row,
+        "ffmpeg identity": score(ffmpeg_engine("identity"), clip, tmp_path).row,
+        "ffmpeg full": score(ffmpeg_engine("full"), clip, tmp_path).row,
+        "vmaf full": score(vmaf_engine(standin, "full"), clip, tmp_path).row,
+        "cuda full": score(vmaf_engine(standin, "full", "cuda"), clip, tmp_path).row,
+        "cuda identity": score(vmaf_engine(standin, "identity", "cuda"), clip, tmp_path).row,
     }
     assert_equal_rows(rows["vmaf full"], rows["ffmpeg full"], 1e-9)
     assert_equal_rows(rows["cuda full"], rows["vmaf full"], 1e-9)

@@ -6,8 +6,11 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
 SECONDS = 300.0
 _FORKING_SECONDS = 20.0

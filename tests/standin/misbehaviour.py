@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
 import sys
 import time
-from typing import Any, NoReturn
 
 from standin.grandchildren import leave
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 MISBEHAVIOURS = {
     "cuda_init_falls_back": "says that CUDA did not start, goes on on the CPU, exit 0 (--backend cuda)",
@@ -149,6 +151,8 @@ def before_scoring(how: str, settings: dict[str, Any], folder: str, backend: str
         time.sleep(seconds)
         fail(255)
     if how == "forks_child_keeping_pipe":
+        import subprocess
+
         subprocess.Popen(["sleep", str(seconds)])
     return backend
 

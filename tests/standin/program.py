@@ -8,11 +8,14 @@ import os
 import resource
 import sys
 import time
-from typing import Any, NoReturn
 
 from standin import misbehaviour
 from standin.misbehaviour import fail
 from standin.scoring import Geometry, InputError, Request, Video, score
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 EXTRACTORS = (
     "adm",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -11,8 +15,11 @@ from vmafarm.config.sections import Config
 from vmafarm.doctor.preflight import examine_node
 from vmafarm.run_folder.element_records import ElementResult
 from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.submissions import EVERYTHING
+from vmafarm.scoring import local_executor
 from vmafarm.scoring.element import run_element
 from vmafarm.scoring.element_spec import ElementSpec
+from vmafarm.scoring.handover import Work, as_spec
 
 
 def run_slices(config: Config, **more: Any) -> ElementResult:
@@ -20,6 +27,21 @@ def run_slices(config: Config, **more: Any) -> ElementResult:
     slices = tuple(range(load_manifest(config.folder).slice_count))
     spec = ElementSpec(config.model_dump(), slices, **more)
     return run_element(spec, examine_node if spec.canary else None)
+
+
+def run_here(
+    config: Config, slices: Sequence[int], watch: Callable[[], None], limit: int = 0, share: str = EVERYTHING,
+    manifest: str = "",
+) -> ElementResult:  # fmt: skip
+    """In the place of `vmafarm.scoring.local_executor.run_local`: the same elements, in this process."""
+    specs = local_executor._groups(config, slices, limit, share, manifest)
+    work = json.loads(Work.of_elements(config.folder.logs, specs).text)
+    results = []
+    for index in range(len(specs)):
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # which go to its log
+            results.append(run_element(as_spec(work, index)))
+        watch()
+    return local_executor._together(results)
 
 
 def rows_of(config: Config) -> list[str]:
