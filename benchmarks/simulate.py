@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from benchmarks.cluster import WORKERS, Cluster, Outcome, Simulation
 from benchmarks.measure import Figure, own_peak
 from vmafarm.cluster.packing import lay_out, pack
-from vmafarm.config.sections import SlicesSection, SlurmSection
+from vmafarm.config.sections import SlicesSection
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.corpus.slices import balance, slice_count
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance

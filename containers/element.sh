@@ -39,6 +39,8 @@ node=${SLURMD_NODENAME:-$(hostname)}
 VMAFARM_STARTED=$(date +%s)
 export VMAFARM_STARTED
 cd / # the container would not start in a working folder that the node lacks
+# They would hide jobs and nodes from the queries below.
+for variable in $(env | sed -n 's/^\(\(SQUEUE\|SINFO\)_[A-Z_]*\)=.*/\1/p'); do unset "$variable"; done
 
 say() { printf 'element.sh: %s\n' "$*" >&2; }
 
@@ -102,7 +104,7 @@ looked_at() {
 # Keeps the run's waiting jobs away from broken nodes. Fails if SLURM cannot be told.
 keep_away() {
     nodes=$(broken_nodes)$exclude
-    jobs=$(timeout 60 squeue --noheader --user "$(id -un)" --name "$name" --states PENDING --format %F) || return 1
+    jobs=$(timeout 60 squeue --all --noheader --user "$(id -un)" --name "$name" --states PENDING --format %F) || return 1
     all=${nodes%,}
     for job in $(printf '%s\n' "$jobs" | sort -u); do
         nodes=$all$(looked_at "$job")
@@ -119,7 +121,7 @@ keep_away() {
 
 # Prints the nodes that could replace this one: same partition and kind, in service, not excluded.
 alternatives() {
-    timeout 60 sinfo --noheader --Node --responding --states idle,mixed,allocated,completing \
+    timeout 60 sinfo --all --noheader --Node --responding --states idle,mixed,allocated,completing \
         ${SLURM_JOB_PARTITION:+--partition "$SLURM_JOB_PARTITION"} --format '%N %c %m %G %f' | sort -u |
         awk -v node="$node" -v away="$(timeout 60 scontrol show hostnames "$1")" '
             { name = $1; $1 = ""; kind[name] = $0 }
@@ -241,7 +243,7 @@ status=$?
 case $status in
     126 | 127 | 255)
         # The program or the container did not start, so it could not say so itself.
-        set -- "$run/elements/${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-none}}-${SLURM_ARRAY_TASK_ID:-0}-"*
+        set -- "$run/elements/${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-none}}-${SLURM_ARRAY_TASK_ID:-0}-"*"-$node-"*
         [ -e "$1" ] || mark_broken "the element did not start: exit status $status; see its log"
         ;;
 esac

@@ -141,7 +141,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     """A cluster of which the programs on the PATH tell; how these are started is left to test_slurm.py."""
     cluster = FakeSlurm(tmp_path / "cluster")
     monkeypatch.setenv("PATH", cluster.path)
-    monkeypatch.setattr("vmafarm.cluster.slurm.ask", ask_plainly)
+    monkeypatch.setattr("vmafarm.cluster.slurm_programs.ask", ask_plainly)
     return cluster
 
 

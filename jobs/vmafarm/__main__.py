@@ -20,11 +20,27 @@ def _forget_working_folder() -> None:
     except OSError:  # it was removed
         return
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) != here]
-    if os.path.realpath(os.path.join(__file__, "../..")) == here:  # noqa: PTH118 - pathlib is not imported yet
+    if here == _HOME:
         sys.path.append(here)
 
 
+def _forget_foreign_packages() -> None:
+    """Import nothing from PYTHONPATH and the user's own packages, unless this package lies there.
+
+    Modules of a site set PYTHONPATH, for another Python and with other versions of our dependencies.
+    """
+    named = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    users = [sys.modules["site"].USER_SITE] if "site" in sys.modules else []
+    for entries in (named, [entry for entry in users if entry]):
+        foreign = set(map(os.path.realpath, entries))
+        if _HOME not in foreign:
+            sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in foreign]
+
+
+_HOME = os.path.realpath(os.path.join(__file__, "../.."))  # noqa: PTH118 - pathlib is not imported yet
 _forget_working_folder()
+if _IS_THE_COMMAND:
+    _forget_foreign_packages()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else NumPy starts one per processor, for nothing
 
 import re

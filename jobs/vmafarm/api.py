@@ -171,8 +171,9 @@ def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool 
     tell = (lambda line: None) if quiet else say
     config = with_frozen(config, to_start=True)
     return queue(
-        config, Slurm(), again=again, canary=canary, say=tell, preflight=lambda: preflight(config, tell)
-    )
+        config, Slurm(cluster=config.slurm.cluster), again=again, canary=canary, say=tell,
+        preflight=lambda: preflight(config, tell),
+    )  # fmt: skip
 
 
 def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quiet: bool = False) -> Estimate:

@@ -19,7 +19,7 @@ from vmafarm.common.errors import VmafarmError
 from vmafarm.common.say import say, say_aside
 from vmafarm.config.sections import Config
 from vmafarm.disk.writers import make_nothing_for_all
-from vmafarm.process.node import job_label, node_name
+from vmafarm.process.node import element_index, job_label, node_name
 from vmafarm.scoring.element import run_element
 from vmafarm.scoring.handover import as_spec, read_work, require_own_log, write_result
 
@@ -39,7 +39,11 @@ def main() -> None:
 
             merge_on_node(work["merge"])
             return
-        index = int(local[0] if local else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+        count = len(work["elements"])
+        index = int(local[0]) if local else element_index(os.environ, as_spec(work, 0).tasks)
+        if index >= count:
+            say(f"this node has no element: the job has nodes for more than the last of {count:,} elements")
+            return
         spec = as_spec(work, index)
         result = run_element(spec, _examine if spec.canary else None)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended in order, and may be asked to once more

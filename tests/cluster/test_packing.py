@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vmafarm.cluster.packing import Layout, group, group_by_size, lay_out, pack, taper
 from vmafarm.common.errors import UsageError
-from vmafarm.config.sections import SlurmSection
+from vmafarm.config.slurm_section import SlurmSection
 
 repeatable = settings(deadline=None, derandomize=True)
 

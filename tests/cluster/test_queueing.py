@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from support.fake_slurm import planned
+from support.fake_slurm import name_of, planned
 from support.submitting import refusal
 
 from vmafarm.cluster import executor as queue
@@ -142,7 +142,7 @@ def test_sbatch_gets_the_script_that_was_made_and_no_file_that_somebody_could_ex
     plant = f"for path in {logs}/*.sh; do echo 'echo planted' > \"$path\"; done"
     cluster.add_program("sbatch", real.replace("#!/bin/sh\n", f"#!/bin/sh\n{plant}\n"))
     submit(run.config, Slurm())
-    assert all(call == "sbatch " for call in cluster.calls if call.startswith("sbatch")), "no name of a file"
+    assert {call for call in cluster.calls if call.startswith("sbatch")} == {"sbatch --parsable"}, "no file"
     for job, text in cluster.scripts.items():
         assert "planted" not in text
         assert "export TOKEN='secret'" in text
@@ -165,7 +165,38 @@ def test_an_answer_of_sbatch_in_any_encoding_names_its_job(cluster, runs):
 
 def test_a_job_id_that_is_too_long_is_none(cluster, runs):
     cluster.add_program("sbatch", f"#!/bin/sh\necho Submitted batch job {'9' * 21}\n")
-    assert "expected: Submitted" in refusal(UnavailableError, submit, planned(runs).config, Slurm()).message
+    message = refusal(UnavailableError, submit, planned(runs).config, Slurm()).message
+    assert message.endswith(f"{'9' * 21}, expected the job's number in the last line")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "%s",
+        "%s;tesla",
+        "Submitted batch job %s on cluster tesla",
+        "sbatch: job 7 of yesterday has ended\n%s",
+        "Submitted batch job 6 would cost 12 units\n%s\nHave a nice day",
+        "12\n%s",
+    ],
+)
+def test_the_job_is_named_by_the_last_line_that_is_an_id_whatever_a_wrapper_prints(cluster, runs, said):
+    cluster.add_program(
+        "sbatch", f'#!/bin/sh\necho >> "$0.calls"\nprintf \'{said}\\n\' 4$(wc -l < "$0.calls")\n'
+    )
+    assert submit(planned(runs).config, Slurm()).submission.jobs() == ["41", "42", "43", "44", "45"]
+
+
+def test_a_job_that_sbatch_does_not_name_is_found_by_the_name_of_the_run(cluster, runs):
+    run = planned(runs)
+    queue = shlex.quote(str(cluster.programs.parent / "state" / "queue"))
+    name = shlex.quote(name_of(run))
+    cluster.add_program(
+        "sbatch",
+        f'#!/bin/sh\necho >> "$0.calls"; job=4$(wc -l < "$0.calls")\n'
+        f'echo {name}"|$job|$job|N/A|PENDING|None|" >> {queue}; echo thank you\n',
+    )
+    assert submit(run.config, Slurm()).submission.jobs() == ["41", "42", "43", "44", "45"]
 
 
 def test_a_full_disk_while_the_work_is_written_down_is_one_message(cluster, runs, monkeypatch):

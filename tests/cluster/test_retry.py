@@ -7,10 +7,11 @@ from support.fake_slurm import finish, name_of, planned, write_log, write_record
 from support.submitting import queued, refusal, slices_of
 
 from vmafarm.cluster import submit as submit_module
+from vmafarm.cluster.clusters import cancel
 from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.status import look
-from vmafarm.cluster.submit import NothingToSubmitError, cancel, preview, submit
+from vmafarm.cluster.submit import NothingToSubmitError, preview, submit
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.run_folder.broken_nodes import mark_broken
 from vmafarm.run_folder.manifest import load_manifest
@@ -153,10 +154,10 @@ def test_cancel_takes_this_runs_jobs_only(cluster, tmp_path):
         merge,
         (name_of(there), "12|12|0|RUNNING|None|node1"),
     )
-    assert cancel(here.config, Slurm()) == ["9", "11"]
+    assert cancel(here.config) == ["9", "11"]
     assert [call for call in cluster.calls if call.startswith("scancel")] == ["scancel 9 11"]
     cluster.set_queue()
-    assert cancel(here.config, Slurm()) == []
+    assert cancel(here.config) == []
     assert len([call for call in cluster.calls if call.startswith("scancel")]) == 1
 
 
@@ -179,7 +180,7 @@ def test_several_arrays_of_a_round_as_earlier_versions_queued_them_are_still_rea
     assert [task.name for task in logs.tasks] == ["12_1"]
     preview(run.config, Slurm(), load_manifest(run.folder), again=True)
     assert submit(run.config, Slurm(), again=True).submission.slices == (1,)
-    assert cancel(run.config, Slurm()) == ["12", "13", "14"]
+    assert cancel(run.config) == ["12", "13", "14"]
 
 
 def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(cluster, runs, monkeypatch):
@@ -198,7 +199,7 @@ def test_jobs_of_a_shell_that_died_before_it_noted_them_are_found_by_their_name(
         error = refusal(UsageError, submit, run.config, Slurm(), again=again)
         assert error.message == 'jobs of "demo" are in the queue that no submission recorded: 11'
         assert "vmafarm cancel, then vmafarm retry" in error.hint
-    assert cancel(run.config, Slurm()) == ["11"]
+    assert cancel(run.config) == ["11"]
     cluster.set_queue()
     submitted = submit(run.config, Slurm(), again=True)
     assert (submitted.submission.number, submitted.submission.slices) == (2, (0, 1, 2, 3, 4))

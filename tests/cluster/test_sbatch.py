@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from vmafarm.cluster.sbatch import check_request, chosen, depend_on, merge_parameters, sbatch_parameters
+from vmafarm.cluster.sbatch import (
+    check_request,
+    chosen,
+    depend_on,
+    left_out,
+    merge_parameters,
+    sbatch_parameters,
+)
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UsageError
-from vmafarm.config.sections import SlurmMergeSection, SlurmSection
+from vmafarm.config.slurm_section import SlurmMergeSection, SlurmSection
 
 PARTITIONS = {
     "cpu": Partition("cpu", True, None, ""),
@@ -28,7 +35,8 @@ def test_only_what_is_set_is_asked_of_the_cluster():
     unset = {"partition", "account", "qos", "constraint", "exclude", "gres", "gpus_per_node", "dependency"}
     assert not unset & parameters.keys()
     assert parameters["additional_parameters"] == {"mem": "8GB", "requeue": True}
-    assert parameters["srun_args"] == ["--cpus-per-task=2"]
+    assert parameters["wckey"] is None, "submitit's own would be sent"
+    assert parameters["srun_args"] == ["--nodes=1", "--ntasks=1", "--cpus-per-task=2", "--export=ALL"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +80,7 @@ def test_the_merge_asks_for_no_gpu_and_for_a_partition_of_its_own():
     assert parameters["partition"] == "cpu"
     assert (parameters["account"], parameters["qos"]) == ("a", "q")
     assert (parameters["time"], parameters["cpus_per_task"]) == (30, 3)
-    assert parameters["srun_args"] == ["--cpus-per-task=3"]
+    assert parameters["srun_args"] == ["--nodes=1", "--ntasks=1", "--cpus-per-task=3", "--export=ALL"]
     assert parameters["additional_parameters"] == {"mem": "4GB", "requeue": True, "mail-type": "END"}
     assert parameters["dependency"] == "afterany:11:12"
     inherited = merge_parameters(section.model_copy(update={"merge": SlurmMergeSection()}), "name", ["1"])
@@ -144,8 +152,58 @@ def test_of_a_list_of_partitions_each_must_serve():
     assert [p.name for p in chosen("", PARTITIONS)] == ["cpu"]
 
 
-@pytest.mark.parametrize("option", ["output", "error"])
-def test_logs_elsewhere_are_refused_since_no_element_would_start(option):
-    with pytest.raises(UsageError, match=f"slurm.extra.{option}: cannot be set") as caught:
-        check_request(SlurmSection(extra={option: "/elsewhere/%j.log"}), PARTITIONS)
-    assert "vmafarm logs" in caught.value.hint
+@pytest.mark.parametrize(
+    ("option", "value", "own", "instead"),
+    [
+        ("output", "/elsewhere/%j.log", "output", "vmafarm logs"),
+        ("error", "/elsewhere/%j.log", "error", "vmafarm logs"),
+        ("array", "0-3", "array", "numbered by the run"),
+        ("job-name", "mine", "job-name", "by their name"),
+        ("job_name", "mine", "job-name", "by their name"),
+        ("job-n", "mine", "job-name", "by their name"),
+        ("arr", "", "array", "numbered by the run"),
+        ("ntasks", "4", "ntasks", "numbered by the run"),
+        ("cpus-per-task", "4", "cpus-per-task", "slurm.cpus"),
+        ("time", "10", "time", "slurm.time"),
+        ("clusters", "b", "clusters", "slurm.cluster"),
+        ("hold", True, "hold", "never ends"),
+    ],
+)
+@pytest.mark.parametrize("of_merge", [False, True])
+def test_options_that_the_run_sets_itself_are_refused_by_name(option, value, own, instead, of_merge):
+    merge = SlurmMergeSection(extra={option: value} if of_merge else {})
+    section = SlurmSection(extra={} if of_merge else {option: value}, merge=merge)
+    error = refusal(check_request, section, PARTITIONS)
+    key = "slurm.merge.extra" if of_merge else "slurm.extra"
+    assert error.message == f"{key}.{option}: sbatch --{own} cannot be set there"
+    assert instead in error.hint
+
+
+def test_other_options_are_sent_and_those_without_a_value_are_not():
+    extra = {"mail-type": "END", "exclusive": True, "gpus": "2", "time": "", "constraint": ""}
+    check_request(SlurmSection(extra=extra), PARTITIONS)
+    assert left_out(extra) == ["time", "constraint"]
+
+
+@pytest.mark.parametrize(
+    ("mem", "extra", "expected"),
+    [
+        ("", {}, {}),
+        ("8GB", {"mem-per-cpu": "2GB"}, {"mem-per-cpu": "2GB"}),
+        ("8GB", {"mem_per_gpu": "2GB"}, {"mem_per_gpu": "2GB"}),
+        ("8GB", {"mem": "0"}, {"mem": "0"}),
+        ("8GB", {"mem": ""}, {"mem": ""}),
+    ],
+)
+def test_memory_is_requested_in_one_way_or_not_at_all(mem, extra, expected):
+    section = SlurmSection(mem=mem, extra=extra, merge=SlurmMergeSection(mem=mem))
+    for parameters in (sbatch_parameters(section, "name", 1), merge_parameters(section, "name", [])):
+        assert parameters["additional_parameters"] == {"requeue": True, **expected}
+
+
+def test_the_merge_adds_its_own_options_to_those_of_the_elements():
+    merge = SlurmMergeSection(extra={"mail-type": "END", "comment": ""})
+    section = SlurmSection(extra={"comment": "c", "mail-type": "FAIL"}, merge=merge)
+    assert sbatch_parameters(section, "name", 1)["additional_parameters"]["mail-type"] == "FAIL"
+    parameters = merge_parameters(section, "name", [])["additional_parameters"]
+    assert parameters == {"mem": "4GB", "requeue": True, "comment": "", "mail-type": "END"}

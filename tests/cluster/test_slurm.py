@@ -8,7 +8,7 @@ import pwd
 
 import pytest
 
-from vmafarm.cluster import slurm
+from vmafarm.cluster import slurm_programs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import (
     Partition,
@@ -27,7 +27,7 @@ OWN = pwd.getpwuid(os.geteuid()).pw_name
 @pytest.fixture
 def cluster(cluster, monkeypatch):
     """A cluster whose programs are started as users' are."""
-    monkeypatch.setattr(slurm, "ask", ask)
+    monkeypatch.setattr(slurm_programs, "ask", ask)
     return cluster
 
 
@@ -142,7 +142,9 @@ def test_squeue_is_asked_for_one_name_and_one_user_element_by_element(cluster, m
     monkeypatch.setenv("LOGNAME", "whoever became this user")
     cluster.set_queue(("mine", "20|20|3|RUNNING|None|node1"), ("mine too", "30|30|0|RUNNING|None|node1"))
     assert Slurm().queue("mine") == [Task("20", 3, "RUNNING", "", "node1")]
-    assert cluster.calls == [f"squeue --noheader --array --user {OWN} --name mine --format=%A|%F|%K|%T|%r|%N"]
+    assert cluster.calls == [
+        f"squeue --all --noheader --array --user {OWN} --name mine --format=%A|%F|%K|%T|%r|%N"
+    ]
 
 
 def test_a_user_without_a_name_is_asked_for_by_number(cluster, monkeypatch):
@@ -242,7 +244,7 @@ def test_what_is_down_is_named_with_what_to_do(cluster, message, hint):
 
 
 def test_a_controller_that_gives_no_answer_does_not_hang_us(cluster, monkeypatch):
-    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(slurm_programs, "ANSWER_SECONDS", 0.2)
     cluster.answer_late("squeue")
     assert refusal(Slurm().check).message.startswith("squeue gave no answer within 0 s")
 
@@ -269,7 +271,7 @@ def test_a_program_that_cannot_be_started_now_is_not_reported_as_missing(cluster
     def ask(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(slurm, "ask", ask)
+    monkeypatch.setattr(slurm_programs, "ask", ask)
     for call in (Slurm().check, lambda: Slurm().accounting(["1"])):
         error = refusal(call)
         assert error.message.startswith("cannot run s")
@@ -278,9 +280,9 @@ def test_a_program_that_cannot_be_started_now_is_not_reported_as_missing(cluster
 
 
 def test_an_sbatch_without_an_answer_may_have_queued_its_job(cluster, monkeypatch, tmp_path):
-    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(slurm_programs, "ANSWER_SECONDS", 0.2)
     cluster.answer_late("sbatch")
-    error = refusal(lambda: slurm.queue_script("#!/bin/sh\n"))
+    error = refusal(lambda: slurm_programs.queue_script("#!/bin/sh\n"))
     assert "the job may have been queued anyway: run vmafarm cancel" in error.hint
 
 

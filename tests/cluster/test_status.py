@@ -12,7 +12,7 @@ from support import command
 from support.fake_slurm import finish, name_of, planned, write_log, write_record
 from support.merge_helpers import make_row
 
-from vmafarm.cluster import slurm
+from vmafarm.cluster import slurm_programs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.status import SLICE_STATES, StatusReader, look
 from vmafarm.cluster.submit import submit
@@ -273,7 +273,7 @@ def test_of_a_multi_line_error_the_last_line_is_shown(cluster, run):
 
 
 def test_a_squeue_that_gives_no_answer_is_a_note(cluster, run, monkeypatch):
-    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(slurm_programs, "ANSWER_SECONDS", 0.2)
     cluster.answer_late("squeue")
     cluster.answer_late("sacct")
     began = time.monotonic()

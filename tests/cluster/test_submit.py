@@ -11,7 +11,7 @@ from support import command
 from support.fake_slurm import finish, name_of, planned
 from support.submitting import refusal, slices_of
 
-from vmafarm.cluster import slurm
+from vmafarm.cluster import slurm_programs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import NothingToSubmitError, preview, submit
 from vmafarm.common.errors import UsageError
@@ -233,7 +233,7 @@ def test_the_starter_is_the_submissions_own_copy(cluster, runs):
 
 
 def test_the_command_submits_asks_and_cancels(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(slurm, "ask", ask)  # which starts the programs as for users
+    monkeypatch.setattr(slurm_programs, "ask", ask)  # which starts the programs as for users
     names = [f"c{number}.mp4" for number in range(3)]
     (tmp_path / "clips").mkdir()
     for name in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from support.fake_slurm import planned, write_sif
@@ -14,9 +15,18 @@ from vmafarm.cluster.preparation import check_image
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import UnavailableError, UsageError
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.images import apptainer
+from vmafarm.images.containers import Container, container_of
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.provenance import freeze_provenance
+
+
+def of(image: Path) -> Container:
+    """What starts it."""
+    container = container_of(SlurmSection(image=str(image)))
+    assert container is not None
+    return container
 
 
 def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_path, runs):
@@ -31,7 +41,7 @@ def test_elements_start_in_the_image_and_its_digest_is_on_record(cluster, tmp_pa
     at = words.index("apptainer")
     assert words[at : at + 5] == ["apptainer", "exec", "--no-home", "--pwd", "/"]
     clips = run.config.corpus.clips
-    assert {str(runs), f"{clips}:{clips}:ro", str(image)} <= set(words[at:])
+    assert {str(run.folder.path), f"{clips}:{clips}:ro", str(image)} <= set(words[at:])
     python = words.index("/opt/venv/bin/python")
     assert words[python + 1 : -2] == ["-E", "-P", "-s", "-X", "utf8", "-u", "-m", "vmafarm.start"]
     assert submitted.command in start
@@ -120,7 +130,7 @@ def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):
         ("text.sif", "{} is not an Apptainer image (SIF)"),
         ("cluster", "cannot read the image {}: this is a folder, expected a regular file"),
     ):
-        error = refusal(UsageError, check_image, str(tmp_path / name))
+        error = refusal(UsageError, check_image, of(tmp_path / name))
         assert error.message == problem.format(tmp_path / name)
         assert "vmafarm image" in error.hint
 
@@ -128,17 +138,17 @@ def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):
 def test_an_image_of_another_version_is_refused(cluster, tmp_path):
     cluster.add_apptainer("0.0.1")
     image = write_sif(tmp_path / "x.sif")
-    error = refusal(UsageError, check_image, str(image))
+    error = refusal(UsageError, check_image, of(image))
     assert error.message == f"{image} holds vmafarm 0.0.1, this is {version()}"
 
 
 def test_an_image_that_does_not_start_is_named_with_the_reason(cluster, tmp_path, monkeypatch):
     image = write_sif(tmp_path / "x.sif")
     cluster.add_apptainer("FATAL: no user namespaces", status=255)
-    error = refusal(UnavailableError, check_image, str(image))
+    error = refusal(UnavailableError, check_image, of(image))
     assert "apptainer exec failed: FATAL: no user namespaces" in error.message
     cluster.add_program("apptainer", "#!/bin/sh\nexec sleep 30\n")
     monkeypatch.setattr(apptainer, "_ASK_SECONDS", 0.2)
-    assert "gave no answer within" in refusal(UnavailableError, check_image, str(image)).message
+    assert "gave no answer within" in refusal(UnavailableError, check_image, of(image)).message
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "no program apptainer in PATH" in refusal(UnavailableError, check_image, str(image)).message
+    assert "no program apptainer in PATH" in refusal(UnavailableError, check_image, of(image)).message

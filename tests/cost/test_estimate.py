@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.merge_helpers import plan_run
 
-from vmafarm.config.sections import SlurmSection
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.cost.estimate import gpus_of, of_submission
 from vmafarm.cost.measured import Measured, measure_latest
 from vmafarm.cost.predict import Total

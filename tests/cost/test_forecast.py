@@ -13,7 +13,8 @@ from support.elements import run_here
 from support.media import make_clip
 from support.merge_helpers import make_row, plan_run
 
-from vmafarm.config.sections import EngineSection, SlurmSection
+from vmafarm.config.sections import EngineSection
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.cost.measured import Measured
 from vmafarm.forecast import forecast
 from vmafarm.run_folder.manifest import load_manifest

@@ -7,7 +7,7 @@ from support.doctor_helpers import by_name, configure, states
 from support.fake_slurm import finish, name_of, planned
 
 from vmafarm import doctor
-from vmafarm.cluster import slurm
+from vmafarm.cluster import slurm_programs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.submit import submit
 from vmafarm.doctor.check_result import attempt
@@ -130,7 +130,7 @@ def test_a_cluster_without_accounts_is_fine_and_says_so(cluster, tmp_path, machi
 
 
 def test_a_controller_that_does_not_answer_is_asked_once(cluster, tmp_path, machine, monkeypatch):
-    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(slurm_programs, "ANSWER_SECONDS", 0.2)
     cluster.answer_late("squeue")
     found = ask_slurm(configure(tmp_path), machine)
     assert list(found) == ["SLURM"]

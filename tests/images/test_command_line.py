@@ -10,7 +10,7 @@ import pytest
 
 from vmafarm.common.errors import UsageError
 from vmafarm.common.package import data_folder
-from vmafarm.config.sections import SlurmSection
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.images.command import container_python, start_command, starter_command
 from vmafarm.run_folder.paths import RunFolder
 
@@ -36,10 +36,16 @@ def test_the_image_sees_the_clips_read_only_the_run_and_nothing_of_the_home_fold
     command = container_python(section, FOLDER, Path("/clips"), "/local/tmp")
     assert command == [
         "apptainer", "exec", "--no-home", "--pwd", "/",
-        "--bind", "/data/runs", "--bind", "/clips:/clips:ro", "--bind", "/local/tmp",
+        "--bind", "/data/runs/demo", "--bind", "/clips:/clips:ro", "--bind", "/local/tmp",
         "--bind", "/opt/licence:/licence:ro",
         "/images/vmafarm.sif", "/opt/venv/bin/python", "-E", "-P", "-s", "-X", "utf8",
     ]  # fmt: skip
+
+
+def test_a_merge_may_write_next_to_the_folder_of_its_run():
+    section = SlurmSection(image="/images/vmafarm.sif")
+    command = container_python(section, FOLDER, None, "", publishes=True)
+    assert command[command.index("--bind") + 1] == "/data/runs"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +61,7 @@ def test_paths_with_spaces_and_quotes_stay_whole_in_the_command():
     folder = RunFolder(Path("/my runs"), "demo")
     command = container_python(section, folder, Path("/the clips/it's"), "")
     assert shlex.split(shlex.join(command)) == command
-    assert {"/my runs", "/the clips/it's:/the clips/it's:ro", "/my images/x's.sif"} <= set(command)
+    assert {"/my runs/demo", "/the clips/it's:/the clips/it's:ro", "/my images/x's.sif"} <= set(command)
 
 
 @pytest.mark.parametrize("name", ["a:b", "a,b", "a\nb"])
@@ -63,12 +69,12 @@ def test_paths_that_cannot_be_bound_are_refused(name):
     section = SlurmSection(image="/x.sif")
     shown = name.replace("\n", "\\n")
     for folder, clips, scratch in (
-        (RunFolder(Path("/") / name, "demo"), Path("/clips"), ""),
+        (RunFolder(Path("/"), name), Path("/clips"), ""),
         (FOLDER, Path("/") / name, ""),
         (FOLDER, Path("/clips"), f"/{name}"),
     ):
         error = refusal(container_python, section, folder, clips, scratch)
-        assert error.message.startswith(f"/{shown}: Apptainer cannot bind a path with a colon, a comma")
+        assert error.message.startswith(f"/{shown}: containers cannot bind a path with a colon, a comma")
         assert "link" in error.hint
     # No container, no binding.
     assert container_python(SlurmSection(), FOLDER, Path("/") / name, "")[0] == sys.executable

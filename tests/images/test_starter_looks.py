@@ -73,3 +73,28 @@ def test_a_fifo_at_the_place_of_where_was_looked_makes_room(node):
     os.mkfifo(node.run / "submissions" / "00001.look.away")
     assert look(node) == ["scontrol update JobId=77 ExcNodeList=node1"]
     assert (node.run / "submissions" / "00001.look.away").read_text() == "node1\n"
+
+
+def test_filters_of_a_users_own_hide_neither_jobs_nor_nodes(node, monkeypatch):
+    for name in ("SQUEUE_STATES", "SQUEUE_PARTITION", "SINFO_FORMAT"):
+        monkeypatch.setenv(name, "COMPLETED")
+    node.answer("squeue", '[ -z "$SQUEUE_STATES$SQUEUE_PARTITION" ] && echo 12')
+    assert look(node) == ["scontrol update JobId=77 ExcNodeList=node1"]
+    node.answer("sinfo", '[ -z "$SINFO_FORMAT" ] || exit 1')
+    node.mark("node1")
+    node.start("true")
+    assert "scontrol update JobId=12 ExcNodeList=node1" in node.calls
+    assert all(" --all " in call for call in node.calls if call.startswith(("squeue", "sinfo")))
+
+
+def test_a_record_of_another_node_of_the_job_is_not_taken_for_its_own(node):
+    """With several nodes in a job, the elements on the others have records under the same job and index."""
+    elements = node.run / "elements"
+    elements.mkdir()
+    (elements / "11-3-0-node2-99-abcd.jsonl").touch()
+    assert node.start("sh", "-c", "exit 255").returncode == 3
+    assert node.broken == ["node1"]
+    (node.run / "broken_nodes/node1").unlink()
+    (elements / "11-3-0-node1-99-abcd.jsonl").touch()
+    assert node.start("sh", "-c", "exit 255").returncode == 255
+    assert node.broken == []

@@ -77,6 +77,27 @@ def test_the_command_itself_executes_nothing_of_it(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("start", [[SCRIPT], [sys.executable, "-m", "vmafarm"]], ids=["command", "module"])
+def test_packages_of_a_site_in_pythonpath_do_not_break_the_command(
+    tmp_path: Path, start: list[str | Path]
+) -> None:
+    """A module of the site puts its own numpy, for another Python, in front of ours."""
+    for name in ("numpy", "pydantic", "typer", "duckdb"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('foreign')\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{tmp_path / 'gone'}"}
+    said = subprocess.run(
+        [*start, "status", "--run", "none"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in said.stderr
+    assert 'the run "none" is not planned' in said.stderr
+
+
 def test_pythonpath_and_the_working_folder_do_not_count_for_elements(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from support.merge_helpers import Run, make_row, plan_run
 
-from vmafarm.config.sections import SlurmSection
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.process.finished import Finished
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.merge_jobs import MergeJobRecord, MergeOutcome, merge_job_path
@@ -30,21 +30,32 @@ _PROGRAM = """#!/bin/sh
 state={state}
 program=${{0##*/}}
 echo "$program $*" >> "$state/calls"
+export -p >> "$state/environment"
 if [ -e "$state/late-$program" ]; then exec sleep 30; fi
 if [ -e "$state/fail-$program" ]; then cat "$state/fail-$program" >&2; exit 1; fi
 case $program in
   sbatch)
     read -r job < "$state/next"
-    if [ "$1" = --test-only ]; then
+    testing= parsable= cluster= file=
+    for word; do
+      case $word in
+        --test-only) testing=yes ;;
+        --parsable) parsable=yes ;;
+        --clusters=*) cluster=${{word#*=}} ;;
+        *) file=$word ;;
+      esac
+    done
+    if [ -n "$testing" ]; then
       {{ cat; printf '\\f'; }} >> "$state/tested"
       if [ -e "$state/fail-test-only" ]; then cat "$state/fail-test-only" >&2; exit 1; fi
       echo "sbatch: Job $job to start at 2025-03-01T12:00:00 using 2 processors on nodes node1" >&2
       exit 0
     fi
     if [ -e "$state/fail-sbatch-$job" ]; then cat "$state/fail-sbatch-$job" >&2; exit 1; fi
-    cat ${{1:+"$1"}} > "$state/scripts/$job.sh"  # without a file its standard input, as sbatch does
+    cat ${{file:+"$file"}} > "$state/scripts/$job.sh"  # without a file its standard input, as sbatch does
     echo $((job + 1)) > "$state/next"
-    echo "Submitted batch job $job" ;;
+    if [ -n "$parsable" ]; then echo "$job${{cluster:+;$cluster}}"
+    else echo "Submitted batch job $job${{cluster:+ on cluster $cluster}}"; fi ;;
   squeue)
     while [ $# -gt 0 ]; do
       if [ "$1" = --name ]; then name=$2; fi
@@ -95,7 +106,7 @@ class FakeSlurm:
         (self._state / "scripts").mkdir(parents=True)
         for name in PROGRAMS:
             self.add_program(name, _PROGRAM.format(state=shlex.quote(str(self._state))))
-        for name in ("calls", "queue", "accounting", "associations", "qos", "tested"):
+        for name in ("calls", "queue", "accounting", "associations", "qos", "tested", "environment"):
             (self._state / name).touch()
         (self._state / "next").write_text("11\n")
         self.set_max_array_size(1001)
@@ -169,6 +180,12 @@ exit {status}
         return (self._state / "calls").read_text().splitlines()
 
     @property
+    def variables(self) -> set[str]:
+        """Names of all environment variables that the programs were started with."""
+        text = (self._state / "environment").read_text()
+        return set(re.findall(r"^export (\w+)", text, re.MULTILINE))
+
+    @property
     def scripts(self) -> Mapping[str, str]:
         """Text of every submitted script by job id, in the order of submission."""
         paths = sorted((self._state / "scripts").glob("*.sh"), key=lambda path: int(path.stem))
@@ -197,7 +214,13 @@ exit {status}
         return [as_spec(work, index) for index in range(len(work["elements"]))]
 
 
-def ask_plainly(command: Sequence[str], *, seconds: float, given: bytes = b"") -> Finished:
+def ask_plainly(
+    command: Sequence[str],
+    *,
+    seconds: float,
+    given: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+) -> Finished:
     """As `vmafarm.process.run.ask`, but without its care for what a program leaves behind.
 
     That care takes a fork of this process and calls in the child: twenty times the CPU in a process as large
@@ -205,7 +228,9 @@ def ask_plainly(command: Sequence[str], *, seconds: float, given: bytes = b"") -
     """
     began = time.monotonic()
     try:
-        ended = subprocess.run(command, input=given, capture_output=True, timeout=seconds, check=False)
+        ended = subprocess.run(
+            command, input=given, capture_output=True, timeout=seconds, check=False, env=environment
+        )
     except subprocess.TimeoutExpired:
         return Finished(-9, "", True, time.monotonic() - began)
     said, complained = (text.decode(errors="replace") for text in (ended.stdout, ended.stderr))

@@ -20,7 +20,7 @@ from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import Status
 from vmafarm.cluster.status_table import table
 from vmafarm.config.load import load
-from vmafarm.config.sections import SlurmSection
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.cost.estimate import of_submission
 from vmafarm.cost.measured import Measured
 from vmafarm.cost.predict import Total

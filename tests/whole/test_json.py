@@ -15,6 +15,7 @@ from support.merge_helpers import make_row, plan_run
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import SLICE_STATES, Status
 from vmafarm.cluster.status_table import as_json
+from vmafarm.cluster.waiting import Waiting
 from vmafarm.common.errors import IncompleteError
 from vmafarm.cost.estimate import Estimate, Work
 from vmafarm.cost.predict import Total
@@ -101,6 +102,7 @@ def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any],
         clips_per_second=0.5, seconds_left=2.0, seconds_left_between=(1.0, 3.0),
         failures={"timeout": (1, "late")}, elements={"RUNNING": 1}, messages=((1, "too little time"),),
         broken_nodes=(BrokenNode("node7", "no driver", "2025-03-01T10:20:30+00:00"),),
+        pending=(Waiting("Resources", 1, ("12",), ""),),
         merge=MergeJob("13", "FAILED", False, ("1. [missing] 1 clip has no row",)), notes=("no sacct",),
         remarks={"short": Remark(1, ("a.mp4",))},
     )  # fmt: skip

@@ -61,7 +61,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, FakeS
     with pytest.MonkeyPatch.context() as patch:
         cluster = FakeSlurm(root / "cluster")
         patch.setenv("PATH", cluster.path)
-        patch.setattr("vmafarm.cluster.slurm.ask", ask_plainly)
+        patch.setattr("vmafarm.cluster.slurm_programs.ask", ask_plainly)
         patch.chdir(root)
         draw_nothing(patch)
         run = make_hostile(root)
@@ -78,7 +78,7 @@ def world(
     shutil.copytree(root.parent / f"{root.name}-kept", root)
     monkeypatch.chdir(root)
     monkeypatch.setenv("PATH", cluster.path)
-    monkeypatch.setattr("vmafarm.cluster.slurm.ask", ask_plainly)
+    monkeypatch.setattr("vmafarm.cluster.slurm_programs.ask", ask_plainly)
     monkeypatch.setenv("COLUMNS", "200")
     return World(run, cluster, capsys, monkeypatch)
 

@@ -101,7 +101,7 @@ def _preview(config: Config, manifest: Manifest, *, again: bool) -> None:
     from vmafarm.cluster.slurm import Slurm
     from vmafarm.cluster.submit import preview
 
-    request = preview(config, Slurm(), manifest, again=again, say=say)
+    request = preview(config, Slurm(cluster=config.slurm.cluster), manifest, again=again, say=say)
     say(*request.estimate_lines())
     say("each element starts:", request.command, "", request.script, request.plan())
 
@@ -112,7 +112,7 @@ def _submit(config: Config, *, again: bool, canary: int) -> None:
     from vmafarm.doctor.preflight import preflight
 
     submitted = submit_run(
-        config, Slurm(), again=again, canary=canary, say=say,
+        config, Slurm(cluster=config.slurm.cluster), again=again, canary=canary, say=say,
         preflight=lambda: preflight(config, say),
     )  # fmt: skip
     say(*submitted.lines())
@@ -138,7 +138,7 @@ def status(
     from vmafarm.corpus.frozen_config import with_frozen
 
     config = with_frozen(config)
-    reader = StatusReader(config, _slurm_if_any())
+    reader = StatusReader(config, _slurm_if_any(config))
     if watch:
         last = keep_watching(reader.read, every, as_json)
         raise typer.Exit(0 if last.is_good else INCOMPLETE)
@@ -160,16 +160,16 @@ def logs(
     from vmafarm.corpus.frozen_config import with_frozen
 
     config = with_frozen(config)
-    found = slice_logs(config, _slurm_if_any(), slice_id, lines)
+    found = slice_logs(config, _slurm_if_any(config), slice_id, lines)
     say(*found.lines(lines))
 
 
-def _slurm_if_any() -> Slurm | None:
+def _slurm_if_any(config: Config) -> Slurm | None:
     import shutil
 
-    from vmafarm.cluster.slurm import Slurm
+    from vmafarm.cluster.clusters import slurm_of
 
-    return Slurm() if shutil.which("squeue") else None
+    return slurm_of(config.folder, config.slurm.cluster) if shutil.which("squeue") else None
 
 
 @app.command()
@@ -179,11 +179,10 @@ def cancel(config: Config) -> None:
 
     Example: vmafarm cancel --run k150k
     """
-    from vmafarm.cluster.slurm import Slurm
-    from vmafarm.cluster.submit import cancel as cancel_run
+    from vmafarm.cluster.clusters import cancel as cancel_run
     from vmafarm.corpus.frozen_config import with_frozen
 
-    cancelled = cancel_run(with_frozen(config), Slurm())
+    cancelled = cancel_run(with_frozen(config))
     say(f"cancelled: {', '.join(cancelled)}" if cancelled else "no jobs of this run wait or run")
 
 
@@ -203,6 +202,8 @@ def doctor(
     from vmafarm import doctor as checks
     from vmafarm.cluster.slurm import Slurm
 
-    results = checks.examine_here(config) if here else checks.examine(config, Slurm())
+    results = (
+        checks.examine_here(config) if here else checks.examine(config, Slurm(cluster=config.slurm.cluster))
+    )
     say(*([checks.as_json(results)] if as_json else checks.lines(results)))
     raise typer.Exit(checks.exit_status(results))

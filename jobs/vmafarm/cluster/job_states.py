@@ -159,11 +159,15 @@ def element_states(
     for array in submission.arrays:
         for index in range(array.count):
             key = array.job, index
-            task = queue.get(key)
-            if task is not None:
+            job = array.job, index // array.tasks
+            task = queue.get(job)
+            record = latest.get(key)
+            if task is not None and not (array.tasks > 1 and record and record.ended_at):
                 state = "" if array.round and task.reason == "Dependency" else task.state
+            elif array.tasks > 1:  # SLURM knows only how all elements of the job together have ended
+                state = _by_record(record, array.round, view) or view.ended(job)
             else:
-                state = view.ended(key) or _by_record(latest.get(key), array.round, view)
+                state = view.ended(job) or _by_record(record, array.round, view)
             if state:
                 states[key] = state
     return states

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from vmafarm.cluster.job_states import ACTIVE, SlurmView
 from vmafarm.common.errors import show
+from vmafarm.disk.regular_files import read_regular
 from vmafarm.run_folder.log_files import log_path
-from vmafarm.run_folder.merge_jobs import merge_job_path, read_merge_job
+from vmafarm.run_folder.merge_jobs import merge_job_path, notified_path, read_merge_job
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import Submission
 
@@ -57,6 +58,16 @@ def find_merge_job(folder: RunFolder, submission: Submission, view: SlurmView) -
     return MergeJob(
         job, state, False, (f"it left no record of its end; its log: {show(str(log))}, and .out",)
     )
+
+
+def failed_notification(folder: RunFolder, job: str) -> str:
+    """Say how ``slurm.notify`` failed behind a merge job; empty if it did not."""
+    try:
+        status = read_regular(notified_path(folder, job), 64).decode().strip()
+    except (OSError, ValueError):
+        return ""
+    log = show(str(log_path(folder, job, None, "err")))
+    return f"slurm.notify failed: exit status {show(status)}; see the end of {log}"
 
 
 def _is_newer(path: Path, than: Path) -> bool:

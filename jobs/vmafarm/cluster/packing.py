@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vmafarm.common.errors import UsageError
-from vmafarm.config.sections import SlurmSection
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.corpus.slices import balance
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
 
@@ -146,7 +146,8 @@ def lay_out(
     UsageError
         The limit does not even allow one element per round, and the merge.
     """
-    most = max(1, max_array_size - 1)
+    nodes = section.nodes  # elements of each job; what is limited are jobs
+    most = max(1, max_array_size - 1) * nodes
     # Later rounds need no more elements than run at once: each takes its share of what is missing.
     later = min(slices, section.parallelism, most)
     rounds = section.rounds - 1
@@ -158,15 +159,20 @@ def lay_out(
                 "wait for other jobs to end, ask for another account or QOS (slurm.account, slurm.qos), or "
                 "set slurm.rounds = 1",
             )
-        later = min(later, max(1, (jobs_left - 1) // (rounds + 1)))
-        most = min(most, jobs_left - 1 - rounds * later)
+        later = min(later, max(1, (jobs_left - 1) // (rounds + 1)) * nodes)
+        most = min(most, (jobs_left - 1 - rounds * -(-later // nodes)) * nodes)
     at_once = min(section.parallelism, most)
     if minutes is None or slices <= at_once:
-        return Layout(min(slices, most), later)
+        return Layout(_full(min(slices, most), nodes), _full(later, nodes))
     longest = section.minutes * slices / minutes
     while len(sizes := taper(slices, at_once, longest, max(1, longest * _SHORTEST))) > most:
         longest = 1.1 * max(1, longest)
-    return Layout(len(sizes), later, sizes if len(set(sizes)) > 1 else ())
+    return Layout(len(sizes), _full(later, nodes), sizes if len(set(sizes)) > 1 else ())
+
+
+def _full(elements: int, nodes: int) -> int:
+    """As many elements, or a few less, so that each job has one for each of its nodes."""
+    return elements - elements % nodes if elements > nodes else elements
 
 
 def pack(weights: Mapping[int, float], layout: Layout) -> tuple[tuple[int, ...], ...]:

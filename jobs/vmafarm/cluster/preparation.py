@@ -14,14 +14,14 @@ from vmafarm.cluster.sbatch import check_request, chosen
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
-from vmafarm.config.sections import Config, SlurmSection, recorded
+from vmafarm.config.sections import Config, recorded
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.corpus.squashfs import inside
 from vmafarm.disk import durable
-from vmafarm.engines import make_engine
-from vmafarm.images.apptainer import ask, find_apptainer
-from vmafarm.images.command import PYTHON, container_python, start_command, starter_text
-from vmafarm.images.sif import check_sif, read_digest
-from vmafarm.process.interpreter import IN_IMAGE
+from vmafarm.engines import ENGINES, make_engine
+from vmafarm.images.command import container_python, start_command, starter_text
+from vmafarm.images.containers import Container, container_of
+from vmafarm.images.sif import read_digest
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.manifest import Manifest, load_manifest
@@ -52,6 +52,8 @@ class Prepared:
     config
         As elements get it: ``engine.kind`` is resolved ("auto" in the image), and ``slurm.exclude``
         includes broken nodes.
+    slurm
+        The cluster.
     manifest
         Its clips.
     job_name
@@ -64,8 +66,8 @@ class Prepared:
         Whether the image is copied to the nodes.
     clips
         Folder or image of the clips, on the host.
-    python
-        Command that starts Python in an element's container.
+    python, merge_python
+        Commands that start Python in an element's container, and in that of the merge.
     max_array_size
         SLURM's MaxArraySize.
     max_broken
@@ -79,6 +81,7 @@ class Prepared:
     """
 
     config: Config
+    slurm: Slurm
     manifest: Manifest
     job_name: str
     version: str
@@ -86,6 +89,7 @@ class Prepared:
     staged: bool
     clips: str
     python: Sequence[str]
+    merge_python: Sequence[str]
     max_array_size: int
     max_broken: int
     partitions: str
@@ -101,7 +105,9 @@ class Prepared:
             staged_digest=self.image_digest if self.staged else "",
             next_look=next_look_path(folder, number) if next_look else None,
         )  # fmt: skip
-        return Queue(self.config, shlex.join(start), shlex.join(self.python), self.manifest.digest)
+        return Queue(
+            self.config, shlex.join(start), shlex.join(self.merge_python), self.slurm, self.manifest.digest
+        )
 
     def begin(self, submission: Submission) -> Submission:
         """Record a submission under a number of its own, before its first job is queued."""
@@ -143,9 +149,10 @@ def prepare(
     mine = chosen(section.partition, partitions)
     max_broken = max(1, sum(partition.nodes for partition in mine) // 4)
     exclude = _with_broken(config, max_broken)
+    container = container_of(section)
     try:
-        digest = check_image(section.image) if section.image else ""
-        kind = _engine_kind(config)
+        digest = check_image(container) if container else ""
+        kind = _engine_kind(config, container)
         _check_engine(config, kind)
     except VmafarmError as error:
         if tell is None:
@@ -155,14 +162,18 @@ def prepare(
     section = section.model_copy(update={"exclude": exclude})
     engine = config.engine.model_copy(update={"kind": kind})
     config = config.model_copy(update={"slurm": section, "engine": engine})
-    python = container_python(section, folder, Path(config.corpus.clips), config.extract.scratch)
+    clips, scratch = config.corpus.clips, config.extract.scratch
+    python, merge_python = (
+        container_python(section, folder, Path(clips), scratch, publishes=publishes)
+        for publishes in (False, True)
+    )
     settings = {key: value for key, value in recorded(config).items() if not key.startswith("corpus.")}
-    clips = config.corpus.clips
-    if section.image:  # their path in the container
+    if container is not None:  # their path in the container
         corpus = config.corpus.model_copy(update={"clips": str(inside(Path(clips)))})
         config = config.model_copy(update={"corpus": corpus})
     return Prepared(
         config=config,
+        slurm=slurm,
         manifest=manifest,
         job_name=run_job_name(folder, manifest.digest),
         version=version(),
@@ -170,7 +181,8 @@ def prepare(
         staged=bool(digest) and _is_staged(section, mine),
         clips=clips,
         python=python,
-        max_array_size=slurm.max_array_size(),
+        merge_python=merge_python,
+        max_array_size=section.max_array_size or slurm.max_array_size(),
         max_broken=max_broken,
         partitions=",".join(partition.name for partition in mine),
         nodes=sum(partition.nodes for partition in mine) if slurm.is_known else _SOME_NODES,
@@ -178,44 +190,36 @@ def prepare(
     )
 
 
-def check_image(image: str) -> str:
-    """Check that a SIF holds this version of the toolkit, and return its SHA-256.
+def check_image(container: Container) -> str:
+    """Check that an image holds this version of the toolkit, and return its SHA-256.
 
     Raises
     ------
     UsageError
-        No such file, not a SIF, or another version.
+        No such file, not an image, or another version.
     UnavailableError
-        Apptainer is not installed or does not start the image.
+        The program that starts it is not installed, or does not start it.
     """
-    path = Path(image).absolute()
-    check_sif(path)
-    inside = _ask_inside(image, "from vmafarm.process import toolkit; print(toolkit.version())")
-    if inside != version():
+    container.check()
+    inside, own = container.toolkit()
+    if inside != own:
         raise UsageError(
-            f"{show(image)} holds vmafarm {show(inside)}, this is {version()}",
+            f"{show(str(container.image))} holds vmafarm {show(inside)}, this is {own}",
             "build the image again (vmafarm image), or use the version that it was built from",
         )
-    return read_digest(path)
+    return read_digest(container.image)
 
 
-def _ask_inside(image: str, program: str, *words: str) -> str:
-    """Run a line of Python in an image and return what it prints."""
-    command = ["exec", "--no-home", "--pwd", "/", str(Path(image).absolute()), PYTHON, *IN_IMAGE]
-    return ask([str(find_apptainer()), *command, "-c", program, *words]).strip()
-
-
-def _engine_kind(config: Config) -> str:
+def _engine_kind(config: Config, container: Container | None) -> str:
     """Resolve ``engine.kind`` where elements run: in the image, or here."""
     section = config.engine
     if section.kind != "auto":
         return section.kind
-    if not config.slurm.image:
+    if container is None:
         return make_engine(section).kind
-    which = "import shutil, sys; print('vmaf' if shutil.which(sys.argv[1]) else 'ffmpeg')"
-    kind = _ask_inside(config.slurm.image, which, section.vmaf)
-    if kind not in ("vmaf", "ffmpeg"):
-        raise UnavailableError(f"{show(config.slurm.image)} does not say which engine it has: {show(kind)}")
+    kind = container.engine(section.vmaf)
+    if kind not in ENGINES:
+        raise UnavailableError(f"{show(str(container.image))} does not say which engine it has: {show(kind)}")
     return kind
 
 
@@ -224,7 +228,7 @@ def _check_engine(config: Config, kind: str) -> None:
     if frozen is not None and frozen.engine != kind:
         raise UsageError(
             f'"{config.folder.name}" was begun with the engine {frozen.engine}; '
-            + (f"{show(config.slurm.image)} has" if config.slurm.image else "here it would be")
+            + (f"{show(config.slurm.image)} has" if config.slurm.uses_image else "here it would be")
             + f" {kind}, whose rows cannot be mixed with those",
             "use an image with the same engine, or start another run (run.name)",
         )
@@ -257,9 +261,9 @@ def _is_staged(section: SlurmSection, partitions: Sequence[Partition]) -> bool:
 def elements_on_a_node(section: SlurmSection, partition: Partition) -> int:
     """How many elements may run at once on the largest node of a partition."""
     most = min(partition.cpus // section.cpus, section.parallelism)
-    if section.gpus:
+    if section.gpu_count:
         counts = re.findall(r"gpu[^,]*?:(\d+)(?:\(|,|$)", partition.gres)
-        most = min(most, max(map(int, counts), default=0) // section.gpus)
+        most = min(most, max(map(int, counts), default=0) // section.gpu_count)
     return most
 
 

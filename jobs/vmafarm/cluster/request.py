@@ -137,7 +137,7 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
         job_name=prepared.job_name,
         elements=elements,
         version=prepared.version,
-        image=section.image,
+        image=section.image if section.uses_image else "",
         image_digest=prepared.image_digest,
         engine=config.engine.kind,
         settings=prepared.settings,
@@ -145,13 +145,14 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         waiting=tuple(sorted({clip.slice for clip in waiting})),
     )
-    parameters = sbatch_parameters(section, prepared.job_name, section.parallelism)
+    tasks = min(section.nodes, len(elements) or 1)
+    parameters = sbatch_parameters(section, prepared.job_name, section.parallelism, tasks)
     share = ORDINARY if looks else EVERYTHING
     clips = [sum(weights[number] for number in element) for element in elements]
     queue = prepared.queue(submission.number)
     return Submitted(
         submission=submission,
-        script=queue.script(parameters, elements or [submission.waiting], share=share),
+        script=queue.script(parameters, elements or [submission.waiting], share=share, tasks=tasks),
         merge_script=queue.merge_script(merge_parameters(section, prepared.job_name, [])),
         command=shlex.join(prepared.python),
         rounds=rounds,

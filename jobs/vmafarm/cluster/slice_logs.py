@@ -39,6 +39,8 @@ class TaskSeen:
         When it ended, or empty.
     note
         Rows written, and why it ended before its work was done.
+    tasks
+        Elements of each job of its array.
     """
 
     job: str
@@ -48,6 +50,7 @@ class TaskSeen:
     at: str
     ended_at: str = ""
     note: str = ""
+    tasks: int = 1
 
     @property
     def name(self) -> str:
@@ -173,8 +176,9 @@ def _tasks(
 ) -> list[TaskSeen]:
     """Tasks that had the slice, the newest first, also those that never started."""
     latest = {key_of(record): record.writer for record in records}
+    tasks = {array.job: array.tasks for submission in submissions for array in submission.arrays}
     found = [
-        _of_record(record, view, latest[key_of(record)] == record.writer)
+        _of_record(record, view, latest[key_of(record)] == record.writer, tasks.get(record.job, 1))
         for record in records
         if slice_id in record.slices
     ]
@@ -183,17 +187,22 @@ def _tasks(
             for index in range(array.count if array.round == 0 else 0):
                 key = array.job, index
                 if slice_id in submission.slices_in(array, index) and key not in latest:
-                    state = view.state(key) or ("" if view.queue is None else NOT_STARTED)
+                    state = view.state((array.job, index // array.tasks)) or (
+                        "" if view.queue is None else NOT_STARTED
+                    )
                     number = index if array.count > 1 else None
-                    found.append(TaskSeen(array.job, number, "", _plain(state), submission.at))
+                    seen = TaskSeen(array.job, number, "", _plain(state), submission.at, tasks=array.tasks)
+                    found.append(seen)
     return sorted(found, key=lambda task: task.at, reverse=True)
 
 
-def _of_record(record: ElementRecord, view: SlurmView, is_latest: bool) -> TaskSeen:
+def _of_record(record: ElementRecord, view: SlurmView, is_latest: bool, tasks: int) -> TaskSeen:
     if record.ended_at:
         state = "ended"
     elif is_latest:
-        state = view.state(key_of(record)) or ("" if view.queue is None else KILLED)
+        state = view.state((record.job, (record.index or 0) // tasks)) or (
+            "" if view.queue is None else KILLED
+        )
         state = "running" if state in RUNNING else state
     else:
         state = KILLED  # the same task started again
@@ -202,13 +211,18 @@ def _of_record(record: ElementRecord, view: SlurmView, is_latest: bool) -> TaskS
         notes.append(one_line(record.message) or "stopped before its work was done")
     return TaskSeen(
         record.job, record.index, show(record.node), _plain(state), record.started_at, record.ended_at,
-        ": ".join(notes),
+        ": ".join(notes), tasks,
     )  # fmt: skip
+
+
+def _state(view: SlurmView, job: str, index: int, tasks: int) -> str:
+    """State of the job that an element belongs to."""
+    return view.state((job, index // tasks))
 
 
 def _newest_log(folder: RunFolder, tasks: Sequence[TaskSeen], count: int) -> dict[str, list[str]]:
     for task in tasks:
-        paths = [log_path(folder, task.job, task.index, stream) for stream in ("err", "out")]
+        paths = [log_path(folder, task.job, task.index, stream, task.tasks) for stream in ("err", "out")]
         if any(path.exists() for path in paths):
             return {show(str(path)): tail(path, count) for path in paths if path.exists()}
     return {}

@@ -11,12 +11,16 @@ from vmafarm.common.errors import UnavailableError
 def rows(text: str, count: int) -> list[list[str]]:
     """Split lines into `count` fields separated by bars; the last field may contain bars.
 
+    Lines that name a cluster are left out: with ``--clusters``, some versions print them in spite of
+    ``--noheader``.
+
     Raises
     ------
     UnavailableError
         A line has fewer. It is not skipped: it could be a job that still exists.
     """
-    found = [line.split("|", count - 1) for line in text.split("\n") if line]
+    lines = [line for line in text.split("\n") if line and not line.startswith("CLUSTER: ")]
+    found = [line.split("|", count - 1) for line in lines]
     for fields in found:
         if len(fields) != count:
             raise UnavailableError(
@@ -24,6 +28,17 @@ def rows(text: str, count: int) -> list[list[str]]:
                 "does a wrapper on this site print more than the program itself?",
             )
     return found
+
+
+def parse_submission(text: str) -> str | None:
+    """Id of the job that sbatch names in its answer; None: it names none.
+
+    It is the last line that is an id, as with ``--parsable``, or ``Submitted batch job ID``, as a wrapper may
+    ask for; either of them may name the cluster, too. Wrappers print banners around it.
+    """
+    one_line = r"(?:Submitted batch job )?([0-9]{1,20})(?:;\S+| on cluster \S+)?"
+    found = [match[1] for line in text.splitlines() if (match := re.fullmatch(one_line, line.strip()))]
+    return found[-1] if found else None
 
 
 def parse_number(text: str) -> int | None:
@@ -161,5 +176,10 @@ def explain(said: str) -> str:
         return (
             "your account or QOS has a limit: with slurm.max_jobs, slices share elements to stay within it; "
             "or wait until other jobs have ended"
+        )
+    if re.search(r"memory|--mem\b", said, re.IGNORECASE):
+        return (
+            'if the site refuses memory requests: slurm.mem = "" and slurm.merge.mem = "" leave them out; '
+            'if it wants them per CPU: slurm.extra = { "mem-per-cpu" = ... }'
         )
     return "check [slurm]: vmafarm config shows it"

@@ -17,8 +17,9 @@ from vmafarm.cluster.job_states import (
     latest_records,
     summarise_messages,
 )
-from vmafarm.cluster.merge_job import MergeJob, find_merge_job
+from vmafarm.cluster.merge_job import MergeJob, failed_notification, find_merge_job
 from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.waiting import Waiting, why_jobs_wait
 from vmafarm.cluster.watched_rate import RecentRate
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
@@ -86,6 +87,8 @@ class Status:
         What could not be queried or read.
     remarks
         Clips with a row that are worth a look, by kind; see `vmafarm.shards.remarks.RemarkReader.read`.
+    pending
+        Why jobs wait, and which of them never start by themselves.
     """
 
     run: str
@@ -111,6 +114,7 @@ class Status:
     merge: MergeJob | None
     notes: tuple[str, ...]
     remarks: Mapping[str, Remark] = field(default_factory=dict)
+    pending: tuple[Waiting, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -181,7 +185,9 @@ class StatusReader:
         remarks = self._remarks.read()
         notes = [*self._left_out(clips.history.unread.count, damaged), *filter(None, [advice])]
         if last is not None and (missing or not folder.table.exists()):
-            notes += filter(None, [last.without_merge()])
+            notes += filter(None, [last.without_merge(), _without_table(folder.name, merge, view, missing)])
+        if merge is not None:
+            notes += filter(None, [failed_notification(folder, merge.job)])
         errors: list[str] = []
         try:
             errors += read_errors(folder)
@@ -213,6 +219,7 @@ class StatusReader:
             merge=merge,
             notes=(*view.notes, *notes),
             remarks=remarks,
+            pending=why_jobs_wait(view.queue or ()),
         )
 
     def _left_out(self, failures: int, elements: int) -> list[str]:
@@ -271,6 +278,14 @@ def _rate(
     seconds = (now - datetime.fromisoformat(records[0].started_at)).total_seconds()
     since = finished - submission.done
     return since / seconds if since > 0 and seconds > 0 else None
+
+
+def _without_table(run: str, merge: MergeJob | None, view: SlurmView, missing: int) -> str:
+    """Say that nothing is left that would publish the table, and what to do; empty if that is not so."""
+    if merge is None or merge.published or not merge.state or view.queue is None or view.queue:
+        return ""
+    then = f"vmafarm retry --run {run}" if missing else f"vmafarm merge --run {run}"
+    return f"no job is left that would publish the table: {then}"
 
 
 def _by_class(records: Sequence[FailureRecord]) -> dict[str, tuple[int, str]]:

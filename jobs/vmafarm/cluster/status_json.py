@@ -37,6 +37,10 @@ def as_document(status: Status) -> dict[str, Any]:
             {"node": broken.node, "message": broken.message, "at": broken.at}
             for broken in status.broken_nodes
         ],
+        "pending": [
+            {"reason": one.reason, "count": one.count, "jobs": list(one.jobs), "hint": one.hint}
+            for one in status.pending
+        ],
         "merge": merge
         and {
             "job": merge.job,

@@ -13,6 +13,7 @@ from vmafarm.cluster.job_states import one_line
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import SLICE_STATES, Status
 from vmafarm.cluster.status_json import as_document
+from vmafarm.cluster.waiting import Waiting
 from vmafarm.common.errors import show
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.say import printable, say, text_width, to_json
@@ -58,6 +59,7 @@ def table(status: Status, width: int | None = None) -> list[str]:
         ("node", _cut(f"{broken.node} is excluded: {one_line(broken.message)}", width))
         for broken in status.broken_nodes
     ]
+    rows += _pending(status)
     if status.merge is not None and status.merge.state:
         rows += [("merge", _merge_text(status.merge)), *(("", line) for line in status.merge.reasons)]
     if status.errors:
@@ -110,6 +112,22 @@ def _waiting(status: Status) -> list[tuple[str, str]]:
         return []
     clips = counted(status.waiting, "missing clip")
     return [("", f"{clips} failed on one node only, to be tried on another one")]
+
+
+def _pending(status: Status) -> list[tuple[str, str]]:
+    """Why jobs wait, all together; then those that never start, each with what to do."""
+    if not status.pending:
+        return []
+    together = ", ".join(unbroken(f"{one.count:,} {one.reason or 'no reason yet'}") for one in status.pending)
+    return [
+        ("pending", together),
+        *(("", f"{_jobs(one)} will not start by itself: {one.hint}") for one in status.pending if one.hint),
+    ]
+
+
+def _jobs(waiting: Waiting) -> str:
+    more = f" and {len(waiting.jobs) - 1:,} more" if len(waiting.jobs) > 1 else ""
+    return f"{waiting.reason}: job {waiting.jobs[0]}{more}"
 
 
 def _legend(slices: Mapping[str, int]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from vmafarm.cluster.clusters import refuse_elsewhere
 from vmafarm.cluster.executor import Queue
 from vmafarm.cluster.job_states import one_line
 from vmafarm.cluster.pilot import run_canary
@@ -14,22 +16,23 @@ from vmafarm.cluster.preparation import Prepared, prepare, refused
 from vmafarm.cluster.request import Submitted, make_request
 from vmafarm.cluster.sbatch import depend_on, merge_parameters, sbatch_parameters
 from vmafarm.cluster.slurm import NoCluster, Slurm
+from vmafarm.cluster.slurm_programs import ignored_variables
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.interrupts import tell_from_now_on, telling
 from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
-from vmafarm.run_folder.manifest import Manifest, load_manifest
+from vmafarm.run_folder.manifest import Manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.permissions import check_image_way, check_run_folders, secure_logs
 from vmafarm.run_folder.submissions import (
+    ELSEWHERE,
     EVERYTHING,
     LAST_LOOK,
     ORDINARY,
     Array,
     note_job,
     read_submissions,
-    run_job_name,
     write_next_look,
 )
 from vmafarm.scoring.clip import Clip
@@ -140,11 +143,13 @@ def _alone(folder: RunFolder) -> AbstractContextManager[None]:
 
 
 def _warn(config: Config, say: Callable[[str], None]) -> None:
-    """Warn who else could change what elements run; refuse if everybody could."""
+    """Warn who else could change what elements run, refusing if everybody could; and of ignored variables."""
     trusted = config.run.trusted_owners
     lines = check_run_folders(config.folder, trusted)
-    if config.slurm.image:
+    if config.slurm.uses_image:
         lines += check_image_way(Path(config.slurm.image).absolute(), trusted)
+    _, instead = ignored_variables(os.environ)
+    lines += [f"warning: not passed on: {line}" for line in instead]
     for line in lines:
         say(line)
 
@@ -160,14 +165,15 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
     def add(
         queue: Queue, number: int, count: int, share: str, after: Sequence[Array], exclude: str = ""
     ) -> None:
-        parameters = sbatch_parameters(section, name, section.parallelism)
+        tasks = 1 if share in (ELSEWHERE, LAST_LOOK) else min(section.nodes, count)
+        parameters = sbatch_parameters(section, name, section.parallelism, tasks)
         if after:
             parameters["dependency"] = depend_on([array.job for array in after])
         if exclude:
             parameters["exclude"] = ",".join(filter(None, (section.exclude, exclude)))
-        array = Array("", number, 0, count, share)
+        array = Array("", number, 0, count, share, tasks)
         elements = [submission.slices_in(array, index) for index in range(count)]
-        arrays.append(replace(array, job=queue.array(parameters, elements, share=share)))
+        arrays.append(replace(array, job=queue.array(parameters, elements, share=share, tasks=tasks)))
         note_job(folder, submission.number, vars(arrays[-1]))
 
     with _telling_of(arrays):
@@ -219,6 +225,7 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
             f'nothing is missing: every clip of "{folder.name}" has a row or has failed for good',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
+    refuse_elsewhere(folder, slurm, prepared.job_name)
     busy, strangers = _find_queued(config, slurm, prepared.job_name, ended)
     busy &= {clip.slice for clip in todo}
     if strangers:
@@ -258,18 +265,3 @@ def _find_queued(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[s
         for number in submission.slices_of(task.job, task.index)
     }
     return busy, sorted({task.job for task in tasks} - noted, key=int)
-
-
-def cancel(config: Config, slurm: Slurm) -> list[str]:
-    """Cancel the jobs that have this run's name, also those that no submission recorded.
-
-    Returns
-    -------
-    list of str
-        Their ids.
-    """
-    manifest = load_manifest(config.folder)
-    slurm.check()
-    jobs = sorted({task.job for task in slurm.queue(run_job_name(config.folder, manifest.digest))}, key=int)
-    slurm.cancel(jobs)
-    return jobs

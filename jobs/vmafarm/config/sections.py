@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from vmafarm.config.section import MANY, MEMORY, YEAR, Section
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.run_folder.paths import RunFolder
 
-_MEMORY = r"^\d{1,6}(\.\d{1,9})?\s*[KMGT]i?B$"  # 999,999 TB fit into 64 bits
-_MANY = 1_000_000_000
-"""A larger number is a typing error."""
-_YEAR = 366 * 24 * 60
-"""Minutes."""
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class RunSection(_Section):
+class RunSection(Section):
     """The run and its folder."""
 
     name: str = Field(
@@ -37,7 +31,7 @@ class RunSection(_Section):
     )
 
 
-class CorpusSection(_Section):
+class CorpusSection(Section):
     """The clips and their opinion scores."""
 
     clips: str = Field(
@@ -54,7 +48,7 @@ class CorpusSection(_Section):
     )
 
 
-class EngineSection(_Section):
+class EngineSection(Section):
     """The program that scores frames."""
 
     kind: Literal["auto", "vmaf", "ffmpeg"] = Field(
@@ -73,7 +67,7 @@ class EngineSection(_Section):
     audit_every: int = Field(
         200,
         ge=0,
-        le=_MANY,
+        le=MANY,
         description="score one clip in this many (at least one) with both plans and compare (plan full: the "
         "first clip of an element); 0: none; does not change values",
     )
@@ -83,52 +77,52 @@ PROGRAMS = tuple(name for name, field in EngineSection.model_fields.items() if f
 """Keys of ``[engine]`` that name a program, which nobody else's plan may choose: all that are free text."""
 
 
-class ExtractSection(_Section):
+class ExtractSection(Section):
     """How an element scores its clips."""
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="clips scored at once; auto: processors / engine.threads"
     )
-    flush_every: int = Field(50, ge=1, le=_MANY, description="clips between two writes of a shard")
+    flush_every: int = Field(50, ge=1, le=MANY, description="clips between two writes of a shard")
     retries: int = Field(1, ge=0, le=20, description="further tries for a clip that failed")
     scratch: str = Field("", description="folder for temporary files; empty: $TMPDIR or /tmp")
     timeout: float = Field(
-        0.0, ge=0, le=_YEAR * 60, description="seconds a clip may take; 0: by its size, 10 minutes to a day"
+        0.0, ge=0, le=YEAR * 60, description="seconds a clip may take; 0: by its size, 10 minutes to a day"
     )
     max_pixels: int = Field(
         8192 * 4352,
         ge=1,
-        le=_MANY,
+        le=MANY,
         description="most pixels of a frame; clips with larger frames are set aside",
     )
     max_frames: int = Field(
         20_000, ge=1, le=1_000_000, description="most frames of a clip; longer clips are set aside"
     )
     max_scratch: str = Field(
-        "20GB", pattern=_MEMORY, description="most disk space for the decoded frames of a clip"
+        "20GB", pattern=MEMORY, description="most disk space for the decoded frames of a clip"
     )
     decoder_memory: str = Field(
-        "4GB", pattern=_MEMORY, description="address space limit of a program that decodes a clip"
+        "4GB", pattern=MEMORY, description="address space limit of a program that decodes a clip"
     )
     engine_memory: str = Field(
-        "8GB", pattern=_MEMORY, description="resident memory limit of a program that scores a clip"
+        "8GB", pattern=MEMORY, description="resident memory limit of a program that scores a clip"
     )
     max_engine_failures: int = Field(
         50,
         ge=1,
-        le=_MANY,
+        le=MANY,
         description="consecutive engine failures that end an element although a built-in clip can be scored",
     )
 
 
-class SlicesSection(_Section):
+class SlicesSection(Section):
     """How the manifest is divided into slices, the work of array elements."""
 
-    count: int = Field(0, ge=0, le=_MANY, description="number of slices; 0: from clips_per_slice")
-    clips_per_slice: int = Field(100, ge=1, le=_MANY, description="most clips per slice, on average")
+    count: int = Field(0, ge=0, le=MANY, description="number of slices; 0: from clips_per_slice")
+    clips_per_slice: int = Field(100, ge=1, le=MANY, description="most clips per slice, on average")
 
 
-class MergeSection(_Section):
+class MergeSection(Section):
     """When and how the final table is published."""
 
     max_failed_share: float = Field(
@@ -138,7 +132,7 @@ class MergeSection(_Section):
         description="share of clips that may have failed for good; with up to 10,000 clips also ten of them, "
         "but at most 5%; 0: none",
     )
-    memory: str = Field("1.5GB", pattern=_MEMORY, description="memory limit of DuckDB, for example 2GB")
+    memory: str = Field("1.5GB", pattern=MEMORY, description="memory limit of DuckDB, for example 2GB")
     checks: bool = Field(
         True,
         description="after publishing, run all checks of sql/qa, and write the report and qa.duckdb; checks "
@@ -150,59 +144,7 @@ class MergeSection(_Section):
     )
 
 
-class SlurmMergeSection(_Section):
-    """Resources of the merge job, which runs after the arrays and needs no GPU."""
-
-    partition: str = Field("", description="partition; empty: that of the arrays")
-    time: int = Field(60, ge=1, le=_YEAR, description="time limit in minutes")
-    mem: str = Field("4GB", pattern=_MEMORY, description="memory of the job")
-    cpus: int = Field(2, ge=1, le=_MANY, description="processors of the job")
-
-
-class SlurmSection(_Section):
-    """SLURM array jobs; all of it may change between two submissions of a run."""
-
-    image: str = Field("", description="Apptainer image (.sif); empty: this Python, without a container")
-    partition: str = Field("", description="partition; empty: the cluster's default")
-    account: str = Field("", description="account to charge")
-    qos: str = Field("", description="quality of service")
-    time: int = Field(60, ge=1, le=_YEAR, description="time limit of an element in minutes")
-    mem: str = Field("8GB", pattern=_MEMORY, description="memory of an element")
-    cpus: int = Field(2, ge=1, le=_MANY, description="processors of an element")
-    gpus: int = Field(0, ge=0, le=_MANY, description="GPUs of an element; 0: none, and no --nv for the image")
-    gres: str = Field("", description='how this site requests GPUs, such as "gpu:a100:1"; empty: by gpus')
-    constraint: str = Field("", description="features that a node must have (sbatch --constraint)")
-    exclude: str = Field("", description="nodes to exclude")
-    extra: dict[str, str] = Field({}, description='further sbatch options, such as { "mail-type" = "END" }')
-    setup: list[str] = Field([], description="shell commands before the element, such as module load")
-    environment: dict[str, str] = Field({}, description="environment variables of the element")
-    binds: list[str] = Field([], description="further bind mounts of the image, as for apptainer --bind")
-    parallelism: int = Field(64, ge=1, le=_MANY, description="most elements that run at the same time")
-    rounds: int = Field(2, ge=1, le=10, description="arrays to queue; each does what the one before it left")
-    minutes: float = Field(
-        30.0,
-        gt=0,
-        le=_YEAR,
-        description="work of an element in minutes, at most; estimated from measured clips (--canary)",
-    )
-    max_jobs: int = Field(
-        0,
-        ge=0,
-        le=_MANY,
-        description="most jobs in the queue, counting elements; 0: ask the cluster",
-    )
-    stage: Literal["auto", "yes", "no"] = Field(
-        "auto", description="copy the image to each node's disk; auto: if more than 8 elements fit on a node"
-    )
-    stage_folder: str = Field(
-        "/tmp",  # noqa: S108 - only a folder of this user's own in it is used
-        pattern="^/",
-        description="folder for that copy on the nodes",
-    )
-    merge: SlurmMergeSection = SlurmMergeSection()
-
-
-class Config(_Section):
+class Config(Section):
     """The whole configuration."""
 
     run: RunSection = RunSection()
@@ -224,7 +166,7 @@ FROZEN = ("corpus", "engine")
 NOT_FROZEN = {"engine.threads", "engine.audit_every"}
 """Keys of those sections that do not affect values."""
 
-MAY_BE_SECRET = ("slurm.environment", "slurm.setup", "slurm.extra")
+MAY_BE_SECRET = ("slurm.environment", "slurm.setup", "slurm.extra", "slurm.merge.extra", "slurm.notify")
 """Keys of free text, which may hold tokens and passwords. Their values go into the job scripts in
 ``runs/<run>/logs`` (0700) and nowhere that others may read: no record, no command line, and no digest, from
 which a short secret could be guessed."""
@@ -256,18 +198,25 @@ def for_jobs(config: Config) -> dict[str, Any]:
     """The configuration as a document for a job; its script has the values of `MAY_BE_SECRET`."""
     document = config.model_dump()
     for key in MAY_BE_SECRET:
-        section, name = key.split(".")
-        value = document[section][name]
-        document[section][name] = dict.fromkeys(value, "") if isinstance(value, dict) else [""] * len(value)
+        *sections, name = key.split(".")
+        table = reduce(getitem, sections, document)
+        table[name] = _without_secrets(table[name])
     return document
 
 
 def recorded(config: Config) -> dict[str, Any]:
-    """All keys as records hold them; for `MAY_BE_SECRET` the names of entries, or the number of lines."""
+    """All keys as records hold them; for `MAY_BE_SECRET` the names of entries, or the length."""
     values = flat(config)
     for key in MAY_BE_SECRET:
-        values[key] = sorted(values[key]) if isinstance(values[key], Mapping) else len(values[key])
+        value = values[key]
+        values[key] = sorted(value) if isinstance(value, Mapping) else len(value)
     return values
+
+
+def _without_secrets(value: dict[str, Any] | list[str] | str) -> dict[str, Any] | list[str] | str:
+    if isinstance(value, dict):
+        return dict.fromkeys(value, "")
+    return [""] * len(value) if isinstance(value, list) else ""
 
 
 def frozen(config: Config) -> dict[str, Any]:

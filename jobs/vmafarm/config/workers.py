@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from vmafarm.common.cpus import cpu_count
 
 
 def worker_count(workers: str | int, threads: int) -> int:
     """Return the number of clips scored at once: as configured, or by the processors of this process."""
     if isinstance(workers, int):
         return workers
-    return max(1, len(os.sched_getaffinity(0)) // threads)
+    return max(1, cpu_count() // threads)

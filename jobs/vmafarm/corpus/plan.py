@@ -168,7 +168,7 @@ def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:
         mos_max=config.corpus.mos_max,
     )
     path = Path(values["corpus.clips"])
-    if not config.slurm.image:
+    if not config.slurm.uses_image:
         require_folder(path)
     clips = list_clips(path, list_image(path, config.extract.scratch))
     joined = join(clips, scores)

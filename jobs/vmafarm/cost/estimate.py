@@ -9,7 +9,7 @@ from typing import Any
 
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.text import counted, format_seconds, size
-from vmafarm.config.sections import SlurmSection
+from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.cost.footprint import Footprint
 from vmafarm.cost.measured import Measured
 from vmafarm.cost.predict import AT_LEAST, Total

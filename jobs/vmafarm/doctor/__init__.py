@@ -59,7 +59,7 @@ def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> lis
     machine = machine or Machine()
     config, manifest, planned = _with_plan(config)
     results = [attempt("vmafarm", check_toolkit), planned]
-    if config.slurm.image and not machine.in_image:
+    if config.slurm.uses_image and not machine.in_image:
         results += [_run_root(config), _space(config, manifest), _clips(config), _scores(config)]
         results += examine_image(config)
     else:
@@ -148,7 +148,7 @@ def _clips(config: Config) -> CheckResult:
         path = Path(clips)
         if not in_time(clips, lambda: bool(clips) and is_squashfs(path)):
             return in_time(clips, lambda: check_clips(clips))
-        if not config.slurm.image:
+        if not config.slurm.uses_image:
             require_folder(path)
         found = counted(len(list_clips(path, list_image(path, config.extract.scratch)).names), "clip")
         return CheckResult("clips", "ok", f"{show(clips)}: a SquashFS image of {found}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from collections.abc import Mapping
 from functools import partial
 
 from vmafarm.cluster.sbatch import check_request, chosen
 from vmafarm.cluster.slurm import Slurm
+from vmafarm.cluster.slurm_programs import ignored_variables
 from vmafarm.cluster.submit import NothingToSubmitError, preview
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.common.text import counted
@@ -17,6 +20,7 @@ from vmafarm.run_folder.manifest import Manifest
 
 _WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)
 """Reasons why a job could not start right now; sbatch would still queue it."""
+_SHOWN_NAMES = 6
 
 
 def examine_slurm(
@@ -48,6 +52,7 @@ def examine_slurm(
         return [first]
     return [
         first,
+        attempt("environment", lambda: check_environment(os.environ)),
         attempt("limits", lambda: check_limits(config, slurm)),
         attempt("partition", lambda: check_partition(config, slurm)),
         attempt("GPUs", lambda: check_gpus(config)),
@@ -65,6 +70,19 @@ def _check_answers(config: Config, slurm: Slurm) -> CheckResult:
         alone = "without a cluster: vmafarm run (make run) does all work on this machine"
         raise UnavailableError(error.message, f"{error.hint}\n{alone}") from None
     return CheckResult("SLURM", "ok", "the controller answers")
+
+
+def check_environment(environment: Mapping[str, str]) -> CheckResult:
+    """Warn of variables that SLURM's programs, jobs and containers do not get from this shell."""
+    names, instead = ignored_variables(environment)
+    if not names:
+        return CheckResult("environment", "ok", "no variable of this shell changes what jobs are asked for")
+    more = f" and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else ""
+    inside = ": this shell runs inside a job" if "SLURM_JOB_ID" in environment else ""
+    return CheckResult(
+        "environment", "warning", f"not passed on: {', '.join(names[:_SHOWN_NAMES])}{more}{inside}",
+        "\n".join(instead) or "jobs do not need them; what they do need belongs in slurm.environment",
+    )  # fmt: skip
 
 
 def check_limits(config: Config, slurm: Slurm) -> CheckResult:
@@ -111,7 +129,7 @@ def check_gpus(config: Config) -> CheckResult:
     asked = section.gres or (f"slurm.gpus = {section.gpus}" if section.gpus else "")
     if config.engine.backend == "cuda" and not asked:
         message = 'engine.backend = "cuda", but no GPU is requested'
-        if section.image:
+        if section.uses_image:
             raise UsageError(message, "set slurm.gpus, or slurm.gres if the site needs that")
         return CheckResult("GPUs", "warning", message, "set slurm.gpus, unless slurm.extra requests one")
     if config.engine.backend == "cpu" and asked:

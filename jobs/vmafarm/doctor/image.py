@@ -18,13 +18,16 @@ from vmafarm.doctor.check_result import CheckResult, attempt, in_time
 from vmafarm.doctor.folders import existing
 from vmafarm.images.apptainer import ask, parse_answer
 from vmafarm.images.command import container_python
-from vmafarm.images.sif import check_sif, read_labels
+from vmafarm.images.containers import container_of
 from vmafarm.run_folder.paths import RunFolder
 
 INSIDE_SECONDS = 900.0
 """The probe of the engine has deadlines of its own, which are shorter."""
 _KEPT_OUT = (*MAY_BE_SECRET, "slurm.merge")
 """Not put on a command line, which every user of the machine can read; not needed inside."""
+
+
+_NOT_HERE = "pyxis starts images in jobs only: vmafarm submit --canary 20 examines a node first"
 
 
 class _Report(pydantic.BaseModel):
@@ -42,6 +45,8 @@ def examine_image(config: Config) -> list[CheckResult]:
     if first.state == "failed":
         return [first, CheckResult("image: engine", "skipped", "not tried: the image cannot be used")]
     inside: list[CheckResult] = []
+    if not starts_here(config):
+        return [first, CheckResult("image: start", "skipped", _NOT_HERE)]
 
     def look_inside() -> CheckResult:
         inside.extend(examine_inside(config))
@@ -51,20 +56,28 @@ def examine_image(config: Config) -> list[CheckResult]:
     return [first, *inside] if outcome is first else [first, outcome]
 
 
+def starts_here(config: Config) -> bool:
+    """Whether this machine can start the image; otherwise only jobs can."""
+    container = container_of(config.slurm)
+    return container is not None and container.starts_here
+
+
 def check_sif_and_labels(config: Config) -> CheckResult:
     """Check that the image has this version of the toolkit, and was built for this configuration.
 
     Raises
     ------
     UsageError
-        Not a SIF, another version, or built without CUDA although that is configured.
+        Not an image, another version, or built without CUDA although that is configured.
     UnavailableError
-        Apptainer is missing, or cannot start it.
+        What starts it is missing, or cannot start it.
     """
     image = config.slurm.image
-    in_time(image, lambda: check_sif(Path(image).absolute()))  # first, because opening it may hang
-    digest = check_image(image)
-    labels = read_labels(Path(image).absolute())
+    container = container_of(config.slurm)
+    assert container is not None
+    in_time(image, container.check)  # first, because opening it may hang
+    digest = check_image(container)
+    labels = container.labels()
     engine, cuda = labels.get("engine", "unknown"), labels.get("cuda", "none")
     if config.engine.backend == "cuda" and cuda == "none":
         raise UsageError(
@@ -119,6 +132,7 @@ def _start_python(config: Config) -> list[str]:
         ),  # elements start after the plan has created it
         clips if clips is not None and clips.exists() else None,
         scratch if scratch and Path(scratch).is_dir() else "",
+        publishes=True,  # the run's own folder need not be there yet
     )
 
 

@@ -9,7 +9,7 @@ from vmafarm.common.say import say as say_aloud
 from vmafarm.config.sections import Config
 from vmafarm.doctor import CheckResult, examine_here, lines
 from vmafarm.doctor.folders import RUN_FOLDER
-from vmafarm.doctor.image import examine_inside
+from vmafarm.doctor.image import examine_inside, starts_here
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 
 
@@ -30,7 +30,9 @@ def preflight(config: Config, say: Callable[[str], None]) -> None:
     VmafarmError
         Checks failed; has the exit status of the worst.
     """
-    results = examine_inside(config) if config.slurm.image else examine_here(config)
+    if config.slurm.uses_image and not starts_here(config):
+        return
+    results = examine_inside(config) if config.slurm.uses_image else examine_here(config)
     for result in results:
         # `vmafarm.run_folder.permissions` has already said who may write the run folder.
         if result.state == "warning" and result.name not in (RUN_FOLDER, f"image: {RUN_FOLDER}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections import deque
@@ -14,6 +15,7 @@ import pydantic
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, show
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT
+from vmafarm.process.environment import without_foreign
 from vmafarm.process.follow import follow
 from vmafarm.process.run import ask as run_and_keep
 
@@ -51,16 +53,21 @@ _HINTS = (
 """Patterns in the last lines of a build, and what to do; the first match counts."""
 
 
-def find_apptainer() -> Path:
-    """Find the program apptainer.
+def find_apptainer(program: str = "apptainer") -> Path:
+    """Find the program apptainer, or singularity.
 
     Raises
     ------
     UnavailableError
         It is not in PATH.
     """
-    found = shutil.which("apptainer")
+    found = shutil.which(program)
     if found is None:
+        if program == "singularity":
+            raise UnavailableError(
+                'no program singularity in PATH: slurm.container = "singularity" needs it',
+                "load its module if the site has one (module load singularity), or use a machine that has it",
+            )
         raise UnavailableError(
             "no program apptainer in PATH: images need it",
             "install Apptainer 1.2 or newer (package apptainer), load its module if the site has one "
@@ -89,7 +96,7 @@ def ask(command: list[str], *, seconds: float | None = None, statuses: Collectio
     seconds = _ASK_SECONDS if seconds is None else seconds
     shown = " ".join(command[:2])
     try:
-        finished = run_and_keep(command, seconds=seconds)
+        finished = run_and_keep(command, seconds=seconds, environment=without_foreign(os.environ))
     except OSError as error:
         raise UnavailableError(f"cannot run {show(command[0])}: {error.strerror}") from None
     if finished.timed_out:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.package import data_folder
-from vmafarm.config.sections import SlurmSection
-from vmafarm.corpus.squashfs import image_bind, is_squashfs
-from vmafarm.process.interpreter import IN_IMAGE, own_command
+from vmafarm.config.slurm_section import SlurmSection
+from vmafarm.images.containers import container_of
+from vmafarm.process.interpreter import own_command
 from vmafarm.run_folder.paths import RunFolder
 
 STARTER = "element.sh"
@@ -22,11 +22,11 @@ _CHECKED = (
 )
 """Others who may write the run folder could replace the file while jobs wait. It is read once: what is
 compared is what runs."""
-PYTHON = "/opt/venv/bin/python"
-"""Path inside an image."""
 
 
-def container_python(section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str) -> list[str]:
+def container_python(
+    section: SlurmSection, folder: RunFolder, clips: Path | None, scratch: str, *, publishes: bool = False
+) -> list[str]:
     """Command that starts Python for an element: in the image, or this Python without one.
 
     Parameters
@@ -34,38 +34,34 @@ def container_python(section: SlurmSection, folder: RunFolder, clips: Path | Non
     section
         ``[slurm]``.
     folder
-        The run; its root is bound writable, at its own path.
+        The run, bound writable at its own path.
     clips
         Folder of the clips, bound read-only at its own path; or an image of it, whose content is bound
         at `vmafarm.corpus.squashfs.CONTAINER_CLIPS`. None: nothing to bind.
     scratch
         Folder for temporary files on the node; empty: the node's default.
+    publishes
+        For a merge: the table is next to the run's folder, so the folder of all runs is bound.
 
     Raises
     ------
     UsageError
-        A path cannot be bound, because Apptainer splits at colons and commas; or see `own_command`.
+        A path cannot be bound, because containers split at colons and commas; or see `own_command`.
     """
-    if not section.image:
+    container = container_of(section)
+    if container is None:
         return own_command()
-    binds = [str(_bindable(folder.root.absolute()))]
-    if clips is not None:
-        bound = _bindable(clips)
-        binds.append(image_bind(bound) if is_squashfs(bound) else f"{bound}:{bound}:ro")
-    if scratch:
-        binds.append(str(_bindable(Path(scratch).absolute())))
-    command = ["apptainer", "exec", "--no-home", "--pwd", "/"]
-    if section.gpus or section.gres:
-        command.append("--nv")
-    for bind in (*binds, *section.binds):
-        command += ["--bind", bind]
-    return [*command, str(Path(section.image).absolute()), PYTHON, *IN_IMAGE]
+    writable = [(folder.root if publishes else folder.path).absolute()]
+    writable += [Path(scratch).absolute()] if scratch else []
+    return container.command(
+        [_bindable(path) for path in writable], clips if clips is None else _bindable(clips), section.binds
+    )
 
 
 def _bindable(path: Path) -> Path:
     if any(character in str(path) for character in ":,\n"):
         raise UsageError(
-            f"{show(str(path))}: Apptainer cannot bind a path with a colon, a comma or a line break",
+            f"{show(str(path))}: containers cannot bind a path with a colon, a comma or a line break",
             "rename the folder, or use a link with another name",
         )
     return path

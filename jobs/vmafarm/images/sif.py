@@ -56,13 +56,15 @@ def read_digest(image: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def read_labels(image: Path) -> dict[str, str]:
+def read_labels(image: Path, program: str = "apptainer") -> dict[str, str]:
     """Read the labels that this toolkit has put on an image.
 
     Parameters
     ----------
     image
         The SIF.
+    program
+        That reads it: apptainer or singularity.
 
     Returns
     -------
@@ -75,15 +77,15 @@ def read_labels(image: Path) -> dict[str, str]:
     UsageError
         It is not a SIF, or cannot be read.
     UnavailableError
-        No apptainer, or it does not answer.
+        No such program, or it does not answer.
     """
     check_sif(image)
-    said = ask([str(find_apptainer()), "inspect", "--json", "--labels", str(image)])
+    said = ask([str(find_apptainer(program)), "inspect", "--json", "--labels", str(image)])
     try:
         labels = parse_answer(said, _INSPECTED).data.attributes.labels or {}
     except ValueError as error:
         raise UnavailableError(
-            f"apptainer inspect shows no labels of {show(str(image))}: {said[:200]!r}: {why(error)}",
-            "try `apptainer inspect` yourself; if it fails too, build the image again",
+            f"{program} inspect shows no labels of {show(str(image))}: {said[:200]!r}: {why(error)}",
+            f"try `{program} inspect` yourself; if it fails too, build the image again",
         ) from None
     return {key.removeprefix(LABEL): value for key, value in labels.items() if key.startswith(LABEL)}

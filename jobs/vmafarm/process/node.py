@@ -10,11 +10,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def task_of(environment: Mapping[str, str], otherwise: str) -> tuple[str, int | None]:
-    """Return the SLURM job ID (of an array, that of the array) and index; else `otherwise` and None."""
+def task_of(environment: Mapping[str, str], otherwise: str, tasks: int = 1) -> tuple[str, int | None]:
+    """Return the SLURM job ID (of an array, that of the array) and index; else `otherwise` and None.
+
+    With several elements in each job, the index is the element's, see `element_index`.
+    """
     job = environment.get("SLURM_ARRAY_JOB_ID") or environment.get("SLURM_JOB_ID")
-    index = environment.get("SLURM_ARRAY_TASK_ID")
-    return (job, int(index) if index else None) if job else (otherwise, None)
+    if not job:
+        return otherwise, None
+    in_array = bool(environment.get("SLURM_ARRAY_TASK_ID")) or tasks > 1
+    return job, element_index(environment, tasks) if in_array else None
+
+
+def element_index(environment: Mapping[str, str], tasks: int) -> int:
+    """Return the number of this process's element: job i of an array has those from i * `tasks` on."""
+    index = int(environment.get("SLURM_ARRAY_TASK_ID") or 0)
+    return index * tasks + (int(environment.get("SLURM_PROCID") or 0) if tasks > 1 else 0)
 
 
 def node_name(environment: Mapping[str, str]) -> str:

@@ -103,8 +103,11 @@ def run(
     return _run(commands, folder, env, ceilings or [NO_CEILING] * len(commands), deadline, stop)
 
 
-def ask(command: Sequence[str], *, seconds: float, given: bytes = b"") -> Finished:
-    """Run a program with the environment and limits of this process, and return its output.
+def ask(
+    command: Sequence[str], *, seconds: float, given: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+) -> Finished:  # fmt: skip
+    """Run a program with the limits of this process, and return its output.
 
     Returns once the program itself has ended, even if it left other processes; these are killed, however this
     function ends.
@@ -117,19 +120,22 @@ def ask(command: Sequence[str], *, seconds: float, given: bytes = b"") -> Finish
         Time limit; then it is killed.
     given
         Content of its standard input.
+    environment
+        Its whole environment; None: that of this process.
 
     Raises
     ------
     OSError
         It cannot be started.
     """
+    environment = os.environ if environment is None else environment
     if not given:
-        [finished] = _run([command], None, os.environ, [None], seconds, None)
+        [finished] = _run([command], None, environment, [None], seconds, None)
         return finished
     with TemporaryFile() as stdin:  # unnamed; a pipe would have to be filled while the child reads
         stdin.write(given)
         stdin.seek(0)
-        [finished] = _run([command], None, os.environ, [None], seconds, None, stdin.fileno())
+        [finished] = _run([command], None, environment, [None], seconds, None, stdin.fileno())
     return finished
 
 

@@ -13,7 +13,7 @@ from vmafarm.run_folder.paths import RunFolder
 _TAIL_BYTES = 256 * 1024
 
 
-def log_path(folder: RunFolder, job: str, index: int | None, stream: str) -> Path:
+def log_path(folder: RunFolder, job: str, index: int | None, stream: str, tasks: int = 1) -> Path:
     """Path of the log of a task.
 
     Parameters
@@ -24,9 +24,15 @@ def log_path(folder: RunFolder, job: str, index: int | None, stream: str) -> Pat
         Job id (for an element, that of its array) and index; None for a job that is not an array.
     stream
         ``out`` or ``err``.
+    tasks
+        Elements of each job; `index` is then the element's.
     """
-    task = job if index is None else f"{job}_{index}"
-    return folder.logs / f"{task}_0_log.{stream}"
+    number, rank = divmod(index or 0, tasks)
+    of_job = folder.logs / f"{job}_{rank}_log.{stream}"
+    # A job whose nodes have all elements is no array.
+    if index is None or (tasks > 1 and not number and of_job.exists()):
+        return of_job
+    return folder.logs / f"{job}_{number}_{rank}_log.{stream}"
 
 
 def tail(path: Path, count: int) -> list[str]:

@@ -42,6 +42,8 @@ class MergeJobRecord:
         ``stopped``: by a signal; ``failed``: an error; empty until it has ended.
     reasons
         For any outcome other than ``published``, one line each.
+    run, table
+        Name of the run, and path of its table, for ``slurm.notify``.
     """
 
     job: Word
@@ -50,6 +52,8 @@ class MergeJobRecord:
     ended_at: Moment | Literal[""] = ""
     outcome: MergeOutcome = ""
     reasons: tuple[Text, ...] = ()
+    run: Word | Literal[""] = ""
+    table: Text = ""
 
 
 _RECORD = pydantic.TypeAdapter(MergeJobRecord)
@@ -67,7 +71,9 @@ class MergeJobLog:
     def __init__(self, folder: RunFolder) -> None:
         job, _ = task_of(os.environ, "local")
         self._folder = folder
-        self._record = MergeJobRecord(job, node_name(os.environ), _now())
+        self._record = MergeJobRecord(
+            job, node_name(os.environ), _now(), run=folder.name, table=str(folder.table)
+        )
         self._write()
 
     def end(self, outcome: MergeOutcome, reasons: Sequence[str] = ()) -> None:
@@ -86,6 +92,11 @@ class MergeJobLog:
 def merge_job_path(folder: RunFolder, job: str) -> Path:
     """Return the path of the record of a merge job."""
     return folder.merge_jobs / f"{job}.json"
+
+
+def notified_path(folder: RunFolder, job: str) -> Path:
+    """Where a merge job leaves the exit status of ``slurm.notify``, if that failed."""
+    return folder.merge_jobs / f"{job}.notify"
 
 
 def read_merge_job(folder: RunFolder, job: str) -> MergeJobRecord | None:

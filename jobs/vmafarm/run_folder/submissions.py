@@ -43,6 +43,8 @@ class Array:
         every count-th slice from the i-th on.
     share
         Which clips of these slices the elements take; see `vmafarm.scoring.todo.find_todo`.
+    tasks
+        Elements of each job of the array, one on each of its nodes: job i has those from i * `tasks` on.
     """
 
     job: Job
@@ -50,6 +52,12 @@ class Array:
     offset: Count
     count: Annotated[int, Field(strict=True, ge=1, le=4_000_001)]  # the largest MaxArraySize of SLURM
     share: Word = EVERYTHING
+    tasks: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1  # slurm.nodes
+
+    @property
+    def job_count(self) -> int:
+        """Jobs of the array."""
+        return -(-self.count // self.tasks)
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,12 @@ class Submission:
         """All its slices, in ascending order."""
         return tuple(sorted({*self.waiting, *(number for element in self.elements for number in element)}))
 
+    @property
+    def cluster(self) -> str:
+        """``slurm.cluster`` as it was; empty: the login node's own."""
+        name = self.settings.get("slurm.cluster", "")
+        return name if isinstance(name, str) else ""
+
     def jobs(self) -> list[str]:
         """Ids of all its jobs."""
         return [array.job for array in self.arrays] + ([self.merge_job] if self.merge_job else [])
@@ -119,10 +133,12 @@ class Submission:
         )
 
     def slices_of(self, job: str, index: int | None) -> tuple[int, ...]:
-        """Slices of an array element; empty for any other job."""
+        """Slices of a job of an array, with those of all its elements; empty for any other job."""
         for array in self.arrays:
             if array.job == job:
-                return self.slices_in(array, index or 0)
+                first = (index or 0) * array.tasks
+                elements = range(first, min(first + array.tasks, array.count))
+                return tuple(number for element in elements for number in self.slices_in(array, element))
         return ()
 
     def slices_in(self, array: Array, index: int) -> tuple[int, ...]:

@@ -128,7 +128,7 @@ class _Element:
             todo = take_sample(todo, self._spec.limit)
         if not todo:
             return
-        job, index = task_of(os.environ, self._spec.job)
+        job, index = task_of(os.environ, self._spec.job, self._spec.tasks)
         self._log = ElementLog(
             self._folder, self._writer, job, index, self._host, self._spec.slices, len(todo)
         )

@@ -35,6 +35,8 @@ class ElementSpec:
         The small first job of a submission: everything is checked before the first clip.
     manifest
         Digest of the manifest that the work belongs to; "": any.
+    tasks
+        Elements of each job, one on each of its nodes.
     """
 
     config: dict[str, Any]
@@ -47,3 +49,4 @@ class ElementSpec:
     share: str = EVERYTHING
     canary: bool = False
     manifest: str = ""
+    tasks: int = 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import duckdb
 import jinja2
 
+from vmafarm.common.cpus import cpu_count
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.interrupts import breaking
 from vmafarm.common.package import data_folder
@@ -214,7 +214,7 @@ def connect(
                 "storage_compatibility_version": _STORAGE,
                 "memory_limit": memory,
                 "temp_directory": str(spill),
-                "threads": threads or len(os.sched_getaffinity(0)),
+                "threads": threads or cpu_count(),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,

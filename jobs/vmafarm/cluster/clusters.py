@@ -1,0 +1,69 @@
+"""The clusters that a run's jobs are on: where a login node serves several, each has its own job numbers."""
+
+from __future__ import annotations
+
+from vmafarm.cluster.slurm import Slurm
+from vmafarm.common.errors import UsageError, show
+from vmafarm.config.sections import Config
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.submissions import read_submissions, run_job_name
+
+
+def slurm_of(folder: RunFolder, cluster: str = "") -> Slurm:
+    """The cluster on which a run's latest jobs are.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    cluster
+        ``slurm.cluster``, for a run without submissions.
+    """
+    submissions = read_submissions(folder)
+    return Slurm(cluster=submissions[-1].cluster if submissions else cluster)
+
+
+def refuse_elsewhere(folder: RunFolder, slurm: Slurm, name: str) -> None:
+    """Refuse a run that has jobs on another cluster: their slices would be scored twice.
+
+    Raises
+    ------
+    UsageError
+        It has.
+    """
+    for cluster in sorted(_clusters(folder) - {slurm.cluster}) if slurm.is_known else ():
+        if jobs := sorted({task.job for task in Slurm(cluster=cluster).queue(name)}, key=int):
+            raise UsageError(
+                f'"{folder.name}" has jobs on {_called(cluster)}: {", ".join(jobs)}; '
+                f"this submission would go to {_called(slurm.cluster)}",
+                "wait for them (vmafarm status), or end them (vmafarm cancel)",
+            )
+
+
+def _called(cluster: str) -> str:
+    return f"the cluster {show(cluster)}" if cluster else "this login node's own cluster"
+
+
+def cancel(config: Config) -> list[str]:
+    """Cancel the jobs that have this run's name, on every cluster, also those that no submission recorded.
+
+    Returns
+    -------
+    list of str
+        Their ids.
+    """
+    name = run_job_name(config.folder, load_manifest(config.folder).digest)
+    cancelled = []
+    for cluster in _clusters(config.folder) or {config.slurm.cluster}:
+        slurm = Slurm(cluster=cluster)
+        slurm.check()
+        jobs = sorted({task.job for task in slurm.queue(name)}, key=int)
+        slurm.cancel(jobs)
+        cancelled += jobs
+    return cancelled
+
+
+def _clusters(folder: RunFolder) -> set[str]:
+    """Clusters to which the run was submitted; empty name: the login node's own."""
+    return {submission.cluster for submission in read_submissions(folder)}
