@@ -29,13 +29,14 @@ HAVE_IMAGES = "VMAFARM_IMAGES" in os.environ
 HAVE_CLUSTER = HAVE_IMAGES and bool(SLURM_CONF)
 FACTS = pytest.StashKey[Facts]()
 NEEDED = "needs a real SLURM and Apptainer: SLURM_CONF, VMAFARM_IMAGES; see tests/real_cluster/README.md"
-USUAL = {"gpus": True, "small_arrays": False}
+USUAL = {"gpus": True, "small_arrays": False, "whole_nodes": False}
 """Where a test runs that asks for nothing else."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "cluster(accounting, gpus, small_arrays): the kind of cluster that this test is for"
+        "markers",
+        "cluster(accounting, gpus, small_arrays, whole_nodes): the kind of cluster that this test is for",
     )
     config.addinivalue_line("markers", "disturbed: also worth it on a cluster that keeps no accounts")
     config.addinivalue_line("markers", "alone: no other test may use the cluster at the same time")

@@ -149,7 +149,7 @@ class Site:
 
     def queued(self, run: str) -> list[Queued]:
         """Elements and the merge of a run in SLURM's queue."""
-        said = self.command("squeue", "--noheader", "--array", "--format=%i|%T|%N|%j")
+        said = self.command("squeue", "--all", "--noheader", "--array", "--format=%i|%T|%N|%j")
         rows = [line.split("|") for line in said.splitlines()]
         return [Queued(*row[:3]) for row in rows if row[3].startswith(f"vmafarm-{run}-")]
 

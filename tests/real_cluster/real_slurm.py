@@ -100,20 +100,25 @@ class Facts:
         Nodes have them.
     small_arrays
         The `SLICES` of a run are too many for one array.
+    whole_nodes
+        Jobs get whole nodes of eight CPUs; partitions are hidden, memory requests refused.
     """
 
     accounting: bool
     gpus: bool
     small_arrays: bool
+    whole_nodes: bool
 
 
 def ask_facts() -> Facts:
     """Ask the cluster that is up."""
     config = as_user("scontrol", "show", "config", cwd=Path("/")).stdout
     values = dict(re.findall(r"^(\w+)\s*=\s*(\S*)", config, re.MULTILINE))
-    gres = as_user("sinfo", "--noheader", "--format=%G", cwd=Path("/")).stdout
+    said = as_user("sinfo", "--all", "--noheader", "--format=%G|%h", cwd=Path("/")).stdout
     accounting = values["AccountingStorageType"] == "accounting_storage/slurmdbd"
-    return Facts(accounting, "gpu" in gres, int(values["MaxArraySize"]) <= SLICES)
+    return Facts(
+        accounting, "gpu" in said, int(values["MaxArraySize"]) <= SLICES, whole_nodes="|EXCLUSIVE" in said
+    )
 
 
 class Daemons:
@@ -129,7 +134,9 @@ class Daemons:
 
     def restore(self) -> None:
         """Have all nodes serve again."""
-        listed = as_user("sinfo", "--noheader", "--Node", "--partition=cpu", "--format=%N %T", cwd=Path("/"))
+        listed = as_user(
+            "sinfo", "--all", "--noheader", "--Node", "--partition=cpu", "--format=%N %T", cwd=Path("/")
+        )
         for node, state in (line.split() for line in listed.stdout.splitlines()):
             if state not in ("idle", "mixed", "allocated", "completing"):
                 self.up("--node", node)
