@@ -21,7 +21,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Whole files to workers, in the order of tests/conftest.py. One more worker than processors: tests also wait.
 WORKERS = -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
+.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge tidy qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -87,6 +87,9 @@ logs: $(VENV)/.setup ## show jobs, logs and failures of one slice: SLICE=12
 
 cancel: $(VENV)/.setup ## cancel the jobs of a run
 	@$(BIN)/vmafarm cancel $(OPTIONS) $(ARGS)
+
+tidy: $(VENV)/.setup ## pack the logs of a published run, remove what no verb needs; ARGS="--dry-run" counts it
+	@$(BIN)/vmafarm tidy $(OPTIONS) $(ARGS)
 
 config: $(VENV)/.setup ## show the effective configuration
 	@$(BIN)/vmafarm config $(OPTIONS) $(ARGS)

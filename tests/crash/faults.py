@@ -212,6 +212,15 @@ class FaultySystem(System):
             super().mkdir(path)
         return None
 
+    def rmdir(self, path: Path) -> None:
+        if not self._ours(path):
+            self._check_alive()
+            return super().rmdir(path)
+        number = self._before("rmdir", path=_real(path))
+        with self._noted(number):
+            super().rmdir(path)
+        return None
+
     def _ours(self, path: Path) -> bool:
         return (_real(path) + "/").startswith(self._root)
 

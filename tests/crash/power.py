@@ -103,6 +103,8 @@ def _undo(change: Note, state: Path) -> None:
     now = path.lstat().st_ino if path.exists() else None
     if call == "mkdir":
         shutil.rmtree(path, ignore_errors=True)
+    elif call == "rmdir":
+        path.mkdir(exist_ok=True)
     elif call in ("create", "link"):
         if now is not None and (inode is None or now == inode):
             path.unlink()

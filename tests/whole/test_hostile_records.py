@@ -122,6 +122,7 @@ def test_a_hostile_merge_record_is_reported_and_does_no_harm(run: Run) -> None:
         "made": few["made"] | {"images": []},
         "options": few["options"] | {"allow": []},
         "conflicts": [],
+        "tidied": [],
     }
     assert read_merge_record(path) == few | filled
     for where, odd in spoiled(few):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from vmafarm.common.errors import IncompleteError
 from vmafarm.cost.estimate import Estimate, Work
 from vmafarm.cost.predict import Total
 from vmafarm.merging.merge import merge
+from vmafarm.published.up_to_date import Input
 from vmafarm.run_folder.broken_nodes import BrokenNode
 from vmafarm.shards.remarks import Remark
 
@@ -112,7 +114,7 @@ def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any],
     seen: set[str] = set()
     for name, document in [
         *documents.items(),
-        (RECORD, refused_record(tmp_path)),
+        (RECORD, refused_record(tmp_path) | {"tidied": [asdict(Input("shards/x.journal", 1, "00"))]}),
         ("vmafarm status --json", json.loads(as_json(status))),
         ("vmafarm estimate --json", estimate.as_dict()),
     ]:

@@ -164,6 +164,22 @@ def logs(
     say(*found.lines(lines))
 
 
+@app.command()
+@configured("name", "max_failed_share", "on_conflict")
+def tidy(
+    config: Config,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go; change nothing.")] = False,
+) -> None:
+    """Pack the logs of a published run, and remove the files that no verb needs any more.
+
+    Example: vmafarm tidy --run k150k --dry-run
+    """
+    from vmafarm.cluster.tidy import tidy as tidy_run
+    from vmafarm.corpus.frozen_config import with_frozen
+
+    say(*tidy_run(with_frozen(config), dry_run=dry_run).lines())
+
+
 def _slurm_if_any(config: Config) -> Slurm | None:
     import shutil
 

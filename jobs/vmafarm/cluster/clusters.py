@@ -41,6 +41,20 @@ def refuse_elsewhere(folder: RunFolder, slurm: Slurm, name: str) -> None:
             )
 
 
+def queued_jobs(folder: RunFolder) -> list[str]:
+    """Ids of a run's jobs that wait or run, on every cluster it was submitted to.
+
+    Raises
+    ------
+    UnavailableError
+        A cluster cannot be asked; one is asked only if the run was ever submitted.
+    """
+    clusters = _clusters(folder)
+    name = run_job_name(folder, load_manifest(folder).digest) if clusters else ""
+    found = {task.job for cluster in clusters for task in Slurm(cluster=cluster).queue(name)}
+    return sorted(found, key=int)
+
+
 def _called(cluster: str) -> str:
     return f"the cluster {show(cluster)}" if cluster else "this login node's own cluster"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from vmafarm.cluster.job_states import KILLED, NOT_STARTED, RUNNING, SlurmReader, SlurmView, key_of, one_line
 from vmafarm.cluster.slurm import Slurm
@@ -15,6 +16,7 @@ from vmafarm.run_folder.element_records import ElementRecord, read_elements
 from vmafarm.run_folder.failures import FailureRecord, read_failures
 from vmafarm.run_folder.log_files import log_path, tail
 from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.packed_logs import packed_logs
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name
 from vmafarm.shards.writer import read_done
@@ -147,15 +149,17 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
     view = SlurmReader(slurm, run_job_name(folder, manifest.digest)).read(every, submissions)
     records = read_elements(folder)
     tasks = _tasks(slice_id, submissions, records, view)
-    logs = _newest_log(folder, tasks, count)
-    if not tasks or not (logs or any(task.ended_at for task in tasks)):
+    logs, packed = _newest_log(folder, tasks, count), packed_logs(folder)
+    if not tasks or not (logs or packed or any(task.ended_at for task in tasks)):
         where = ", ".join(f"{task.name} {task.state}" for task in tasks)
         raise UsageError(
             f"slice {slice_id} has no log yet: {where or 'no task has had it'}",
             f"logs are in {show(str(folder.logs))}; vmafarm status shows what waits and runs",
         )
     notes = view.notes
-    if not logs:  # submitit's local executor numbers them by its own process
+    if packed and not logs:
+        notes += tuple(_where_packed(path, tasks[0]) for path in packed)
+    elif not logs:  # submitit's local executor numbers them by its own process
         notes += (f"no log has the name of one of these tasks: look into {show(str(folder.logs))}",)
     clips = [manifest.names[at] for at in manifest.positions(slice_id)]
     done = read_done(folder, [slice_id])
@@ -226,6 +230,14 @@ def _newest_log(folder: RunFolder, tasks: Sequence[TaskSeen], count: int) -> dic
         if any(path.exists() for path in paths):
             return {show(str(path)): tail(path, count) for path in paths if path.exists()}
     return {}
+
+
+def _where_packed(archive: Path, task: TaskSeen) -> str:
+    path = show(str(archive))
+    if not task.job.isdigit():
+        return f"logs are packed in {path}: tar -tzf {path} lists them"
+    name = f"{task.name}_0_log.err"
+    return f"logs are packed in {path}: tar -xzOf {path} {name} prints one"
 
 
 def _plain(state: str) -> str:

@@ -116,7 +116,7 @@ def submit(
     prepared = prepare(config, slurm)
     _warn(config, say)
     secure_logs(config.folder, config.run.trusted_owners)
-    with _alone(config.folder):  # from the check of what nobody works on to the last recorded job
+    with alone(config.folder):  # from the check of what nobody works on to the last recorded job
         todo = _missing(prepared, slurm, again)
         if preflight is not None:
             preflight()
@@ -131,8 +131,8 @@ def submit(
         return _queue(prepared, request)
 
 
-def _alone(folder: RunFolder) -> AbstractContextManager[None]:
-    """Keep out another submit or retry of the run, which would queue the same again."""
+def alone(folder: RunFolder) -> AbstractContextManager[None]:
+    """Keep out another submit or retry of the run, which would queue the same again, and a tidy."""
     busy = UsageError(
         f'another vmafarm submit or retry of "{folder.name}" is running: it holds '
         f"{show(str(folder.submit_lock))}, expected one at a time",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,20 @@ from vmafarm.disk.locks import try_lock
 
 ABANDONED_SECONDS = 3600.0
 """Without a lock: a draft at work is written to, or in place, within that."""
+
+
+_NAME = re.compile(r"\..{1,200}\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+"""As `vmafarm.disk.durable.Draft` names them."""
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file has the name of a draft."""
+    return _NAME.fullmatch(name) is not None
+
+
+def is_abandoned(status: os.stat_result) -> bool:
+    """Whether a draft, by its status, has not been written to for so long that nobody is writing it."""
+    return time.time() - status.st_mtime > ABANDONED_SECONDS
 
 
 class LockedDraft(durable.Draft):
@@ -40,7 +55,7 @@ def sweep(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name[:200])}.*.tmp"):
         # The same draft may be removed by two at once, and one that cannot be removed harms nobody.
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+            if is_abandoned(left.stat()):
                 _remove(left)
 
 

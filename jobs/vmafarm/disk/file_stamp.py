@@ -81,6 +81,10 @@ class Stamps:
 
         return read_regular(path, look=remember)
 
+    def of(self, path: Path) -> Stamp | None:
+        """The stamp of a file as it was read; None: it was not."""
+        return self._stamps.get(path)
+
     def changed(self) -> list[Path]:
         """Files that are gone, or no longer the ones that were read, in order."""
         return sorted(path for path, stamp in self._stamps.items() if Stamp.now(path) != stamp)

@@ -74,6 +74,10 @@ class System:
         """Make a folder."""
         os.mkdir(path)  # noqa: PTH102
 
+    def rmdir(self, path: Path) -> None:
+        """Remove an empty folder."""
+        os.rmdir(path)  # noqa: PTH106
+
 
 def name_first(system: System, source: Path, destination: Path) -> None:
     """Give a file a name unless that is taken; the file may keep its first name beside it.

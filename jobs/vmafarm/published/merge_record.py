@@ -56,6 +56,12 @@ class _Audits(_Part):
     clips: Count = 0
 
 
+class _Tidied(_Part):
+    file: Name
+    bytes: Size
+    sha256: Word
+
+
 class _Record(_Part):
     """The keys that are read; see `vmafarm.merging.result.MergeResult` and `vmafarm.publish`."""
 
@@ -73,6 +79,7 @@ class _Record(_Part):
     audits: _Audits = _Audits()
     qa: dict[Word, _Check] = {}
     delivered: Flag = False
+    tidied: list[_Tidied] = []
 
 
 _RECORD = pydantic.TypeAdapter(_Record)

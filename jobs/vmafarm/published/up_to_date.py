@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,35 @@ def digest_open(file: FileIO) -> str:
     return digest.hexdigest()
 
 
-def digest_inputs(folder: RunFolder) -> str:
+@dataclass(frozen=True)
+class Input:
+    """A file that a table is made from.
+
+    Attributes
+    ----------
+    file
+        Its path, from the run folder on.
+    bytes
+        Its size; -1: it cannot be read.
+    sha256
+        Of its content; a sealed file states its own. Empty: it cannot be read, or is no Parquet file.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+def read_input(folder: RunFolder, path: Path) -> Input:
+    """Size and digest of one file of a run, as they are now."""
+    try:
+        size, content = path.stat().st_size, _digest(path)
+    except OSError:  # gone meanwhile, or cannot be read: not what was merged
+        size, content = -1, ""
+    return Input(os.path.relpath(path, folder.path), size, content)
+
+
+def digest_inputs(folder: RunFolder, tidied: Iterable[Input] = ()) -> str:
     """SHA-256 of everything a table is made from: manifest, provenance, shards, journals and failure records.
 
     Sealed files state the digest of their content, which is used. Call this before a merge reads the files:
@@ -48,6 +77,9 @@ def digest_inputs(folder: RunFolder) -> str:
     ----------
     folder
         The run.
+    tidied
+        Files that were merged and may have been removed since, because nothing needs them. One that is not
+        there counts as if it were.
 
     Returns
     -------
@@ -55,13 +87,12 @@ def digest_inputs(folder: RunFolder) -> str:
         Of the names, sizes and contents, in the order of the names.
     """
     digest = hashlib.sha256()
-    for path in (folder.manifest, folder.provenance, *_parts(folder)):
-        try:
-            size, content = path.stat().st_size, _digest(path)
-        except OSError:  # gone meanwhile, or cannot be read: not what was merged
-            size, content = -1, ""
-        name = os.fsencode(os.path.relpath(path, folder.path))
-        digest.update(b"%d %s %d %s\n" % (len(name), name, size, content.encode()))
+    parts = {folder.path / one.file: one for one in tidied}
+    parts |= {path: read_input(folder, path) for path in _parts(folder)}
+    first = [read_input(folder, path) for path in (folder.manifest, folder.provenance)]
+    for one in (*first, *(parts[path] for path in sorted(parts))):
+        name = os.fsencode(one.file)
+        digest.update(b"%d %s %d %s\n" % (len(name), name, one.bytes, one.sha256.encode()))
     return digest.hexdigest()
 
 
@@ -102,12 +133,17 @@ def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, 
         beside = [folder.card, *([folder.report] if config.merge.checks else [])]
         is_same = (
             all(path.exists() for path in beside)
-            and record["inputs_sha256"] == digest_inputs(folder)
+            and record["inputs_sha256"] == digest_inputs(folder, read_tidied(record))
             and record["table_sha256"] == digest_file(folder.table)
         )
     except (OSError, UsageError):
         return None
     return record if is_same else None
+
+
+def read_tidied(record: Mapping[str, Any]) -> list[Input]:
+    """Files that may have been removed since the merge, by its record."""
+    return [Input(one["file"], one["bytes"], one["sha256"]) for one in record["tidied"]]
 
 
 def _would_be_published(record: Mapping[str, Any], config: Config, allow_missing: bool) -> bool:
