@@ -21,7 +21,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Whole files to workers, in the order of tests/conftest.py. One more worker than processors: tests also wait.
 WORKERS = -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run plan estimate doctor image submit retry status logs cancel merge tidy qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
+.PHONY: help setup run plan estimate doctor image submit retry status efficiency logs cancel merge tidy qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -80,6 +80,9 @@ retry: $(VENV)/.setup ## queue exactly what is missing
 
 status: $(VENV)/.setup ## show the progress of a run; ARGS="--watch" refreshes it
 	@$(BIN)/vmafarm status $(OPTIONS) $(ARGS)
+
+efficiency: $(VENV)/.setup ## show what elements used of what was asked for, and what to ask for next time
+	@$(BIN)/vmafarm efficiency $(OPTIONS) $(ARGS)
 
 logs: $(VENV)/.setup ## show jobs, logs and failures of one slice: SLICE=12
 	@test -n "$$SLICE" || { echo "error: make logs needs a slice: make logs SLICE=12"; exit 2; }

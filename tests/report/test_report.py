@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from support.command import vmafarm
+from support.fake_slurm import submit_again, write_record
 from support.hostile_run import EVIL, SEEN
 from support.made_up import NASTY, make_up
 from support.merge_helpers import NAN, Run, make_row, plan_run
@@ -147,6 +148,22 @@ def test_the_same_run_gives_the_same_page(run: Run, tmp_path: Path) -> None:
 
 
 # Runs with little in them
+
+
+def test_what_elements_used_is_shown_where_they_have_recorded_it(
+    run: Run, page: Page, tmp_path: Path
+) -> None:
+    assert "used" not in page.ids
+    submitted = make_up(tmp_path, 12)
+    submit_again(submitted, "11", 1)
+    used = {"elapsed_seconds": 1800.0, "memory": 5 << 30, "memory_from": "cgroup"}
+    write_record(submitted, "11", 0, [0], **used)
+    shown = write(submitted)
+    assert "used" in shown.ids
+    assert "#used" in shown.links
+    assert "5.0 GB of 8.0 GB asked for" in shown.text
+    assert "7GB instead of 8GB: 5.0 GB at most, plus 25%" in shown.text
+    assert "SLURM was not asked" in shown.text
 
 
 def test_a_run_without_rows_has_a_page(tmp_path: Path) -> None:

@@ -16,11 +16,19 @@ from typing import Any
 
 from support.merge_helpers import Run, make_row, plan_run
 
+from vmafarm.config.sections import recorded
 from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.process.finished import Finished
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.merge_jobs import MergeJobRecord, MergeOutcome, merge_job_path
-from vmafarm.run_folder.submissions import run_job_name
+from vmafarm.run_folder.submissions import (
+    Array,
+    Submission,
+    new_submission,
+    next_number,
+    note_job,
+    run_job_name,
+)
 from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.handover import MODULE, as_spec, read_work
 
@@ -64,7 +72,11 @@ case $program in
     while IFS='|' read -r owner line; do
       if [ "$owner" = "$name" ]; then printf '%s\\n' "$line"; fi
     done < "$state/queue" ;;
-  sacct) cat "$state/accounting" ;;
+  sacct)
+    case "$*" in
+      *Elapsed*) cat "$state/usage" ;;
+      *) cat "$state/accounting" ;;
+    esac ;;
   sacctmgr)
     case "$*" in
       *" user "*) echo tests ;;
@@ -106,7 +118,7 @@ class FakeSlurm:
         (self._state / "scripts").mkdir(parents=True)
         for name in PROGRAMS:
             self.add_program(name, _PROGRAM.format(state=shlex.quote(str(self._state))))
-        for name in ("calls", "queue", "accounting", "associations", "qos", "tested", "environment"):
+        for name in ("calls", "queue", "accounting", "usage", "associations", "qos", "tested", "environment"):
             (self._state / name).touch()
         (self._state / "next").write_text("11\n")
         self.set_max_array_size(1001)
@@ -168,6 +180,10 @@ exit {status}
     def set_accounting(self, *lines: str) -> None:
         """Lines of sacct's ``JobID|State|NodeList``."""
         (self._state / "accounting").write_text("".join(f"{line}\n" for line in lines))
+
+    def set_usage(self, *lines: str) -> None:
+        """Lines of sacct's ``JobID|State|Elapsed|TotalCPU|AllocCPUS|MaxRSS|ReqMem``."""
+        (self._state / "usage").write_text("".join(f"{line}\n" for line in lines))
 
     def set_limits(self, *, associations: str = "|normal", qos: str = "normal|") -> None:
         """Answers of sacctmgr: ``MaxSubmitJobs|DefaultQOS`` and ``Name|MaxSubmitJobsPerUser``."""
@@ -246,6 +262,31 @@ def planned(root: Path, count: int = 5, **slurm: Any) -> Run:
     return run
 
 
+def submitted(root: Path, count: int = 5, *, canary: bool = False, **slurm: Any) -> Run:
+    """A `planned` run with a submission of one array, job 11, of one element for each slice."""
+    run = planned(root, count, **slurm)
+    submit_again(run, "11", count, canary=canary)
+    return run
+
+
+def submit_again(run: Run, job: str, count: int, **more: Any) -> None:
+    """One more submission of a run, of one array."""
+    number = next_number(run.folder)
+    elements = tuple((index,) for index in range(count))
+    engine = "vmaf" if run.config.engine.backend == "cuda" else "ffmpeg"
+    new_submission(
+        run.folder,
+        Submission(number, "vmafarm-demo", elements, "1", "", "", engine, recorded(run.config),
+                   at="2025-03-01T10:20:30+00:00", **more),
+    )  # fmt: skip
+    note_job(run.folder, number, asdict(Array(job, 0, 0, count)))
+
+
+def writer_of(job: str, index: int | None, node: str = "node1", minutes: float = 10) -> str:
+    """Name of the writer whose record `write_record` writes."""
+    return f"{job}-{index or 0}-{node}-{minutes}"
+
+
 def finish(run: Run, *slices: int, writer: str = "w", seconds: float = 2.0) -> None:
     """Put the rows of these slices of a `planned` run in place, each of so many seconds."""
     for number in slices:
@@ -265,7 +306,7 @@ def write_record(
 ) -> str:  # fmt: skip
     """What an element says of itself that began so many minutes ago; returns when that was."""
     at = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
-    writer = f"{job}-{index or 0}-{node}-{minutes}"
+    writer = writer_of(job, index, node, minutes)
     lines: list[dict[str, Any]] = [
         {"writer": writer, "job": job, "index": index, "node": node, "slices": list(slices), "clips": 1,
          "started_at": at},

@@ -28,6 +28,8 @@ SEEN = "\\x1b[31m"
 VERBS: dict[str, tuple[str, ...]] = {
     "status": ("status",),
     "status --json": ("status", "--json"),
+    "efficiency": ("efficiency",),
+    "efficiency --json": ("efficiency", "--all", "--json"),
     "logs": ("logs", "0"),
     "sql": ("sql", "SELECT failure, message FROM failures"),
     "sql --json": ("sql", "--json", "FROM failures"),

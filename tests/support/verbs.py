@@ -16,10 +16,14 @@ from typing import Any
 from support.fake_slurm import write_merge_job
 from support.merge_helpers import NOW, Run, make_row, plan_run
 
+from vmafarm.cluster.efficiency import read_efficiency
+from vmafarm.cluster.efficiency_text import as_document, lines
 from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.status import look
 from vmafarm.cluster.status_table import as_json, table
 from vmafarm.common.errors import VmafarmError, explain
+from vmafarm.common.say import to_json
+from vmafarm.config.sections import recorded
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.cost.measured import measure
 from vmafarm.merging.merge import merge
@@ -59,7 +63,8 @@ def whole_run(folder: Path) -> Run:
     (run.folder.shard_folder(1) / "w.done").write_text("".join(f'"{name}"\n' for name in NAMES[1::2]))
     run.fail(NAMES[4], tries=3)
     run.take_part("h1")
-    submission = Submission(1, "vmafarm-demo-0", ((0,), (1,)), "1", "", "", "ffmpeg", {}, at=NOW.isoformat())
+    submission = Submission(1, "vmafarm-demo-0", ((0,), (1,)), "1", "", "", "ffmpeg", recorded(run.config),
+                            at=NOW.isoformat())  # fmt: skip
     new_submission(run.folder, submission)
     note_job(run.folder, 1, vars(Array("1", 0, 0, 2)))
     note_job(run.folder, 1, {"merge_job": "2"})
@@ -119,8 +124,14 @@ def _retry(run: Run) -> Sequence[str]:
     return [f"{read_submissions(run.folder)} {next_number(run.folder)} {read_broken(run.folder)} {measured}"]
 
 
+def _efficiency(run: Run) -> Sequence[str]:
+    seen = read_efficiency(run.config, None, every=True)
+    return [*lines(seen), to_json(as_document(seen))]
+
+
 QUICK: dict[str, Callable[[Run], Sequence[str]]] = {
     "status": _status,
+    "efficiency": _efficiency,
     "logs": lambda run: slice_logs(run.config, None, 0, 5).lines(5),
     "info": _info,
     "todo": _todo,

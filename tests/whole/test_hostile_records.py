@@ -50,7 +50,8 @@ def test_hostile_records_of_elements_are_counted(run: Run) -> None:
         "ended_at": began["started_at"], "done": 1, "failed": {"decode_error": 1}, "seconds": 1.0,
         "cpu_seconds": 1.0, "at_once": 1, "threads": 1, "seconds_full": 1.0,
         "seconds_identity": 1.0, "stopped": False, "exit_code": 0, "message": "",
-        "hint": "",
+        "hint": "", "elapsed_seconds": 1.0, "total_cpu_seconds": 1.0, "memory": 1, "memory_from": "cgroup",
+        "memory_with_files": 1, "gpus": 1, "gpu_busy": 0.5, "gpu_memory": 1, "gpu_memory_total": 1,
     }  # fmt: skip
     record = began | ended
     assert set(record) == {field.name for field in fields(ElementRecord)}

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 from support.command import QUICK, corpus, vmafarm, write_scores
+from support.fake_slurm import finish, submitted, write_record, writer_of
 from support.media import make_clip
 from support.merge_helpers import make_row, plan_run
 
+from vmafarm.cluster.efficiency import read_efficiency
+from vmafarm.cluster.efficiency_text import as_document
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import SLICE_STATES, Status
 from vmafarm.cluster.status_table import as_json
 from vmafarm.cluster.waiting import Waiting
 from vmafarm.common.errors import IncompleteError
+from vmafarm.common.say import to_json
 from vmafarm.cost.estimate import Estimate, Work
 from vmafarm.cost.predict import Total
 from vmafarm.merging.merge import merge
@@ -75,9 +79,19 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     said["vmafarm estimate --json"] = estimate.stdout
     vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
     said["vmafarm status --json"] = vmafarm("status", "--run", "r", "--json", cwd=folder).stdout
+    said["vmafarm efficiency --json"] = efficiency(folder / "cluster")
     said["vmafarm doctor --json"] = vmafarm("doctor", "--here", "--json", cwd=folder, status=None).stdout
     said[RECORD] = (folder / "runs/full_features_r.merge.json").read_text()
     return {name: json.loads(text) for name, text in said.items()}
+
+
+def efficiency(folder: Path) -> str:
+    """What the verb prints for a run of one clip that was submitted."""
+    run = submitted(folder, 1, cpus=4)
+    finish(run, 0, writer=writer_of("11", 0))
+    write_record(run, "11", 0, [0], seconds=100.0, cpu_seconds=200.0, elapsed_seconds=120.0, memory=1 << 30,
+                 memory_from="cgroup")  # fmt: skip
+    return to_json(as_document(read_efficiency(run.config, None)))
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -129,6 +129,7 @@ SHOWN = {
 QUIET = {
     "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run",
     "estimate", "estimate --json", "submit", "submit --dry-run", "retry", "cancel",
+    "efficiency", "efficiency --json",
 }  # fmt: skip
 """Verbs that show nothing of these records; most of them show paths."""
 
@@ -187,9 +188,13 @@ FIELDS = {
         ("status", "status --json", "logs", "sql --json"),
         {"clip_name", "message", "host", "writer"},
     ),
-    "elements/*.jsonl": (("status", "status --json", "logs"), {"job", "node", "message"}),
-    "submissions/*.json": (("status", "status --json", "logs", "retry --dry-run"), set()),
-    "submissions/*.jobs": (("status", "status --json", "logs", "retry --dry-run"), set()),
+    "elements/*.jsonl": (
+        ("status", "status --json", "logs", "efficiency", "efficiency --json"), {"job", "node", "message"},
+    ),
+    "submissions/*.json": (
+        ("status", "status --json", "logs", "retry --dry-run", "efficiency", "efficiency --json"), set(),
+    ),
+    "submissions/*.jobs": (("status", "status --json", "logs", "retry --dry-run", "efficiency"), set()),
     "merge_jobs/*.json": (("status", "status --json"), {"reasons"}),
     "provenance.json": (("sql clips",), {"engine", "engine_version", "libvmaf_version", "decoder_version"}),
     "../*.merge.json": (

@@ -180,6 +180,27 @@ def tidy(
     say(*tidy_run(with_frozen(config), dry_run=dry_run).lines())
 
 
+@app.command()
+@configured("name")
+def efficiency(
+    config: Config,
+    every: Annotated[bool, typer.Option("--all", help="Show each submission, not the latest only.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what elements used of what was asked for, and what to ask for next time.
+
+    Example: vmafarm efficiency --run k150k
+    """
+    from vmafarm.cluster.efficiency import read_efficiency
+    from vmafarm.cluster.efficiency_text import as_document, lines
+    from vmafarm.common.say import to_json
+    from vmafarm.corpus.frozen_config import with_frozen
+
+    config = with_frozen(config)
+    found = read_efficiency(config, _slurm_if_any(config), every=every)
+    say(*([to_json(as_document(found))] if as_json else lines(found)))
+
+
 def _slurm_if_any(config: Config) -> Slurm | None:
     import shutil
 

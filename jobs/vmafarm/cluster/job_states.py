@@ -100,12 +100,12 @@ class SlurmReader:
         try:
             queue = tuple(self._slurm.queue(self._job_name))
         except UnavailableError as error:
-            notes.append(f"the queue is unknown: {_brief(error.message)}")
+            notes.append(f"the queue is unknown: {brief(error.message)}")
         accounts: dict[Key, str] = {}
         try:
             accounts = self._accounts(self._slurm, asked)
         except UnavailableError as error:
-            notes.append(f"accounting is unavailable: {_brief(error.message)}")
+            notes.append(f"accounting is unavailable: {brief(error.message)}")
         if not self._has_accounts:
             notes.append("no accounting (sacct): how elements ended is known from disk only")
         noted = {job for submission in submissions for job in submission.jobs()}
@@ -204,7 +204,7 @@ def one_line(text: str) -> str:
     return show(" ".join(text.split()))
 
 
-def _brief(message: str) -> str:
+def brief(message: str) -> str:
     """The last line of a message, after the name of the program."""
     first, *more = message.splitlines()
     return one_line(f"{first.partition(': ')[0]}: {more[-1]}" if more else first)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from vmafarm.cluster.slurm_answers import (
+    USAGE_FIELDS,
+    JobUsage,
     Partition,
     Task,
     parse_accounting,
@@ -17,6 +19,7 @@ from vmafarm.cluster.slurm_answers import (
     parse_minutes,
     parse_number,
     parse_queue,
+    parse_usage,
     rows,
 )
 from vmafarm.cluster.slurm_programs import NO_SLURM_HINT, NoProgramError, call
@@ -157,18 +160,32 @@ class Slurm:
         UnavailableError
             There is accounting, but it does not answer.
         """
-        tasks = []
+        said = self._sacct(jobs, "--format=JobID,State,NodeList")
+        return None if said is None else [task for text in said for task in parse_accounting(text)]
+
+    def usage(self, jobs: Iterable[str]) -> list[JobUsage] | None:
+        """What jobs used, each start of a requeued one; None: the cluster has no accounting.
+
+        Raises
+        ------
+        UnavailableError
+            There is accounting, but it does not answer.
+        """
+        said = self._sacct(jobs, "--duplicates", f"--format={USAGE_FIELDS}")
+        return None if said is None else [usage for text in said for usage in parse_usage(text)]
+
+    def _sacct(self, jobs: Iterable[str], *options: str) -> list[str] | None:
         try:
-            for some in _portions(list(jobs)):
-                options = ["--noheader", "--parsable2", "--jobs", ",".join(some)]
-                tasks += parse_accounting(self._run("sacct", *options, "--format=JobID,State,NodeList"))
+            return [
+                self._run("sacct", "--noheader", "--parsable2", "--jobs", ",".join(some), *options)
+                for some in _portions(list(jobs))
+            ]
         except NoProgramError:
             return None
         except UnavailableError as error:
             if "storage is disabled" in error.message:  # sacct's own words
                 return None
             raise
-        return tasks
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Cancel jobs, and arrays with all their elements.

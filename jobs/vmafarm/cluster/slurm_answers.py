@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmafarm.common.errors import UnavailableError
 
@@ -144,6 +144,96 @@ def parse_accounting(text: str) -> list[Task]:
         node = "" if node == "None assigned" else node
         tasks.append(Task(array, parse_number(index), state, "", node))
     return tasks
+
+
+USAGE_FIELDS = "JobID,State,Elapsed,TotalCPU,AllocCPUS,MaxRSS,ReqMem"
+
+
+@dataclass(frozen=True)
+class JobUsage:
+    """What one start of a job, or of an element of an array, used by SLURM's accounting.
+
+    Attributes
+    ----------
+    job, index, state
+        As for `Task`.
+    seconds
+        Wall time.
+    cpu_seconds
+        Processor time; 0: not gathered.
+    cpus
+        Processors that it was given.
+    memory
+        Most bytes of resident memory of a step, looked at every 30 s or so; 0: not gathered.
+    memory_asked
+        Bytes of memory that it asked for; 0: none.
+    """
+
+    job: str
+    index: int | None
+    state: str
+    seconds: float
+    cpu_seconds: float
+    cpus: int
+    memory: int
+    memory_asked: int
+
+
+def parse_usage(text: str) -> list[JobUsage]:
+    """Read sacct's `USAGE_FIELDS`, with or without steps and earlier starts (``--duplicates``).
+
+    Only steps have a MaxRSS, and only they may be OUT_OF_MEMORY; the lines of a job's steps follow its own.
+    What was not gathered is empty and counts as 0.
+    """
+    found: dict[str, list[JobUsage]] = {}
+    for name, state, seconds, cpu, cpus, memory, asked in rows(text, 7):
+        job, _, step = name.partition(".")
+        array, _, index = job.partition("_")
+        state = state.partition(" ")[0]
+        if parse_number(array) is None or (index and parse_number(index) is None):
+            continue
+        starts = found.setdefault(job, [])
+        if not step:
+            count = parse_count(cpus)
+            memory_asked = parse_memory(asked) * (count if asked.endswith("c") else 1)
+            starts.append(
+                JobUsage(
+                    array,
+                    parse_number(index),
+                    state,
+                    parse_seconds(seconds),
+                    parse_seconds(cpu),
+                    count,
+                    parse_memory(memory),
+                    memory_asked,
+                )
+            )
+        elif starts:
+            last = starts[-1]
+            short = last.state in ("FAILED", "COMPLETED") and state == "OUT_OF_MEMORY"
+            starts[-1] = replace(
+                last,
+                state=state if short else last.state,
+                memory=max(last.memory, parse_memory(memory)),
+            )
+    return [start for starts in found.values() for start in starts]
+
+
+def parse_seconds(text: str) -> float:
+    """Read a duration as sacct prints it, ``[days-][hours:]minutes:seconds[.fraction]``; 0: none."""
+    found = re.fullmatch(
+        r"(?:([0-9]{1,9})-)?(?:([0-9]{1,9}):)?([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]{1,9})?)", text.strip()
+    )
+    if found is None:
+        return 0.0
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def parse_memory(text: str) -> int:
+    """Read a size as sacct prints it, in bytes: ``123456K``, ``1.50G``, ``8Gn``, ``4Gc``; 0: none."""
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGTP]?)[nc]?", text.strip())
+    return int(float(found[1]) * (1 << 10 * " KMGTP".index(found[2] or " "))) if found else 0
 
 
 def parse_count(text: str) -> int:

@@ -45,8 +45,8 @@ class Work:
     def rows(self, elements: str) -> list[tuple[str, str]]:
         """Label and text of each figure; `elements` says what runs at the same time in SLURM."""
         totals = (
-            ("  core hours", self.core_seconds, _hours, ""),
-            ("  GPU hours", self.gpu_seconds, _hours, ""),
+            ("  core hours", self.core_seconds, hours, ""),
+            ("  GPU hours", self.gpu_seconds, hours, ""),
             ("  this machine", self.here_seconds, format_seconds, ""),
             ("  SLURM, at best", self.slurm_seconds, format_seconds, f", {unbroken(elements)}"),
             ("  longest", self.longest_seconds, format_seconds, ""),
@@ -198,11 +198,11 @@ def gpus_of(section: SlurmSection) -> int:
     return sum(int(found[1]) if (found := re.search(r":(\d+)$", part)) else 1 for part in parts)
 
 
-def _hours(seconds: float) -> str:
+def hours(seconds: float) -> str:
     """Hours with as many digits as mean something."""
-    hours = seconds / 3600
-    digits = 0 if hours >= 100 else 1 if hours >= 1 else 3 if hours >= 0.01 else 5
-    return f"{hours:,.{digits}f}"
+    number = seconds / 3600
+    digits = 0 if number >= 100 else 1 if number >= 1 else 3 if number >= 0.01 else 5
+    return f"{number:,.{digits}f}"
 
 
 def _with_interval(total: Total, text: Callable[[float], str]) -> str:

@@ -55,6 +55,7 @@ Time = Annotated[datetime, BeforeValidator(_to_time)]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 Size = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, le=MOST_SECONDS)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 

@@ -1,10 +1,11 @@
-"""How much memory a new process can get here."""
+"""How much memory a new process can get here, and how much a job has taken."""
 
 from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _ROOT = Path("/")
@@ -50,6 +51,67 @@ def spare_bytes(root: Path = _ROOT) -> int:
     except (OSError, KeyError, ValueError):
         return 0
     return max(0, min(grantable_bytes(root), available, *_left_by_groups(root)))
+
+
+@dataclass(frozen=True)
+class JobGroup:
+    """The control group of a SLURM job, which holds this process and everything that the job started.
+
+    Attributes
+    ----------
+    folder
+        Where the kernel shows it.
+    held
+        Entries of memory.stat for memory that the kernel cannot drop.
+    peak
+        File with the most that it was charged, page cache included.
+    """
+
+    folder: Path
+    held: tuple[str, ...]
+    peak: str
+
+    def held_bytes(self) -> int:
+        """Anonymous and shared memory that it has now, in bytes; 0 if that is unknown."""
+        with suppress(OSError, ValueError):
+            stat = dict(line.split() for line in _text(self.folder / "memory.stat").splitlines())
+            return sum(int(stat.get(name, 0)) for name in self.held)
+        return 0
+
+    def peak_bytes(self) -> int:
+        """Most bytes that it was charged; 0 if that is unknown, as before Linux 5.19 in version 2."""
+        with suppress(OSError, ValueError):
+            return int(_text(self.folder / self.peak))
+        return 0
+
+
+def job_group(job: str, root: Path = _ROOT) -> JobGroup | None:
+    """Return the control group of a SLURM job that accounts for its memory; None: it has none.
+
+    Parameters
+    ----------
+    job
+        Its id, SLURM_JOB_ID.
+    root
+        Folder that contains proc and sys.
+    """
+    with suppress(OSError, ValueError):
+        for line in _text(root / "proc/self/cgroup").splitlines():
+            _, controllers, path = line.split(":", 2)
+            parts = Path(path.lstrip("/")).parts
+            if f"job_{job}" not in parts:
+                continue
+            own = Path(*parts[: parts.index(f"job_{job}") + 1])
+            if controllers == "":
+                group = JobGroup(root / "sys/fs/cgroup" / own, ("anon", "shmem"), "memory.peak")
+            elif "memory" in controllers.split(","):
+                folder = root / "sys/fs/cgroup/memory" / own
+                group = JobGroup(folder, ("total_rss", "total_shmem"), "memory.max_usage_in_bytes")
+            else:
+                continue
+            if group.held_bytes():
+                return group
+    return None
 
 
 def _meminfo(root: Path) -> dict[str, int]:

@@ -12,7 +12,9 @@ import duckdb
 import jinja2
 from markupsafe import Markup
 
-from vmafarm.common.errors import show
+from vmafarm.cluster.efficiency import read_efficiency
+from vmafarm.cluster.efficiency_text import rows
+from vmafarm.common.errors import UsageError, show
 from vmafarm.common.say import printable
 from vmafarm.config.sections import Config
 from vmafarm.query.checks import Outcome
@@ -72,6 +74,7 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
         map=[(feature, list(cells)) for feature, cells in groupby(found["map"], key=itemgetter("feature"))],
         correlation=plots.correlation(_records(by_check["correlation"])),
         throughput=plots.throughput(found["throughput"]),
+        used=_used(config),
         extremes=found["extremes"],
         strangest=found["strangest"],
         slices=found["slices"],
@@ -89,6 +92,14 @@ def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[
         return []
     columns = [column[0] for column in result.description]
     return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+
+
+def _used(config: Config) -> list[tuple[str, str]]:
+    """What elements used, from disk alone, as label and text; empty if there is nothing to compare."""
+    try:
+        return rows(read_efficiency(config, None))
+    except UsageError:  # never submitted, or nothing recorded yet
+        return []
 
 
 def _records(outcome: Outcome) -> list[dict[str, Any]]:

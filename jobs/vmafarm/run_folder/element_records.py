@@ -5,7 +5,6 @@ SLURM's queue forgets jobs within minutes, and many clusters keep no accounts; t
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -16,8 +15,25 @@ import pydantic
 
 from vmafarm.common.text import format_seconds
 from vmafarm.disk.durable import Appender, make_folder
-from vmafarm.disk.jsonl import Count, Flag, Moment, Seconds, Text, Word, json_line, parse_json, read_lines
+from vmafarm.disk.jsonl import (
+    MOST_SECONDS,
+    Count,
+    Flag,
+    Moment,
+    Seconds,
+    Share,
+    Size,
+    Text,
+    Word,
+    json_line,
+    parse_json,
+    read_lines,
+)
+from vmafarm.process.usage import Usage, cpu_seconds
 from vmafarm.run_folder.paths import RunFolder
+
+OUT_OF_TIME = "not enough time left for another clip"
+"""Message of an element that its time limit ended."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,12 @@ class ElementRecord:
         It was asked to stop before its work was done.
     exit_code, message, hint
         Of the error that ended it, or 0 and "".
+    elapsed_seconds
+        Wall time since its job began, starting up included; 0: not measured.
+    total_cpu_seconds, memory, memory_from, memory_with_files
+        See `vmafarm.process.usage.Usage`; 0 and "": not measured.
+    gpus, gpu_busy, gpu_memory, gpu_memory_total
+        See there; 0 and None: not measured.
     """
 
     writer: Word
@@ -100,6 +122,15 @@ class ElementRecord:
     exit_code: Count = 0
     message: Text = ""
     hint: Text = ""
+    elapsed_seconds: Seconds = 0.0
+    total_cpu_seconds: Seconds = 0.0
+    memory: Size = 0
+    memory_from: Literal["cgroup", "processes", ""] = ""
+    memory_with_files: Size = 0
+    gpus: Count = 0
+    gpu_busy: Share | None = None
+    gpu_memory: Size = 0
+    gpu_memory_total: Size = 0
 
 
 _RECORD = pydantic.TypeAdapter(ElementRecord)
@@ -133,17 +164,31 @@ class ElementLog:
     def work_begins(self, at_once: int, threads: int) -> None:
         """Note how it is going to work, for its end; from here on its processors' time counts."""
         self._way = {"at_once": at_once, "threads": threads}
-        self._cpu_before = _cpu_seconds()
+        self._cpu_before = cpu_seconds()
 
     def compare_plans(self, full: float, identity: float) -> None:
         """Note what a clip took by either plan, in seconds."""
         self._appender.append(json_line({"seconds_full": full, "seconds_identity": identity}))
 
-    def end(self, result: ElementResult, seconds: float) -> None:
-        """Record how it ended."""
-        cpu = 0.0 if self._cpu_before is None else _cpu_seconds() - self._cpu_before
+    def end(
+        self, result: ElementResult, seconds: float, elapsed: float = 0.0, usage: Usage | None = None
+    ) -> None:
+        """Record how it ended.
+
+        Parameters
+        ----------
+        result
+            How.
+        seconds, elapsed
+            `ElementRecord.seconds` and `ElementRecord.elapsed_seconds`.
+        usage
+            What it has used; None: not measured.
+        """
+        cpu = 0.0 if self._cpu_before is None else cpu_seconds() - self._cpu_before
         took = {"seconds": seconds, "cpu_seconds": round(cpu, 3), **self._way}
-        self._appender.append(json_line({"ended_at": _now(), **took, **asdict(result)}))
+        elapsed = 0.0 if elapsed > MOST_SECONDS else round(elapsed, 3)  # a wrong clock: not measured
+        used = {"elapsed_seconds": elapsed, **asdict(usage)} if usage else {}
+        self._appender.append(json_line({"ended_at": _now(), **took, **asdict(result), **used}))
         self._appender.close()
 
 
@@ -210,12 +255,6 @@ def _as_record(lines: Sequence[bytes]) -> ElementRecord | None:
             said = parse_json(line)
             document |= said if isinstance(said, dict) else {}
     return _RECORD.validate_python(document) if lines else None
-
-
-def _cpu_seconds() -> float:
-    """What this process and its ended children have had so far."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _now() -> str:

@@ -24,8 +24,9 @@ from vmafarm.engines import make_engine
 from vmafarm.process.node import job_label, node_name, task_of, visible_gpus, writer_name
 from vmafarm.process.run import Stop, Stopped, die_with
 from vmafarm.process.scratch import scratch_folder
+from vmafarm.process.usage import UsageMeter
 from vmafarm.run_folder.broken_nodes import NodeBrokenError, mark_broken, on_this_node
-from vmafarm.run_folder.element_records import ElementLog, ElementResult
+from vmafarm.run_folder.element_records import OUT_OF_TIME, ElementLog, ElementResult
 from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.provenance import Provenance, freeze_provenance
@@ -87,8 +88,11 @@ class _Element:
         self._host = node_name(os.environ)
         self._writer = writer_name(job_label(os.environ, spec.job), self._host)
         self._limits = Limits.of(self._config.extract)
-        self._deadline = Deadline(spec.minutes, elapsed_seconds(os.environ))
+        self._before = elapsed_seconds(os.environ)
+        self._started = time.monotonic()
+        self._deadline = Deadline(spec.minutes, self._before)
         self._log: ElementLog | None = None
+        self._meter: UsageMeter | None = None
         self._began = self._ended = 0.0
         self._shards: dict[int, ShardWriter] = {}
         self._failures: Appender | None = None
@@ -101,14 +105,16 @@ class _Element:
         """The result; also written to disk for status and the next submission."""
         out_of_time = self._deadline.refused and any(self._remaining.values())
         exit_code = INCOMPLETE if self._stop.is_set() or out_of_time else 0
-        message = "not enough time left for another clip" if out_of_time else ""
+        message = OUT_OF_TIME if out_of_time else ""
         hint = ""
         if error is not None:
             exit_code, message, hint = error.exit_code, error.message, error.hint
         result = ElementResult(self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint)
         try:
             if self._log is not None:
-                self._log.end(result, self._ended - self._began)
+                elapsed = self._before + time.monotonic() - self._started
+                usage = self._meter.end() if self._meter else None
+                self._log.end(result, self._ended - self._began, elapsed, usage)
             if isinstance(error, NodeBrokenError) and "SLURM_JOB_ID" in os.environ:
                 mark_broken(self._folder, self._host, message)
         except VmafarmError as unwritten:
@@ -132,6 +138,8 @@ class _Element:
         self._log = ElementLog(
             self._folder, self._writer, job, index, self._host, self._spec.slices, len(todo)
         )
+        gpus = visible_gpus(os.environ) if self._config.engine.backend == "cuda" else []
+        self._meter = UsageMeter(os.environ.get("SLURM_JOB_ID", ""), gpus)
         with ExitStack() as stack:
             with on_this_node():
                 if self._spec.canary and self._examine is not None:
@@ -154,8 +162,7 @@ class _Element:
             workers = worker_count(extract.workers, self._config.engine.threads)
             attempts = Attempts(
                 Scorer(engine, scratch, self._stop, extract.timeout, auditor), workers, extract.retries + 1,
-                visible_gpus(os.environ) if self._config.engine.backend == "cuda" else (),
-                decides=self._spec.share == LAST_LOOK,
+                gpus, decides=self._spec.share == LAST_LOOK,
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
             self._log.work_begins(attempts.at_once, self._config.engine.threads)
