@@ -1,7 +1,7 @@
 #!/bin/sh
 # usage: element.sh --run FOLDER --name JOB_NAME [--clips PATH] [--exclude NODES] [--max-broken N]
 #                   [--hold SECONDS] [--ask SECONDS] [--image SIF --digest SHA256 --stage FOLDER]
-#                   [--next-look FILE] -- COMMAND ...
+#                   [--next-look FILE] [--pause SECONDS] -- COMMAND ...
 # Starts an element on a compute node, outside of the image: this part needs programs that no image has.
 #
 #   --run         folder of the run
@@ -14,9 +14,11 @@
 #   --image       word of COMMAND to be replaced by a copy of the image below --stage, on the node's own disk
 #   --digest      SHA-256 of the image, in hexadecimal
 #   --next-look   file with the job that tries on another node the clips that fail on this one
+#   --pause       seconds to wait, and up to twice as many more at random, before what did not start is tried again
 set -u
 
 run="" name="" clips="" exclude="" max_broken=1 hold=600 ask=20 image="" digest="" stage="" next_look=""
+pause=5
 while [ $# -gt 0 ]; do
     case $1 in
         --run) run=$2 ;;
@@ -30,6 +32,7 @@ while [ $# -gt 0 ]; do
         --digest) digest=$2 ;;
         --stage) stage=$2 ;;
         --next-look) next_look=$2 ;;
+        --pause) pause=$2 ;;
         --) shift && break ;;
         *) echo "element.sh: unknown option $1" >&2 && exit 2 ;;
     esac
@@ -99,6 +102,32 @@ looked_at() {
         away=$(read_word "$look.away")
         if [ -n "$away" ] && [ "$(read_word "$look")" = "$1" ]; then printf ',%s' "$away"; fi
     done
+}
+
+# Waits before another try, up to twice: a container may fail to start while user namespaces, FUSE or the file system of
+# the image are busy, and clips may be mounted late. Fails if there is to be no further try.
+wait_to_try_again() {
+    [ "$tries" -lt 2 ] && [ -z "$ended" ] || return 1
+    tries=$((tries + 1))
+    # At random, because many elements start at once and would all come back at once.
+    seconds=$((pause + $(od -An -N2 -tu2 /dev/urandom) % (2 * pause + 1)))
+    say "$1: trying again in $seconds s ($tries of 2)"
+    while [ "$seconds" -gt 0 ] && [ -z "$ended" ]; do
+        sleep 1 # a signal is heard between two of these
+        seconds=$((seconds - 1))
+    done
+    [ -z "$ended" ]
+}
+
+# Prints how many records this element has left; one that was requeued has those of its earlier starts.
+count_records() {
+    set -- "$run/elements/${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-none}}-${SLURM_ARRAY_TASK_ID:-0}-"*"-$node-"*
+    if [ -e "$1" ]; then echo $#; else echo 0; fi
+}
+
+# Whether an exit status is that of a program or a container that did not start, so that it could not say so itself.
+did_not_start() {
+    case $1 in 126 | 127 | 255) [ "$(count_records)" -eq "$records" ] ;; *) return 1 ;; esac
 }
 
 # Keeps the run's waiting jobs away from broken nodes. Fails if SLURM cannot be told.
@@ -206,8 +235,10 @@ if ! is_own_log 1 || ! is_own_log 2; then
     exit 3
 fi
 
-if [ -n "$clips" ] && [ ! -e "$clips" ]; then
-    mark_broken "the clips are not visible on this node: $clips is not there"
+if [ -n "$clips" ] && ! is_broken; then
+    tries=0
+    until [ -e "$clips" ] || ! wait_to_try_again "$clips is not there"; do :; done
+    [ -n "$ended" ] || [ -e "$clips" ] || mark_broken "the clips are not visible on this node: $clips is not there"
 fi
 if is_broken; then
     say "node $node cannot do this run's work (see $run/broken_nodes): left to other nodes"
@@ -237,16 +268,18 @@ if [ -n "$stage" ]; then
     fi
 fi
 
-"$@"
-status=$?
+records=$(count_records)
+tries=0
+while :; do
+    "$@"
+    status=$?
+    did_not_start "$status" || break
+    wait_to_try_again "the element did not start (exit status $status)" || break
+done
 [ -z "$next_look" ] || look_elsewhere
-case $status in
-    126 | 127 | 255)
-        # The program or the container did not start, so it could not say so itself.
-        set -- "$run/elements/${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-none}}-${SLURM_ARRAY_TASK_ID:-0}-"*"-$node-"*
-        [ -e "$1" ] || mark_broken "the element did not start: exit status $status; see its log"
-        ;;
-esac
+if [ -z "$ended" ] && did_not_start "$status"; then
+    mark_broken "the element did not start: exit status $status, $((tries + 1)) times; see its log"
+fi
 if is_broken; then
     if [ "$(count_broken)" -le "$max_broken" ]; then keep_away; fi
     exit 3

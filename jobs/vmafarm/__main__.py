@@ -53,6 +53,7 @@ from vmafarm.common.say import say_aside
 from vmafarm.common.signals import hear_of_children
 from vmafarm.common.streams import OutputError, set_up_streams
 from vmafarm.common.utf8 import restart_in_utf8
+from vmafarm.disk.readable import denied_by
 from vmafarm.disk.writers import make_nothing_for_all
 
 _INTERRUPTED = 130
@@ -76,7 +77,7 @@ def _run() -> int:
             sys.stdout.flush()  # here, not as the interpreter ends, where an error could only be a traceback
             return status
     except (VmafarmError, OSError, MemoryError) as error:
-        return _tell(explain(error))
+        return _tell(denied_by(error) or explain(error))
     except OutputError as lost:
         if lost.message:
             _say_error(lost.message, lost.hint)

@@ -27,6 +27,7 @@ from vmafarm.report.card import as_card
 from vmafarm.report.info import read_info
 from vmafarm.run_folder.merge_jobs import MergeJobLog, MergeOutcome
 from vmafarm.scoring.deadline import ignore_early_notice
+from vmafarm.shards.late_files import wait_for_late_files
 from vmafarm.shards.remarks import RemarkReader, tell_remarks
 
 Say = Callable[[str], None]
@@ -201,6 +202,7 @@ def _refuse(errors: Mapping[str, str], allowed: Sequence[str]) -> None:
 def merge_on_node(document: dict[str, Any]) -> None:
     """The merge as a job: publishes and checks if complete, and otherwise prints what is missing.
 
+    It first waits for files that elements on other nodes have written and this node does not see yet.
     Whatever its end, its record says how it ended, see `vmafarm.run_folder.merge_jobs`.
 
     Raises
@@ -214,6 +216,7 @@ def merge_on_node(document: dict[str, Any]) -> None:
     log = MergeJobLog(config.folder)
     try:
         with heard(), killing(lambda: log.end("stopped", [_STOPPED])):
+            wait_for_late_files(config.folder, say_aloud)
             deliver(config, say_aloud)
     except VmafarmError as error:
         log.end(*_end_of(config, error))

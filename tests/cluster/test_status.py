@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 
 import pytest
 from support import command
 from support.fake_slurm import finish, name_of, planned, write_log, write_record
 from support.merge_helpers import make_row
 
-from vmafarm.cluster import slurm_programs
+from vmafarm.cluster import job_states, slurm_programs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.status import SLICE_STATES, StatusReader, look
 from vmafarm.cluster.submit import submit
@@ -272,15 +271,21 @@ def test_of_a_multi_line_error_the_last_line_is_shown(cluster, run):
     )
 
 
-def test_a_squeue_that_gives_no_answer_is_a_note(cluster, run, monkeypatch):
-    monkeypatch.setattr(slurm_programs, "ANSWER_SECONDS", 0.2)
-    cluster.answer_late("squeue")
-    cluster.answer_late("sacct")
-    began = time.monotonic()
+@pytest.mark.parametrize("late", [True, False], ids=["hangs", "fails after long"])
+def test_accounting_is_not_asked_where_the_queue_hung_or_authentication_failed(
+    cluster, run, monkeypatch, late
+):
+    if late:
+        monkeypatch.setattr(slurm_programs, "ANSWER_SECONDS", 0.2)
+        cluster.answer_late("squeue")
+    else:  # as without munge, where squeue tries again for a minute
+        monkeypatch.setattr(job_states, "PATIENCE_SECONDS", 0)
+        cluster.fail("squeue", "squeue: error: Munge encode failed")
+    before = len(cluster.calls)
     notes = look(run.config, Slurm()).notes
-    assert time.monotonic() - began < 10
-    assert notes[0].startswith("the queue is unknown: squeue gave no answer")
-    assert notes[1].startswith("accounting is unavailable: sacct gave no answer")
+    assert [call.split()[0] for call in cluster.calls[before:]] == ["squeue"]
+    assert notes[0].startswith("the queue is unknown: squeue ")
+    assert notes[1] == "accounting was not asked: it would take as long"
 
 
 def test_jobs_that_no_submission_recorded_are_reported(cluster, run):

@@ -32,6 +32,8 @@ MISTAKES = {
     "section that is a number": ("corpus = 5", ["[corpus] is a number, expected a table of keys"]),
     "section that is a list": ("[[corpus]]\nclips = 'a'", ["[corpus]", "expected a table"]),
     "text for a number": ('[engine]\nthreads = "4"', ["engine.threads = '4'", "number from 1 to 256"]),
+    "text for true or false": ('[merge]\nchecks = "maybe"', ["merge.checks = 'maybe'", "true or false ("]),
+    "list in a table": ("[slurm]\nextra = { a = [1] }", ["slurm.extra", "table of text or true or false ("]),
     "float for a number": ("[engine]\nthreads = 4.0", ["engine.threads = 4.0", "a whole number"]),
     "boolean for a number": ("[engine]\nthreads = true", ["engine.threads = True", "a whole number"]),
     "number for a text": ("[corpus]\nclips = 3", ["corpus.clips = 3", "expected text"]),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,3 +187,18 @@ def test_digest_is_stable():
     odd = np.array([0x7FF8000000000001], dtype=np.uint64).view(np.float64)[0]
     assert digest_of([rows[0], ("é.mp4", odd, 2**40)]) == digest_of(rows)
     assert digest_of([("a", -0.0, 1)]) == digest_of([("a", 0.0, 1)])
+
+
+def test_a_plan_where_folders_cannot_be_synced_warns_once(corpus, monkeypatch):
+    def fsync(descriptor, real=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    quiet = plan(config_of(corpus, "run.name=quiet"))
+    monkeypatch.setattr(os, "fsync", fsync)
+    config = config_of(corpus)
+    first, second = plan(config), plan(config)
+    assert "warning: the file system of" in " ".join(first.lines())
+    assert "cannot sync folders" in " ".join(first.lines())
+    assert "warning" not in " ".join([*quiet.lines(), *second.lines()])

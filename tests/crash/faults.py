@@ -315,7 +315,7 @@ def site() -> str:
     """Where in the package the running fsync was asked for: ``file:function:line``."""
     frame = sys._getframe(1)
     while (
-        frame.f_code.co_name in ("fsync", "sync_folder", "_sync_names")
+        frame.f_code.co_name in ("fsync", "sync_names", "sync_folder", "_sync_names")
         or frame.f_code.co_filename == __file__
     ):
         assert frame.f_back is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 
 import pytest
@@ -61,6 +62,20 @@ def test_a_full_disk_is_found_and_leaves_no_probe(tmp_path, monkeypatch, good):
     found = attempt("run folder", lambda: check_run_root(tmp_path))
     assert found.state == "failed"
     assert "No space left on device" in found.message
+    assert tree(tmp_path) == []
+
+
+def test_a_run_root_whose_folders_cannot_be_synced_is_one_warning(tmp_path, monkeypatch):
+    def fsync(descriptor, real=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    found = check_run_root(tmp_path)
+    assert (found.state, found.exit_status) == ("warning", 0)
+    assert "cannot sync folders" in found.message
+    assert "a power loss" in found.hint
     assert tree(tmp_path) == []
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 
 import pytest
@@ -12,8 +14,9 @@ from support.engine_helpers import write_program
 from vmafarm import doctor
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.doctor.check_result import lines as lines_of
-from vmafarm.doctor.image import examine_image
+from vmafarm.doctor.image import check_unpacking, examine_image
 from vmafarm.doctor.preflight import preflight
+from vmafarm.images.apptainer import why_it_unpacks
 from vmafarm.process.toolkit import version
 
 LABELS = {"vmafarm.version": "0.1.0", "vmafarm.engine": "vmaf", "vmafarm.cuda": "13.0"}
@@ -232,3 +235,51 @@ def test_inside_an_image_the_image_itself_is_not_looked_for(tmp_path, machine, n
     found = by_name(doctor.examine(config, Slurm(), machine))
     assert found["engine"].state == "ok"
     assert not any(name.startswith("image") for name in found)
+
+
+@pytest.fixture
+def rootless(cluster, tmp_path, monkeypatch):
+    """An apptainer without setuid, in a PATH without squashfuse, as seen by an ordinary user."""
+    folder = tmp_path / "libexec" / "apptainer" / "bin"
+    folder.mkdir(parents=True)
+    cluster.add_program("apptainer", f"#!/bin/sh\necho LIBEXECDIR={tmp_path}/libexec\n")
+    monkeypatch.setenv("PATH", str(cluster.programs))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    return folder
+
+
+def test_an_image_that_would_be_unpacked_at_each_start_is_one_warning(rootless, tmp_path, image):
+    environment = {"APPTAINER_TMPDIR": str(tmp_path)}
+    config = configure(tmp_path, slurm={"image": str(image), "environment": environment})
+    found = check_unpacking(config)
+    assert (found.name, found.state) == ("image: mount", "warning")
+    assert f"unpacks {image}" in found.message
+    assert f"into {tmp_path}, " in found.message
+    assert "three times" not in found.message
+    assert "APPTAINER_TMPDIR" in found.hint
+    os.truncate(image, shutil.disk_usage(tmp_path).free // 2)
+    assert check_unpacking(config).message.endswith("an image needs about three times its size")
+
+
+@pytest.mark.parametrize("what", ["setuid", "its own squashfuse", "squashfuse in PATH", "root", "no answer"])
+def test_an_image_that_is_mounted_is_no_warning(rootless, cluster, tmp_path, image, monkeypatch, what):
+    program = {"setuid": rootless / "starter-suid", "its own squashfuse": rootless / "squashfuse_ll"}.get(
+        what
+    )
+    if what == "squashfuse in PATH":
+        program = cluster.programs / "squashfuse"
+    if program:
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o4755 if what == "setuid" else 0o755)
+    if what == "root":
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+    if what == "no answer":
+        cluster.add_program("apptainer", "#!/bin/sh\nexit 1\n")
+    assert why_it_unpacks(device=tmp_path) == ""
+
+
+def test_a_machine_without_fuse_unpacks_images(rootless, tmp_path):
+    (rootless / "squashfuse_ll").touch(0o755)
+    assert why_it_unpacks(device=tmp_path / "fuse") == (
+        f"apptainer has no setuid helper here, and there is no {tmp_path / 'fuse'}"
+    )

@@ -129,6 +129,15 @@ def test_a_cluster_without_accounts_is_fine_and_says_so(cluster, tmp_path, machi
     assert (found.state, "from the run folder" in found.message) == ("ok", True)
 
 
+def test_accounting_that_does_not_answer_is_a_warning_that_says_what_is_lost(cluster, tmp_path, machine):
+    cluster.fail("sacct", "sacct: error: slurm_persist_conn_open: Connection refused\nsacct: error: down")
+    found = ask_slurm(configure(tmp_path), machine)["accounting"]
+    assert (found.state, found.exit_status) == ("warning", 0)
+    assert found.message.startswith("sacct failed: ")
+    assert "status does not show why SLURM ended elements" in found.hint
+    assert "slurm.max_jobs" in found.hint
+
+
 def test_a_controller_that_does_not_answer_is_asked_once(cluster, tmp_path, machine, monkeypatch):
     monkeypatch.setattr(slurm_programs, "ANSWER_SECONDS", 0.2)
     cluster.answer_late("squeue")

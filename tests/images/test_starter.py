@@ -50,10 +50,57 @@ def test_a_program_that_is_not_there_breaks_the_node(node, how):
     assert node.broken == ["node1"]
 
 
+@pytest.mark.parametrize("fails", [1, 2, 3])
+def test_a_start_that_fails_is_tried_twice_more_before_it_is_held_against_the_node(node, fails):
+    (node.folder / "left").write_text(f"{fails}\n")
+    script = 'read -r left; echo "$left"; [ "$left" -eq 0 ] || { echo $((left - 1)) > "$1"; exit 255; }'
+    ended = node.start("sh", "-c", f'exec < "$1"; {script}', "-", str(node.folder / "left"))
+    assert ended.stdout.split() == [str(left) for left in range(fails, max(-1, fails - 3), -1)]
+    assert ended.stderr.count("trying again in 0 s") == min(fails, 2)
+    assert (ended.returncode, node.broken) == ((3, ["node1"]) if fails == 3 else (0, []))
+
+
+def test_a_pause_between_two_tries_is_random_within_its_bounds(node):
+    ended = node.start("sh", "-c", "exit 126", options=("--pause", "1"))
+    pauses = [int(line.split(" in ")[1].split()[0]) for line in ended.stderr.splitlines() if " in " in line]
+    assert len(pauses) == 2
+    assert all(1 <= seconds <= 3 for seconds in pauses)
+
+
+def test_an_element_that_ends_otherwise_is_tried_once(node):
+    ended = node.start("sh", "-c", "echo started; exit 3")
+    assert (ended.stdout, ended.returncode) == ("started\n", 3)
+
+
+def test_sigterm_between_two_tries_ends_the_element_and_breaks_no_node(node):
+    command = node.command("sh", "-c", "exit 255", options=("--pause", "60"))
+    with subprocess.Popen(
+        command, env=node.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert "trying again" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(20) == 255
+    assert node.broken == []
+
+
+def test_a_requeued_element_that_does_not_start_is_held_against_the_node(node):
+    (node.run / "elements").mkdir()
+    (node.run / "elements" / "11-3-0-node9-77-ab.jsonl").touch()
+    assert node.start("sh", "-c", "exit 255").returncode == 3
+    assert node.broken == ["node1"]
+
+
+def test_clips_that_are_mounted_late_are_waited_for(node):
+    clips = node.folder / "clips"
+    node.answer("od", f'mkdir -p "{clips}"; echo 0')
+    assert node.start("echo", "started", options=("--clips", str(clips))).stdout == "started\n"
+    assert node.broken == []
+
+
 def test_an_element_that_did_start_is_not_held_against_the_node(node):
     (node.run / "elements").mkdir()
-    (node.run / "elements" / "11-3-0-node1-77-ab.jsonl").touch()
-    assert node.start("sh", "-c", "exit 255").returncode == 255
+    record = node.run / "elements" / "11-3-0-node1-77-ab.jsonl"
+    assert node.start("sh", "-c", 'touch "$1"; exit 255', "-", str(record)).returncode == 255
     assert node.start("sh", "-c", "kill -9 $$").returncode == 137
     assert node.start("sh", "-c", "exit 1").returncode == 1
     assert node.broken == []

@@ -91,10 +91,9 @@ def test_a_record_of_another_node_of_the_job_is_not_taken_for_its_own(node):
     """With several nodes in a job, the elements on the others have records under the same job and index."""
     elements = node.run / "elements"
     elements.mkdir()
-    (elements / "11-3-0-node2-99-abcd.jsonl").touch()
-    assert node.start("sh", "-c", "exit 255").returncode == 3
+    begin = 'touch "$0/11-3-0-$1-$$-abcd.jsonl"; exit 255'
+    assert node.start("sh", "-c", begin, str(elements), "node2").returncode == 3
     assert node.broken == ["node1"]
     (node.run / "broken_nodes/node1").unlink()
-    (elements / "11-3-0-node1-99-abcd.jsonl").touch()
-    assert node.start("sh", "-c", "exit 255").returncode == 255
+    assert node.start("sh", "-c", begin, str(elements), "node1").returncode == 255
     assert node.broken == []

@@ -221,6 +221,30 @@ def test_a_folder_that_is_removed_while_in_use_is_reported_and_the_program_is_no
             assert caught.value.message == gone
 
 
+def test_a_disk_that_is_gone_with_the_folder_is_named_with_the_key(tmp_path):
+    place = tmp_path / "scratch"
+    place.mkdir()
+    with scratch_folder(str(place)) as folder:
+        place.rename(tmp_path / "unmounted")
+        with pytest.raises(UnavailableError) as caught:
+            run_probe(Path(sys.executable), [sys.executable, "-c", ""], folder, None)
+        (tmp_path / "unmounted").rename(place)
+    assert caught.value.message == f"the scratch folder {place} is gone"
+    assert "extract.scratch" in caught.value.hint
+
+
+def test_a_folder_that_can_no_longer_be_entered_is_reported_and_the_program_is_not_blamed(
+    tmp_path, as_ordinary_user
+):
+    with scratch_folder(str(tmp_path)) as folder:
+        folder.chmod(0)
+        with pytest.raises(UnavailableError) as caught:
+            run_probe(Path(sys.executable), [sys.executable, "-c", ""], folder, None)
+        folder.chmod(0o700)
+    assert caught.value.message == f"the scratch folder {tmp_path} cannot be used: Permission denied"
+    assert "extract.scratch" in caught.value.hint
+
+
 def test_a_full_folder_that_takes_no_probe_clip_is_named(tmp_path):
     (tmp_path / "probe.y4m").symlink_to("/dev/full")
     with pytest.raises(UnavailableError, match=f"the scratch folder {tmp_path} has no space left"):

@@ -44,7 +44,7 @@ class Node:
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
     def command(self, *words, options=()):
-        given = ["--run", str(self.run), "--name", "vmafarm-x", *options]
+        given = ["--run", str(self.run), "--name", "vmafarm-x", "--pause", "0", *options]
         return [*starter_command(SCRIPT), *given, "--", *words]
 
     def environment(self, node="node1"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.common.errors import UsageError, show
+from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.config.sections import Config
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.submissions import read_submissions, run_job_name
+from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name
 
 
 def slurm_of(folder: RunFolder, cluster: str = "") -> Slurm:
@@ -20,7 +22,9 @@ def slurm_of(folder: RunFolder, cluster: str = "") -> Slurm:
     cluster
         ``slurm.cluster``, for a run without submissions.
     """
-    submissions = read_submissions(folder)
+    submissions: list[Submission] = []
+    with suppress(UnavailableError):  # no permission to read them, which the verb itself reports
+        submissions = read_submissions(folder)
     return Slurm(cluster=submissions[-1].cluster if submissions else cluster)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import Task
+from vmafarm.cluster.slurm_programs import NoAnswerError
 from vmafarm.common.errors import UnavailableError, show
 from vmafarm.run_folder.element_records import ElementRecord
 from vmafarm.run_folder.submissions import Submission
@@ -23,6 +25,10 @@ KILLED = "KILLED"
 
 NOT_STARTED = "NOT_STARTED"
 """An element that is no longer in the queue and never started."""
+
+PATIENCE_SECONDS = 10.0
+"""If squeue fails after more than this, sacct is not asked: it would take as long. Without munge that is
+about a minute, see `vmafarm.cluster.slurm_programs.ANSWER_SECONDS`."""
 
 Key = tuple[str, int]
 """Job id (for an element, that of its array) and index; 0 for a job that is not an array."""
@@ -79,7 +85,9 @@ class SlurmReader:
         self._job_name = job_name
         self._has_accounts = True
 
-    def read(self, submissions: Sequence[Submission], asked: Sequence[Submission]) -> SlurmView:
+    def read(
+        self, submissions: Sequence[Submission], asked: Sequence[Submission], users: Collection[int] = ()
+    ) -> SlurmView:
         """Find out what is queued and how the rest ended: one call of squeue and one of sacct.
 
         Parameters
@@ -88,6 +96,8 @@ class SlurmReader:
             All submissions of the run; if there are none, SLURM is not called.
         asked
             Those to look up in accounting.
+        users
+            Who submitted; none: this user.
         """
         if not submissions:
             return SlurmView((), {}, ())
@@ -97,13 +107,18 @@ class SlurmReader:
             )
         notes = []
         queue: tuple[Task, ...] | None = None
+        began, hangs = time.monotonic(), False
         try:
-            queue = tuple(self._slurm.queue(self._job_name))
+            queue = tuple(self._slurm.queue(self._job_name, users))
         except UnavailableError as error:
             notes.append(f"the queue is unknown: {brief(error.message)}")
+            hangs = isinstance(error, NoAnswerError) or time.monotonic() - began > PATIENCE_SECONDS
         accounts: dict[Key, str] = {}
         try:
-            accounts = self._accounts(self._slurm, asked)
+            if hangs:
+                notes.append("accounting was not asked: it would take as long")
+            else:
+                accounts = self._accounts(self._slurm, asked)
         except UnavailableError as error:
             notes.append(f"accounting is unavailable: {brief(error.message)}")
         if not self._has_accounts:

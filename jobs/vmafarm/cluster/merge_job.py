@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def find_merge_job(folder: RunFolder, submission: Submission, view: SlurmView) -
     record = read_merge_job(folder, job)
     log = log_path(folder, job, None, "err")
     state = view.state((job, 0))
-    if not state and ((record and record.ended_at) or (view.queue is not None and (record or log.exists()))):
+    began = record is not None or os.path.lexists(log)  # without an error where the logs are private
+    if not state and ((record and record.ended_at) or (view.queue is not None and began)):
         state = "ENDED"
     if state in ACTIVE or not state:
         return MergeJob(job, state, False, ())

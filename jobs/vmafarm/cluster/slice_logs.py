@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
+from vmafarm.disk.readable import tell_denied
 from vmafarm.run_folder.element_records import ElementRecord, read_elements
 from vmafarm.run_folder.failures import FailureRecord, read_failures
 from vmafarm.run_folder.log_files import log_path, tail
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.packed_logs import packed_logs
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name
+from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name, submitters
 from vmafarm.shards.writer import read_done
 
 
@@ -134,6 +136,8 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
 
     Raises
     ------
+    UnavailableError
+        This user has no permission to read the run, or its submissions.
     UsageError
         There is no such slice, or no log of it yet.
     """
@@ -146,18 +150,23 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
         )
     every = read_submissions(folder)
     submissions = [submission for submission in every if slice_id in submission.slices]
-    view = SlurmReader(slurm, run_job_name(folder, manifest.digest)).read(every, submissions)
+    view = SlurmReader(slurm, run_job_name(folder, manifest.digest)).read(
+        every, submissions, submitters(folder)
+    )
     records = read_elements(folder)
     tasks = _tasks(slice_id, submissions, records, view)
     logs, packed = _newest_log(folder, tasks, count), packed_logs(folder)
-    if not tasks or not (logs or packed or any(task.ended_at for task in tasks)):
+    private = tell_denied(folder.logs)
+    if not tasks or not (logs or packed or private or any(task.ended_at for task in tasks)):
         where = ", ".join(f"{task.name} {task.state}" for task in tasks)
         raise UsageError(
             f"slice {slice_id} has no log yet: {where or 'no task has had it'}",
             f"logs are in {show(str(folder.logs))}; vmafarm status shows what waits and runs",
         )
     notes = view.notes
-    if packed and not logs:
+    if refused := next(filter(None, map(tell_denied, (folder.logs, *logs))), ""):
+        notes += (refused,)
+    elif packed and not logs:
         notes += tuple(_where_packed(path, tasks[0]) for path in packed)
     elif not logs:  # submitit's local executor numbers them by its own process
         notes += (f"no log has the name of one of these tasks: look into {show(str(folder.logs))}",)
@@ -169,7 +178,7 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
         clips=len(clips),
         missing=sum(name not in done for name in clips),
         tasks=tuple(tasks),
-        logs=logs,
+        logs={show(str(path)): end for path, end in logs.items()},
         failures=tuple(record for record in read_failures(folder.failures) if record.clip_name in own),
         notes=notes,
     )
@@ -224,11 +233,12 @@ def _state(view: SlurmView, job: str, index: int, tasks: int) -> str:
     return view.state((job, index // tasks))
 
 
-def _newest_log(folder: RunFolder, tasks: Sequence[TaskSeen], count: int) -> dict[str, list[str]]:
+def _newest_log(folder: RunFolder, tasks: Sequence[TaskSeen], count: int) -> dict[Path, list[str]]:
     for task in tasks:
         paths = [log_path(folder, task.job, task.index, stream, task.tasks) for stream in ("err", "out")]
-        if any(path.exists() for path in paths):
-            return {show(str(path)): tail(path, count) for path in paths if path.exists()}
+        there = [path for path in paths if os.path.lexists(path)]
+        if there:
+            return {path: tail(path, count) for path in there}
     return {}
 
 

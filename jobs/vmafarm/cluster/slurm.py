@@ -30,11 +30,16 @@ _JOBS_AT_ONCE = 1000
 
 
 def _own_name() -> str:
-    """Name of this user, or the numeric id; $USER may still be that of another user (su)."""
+    """Name of this user; $USER may still be that of another user (su)."""
+    return _name_of(os.geteuid())
+
+
+def _name_of(user: int) -> str:
+    """Name of a user, or the numeric id."""
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(user).pw_name
     except KeyError:
-        return str(os.geteuid())
+        return str(user)
 
 
 class Slurm:
@@ -147,9 +152,10 @@ class Slurm:
         queued = len(rows(self._run("squeue", "--all", "--noheader", "--array", *mine, "--format=%i"), 1))
         return max(0, min(known) - queued)
 
-    def queue(self, job_name: str) -> list[Task]:
-        """Pending and running jobs of this user with this name."""
-        options = ["--all", "--noheader", "--array", "--user", _own_name(), "--name", job_name]
+    def queue(self, job_name: str, users: Iterable[int] = ()) -> list[Task]:
+        """Pending and running jobs with this name, of these users (none: of this user)."""
+        names = ",".join(sorted(map(_name_of, users))) or _own_name()
+        options = ["--all", "--noheader", "--array", "--user", names, "--name", job_name]
         return parse_queue(self._run("squeue", *options, "--format=%A|%F|%K|%T|%r|%N"))
 
     def accounting(self, jobs: Iterable[str]) -> list[Task] | None:

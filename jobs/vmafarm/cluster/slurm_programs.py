@@ -46,6 +46,10 @@ def ignored_variables(environment: Mapping[str, str]) -> tuple[list[str], list[s
     return names, [f"{name}: set {_KEYS[name]}" for name in names if name in _KEYS]
 
 
+class NoAnswerError(UnavailableError):
+    """One of SLURM's programs did not end in time."""
+
+
 class NoProgramError(UnavailableError):
     """One of SLURM's programs is not installed."""
 
@@ -85,7 +89,7 @@ def _ask(
     except OSError as error:
         raise UnavailableError(f"cannot run {arguments[0]}: {error.strerror}", to_do(error.errno)) from None
     if finished.timed_out:
-        raise UnavailableError(
+        raise NoAnswerError(
             f"{arguments[0]} gave no answer within {ANSWER_SECONDS:.0f} s: is slurmctld overloaded?", late
         )
     return finished

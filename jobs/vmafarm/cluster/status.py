@@ -17,11 +17,12 @@ from vmafarm.cluster.job_states import (
     latest_records,
     summarise_messages,
 )
+from vmafarm.cluster.left_out import tell_left_out
 from vmafarm.cluster.merge_job import MergeJob, failed_notification, find_merge_job
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.waiting import Waiting, why_jobs_wait
 from vmafarm.cluster.watched_rate import RecentRate
-from vmafarm.common.errors import UsageError, show
+from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
@@ -30,7 +31,7 @@ from vmafarm.run_folder.broken_nodes import BrokenNode, read_broken
 from vmafarm.run_folder.element_records import ElementRecord, identity_advice, load_elements
 from vmafarm.run_folder.failures import FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name
+from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name, submitters
 from vmafarm.shards.completeness import read_states
 from vmafarm.shards.remarks import Remark, RemarkReader
 from vmafarm.shards.writer import DoneReader
@@ -162,8 +163,7 @@ class StatusReader:
         left = sorted(set(manifest.slices[is_missing].tolist()))
         missing = len(gaps.missing)
 
-        submissions = read_submissions(folder)
-        view = self._slurm.read(submissions, submissions[-1:])
+        submissions, view = self._jobs()
         slices = _slice_states(left, submissions, view)
         retried = [number for number in left if slices[number] in ("failed", "new")]
         counts = Counter(slices.values())
@@ -183,7 +183,9 @@ class StatusReader:
         states = element_states(last, view, of_last) if last else {}
         merge = find_merge_job(folder, last, view) if last else None
         remarks = self._remarks.read()
-        notes = [*self._left_out(clips.history.unread.count, damaged), *filter(None, [advice])]
+        files = {**self._done.problems, **self._remarks.problems}
+        notes = tell_left_out(folder, files, clips.history.unread.count, damaged)
+        notes += filter(None, [advice])
         if last is not None and (missing or not folder.table.exists()):
             notes += filter(None, [last.without_merge(), _without_table(folder.name, merge, view, missing)])
         if merge is not None:
@@ -194,7 +196,7 @@ class StatusReader:
             if since := rows_since(folder, len(manifest.names) - missing - len(gaps.failed)):
                 notes.append(f"the table lacks {counted(since, 'clip')} scored since: vmafarm merge")
         except UsageError as error:
-            notes.append(error.message)
+            notes.append(f"{error.message}: {error.hint}")
         return Status(
             run=folder.name,
             at=now.isoformat(timespec="seconds"),
@@ -222,19 +224,13 @@ class StatusReader:
             pending=why_jobs_wait(view.queue or ()),
         )
 
-    def _left_out(self, failures: int, elements: int) -> list[str]:
-        """Notes on files that cannot be read or are not what vmafarm writes."""
-        files = {**self._done.problems, **self._remarks.problems}
-        told = [f"{show(str(path.relative_to(self._folder.path)))}: {files[path]}" for path in sorted(files)]
-        more = f"; and {len(told) - _SHOWN:,} more" if len(told) > _SHOWN else ""
-        notes = [f"left out: {'; '.join(told[:_SHOWN])}{more}"] if told else []
-        for count, what, where in ((failures, "record", "failures"), (elements, "file", "elements")):
-            if count:
-                notes.append(f"left out of {where}: {counted(count, what)}, damaged")
-        return notes
-
-
-_SHOWN = 5
+    def _jobs(self) -> tuple[list[Submission], SlurmView]:
+        """The submissions and what SLURM says of their jobs; both unknown without permission to read."""
+        try:
+            submissions = read_submissions(self._folder)
+        except UnavailableError as error:
+            return [], SlurmView(None, {}, (f"{error.message}: {error.hint}",))
+        return submissions, self._slurm.read(submissions, submissions[-1:], submitters(self._folder))
 
 
 def _slice_states(left: Sequence[int], submissions: Sequence[Submission], view: SlurmView) -> dict[int, str]:
@@ -254,7 +250,7 @@ def _slice_states(left: Sequence[int], submissions: Sequence[Submission], view: 
             return "running"
         if number in waiting:
             return "pending"
-        return gone if number in submitted else "new"
+        return gone if number in submitted or (not submissions and view.queue is None) else "new"
 
     return {number: state(number) for number in left}
 

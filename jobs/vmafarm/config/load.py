@@ -17,6 +17,7 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, keys
 from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
+from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.run_folder.permissions import require_own
 
@@ -117,6 +118,8 @@ def _read(path: Path, named: bool) -> dict[str, Any]:
             if not named:
                 require_own(path, path.lstat(), os.fstat(file.fileno()))
             text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
+    except PermissionError:
+        raise denied(path) from None
     except OSError as error:
         raise UsageError(
             f"cannot read the configuration {show(str(path))}: {error.strerror or error}",
@@ -231,7 +234,7 @@ def _allowed(annotation: Any, rules: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return ", ".join(f'"{value}"' for value in typing.get_args(annotation))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_allowed(part) for part in typing.get_args(annotation))
+        return " or ".join(_allowed(part) or "text" for part in typing.get_args(annotation))
     if origin is Annotated:
         base, *inner = typing.get_args(annotation)
         return _allowed(base, inner)
@@ -239,7 +242,10 @@ def _allowed(annotation: Any, rules: Sequence[Any] = ()) -> str:
     if origin is list:
         return "a list of text"
     if origin is dict:
-        return "a table of text"
+        values = typing.get_args(annotation)[1]
+        return f"a table of {_allowed(values) or 'text'}"
+    if annotation is bool:
+        return "true or false"
     if annotation is str:
         return " ".join(["text", *bounds]) if bounds else ""
     return " ".join(["a whole number" if annotation is int else "a number", *bounds])

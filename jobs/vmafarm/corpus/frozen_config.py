@@ -16,6 +16,7 @@ from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.sections import PROGRAMS, Config, frozen
 from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk import durable
+from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import read_regular_text
 from vmafarm.disk.writers import shared_with, user_name, way_to
 from vmafarm.run_folder.manifest import read_stated
@@ -99,6 +100,8 @@ def _read_copy(folder: RunFolder) -> dict[str, Any]:
     path = show(str(folder.config))
     try:
         document = parse_toml(read_regular_text(folder.config, MOST_BYTES))
+    except PermissionError:
+        raise denied(folder.config) from None
     except OSError as error:
         raise UsageError(f"cannot read the frozen configuration {path}: {error.strerror}", _HINT) from None
     except ValueError as error:

@@ -58,6 +58,8 @@ class Plan:
         Whether this call planned it (or would, in a dry run); False: it was planned before.
     asked_slices
         Number of slices that the configuration asks for; the manifest may have another.
+    may_lose_names
+        Whether the file system of the new run's folder cannot sync folders.
     """
 
     folder: RunFolder
@@ -67,6 +69,7 @@ class Plan:
     limit: int | None
     new: bool
     asked_slices: int
+    may_lose_names: bool = False
 
     def lines(self) -> list[str]:
         """Return the plan as lines that fit the terminal."""
@@ -88,6 +91,11 @@ class Plan:
                 "a container sees them only",
                 "if slurm.binds has the folders that they lead to",
             ]
+        if self.may_lose_names:
+            lines.append(
+                f"warning: the file system of {show(str(self.folder.path))} cannot sync folders: a power "
+                "loss may cost names of files written shortly before; their clips are then scored again"
+            )
         if not self.new:
             lines.append("already planned with the same inputs: nothing to do")
             if self.asked_slices != manifest.slice_count:
@@ -156,7 +164,10 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
         # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
         # both names durable before rows depend on them.
         keep_copy(folder)
-    return Plan(folder, frozen, kept, joined.counts, limit, new=not planned, asked_slices=cut)
+    return Plan(
+        folder, frozen, kept, joined.counts, limit, new=not planned, asked_slices=cut,
+        may_lose_names=not planned and durable.may_lose_names(folder.path),
+    )  # fmt: skip
 
 
 def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:

@@ -132,7 +132,8 @@ def list_image(clips: Path, scratch: str = "") -> dict[str, list[ImageEntry]] | 
     root = secrets.token_hex(16)  # begins each path, so that no name with line breaks looks like another line
     command = ["sh", "-c", _LIST, "sh", root, str(clips.absolute())]
     with scratch_folder(scratch) as folder:
-        [finished] = run([command], folder=folder, deadline=_LIST_SECONDS)
+        with in_scratch(folder):
+            [finished] = run([command], folder=folder, deadline=_LIST_SECONDS)
         if finished.returncode == 127:
             raise UnavailableError(
                 "the clips are a SquashFS image, and the program unsquashfs, which lists it, is not there",

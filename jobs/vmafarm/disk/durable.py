@@ -2,6 +2,7 @@
 
 The order is always the same: write, fsync the file, rename, fsync the folder. Without the fsync of the file a
 rename may survive a power loss that the bytes did not; without that of the folder the file may have no name.
+Some file systems cannot sync a folder: there only the names may be lost, and doctor and plan say so.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import Any, BinaryIO, cast
 from vmafarm.common.errors import DISK, IncompleteError, UnavailableError, show, to_do
 from vmafarm.common.interrupts import hold, release
 from vmafarm.disk.regular_files import require_regular
-from vmafarm.disk.syscalls import System, name_first
+from vmafarm.disk.syscalls import System, name_first, sync_names, write_all
 
 system = System()
 """What all calls below go through."""
+_unsynced: set[Path] = set()
 
 
 @contextmanager
@@ -52,10 +54,15 @@ def sync_folder(folder: Path) -> None:
         _sync_names(folder)
 
 
+def may_lose_names(folder: Path) -> bool:
+    """Whether a power loss may cost names in a folder that was written here: it could not be synced."""
+    return folder in _unsynced
+
+
 def _sync_names(folder: Path) -> None:
     descriptor = system.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        system.fsync(descriptor)
+        (_unsynced.discard if sync_names(system, descriptor) else _unsynced.add)(folder)
     finally:
         os.close(descriptor)
 
@@ -123,7 +130,7 @@ class Draft(io.RawIOBase):
 
     def _write_out(self) -> None:
         with explained(self._destination):
-            _write_all(self._descriptor, self._waiting)
+            write_all(system, self._descriptor, self._waiting)
         self._waiting = bytearray()
 
     def sync(self) -> None:
@@ -271,7 +278,7 @@ class Appender:
             if self._stump:
                 self._cut()
             try:
-                _write_all(self._file, record)
+                write_all(system, self._file, record)
                 if self._durable:
                     system.fsync(self._file)
             except OSError:
@@ -290,9 +297,3 @@ class Appender:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def _write_all(descriptor: int, data: bytes | bytearray) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[system.write(descriptor, view) :]

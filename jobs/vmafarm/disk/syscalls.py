@@ -79,6 +79,31 @@ class System:
         os.rmdir(path)  # noqa: PTH106
 
 
+_CANNOT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+
+
+def sync_names(system: System, descriptor: int) -> bool:
+    """Make the names in an open folder durable; False: its file system cannot do that.
+
+    CIFS, vboxsf and some FUSE file systems refuse fsync of a folder, each with another one of these errors.
+    Any other error is raised: the disk fails, or is full.
+    """
+    try:
+        system.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        return False
+    return True
+
+
+def write_all(system: System, descriptor: int, data: bytes | bytearray) -> None:
+    """Write all of it at the end of a file."""
+    view = memoryview(data)
+    while view:
+        view = view[system.write(descriptor, view) :]
+
+
 def name_first(system: System, source: Path, destination: Path) -> None:
     """Give a file a name unless that is taken; the file may keep its first name beside it.
 

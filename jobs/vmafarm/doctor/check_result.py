@@ -17,6 +17,7 @@ from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.jsonl import Text
+from vmafarm.disk.readable import denied_by
 from vmafarm.images.inside import BUILD, read_build
 
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -95,6 +96,8 @@ def attempt(name: str, check: Callable[[], CheckResult]) -> CheckResult:
     except VmafarmError as error:
         return CheckResult(name, "failed", error.message, error.hint, error.exit_code)
     except OSError as error:
+        if refused := denied_by(error):
+            return CheckResult(name, "failed", refused.message, refused.hint, UNAVAILABLE)
         where = f"{show(os.fsdecode(error.filename))}: " if error.filename is not None else ""
         return CheckResult(name, "failed", f"{where}{error.strerror or error}", "", UNAVAILABLE)
 

@@ -141,8 +141,16 @@ def check_gpus(config: Config) -> CheckResult:
 
 
 def check_accounting(slurm: Slurm) -> CheckResult:
-    """Report whether the cluster keeps accounts; either is fine."""
-    if slurm.accounting(["1"]) is None:
+    """Report whether the cluster keeps accounts and they answer; a run needs neither."""
+    try:
+        tasks = slurm.accounting(["1"])
+    except UnavailableError as error:
+        return CheckResult(
+            "accounting", "warning", error.message.strip().partition("\n")[0],
+            "a run goes on without it. Until it answers, status does not show why SLURM ended elements, and "
+            "the limit of submitted jobs is not known: set slurm.max_jobs if the cluster has one",
+        )  # fmt: skip
+    if tasks is None:
         return CheckResult(
             "accounting", "ok", "none (sacct); the state of ended jobs comes from the run folder"
         )

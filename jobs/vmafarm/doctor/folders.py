@@ -82,6 +82,12 @@ def check_run_root(root: Path, trusted: Collection[str] = ()) -> CheckResult:
         raise
     durable.remove(probe)
     there = "" if folder == root.absolute() else f"; the plan creates {show(str(root))}"
+    if durable.may_lose_names(folder):
+        return CheckResult(
+            name, "warning", f"{shown} can be written{there}; its file system cannot sync folders",
+            "a power loss of its server or of a node may cost names of files written shortly before: "
+            "their clips are then scored again. Otherwise nothing is lost; or choose another run.root",
+        )  # fmt: skip
     if who := shared_with(folder, status):
         return CheckResult(
             name, "warning", f"{shown} can be written, also by {show(who)}{there}",

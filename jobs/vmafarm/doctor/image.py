@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +11,14 @@ from pydantic import Field
 
 from vmafarm.cluster.preparation import check_image
 from vmafarm.common.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
+from vmafarm.common.text import size
 from vmafarm.config.sections import MAY_BE_SECRET, Config, flat
 from vmafarm.config.toml import as_override
 from vmafarm.corpus.squashfs import inside
 from vmafarm.disk.jsonl import why
 from vmafarm.doctor.check_result import CheckResult, attempt, in_time
 from vmafarm.doctor.folders import existing
-from vmafarm.images.apptainer import ask, parse_answer
+from vmafarm.images.apptainer import ask, parse_answer, why_it_unpacks
 from vmafarm.images.command import container_python
 from vmafarm.images.containers import container_of
 from vmafarm.run_folder.paths import RunFolder
@@ -45,6 +47,8 @@ def examine_image(config: Config) -> list[CheckResult]:
     if first.state == "failed":
         return [first, CheckResult("image: engine", "skipped", "not tried: the image cannot be used")]
     inside: list[CheckResult] = []
+    if starts_here(config) and (unpacking := check_unpacking(config)):
+        inside.append(unpacking)
     if not starts_here(config):
         return [first, CheckResult("image: start", "skipped", _NOT_HERE)]
 
@@ -53,7 +57,32 @@ def examine_image(config: Config) -> list[CheckResult]:
         return first
 
     outcome = attempt("image: start", look_inside)
-    return [first, *inside] if outcome is first else [first, outcome]
+    return [first, *inside, *([] if outcome is first else [outcome])]
+
+
+def check_unpacking(config: Config) -> CheckResult | None:
+    """Warn if images are unpacked at each start, as far as the login node shows that; None: they are not."""
+    section = config.slurm
+    reason = why_it_unpacks(section.container)
+    if not reason:
+        return None
+    image = Path(section.image)
+    variable = f"{section.container.upper()}_TMPDIR"
+    place = Path(section.environment.get(variable) or section.environment.get("TMPDIR") or "/tmp")  # noqa: S108
+    whole = image.stat().st_size
+    free = shutil.disk_usage(place).free if place.is_dir() else 0
+    little = "; an image needs about three times its size" if free < UNPACKED * whole else ""
+    return CheckResult(
+        "image: mount", "warning",
+        f"{reason}: each element unpacks {show(str(image))} ({size(whole)}) into {show(str(place))}, "
+        f"{size(free)} free{little}",
+        "nodes may differ from this machine; if they do not, have squashfuse installed there, or set "
+        f"{variable} in slurm.environment to a folder on a large local disk",
+    )  # fmt: skip
+
+
+UNPACKED = 3
+"""Times the size of an image that its files take: they are compressed in it to about a third."""
 
 
 def starts_here(config: Config) -> bool:

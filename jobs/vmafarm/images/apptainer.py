@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -74,6 +75,49 @@ def find_apptainer(program: str = "apptainer") -> Path:
             "(module load apptainer), or use a machine that has it",
         )
     return Path(found).absolute()
+
+
+def why_it_unpacks(program: str = "apptainer", device: Path = Path("/dev/fuse")) -> str:
+    """Say why this machine's program unpacks an image at each start instead of mounting it; empty: it mounts.
+
+    Without setuid it mounts images by FUSE, with squashfuse. See
+    https://apptainer.org/docs/admin/main/installation.html.
+
+    Parameters
+    ----------
+    program
+        ``apptainer`` or ``singularity``.
+    device
+        Of FUSE.
+    """
+    try:
+        settings = ask([str(find_apptainer(program)), "buildcfg"])
+    except UnavailableError:
+        return ""
+    found = re.search(r"^LIBEXECDIR=(/\S+)$", settings, re.MULTILINE)
+    if not found or os.geteuid() == 0:
+        return ""
+    own = Path(found[1], program, "bin")
+    # Packages build it with setuid and leave the helper out: the setting alone does not tell.
+    if _has_setuid(own / "starter-suid"):
+        return ""
+    if not device.exists():
+        return f"{program} has no setuid helper here, and there is no {device}"
+    if not any(shutil.which(name, path=_with(own)) for name in ("squashfuse_ll", "squashfuse")):
+        return f"{program} has no setuid helper here, and there is no program squashfuse_ll or squashfuse"
+    return ""
+
+
+def _has_setuid(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return bool(status.st_mode & stat.S_ISUID) and status.st_uid == 0
+
+
+def _with(folder: Path) -> str:
+    return os.pathsep.join((str(folder), os.environ.get("PATH", os.defpath)))
 
 
 def ask(command: list[str], *, seconds: float | None = None, statuses: Collection[int] = (0,)) -> str:

@@ -88,6 +88,8 @@ def scratch_error(folder: Path, number: int, reason: str) -> UnavailableError:
         Number and text of the system error.
     """
     is_private = folder.name.startswith(_PREFIX)
+    if is_private and number == errno.ENOENT and not os.path.lexists(folder.parent):
+        return UnavailableError(f"the scratch folder {show(str(folder.parent))} is gone", _HINT)
     if number in (errno.ENOENT, errno.ENOTDIR):
         what = "was removed while in use" if is_private else "is not there"
         what = "is not a folder" if number == errno.ENOTDIR else what
@@ -108,11 +110,9 @@ def scratch_error(folder: Path, number: int, reason: str) -> UnavailableError:
 
 
 def check_scratch(folder: Path) -> None:
-    """Raise UnavailableError if a scratch folder was removed while in use."""
-    try:
-        folder.stat()
-    except FileNotFoundError:
-        raise scratch_error(folder, errno.ENOENT, "") from None
+    """Raise UnavailableError if a scratch folder was removed while in use, or can no longer be used."""
+    with in_scratch(folder), os.scandir(folder):
+        pass
 
 
 def scratch_place(parent: str) -> Path:

@@ -9,6 +9,7 @@ import pydantic
 
 from vmafarm.common.errors import UsageError, reason, show
 from vmafarm.disk.jsonl import Count, Flag, Name, Size, Text, Word, parse_json, why
+from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS, read_regular
 
 
@@ -101,12 +102,15 @@ def read_merge_record(path: Path) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        It is not what a merge writes.
+        It is not what a merge writes, or this user has no permission to read it.
     """
     try:
         record = _RECORD.validate_python(parse_json(read_regular(path, MOST_BYTES_OF_RECORDS)))
     except FileNotFoundError:
         return {}
+    except PermissionError:
+        refused = denied(path)
+        raise UsageError(refused.message, refused.hint) from None
     except (OSError, ValueError) as error:
         said = why(error) if isinstance(error, ValueError) else reason(error)
         raise UsageError(

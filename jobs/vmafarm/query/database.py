@@ -23,6 +23,7 @@ from vmafarm.common.errors import UnavailableError, UsageError, reason, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.file_stamp import Stamps
+from vmafarm.disk.readable import is_denied, tell_denied_in, tell_first
 from vmafarm.disk.regular_files import freeing_readers, open_regular
 from vmafarm.disk.sealed_parquet import DamagedError
 from vmafarm.process.scratch import for_databases, scratch_folder
@@ -115,7 +116,9 @@ def _fill(
     connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
     slices = {number for (number,) in connection.execute("SELECT DISTINCT slice FROM manifest").fetchall()}
     history = read_history(folder, config)
-    if history.unread.count:
+    if denied := tell_denied_in(folder.failures, has_unread=bool(history.unread.count)):
+        say(f"failures: {denied}")
+    elif history.unread.count:
         say(f"failures: {counted(history.unread.count, 'record')} left out: damaged")
     add_rows(connection, "failures", (failure.as_dict() for failure in history.records))
     refused = refused and bool(record) and not record["published"]
@@ -203,8 +206,14 @@ def _add_shards(
             f'elements of "{folder.name}" put new shards in place faster than they can be read',
             "run the query again a little later",
         )
+    refused = {path for files in bad.values() for path, _ in files if is_denied(path)}
+    if refused:
+        say(f"features: {tell_first(sorted(refused))}")
     left_out = [
-        f"{short(path, folder.shards)}: {why}" for files in (*bad.values(), broken) for path, why in files
+        f"{short(path, folder.shards)}: {why}"
+        for files in (*bad.values(), broken)
+        for path, why in files
+        if path not in refused
     ]
     left_out += [finding.message for finding in recovered.findings] + listing.wrong
     if left_out:

@@ -16,6 +16,7 @@ from vmafarm.common.errors import UsageError, reason, show
 from vmafarm.common.text import counted
 from vmafarm.common.text import size as in_units
 from vmafarm.disk.jsonl import Count, Text, Word, parse_json, why
+from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import CHANGED, is_changed
@@ -80,6 +81,8 @@ def read_info(path: Path) -> Info:
             record, damage = _read_record(path, content)
     except FileNotFoundError:
         raise UsageError(f"{show(str(path))} is not there", hint) from None
+    except PermissionError:
+        raise denied(path) from None
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{show(str(path))} cannot be read as Parquet: {reason(error)}", hint) from None
     try:

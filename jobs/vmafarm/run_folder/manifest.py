@@ -20,6 +20,7 @@ from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.disk import durable
 from vmafarm.disk.arrow import make_table, numbers
 from vmafarm.disk.jsonl import parse_json
+from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.sealed_parquet import MOST_ROWS, DamagedError, SealedFile, open_sealed, write_sealed
 from vmafarm.run_folder.corpus_findings import examples, tally
@@ -224,6 +225,8 @@ def _opened(folder: RunFolder) -> Iterator[SealedFile]:
         ) from None
     except DamagedError as error:
         raise UsageError(f"{path}: not a manifest, or cut: {show(str(error))}", _HINT) from None
+    except PermissionError:
+        raise denied(folder.manifest) from None
     except OSError as error:
         raise UnavailableError(f"cannot read {path}: {error.strerror or show(str(error))}", _HINT) from None
 

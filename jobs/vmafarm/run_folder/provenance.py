@@ -12,6 +12,7 @@ from typing import Any
 from vmafarm.common.errors import UsageError, reason, show
 from vmafarm.disk.durable import create_text
 from vmafarm.disk.jsonl import parse_json
+from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
 from vmafarm.schema.features import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
 
@@ -140,8 +141,10 @@ def read_provenance(path: Path) -> Provenance | None:
     ------
     DamagedProvenanceError
         The file is damaged.
+    UnavailableError
+        This user has no permission to read it.
     UsageError
-        It cannot be read.
+        It cannot be read for another reason.
     """
     try:
         return Provenance.from_file(read_regular(path, MOST_BYTES_OF_DOCUMENT))
@@ -149,6 +152,8 @@ def read_provenance(path: Path) -> Provenance | None:
         if path.is_symlink():
             raise _damaged(path, "it is a dangling link") from None
         return None
+    except PermissionError:
+        raise denied(path) from None
     except OSError as error:
         raise UsageError(
             f"{show(str(path))} cannot be read: {show(reason(error))}",

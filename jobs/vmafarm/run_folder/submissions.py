@@ -17,7 +17,8 @@ from pydantic import Field
 from vmafarm.common.errors import UsageError, reason, show
 from vmafarm.disk import durable
 from vmafarm.disk.jsonl import Count, Flag, Moment, Text, Word, json_line, parse_json, read_lines, why
-from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
+from vmafarm.disk.readable import denied, is_denied
+from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, list_files, read_regular
 from vmafarm.run_folder.paths import RunFolder
 
 EVERYTHING, ORDINARY, ELSEWHERE, LAST_LOOK = ("everything", "ordinary", "elsewhere", "last look")
@@ -211,9 +212,17 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
     ------
     UsageError
         A record is damaged. It is not skipped: its jobs would be taken for nobody's.
+    UnavailableError
+        This user has no permission to read them.
     """
     found = []
-    for path in sorted(folder.submissions.glob("*.json")):
+    try:
+        paths = list_files(folder.submissions, ".json")
+    except PermissionError:
+        raise denied(folder.submissions) from None
+    except OSError:  # a file in its place
+        paths = []
+    for path in paths:
         jobs = path.with_suffix(".jobs")
         try:
             document = parse_json(read_regular(path, MOST_BYTES_OF_DOCUMENT))
@@ -223,6 +232,8 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             document["merge_job"] = merges[-1] if merges else ""
             submission = _SUBMISSION.validate_python(document)
             _check_arrays(submission)
+        except PermissionError:
+            raise denied(path if is_denied(path) else jobs) from None
         except (OSError, ValueError, TypeError) as error:
             said = why(error) if isinstance(error, ValueError) else reason(error)
             raise UsageError(
@@ -232,6 +243,15 @@ def read_submissions(folder: RunFolder) -> list[Submission]:
             ) from None
         found.append(submission)
     return found
+
+
+def submitters(folder: RunFolder) -> set[int]:
+    """User IDs of those who submitted the run: the owners of its records."""
+    users = set()
+    with suppress(OSError):
+        for path in list_files(folder.submissions, ".json"):
+            users.add(path.stat().st_uid)
+    return users
 
 
 def _check_arrays(submission: Submission) -> None:

@@ -18,6 +18,7 @@ from vmafarm.common.errors import show
 from vmafarm.disk.arrow import numbers
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.jsonl import parse_json
+from vmafarm.disk.readable import denied, is_denied
 from vmafarm.disk.sealed_parquet import (
     DamagedError,
     describe_unsealed,
@@ -122,6 +123,9 @@ def check_footers(
         not contain nulls (which the scan finds).
     """
     _, bad = sort_shards(shards, provenance, stamps, most_rows)
+    for path in (path for files in bad.values() for path, _ in files):
+        if is_denied(path):  # it is not damaged: moving it away would lose its rows
+            raise denied(path)
     return [_finding(name, files, root) for name, files in bad.items() if files]
 
 

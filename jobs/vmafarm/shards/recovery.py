@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vmafarm.disk.readable import is_denied, tell_first
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns
 from vmafarm.process.scratch import in_scratch
 from vmafarm.run_folder.manifest import most_rows
@@ -86,6 +87,7 @@ def recover(
     """
     recovered = Recovered()
     problems: list[tuple[Path, str]] = []
+    refused: list[Path] = []
     for number, (path, journal) in enumerate(read_journals(journals)):
         recovered.torn += journal.torn
         shard = path.with_suffix(".parquet")
@@ -99,7 +101,12 @@ def recover(
                 recovered.files[target] = shard
                 recovered.rows += len(rows)
         except ValueError as error:
-            problems.append((path, str(error)))
+            if is_denied(path):
+                refused.append(path)
+            else:
+                problems.append((path, str(error)))
+    if refused:
+        recovered.findings.append(Finding("journal", "error", tell_first(refused), len(refused)))
     if problems:
         recovered.findings.append(
             Finding(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from vmafarm.common.errors import reason
 from vmafarm.disk.arrow import make_table
 from vmafarm.disk.durable import Appender, make_folder, remove, replace
 from vmafarm.disk.file_stamp import ReadOnce
@@ -152,14 +153,31 @@ class DoneReader:
         self._files.forget_removed()
         return {name for slice_id in slices for name in self._in_folder(folder.shard_folder(slice_id))}
 
+    def count(self, folder: RunFolder, slices: Iterable[int], writer: str, enough: int) -> int:
+        """Count the rows of one writer that are in its journals and shards, up to `enough`.
+
+        A file that is there and cannot be read counts as having all of them: waiting does not mend it.
+        """
+        self._most_rows = self._most_rows or most_rows(folder)
+        rows = 0
+        for shards in map(folder.shard_folder, slices):
+            if rows >= enough:
+                break
+            files = [path for suffix in _SUFFIXES for path in _files(shards, suffix) if path.stem == writer]
+            rows += max((len(self._files.get(path) or ()) for path in files), default=0)
+            if not self.problems.keys().isdisjoint(files):
+                return enough
+        return min(rows, enough)
+
     def _in_folder(self, shards: Path) -> list[str]:
         # The journals first: a writer removes its own only when its Parquet file has all the rows.
-        return [
-            name
-            for suffix in (".journal", ".parquet")
-            for path in _files(shards, suffix)
-            for name in self._files.get(path) or ()
-        ]
+        self.problems.pop(shards, None)
+        try:
+            paths = [path for suffix in _SUFFIXES for path in _files(shards, suffix)]
+        except PermissionError as error:
+            self.problems[shards] = reason(error)
+            return []
+        return [name for path in paths for name in self._files.get(path) or ()]
 
     def _read(self, path: Path) -> list[str]:
         if path.suffix == ".journal":
@@ -169,6 +187,9 @@ class DoneReader:
             return [row["clip_name"] for row, _ in journal.rows]
         table = read_columns(path, {"clip_name": pa.string()}, self._most_rows)
         return [name for name in table["clip_name"].to_pylist() if name is not None]
+
+
+_SUFFIXES = (".journal", ".parquet")
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
