@@ -245,9 +245,9 @@ def _newest_log(folder: RunFolder, tasks: Sequence[TaskSeen], count: int) -> dic
 def _where_packed(archive: Path, task: TaskSeen) -> str:
     path = show(str(archive))
     if not task.job.isdigit():
-        return f"logs are packed in {path}: tar -tzf {path} lists them"
+        return f"logs are packed: tar -tzf {path} lists them"
     name = f"{task.name}_0_log.err"
-    return f"logs are packed in {path}: tar -xzOf {path} {name} prints one"
+    return f"logs are packed: tar -xzOf {path} {name} prints one"
 
 
 def _plain(state: str) -> str:
