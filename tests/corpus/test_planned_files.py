@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.errors_document import documented
 from support.plans import config_of, plan_as_before, refusal
 
 from vmafarm.common.errors import UnavailableError, UsageError
@@ -195,6 +196,7 @@ def test_a_plan_where_folders_cannot_be_synced_warns_once(corpus, monkeypatch):
             raise OSError(errno.EINVAL, "Invalid argument")
         real(descriptor)
 
+    documented("a file system that cannot sync folders (CIFS, vboxsf, some FUSE)")
     quiet = plan(config_of(corpus, "run.name=quiet"))
     monkeypatch.setattr(os, "fsync", fsync)
     config = config_of(corpus)

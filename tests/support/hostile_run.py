@@ -31,6 +31,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "efficiency": ("efficiency",),
     "efficiency --json": ("efficiency", "--all", "--json"),
     "logs": ("logs", "0"),
+    "tidy": ("tidy",),
+    "tidy --dry-run": ("tidy", "--dry-run"),
     "sql": ("sql", "SELECT failure, message FROM failures"),
     "sql --json": ("sql", "--json", "FROM failures"),
     "sql clips": ("sql", "--json", "SELECT * FROM clips, run"),

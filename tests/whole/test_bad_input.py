@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from support import media
 from support.command import QUICK, call, command, corpus, table, write_scores
+from support.errors_document import DOCUMENT, documented
 from support.images import make_image, no_images_here, write_header
 
 from vmafarm.common.errors import UnavailableError
@@ -28,7 +29,6 @@ from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.scoring.element import ElementResult, ElementSpec, run_element
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
 RUN = ("run", *corpus(*QUICK, "--run", "r", "--set", "extract.retries=0"))
 
 
@@ -194,7 +194,7 @@ LEFT_OUT = {
 
 
 def test_a_score_with_another_spelling_is_joined_and_reported(folder: Path) -> None:
-    _documented("a score whose name is spelled otherwise")
+    documented("a score whose name is spelled otherwise")
     (folder / "scores.csv").write_text(f"{HEADER}A.MP4,3\n./b.mp4,4\n")
     said = call("plan", *RUN[1:], cwd=folder).stdout.splitlines()
     (at,) = (at for at, line in enumerate(said) if line.startswith("joined despite another spelling "))
@@ -206,7 +206,7 @@ def test_a_score_with_another_spelling_is_joined_and_reported(folder: Path) -> N
 
 @pytest.mark.parametrize("row", LEFT_OUT)
 def test_what_is_not_a_clip_is_counted_and_left_out(folder: Path, row: str) -> None:
-    _documented(row)
+    documented(row)
     before = call("plan", *RUN[1:], "--dry-run", cwd=folder).stdout
     LEFT_OUT[row](folder / "clips")
     said = call("plan", *RUN[1:], cwd=folder).stdout
@@ -260,7 +260,7 @@ def test_bad_clip_fails_for_good_with_its_class(refused: Path, row: str) -> None
     found = record["failed_for_good"][source]
     assert found["failure"] == failure
     assert found["message"]
-    _documented(row)
+    documented(row)
 
 
 def test_bad_clips_affect_no_others_and_are_reported_if_allowed(refused: Path) -> None:
@@ -448,10 +448,10 @@ def test_full_run_folder_keeps_what_is_done(folder: Path, monkeypatch: pytest.Mo
     _check_it_goes_on(folder)
 
 
-def test_every_row_of_the_document_has_its_test_here() -> None:
+def test_every_row_of_the_document_has_its_test() -> None:
     rows = [line.split("|")[1].strip() for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")]
-    here = Path(__file__).read_text()
-    untested = [row for row in rows if f'"{row}"' not in here and not row.startswith("what is")]
+    tests = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
+    untested = [row for row in rows if f'"{row}"' not in tests and not row.startswith("what is")]
     assert untested == []
 
 
@@ -479,12 +479,8 @@ def test_no_run_to_merge(folder: Path) -> None:
 
 
 def _check(said: str, row: str, named: str) -> None:
-    _documented(row)
+    documented(row)
     lines = said.splitlines()
     assert lines[0].startswith("error: "), said
     assert named in said, said
     assert any(line.startswith("  ") for line in lines[1:]), f"no word on what to do: {said}"
-
-
-def _documented(row: str) -> None:
-    assert f"| {row} |" in DOCUMENT.read_text(), f"docs/errors.md has no row: {row}"

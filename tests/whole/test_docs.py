@@ -107,7 +107,7 @@ def test_each_key_that_the_guide_to_clusters_names_is_one_of_the_configuration()
     assert named <= known
     table = text[text.index("## Differences between sites") : text.index("```toml\n[slurm]\naccount")]
     for name in re.findall(r"`([a-z_]+)(?: = .*?)?`[,;:|) ]", table):
-        assert any(key.rpartition(".")[2] == name for key in keys()) or name in ("sacct",), name
+        assert any(key.rpartition(".")[2] == name for key in keys()) or name in ("sacct", "sbatch"), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

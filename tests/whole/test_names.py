@@ -304,7 +304,7 @@ def test_script_for_a_folder_of_any_name_works_or_is_refused(
     if image:
         binds = [words[i + 1] for i, word in enumerate(words) if word == "--bind"]
         clips = run.config.corpus.clips
-        assert binds[:2] == [str(root), f"{clips}:{clips}:ro"]
+        assert binds[:2] == [str(run.folder.path), f"{clips}:{clips}:ro"]
         assert str(tmp_path / "it's $(touch x).sif") in words
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 import pytest
+from support.errors_document import documented
 from support.fake_slurm import finish, name_of, planned, write_log, write_record
 from support.members import OWNER, as_another, hand_over
 
@@ -149,6 +150,7 @@ def test_a_merge_does_not_advise_to_move_away_rows_that_it_may_not_read(run, tmp
 @pytest.mark.parametrize("verb", ["status", "status --json", "logs 2", "qa", "merge", "sql", "cancel"])
 @pytest.mark.parametrize(("mode", "member"), [(0o700, True), (0o770, False)], ids=["umask 077", "no member"])
 def test_a_run_that_may_not_be_read_is_one_message(run, tmp_path, verb, mode, member, monkeypatch, capsys):
+    documented("a file of a run, or a folder above it, that this user has no permission to read")
     words = [*verb.split(), *(["SELECT 1"] if verb == "sql" else []), "--run", "demo"]
     monkeypatch.setattr(sys, "argv", ["vmafarm", *words])
     monkeypatch.chdir(tmp_path)
