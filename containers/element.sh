@@ -1,6 +1,6 @@
 #!/bin/sh
 # usage: element.sh --run FOLDER --name JOB_NAME [--clips PATH] [--exclude NODES] [--max-broken N]
-#                   [--hold SECONDS] [--ask SECONDS] [--image SIF --digest SHA256 --stage FOLDER]
+#                   [--hold SECONDS] [--ask SECONDS] [--image SIF --digest SHA256 --stamp STAMP [--stage FOLDER]]
 #                   [--next-look FILE] [--pause SECONDS] -- COMMAND ...
 # Starts an element on a compute node, outside of the image: this part needs programs that no image has.
 #
@@ -11,13 +11,15 @@
 #   --max-broken  if more nodes than this are broken, they are not to blame and none is excluded
 #   --hold        seconds to stay on a broken node if SLURM cannot be told to avoid it
 #   --ask         seconds between two attempts to tell SLURM
-#   --image       word of COMMAND to be replaced by a copy of the image below --stage, on the node's own disk
-#   --digest      SHA-256 of the image, in hexadecimal
+#   --image       image of the element, a word of COMMAND
+#   --digest      SHA-256 of the image when it was submitted, in hexadecimal
+#   --stamp       its size, time of change and inode then: SIZE:SECONDS:INODE
+#   --stage       folder on the node's own disk for a copy of the image, which replaces that word
 #   --next-look   file with the job that tries on another node the clips that fail on this one
 #   --pause       seconds to wait, and up to twice as many more at random, before what did not start is tried again
 set -u
 
-run="" name="" clips="" exclude="" max_broken=1 hold=600 ask=20 image="" digest="" stage="" next_look=""
+run="" name="" clips="" exclude="" max_broken=1 hold=600 ask=20 image="" digest="" stamp="" stage="" next_look=""
 pause=5
 while [ $# -gt 0 ]; do
     case $1 in
@@ -30,6 +32,7 @@ while [ $# -gt 0 ]; do
         --ask) ask=$2 ;;
         --image) image=$2 ;;
         --digest) digest=$2 ;;
+        --stamp) stamp=$2 ;;
         --stage) stage=$2 ;;
         --next-look) next_look=$2 ;;
         --pause) pause=$2 ;;
@@ -254,6 +257,7 @@ if is_broken; then
     exit 3
 fi
 
+ran=$image
 if [ -n "$stage" ]; then
     if copy=$(staged); then
         for word; do
@@ -261,11 +265,23 @@ if [ -n "$stage" ]; then
             [ "$word" != "$image" ] || word=$copy
             set -- "$@" "$word"
         done
+        ran=$copy
     elif [ $? -eq 3 ]; then
         exit 3
     else
         say "starting the shared image: $image"
     fi
+fi
+
+unset VMAFARM_IMAGE
+# For the element's record. The SHA-256 of many gigabytes is not worth its time unless the image was replaced.
+if [ -n "$image" ]; then
+    if [ "$ran" = "$image" ] && [ "$(stat -L -c %s:%Y:%i "$image")" != "$stamp" ]; then
+        say "$image was replaced since it was submitted, or its file system numbers files anew"
+        digest=$(sha256sum < "$image" | cut -c 1-64)
+    fi
+    VMAFARM_IMAGE=sha256:$digest
+    export VMAFARM_IMAGE
 fi
 
 records=$(count_records)

@@ -14,7 +14,7 @@ from vmafarm.cost.footprint import footprint
 from vmafarm.cost.measured import Measured, measure
 from vmafarm.cost.predict import Total
 from vmafarm.engines import find_engine
-from vmafarm.process.node import node_name
+from vmafarm.process.node import node_name, visible_gpus
 from vmafarm.run import begin, extract_missing
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.manifest import Manifest
@@ -69,7 +69,8 @@ def estimate_run(
 def _measured_here(config: Config) -> Measured | None:
     """What was measured on this machine, outside of SLURM's jobs, with as many clips at once."""
     engine = config.engine
-    workers = worker_count(config.extract.workers, engine.threads)
+    gpus = len(visible_gpus(os.environ)) if engine.backend == "cuda" else 0
+    workers = worker_count(config.extract.workers, engine.threads, gpus)
     at_once = clips_at_once(find_engine(engine), workers)
     submitted = {job for one in read_submissions(config.folder) for job in one.jobs()}
     here = node_name(os.environ)

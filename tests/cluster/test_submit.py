@@ -272,3 +272,21 @@ def test_the_merge_job_says_what_is_missing_and_publishes_what_is_complete(runs,
     assert run.folder.table.exists()
     assert run.folder.report.exists()
     assert f"\nchecks           {len(list_checks())} checks" in capsys.readouterr().out
+
+
+def test_gpus_that_would_be_idle_and_charged_are_a_warning_of_the_submission(cluster, runs, standin):
+    run = planned(runs, partition="gpu", gpus=4)
+    run.folder.provenance.unlink()  # nothing was scored yet, by no engine
+    engine = {"kind": "vmaf", "backend": "cuda", "vmaf": str(standin)}
+    config = run.config.model_copy(
+        update={
+            "engine": run.config.engine.model_copy(update=engine),
+            "extract": run.config.extract.model_copy(update={"workers": 2}),
+        }
+    )
+    said: list[str] = []
+    submit(config, Slurm(), say=said.append)
+    assert [line for line in said if "GPUs are idle, and charged" in line] == [
+        "warning: each element requests 4 GPUs and scores 2 clips at once (extract.workers): "
+        "2 GPUs are idle, and charged"
+    ]

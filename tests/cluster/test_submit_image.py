@@ -18,6 +18,7 @@ from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.images import apptainer
 from vmafarm.images.containers import Container, container_of
+from vmafarm.images.sif import read_stamp
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.provenance import freeze_provenance
 
@@ -119,7 +120,8 @@ def test_the_image_is_copied_to_nodes_on_which_many_elements_start(cluster, tmp_
     submitted = submit(run.config, Slurm())
     script = cluster.scripts["11"]
     assert ("--stage /tmp" in script) is staged
-    assert (submitted.submission.image_digest.removeprefix("sha256:") in script) is staged
+    digest = submitted.submission.image_digest.removeprefix("sha256:")
+    assert f"--digest {digest} --stamp {read_stamp(image)} " in script
 
 
 def test_an_image_that_is_missing_or_none_is_refused(cluster, tmp_path):

@@ -123,6 +123,22 @@ def test_gpus_are_asked_for_where_they_are_used(tmp_path):
     assert check(configure(tmp_path)).state == "skipped"
 
 
+def test_gpus_that_would_be_idle_and_charged_are_a_warning(tmp_path):
+    def check(workers, **slurm):
+        return check_gpus(
+            configure(tmp_path, engine={"backend": "cuda"}, extract={"workers": workers}, slurm=slurm)
+        )
+
+    found = check(2, gpus=4)
+    assert found.state == "warning"
+    assert found.message == (
+        "each element requests 4 GPUs and scores 2 clips at once (extract.workers): "
+        "2 GPUs are idle, and charged"
+    )
+    assert "1 GPU is idle" in check(1, gres="gpu:a100:2").message
+    assert check("auto", gpus=4, cpus=2).state == check(4, gpus=4).state == "ok"
+
+
 def test_a_cluster_without_accounts_is_fine_and_says_so(cluster, tmp_path, machine):
     cluster.fail("sacct", "Slurm accounting storage is disabled")
     found = ask_slurm(configure(tmp_path), machine)["accounting"]

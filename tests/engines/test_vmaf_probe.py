@@ -160,7 +160,7 @@ def test_probe_that_hangs_is_stopped_at_once(tmp_path: Path) -> None:
 
 
 def test_probe_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmafarm.engines.base.PROBE_SECONDS", 0.5)
+    monkeypatch.setattr("vmafarm.engines.probe.PROBE_SECONDS", 0.5)
     assert "did not end within" in unavailable(broken(tmp_path, "hangs"), tmp_path).message
 
 

@@ -85,13 +85,13 @@ def test_around_the_container_stands_what_needs_the_host():
     command = start_command(
         Path("/data/runs/demo/logs/element-00001.sh"), section, FOLDER, "name",
         ["apptainer", "/images/x.sif"],
-        clips="/the clips", max_broken=3, staged_digest="sha256:0a1b",
+        clips="/the clips", max_broken=3, image_digest="sha256:0a1b", image_stamp="9:8:7", staged=True,
     )  # fmt: skip
     assert command == [
         *starter_command(Path("/data/runs/demo/logs/element-00001.sh")),
         "--run", "/data/runs/demo", "--name", "name",
         "--clips", "/the clips", "--max-broken", "3", "--exclude", "node[1-2]",
-        "--image", "/images/x.sif", "--digest", "0a1b", "--stage", "/local",
+        "--image", "/images/x.sif", "--digest", "0a1b", "--stamp", "9:8:7", "--stage", "/local",
         "--", "apptainer", "/images/x.sif",
     ]  # fmt: skip
     bare = start_command(Path("/x.sh"), SlurmSection(), FOLDER, "name", ["python"], clips="/c", max_broken=1)

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from vmafarm.images.sif import read_stamp
+
 
 def staging(image, folder, digest=None):
     digest = digest or hashlib.sha256(image.read_bytes()).hexdigest()
@@ -40,6 +42,29 @@ def test_many_elements_of_a_node_copy_the_image_once_and_start_the_copy(node, im
     assert copy.read_bytes() == image.read_bytes()
     assert copy.parent.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in copy.parent.iterdir()) == sorted([copy.name, "lock"])
+
+
+@pytest.mark.parametrize("staged", [True, False])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_an_element_gets_the_digest_of_the_image_that_it_runs(node, image, staged, replaced):
+    submitted = hashlib.sha256(image.read_bytes()).hexdigest()
+    options = ["--image", str(image), "--digest", submitted, "--stamp", read_stamp(image)]
+    if staged:
+        options += ["--stage", str(node.folder / "disk")]
+        assert node.start("true", options=options).returncode == 0
+    if replaced:
+        new = image.with_name("new.sif")
+        new.write_bytes(os.urandom(100_000))
+        new.replace(image)
+    now = hashlib.sha256(image.read_bytes()).hexdigest()
+    ended = node.start("sh", "-c", 'echo "$VMAFARM_IMAGE"', options=options)
+    assert ended.stdout == f"sha256:{submitted if staged else now}\n"
+    assert ("was replaced" in ended.stderr) is (replaced and not staged)
+
+
+def test_an_element_without_an_image_has_no_digest(node, monkeypatch):
+    monkeypatch.setenv("VMAFARM_IMAGE", "that of another job")
+    assert node.start("sh", "-c", 'echo "${VMAFARM_IMAGE-unset}"').stdout == "unset\n"
 
 
 def test_a_copy_that_was_changed_is_made_again(node, image):

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.engines.base import common_diagnosis, run_probe, write_probe_clip
+from vmafarm.engines.base import common_diagnosis
+from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.run import Finished
 from vmafarm.process.scratch import check_scratch, in_scratch, scratch_folder
 

@@ -19,7 +19,7 @@ from vmafarm.common.errors import UnavailableError
 from vmafarm.config.clip_limits import DEFAULT_LIMITS
 from vmafarm.engines.base import Capabilities, Engine
 from vmafarm.process.run import Stop, Stopped
-from vmafarm.scoring.attempts import Attempts, Outcome, wants_another_try
+from vmafarm.scoring.attempts import Attempts, Outcome, probed_on, wants_another_try
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.extract import Scorer
 
@@ -285,6 +285,73 @@ def test_clips_that_are_scored_at_once_are_spread_over_the_gpus(
     run_all(attempts, clip, 4)
     used = [call["cuda_visible_devices"] for call in read_calls(program)]
     assert sorted(used) == ["5", "5", "7", "7"]
+
+
+def make_with_gpus(program: Path, folder: Path, stop: Stop, **more: Any) -> tuple[Attempts, dict[str, str]]:
+    """With the engine's own probe; and what it leaves out."""
+    (folder / "scratch").mkdir(exist_ok=True)
+    left_out: dict[str, str] = {}
+    scorer = Scorer(vmaf_engine(program, backend="cuda"), folder / "scratch", stop)
+    options = {"workers": 1, "tries": 2, **more}
+    return Attempts(scorer, leave_out=left_out.update, **options), left_out
+
+
+@pytest.mark.parametrize(("workers", "then"), [(1, {"7"}), (2, {"7"}), (4, {"7"})])
+def test_a_gpu_that_fails_alone_is_left_out_and_the_clip_is_tried_on_another(
+    clip: Clip, tmp_path: Path, stop: Stop, workers: int, then: set[str]
+) -> None:
+    program = write_standin(tmp_path / "standin", misbehave="exit_255", only_on_gpu="5")
+    attempts, left_out = make_with_gpus(program, tmp_path, stop, workers=workers, gpus=["5", "7"])
+    outcomes = run_all(attempts, clip, 6)
+    assert all(outcome.extracted is not None for outcome in outcomes)
+    assert [failure for outcome in outcomes for failure in outcome.failures] == [], "no clip is charged"
+    assert list(left_out) == ["5"]
+    assert "cannot score a two-frame clip" in left_out["5"]
+    before = len(read_calls(program))
+    assert attempts.run(clip).extracted is not None
+    assert {call["cuda_visible_devices"] for call in read_calls(program)[before:]} == then
+
+
+def test_an_idle_gpu_takes_the_place_of_one_that_fails(clip: Clip, tmp_path: Path, stop: Stop) -> None:
+    program = write_standin(tmp_path / "standin", misbehave="exit_255", only_on_gpu="0")
+    attempts, left_out = make_with_gpus(program, tmp_path, stop, workers=2, gpus=["0", "1", "2"])
+    run_all(attempts, clip, 4)
+    assert list(left_out) == ["0"]
+    before = len(read_calls(program))
+    write_standin(tmp_path / "standin", misbehave="slow", seconds=0.3)
+    run_all(attempts, clip, 2)
+    assert {call["cuda_visible_devices"] for call in read_calls(program)[before:]} == {"1", "2"}
+
+
+def test_where_every_gpu_fails_the_machine_is_at_fault(clip: Clip, tmp_path: Path, stop: Stop) -> None:
+    program = write_standin(tmp_path / "standin", misbehave="exit_255")
+    attempts, left_out = make_with_gpus(program, tmp_path, stop, gpus=["5", "7"])
+    with pytest.raises(UnavailableError, match="cannot score a two-frame clip"):
+        attempts.run(clip)
+    assert left_out == {}
+
+
+def test_the_probe_after_a_failure_sees_the_gpu_that_failed_and_records_name_it(
+    clip: Clip, tmp_path: Path, stop: Stop
+) -> None:
+    program = write_standin(tmp_path / "standin", misbehave="exit_255", spares_probe=True, times=1)
+    attempts, left_out = make_with_gpus(program, tmp_path, stop, gpus=["5"])
+    outcome = attempts.run(clip)
+    assert outcome.failures[0][1].message.endswith(" (GPU 5)")
+    assert {call["cuda_visible_devices"] for call in read_calls(program)} == {"5"}
+    write_standin(tmp_path / "standin", misbehave="exit_255")
+    with pytest.raises(UnavailableError, match=r"^GPU 5: "):
+        attempts.run(clip)
+    assert left_out == {}
+
+
+def test_an_engine_is_probed_on_the_first_gpu_that_works(tmp_path: Path, stop: Stop) -> None:
+    program = write_standin(tmp_path / "standin", misbehave="exit_255", only_on_gpu="5,6")
+    engine = vmaf_engine(program, backend="cuda")
+    found, working, failed = probed_on(engine, ["5", "6", "7", "8"], tmp_path, stop)
+    assert (found.gpu, working, list(failed)) == ("", ["7", "8"], ["5", "6"])
+    with pytest.raises(UnavailableError, match="no GPU works; GPU 5: "):
+        probed_on(engine, ["5", "6"], tmp_path, stop)
 
 
 def test_a_permit_that_came_back_keeps_its_gpu(clip: Clip, tmp_path: Path, stop: Stop) -> None:

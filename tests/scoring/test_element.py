@@ -19,6 +19,7 @@ from support.elements import on_node, rows_of, run_slices
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.process.node import writer_name
+from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.element_records import ElementResult, read_elements
 from vmafarm.run_folder.failures import read_failures
 from vmafarm.run_folder.manifest import load_manifest, manifest_digest, write_manifest
@@ -213,6 +214,30 @@ def test_workers_are_the_processors_divided_by_the_threads(monkeypatch: pytest.M
     assert worker_count(5, 1) == 5
 
 
+def test_each_gpu_has_at_least_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(2)))
+    assert [worker_count("auto", 1, gpus) for gpus in (0, 1, 4)] == [2, 2, 4]
+    assert worker_count("auto", 1, 4, 8) == 8
+    assert worker_count(2, 1, 4) == 2
+
+
+def test_gpus_that_fail_alone_are_in_the_log_and_the_record_of_the_element(
+    prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = write_standin(tmp_path / "bin", misbehave="exit_255", only_on_gpu="4,6")
+    config = prepare("engine.kind=vmaf", "engine.backend=cuda", f"engine.vmaf={program}", count=6)
+    on_node(monkeypatch)
+    result = run_slices(config, environment={"CUDA_VISIBLE_DEVICES": "4,5,6,7"})
+    assert (result.done, result.failed, result.exit_code) == (6, {}, 0)
+    (record,) = read_elements(config.folder)
+    assert record.gpus_left_out == result.gpus_left_out
+    assert [line.partition(":")[0] for line in record.gpus_left_out] == ["GPU 4", "GPU 6"]
+    assert record.at_once >= 3
+    said = capsys.readouterr().out
+    assert [gpu for gpu in "4567" if f"GPU {gpu} is left out, the others go on: " in said] == ["4", "6"]
+    assert not read_broken(config.folder)
+
+
 def test_writer_names_are_unique_and_safe_in_file_names() -> None:
     names = {writer_name("1234_5/x y", "node 1") for _ in range(100)}
     assert len(names) == 100
@@ -238,8 +263,21 @@ def test_an_element_says_on_disk_when_it_began_and_how_it_ended(
     assert (record.job, record.index, record.node, record.clips) == ("90", 4, "node7", 5)
     assert (record.done, record.failed, record.exit_code) == (4, {"decode_error": 1}, 0)
     assert 0 < record.seconds < 60
+    assert record.image_digest == ""
     run_slices(config)
     assert len(read_elements(config.folder)) == 1  # nothing was left
+
+
+@pytest.mark.parametrize(("said", "recorded"), [(f"sha256:{'0a' * 32}", True), ("sha256:x; rm", False)])
+def test_an_element_records_the_image_in_which_it_runs(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch, said: str, recorded: bool
+) -> None:
+    config = prepare(count=1)
+    on_node(monkeypatch)
+    monkeypatch.setenv("VMAFARM_IMAGE", said)
+    run_slices(config)
+    (record,) = read_elements(config.folder)
+    assert record.image_digest == (said if recorded else "")
 
 
 def test_where_nothing_is_left_an_element_ends_at_once_and_leaves_no_file(

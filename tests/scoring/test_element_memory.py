@@ -18,7 +18,7 @@ from support.engine_helpers import vmaf_engine, write_program
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
-from vmafarm.engines.base import write_probe_clip
+from vmafarm.engines.probe import write_probe_clip
 from vmafarm.process.run import run
 
 ELEMENT = """

@@ -72,6 +72,9 @@ def is_due(settings: dict[str, Any], folder: str, arguments: list[str], clip: tu
         wanted = settings["only_with"]
         if not words & {wanted, f"{wanted}_cuda"}:
             return False
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]  # the one that the program uses
+    if settings["only_on_gpu"] and seen not in settings["only_on_gpu"].split(","):
+        return False
     if settings["spares_probe"] and clip == _PROBE:
         return False
     if not settings["after"] and not settings["times"]:

@@ -38,6 +38,7 @@ def write_standin(
     omits: Iterable[str] = (),
     cuda_omits: Iterable[str] = (),
     only_with: str = "",
+    only_on_gpu: str = "",
     spares_probe: bool = False,
     after: int = 0,
     times: int = 0,
@@ -68,6 +69,8 @@ def write_standin(
     only_with
         Misbehave only where this stands among the arguments: an option, a value, or a feature with or
         without ``_cuda``; for example "cambi", "cuda", "--model".
+    only_on_gpu
+        Misbehave only on these GPUs, with commas between them; the first in CUDA_VISIBLE_DEVICES is used.
     spares_probe
         Do not misbehave on a clip of two frames at 240x240, such as a start-up probe uses.
     after

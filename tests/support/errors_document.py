@@ -8,5 +8,5 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
 
 
 def documented(row: str) -> None:
-    """Fail unless the document has this row; `tests/whole/test_bad_input.py` looks for rows without a test."""
+    """Fail unless the document has this row; another test looks for rows that no test names."""
     assert f"| {row} |" in DOCUMENT.read_text(), f"docs/errors.md has no row: {row}"

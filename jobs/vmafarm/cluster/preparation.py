@@ -21,7 +21,7 @@ from vmafarm.disk import durable
 from vmafarm.engines import ENGINES, make_engine
 from vmafarm.images.command import container_python, start_command, starter_text
 from vmafarm.images.containers import Container, container_of
-from vmafarm.images.sif import read_digest
+from vmafarm.images.sif import read_digest, read_stamp
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.manifest import Manifest, load_manifest
@@ -60,8 +60,8 @@ class Prepared:
         Name of all its jobs.
     version
         Version of the toolkit, inside and outside of the image.
-    image_digest
-        SHA-256 of the SIF; empty without a container.
+    image_digest, image_stamp
+        SHA-256 of the SIF, and what shows that it was replaced; empty without a container.
     staged
         Whether the image is copied to the nodes.
     clips
@@ -86,6 +86,7 @@ class Prepared:
     job_name: str
     version: str
     image_digest: str
+    image_stamp: str
     staged: bool
     clips: str
     python: Sequence[str]
@@ -102,7 +103,7 @@ class Prepared:
         start = start_command(
             starter_path(folder, number).absolute(), self.config.slurm, folder, self.job_name, self.python,
             clips=self.clips, max_broken=self.max_broken,
-            staged_digest=self.image_digest if self.staged else "",
+            image_digest=self.image_digest, image_stamp=self.image_stamp, staged=self.staged,
             next_look=next_look_path(folder, number) if next_look else None,
         )  # fmt: skip
         return Queue(
@@ -151,14 +152,14 @@ def prepare(
     exclude = _with_broken(config, max_broken)
     container = container_of(section)
     try:
-        digest = check_image(container) if container else ""
+        stamp, digest = read_image(container) if container else ("", "")
         kind = _engine_kind(config, container)
         _check_engine(config, kind)
     except VmafarmError as error:
         if tell is None:
             raise
         tell(f"a submission would be refused: {error.message}")
-        digest, kind = "", config.engine.kind
+        stamp, digest, kind = "", "", config.engine.kind
     section = section.model_copy(update={"exclude": exclude})
     engine = config.engine.model_copy(update={"kind": kind})
     config = config.model_copy(update={"slurm": section, "engine": engine})
@@ -178,6 +179,7 @@ def prepare(
         job_name=run_job_name(folder, manifest.digest),
         version=version(),
         image_digest=digest,
+        image_stamp=stamp,
         staged=bool(digest) and _is_staged(section, mine),
         clips=clips,
         python=python,
@@ -208,6 +210,12 @@ def check_image(container: Container) -> str:
             "build the image again (vmafarm image), or use the version that it was built from",
         )
     return read_digest(container.image)
+
+
+def read_image(container: Container) -> tuple[str, str]:
+    """`vmafarm.images.sif.read_stamp` of an image, and `check_image` of what was there then."""
+    container.check()
+    return read_stamp(container.image), check_image(container)
 
 
 def _engine_kind(config: Config, container: Container | None) -> str:

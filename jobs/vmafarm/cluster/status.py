@@ -19,6 +19,7 @@ from vmafarm.cluster.job_states import (
 )
 from vmafarm.cluster.left_out import tell_left_out
 from vmafarm.cluster.merge_job import MergeJob, failed_notification, find_merge_job
+from vmafarm.cluster.other_images import tell_other_images
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.waiting import Waiting, why_jobs_wait
 from vmafarm.cluster.watched_rate import RecentRate
@@ -185,7 +186,7 @@ class StatusReader:
         remarks = self._remarks.read()
         files = {**self._done.problems, **self._remarks.problems}
         notes = tell_left_out(folder, files, clips.history.unread.count, damaged)
-        notes += filter(None, [advice])
+        notes += filter(None, [advice, tell_other_images(submissions, records)])
         if last is not None and (missing or not folder.table.exists()):
             notes += filter(None, [last.without_merge(), _without_table(folder.name, merge, view, missing)])
         if merge is not None:

@@ -20,6 +20,7 @@ from vmafarm.cluster.slurm_programs import ignored_variables
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.interrupts import tell_from_now_on, telling
 from vmafarm.config.sections import Config
+from vmafarm.config.workers import tell_idle_gpus
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
 from vmafarm.run_folder.manifest import Manifest
@@ -143,13 +144,15 @@ def alone(folder: RunFolder) -> AbstractContextManager[None]:
 
 
 def _warn(config: Config, say: Callable[[str], None]) -> None:
-    """Warn who else could change what elements run, refusing if everybody could; and of ignored variables."""
+    """Warn who else could change what elements run (refuse if everybody could), and of variables and GPUs."""
     trusted = config.run.trusted_owners
     lines = check_run_folders(config.folder, trusted)
     if config.slurm.uses_image:
         lines += check_image_way(Path(config.slurm.image).absolute(), trusted)
     _, instead = ignored_variables(os.environ)
     lines += [f"warning: not passed on: {line}" for line in instead]
+    if idle := tell_idle_gpus(config):
+        lines.append(f"warning: {idle}")
     for line in lines:
         say(line)
 

@@ -15,6 +15,7 @@ from vmafarm.cluster.submit import NothingToSubmitError, preview
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
+from vmafarm.config.workers import tell_idle_gpus
 from vmafarm.doctor.check_result import CheckResult, Machine, attempt
 from vmafarm.run_folder.manifest import Manifest
 
@@ -137,6 +138,10 @@ def check_gpus(config: Config) -> CheckResult:
             "GPUs", "warning", f'{asked}, but engine.backend = "cpu" uses no GPU',
             'set engine.backend = "cuda", or request no GPU',
         )  # fmt: skip
+    if idle := tell_idle_gpus(config):
+        return CheckResult(
+            "GPUs", "warning", idle, 'set extract.workers to "auto" or more, or request fewer GPUs'
+        )
     return CheckResult("GPUs", "ok" if asked else "skipped", asked or "none requested")
 
 

@@ -161,7 +161,8 @@ def check_scratch(config: Config, machine: Machine) -> CheckResult:
 def _workers(config: Config, machine: Machine) -> int:
     """Clips scored at once, on this machine or on a node of SLURM."""
     if config.extract.workers == "auto" and not machine.works_for(config):
-        return max(1, config.slurm.cpus // config.engine.threads)
+        gpus = config.slurm.gpu_count if config.engine.backend == "cuda" else 0
+        return worker_count("auto", config.engine.threads, gpus, config.slurm.cpus)
     return worker_count(config.extract.workers, config.engine.threads)
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -17,14 +17,10 @@ from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
 from vmafarm.config.sections import EngineSection
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
-from vmafarm.process.run import Stop, run
-from vmafarm.process.scratch import check_scratch, in_scratch, scratch_error
+from vmafarm.process.run import Stop
+from vmafarm.process.scratch import check_scratch, scratch_error
 from vmafarm.schema.features import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 
-PROBE_SIDE = 240
-PROBE_FRAMES = 2
-PROBE_SECONDS = 120.0
-"""Start-up of a GPU driver on a busy node can take a minute."""
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
 """Lines in which ffmpeg repeats a file's own metadata, such as its title: never a complaint."""
 
@@ -100,6 +96,8 @@ class Engine(ABC):
         What a clip may take.
     capabilities
         What its build can do. Without a probe: everything.
+    gpu
+        The only GPU that a probe sees, as CUDA_VISIBLE_DEVICES names it; empty: as the environment says.
     """
 
     kind: ClassVar[str]
@@ -110,6 +108,7 @@ class Engine(ABC):
     threads: int
     limits: Limits = field(default=DEFAULT_LIMITS, kw_only=True)
     capabilities: Capabilities = field(default=Capabilities(), kw_only=True)
+    gpu: str = field(default="", kw_only=True)
 
     @classmethod
     @abstractmethod
@@ -255,44 +254,3 @@ def complains_of_memory(finished: Finished) -> bool:
 
 def _complaints(finished: Finished) -> str:
     return _QUOTED.sub("", finished.stderr)
-
-
-def run_probe(program: Path, arguments: Sequence[str], folder: Path, stop: Stop | None) -> Finished:
-    """Run a program of the engine once.
-
-    Raises
-    ------
-    UnavailableError
-        It cannot be started or does not end in time.
-    """
-    try:
-        (finished,) = run(
-            [arguments], folder=folder, deadline=PROBE_SECONDS, stop=stop,
-            ceilings=[DEFAULT_LIMITS.for_engine(PROBE_FRAMES, folder / "probe.json", cuda=True)],
-        )  # fmt: skip
-    except OSError as error:
-        check_scratch(folder)
-        raise UnavailableError(
-            f"cannot run {program}: {error.strerror}", "set engine.ffmpeg or engine.vmaf"
-        ) from None
-    if finished.timed_out:
-        raise UnavailableError(f"{program} did not end within {PROBE_SECONDS:.0f} s on a two-frame clip")
-    return finished
-
-
-def write_probe_clip(path: Path) -> None:
-    """Write two frames of 240x240 as .y4m, large enough for every extractor.
-
-    Raises
-    ------
-    UnavailableError
-        The scratch folder cannot be written.
-    """
-    luma = bytes(
-        (x * 3 + y * 5 + (x * y) // 7) % 220 + 16 for y in range(PROBE_SIDE) for x in range(PROBE_SIDE)
-    )
-    chroma = bytes(PROBE_SIDE * PROBE_SIDE // 2).replace(b"\0", b"\x80")
-    header = f"YUV4MPEG2 W{PROBE_SIDE} H{PROBE_SIDE} F25:1 Ip A1:1 C420jpeg\n".encode()
-    moved = luma[PROBE_SIDE:] + luma[:PROBE_SIDE]
-    with in_scratch(path.parent):
-        path.write_bytes(header + b"FRAME\n" + luma + chroma + b"FRAME\n" + moved + chroma)

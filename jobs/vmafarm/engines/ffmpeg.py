@@ -12,9 +12,10 @@ from typing import Self
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import EngineSection
-from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis, run_probe, write_probe_clip
+from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, input_arguments
 from vmafarm.engines.libvmaf_log import LogError, read_log
+from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.schema.features import ACCEPTED_SIZES, EXTRACTORS, FrameSizes

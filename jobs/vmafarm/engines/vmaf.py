@@ -12,10 +12,11 @@ from typing import Self
 from vmafarm.common.errors import UnavailableError
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import EngineSection
-from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis, run_probe, write_probe_clip
+from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis
 from vmafarm.engines.ffmpeg import find_ffmpeg, read_ffmpeg_version
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.engines.libvmaf_log import LogError, read_log
+from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.schema.features import BY_NAME, EXTRACTORS, MODEL
@@ -185,7 +186,7 @@ class VmafEngine(Engine):
     def _run(self, one: Pass, folder: Path, stop: Stop | None) -> Finished:
         for _ in range(2):
             (folder / one.log).unlink(missing_ok=True)
-            finished = run_probe(self.vmaf, one.arguments, folder, stop)
+            finished = run_probe(self.vmaf, one.arguments, folder, stop, self.gpu)
             if not self.failed_at_start(finished):
                 break
         return finished
@@ -222,5 +223,5 @@ class VmafEngine(Engine):
         )
 
     def _version(self, folder: Path, stop: Stop | None) -> str:
-        finished = run_probe(self.vmaf, [str(self.vmaf), "--version"], folder, stop)
+        finished = run_probe(self.vmaf, [str(self.vmaf), "--version"], folder, stop, self.gpu)
         return finished.last_lines(1)[0] if finished.returncode == 0 and finished.last_lines(1) else ""

@@ -88,7 +88,9 @@ def start_command(
     *,
     clips: str,
     max_broken: int,
-    staged_digest: str = "",
+    image_digest: str = "",
+    image_stamp: str = "",
+    staged: bool = False,
     next_look: Path | None = None,
 ) -> list[str]:
     """Command that starts Python for an element, with everything that runs outside of the image.
@@ -105,8 +107,10 @@ def start_command(
         Folder or image of the clips, on the host.
     max_broken
         If more nodes than this are broken, the nodes are not to blame.
-    staged_digest
-        ``sha256:...`` of the image, to have it copied to each node's own disk; empty: it is not copied.
+    image_digest, image_stamp
+        Of the image: ``sha256:...``, and `vmafarm.images.sif.read_stamp`; empty without a container.
+    staged
+        Have the image copied to each node's own disk.
     next_look
         File with the job that must not run on the same node as this one; None: no such job.
     """
@@ -114,10 +118,10 @@ def start_command(
     command += ["--clips", clips, "--max-broken", str(max_broken)]
     if section.exclude:
         command += ["--exclude", section.exclude]
-    if staged_digest:
+    if image_digest:
         image = str(Path(section.image).absolute())
-        command += ["--image", image, "--digest", staged_digest.removeprefix("sha256:")]
-        command += ["--stage", section.stage_folder]
+        command += ["--image", image, "--digest", image_digest.removeprefix("sha256:")]
+        command += ["--stamp", image_stamp, *(["--stage", section.stage_folder] if staged else [])]
     if next_look is not None:
         command += ["--next-look", str(next_look.absolute())]
     return [*command, "--", *python]

@@ -56,6 +56,15 @@ def read_digest(image: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
+def read_stamp(image: Path) -> str:
+    """Return size, time of the last change in seconds, and inode of a file, as containers/element.sh does.
+
+    An image with the same stamp is taken for the same: its SHA-256 takes too long for each element.
+    """
+    status = image.stat()
+    return f"{status.st_size}:{int(status.st_mtime)}:{status.st_ino}"
+
+
 def read_labels(image: Path, program: str = "apptainer") -> dict[str, str]:
     """Read the labels that this toolkit has put on an image.
 

@@ -72,6 +72,12 @@ def writer_name(job: str, host: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
+def image_digest(environment: Mapping[str, str]) -> str:
+    """Return the digest of the image around this process, by containers/element.sh; empty without one."""
+    found = environment.get("VMAFARM_IMAGE", "")
+    return found if re.fullmatch("sha256:[0-9a-f]{64}", found) else ""
+
+
 def job_label(environment: Mapping[str, str], otherwise: str) -> str:
     """Return job, task and restart of a SLURM job from its environment; else `otherwise`."""
     job = environment.get("SLURM_ARRAY_JOB_ID") or environment.get("SLURM_JOB_ID")

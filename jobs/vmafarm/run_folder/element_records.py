@@ -50,6 +50,8 @@ class ElementResult:
         It was asked to stop before its work was done.
     exit_code, message, hint
         Of the error that ended it, or 0 and "".
+    gpus_left_out
+        GPUs that failed alone, each with the reason; the others went on.
     """
 
     done: int = 0
@@ -58,6 +60,7 @@ class ElementResult:
     exit_code: int = 0
     message: str = ""
     hint: str = ""
+    gpus_left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class ElementRecord:
         Clips that had no row when it began.
     started_at
         When it began (ISO 8601, UTC).
+    image_digest
+        SHA-256 of the image in which it ran, as ``sha256:...``; "": in none, or not known.
     ended_at
         When it ended; "": it still runs or was killed.
     done, failed
@@ -100,6 +105,8 @@ class ElementRecord:
         See `vmafarm.process.usage.Usage`; 0 and "": not measured.
     gpus, gpu_busy, gpu_memory, gpu_memory_total
         See there; 0 and None: not measured.
+    gpus_left_out
+        GPUs that failed alone, each with the reason; the others went on.
     """
 
     writer: Word
@@ -131,6 +138,8 @@ class ElementRecord:
     gpu_busy: Share | None = None
     gpu_memory: Size = 0
     gpu_memory_total: Size = 0
+    gpus_left_out: tuple[Text, ...] = ()
+    image_digest: Word | Literal[""] = ""
 
 
 _RECORD = pydantic.TypeAdapter(ElementRecord)
@@ -143,19 +152,19 @@ class ElementLog:
     ----------
     folder
         The run.
-    writer, job, index, node, slices, clips
+    writer, job, index, node, slices, clips, image_digest
         See `ElementRecord`.
     """
 
     def __init__(
         self, folder: RunFolder, writer: str, job: str, index: int | None, node: str,
-        slices: Iterable[int], clips: int,
+        slices: Iterable[int], clips: int, image_digest: str = "",
     ) -> None:  # fmt: skip
         make_folder(folder.elements)
         self._appender = Appender(folder.elements / f"{writer}.jsonl")
         began = {
             "writer": writer, "job": job, "index": index, "node": node, "slices": list(slices),
-            "clips": clips, "started_at": _now(),
+            "clips": clips, "started_at": _now(), "image_digest": image_digest,
         }  # fmt: skip
         self._appender.append(json_line(began))
         self._way: dict[str, Any] = {}

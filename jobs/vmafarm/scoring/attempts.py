@@ -6,12 +6,16 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.base import Engine
 from vmafarm.engines.failure import ClipFailedError
+from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.extract import Scorer, extract
@@ -65,6 +69,51 @@ def wants_another_try(failures: Sequence[str], tries: int, *, decides: bool) -> 
     return decides and failures[-1] in CLIP_FAULTS and faults <= tries
 
 
+def _may_be_the_engines(failed: ClipFailedError) -> bool:
+    return failed.failure in ENGINE_FAULTS or failed.crashed
+
+
+def probed_on(
+    engine: Engine, gpus: Sequence[str], scratch: Path, stop: Stop
+) -> tuple[Engine, list[str], dict[str, str]]:
+    """Probe an engine on the first GPU that works.
+
+    Parameters
+    ----------
+    engine, scratch, stop
+        As for `vmafarm.engines.base.Engine.probed`.
+    gpus
+        GPUs to try; of none or a single one the environment decides.
+
+    Returns
+    -------
+    engine : Engine
+        With its capabilities.
+    working : list of str
+        The GPUs from the first that works on.
+    failed : dict
+        Those before it, with the reason.
+
+    Raises
+    ------
+    UnavailableError
+        It works on none of them.
+    """
+    failed: dict[str, str] = {}
+    errors = []
+    for at, gpu in enumerate(gpus if len(gpus) > 1 else ()):
+        try:
+            found = replace(engine, gpu=gpu).probed(scratch, stop)
+        except UnavailableError as error:
+            failed[gpu] = error.message
+            errors.append(error)
+        else:
+            return replace(found, gpu=""), list(gpus[at:]), failed
+    if errors:
+        raise UnavailableError(f"no GPU works; GPU {gpus[0]}: {errors[0].message}", errors[0].hint)
+    return engine.probed(scratch, stop), list(gpus), {}
+
+
 class Attempts:
     """Runs the attempts at clips; `run` is called from many threads.
 
@@ -85,11 +134,14 @@ class Attempts:
         one. Empty: as the environment says.
     decides
         Keep trying a clip that fails by a fault of its own until that is final on this host alone.
+    leave_out
+        Called in any thread with each GPU that failed while another one worked, and the reason.
     """
 
     def __init__(
-        self, scorer: Scorer, workers: int, tries: int, gpus: Sequence[str] = (), *, decides: bool = False
-    ) -> None:
+        self, scorer: Scorer, workers: int, tries: int, gpus: Sequence[str] = (), *, decides: bool = False,
+        leave_out: Callable[[Mapping[str, str]], object] = lambda _: None,
+    ) -> None:  # fmt: skip
         self.at_once = clips_at_once(type(scorer.engine), workers)
         self._scorer = scorer
         self._tries, self._decides = tries, decides
@@ -97,8 +149,12 @@ class Attempts:
         self._slots = workers
         # One permit for each clip that may be scored: the GPU to do it on.
         self._permits: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._shares: Counter[str] = Counter()
         for _, gpu in zip(range(workers), itertools.cycle(gpus or [""]), strict=False):
             self._permits.put(gpu)
+            self._shares[gpu] += 1
+        self._gpus, self._leave_out = gpus, leave_out
+        self._left_out: set[str] = set()
         self._held: list[str] = []
         self._lock = threading.Lock()
 
@@ -118,15 +174,22 @@ class Attempts:
         for attempt in itertools.count(1):
             with self._lock:
                 name = f"clip-{next(self._numbers):06d}"
+            used: list[str] = []
             try:
-                extracted = extract(clip, self._scorer, name, self._permit())
+                extracted = extract(clip, self._scorer, name, self._permit(used))
             except ClipFailedError as failed:
+                gpu = used[-1] if used else ""
+                if gpu and _may_be_the_engines(failed):
+                    failed.message += f" (GPU {gpu})"
                 if failed.otherwise and any(earlier.otherwise for _, earlier in failures):
                     # Fewer clips are scored by now, and it still asks for as much: the clip is the cause.
                     failed = failed.as_clip_fault()
                     if spared:
                         spared = self._score_more()
-                spared = self._look_after(failed) or spared
+                fewer = self._look_after(failed, gpu)
+                if gpu in self._left_out and _may_be_the_engines(failed):
+                    continue  # charged to that GPU; bounded by their number
+                spared = fewer or spared
                 failures.append((attempt, failed))
                 tried = [failed.failure for _, failed in failures]
                 if not wants_another_try(tried, self._tries, decides=self._decides):
@@ -136,22 +199,55 @@ class Attempts:
         raise AssertionError("attempts are bounded")
 
     @contextmanager
-    def _permit(self) -> Iterator[Mapping[str, str]]:
-        gpu = self._permits.get()
+    def _permit(self, used: list[str]) -> Iterator[Mapping[str, str]]:
+        gpu = self._next_gpu()
+        used.append(gpu)
         try:
             yield {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
         finally:
             self._permits.put(gpu)
 
-    def _look_after(self, failed: ClipFailedError) -> bool:
+    def _next_gpu(self) -> str:
+        while True:
+            gpu = self._permits.get()
+            with self._lock:
+                if gpu not in self._left_out:
+                    return gpu
+                working = [one for one in self._gpus if one not in self._left_out]
+                if idle := [one for one in working if not self._shares[one]]:
+                    self._shares[idle[0]] += 1
+                    return idle[0]
+                if self._slots > 1:  # what was scored on that GPU is not put upon the others
+                    self._slots -= 1
+                    continue
+                return working[0]
+
+    def _look_after(self, failed: ClipFailedError, gpu: str) -> bool:
         """Whether fewer clips are scored at once from now on."""
         if failed.failure == "out_of_memory" and not failed.limit:  # its own limit stays the same
             return self._score_fewer()
-        if failed.failure in ENGINE_FAULTS or failed.crashed:
+        if _may_be_the_engines(failed):
             # The clip is to blame only if the engine and the decoder still work without it.
             with self._lock:
-                self._scorer.engine.probe(self._scorer.scratch, self._scorer.stop)
+                self._probe(gpu)
         return False
+
+    def _probe(self, gpu: str) -> None:
+        """Have the engine score the built-in clip on this GPU; leave the GPU out if only that fails."""
+        scratch, stop = self._scorer.scratch, self._scorer.stop
+        engine = self._scorer.engine
+        if not gpu:
+            engine.probe(scratch, stop)
+        elif gpu not in self._left_out:
+            try:
+                replace(engine, gpu=gpu).probe(scratch, stop)
+            except UnavailableError as error:
+                others = [one for one in self._gpus if one != gpu and one not in self._left_out]
+                if not others:
+                    raise UnavailableError(f"GPU {gpu}: {error.message}", error.hint) from None
+                replace(engine, gpu=others[0]).probe(scratch, stop)  # otherwise this machine is at fault
+                self._left_out.add(gpu)
+                self._leave_out({gpu: error.message})
 
     def _score_fewer(self) -> bool:
         with self._lock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +71,10 @@ def audited_clips(names: Sequence[str], every: int) -> frozenset[str]:
     return frozenset(chosen | {names[digests.index(min(digests))]})
 
 
-def make_auditor(section: EngineSection, limits: Limits, scratch: Path, stop: Stop) -> Engine:
-    """The same engine with the other plan, probed."""
+def make_auditor(section: EngineSection, limits: Limits, scratch: Path, stop: Stop, gpu: str = "") -> Engine:
+    """The same engine with the other plan, probed, on this GPU alone if one is named."""
     other = "full" if section.plan == "identity" else "identity"
-    auditor = make_engine(section.model_copy(update={"plan": other}), limits)
+    auditor = replace(make_engine(section.model_copy(update={"plan": other}), limits), gpu=gpu)
     try:
         return auditor.probed(scratch, stop)
     except UnavailableError:

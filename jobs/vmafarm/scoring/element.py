@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vmafarm.common.errors import INCOMPLETE, IncompleteError, VmafarmError, explain, show
+from vmafarm.common.say import say as say_aloud
 from vmafarm.common.signals import hear_of_children
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import Config
@@ -21,7 +22,7 @@ from vmafarm.corpus.squashfs import require_folder
 from vmafarm.disk.durable import Appender, make_folder
 from vmafarm.disk.jsonl import json_line
 from vmafarm.engines import make_engine
-from vmafarm.process.node import job_label, node_name, task_of, visible_gpus, writer_name
+from vmafarm.process.node import image_digest, job_label, node_name, task_of, visible_gpus, writer_name
 from vmafarm.process.run import Stop, Stopped, die_with
 from vmafarm.process.scratch import scratch_folder
 from vmafarm.process.usage import UsageMeter
@@ -31,7 +32,7 @@ from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRe
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.provenance import Provenance, freeze_provenance
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
-from vmafarm.scoring.attempts import Attempts, Outcome
+from vmafarm.scoring.attempts import Attempts, Outcome, probed_on
 from vmafarm.scoring.audit import make_auditor
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.deadline import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
@@ -100,6 +101,7 @@ class _Element:
         self._failed: Counter[str] = Counter()
         self._in_a_row = 0
         self._remaining: Counter[int] = Counter()
+        self._left_out: dict[str, str] = {}
 
     def end(self, error: VmafarmError | None = None) -> ElementResult:
         """The result; also written to disk for status and the next submission."""
@@ -109,7 +111,10 @@ class _Element:
         hint = ""
         if error is not None:
             exit_code, message, hint = error.exit_code, error.message, error.hint
-        result = ElementResult(self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint)
+        result = ElementResult(
+            self._done, dict(self._failed), self._stop.is_set(), exit_code, message, hint,
+            tuple(f"GPU {gpu}: {why}" for gpu, why in self._left_out.items()),
+        )  # fmt: skip
         try:
             if self._log is not None:
                 elapsed = self._before + time.monotonic() - self._started
@@ -125,20 +130,17 @@ class _Element:
         return result
 
     def run(self) -> None:
-        extract = self._config.extract
-        manifest = load_manifest(self._folder, self._spec.manifest)
-        todo = find_todo(
-            self._folder, self._config, manifest, self._spec.slices, self._spec.share, self._host
-        )
-        if self._spec.limit:
-            todo = take_sample(todo, self._spec.limit)
+        extract, section, spec = self._config.extract, self._config.engine, self._spec
+        manifest = load_manifest(self._folder, spec.manifest)
+        todo = find_todo(self._folder, self._config, manifest, spec.slices, spec.share, self._host)
+        todo = take_sample(todo, spec.limit) if spec.limit else todo
         if not todo:
             return
-        job, index = task_of(os.environ, self._spec.job, self._spec.tasks)
         self._log = ElementLog(
-            self._folder, self._writer, job, index, self._host, self._spec.slices, len(todo)
-        )
-        gpus = visible_gpus(os.environ) if self._config.engine.backend == "cuda" else []
+            self._folder, self._writer, *task_of(os.environ, spec.job, spec.tasks), self._host, spec.slices,
+            len(todo), image_digest(os.environ),
+        )  # fmt: skip
+        gpus = visible_gpus(os.environ) if section.backend == "cuda" else []
         self._meter = UsageMeter(os.environ.get("SLURM_JOB_ID", ""), gpus)
         with ExitStack() as stack:
             with on_this_node():
@@ -148,10 +150,12 @@ class _Element:
                 require_folder(clips)
                 check_visible(todo, clips)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
-                engine = make_engine(self._config.engine, self._limits).probed(scratch, self._stop)
+                engine = make_engine(section, self._limits)
+                engine, gpus, failed = probed_on(engine, gpus, scratch, self._stop)
+                self._leave_out(failed)
                 auditor = None
                 if any(clip.audited for clip in todo):
-                    auditor = make_auditor(self._config.engine, self._limits, scratch, self._stop)
+                    auditor = make_auditor(section, self._limits, scratch, self._stop, *gpus[:1])
             found = engine.capabilities
             self._provenance = Provenance(
                 engine.kind, found.version, found.libvmaf_version, found.decoder_version,
@@ -159,10 +163,10 @@ class _Element:
             )  # fmt: skip
             restore_provenance(self._folder)  # otherwise this engine's would replace a lost one
             freeze_provenance(self._folder.provenance, self._provenance)
-            workers = worker_count(extract.workers, self._config.engine.threads)
+            workers = worker_count(extract.workers, section.threads, len(gpus))
             attempts = Attempts(
                 Scorer(engine, scratch, self._stop, extract.timeout, auditor), workers, extract.retries + 1,
-                gpus, decides=self._spec.share == LAST_LOOK,
+                gpus, decides=self._spec.share == LAST_LOOK, leave_out=self._leave_out,
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
             self._log.work_begins(attempts.at_once, self._config.engine.threads)
@@ -178,6 +182,12 @@ class _Element:
                             self._close(outcome.clip.slice)
             finally:
                 self._close_all()
+
+    def _leave_out(self, gpus: Mapping[str, str]) -> None:
+        """Note GPUs that fail alone, with the reason, for the log and the record."""
+        for gpu, why in gpus.items():
+            self._left_out[gpu] = why
+            say_aloud(f"GPU {gpu} is left out, the others go on: {why}")
 
     def _outcomes(self, attempts: Attempts, todo: deque[Clip]) -> Generator[Outcome, None, None]:
         """Work on a few clips at once; when this returns, none is in progress."""
