@@ -207,7 +207,7 @@ def test_engine_above_its_own_limit_of_memory_makes_nobody_wait(
     assert summary(attempts.run(clip)) == [(1, "out_of_memory"), (2, "out_of_memory")]
     with ExitStack() as held:
         for _ in range(3):
-            held.enter_context(attempts._permit())
+            held.enter_context(attempts._permit([]))
 
 
 @pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
