@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,6 @@ class Outcome:
         return {**about, "result": self.result, "count": self.count, "failure": self.failure, "rows": rows}
 
 
-@cache
 def list_checks(folder: Path | None = None) -> tuple[Check, ...]:
     """Read the checks.
 
