@@ -27,6 +27,14 @@ PYTHON = ["/opt/venv/bin/python", "-E", "-P", "-s", "-X", "utf8"]
 NEEDS_IMAGES = pytest.mark.skipif(bool(no_images_here()), reason=no_images_here())
 
 
+@pytest.fixture(autouse=True)
+def _srun_with_pyxis(cluster):
+    """A cluster that has pyxis."""
+    cluster.add_program(
+        "srun", "#!/bin/sh\necho '      --container-image=[USER@][REGISTRY#]IMAGE[:TAG]|PATH'\n"
+    )
+
+
 def make_sqsh(folder: Path, facts: object) -> Path:
     """A SquashFS image of a root file system that says how it was built."""
     build = folder / "root/opt/vmafarm/build.json"
@@ -91,14 +99,22 @@ def test_an_image_for_pyxis_of_another_version_is_refused(cluster, runs, tmp_pat
 
 
 @NEEDS_IMAGES
-def test_pyxis_refuses_what_is_no_squashfs_and_what_does_not_say_what_it_is(tmp_path, monkeypatch):
+def test_a_cluster_without_pyxis_is_named(cluster, tmp_path):
+    cluster.add_program("srun", "#!/bin/sh\necho usage: srun\n")
+    section = SlurmSection(image=str(tmp_path / "x.sqsh"), container="pyxis")
+    error = refusal(UnavailableError, section, "check")
+    assert error.message == "srun has no option --container-image: this cluster does not have pyxis"
+
+
+@NEEDS_IMAGES
+def test_pyxis_refuses_what_is_no_squashfs_and_what_does_not_say_what_it_is(cluster, tmp_path, monkeypatch):
     sif = write_sif(tmp_path / "x.sif")
     error = refusal(UsageError, SlurmSection(image=str(sif), container="pyxis"), "check")
     assert error.message == f"{sif}: not a SquashFS image (.sqsh), which pyxis starts"
     image = make_sqsh(tmp_path, ["no facts"])
     error = refusal(UsageError, SlurmSection(image=str(image), container="pyxis"), "labels")
     assert error.message == f"{image} does not say how it was built (/opt/vmafarm/build.json)"
-    monkeypatch.setenv("PATH", "/nothing")
+    monkeypatch.setenv("PATH", str(cluster.programs))
     error = refusal(UnavailableError, SlurmSection(image=str(image), container="pyxis"), "labels")
     assert "no program unsquashfs" in error.message
 

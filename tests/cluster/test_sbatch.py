@@ -152,6 +152,16 @@ def test_of_a_list_of_partitions_each_must_serve():
     assert [p.name for p in chosen("", PARTITIONS)] == ["cpu"]
 
 
+def test_more_nodes_or_gpus_than_there_are_would_wait_forever():
+    partitions = {"gpu": Partition("gpu", True, None, "gpu:a100:4,gpu:v100:2(S:0)", nodes=3)}
+    check_request(SlurmSection(nodes=3, gpus=4), partitions)
+    error = refusal(check_request, SlurmSection(nodes=4), partitions)
+    assert error.message == "slurm.nodes = 4: partition gpu has 3 nodes"
+    for keys in ({"gpus": 5}, {"gres": "gpu:a100:5"}):
+        error = refusal(check_request, SlurmSection(**keys), partitions)
+        assert error.message == "an element requests 5 GPUs, a node of partition gpu has 4"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "own", "instead"),
     [

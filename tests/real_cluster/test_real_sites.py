@@ -94,17 +94,25 @@ def test_pyxis_gives_the_same_bytes(site: Site, expected: bytes, shared: Path) -
     srun = shared / "srun"
     srun.write_text(_SRUN_WITH_PYXIS)
     srun.chmod(0o755)
-    site.vmafarm(
-        "submit", "pyxis", *setting("slurm.container", "pyxis"), *setting("slurm.image", str(image)),
-        *setting("slurm.setup", [f"export PATH={shared}:$PATH"]), *THREE_ELEMENTS,
-    )  # fmt: skip
+    more = (*setting("slurm.container", "pyxis"), *setting("slurm.image", str(image)), *THREE_ELEMENTS)
+    said = site.vmafarm("submit", "pyxis", *more, status=3)
+    assert "srun has no option --container-image: this cluster does not have pyxis" in said
+    command = [VMAFARM, "submit", "--config", site.config, "--run", "pyxis", *more]
+    command += setting("slurm.setup", [f"export PATH={shared}:$PATH"])
+    ended = as_user(*command, cwd=site.folder, environment={"PATH": f"{shared}:/usr/bin:/bin"})
+    assert ended.returncode == 0, ended.stderr
     assert site.wait_for_table("pyxis") == expected
     (submission,) = site.submissions("pyxis")
     assert submission.engine == "ffmpeg"
 
 
 _SRUN_WITH_PYXIS = """#!/bin/sh
-image="" mounts="" options=""
+image="" mounts="" options="" next=""
+if [ "$*" = --help ]; then
+    /usr/bin/srun --help
+    echo "      --container-image=[USER@][REGISTRY#]IMAGE[:TAG]|PATH"
+    exit
+fi
 for word; do
     [ -z "$next" ] || { image=$word next=""; shift; continue; }
     case $word in

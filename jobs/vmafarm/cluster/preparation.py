@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -270,8 +269,7 @@ def elements_on_a_node(section: SlurmSection, partition: Partition) -> int:
     """How many elements may run at once on the largest node of a partition."""
     most = min(partition.cpus // section.cpus, section.parallelism)
     if section.gpu_count:
-        counts = re.findall(r"gpu[^,]*?:(\d+)(?:\(|,|$)", partition.gres)
-        most = min(most, max(map(int, counts), default=0) // section.gpu_count)
+        most = min(most, max(partition.gpu_counts(), default=0) // section.gpu_count)
     return most
 
 

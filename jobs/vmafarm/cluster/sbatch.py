@@ -9,6 +9,7 @@ from typing import Any
 
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.text import counted
 from vmafarm.config.clip_limits import parse_bytes
 from vmafarm.config.slurm_section import SlurmSection
 
@@ -138,7 +139,8 @@ def check_request(section: SlurmSection, partitions: Mapping[str, Partition]) ->
     Raises
     ------
     UsageError
-        No such partition, a time limit above the partition's, GPUs in a partition without, or logs elsewhere.
+        No such partition, a time limit above the partition's, nodes or GPUs that it does not have, or an
+        option in ``extra`` that the run sets itself.
     """
     for key, extra in (("slurm.extra", section.extra), ("slurm.merge.extra", section.merge.extra)):
         for name, value in extra.items():
@@ -161,11 +163,22 @@ def check_request(section: SlurmSection, partitions: Mapping[str, Partition]) ->
                     "set a lower time (the next round continues what it cuts off), or another partition",
                 )
     for name in _partitions(section.partition, partitions):
+        if section.nodes > (nodes := partitions[name].nodes):
+            raise UsageError(
+                f"slurm.nodes = {section.nodes}: partition {name} has {counted(nodes, 'node')}",
+                "set fewer; a job starts only once all its nodes are free",
+            )
         if (section.gpus or section.gres) and "gpu" not in partitions[name].gres:
             raise UsageError(
                 f"GPUs are requested (slurm.gpus, slurm.gres), but partition {name} has none",
                 "with GPUs: "
                 + (", ".join(p.name for p in partitions.values() if "gpu" in p.gres) or "no partition"),
+            )
+        most = max(partitions[name].gpu_counts(), default=0)
+        if most and section.gpu_count > most:
+            raise UsageError(
+                f"an element requests {section.gpu_count} GPUs, a node of partition {name} has {most}",
+                "request fewer (slurm.gpus, slurm.gres); slurm.nodes gives each of several nodes an element",
             )
 
 

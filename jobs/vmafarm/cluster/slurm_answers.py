@@ -76,6 +76,10 @@ class Partition:
     cpus: int = 1
     nodes: int = 1
 
+    def gpu_counts(self) -> list[int]:
+        """GPUs of its kinds of nodes, where SLURM says how many."""
+        return [int(count) for count in re.findall(r"gpu[^,]*?:(\d+)(?:\(|,|$)", self.gres)]
+
 
 @dataclass(frozen=True)
 class Task:

@@ -66,7 +66,15 @@ class Container(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise UsageError unless the file is an image of this kind."""
+        """Check that the file is an image of this kind.
+
+        Raises
+        ------
+        UsageError
+            It is not.
+        UnavailableError
+            The cluster cannot start images of this kind.
+        """
 
     @abstractmethod
     def labels(self) -> dict[str, str]:
@@ -147,6 +155,11 @@ class Pyxis(Container):
         ]  # fmt: skip
 
     def check(self) -> None:  # noqa: D102
+        if "--container-image" not in ask(["srun", "--help"]):
+            raise UnavailableError(
+                "srun has no option --container-image: this cluster does not have pyxis",
+                'set slurm.container = "apptainer" or "singularity", or ask whether the plugin is installed',
+            )
         if not is_squashfs(self.image):
             raise UsageError(
                 f"{show(str(self.image))}: not a SquashFS image (.sqsh), which pyxis starts",
