@@ -77,10 +77,10 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Return the document of ``vmafarm status --json``, without asking SLURM."""
-        from vmafarm.cluster.status import look
+        from vmafarm.cluster.status import read_status
         from vmafarm.cluster.status_json import as_document
 
-        return as_document(look(self._config, None))
+        return as_document(read_status(self._config, None))
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

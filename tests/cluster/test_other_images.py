@@ -7,7 +7,7 @@ import json
 import pytest
 from support.fake_slurm import finish, name_of, planned, write_record
 
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.merging.record import describe_making
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job
 
@@ -25,7 +25,7 @@ def run(tmp_path):
 
 
 def notes(run):
-    return [note for note in look(run.config, None).notes if "another image" in note]
+    return [note for note in read_status(run.config, None).notes if "another image" in note]
 
 
 def test_elements_that_ran_another_image_are_a_note(run):
@@ -50,4 +50,4 @@ def test_a_record_of_an_earlier_version_is_still_read(run):
     path = next(run.folder.elements.glob("11-0*"))
     assert all("image_digest" not in json.loads(line) for line in path.read_text().splitlines())
     assert notes(run) == []
-    assert look(run.config, None).elements == {"COMPLETED": 1}
+    assert read_status(run.config, None).elements == {"COMPLETED": 1}

@@ -10,7 +10,7 @@ from vmafarm.cluster import submit as submit_module
 from vmafarm.cluster.clusters import cancel
 from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.cluster.submit import NothingToSubmitError, preview, submit
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.run_folder.broken_nodes import mark_broken
@@ -174,7 +174,7 @@ def test_several_arrays_of_a_round_as_earlier_versions_queued_them_are_still_rea
     )
     write_record(run, "12", 1, [3], ended=False)
     write_log(run, "12_1", "err", "at work")
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert (seen.states, seen.elements) == ("pfprp", {"NOT_STARTED": 4, "RUNNING": 1})
     logs = slice_logs(run.config, Slurm(), 3, 5)
     assert [task.name for task in logs.tasks] == ["12_1"]

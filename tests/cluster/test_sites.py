@@ -17,7 +17,7 @@ from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import Task
 from vmafarm.cluster.slurm_programs import ignored_variables
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.cluster.status_table import table
 from vmafarm.cluster.submit import submit
 from vmafarm.cluster.waiting import why_jobs_wait
@@ -47,7 +47,7 @@ def test_programs_of_slurm_get_nothing_that_a_job_or_a_user_has_set_for_them(clu
     run = planned(runs)
     said: list[str] = []
     submit(run.config, Slurm(), say=said.append)
-    look(run.config, Slurm())
+    read_status(run.config, Slurm())
     cancel(run.config)
     assert not cluster.variables & HOSTILE.keys()
     assert {"SLURM_CONF", "PATH"} <= cluster.variables
@@ -75,7 +75,7 @@ def test_every_program_is_asked_about_the_cluster_of_the_run(cluster, runs):
     submit(run.config, Slurm(cluster="tesla"))
     assert slurm_of(run.folder).cluster == "tesla", "status and retry need no configuration for it"
     cluster.set_queue((name_of(run), "11|11|0|RUNNING|None|node1"))
-    look(run.config, slurm_of(run.folder))
+    read_status(run.config, slurm_of(run.folder))
     assert cancel(run.config) == ["11"]
     asked = {call.partition(" ")[0] for call in cluster.calls}
     assert {"sbatch", "squeue", "sinfo", "scontrol", "sacct", "scancel", "sacctmgr"} <= asked
@@ -142,7 +142,7 @@ def test_status_groups_what_waits_by_reason_and_warns_of_what_never_starts(clust
         (name, "12|12|0|PENDING|Dependency|"),
         (name, "13|13|N/A|PENDING|BadConstraints|"),
     )  # fmt: skip
-    status = look(run.config, Slurm())
+    status = read_status(run.config, Slurm())
     assert [(one.reason, one.count, one.jobs) for one in status.pending] == [
         ("BadConstraints", 1, ("13",)), ("Resources", 2, ("11",)), ("Dependency", 1, ("12",)),
     ]  # fmt: skip
@@ -158,9 +158,9 @@ def test_status_says_when_no_job_is_left_that_would_publish(cluster, runs):
     cluster.set_queue()
     cluster.set_accounting(f"{job}|CANCELLED|node1")
     nobody = "no job is left that would publish the table: vmafarm retry --run demo"
-    assert nobody in look(run.config, Slurm()).notes
+    assert nobody in read_status(run.config, Slurm()).notes
     cluster.set_queue((name_of(run), f"{job}|{job}|N/A|RUNNING|None|node1"))
-    assert nobody not in look(run.config, Slurm()).notes
+    assert nobody not in read_status(run.config, Slurm()).notes
 
 
 def test_a_job_of_two_nodes_has_an_element_on_each(cluster, runs):
@@ -200,7 +200,7 @@ def test_states_and_logs_of_elements_that_share_a_job(cluster, runs):
     cluster.set_queue((name, f"30|{job}|0|RUNNING|None|node[1-2]"), (name, f"31|{job}|1|PENDING|Resources|"))
     write_record(run, job, 0, submission.slices_in(submission.arrays[0], 0))
     write_record(run, job, 1, submission.slices_in(submission.arrays[0], 1), ended=False, node="node2")
-    status = look(run.config, Slurm())
+    status = read_status(run.config, Slurm())
     assert status.elements == {"COMPLETED": 1, "PENDING": 2, "RUNNING": 1}
     write_log(run, f"{job}_0", "err", "of the first\n").rename(run.folder.logs / f"{job}_0_0_log.err")
     (run.folder.logs / f"{job}_0_1_log.err").write_text("of the second\n")
@@ -284,4 +284,8 @@ def test_a_command_that_fails_is_reported_and_changes_no_outcome(cluster, runs, 
     assert (ended.returncode, ended.stderr) == (0, "slurm.notify failed: exit status 9\n")
     assert planted.read_text() == "kept"
     cluster.set_queue()
-    assert [note for note in look(run.config, Slurm()).notes if "slurm.notify failed: exit status 9" in note]
+    assert [
+        note
+        for note in read_status(run.config, Slurm()).notes
+        if "slurm.notify failed: exit status 9" in note
+    ]

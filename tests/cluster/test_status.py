@@ -13,7 +13,7 @@ from support.merge_helpers import make_row
 
 from vmafarm.cluster import job_states, slurm_programs
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import SLICE_STATES, StatusReader, look
+from vmafarm.cluster.status import SLICE_STATES, StatusReader, read_status
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.disk.jsonl import json_line
@@ -80,7 +80,7 @@ def test_one_look_counts_what_is_done_runs_waits_and_what_nobody_works_on(cluste
         "11_10|PREEMPTED|node2",
         "15|PENDING|None assigned",
     )
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert (seen.run, seen.clips, seen.done, seen.failed_for_good, seen.missing) == ("demo", 12, 3, 1, 8)
     assert seen.slices == slices(done=4, running=1, pending=2, failed=5)
     assert seen.missing_slices == "7-11"
@@ -98,13 +98,13 @@ def test_one_look_counts_what_is_done_runs_waits_and_what_nobody_works_on(cluste
 
 def test_squeue_and_sacct_are_asked_once_each(cluster, run):
     before = len(cluster.calls)
-    look(run.config, Slurm())
+    read_status(run.config, Slurm())
     assert [call.split()[0] for call in cluster.calls[before:]] == ["squeue", "sacct"]
 
 
 def test_what_status_says_a_retry_would_submit_it_submits(cluster, run):
     cluster.set_queue(*in_queue(run, "11|11|4|RUNNING|None|node1", "12|12|9|PENDING|Dependency|"))
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.missing_slices == "3,5-8,10-11"
     assert seen.slices["failed"] == 7
     assert f": {seen.missing_slices}" in submit(run.config, Slurm(), again=True).lines()[0]
@@ -116,15 +116,15 @@ def test_a_submission_that_ended_before_its_merge_is_reported_until_the_table_ex
     with pytest.raises(UnavailableError):
         submit(run.config, Slurm())
     cluster.set_queue(*in_queue(run, "11|11|0|RUNNING|None|node1", "12|12|0|PENDING|Dependency|"))
-    (note,) = look(run.config, Slurm()).notes
+    (note,) = read_status(run.config, Slurm()).notes
     assert note.startswith("no merge is queued behind 11, 12: ")
     assert "vmafarm cancel" in note
     cluster.set_queue()
     finish(run, 0, 1)
-    assert look(run.config, Slurm()).notes == (note,)
+    assert read_status(run.config, Slurm()).notes == (note,)
     without_checks(run)
     merge_on_node(run.config.model_dump())
-    assert look(run.config, Slurm()).notes == ()
+    assert read_status(run.config, Slurm()).notes == ()
 
 
 def test_a_later_round_that_runs_has_its_share_of_the_slices_running(cluster, tmp_path):
@@ -132,7 +132,7 @@ def test_a_later_round_that_runs_has_its_share_of_the_slices_running(cluster, tm
     submit(run.config, Slurm())
     finish(run, 0, 1)
     cluster.set_queue(*in_queue(run, "12|12|1|RUNNING|None|node1", "12|12|2|PENDING|Resources|"))
-    seen = look(run.config, Slurm())  # element 1 has slices 1, 5 and 9; element 2 has 2, 6 and 10
+    seen = read_status(run.config, Slurm())  # element 1 has slices 1, 5 and 9; element 2 has 2, 6 and 10
     assert seen.slices == slices(done=2, running=2, pending=3, failed=5)
     assert seen.missing_slices == "3-4,7-8,11"
     assert (seen.elements["RUNNING"], seen.elements["PENDING"]) == (1, 1)
@@ -143,7 +143,7 @@ def test_slices_that_no_submission_had_are_new_and_a_retry_would_submit_them_too
     jobs = run.folder.submissions / "00001.jobs"
     jobs.write_text(jobs.read_text().replace('"count":12', '"count":9'))
     cluster.set_queue(*in_queue(run, "11|11|4|RUNNING|None|node1"))
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.slices == slices(done=3, running=1, failed=5, new=3)
     assert seen.missing_slices == "3,5-11"
 
@@ -155,11 +155,11 @@ def test_while_a_canary_runs_all_slices_wait_and_are_new_again_after_it(cluster,
     note_job(run.folder, 1, vars(Array("10", 0, 0, 1)))
     cluster.set_queue(*in_queue(run, "10|10|N/A|RUNNING|None|node1"))
     write_record(run, "10", None, [0, 1, 2, 3], ended=False)
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.slices == slices(pending=4)
     assert (seen.missing_slices, seen.elements, seen.merge) == ("", {"RUNNING": 1}, None)
     cluster.set_queue()
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.slices == slices(new=4)
     assert (seen.missing_slices, seen.elements) == ("0-3", {"KILLED": 1})
 
@@ -171,7 +171,7 @@ def test_elements_of_an_earlier_submission_count_as_work_too(cluster, run):
     assert [record.number for record in read_submissions(run.folder)] == [1, 2]
     job = retried.submission.arrays[0].job
     cluster.set_queue(*in_queue(run, "11|11|4|RUNNING|None|node1", f"{job}|{job}|0|RUNNING|None|node2"))
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.slices == slices(done=3, running=2, failed=7)
     assert seen.missing_slices == "5-11"
     assert seen.elements == {"RUNNING": 1, "NOT_STARTED": 7}
@@ -180,7 +180,7 @@ def test_elements_of_an_earlier_submission_count_as_work_too(cluster, run):
 def test_a_run_that_was_never_submitted_is_counted_from_disk_and_slurm_is_not_asked(cluster, tmp_path):
     run = planned(tmp_path / "local", 4)
     finish(run, 1)
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert (seen.done, seen.missing, seen.missing_slices, seen.notes) == (1, 3, "", ())
     assert (seen.slices, seen.working) == (slices(done=1, new=3), False)
     assert cluster.calls == []
@@ -188,12 +188,12 @@ def test_a_run_that_was_never_submitted_is_counted_from_disk_and_slurm_is_not_as
 
 def test_a_complete_run_has_nothing_missing(cluster, run):
     finish(run, *range(12))
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert (seen.slices, seen.missing, seen.missing_slices) == (slices(done=12), 0, "")
 
 
 def test_without_slurm_the_status_comes_from_disk_and_omits_what_is_running(cluster, run):
-    seen = look(run.config, None)
+    seen = read_status(run.config, None)
     assert (seen.done, seen.missing, seen.missing_slices, seen.elements) == (3, 9, "", {})
     assert (seen.slices, seen.working) == (slices(done=3, unknown=9), None)
     (note,) = seen.notes
@@ -210,7 +210,7 @@ def test_without_accounting_the_records_on_disk_say_how_elements_ended(cluster, 
     write_record(run, "11", 5, [5], ended=False)
     write_record(run, "11", 6, [6], minutes=20, exit_code=1)
     write_record(run, "11", 6, [6], minutes=5)  # requeued, and then it came to its end
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.slices == slices(done=3, running=1, failed=8)
     assert seen.missing_slices == "3,5-11"
     assert seen.elements == {"COMPLETED": 4, "FAILED": 1, "KILLED": 1, "NOT_STARTED": 5, "RUNNING": 1}
@@ -223,7 +223,7 @@ def test_accounts_go_before_records_but_not_before_the_queue(cluster, run):
     write_record(run, "11", 5, [5], ended=False)
     write_record(run, "11", 6, [6], ended=False)
     cluster.set_accounting("11_5|RUNNING|node1", "11_6|NODE_FAIL|node1")
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert (seen.elements["KILLED"], seen.elements["NODE_FAIL"]) == (1, 1)
     assert "RUNNING" not in seen.elements
     assert seen.slices["running"] == 0
@@ -234,7 +234,7 @@ def test_messages_of_elements_are_counted_by_kind_with_accounting_too(cluster, r
     for index in range(2):
         write_record(run, "11", index, [index], exit_code=3, message=f"no space left for /s/{index}: full")
     write_record(run, "11", 2, [2], exit_code=1, stopped=True)
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.elements == {"COMPLETED": 12}
     assert {count for count, _ in seen.messages} == {2, 1}
     assert {m for _, m in seen.messages} <= {
@@ -257,7 +257,7 @@ def test_a_failing_squeue_is_a_note_and_nothing_is_said_of_who_works(cluster, ru
     cluster.fail("squeue", message)
     cluster.set_accounting("11_4|RUNNING|node1", "11_5|COMPLETED|node1")
     write_record(run, "11", 6, [6], ended=False)
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert (seen.done, seen.missing, seen.missing_slices, seen.working) == (3, 9, "", None)
     assert seen.slices == slices(done=3, unknown=9)
     assert seen.elements == {"RUNNING": 1, "COMPLETED": 1}
@@ -266,7 +266,7 @@ def test_a_failing_squeue_is_a_note_and_nothing_is_said_of_who_works(cluster, ru
 
 def test_of_a_multi_line_error_the_last_line_is_shown(cluster, run):
     cluster.fail("squeue", "squeue: error: first\nsqueue: error: second\nsqueue: fatal: no configuration")
-    assert look(run.config, Slurm()).notes == (
+    assert read_status(run.config, Slurm()).notes == (
         "the queue is unknown: squeue failed: squeue: fatal: no configuration",
     )
 
@@ -282,7 +282,7 @@ def test_accounting_is_not_asked_where_the_queue_hung_or_authentication_failed(
         monkeypatch.setattr(job_states, "PATIENCE_SECONDS", 0)
         cluster.fail("squeue", "squeue: error: Munge encode failed")
     before = len(cluster.calls)
-    notes = look(run.config, Slurm()).notes
+    notes = read_status(run.config, Slurm()).notes
     assert [call.split()[0] for call in cluster.calls[before:]] == ["squeue"]
     assert notes[0].startswith("the queue is unknown: squeue ")
     assert notes[1] == "accounting was not asked: it would take as long"
@@ -290,7 +290,7 @@ def test_accounting_is_not_asked_where_the_queue_hung_or_authentication_failed(
 
 def test_jobs_that_no_submission_recorded_are_reported(cluster, run):
     cluster.set_queue(*in_queue(run, "99|99|0|RUNNING|None|node1"))
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.notes == ("jobs that no submission recorded: 99; vmafarm cancel ends them",)
     assert seen.working is True
 
@@ -304,7 +304,7 @@ def test_rate_and_time_left_count_from_where_the_submission_began(cluster, tmp_p
     write_record(run, "11", 1, [5], minutes=5)
     write_record(run, "9", 1, [5], minutes=500)  # of another submission
     cluster.set_queue(*in_queue(run, "11|11|3|RUNNING|None|node1"))
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert seen.clips_per_second == pytest.approx(3 / 600, rel=0.05)
     assert seen.seconds_left == pytest.approx(5 * 200, rel=0.05)
 
@@ -313,13 +313,13 @@ def test_rate_and_time_left_count_from_where_the_submission_began(cluster, tmp_p
 def test_there_is_no_rate_where_no_element_runs(cluster, run, line):
     write_record(run, "11", 0, [0])
     cluster.set_queue(*in_queue(run, *([line] if line else [])))
-    seen = look(run.config, Slurm())
+    seen = read_status(run.config, Slurm())
     assert (seen.clips_per_second, seen.seconds_left) == (None, None)
 
 
 def test_excluded_nodes_are_shown_with_the_reason(cluster, run):
     mark_broken(run.folder, "node7", "the engine fails")
-    (broken,) = look(run.config, Slurm()).broken_nodes
+    (broken,) = read_status(run.config, Slurm()).broken_nodes
     assert (broken.node, broken.message) == ("node7", "the engine fails")
 
 
@@ -337,7 +337,7 @@ def run_merge_job(run, monkeypatch, status=None):
 def test_a_merge_that_published_nothing_says_why(cluster, run, monkeypatch):
     cluster.set_accounting("15|FAILED|node1")
     run_merge_job(run, monkeypatch, status=1)
-    merge = look(run.config, Slurm()).merge
+    merge = read_status(run.config, Slurm()).merge
     assert (merge.state, merge.published) == ("FAILED", False)
     (reason,) = merge.reasons
     assert reason.startswith("missing: 9 of 12 clips")
@@ -350,7 +350,7 @@ def test_of_a_merge_that_was_killed_the_log_is_named(cluster, run, monkeypatch, 
     if begun:
         MergeJobLog(run.folder)
     log = write_log(run, "15", "err", "slurmstepd: error: Detected 1 oom-kill event(s)\n")
-    merge = look(run.config, Slurm()).merge
+    merge = read_status(run.config, Slurm()).merge
     assert (merge.state, merge.published) == ("ENDED", False)
     assert merge.reasons == (f"it left no record of its end; its log: {log}, and .out",)
 
@@ -360,9 +360,9 @@ def test_a_merge_says_nothing_more_once_the_table_is_there(cluster, run, monkeyp
     run_merge_job(run, monkeypatch, status=1)
     run.folder.table.write_bytes(b"")
     os.utime(run.folder.table, (0, 0))  # of an earlier merge
-    assert look(run.config, Slurm()).merge.reasons
+    assert read_status(run.config, Slurm()).merge.reasons
     os.utime(merge_job_path(run.folder, "15"), (0, 0))  # published by hand since
-    merge = look(run.config, Slurm()).merge
+    merge = read_status(run.config, Slurm()).merge
     assert (merge.published, merge.reasons) == (True, ())
 
 
@@ -372,7 +372,7 @@ def test_a_merge_that_a_check_refuses_is_shown_with_the_check(cluster, run, monk
     run.log_clips({"c0003.mp4": 1.0}, 3, **audit)
     run_merge_job(run, monkeypatch, status=1)  # the job counts as failed
     cluster.set_accounting("15|FAILED|node1")
-    status = look(run.config, Slurm())
+    status = read_status(run.config, Slurm())
     assert not status.published
     assert not status.merge.published
     (reason,) = status.merge.reasons
@@ -388,7 +388,7 @@ def test_a_table_on_which_a_check_could_not_run_is_shown_with_the_check(cluster,
     monkeypatch.setattr("vmafarm.query.checks.sql_folder", lambda: folder.parent)
     run_merge_job(run, monkeypatch, status=1)
     cluster.set_accounting("15|FAILED|node1")
-    status = look(run.config, Slurm())
+    status = read_status(run.config, Slurm())
     assert status.published
     assert not status.is_good
     assert status.merge.published
@@ -401,7 +401,7 @@ def test_a_merge_that_published_its_table_says_so_whatever_it_has_printed(cluste
     without_checks(run)
     run_merge_job(run, monkeypatch)
     os.utime(run.folder.table, (0, 0))
-    status = look(run.config, None)  # nor does it take SLURM
+    status = read_status(run.config, None)  # nor does it take SLURM
     assert (status.merge.state, status.merge.published, status.merge.reasons) == ("ENDED", True, ())
     assert status.is_good
 
@@ -409,7 +409,7 @@ def test_a_merge_that_published_its_table_says_so_whatever_it_has_printed(cluste
 def test_a_merge_that_still_runs_is_not_judged(cluster, run, monkeypatch):
     run_merge_job(run, monkeypatch, status=1)
     cluster.set_queue(*in_queue(run, "15|15|N/A|RUNNING|None|node1"))  # it was requeued
-    merge = look(run.config, Slurm()).merge
+    merge = read_status(run.config, Slurm()).merge
     assert (merge.state, merge.reasons) == ("RUNNING", ())
 
 
@@ -438,14 +438,14 @@ def test_a_second_look_reads_only_what_has_changed(cluster, run, monkeypatch):
 def test_a_record_that_is_cut_in_the_middle_is_left_out(cluster, run):
     write_record(run, "11", 0, [0])
     (run.folder.elements / "11-1-x.jsonl").write_bytes(json_line({"writer": "w"})[:-5])
-    assert look(run.config, Slurm()).elements["COMPLETED"] == 1
+    assert read_status(run.config, Slurm()).elements["COMPLETED"] == 1
 
 
 def test_a_run_that_is_not_planned_is_refused(cluster, tmp_path):
     run = planned(tmp_path / "local", 4)
     run.folder.manifest.unlink()
     with pytest.raises(UsageError):
-        look(run.config, Slurm())
+        read_status(run.config, Slurm())
 
 
 def test_the_command_prints_the_table_and_the_same_as_json(cluster, tmp_path):

@@ -16,7 +16,7 @@ from support.terminal import Terminal, pretend
 from vmafarm.cluster import status_table
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import SLICE_STATES, Status, look
+from vmafarm.cluster.status import SLICE_STATES, Status, read_status
 from vmafarm.cluster.status_table import as_json, grid, show_once, table, watch
 from vmafarm.cluster.submit import submit
 from vmafarm.run_folder.broken_nodes import BrokenNode
@@ -182,7 +182,7 @@ def test_names_with_control_characters_do_not_reach_the_terminal(run):
     run.fail("c\n\x1b[2J.mp4")
     (run.folder.path / "broken_nodes").mkdir()
     (run.folder.path / "broken_nodes" / "node1").write_text('{"message": "a\\u001b[2J\\nb", "at": ""}')
-    assert all(line.isprintable() for line in table(look(run.config, Slurm())))
+    assert all(line.isprintable() for line in table(read_status(run.config, Slurm())))
 
 
 def looks(monkeypatch, *found):

@@ -115,13 +115,13 @@ from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.shards.footers import check_data, read_outline
 from vmafarm.shards.writer import read_done
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
 before = os.listdir("/proc/self/task")
 assert len(load_manifest(config.folder).names) == read_outline(config.folder)[0] == 2
 assert read_done(config.folder, [0]) == {"a.mp4"}
-assert look(config, None).done == 1
+assert read_status(config, None).done == 1
 assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards, 100)
 assert os.listdir("/proc/self/task") == before
 """

@@ -13,7 +13,7 @@ import pytest
 from support.merge_helpers import KNOWN, NOW, Run, make_row, plan_run
 from support.merges import finish
 
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.common.errors import IncompleteError
 from vmafarm.merging.audits import count_audits, judge_constants, tell_audits
 from vmafarm.merging.complete import describe_failed, describe_left_out, judge_gaps
@@ -350,8 +350,8 @@ def test_status_says_that_rows_have_come_since_the_table_was_published(tmp_path:
     run = plan_run(tmp_path / "runs", ["a.mp4", "b.mp4"])
     run.shard([make_row("a.mp4")])
     merge(run.folder, run.config, allow_missing=True)
-    assert not any("scored since" in note for note in look(run.config, None).notes)
+    assert not any("scored since" in note for note in read_status(run.config, None).notes)
     run.shard([make_row("b.mp4")], writer="late")
-    assert "the table lacks 1 clip scored since: vmafarm merge" in look(run.config, None).notes
+    assert "the table lacks 1 clip scored since: vmafarm merge" in read_status(run.config, None).notes
     merge(run.folder, run.config)
-    assert not any("scored since" in note for note in look(run.config, None).notes)
+    assert not any("scored since" in note for note in read_status(run.config, None).notes)

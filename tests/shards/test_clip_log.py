@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from support.merge_helpers import NAN, Run, make_row, plan_run
 
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.cluster.status_table import as_json, table
 from vmafarm.cost.footprint import footprint
 from vmafarm.disk.jsonl import checked_line
@@ -137,7 +137,7 @@ def test_a_remark_in_a_journal_counts_and_what_cannot_be_read_does_not(run: Run)
 
 def test_remarks_are_shown_by_status_at_the_end_of_a_run_and_by_a_check(run: Run) -> None:
     run.log_clips({"b.mp4": 1.0}, 1, short=True, declared_frames=150, repeatable=False)
-    status = look(run.config, None)
+    status = read_status(run.config, None)
     assert "note       1 clip is shorter than it says: b.mp4" in table(status)
     assert json.loads(as_json(status))["remarks"]["short"] == {"clips": 1, "examples": ["b.mp4"]}
     said: list[str] = []

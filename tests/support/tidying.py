@@ -17,7 +17,7 @@ from support.merge_helpers import NOW, Run, make_row
 from support.verbs import VERBS
 
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.cluster.status_table import as_json
 from vmafarm.cluster.submit import submit
 from vmafarm.cost.measured import measure
@@ -104,7 +104,7 @@ def logs(run: Run) -> dict[str, bytes]:
 
 def answers(run: Run) -> Mapping[str, Any]:
     """What the verbs say of a run."""
-    status = json.loads(as_json(look(run.config, None)))
+    status = json.loads(as_json(read_status(run.config, None)))
     del status["at"]
     manifest = load_manifest(run.folder)
     return {

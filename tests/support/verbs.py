@@ -19,7 +19,7 @@ from support.merge_helpers import NOW, Run, make_row, plan_run
 from vmafarm.cluster.efficiency import read_efficiency
 from vmafarm.cluster.efficiency_text import as_document, lines
 from vmafarm.cluster.slice_logs import slice_logs
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.cluster.status_table import as_json, table
 from vmafarm.common.errors import VmafarmError, explain
 from vmafarm.common.say import to_json
@@ -86,7 +86,7 @@ def moved(run: Run, root: Path) -> Run:
 
 
 def _status(run: Run) -> Sequence[str]:
-    seen = look(run.config, None)
+    seen = read_status(run.config, None)
     return [*table(seen), as_json(seen)]
 
 

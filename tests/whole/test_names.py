@@ -24,7 +24,7 @@ from support.merge_helpers import NOW, Run, make_row
 from vmafarm.cluster import status_table
 from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.cluster.submit import submit
 from vmafarm.common.errors import IncompleteError, UsageError
 from vmafarm.config.load import load
@@ -139,7 +139,7 @@ def check_way_of_names(folder: Path, names: Iterable[str]) -> None:
     run.fail(bad)
     assert read_done(config.folder, slices) == set(done)
     assert find_todo(config.folder, config, manifest, slices) == []
-    status = look(config, None)
+    status = read_status(config, None)
     assert (status.done, status.failed_for_good, status.missing) == (len(done), 1, 0)
     assert printable(status_table.table(status))
     json.loads(status_table.as_json(status))

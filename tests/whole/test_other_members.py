@@ -14,7 +14,7 @@ from vmafarm import __main__ as command
 from vmafarm import publish
 from vmafarm.cluster.slice_logs import slice_logs
 from vmafarm.cluster.slurm import Slurm
-from vmafarm.cluster.status import look
+from vmafarm.cluster.status import read_status
 from vmafarm.cluster.status_json import as_document
 from vmafarm.common.errors import IncompleteError
 from vmafarm.merging.merge import merge
@@ -62,7 +62,7 @@ def test_a_member_of_the_group_sees_the_status_of_the_owners_jobs(run, tmp_path)
     hand_over(tmp_path / "runs")
     queue = Queue()
     with as_another(tmp_path, member=True):
-        status = look(run.config, Slurm(queue))
+        status = read_status(run.config, Slurm(queue))
     assert (status.done, status.missing, status.states) == (2, 1, "ddr")
     assert status.working is True
     assert as_document(status)["merge"]["published"] is False
@@ -88,7 +88,7 @@ def test_a_folder_that_may_not_be_read_is_a_note_of_the_status(run, tmp_path, na
     hand_over(tmp_path / "runs")
     folder.chmod(0o700)
     with as_another(tmp_path, member=True):
-        status = look(run.config, Slurm(Queue()))
+        status = read_status(run.config, Slurm(Queue()))
     assert status.done == 2
     assert [note for note in status.notes if "permission" in note] == [
         f"no permission to read {folder}: ask its owner ({OWNER}) for it, or for: chmod g+rx {folder}"
@@ -112,7 +112,7 @@ def test_files_written_under_a_umask_of_077_are_named(run, tmp_path, pattern, wh
     for path in paths:
         path.chmod(0o700 if path.is_dir() else 0o600)
     with as_another(tmp_path, member=True):
-        status = look(run.config, Slurm(Queue()))
+        status = read_status(run.config, Slurm(Queue()))
     assert status.done == done
     (note,) = [note for note in status.notes if "permission" in note]
     assert note.startswith(
@@ -187,6 +187,6 @@ def test_an_unreadable_record_of_a_merge_is_a_note(run, tmp_path):
     hand_over(tmp_path / "runs")
     run.folder.merge_record.chmod(0o600)
     with as_another(tmp_path, member=True):
-        status = look(run.config, None)
+        status = read_status(run.config, None)
     told = f"no permission to read {run.folder.merge_record}: ask its owner ({OWNER})"
     assert told in "\n".join(status.notes)

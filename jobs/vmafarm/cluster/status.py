@@ -124,7 +124,7 @@ class Status:
         return self.published and not self.errors and not (self.merge and self.merge.reasons)
 
 
-def look(config: Config, slurm: Slurm | None) -> Status:
+def read_status(config: Config, slurm: Slurm | None) -> Status:
     """Read the progress of a run once; see `StatusReader`."""
     return StatusReader(config, slurm).read()
 
