@@ -153,8 +153,11 @@ keep_away() {
 
 # Prints the nodes that could replace this one: same partition and kind, in service, not excluded.
 alternatives() {
-    timeout 60 sinfo --all --noheader --Node --responding --states idle,mixed,allocated,completing \
-        ${SLURM_JOB_PARTITION:+--partition "$SLURM_JOB_PARTITION"} --format '%N %c %m %G %f' | sort -u |
+    # A hidden partition that is named is shown; together with --all, sinfo refuses that option.
+    partition=--all
+    [ -z "${SLURM_JOB_PARTITION:-}" ] || partition=--partition=$SLURM_JOB_PARTITION
+    timeout 60 sinfo "$partition" --noheader --Node --responding --states idle,mixed,allocated,completing \
+        --format '%N %c %m %G %f' | sort -u |
         awk -v node="$node" -v away="$(timeout 60 scontrol show hostnames "$1")" '
             { name = $1; $1 = ""; kind[name] = $0 }
             END {

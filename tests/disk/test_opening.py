@@ -42,7 +42,7 @@ MAY = {
     "doctor/folders.py": "/proc",
     "common/streams.py": "/dev/null",
     "process/scratch.py": "locks, opened without a wait",
-    "engines/base.py": "a new folder of its own",
+    "engines/probe.py": "a new folder of its own",
     "corpus/demo.py": "a new folder of its own, as a folder",
     "query/answers.py": "DuckDB's answer, written to a draft",
 }

@@ -87,6 +87,14 @@ def test_filters_of_a_users_own_hide_neither_jobs_nor_nodes(node, monkeypatch):
     assert all(" --all " in call for call in node.calls if call.startswith(("squeue", "sinfo")))
 
 
+def test_a_hidden_partition_is_named_and_not_asked_for_with_all(node, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_PARTITION", "hidden")
+    assert look(node) == ["scontrol update JobId=77 ExcNodeList=node1"]
+    (asked,) = [call for call in node.calls if call.startswith("sinfo")]
+    assert " --partition=hidden " in asked, "which shows a hidden one, and which sinfo refuses with --all"
+    assert "--all" not in asked
+
+
 def test_a_record_of_another_node_of_the_job_is_not_taken_for_its_own(node):
     """With several nodes in a job, the elements on the others have records under the same job and index."""
     elements = node.run / "elements"

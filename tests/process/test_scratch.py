@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.errors_document import documented
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.base import common_diagnosis
@@ -223,6 +224,7 @@ def test_a_folder_that_is_removed_while_in_use_is_reported_and_the_program_is_no
 
 
 def test_a_disk_that_is_gone_with_the_folder_is_named_with_the_key(tmp_path):
+    documented("the scratch folder is gone, or its disk")
     place = tmp_path / "scratch"
     place.mkdir()
     with scratch_folder(str(place)) as folder:

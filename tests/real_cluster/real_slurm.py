@@ -134,9 +134,7 @@ class Daemons:
 
     def restore(self) -> None:
         """Have all nodes serve again."""
-        listed = as_user(
-            "sinfo", "--all", "--noheader", "--Node", "--partition=cpu", "--format=%N %T", cwd=Path("/")
-        )
+        listed = as_user("sinfo", "--noheader", "--Node", "--partition=cpu", "--format=%N %T", cwd=Path("/"))
         for node, state in (line.split() for line in listed.stdout.splitlines()):
             if state not in ("idle", "mixed", "allocated", "completing"):
                 self.up("--node", node)

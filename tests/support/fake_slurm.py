@@ -90,6 +90,8 @@ case $program in
     esac ;;
   sinfo)
     case "$*" in
+      *--all*--partition*|*--partition*--all*)
+        echo "sinfo: error: Conflicting options, -a and -p, specified." >&2; exit 1 ;;
       *--Node*) cat "$state/nodes" ;;
       *) cat "$state/partitions" ;;
     esac ;;

@@ -52,6 +52,7 @@ def test_hostile_records_of_elements_are_counted(run: Run) -> None:
         "seconds_identity": 1.0, "stopped": False, "exit_code": 0, "message": "",
         "hint": "", "elapsed_seconds": 1.0, "total_cpu_seconds": 1.0, "memory": 1, "memory_from": "cgroup",
         "memory_with_files": 1, "gpus": 1, "gpu_busy": 0.5, "gpu_memory": 1, "gpu_memory_total": 1,
+        "gpus_left_out": ["GPU 1: late"], "image_digest": "sha256:0",
     }  # fmt: skip
     record = began | ended
     assert set(record) == {field.name for field in fields(ElementRecord)}

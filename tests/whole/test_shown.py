@@ -129,7 +129,7 @@ SHOWN = {
 QUIET = {
     "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run",
     "estimate", "estimate --json", "submit", "submit --dry-run", "retry", "cancel",
-    "efficiency", "efficiency --json",
+    "efficiency", "efficiency --json", "tidy", "tidy --dry-run",
 }  # fmt: skip
 """Verbs that show nothing of these records; most of them show paths."""
 

@@ -103,13 +103,8 @@ class Slurm:
         """Nodes of these partitions that are in service, with their kind: CPUs, memory, GPUs, features."""
         if not partitions:
             return {}
-        options = [
-            "--all",
-            "--noheader",
-            "--Node",
-            "--responding",
-            "--states=idle,mixed,allocated,completing",
-        ]
+        # Hidden partitions that are named are shown; together with --all, sinfo refuses that option.
+        options = ["--noheader", "--Node", "--responding", "--states=idle,mixed,allocated,completing"]
         said = self._run("sinfo", *options, f"--partition={partitions}", "--format=%N|%c|%m|%G|%f")
         return dict(rows(said, 2))
 

@@ -171,13 +171,16 @@ class DoneReader:
 
     def _in_folder(self, shards: Path) -> list[str]:
         # The journals first: a writer removes its own only when its Parquet file has all the rows.
+        # And all are read before the shards are listed: by then what has gone meanwhile is in one of those.
         self.problems.pop(shards, None)
+        names: list[str] = []
         try:
-            paths = [path for suffix in _SUFFIXES for path in _files(shards, suffix)]
+            for suffix in _SUFFIXES:
+                for path in _files(shards, suffix):
+                    names += self._files.get(path) or ()
         except PermissionError as error:
             self.problems[shards] = reason(error)
-            return []
-        return [name for path in paths for name in self._files.get(path) or ()]
+        return names
 
     def _read(self, path: Path) -> list[str]:
         if path.suffix == ".journal":
