@@ -151,6 +151,16 @@ def test_sbatch_gets_the_script_that_was_made_and_no_file_that_somebody_could_ex
     assert path.read_text() == text, "for people who look later"
 
 
+def test_what_a_site_says_before_sbatch_refuses_is_shown_and_its_hint_fits(cluster, runs):
+    site = "sbatch: error: memory requests (--mem) are not allowed here"
+    cluster.fail("sbatch", f"{site}\nsbatch: error: Batch job submission failed: Unspecified error")
+    error = refusal(UnavailableError, submit, planned(runs).config, Slurm())
+    assert error.message == (
+        f"sbatch refuses: {site}; sbatch: error: Batch job submission failed: Unspecified error"
+    )
+    assert 'slurm.mem = ""' in error.hint
+
+
 def test_an_answer_of_sbatch_that_names_no_job_is_shown(cluster, runs):
     cluster.add_program("sbatch", "#!/bin/sh\necho welcome to the cluster\n")
     error = refusal(UnavailableError, submit, planned(runs).config, Slurm())

@@ -119,7 +119,8 @@ def queue_script(text: str, cluster: str = "", find: Callable[[], Iterable[str]]
         ["sbatch", *options], "the job may have been queued anyway: run vmafarm cancel, then try again", text
     )
     if finished.returncode != 0:
-        raise UnavailableError(f"sbatch refuses: {finished.why(1)}", explain(finished.why()))
+        said = "; ".join(finished.why(3).splitlines())  # what a site says comes before sbatch's own line
+        raise UnavailableError(f"sbatch refuses: {said}", explain(said))
     if job := parse_submission(finished.stdout):
         return job
     found = list(find())
