@@ -122,7 +122,8 @@ def test_an_sbatch_that_fails_leaves_the_jobs_before_it_noted(cluster, runs, cap
     )
     error = refusal(UnavailableError, submit, run.config, Slurm())
     assert error.message == (
-        "sbatch refuses: sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
+        "sbatch refuses: sbatch: error: QOSMaxSubmitJobPerUserLimit; "
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
     )
     assert error.hint.startswith("your account or QOS has a limit: with slurm.max_jobs, slices share")
     stated = f"\nqueued before that: {before}; vmafarm cancel removes them"
