@@ -250,8 +250,9 @@ def notify(folder: RunFolder, command: str, status: int = 0) -> subprocess.Compl
     )
 
 
-def test_a_command_gets_the_outcome_of_the_merge_and_the_job_keeps_its_exit_status(tmp_path: Path):
-    folder = RunFolder(tmp_path / "it's $HOME", "r")
+@pytest.mark.parametrize("name", ["runs", "it's $HOME"])
+def test_a_command_gets_the_outcome_of_the_merge_and_the_job_keeps_its_exit_status(tmp_path: Path, name: str):
+    folder = RunFolder(tmp_path / name, "r")
     folder.merge_jobs.mkdir(parents=True)
     ended = notify(folder, "cat", 3)
     assert ended.returncode == 3

@@ -47,9 +47,8 @@ def test_gpus_where_there_are_none(site: Site) -> None:
 
 
 def test_more_gpus_than_a_node_has(site: Site) -> None:
-    said = refusal(site, *setting("slurm.gpus", 2), status=3)
-    assert "sbatch refuses: " in said
-    assert "Requested node configuration is not available" in said
+    said = refusal(site, *setting("slurm.gpus", 2))
+    assert "an element requests 2 GPUs, a node of partition cpu has 1" in said
 
 
 def test_an_account_that_is_not_there(site: Site, facts) -> None:

@@ -35,16 +35,8 @@ def lines_after(command: str, folder: RunFolder) -> list[str]:
         return []
     folder = RunFolder(folder.root.absolute(), folder.name)
     record, failed = (_quoted(str(path(folder, _JOB))) for path in (merge_job_path, notified_path))
-    lost = MergeJobRecord(
-        _JOB,
-        "",
-        "",
-        "",
-        "failed",
-        ("it left no record of its end: see its log",),
-        folder.name,
-        str(folder.table),
-    )
+    why = ("it left no record of its end: see its log",)
+    lost = MergeJobRecord(_JOB, "", "", "", "failed", why, folder.name, str(folder.table))
     return [
         "status=$?",
         f"record={record}",
@@ -64,4 +56,5 @@ def lines_after(command: str, folder: RunFolder) -> list[str]:
 
 def _quoted(text: str) -> str:
     """Text for a shell, with the job's id in the place of `_JOB`."""
-    return shlex.quote(text).replace(_JOB, "'\"$SLURM_JOB_ID\"'")
+    quoted = "'" + text.replace("'", "'\"'\"'") + "'"  # always: shlex.quote leaves most paths as they are
+    return quoted.replace(_JOB, "'\"$SLURM_JOB_ID\"'")
