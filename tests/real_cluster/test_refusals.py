@@ -47,7 +47,7 @@ def test_gpus_where_there_are_none(site: Site) -> None:
 
 
 def test_more_gpus_than_a_node_has(site: Site) -> None:
-    said = refusal(site, *setting("slurm.gpus", 2))
+    said = refusal(site, *setting("slurm.gpus", 2), status=2)
     assert "an element requests 2 GPUs, a node of partition cpu has 1" in said
 
 
