@@ -53,16 +53,16 @@ def make_run(folder: Path, clips: int, slices: int) -> list[str]:
     replace_text(run.provenance, provenance.as_json() + "\n")
     metadata = {METADATA_KEY: provenance.as_json().encode()}
     listed = np.asarray(names)
+    run.clip_logs.mkdir()
     for number in range(slices):
         mine = np.arange(number, clips, slices)
         writer = f"job-{number}"
         rows = _rows(listed[mine], mos[mine], draw, metadata)
-        shards, logs = run.shard_folder(number), run.clip_log_folder(number)
+        shards = run.shard_folder(number)
         shards.mkdir(parents=True)
-        logs.mkdir(parents=True)
         with (shards / f"{writer}.parquet").open("wb") as file:
             write_sealed(rows, file)
-        with (logs / f"{writer}.parquet").open("wb") as file:
+        with run.clip_log(number, writer).open("wb") as file:
             write_sealed(_entries(listed[mine], number, writer), file)
         (shards / f"{writer}.done").write_text("".join(f'"{name}"\n' for name in listed[mine]))
     return settings

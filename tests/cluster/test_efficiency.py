@@ -182,7 +182,7 @@ def test_what_is_damaged_is_left_out_and_counted(cluster, run):
     (run.folder.elements / "odd.jsonl").write_text('{"writer": 7}\n')
     record = run.folder.elements / f"{writer_of('11', 1)}.jsonl"
     record.write_text(record.read_text() + '{"gpu_busy": 7.5}\n')
-    (run.folder.clip_log_folder(0) / f"{writer_of('11', 0)}.parquet").write_bytes(b"PAR1 no more")
+    run.folder.clip_log(0, writer_of("11", 0)).write_bytes(b"PAR1 no more")
     submit_again(run, "21", 1)
     path = run.folder.submissions / "00002.json"
     document = json.loads(path.read_text())

@@ -27,6 +27,7 @@ from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError,
 from vmafarm.publish import deliver, examine
 from vmafarm.published.up_to_date import read_delivered
 from vmafarm.run import extract_missing
+from vmafarm.run_folder.file_counts import JOURNALS
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.packed_logs import pack, packed_logs
 
@@ -67,8 +68,23 @@ def test_a_tidied_run_says_the_same_and_its_merge_makes_the_same_table(run: Run)
         "elements-N.json": 3, "merge-N.json": 1,
     }  # fmt: skip
     assert (found.kept, found.logs) == ((), len(packed))
-    assert not run.folder.clip_log_folder(3).exists()
     assert run.folder.shard_folder(3).exists()
+
+
+def test_clip_logs_of_an_earlier_version_count_as_before_and_their_empty_folders_go(run: Run) -> None:
+    before = answers(run)
+    for log in list(run.folder.clip_logs.iterdir()):
+        slice_name, _, name = log.name.partition(".")
+        (run.folder.clip_logs / slice_name).mkdir(exist_ok=True)
+        log.rename(run.folder.clip_logs / slice_name / name)
+    (run.folder.clip_logs / "slice-00099").mkdir()
+    assert answers(run) == before
+    found = tidy(run.config)
+    assert answers(run) == before
+    assert found.after.files[JOURNALS] == 1, "the other journals' entries are in their writers' logs"
+    assert sorted(path.name for path in run.folder.clip_logs.iterdir()) == [
+        "slice-00000", "slice-00001", "slice-00002",
+    ]  # fmt: skip
 
 
 def test_run_has_nothing_to_do_and_retry_nothing_to_submit(run: Run) -> None:

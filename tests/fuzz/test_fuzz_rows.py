@@ -146,7 +146,7 @@ def test_a_merge_over_a_damaged_shard_publishes_nothing(shards, data):
 @settings(fuzz, max_examples=max(5, fuzz.max_examples // 20))
 @given(data=st.data())
 def test_queries_leave_damaged_files_out_and_say_so(shards, data):
-    log = shards.folder.clip_log_folder(0) / "w.parquet"
+    log = shards.folder.clip_log(0, "w")
     for path in (shard_of(shards), log):
         path.write_bytes(data.draw(damaged(whole(path))))
     said: list[str] = []

@@ -56,7 +56,7 @@ def make_run(folder: Path, change: Callable[[Run, dict[str, dict]], None] | None
     if change:
         change(run, rows)
     run.shard(rows.values())
-    if not any(run.folder.clip_logs.glob("*/*")):
+    if not any(run.folder.clip_logs.glob("*")):
         run.log_clips(dict.fromkeys(CLIPS, 2.0))
     return run
 

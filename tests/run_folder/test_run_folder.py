@@ -25,9 +25,9 @@ def test_the_table_is_beside_the_runs_and_all_else_inside_the_run():
     assert len(set(inside)) == len(inside)
 
 
-def test_shards_and_clip_logs_are_in_one_folder_per_slice():
+def test_shards_are_in_one_folder_per_slice_and_clip_logs_in_one_per_run():
     assert FOLDER.shard_folder(12) == Path("runs/k150k/shards/slice-00012")
-    assert FOLDER.clip_log_folder(12) == Path("runs/k150k/clip_log/slice-00012")
+    assert FOLDER.clip_log(12, "7-0-0-n1-99") == Path("runs/k150k/clip_log/slice-00012.7-0-0-n1-99.parquet")
 
 
 @given(st.integers(0, 10**9))

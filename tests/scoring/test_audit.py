@@ -51,7 +51,7 @@ def run(folder: Path, name: str, *settings: str, status: int = 0) -> tuple[str, 
 
 def entries(folder: Path, name: str) -> dict[str, dict[str, Any]]:
     """Clip log of a run, by clip."""
-    logs = (folder / "runs" / name / "clip_log").glob("*/*.parquet")
+    logs = (folder / "runs" / name / "clip_log").glob("*.parquet")
     return {entry["clip_name"]: entry for path in logs for entry in table(path).to_pylist()}
 
 

@@ -38,7 +38,7 @@ def test_element_writes_one_shard_a_slice_with_clip_log_and_done(prepare: Any, t
     for number in (0, 1):
         files = {path.suffix for path in config.folder.shard_folder(number).iterdir()}
         assert files == {".parquet", ".done"}
-        (log,) = config.folder.clip_log_folder(number).glob("*.parquet")
+        (log,) = config.folder.clip_logs.glob(f"slice-{number:05d}.*.parquet")
         table = pq.ParquetFile(log).read()
         assert table.schema.equals(CLIP_LOG_SCHEMA)
         for entry in table.to_pylist():

@@ -47,7 +47,7 @@ def forget(path: Path, *columns: str) -> None:
 
 @pytest.mark.parametrize("unknown", [NEW, NEWER])
 def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknown: dict) -> None:
-    (path,) = run.folder.clip_logs.glob("*/*.parquet")
+    (path,) = run.folder.clip_logs.glob("*.parquet")
     before = read_clip_log(path, 100)
     forget(path, *unknown)
     after = read_clip_log(path, 100)
@@ -58,7 +58,7 @@ def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknow
 
 
 def test_a_log_without_a_column_that_all_versions_have_is_refused(run: Run) -> None:
-    (path,) = run.folder.clip_logs.glob("*/*.parquet")
+    (path,) = run.folder.clip_logs.glob("*.parquet")
     forget(path, "frames", *NEWER)
     with pytest.raises(DamagedError, match="no column frames of type int32"):
         read_clip_log(path, 100)
@@ -81,7 +81,7 @@ def test_a_journal_of_an_earlier_version_has_the_defaults(run: Run) -> None:
 
 @pytest.mark.parametrize("unknown", [NEW, NEWER])
 def test_logs_of_two_versions_side_by_side_are_read_by_every_reader(run: Run, unknown: dict) -> None:
-    (old,) = run.folder.clip_logs.glob("*/*.parquet")
+    (old,) = run.folder.clip_logs.glob("*.parquet")
     forget(old, *unknown)
     new = run.log_clips(dict.fromkeys(["b.mp4", "d.mp4", "f.mp4"], 1.0), 1, short=True, repeatable=False)
     said: list[str] = []
@@ -130,8 +130,7 @@ def test_a_remark_in_a_journal_counts_and_what_cannot_be_read_does_not(run: Run)
     journal = run.folder.shard_folder(0) / "x.journal"
     odd = checked_line({"log": {"short": 1}})  # nobody's: the merge names the journal
     journal.write_bytes(b"torn\n" + odd + b"".join(map(checked_line, lines)))
-    (run.folder.clip_log_folder(1)).mkdir(parents=True)
-    (run.folder.clip_log_folder(1) / "y.parquet").write_bytes(b"PAR1")
+    run.folder.clip_log(1, "y").write_bytes(b"PAR1")
     assert RemarkReader(run.folder).read() == {"short": Remark(1, ("c\\n.mp4",))}
 
 

@@ -99,7 +99,7 @@ def test_closing_leaves_the_shard_and_the_hint_and_nothing_else(folder):
     assert files(folder) == ["w.done", "w.journal"]
     writer.close()
     assert files(folder) == ["w.done", "w.parquet"]
-    assert os.listdir(folder.clip_log_folder(SLICE)) == ["w.parquet"]
+    assert os.listdir(folder.clip_logs) == [folder.clip_log(SLICE, "w").name]
 
 
 def test_closing_without_a_row_leaves_no_shard(folder):
@@ -132,7 +132,7 @@ def test_the_footer_has_statistics_of_names_and_of_no_float(folder):
     writer.close()
     for path, schema in (
         (path_of(folder, "parquet"), ARROW_SCHEMA),
-        (folder.clip_log_folder(SLICE) / "w.parquet", CLIP_LOG_SCHEMA),
+        (folder.clip_log(SLICE, "w"), CLIP_LOG_SCHEMA),
     ):
         group = pq.ParquetFile(path).metadata.row_group(0)
         for i in range(group.num_columns):
@@ -150,7 +150,7 @@ def test_the_clip_log_has_what_was_appended(folder):
     for i, entry in enumerate(entries):
         writer.append(make_row(entry["clip_name"], i), entry)
     writer.close()
-    table = pq.ParquetFile(folder.clip_log_folder(SLICE) / "w.parquet").read()
+    table = pq.ParquetFile(folder.clip_log(SLICE, "w")).read()
     assert table.schema.equals(CLIP_LOG_SCHEMA)
     assert table.to_pylist() == entries
 

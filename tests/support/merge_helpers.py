@@ -101,7 +101,7 @@ class Run:
 
     def log_clips(self, seconds: dict[str, float], slice_id: int = 0, writer: str = "w", **columns) -> Path:
         """The whole clip log of a writer that did one clip after the other, each in so many seconds."""
-        path = self.folder.clip_log_folder(slice_id) / f"{writer}.parquet"
+        path = self.folder.clip_log(slice_id, writer)
         path.parent.mkdir(parents=True, exist_ok=True)
         at, entries = NOW, []
         for clip, wall in seconds.items():

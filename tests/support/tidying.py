@@ -62,7 +62,7 @@ def finished(root: Path) -> Run:
     # A journal with a row of its own is what the merge needs.
     run.journal([make_row("c0003.mp4")], 3, "only")
     (run.folder.shard_folder(3) / "w.parquet").unlink()
-    (run.folder.clip_log_folder(3) / "w.parquet").unlink()  # its folder is empty now
+    run.folder.clip_log(3, "w").unlink()
     for name in GOES:
         path = run.folder.path / name
         if path.suffix == ".done":

@@ -112,7 +112,7 @@ def with_cell(table: pa.Table, name: str, value: Any) -> pa.Table:
 
 @pytest.mark.parametrize(("name", "value"), BAD_CELLS)
 def test_a_hostile_clip_log_is_named_and_does_not_count(run: Run, name: str, value: Any) -> None:
-    (path,) = run.folder.clip_logs.glob("*/v.parquet")
+    (path,) = run.folder.clip_logs.glob("*.v.parquet")
     table = with_cell(read_clip_log(path, 100), name, value)
     with path.open("wb") as file:
         write_sealed(table, file)
@@ -120,7 +120,7 @@ def test_a_hostile_clip_log_is_named_and_does_not_count(run: Run, name: str, val
         read_clip_log(path, 100)
     said = {key: say(verb, run) for key, verb in QUICK.items()}
     if name in ("clip_name", "short", "repeatable"):
-        assert "clip_log/slice-00000/v.parquet: " in said["status"]
+        assert "clip_log/slice-00000.v.parquet: " in said["status"]
 
 
 @pytest.mark.parametrize("value", [None, NOT_UTF8])
@@ -228,7 +228,7 @@ def little_memory() -> Iterator[None]:
 def test_a_large_file_that_is_not_parquet_is_known_by_its_ends_and_never_read_whole(run: Run) -> None:
     """It takes no room on the disk: a gigabyte of nothing."""
     shard = run.folder.shard_folder(0) / "z.parquet"
-    log = run.folder.clip_log_folder(0) / "z.parquet"
+    log = run.folder.clip_log(0, "z")
     for path in (shard, log):
         with path.open("wb") as file:
             file.truncate(1 << 30)

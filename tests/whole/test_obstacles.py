@@ -38,7 +38,7 @@ FILES = {
     "shard": "demo/shards/slice-00000/v.parquet",
     "journal": "demo/shards/slice-00001/w.journal",
     "done": "demo/shards/slice-00001/w.done",
-    "clip_log": "demo/clip_log/slice-00000/v.parquet",
+    "clip_log": "demo/clip_log/slice-00000.v.parquet",
     "failures": "demo/failures/h1.jsonl",
     "elements": "demo/elements/w-h1.jsonl",
     "submission": "demo/submissions/00001.json",
@@ -57,7 +57,7 @@ FILES = {
 TELLS = {
     "shard": {"status": "slice-00000/v.parquet", "merge": "slice-00000/v.parquet"},
     "journal": {"status": "slice-00001/w.journal", "merge": "slice-00001/w.journal"},
-    "clip_log": {"status": "slice-00000/v.parquet", "qa": "slice-00000/v.parquet", "merge": "clip logs that"},
+    "clip_log": {"status": "slice-00000.v.parquet", "qa": "slice-00000.v.parquet", "merge": "clip logs that"},
     "failures": {"status": "failures: 1 record", "qa": "failures: 1 record", "merge": "records of failures"},
     "elements": {"status": "elements: 1 file"},
     "submission": {"status": "00001.json", "retry": "00001.json", "logs": "00001.json"},

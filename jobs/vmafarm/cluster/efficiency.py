@@ -32,7 +32,7 @@ from vmafarm.run_folder.element_records import ElementRecord, load_elements
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name
-from vmafarm.shards.clip_log import list_clip_logs, read_clip_log
+from vmafarm.shards.clip_log import list_clip_logs, read_clip_log, shard_of
 
 _COLUMNS = ("seconds_decoding", "seconds_scoring")
 _NOT_ASKED = "SLURM was not asked: what elements without an end used is not known"
@@ -175,7 +175,8 @@ class _ClipLogs:
         damaged = len(unreadable)
         self._seconds: dict[str, list[tuple[list[float], list[float]]]] = defaultdict(list)
         for path in paths:
-            if path.stem not in writers:
+            writer = shard_of(folder, path).stem
+            if writer not in writers:
                 continue
             try:
                 log = read_clip_log(path, most, _COLUMNS)
@@ -183,7 +184,7 @@ class _ClipLogs:
                 damaged += 1
                 continue
             decoding, scoring = (log[name].to_pylist() for name in _COLUMNS)
-            self._seconds[path.stem].append((decoding, scoring))
+            self._seconds[writer].append((decoding, scoring))
         self.notes = [f"left out: {counted(damaged, 'damaged clip log')}"] if damaged else []
 
     def times(self, writers: set[str]) -> ClipTimes | None:

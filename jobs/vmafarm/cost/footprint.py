@@ -15,7 +15,7 @@ from vmafarm.engines import ENGINES
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.schema.features import ARROW_SCHEMA
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log, shard_of
 
 _ROWS = 200
 """So many rows tell how well rows compress."""
@@ -111,11 +111,10 @@ def _written(table: pa.Table, options: dict[str, object]) -> int:
 def _read(folder: RunFolder, logs: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
     """Rows and clip log entries of the same clips, of the first files that have enough of them."""
     rows, entries = [ARROW_SCHEMA.empty_table()], [CLIP_LOG_SCHEMA.empty_table()]
-    most = most_rows(folder)
+    most, types = most_rows(folder), {field.name: field.type for field in ARROW_SCHEMA}
     for path in logs:
-        shard = folder.shards / path.parent.name / path.name
         with suppress(OSError, DamagedError):
-            found = read_columns(shard, {field.name: field.type for field in ARROW_SCHEMA}, most)
+            found = read_columns(shard_of(folder, path), types, most)
             entries.append(read_clip_log(path, most))
             rows.append(found)
         if sum(table.num_rows for table in rows) >= _ROWS:

@@ -16,7 +16,7 @@ from vmafarm.run_folder.element_records import ElementRecord
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import Submission
-from vmafarm.shards.clip_log import read_clip_log
+from vmafarm.shards.clip_log import list_clip_logs, read_clip_log, shard_of
 
 _COLUMNS = ("clip_name", "seconds_decoding", "seconds_scoring", "finished_at")
 
@@ -142,8 +142,8 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 def _read(folder: RunFolder, records: Sequence[ElementRecord]) -> list[_Element]:
     elements = {record.writer: _Element(record) for record in records}
     most = most_rows(folder)
-    for path in sorted(folder.clip_logs.glob("*/*.parquet")) if elements else ():
-        element = elements.get(path.stem)
+    for path in list_clip_logs(folder)[0] if elements else ():
+        element = elements.get(shard_of(folder, path).stem)
         if element is None:
             continue
         with suppress(OSError, DamagedError):  # then its clips are not all known

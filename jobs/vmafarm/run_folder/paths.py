@@ -51,7 +51,10 @@ class RunFolder:
 
     @property
     def clip_logs(self) -> Path:
-        """One folder per slice, with one Parquet file per writer: how each clip was scored."""
+        """How each clip was scored: one Parquet file per slice and writer.
+
+        In runs of earlier versions they are in one folder per slice, as the shards are.
+        """
         return self.path / "clip_log"
 
     @property
@@ -127,9 +130,9 @@ class RunFolder:
         """Return the folder of the shards of one slice."""
         return self.shards / slice_folder(slice_id)
 
-    def clip_log_folder(self, slice_id: int) -> Path:
-        """Return the folder of the clip logs of one slice."""
-        return self.clip_logs / slice_folder(slice_id)
+    def clip_log(self, slice_id: int, writer: str) -> Path:
+        """Return the clip log of one slice by one writer."""
+        return self.clip_logs / f"{slice_folder(slice_id)}.{writer}.parquet"
 
 
 def slice_folder(slice_id: int) -> str:

@@ -122,14 +122,32 @@ def list_clip_logs(folder: RunFolder) -> tuple[list[Path], dict[Path, str]]:
     found: list[Path] = []
     unreadable: dict[Path, str] = {}
     try:
-        slices = list_files(folder.clip_logs, "")
+        entries = list_files(folder.clip_logs, "")
     except OSError as error:
         return [], {folder.clip_logs: reason(error)}
-    for path in slices:
-        try:
+    for path in entries:
+        if path.suffix == ".parquet":
+            found.append(path)
+            continue
+        try:  # a folder per slice, as earlier versions had it
             found += list_files(path, ".parquet")
         except NotADirectoryError:
             continue
         except OSError as error:
             unreadable[path] = reason(error)
     return found, unreadable
+
+
+def clip_log_of(folder: RunFolder, shard: Path) -> Path:
+    """Return the clip log that belongs to a shard or journal, also where an earlier version wrote it."""
+    earlier = folder.clip_logs / shard.parent.name / shard.with_suffix(".parquet").name
+    log = folder.clip_logs / f"{shard.parent.name}.{earlier.name}"
+    return earlier if not log.exists() and earlier.exists() else log
+
+
+def shard_of(folder: RunFolder, clip_log: Path) -> Path:
+    """Return the shard that belongs to a clip log."""
+    if clip_log.parent != folder.clip_logs:
+        return folder.shards / clip_log.parent.name / clip_log.name
+    slice_name, _, file = clip_log.name.partition(".")
+    return folder.shards / slice_name / file

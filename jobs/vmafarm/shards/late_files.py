@@ -148,7 +148,7 @@ def _late_of(
 
 def _folders_of(folder: RunFolder, late: Iterable[LateFiles]) -> set[Path]:
     numbers = {number for one in late for number in one.slices}
-    of_slices = {path(number) for number in numbers for path in (folder.shard_folder, folder.clip_log_folder)}
+    of_slices = map(folder.shard_folder, numbers)
     return {folder.path, folder.shards, folder.clip_logs, folder.elements, folder.failures, *of_slices}
 
 

@@ -18,7 +18,7 @@ from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, differences
 from vmafarm.schema.features import ARROW_SCHEMA
-from vmafarm.shards.clip_log import read_clip_log
+from vmafarm.shards.clip_log import clip_log_of, read_clip_log
 from vmafarm.shards.footers import Finding, examples, short
 from vmafarm.shards.journal import Journal, read_journals
 
@@ -199,9 +199,9 @@ def entries_of_journals_alone(folder: RunFolder, recovered: Recovered) -> list[d
 
 def _read_log(folder: RunFolder, shard: Path) -> dict[str, Scored]:
     """The clip log of a shard's writer."""
-    path = folder.clip_logs / shard.parent.name / shard.name
+    columns = ("clip_name", "repeatable", "finished_at")
     try:
-        log = read_clip_log(path, most_rows(folder), ("clip_name", "repeatable", "finished_at"))
+        log = read_clip_log(clip_log_of(folder, shard), most_rows(folder), columns)
     except (OSError, DamagedError):
         return {}
     scored = map(Scored, log["finished_at"].to_pylist(), log["repeatable"].to_pylist())

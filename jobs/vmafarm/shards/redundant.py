@@ -19,7 +19,7 @@ from vmafarm.disk.sealed_parquet import DamagedError, read_columns
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance, differences
 from vmafarm.schema.features import ARROW_SCHEMA
-from vmafarm.shards.clip_log import read_clip_log
+from vmafarm.shards.clip_log import clip_log_of, read_clip_log
 from vmafarm.shards.footers import short, sort_shards
 from vmafarm.shards.journal import Journal, read_journals
 from vmafarm.shards.listing import Listing
@@ -182,9 +182,8 @@ def _is_logged(folder: RunFolder, path: Path, journal: Journal, most_rows: int) 
     """Whether the clip log of the journal's writer has all entries of the journal."""
     if not journal.rows:
         return True
-    log = folder.clip_logs / path.parent.name / path.with_suffix(".parquet").name
     try:
-        entries = read_clip_log(log, most_rows).to_pylist()
+        entries = read_clip_log(clip_log_of(folder, path), most_rows).to_pylist()
     except (OSError, DamagedError):
         return False
     known = {entry["clip_name"]: _comparable(entry) for entry in entries}

@@ -50,11 +50,11 @@ class ShardWriter:
     def __init__(
         self, folder: RunFolder, slice_id: int, writer: str, provenance: Provenance, flush_every: int
     ) -> None:
-        shards, logs = folder.shard_folder(slice_id), folder.clip_log_folder(slice_id)
+        shards = folder.shard_folder(slice_id)
         make_folder(shards)
-        make_folder(logs)
+        make_folder(folder.clip_logs)
         self._shard = shards / f"{writer}.parquet"
-        self._clip_log = logs / f"{writer}.parquet"
+        self._clip_log = folder.clip_log(slice_id, writer)
         self._metadata = {METADATA_KEY: provenance.as_json().encode()}
         self._flush_every = flush_every
         self._rows: list[dict[str, Any]] = []
