@@ -13,7 +13,8 @@ from vmafarm.config.toml import to_toml
 from vmafarm.corpus.frozen_config import DIGEST, config_to_freeze
 from vmafarm.disk.durable import replace_text
 from vmafarm.disk.sealed_parquet import write_sealed
-from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.manifest import write_manifest
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.schema.features import ARROW_SCHEMA, FEATURES
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA

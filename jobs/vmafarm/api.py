@@ -40,7 +40,10 @@ def load_config(path: str | Path | None = None, *settings: str) -> Config:
     return config
 
 
-def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> Plan:
+def plan(
+    config: Config, *, limit: int | None = None, dry_run: bool = False, update: bool = False,
+    drop: bool = False,
+) -> Plan:  # fmt: skip
     """Join scores and clips, and cut them into slices, as ``vmafarm plan`` does.
 
     Parameters
@@ -48,9 +51,12 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
     config
         The configuration, with the corpus.
     limit
-        Size of a reproducible sample; None: all clips.
+        Be about a reproducible sample of so many clips of the run, as ``run.sample`` does; None: all clips.
     dry_run
         Write nothing.
+    update, drop
+        Take clips that were added or changed, or are gone, since the last plan; with `drop` even if more
+        than a tenth is gone.
 
     Returns
     -------
@@ -60,11 +66,11 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
     Raises
     ------
     VmafarmError
-        The corpus cannot be joined, or the run is already planned with other inputs.
+        The corpus cannot be joined, or its clips have changed since the last plan.
     """
     from vmafarm.corpus.plan import plan as make_plan
 
-    return make_plan(config, limit=limit, dry_run=dry_run)
+    return make_plan(config, limit=limit, dry_run=dry_run, update=update, drop=drop)
 
 
 def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> int:
@@ -95,7 +101,7 @@ def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> i
     from vmafarm.shards.completeness import read_states
 
     file = io.StringIO() if quiet else None
-    config, manifest = begin(config, limit, file)
+    config, manifest = begin(_sampled(config, limit), file)
     extract_missing(config, manifest, file=file)
     return len(read_states(config.folder, config, manifest).done)
 
@@ -202,4 +208,11 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
     """
     from vmafarm.forecast import estimate_run
 
-    return estimate_run(config, sample, limit, io.StringIO() if quiet else None)
+    return estimate_run(_sampled(config, limit), sample, io.StringIO() if quiet else None)
+
+
+def _sampled(config: Config, limit: int | None) -> Config:
+    """The configuration with ``run.sample``."""
+    if limit is None:
+        return config
+    return config.model_copy(update={"run": config.run.model_copy(update={"sample": limit})})

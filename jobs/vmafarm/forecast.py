@@ -17,16 +17,14 @@ from vmafarm.engines import find_engine
 from vmafarm.process.node import node_name, visible_gpus
 from vmafarm.run import begin, extract_missing
 from vmafarm.run_folder.element_records import read_elements
-from vmafarm.run_folder.manifest import Manifest
+from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import read_submissions
 from vmafarm.scoring.attempts import clips_at_once
 from vmafarm.scoring.local_executor import gpus_here
 from vmafarm.scoring.todo import find_todo
 
 
-def estimate_run(
-    config: Config, sample: int, limit: int | None = None, file: IO[str] | None = None
-) -> Estimate:
+def estimate_run(config: Config, sample: int, file: IO[str] | None = None) -> Estimate:
     """Score a sample of a run's clips on this machine, and estimate what the others take.
 
     The run is planned if it is not planned yet, and the rows of the sample are kept. Clips that were
@@ -38,8 +36,6 @@ def estimate_run(
         The configuration, with the corpus.
     sample
         Clips to measure at least, if there are as many.
-    limit
-        See `vmafarm.corpus.plan.plan`.
     file
         Where to print progress; None: the standard output.
 
@@ -50,7 +46,7 @@ def estimate_run(
     VmafarmError
         See `plan` and `run_local`.
     """
-    config, manifest = begin(config, limit, file)
+    config, manifest = begin(config, file)
     measured = _measured_here(config)
     lacking = sample - (len(measured.seconds) if measured else 0)
     if lacking > 0 and extract_missing(config, manifest, lacking, file):

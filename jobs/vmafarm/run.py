@@ -15,7 +15,7 @@ from vmafarm.common.say import say
 from vmafarm.common.text import counted, format_seconds
 from vmafarm.config.sections import Config
 from vmafarm.corpus.demo import make_demo
-from vmafarm.corpus.frozen_config import LIMIT, read_frozen_config, with_frozen
+from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.corpus.squashfs import require_folder
 from vmafarm.engines.ffmpeg import find_ffmpeg
@@ -23,8 +23,8 @@ from vmafarm.process.scratch import scratch_place
 from vmafarm.publish import deliver, require_sound_record
 from vmafarm.published.up_to_date import read_delivered
 from vmafarm.run_folder.element_records import ElementResult
-from vmafarm.run_folder.manifest import Manifest
 from vmafarm.run_folder.permissions import check_run_folders, others_on_the_way
+from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import EVERYTHING, LAST_LOOK
 from vmafarm.scoring.local_executor import run_local
 from vmafarm.scoring.progress import watch_progress
@@ -34,16 +34,17 @@ _DEMO, _DEMO_FOLDER = "demo", Path("demo-corpus")
 
 
 def run(
-    config: Config, *, limit: int | None = None, allow_missing: bool = False, file: IO[str] | None = None
-) -> None:
+    config: Config, *, update: bool = False, drop: bool = False, allow_missing: bool = False,
+    file: IO[str] | None = None,
+) -> None:  # fmt: skip
     """Plan, score what has no row yet, merge and check.
 
     Parameters
     ----------
     config
         The configuration, with the corpus.
-    limit
-        A reproducible sample of so many clips.
+    update, drop
+        See `vmafarm.corpus.plan.plan`.
     allow_missing
         Publish the table although clips are missing.
     file
@@ -54,7 +55,7 @@ def run(
     VmafarmError
         See `plan`, `run_local` and `merge`.
     """
-    config, manifest = begin(config, limit, file)
+    config, manifest = begin(config, file, update=update, drop=drop)
     extracted = extract_missing(config, manifest, file=file)
     if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
         require_sound_record(record, config, allow_missing=allow_missing)
@@ -66,12 +67,14 @@ def run(
     deliver(config, partial(say, file=file), allow_missing=allow_missing)
 
 
-def begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tuple[Config, Manifest]:
-    """Plan a run if it is not planned yet, and print what was found.
+def begin(
+    config: Config, file: IO[str] | None = None, *, update: bool = False, drop: bool = False
+) -> tuple[Config, Manifest]:
+    """Plan a run, or take what has changed since, and print what was found.
 
     Parameters
     ----------
-    config, limit, file
+    config, file, update, drop
         As for `run`.
 
     Returns
@@ -86,7 +89,7 @@ def begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tup
         See `plan` and `check_run_folders`.
     """
     require_folder(Path(config.corpus.clips))
-    planned = plan(config, limit=limit)
+    planned = plan(config, update=update, drop=drop)
     say(*planned.lines(), file=file)
     config = with_frozen(config, to_start=True)
     trusted = config.run.trusted_owners
@@ -96,23 +99,19 @@ def begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tup
     return config, planned.manifest
 
 
-def with_corpus(
-    config: Config, limit: int | None, *, named: bool, file: IO[str] | None = None
-) -> tuple[Config, int | None]:
+def with_corpus(config: Config, *, named: bool, file: IO[str] | None = None) -> Config:
     """The configuration with a corpus: the one it has, that of the run if it is planned, or the demo corpus.
 
     Parameters
     ----------
-    config, limit, file
+    config, file
         As for `run`.
     named
         The user named the run. The demo corpus is a run of its own, called demo.
 
     Returns
     -------
-    config : Config
-    limit : int or None
-        Also that of the plan, where the corpus is the plan's.
+    Config
 
     Raises
     ------
@@ -120,13 +119,12 @@ def with_corpus(
         The named run is not planned, and there is no corpus to plan it with.
     """
     if config.corpus.clips or config.corpus.scores:
-        return config, limit
+        return config
     name = config.run.name
     if config.folder.manifest.exists():
         corpus = with_frozen(config).corpus
         say(f'no clips given: resuming the run "{name}" of {show(corpus.clips)}', file=file)
-        limit = limit or read_frozen_config(config.folder)[LIMIT] or None
-        return config.model_copy(update={"corpus": corpus}), limit
+        return config.model_copy(update={"corpus": corpus})
     if named and name != _DEMO:
         raise UsageError(
             f'there is no run "{name}" in {show(str(config.folder.root))}{_others(config)}',
@@ -137,7 +135,7 @@ def with_corpus(
     say(f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}", file=file)
     run = config.run.model_copy(update={"name": _DEMO})
     corpus = config.corpus.model_copy(update={"clips": str(demo.clips), "scores": str(demo.scores)})
-    return config.model_copy(update={"run": run, "corpus": corpus}), limit
+    return config.model_copy(update={"run": run, "corpus": corpus})
 
 
 def _others(config: Config) -> str:

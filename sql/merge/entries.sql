@@ -1,20 +1,26 @@
 {#- Scoring times from the clip logs: one row for each audited clip, host and outcome, and one row per host for all
-    other clips, so that only the names of the few audited clips are kept. #}
+    other clips, so that only the names of the few audited clips are kept. planned: without those that do not count by
+    the newest plan. #}
 SELECT
     CASE WHEN audit <> '' THEN clip_name END AS clip_name,
     audit,
     host,
     sum(seconds_scoring) FILTER (WHERE isfinite(seconds_scoring)) AS seconds
 FROM (
-    SELECT '' AS clip_name, '' AS audit, '' AS host, 0::DOUBLE AS seconds_scoring
+    SELECT '' AS clip_name, 0 AS slice, '' AS audit, '' AS host, 0::DOUBLE AS seconds_scoring
     WHERE false
 {%- if recovered %}
-    UNION ALL SELECT clip_name, audit, host, seconds_scoring FROM recovered_entries
+    UNION ALL SELECT clip_name, slice, audit, host, seconds_scoring FROM recovered_entries
 {%- endif %}
 {%- if files %}
-    UNION ALL SELECT clip_name, audit, host, seconds_scoring
+    UNION ALL SELECT clip_name, slice, audit, host, seconds_scoring
     FROM read_parquet({{ files | literal }}, can_have_nan = true, hive_partitioning = false)
 {%- endif %}
 
+) AS logged
+{% if planned %}
+WHERE NOT EXISTS (
+    SELECT 1 FROM planned WHERE planned.clip_name = logged.clip_name AND planned.slice <> logged.slice
 )
+{% endif %}
 GROUP BY ALL

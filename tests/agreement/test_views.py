@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from support.command import call
 from support.fake_slurm import FakeSlurm, write_log, write_record
@@ -26,7 +27,8 @@ from vmafarm.disk.jsonl import json_line
 from vmafarm.forecast import forecast
 from vmafarm.merging.merge import merge
 from vmafarm.run_folder.failures import FailureRecord
-from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.manifest import load_manifest, write_manifest
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.completeness import read_states
 
@@ -55,7 +57,7 @@ def rows(run: Run, names: list[str], **options) -> None:
         own = [manifest.names[at] for at in manifest.positions(number) if manifest.names[at] in names]
         if own:
             run.shard([make_row(name) for name in own], number, **options)
-            run.clip_log(own, 1, number, **options)
+            run.clip_log(own, 1, number, options.get("writer", "w"))
 
 
 def nothing_yet(run: Run) -> Expected:
@@ -188,12 +190,34 @@ def with_a_refused_shard(run: Run) -> Expected:
     return expected
 
 
+def of_an_earlier_plan(run: Run) -> Expected:
+    """Rows, entries and failures of clips as they were, or that are gone, count for nobody."""
+    now = load_manifest(run.folder)
+    run.folder.manifest.unlink()
+    before = sorted([*CLIPS, "gone.mp4"])
+    ones, slices = np.ones(len(before), np.int64), np.arange(1, len(before) + 1, dtype=np.int32) % SLICES
+    digest = manifest_digest(before, ones * 1.0, ones)
+    write_manifest(run.folder, Manifest(before, ones * 1.0, ones, slices, digest))
+    later = dataclasses.replace(now, generation=2, earlier=(digest,), slices_before=SLICES)
+    write_manifest(run.folder, later)
+    earlier = dataclasses.replace(run.provenance, manifest=digest, plan="full", constant=())
+    run.folder.provenance.write_text(dataclasses.replace(run.provenance, manifest=digest).as_json())
+    rows(run, CLIPS[:3])
+    rows(run, CLIPS[3:5], writer="earlier", provenance=earlier)
+    run.shard([make_row(CLIPS[5], mos=1.0), make_row("gone.mp4", mos=1.0)], 0, "stale", provenance=earlier)
+    run.log_clips({CLIPS[5]: 1.0, "gone.mp4": 1.0}, 0, "stale", audit="differs", short=True)
+    run.journal([make_row(CLIPS[7], mos=2.0)], 2, "killed")
+    run.fail(CLIPS[6])
+    run.fail(CLIPS[7])  # in slice 0, of the clip as it was
+    return Expected(set(CLIPS[:5]), {CLIPS[5], CLIPS[7]}, {CLIPS[6]: "decode_error"})
+
+
 STATES: list[Callable[[Run], Expected]] = [
     nothing_yet, all_done, bad_on_the_only_host, bad_on_one_of_two_hosts, bad_on_two_hosts,
     bad_on_three_hosts_by_different_faults, bad_once_more_on_one_of_two_hosts, without_retries,
     with_three_retries_of_which_one_was_killed, a_limit_that_was_raised, journals_alone,
     two_writers_of_the_same_rows, another_generation_of_host_names, nothing_but_bad_clips,
-    without_a_refused_shard, with_a_refused_shard,
+    without_a_refused_shard, with_a_refused_shard, of_an_earlier_plan,
 ]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def forge(config: Config, **values: object) -> Config:
     manifest = load_manifest(folder)
     folder.manifest.unlink()
     forged = {key.replace("__", "."): value for key, value in values.items()}
-    write_manifest(folder, manifest, config_to_freeze(config, None) | forged)
+    write_manifest(folder, manifest, config_to_freeze(config) | forged)
     return config
 
 
@@ -149,7 +149,7 @@ def test_a_corpus_below_a_folder_whose_name_is_not_utf8_is_not_planned(tmp_path,
     monkeypatch.chdir(here)
     named = {"corpus__clips": "/clips", "corpus__scores": "/scores.csv", f"corpus__{key}": "mine"}
     with pytest.raises(UsageError, match=rf"corpus.{key} = .*/caf\\xe9/mine: expected a path in UTF-8"):
-        config_to_freeze(load(None, run__root=str(tmp_path), **named)[0], None)
+        config_to_freeze(load(None, run__root=str(tmp_path), **named)[0])
 
 
 @pytest.mark.parametrize("text", ['"\\ud800"', "[" * 500 + "]" * 500], ids=["half a character", "nesting"])

@@ -7,7 +7,7 @@ from support.merge_helpers import make_row, plan_run
 from support.merges import CLIPS, finish, refuse, shown
 
 from vmafarm.disk.jsonl import checked_line
-from vmafarm.merging import steps
+from vmafarm.merging import sources
 from vmafarm.schema.features import COLUMNS
 from vmafarm.shards.recovery import Recovered, recover
 
@@ -59,7 +59,7 @@ def test_rows_that_move_from_a_journal_to_a_new_shard_meanwhile_are_merged(run, 
         journal.unlink()
         return recover(*arguments)
 
-    monkeypatch.setattr(steps, "recover", late)
+    monkeypatch.setattr(sources, "recover", late)
     assert finish(run).counts["rows"] == len(CLIPS)
 
 

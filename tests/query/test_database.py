@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 import pytest
@@ -35,13 +36,13 @@ def test_shards_that_an_element_replaces_meanwhile_are_read_again(run, monkeypat
     scan = database._scan_shards
     scans = []
 
-    def late(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int:
+    def late(connection: duckdb.DuckDBPyConnection, *files: Any) -> int:
         scans.append(files)
         if len(scans) <= changes:
             run.shard([make_row(clip) for clip in (CLIPS[0], CLIPS[2], CLIPS[3])])
             if broken:
                 raise duckdb.Error("TProtocolException: Invalid data")
-        return scan(connection, files)
+        return scan(connection, *files)
 
     monkeypatch.setattr(database, "_scan_shards", late)
     if outcome is UnavailableError:

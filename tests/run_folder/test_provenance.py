@@ -20,6 +20,7 @@ from vmafarm.run_folder.provenance import (
     Provenance,
     differences,
     freeze_provenance,
+    mixing_differences,
     read_provenance,
 )
 from vmafarm.schema.features import FEATURE_NAMES, KNOWN
@@ -96,8 +97,6 @@ def test_the_first_extraction_freezes_and_the_same_engine_may_go_on(tmp_path):
     ("change", "said"),
     [
         ({"engine_version": "10"}, "engine_version: found '10', expected '9.0'"),
-        ({"plan": "identity"}, "plan: found 'identity', expected 'full'"),
-        ({"constant": ()}, "features.ssimulacra2: found 'measured', expected 'constant'"),
         ({"manifest": "sha256:01"}, "manifest: found 'sha256:01', expected 'sha256:00'"),
     ],
 )
@@ -110,6 +109,23 @@ def test_another_engine_is_refused_with_what_differs(tmp_path, change, said):
     assert caught.value.message.splitlines()[1:] == [said]
     assert "run.name" in caught.value.hint
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("change", [{"plan": "identity"}, {"constant": ()}])
+def test_the_plan_may_change_since_both_give_the_same_values(tmp_path, change):
+    path = tmp_path / "provenance.json"
+    freeze_provenance(path, OURS)
+    freeze_provenance(path, dataclasses.replace(OURS, **change))
+    assert read_provenance(path) == OURS
+
+
+def test_rows_may_be_of_any_generation_but_of_no_other_manifest():
+    found = dataclasses.replace(OURS, manifest="sha256:01", plan="identity").as_dict()
+    assert mixing_differences(found, OURS, ["sha256:01", "sha256:02"]) == []
+    told = "manifest: found 'sha256:01', expected 'sha256:00'"
+    assert mixing_differences(found, OURS, ["sha256:02"]) == mixing_differences(found, OURS) == [told]
+    forged = found | {"features": {"vmaf": "guessed"}}
+    assert any(line.startswith("features.") for line in mixing_differences(forged, OURS, ["sha256:01"]))
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -22,7 +22,8 @@ from vmafarm.process.node import writer_name
 from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.element_records import ElementResult, read_elements
 from vmafarm.run_folder.failures import read_failures
-from vmafarm.run_folder.manifest import load_manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.manifest import load_manifest, write_manifest
+from vmafarm.run_folder.planned_clips import manifest_digest
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK, ORDINARY
 from vmafarm.scoring.deadline import STARTED
 from vmafarm.scoring.element_spec import ElementSpec

@@ -55,8 +55,15 @@ def test_of_equal_shards_one_stays(run: Run) -> None:
 def test_a_shard_goes_whose_rows_stand_in_several_others(run: Run) -> None:
     run.shard(ROWS[:2], 0, "u")
     run.shard([ROWS[0], ROWS[2]], 0, "v")
-    run.shard([ROWS[1], ROWS[2], ROWS[0]], 1, "w")
+    run.shard([ROWS[1], ROWS[2], ROWS[0]], 0, "w")
     assert gone(run) == ["u.parquet", "v.parquet"]
+
+
+def test_rows_in_another_slice_do_not_stand_for_a_shards_own(run: Run) -> None:
+    """Where a clip has changed, and is what it was again, only those of one slice count."""
+    run.shard(ROWS, 0, "u")
+    run.shard(ROWS, 1, "w")
+    assert gone(run) == []
 
 
 def test_shards_that_hold_each_others_rows_do_not_all_go(run: Run) -> None:

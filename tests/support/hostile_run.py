@@ -17,7 +17,8 @@ from vmafarm.common.errors import IncompleteError
 from vmafarm.config.load import load
 from vmafarm.config.toml import as_override
 from vmafarm.publish import deliver
-from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.manifest import write_manifest
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 
 EVIL = "\x1b[31m\x9b31m\u202e\u2066\u2028\x85\x7f\x07\r\b\t"
 FORGED = "forged: by a record"

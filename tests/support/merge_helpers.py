@@ -17,8 +17,9 @@ from vmafarm.config.toml import to_toml
 from vmafarm.disk.jsonl import checked_line, json_line
 from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.run_folder.failures import FailureRecord
-from vmafarm.run_folder.manifest import Manifest, manifest_digest, write_manifest
+from vmafarm.run_folder.manifest import write_manifest
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.schema.features import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA

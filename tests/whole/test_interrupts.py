@@ -409,7 +409,7 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
     ("verb", "slow", "how"),
     [
         ("merge", "vmafarm.merging.table.TableWriter.write", "query"),
-        ("merge", "vmafarm.merging.steps.check_footers", "compute"),
+        ("merge", "vmafarm.merging.sources.check_footers", "compute"),
         ("qa", "vmafarm.query.database._fill", "query"),
         ("report", "vmafarm.publish.run_checks", "query"),
         ("sql", "vmafarm.query.database._fill", "compute"),
@@ -431,7 +431,7 @@ def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path
     status, out, said = interrupt(
         f"""
         import vmafarm.query.database, vmafarm.publish, vmafarm.corpus.plan
-        import vmafarm.merging.steps, vmafarm.merging.table
+        import vmafarm.merging.sources, vmafarm.merging.table
         from vmafarm.__main__ import main
         {slow} = {how}
         main()

@@ -13,7 +13,7 @@ from support.merge_helpers import Run
 from support.verbs import QUICK, VERBS, say
 
 from vmafarm.disk import regular_files
-from vmafarm.merging import steps
+from vmafarm.merging import sources
 from vmafarm.published import table as published
 from vmafarm.query import database
 
@@ -138,8 +138,8 @@ def test_a_folder_in_the_place_of_what_a_verb_writes_is_to_be_moved_away(
 @pytest.mark.parametrize(
     ("verb", "module", "check", "file"),
     [
-        ("merge", steps, "check_footers", "shard"),
-        ("merge", steps, "check_footers", "manifest"),
+        ("merge", sources, "check_footers", "shard"),
+        ("merge", sources, "check_footers", "manifest"),
         ("sql", database, "sort_shards", "shard"),
         ("sql", database, "load_manifest", "manifest"),
     ],

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmafarm.cli.local import app
-from vmafarm.cli.options import CORPUS, Json, Limit, configured
+from vmafarm.cli.options import CORPUS, Drop, Json, Update, configured
 from vmafarm.common.errors import INCOMPLETE, show
 from vmafarm.common.say import say
 
 if TYPE_CHECKING:
     from vmafarm.cluster.slurm import Slurm
     from vmafarm.config.sections import Config
-    from vmafarm.run_folder.manifest import Manifest
+    from vmafarm.run_folder.planned_clips import Manifest
 
 
 Canary = Annotated[
@@ -64,7 +64,9 @@ def image(
 
 @app.command()
 @configured(*CORPUS)
-def submit(config: Config, limit: Limit = None, canary: Canary = 0, dry_run: DryRun = False) -> None:
+def submit(
+    config: Config, update: Update = False, drop: Drop = False, canary: Canary = 0, dry_run: DryRun = False
+) -> None:
     """Plan, then queue SLURM array jobs and the merge after them.
 
     Example: vmafarm submit --config vmafarm.toml
@@ -72,7 +74,7 @@ def submit(config: Config, limit: Limit = None, canary: Canary = 0, dry_run: Dry
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.corpus.plan import plan as make_plan
 
-    planned = make_plan(config, limit=limit, dry_run=dry_run)
+    planned = make_plan(config, dry_run=dry_run, update=update, drop=drop)
     say(*planned.lines())
     if dry_run:
         _preview(planned.config, planned.manifest, again=False)

@@ -11,9 +11,10 @@ from vmafarm.cli.options import (
     CORPUS,
     AllowMissing,
     ConfigFile,
+    Drop,
     Json,
-    Limit,
     Settings,
+    Update,
     config_source,
     configured,
 )
@@ -50,7 +51,10 @@ def main(
 
 @app.command()
 @configured(*CORPUS, "max_failed_share")
-def run(config: Config, name: str | None, limit: Limit = None, allow_missing: AllowMissing = False) -> None:
+def run(
+    config: Config, name: str | None, update: Update = False, drop: Drop = False,
+    allow_missing: AllowMissing = False,
+) -> None:  # fmt: skip
     """Plan, score and merge on this machine. Without clips and scores, it uses a demo corpus.
 
     Stop it at any time with Ctrl-C; the same command resumes, and so does vmafarm run --run NAME.
@@ -60,8 +64,8 @@ def run(config: Config, name: str | None, limit: Limit = None, allow_missing: Al
     from vmafarm.run import run as run_all
     from vmafarm.run import with_corpus
 
-    config, limit = with_corpus(config, limit, named=name is not None)
-    run_all(config, limit=limit, allow_missing=allow_missing)
+    config = with_corpus(config, named=name is not None)
+    run_all(config, update=update, drop=drop, allow_missing=allow_missing)
 
 
 @app.command()
@@ -83,18 +87,22 @@ def demo(
 @configured(*CORPUS)
 def plan(
     config: Config,
-    limit: Limit = None,
+    update: Update = False,
+    drop: Drop = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
 ) -> None:
-    """Join scores and clips, and cut them into slices. A plan is final.
+    """Join scores and clips, and cut them into slices; or take what has changed since into the plan.
+
+    Other scores and a moved corpus are taken at once: vmafarm merge then gives the new table. What was
+    scored stays scored.
 
     Example: vmafarm plan --clips k150ka --scores k150ka_scores.csv --dry-run
     """
     from vmafarm.corpus.plan import plan as make_plan
 
-    planned = make_plan(config, limit=limit, dry_run=dry_run)
+    planned = make_plan(config, dry_run=dry_run, update=update, drop=drop)
     say(*planned.lines())
-    if planned.new:
+    if planned.new or planned.changes:
         say("nothing written (--dry-run)" if dry_run else f"written: {show(str(planned.folder.manifest))}")
 
 
@@ -103,7 +111,6 @@ def plan(
 def estimate(
     config: Config,
     name: str | None,
-    limit: Limit = None,
     sample: Annotated[
         int, typer.Option(min=1, help="Clips to measure, including those measured here earlier.")
     ] = 20,
@@ -119,8 +126,8 @@ def estimate(
     from vmafarm.run import with_corpus
 
     file = standard_error() if as_json else None
-    config, limit = with_corpus(config, limit, named=name is not None, file=file)
-    found = estimate_run(config, sample, limit, file)
+    config = with_corpus(config, named=name is not None, file=file)
+    found = estimate_run(config, sample, file)
     say(*([to_json(found.as_dict())] if as_json else found.lines()))
 
 

@@ -14,7 +14,10 @@ import typer
 if TYPE_CHECKING:
     from vmafarm.config.sections import Config
 
-Limit = Annotated[int | None, typer.Option(min=1, help="Take a reproducible sample of this many clips.")]
+Update = Annotated[
+    bool, typer.Option("--update", help="Take clips that were added or changed, or are gone, since the plan.")
+]
+Drop = Annotated[bool, typer.Option("--drop", help="With --update: even if over 10% of the clips are gone.")]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Publish although clips are missing; the table says so.")
 ]
@@ -33,6 +36,12 @@ _SETS = {
     ),
     "scores": ("corpus__scores", str, typer.Option(help="CSV file of the scores (corpus.scores).")),
     "name": ("run__name", str, typer.Option("--run", help="Name of the run (run.name).")),
+    "limit": (
+        "run__sample", int,
+        typer.Option(
+            min=1, help="Score and publish a reproducible sample of this many clips of the run (run.sample)."
+        ),
+    ),
     "max_failed_share": (
         "merge__max_failed_share", float,
         typer.Option(min=0, max=1, help="Share of clips that may have failed for good."),
@@ -42,7 +51,7 @@ _SETS = {
     ),
 }  # fmt: skip
 """Parameters that set a key of the configuration, with its type and its option."""
-CORPUS = ("clips", "scores", "name")
+CORPUS = ("clips", "scores", "name", "limit")
 
 
 def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -54,7 +54,7 @@ def queued_jobs(folder: RunFolder) -> list[str]:
         A cluster cannot be asked; one is asked only if the run was ever submitted.
     """
     clusters = _clusters(folder)
-    name = run_job_name(folder, load_manifest(folder).digest) if clusters else ""
+    name = run_job_name(folder, load_manifest(folder).origin) if clusters else ""
     found = {task.job for cluster in clusters for task in Slurm(cluster=cluster).queue(name)}
     return sorted(found, key=int)
 
@@ -71,7 +71,7 @@ def cancel(config: Config) -> list[str]:
     list of str
         Their ids.
     """
-    name = run_job_name(config.folder, load_manifest(config.folder).digest)
+    name = run_job_name(config.folder, load_manifest(config.folder).origin)
     cancelled = []
     for cluster in _clusters(config.folder) or {config.slurm.cluster}:
         slurm = Slurm(cluster=cluster)

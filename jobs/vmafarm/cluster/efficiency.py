@@ -98,7 +98,7 @@ def read_efficiency(config: Config, slurm: Slurm | None, *, every: bool = False)
             f"wait until elements have begun (vmafarm status --run {folder.name})",
         )
     notes = [f"left out: {counted(damaged, 'damaged record')} of elements"] if damaged else []
-    accounts, active, unknown = _ask_slurm(slurm, run_job_name(folder, manifest.digest), submissions)
+    accounts, active, unknown = _ask_slurm(slurm, run_job_name(folder, manifest.origin), submissions)
     notes += unknown
     by_key: dict[Key, list[ElementRecord]] = defaultdict(list)
     for record in records:

@@ -23,7 +23,8 @@ from vmafarm.images.containers import Container, container_of
 from vmafarm.images.sif import read_digest, read_stamp
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.broken_nodes import read_broken
-from vmafarm.run_folder.manifest import Manifest, load_manifest
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.run_folder.submissions import (
     Submission,
@@ -175,7 +176,7 @@ def prepare(
         config=config,
         slurm=slurm,
         manifest=manifest,
-        job_name=run_job_name(folder, manifest.digest),
+        job_name=run_job_name(folder, manifest.origin),
         version=version(),
         image_digest=digest,
         image_stamp=stamp,

@@ -150,7 +150,7 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
         )
     every = read_submissions(folder)
     submissions = [submission for submission in every if slice_id in submission.slices]
-    view = SlurmReader(slurm, run_job_name(folder, manifest.digest)).read(
+    view = SlurmReader(slurm, run_job_name(folder, manifest.origin)).read(
         every, submissions, submitters(folder)
     )
     records = read_elements(folder)

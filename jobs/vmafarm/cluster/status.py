@@ -152,7 +152,7 @@ class StatusReader:
         self._done = DoneReader()
         self._remarks = RemarkReader(self._folder)
         self._recent = RecentRate()
-        self._slurm = SlurmReader(slurm, run_job_name(self._folder, self._manifest.digest))
+        self._slurm = SlurmReader(slurm, run_job_name(self._folder, self._manifest.origin))
 
     def read(self) -> Status:
         """Read the current progress."""
@@ -180,7 +180,7 @@ class StatusReader:
             if rates is not None:
                 low, rate, high = rates
                 between = (missing / high, missing / low)
-        advice = identity_advice(of_last, missing / rate, len(manifest.names) / rate) if rate else ""
+        advice = identity_advice(of_last, missing / rate) if rate else ""
         states = element_states(last, view, of_last) if last else {}
         merge = find_merge_job(folder, last, view) if last else None
         remarks = self._remarks.read()

@@ -23,9 +23,9 @@ from vmafarm.config.sections import Config
 from vmafarm.config.workers import tell_idle_gpus
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
-from vmafarm.run_folder.manifest import Manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.permissions import check_image_way, check_run_folders, secure_logs
+from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import (
     ELSEWHERE,
     EVERYTHING,

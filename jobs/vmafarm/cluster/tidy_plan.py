@@ -13,11 +13,12 @@ from vmafarm.disk.drafts import is_abandoned, is_draft
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.held_folder import HeldFolder
 from vmafarm.run_folder.file_counts import DRAFTS, JOURNALS, MARKERS, SHARDS
-from vmafarm.run_folder.manifest import load_manifest, most_rows
+from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.packed_logs import find_logs
 from vmafarm.run_folder.paths import RunFolder, slice_folder, slice_id
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.shards.listing import list_shards
+from vmafarm.shards.planned import read_outline
 from vmafarm.shards.redundant import find_redundant
 
 
@@ -62,12 +63,12 @@ def make_plan(folder: RunFolder) -> Plan:
                 plan.kept += [f"logs/{why}" for why in kept]
         except OSError as error:
             plan.kept.append(f"logs: {reason(error)}")
-    slices = set(load_manifest(folder).slices.tolist())
-    listing = list_shards(folder, slices)
+    outline = read_outline(folder)
+    listing = list_shards(folder, outline.slices)
     plan.kept += listing.wrong + listing.strange
     provenance = read_provenance(folder.provenance)
     if provenance is not None:
-        found = find_redundant(folder, listing, provenance, most_rows(folder))
+        found = find_redundant(folder, listing, provenance, most_rows(folder), outline.digests)
         plan.kept += found.kept
         plan.files = {JOURNALS: found.journals, SHARDS: found.shards}
     for path in _folders_with_drafts(folder):

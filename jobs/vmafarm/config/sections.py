@@ -25,6 +25,12 @@ class RunSection(Section):
         description="name of the run: letters, digits, dots, dashes, underscores",
     )
     root: str = Field("runs", min_length=1, description="folder of all runs and final tables")
+    sample: int = Field(
+        0,
+        ge=0,
+        le=MANY,
+        description="score and publish a sample of so many clips; 0: all",
+    )
     trusted_owners: list[str] = Field(
         [],
         description="other users who may own folders above root; they could run programs as you",
@@ -158,7 +164,7 @@ class Config(Section):
     @property
     def folder(self) -> RunFolder:
         """The paths of this run."""
-        return RunFolder(Path(self.run.root), self.run.name)
+        return RunFolder(Path(self.run.root), self.run.name, self.run.sample)
 
 
 FROZEN = ("corpus", "engine")

@@ -7,13 +7,14 @@ import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pydantic
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
-from vmafarm.config.sections import PROGRAMS, Config, frozen
+from vmafarm.config.sections import PROGRAMS, Config, frozen, keys
 from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk import durable
 from vmafarm.disk.readable import denied
@@ -22,6 +23,7 @@ from vmafarm.disk.writers import shared_with, user_name, way_to
 from vmafarm.run_folder.manifest import read_stated
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.permissions import is_trusted
+from vmafarm.run_folder.provenance import read_provenance
 
 LIMIT = "plan.limit"
 DIGEST = "plan.manifest"
@@ -30,15 +32,15 @@ _HEAD = "# A copy for people of what manifest.parquet has; changes here have no 
 _HINT = "restore it from a copy, or plan again under another run.name"
 
 
-def config_to_freeze(config: Config, limit: int | None) -> dict[str, Any]:
+def config_to_freeze(config: Config, before: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return what a plan of this configuration freezes.
 
     Parameters
     ----------
     config
         The configuration.
-    limit
-        Number of clips requested; None: all.
+    before
+        What the plan so far has frozen: keys that the configuration does not set keep these values.
 
     Returns
     -------
@@ -50,7 +52,10 @@ def config_to_freeze(config: Config, limit: int | None) -> dict[str, Any]:
     UsageError
         Clips or scores are not given.
     """
-    values = frozen(config)
+    values = {
+        key: before[key] if key in before and not _is_set(config, key) else value
+        for key, value in frozen(config).items()
+    }
     for key, what, option in (
         ("corpus.clips", "the folder of the clips", "--clips DIR, CLIPS=DIR with make"),
         ("corpus.scores", "the CSV file of scores", "--scores FILE, SCORES=FILE with make"),
@@ -62,7 +67,48 @@ def config_to_freeze(config: Config, limit: int | None) -> dict[str, Any]:
         values[key] = whole = os.path.abspath(path)  # noqa: PTH100
         if not is_utf8(whole):
             raise UsageError(f"{key} = {show(whole)}: expected a path in UTF-8", "rename it")
-    return values | {LIMIT: limit or 0}
+    return values | {LIMIT: 0}
+
+
+def _is_set(config: Config, key: str) -> bool:
+    section, _, name = key.partition(".")
+    return name in getattr(config, section).model_fields_set
+
+
+def tell_moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lines on the keys whose new values determine no row, for example a corpus that was moved."""
+    return [
+        f"{key}: {show(repr(_was(before, key)))} -> {show(repr(value))}"
+        for key, value in now.items()
+        if key != LIMIT and _was(before, key) != value
+    ]
+
+
+def _was(before: Mapping[str, Any], key: str) -> Any:
+    # A key that this version added was at its default when the run was planned.
+    return before[key] if key in before else keys()[key].default
+
+
+def refuse_other_engine(folder: RunFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise UsageError if there are rows, and the configuration asks for another engine than theirs.
+
+    Which program it is does not matter, nor where it is: an element compares what the program itself says.
+    """
+    found = read_provenance(folder.provenance)
+    if found is None:
+        return
+    wrong = []
+    for key, have, is_free in (
+        ("engine.kind", found.engine, now["engine.kind"] == "auto"),
+        ("engine.backend", found.backend, found.engine != "vmaf"),
+    ):
+        if not is_free and now[key] != have and now[key] != _was(before, key):
+            wrong.append(f"  {key}: the rows are of {have!r}, now {now[key]!r}")
+    if wrong:
+        raise UsageError(
+            "\n".join([f'the run "{folder.name}" has rows of another engine:', *wrong]),
+            "leave these keys as they are, or choose another run.name",
+        )
 
 
 def read_frozen_config(folder: RunFolder) -> dict[str, Any]:
@@ -72,7 +118,8 @@ def read_frozen_config(folder: RunFolder) -> dict[str, Any]:
     -------
     dict
         ``section.key`` to value: what `vmafarm.config.sections.frozen` gives, clips and scores as absolute
-        paths; ``plan.limit`` (0: all clips) and ``plan.manifest`` (its digest).
+        paths; ``plan.limit`` (0: all clips; earlier versions planned samples) and ``plan.manifest`` (its
+        digest).
 
     Raises
     ------
@@ -86,7 +133,7 @@ def read_frozen_config(folder: RunFolder) -> dict[str, Any]:
 
 def _read_embedded(folder: RunFolder) -> dict[str, Any] | None:
     """Read it from the manifest; None: an earlier version planned the run."""
-    stated = read_stated(folder)
+    stated = read_stated(folder.manifest)
     if "configuration" not in stated:
         return None
     found = stated["configuration"]

@@ -1,9 +1,9 @@
-"""Plans a run: joins scores and clips into the manifest and its slices, which are then final."""
+"""Plans a run: joins scores and clips into the manifest and its slices. A later plan adds a generation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted, size
-from vmafarm.config.sections import Config, keys
+from vmafarm.config.sections import Config
+from vmafarm.corpus.changes import Changes, compare_corpus, keep_slices
 from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import (
     DIGEST,
@@ -20,6 +21,8 @@ from vmafarm.corpus.frozen_config import (
     config_to_freeze,
     keep_copy,
     read_frozen_config,
+    refuse_other_engine,
+    tell_moved,
     with_values,
 )
 from vmafarm.corpus.join import Joined, join, settle_missing
@@ -28,14 +31,9 @@ from vmafarm.corpus.slices import balance, sample, slice_count
 from vmafarm.corpus.squashfs import list_image, require_folder
 from vmafarm.disk import durable
 from vmafarm.run_folder.corpus_findings import Counts
-from vmafarm.run_folder.manifest import (
-    Manifest,
-    corpus_differences,
-    load_manifest,
-    manifest_digest,
-    write_manifest,
-)
+from vmafarm.run_folder.manifest import load_generation, load_manifest, write_manifest
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +47,13 @@ class Plan:
     config
         The configuration with what the plan freezes.
     manifest
-        Its clips and slices.
+        Its clips and slices; with ``run.sample`` those of the sample.
     counts
         What was found in the corpus, including clips that are not part of the run.
-    limit
-        Number of clips requested; None: all.
     new
         Whether this call planned it (or would, in a dry run); False: it was planned before.
+    changes
+        What differs from the plan before; nothing where there was none.
     asked_slices
         Number of slices that the configuration asks for; the manifest may have another.
     may_lose_names
@@ -66,124 +64,144 @@ class Plan:
     config: Config
     manifest: Manifest
     counts: Counts
-    limit: int | None
     new: bool
+    changes: Changes
     asked_slices: int
     may_lose_names: bool = False
 
     def lines(self) -> list[str]:
         """Return the plan as lines that fit the terminal."""
+        return [part for line in self._lines() for part in wrapped(line, then="")]
+
+    def _lines(self) -> Iterator[str]:
         manifest = self.manifest
-        weights = np.bincount(manifest.slices, weights=manifest.bytes.astype(np.float64))
-        mean = float(weights.mean())
-        over = (float(weights.max()) / mean - 1) * 100 if mean else 0.0
-        of = f" (a sample, limit {self.limit:,})" if self.limit is not None else ""
-        lines = [
-            *self.counts.lines(),
+        yield from self.counts.lines()
+        if self.changes:
+            yield f"changed since plan {manifest.generation - (2 if manifest.of else 1)}:"
+            yield from (f"  {line}" for line in self.changes.lines())
+        of = f" (a sample of {manifest.of:,})" if manifest.of else ""
+        slices = int(np.count_nonzero(np.bincount(manifest.slices)))
+        yield (
             f"run {self.folder.name}: {counted(len(manifest.names), 'clip')}{of}, "
-            f"{size(sum(manifest.bytes.tolist()))}, {counted(manifest.slice_count, 'slice')}",
-        ]
-        if manifest.slice_count > 1:
-            lines.append(f"the heaviest slice is {over:.1f}% heavier than the mean")
+            f"{size(sum(manifest.bytes.tolist()))}, {counted(slices, 'slice')}"
+        )
+        if slices > 1 and manifest.generation == 1:
+            weights = np.bincount(manifest.slices, weights=manifest.bytes.astype(np.float64))
+            mean = float(weights.mean())
+            over = (float(weights.max()) / mean - 1) * 100 if mean else 0.0
+            yield f"the heaviest slice is {over:.1f}% heavier than the mean"
         if outside := self.counts.outside.count:
-            lines += [
+            yield (
                 f"{counted(outside, 'clip')} {'lead' if outside > 1 else 'leads'} out of the clips folder: "
-                "a container sees them only",
-                "if slurm.binds has the folders that they lead to",
-            ]
+                "a container sees them only if slurm.binds has the folders that they lead to"
+            )
         if self.may_lose_names:
-            lines.append(
+            yield (
                 f"warning: the file system of {show(str(self.folder.path))} cannot sync folders: a power "
                 "loss may cost names of files written shortly before; their clips are then scored again"
             )
-        if not self.new:
-            lines.append("already planned with the same inputs: nothing to do")
-            if self.asked_slices != manifest.slice_count:
-                lines.append(
-                    f"the cut into {counted(manifest.slice_count, 'slice')} is kept, "
-                    f"not changed to {self.asked_slices:,}: a plan is final"
+        if not self.new and not self.changes:
+            yield "already planned with the same inputs: nothing to do"
+            if manifest.generation == 1 and self.asked_slices != slices:
+                yield (
+                    f"the cut into {counted(slices, 'slice')} is kept, not changed to "
+                    f"{self.asked_slices:,}: rows lie in these slices"
                 )
-        return [part for line in lines for part in wrapped(line, then="")]
 
 
-def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> Plan:
-    """Plan a run, unless it is planned already.
+def plan(
+    config: Config, *, limit: int | None = None, dry_run: bool = False, update: bool = False,
+    drop: bool = False,
+) -> Plan:  # fmt: skip
+    """Plan a run; or, if it is planned, take what has changed since as a new generation of its manifest.
+
+    Other scores, and a corpus that was moved, are taken at once: no row depends on them. Clips that were
+    added or changed, or are gone, are taken only if that is asked for.
 
     Parameters
     ----------
     config
-        Sections used: run, corpus, engine, slices, slurm.
+        Sections used: run, corpus, engine, slices, slurm. Of a planned run, keys of corpus and engine that
+        were not set keep the values of its plan.
     limit
-        A reproducible sample of so many clips, at least 1; None: all.
+        As ``run.sample``: the run is about a reproducible sample of so many clips, at least 1. The plan
+        has all clips in any case.
     dry_run
         Write nothing.
+    update
+        Take clips that were added or changed, or are gone.
+    drop
+        With `update`, take it even if more than `vmafarm.corpus.changes.MOST_GONE` of the clips are gone.
 
     Returns
     -------
     Plan
-        ``new`` is False where the run was planned before with the same inputs.
 
     Raises
     ------
     UsageError
-        Clips or scores are not given, missing or wrong; clips lack a score; or the run is already
-        planned with other inputs.
+        Clips or scores are not given, missing or wrong; clips lack a score; the clips have changed and
+        `update` is not given; or rows of another engine are there.
     UnavailableError
         Something cannot be read or written.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit = {limit}: expected a number of clips, at least 1")
-    folder = config.folder
-    values = config_to_freeze(config, limit)
-    frozen = with_values(config, values)
-    planned = folder.manifest.exists()
-    if planned:
-        _refuse_other_keys(folder, read_frozen_config(folder), values)
-    joined = _read_corpus(config, values)
     if limit is not None:
-        joined = _sample(joined, limit)
+        if limit < 1:
+            raise UsageError(f"limit = {limit}: expected a number of clips, at least 1")
+        config = config.model_copy(update={"run": config.run.model_copy(update={"sample": limit})})
+    folder = replace(config.folder, sample=0)
+    planned = folder.manifest.exists()
+    before = read_frozen_config(folder) if planned else {}
+    values = config_to_freeze(config, before)
+    joined = _read_corpus(with_values(config, values))
+    if planned and before.get(LIMIT) and not update:  # an earlier version planned no more than a sample
+        values[LIMIT] = before[LIMIT]
+        joined = _sample(joined, before[LIMIT])
     cut = slice_count(
         len(joined.names), config.slices.count, config.slices.clips_per_slice, config.slurm.parallelism
     )
-    manifest = Manifest(
+    made = Manifest(
         joined.names,
         joined.mos,
         joined.bytes,
         balance(joined.bytes, cut),
         manifest_digest(joined.names, joined.mos, joined.bytes),
     )
-    if not planned and not dry_run:
-        planned = not _write_first(folder, values, manifest)
-        if planned:
-            _refuse_other_keys(folder, read_frozen_config(folder), values)
-    kept = manifest
-    if planned:
-        kept = load_manifest(folder)
-        _refuse_other_corpus(folder, kept, manifest)
+    new = not planned
+    if new and not dry_run and not _write_first(folder, values, made):
+        return plan(config, update=update, drop=drop)  # another process has just planned it
+    changes = Changes()
+    if not new:
+        made, changes = _plan_again(config, folder, values, made, dry_run=dry_run, update=update, drop=drop)
     if not dry_run:
         # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
         # both names durable before rows depend on them.
         keep_copy(folder)
+    if config.run.sample:
+        made = _take_sample(made, config.run.sample)
+        if not dry_run:
+            _write_sample(config.folder, made)
     return Plan(
-        folder, frozen, kept, joined.counts, limit, new=not planned, asked_slices=cut,
-        may_lose_names=not planned and durable.may_lose_names(folder.path),
+        config.folder, with_values(config, values), made, joined.counts, new, changes, cut,
+        may_lose_names=new and durable.may_lose_names(folder.path),
     )  # fmt: skip
 
 
-def _read_corpus(config: Config, values: Mapping[str, Any]) -> Joined:
+def _read_corpus(config: Config) -> Joined:
+    corpus = config.corpus
     scores = read_scores(
-        Path(values["corpus.scores"]),
-        name_column=config.corpus.name_column,
-        mos_column=config.corpus.mos_column,
-        mos_min=config.corpus.mos_min,
-        mos_max=config.corpus.mos_max,
+        Path(corpus.scores),
+        name_column=corpus.name_column,
+        mos_column=corpus.mos_column,
+        mos_min=corpus.mos_min,
+        mos_max=corpus.mos_max,
     )
-    path = Path(values["corpus.clips"])
+    path = Path(corpus.clips)
     if not config.slurm.uses_image:
         require_folder(path)
     clips = list_clips(path, list_image(path, config.extract.scratch))
     joined = join(clips, scores)
-    return settle_missing(joined, config.corpus.missing_mos)
+    return settle_missing(joined, corpus.missing_mos)
 
 
 def _sample(joined: Joined, limit: int) -> Joined:
@@ -192,41 +210,81 @@ def _sample(joined: Joined, limit: int) -> Joined:
     return Joined(names, joined.mos[chosen], joined.bytes[chosen], joined.counts)
 
 
-def _refuse_other_keys(folder: RunFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    defaults = keys()
-    lines = []
-    for key, value in now.items():
-        # A key that this version added was at its default when the run was planned.
-        was = before[key] if key in before else defaults[key].default if key in defaults else None
-        if was != value:
-            lines.append(f"  {key}: planned with {_value(key, was)}, now {_value(key, value)}")
-    if lines:
-        _refuse(folder, lines)
-
-
-def _refuse_other_corpus(folder: RunFolder, existing: Manifest, new: Manifest) -> None:
-    stated = read_frozen_config(folder).get(DIGEST)
-    if stated != existing.digest:
+def _plan_again(
+    config: Config, folder: RunFolder, values: Mapping[str, Any], made: Manifest,
+    *, dry_run: bool, update: bool, drop: bool,
+) -> tuple[Manifest, Changes]:  # fmt: skip
+    """The newest generation, and what it changes: it is written if anything does."""
+    kept, before = load_manifest(folder), read_frozen_config(folder)
+    if before.get(DIGEST) != kept.digest:
         raise UsageError(
             f"{show(str(folder.manifest))} does not belong to {folder.config.name} beside it: "
-            f"digest {existing.digest}, expected {show(str(stated))}",
+            f"digest {kept.digest}, expected {show(str(before.get(DIGEST)))}",
             "plan again under another run.name",
         )
-    if existing.digest != new.digest:
-        _refuse(folder, [f"  {line}" for line in corpus_differences(existing, new)])
+    refuse_other_engine(folder, before, values)
+    changes = compare_corpus(kept, made, tell_moved(before, values))
+    if not changes:
+        return kept, changes
+    if changes.of_clips:
+        _require_asked(folder, changes, update=update, drop=drop)
+    generations = [kept]
+    if changes.of_clips:
+        generations = [load_generation(path) for path in folder.manifests()]
+    slices = keep_slices(generations, made.names, made.bytes, config.slices.clips_per_slice)
+    made = Manifest(
+        made.names, made.mos, made.bytes, slices, made.digest, kept.generation + 1,
+        (*kept.earlier, kept.digest), kept.slice_count,
+    )  # fmt: skip
+    if not dry_run:
+        try:
+            write_manifest(folder, made, values)
+        except FileExistsError:
+            raise UsageError(
+                f'"{folder.name}" has just been planned by another process',
+                "run the same command again: it says what has changed since that plan",
+            ) from None
+    return made, changes
 
 
-def _refuse(folder: RunFolder, lines: list[str]) -> None:
+def _require_asked(folder: RunFolder, changes: Changes, *, update: bool, drop: bool) -> None:
+    """Raise UsageError unless the user asked for changes of the clips."""
+    if update and (drop or not changes.many_gone):
+        return
+    flags = "--update --drop" if changes.many_gone else "--update"
+    what = "more than a tenth of its clips are gone" if changes.many_gone else "the clips are others"
     raise UsageError(
-        "\n".join([f'the run "{folder.name}" is already planned with other inputs:', *lines]),
-        "a plan is final: choose another run.name, or restore the inputs it was planned with",
+        "\n".join(
+            [
+                f'the run "{folder.name}" is already planned, and {what}:',
+                *(f"  {line}" for line in changes.lines()),
+            ]
+        ),
+        f"to take this as its new plan: {flags} (rows of clips that are the same are kept); for a run of its "
+        "own: another name (--run)",
     )
 
 
-def _value(key: str, value: object) -> str:
-    if key == LIMIT and value == 0:
-        return "all clips"
-    return show(repr(value))
+def _take_sample(manifest: Manifest, limit: int) -> Manifest:
+    """A sample of a generation, as if the other clips were gone."""
+    chosen = sample(manifest.names, limit)
+    names, mos, sizes = [manifest.names[at] for at in chosen], manifest.mos[chosen], manifest.bytes[chosen]
+    return Manifest(
+        names, mos, sizes, manifest.slices[chosen], manifest_digest(names, mos, sizes),
+        manifest.generation + 1, (*manifest.earlier, manifest.digest), manifest.slice_count,
+        of=len(manifest.names),
+    )  # fmt: skip
+
+
+def _write_sample(folder: RunFolder, made: Manifest) -> None:
+    try:
+        there = load_manifest(folder)
+    except UsageError:
+        pass
+    else:
+        if (there.digest, there.earlier) == (made.digest, made.earlier):
+            return
+    write_manifest(folder, made)
 
 
 def _write_first(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> bool:

@@ -34,7 +34,8 @@ from vmafarm.doctor.folders import (
 )
 from vmafarm.doctor.image import examine_image
 from vmafarm.process.toolkit import version
-from vmafarm.run_folder.manifest import Manifest, load_manifest
+from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.planned_clips import Manifest
 
 __all__ = ["CheckResult", "Machine", "as_json", "examine", "examine_here", "exit_status", "lines"]
 

@@ -17,7 +17,7 @@ from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import tell_idle_gpus
 from vmafarm.doctor.check_result import CheckResult, Machine, attempt
-from vmafarm.run_folder.manifest import Manifest
+from vmafarm.run_folder.planned_clips import Manifest
 
 _WAITS = re.compile(r"down, drained|nodes are busy|not available now|node not available", re.IGNORECASE)
 """Reasons why a job could not start right now; sbatch would still queue it."""

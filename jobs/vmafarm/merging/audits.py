@@ -30,12 +30,16 @@ from vmafarm.sql.errors import is_outside
 _SCHEMA = pa.schema(
     [
         CLIP_LOG_SCHEMA.field(name).with_nullable(True)
-        for name in ("clip_name", "audit", "host", "seconds_scoring")
+        for name in CLIP_LOG_SCHEMA.names
+        if name in ("clip_name", "slice", "audit", "host", "seconds_scoring")
     ]
 )
 
 
-def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered) -> int:
+def read_entries(
+    connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered, *,
+    only_planned: bool = False,
+) -> int:  # fmt: skip
     """Make the table ``entries`` of all log entries; those that were not audited are one row per host.
 
     Parameters
@@ -46,6 +50,8 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
         The run, for its clip logs.
     recovered
         What the journals held.
+    only_planned
+        Leave out entries that do not count, by `vmafarm.shards.planned.add_planned`.
 
     Returns
     -------
@@ -60,22 +66,25 @@ def read_entries(connection: duckdb.DuckDBPyConnection, folder: RunFolder, recov
     columns = [[entry[name] for entry in alone] for name in _SCHEMA.names]
     entries = make_table(columns, _SCHEMA)
     try:
-        _make_entries(connection, logs, entries)
+        _make_entries(connection, logs, entries, only_planned)
     except duckdb.Error as error:
         if is_outside(error):
             raise
         # One is of an earlier version, lacks a column, or has been replaced meanwhile.
         tables = [table for path in logs if (table := _read(path, most)) is not None]
-        _make_entries(connection, [], pa.concat_tables([entries, *tables]))
+        _make_entries(connection, [], pa.concat_tables([entries, *tables]), only_planned)
         return len(unreadable) + len(found) - len(tables)
     return len(unreadable) + len(found) - len(logs)
 
 
-def _make_entries(connection: duckdb.DuckDBPyConnection, logs: list[Path], others: pa.Table) -> None:
+def _make_entries(
+    connection: duckdb.DuckDBPyConnection, logs: list[Path], others: pa.Table, only_planned: bool
+) -> None:
     connection.register("recovered_entries", others)
     entries = sql.render(
-        "merge/entries", recovered=bool(others.num_rows), files=sql.Parameter("files") if logs else []
-    )
+        "merge/entries", recovered=bool(others.num_rows), files=sql.Parameter("files") if logs else [],
+        planned=only_planned,
+    )  # fmt: skip
     files = {"files": [sql.exact(path) for path in logs]} if logs else {}
     connection.execute(f"CREATE OR REPLACE TEMP TABLE entries AS {entries}", files)
 

@@ -23,7 +23,7 @@ _KNOWN = ("duplicates", "missing")
 
 
 def check_rows(
-    connection: duckdb.DuckDBPyConnection, config: Config, slices: set[int], history: History,
+    connection: duckdb.DuckDBPyConnection, config: Config, slices: Collection[int], history: History,
     failed: Mapping[str, FailedClip], record: Mapping[str, Any],
 ) -> list[Finding]:  # fmt: skip
     """Run the checks on what would be published.
@@ -42,7 +42,7 @@ def check_rows(
         ``findings`` and ``conflicts`` of this merge.
     """
     checks = [check for check in list_checks() if check.severity == "error" and check.name not in _KNOWN]
-    manifest = sql.render("merge/shards", files=[sql.exact(config.folder.manifest)])
+    manifest = sql.render("merge/shards", files=[sql.exact(config.folder.manifest)], planned=False)
     connection.execute(sql.render("merge/view", name="manifest", shards=manifest))
     # As large as the corpus: made only if a check names them. Ours do not; one that a user added may.
     asked = set(re.findall(r"\w+", " ".join(check.query for check in checks)))

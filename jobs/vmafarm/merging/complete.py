@@ -22,7 +22,7 @@ _REMEDIES = {
     "out_of_memory": "more memory (slurm.mem), fewer clips at once (extract.workers), or a higher "
     "extract.engine_memory",
     "unreadable": "make the files readable",
-    "changed": "put the planned files back",
+    "changed": "put the planned files back, or take the new ones: vmafarm run --update",
     **dict.fromkeys(ENGINE_FAULTS, "the engine fails on these clips alone: try another build of it"),
 }
 """What to do about missing clips, by their last failure."""
@@ -71,7 +71,7 @@ def judge_gaps(gaps: Gaps, clips: int, *, max_failed_share: float, allow_missing
             share = math.ceil(10_000 * failed / clips) / 10_000
             message += (
                 f". To publish without them: --max-failed-share {share:g}. With other clips in their place, "
-                "or none: plan another run (run.name), since a plan is final"
+                "or none: change the files, then vmafarm run --update"
             )
         severity = gravity if failed > allowed else "warn"
         findings.append(Finding("failed_for_good", severity, message, failed, "failed_for_good"))

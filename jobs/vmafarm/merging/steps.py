@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import duckdb
 import pyarrow as pa
 
 from vmafarm.common.errors import DISK, UnavailableError, show
+from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.drafts import LockedDraft, sweep
 from vmafarm.disk.durable import Draft
-from vmafarm.disk.file_stamp import Stamps
 from vmafarm.merging.audits import count_audits, judge_audits, judge_history, read_entries, read_hosts
 from vmafarm.merging.checks import check_rows
 from vmafarm.merging.complete import LISTED, count_classes, describe_left_out, judge_gaps, names_without_row
 from vmafarm.merging.copies import settle_copies
 from vmafarm.merging.result import MergeResult
+from vmafarm.merging.sources import Sources
 from vmafarm.merging.table import TableWriter, Written
 from vmafarm.published.in_place import InPlace
 from vmafarm.published.up_to_date import digest_file
-from vmafarm.run_folder.manifest import load_manifest, most_rows
+from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance, read_provenance
 from vmafarm.schema.features import COLUMNS
 from vmafarm.shards.completeness import FailedClip, History, count_clips, read_history
-from vmafarm.shards.footers import Finding, check_data, check_footers, examples, read_outline, short
-from vmafarm.shards.listing import judge_listing, list_shards
-from vmafarm.shards.recovery import Recovered, recover
+from vmafarm.shards.footers import Finding
+from vmafarm.shards.planned import read_outline
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
@@ -63,22 +63,23 @@ class Merge:
         place: InPlace,
     ) -> None:
         self.folder, self.config, self.result = folder, config, result
-        self.changed = False
         self.hosts: list[str] = []
-        self._connection, self._scratch, self._place, self._stamps = connection, scratch, place, Stamps()
-        self._paths: list[Path] = []
-        self._files: list[str] = []
-        self._recovered = Recovered()
+        self._connection, self._scratch, self._place = connection, scratch, place
+        self._sources: Sources
         self._history: History
         self._failed: Mapping[str, FailedClip] = {}
         self._left_out: dict[str, str] = {}
-        self._manifest = ""
-        self._slices: set[int] = set()
-        self._most_rows = most_rows(folder)
+
+    @property
+    def changed(self) -> bool:
+        """Whether a shard has changed since it was checked."""
+        return self._sources.changed
 
     def run(self) -> None:
         """Run all steps; stop where the next one lacks its input."""
-        self.result.counts["clips"], self._slices, self._manifest = read_outline(self.folder)
+        outline = read_outline(self.folder)
+        self.result.counts["clips"] = outline.clips
+        self._sources = Sources(self.folder, self._connection, self._scratch, outline)
         provenance = read_provenance(self.folder.provenance)
         self._read_shards(provenance)
         for path in (*self.folder.delivered(), self.folder.provenance):
@@ -90,25 +91,33 @@ class Merge:
             return
         assert provenance is not None
         try:
-            self._merge(provenance.plan)
+            self._merge(replace(provenance, manifest=outline.plan_digest))
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             self._explain(error)
 
-    def _merge(self, plan: str) -> None:
+    def _merge(self, provenance: Provenance) -> None:
         """Write a draft of the table, check it, and put it in place if it is sound.
 
         The shards are read once, or twice if clips have several rows.
         """
+        sources, result = self._sources, self.result
         with LockedDraft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
             written = self._write(writer)
+            result.metadata |= sources.describe(provenance)
+            if not sources.outline.of:
+                left_out = sources.count_left_out(written.rows)
+                message = f"{counted(left_out, 'row')} of clips that have changed or are gone since: left out"
+                self._find("earlier_plan", "info", message, left_out)
             self._check_clips()
             self._check_copies()
-            damaged = read_entries(self._connection, self.folder, self._recovered)
+            damaged = read_entries(
+                self._connection, self.folder, sources.recovered, only_planned=sources.only_planned
+            )
             self._find("clip_log", "warn", "clip logs that cannot be read; they do not count", damaged)
             self.hosts = read_hosts(self._connection)
             self._check_gaps()
             self.result.audits = count_audits(self._connection)
-            self.result.findings += judge_audits(self.result.audits, plan, self.config)
+            self.result.findings += judge_audits(self.result.audits, result.metadata["plan"], self.config)
             if not self.result.counts["rows"]:
                 self._find("no_rows", "error", _NO_ROWS, 1)
                 return
@@ -119,15 +128,15 @@ class Merge:
             self._finish(draft, writer, self._write(writer, chosen=True))
 
     def _write(self, writer: TableWriter, *, chosen: bool = False) -> Written:
-        written = writer.write(self._connection, *self._shards(), chosen=chosen)
-        self._find_changed()
+        written = writer.write(self._connection, *self._sources.shards(), chosen=chosen)
+        self.result.findings += self._sources.find_changed()
         return written
 
     def _finish(self, draft: Draft, writer: TableWriter, written: Written) -> None:
         result = self.result
         result.nan = written.nan
         if not written.whole:  # the draft ends before the first null
-            shards, bound = self._shards()
+            shards, bound = self._sources.shards()
             rows = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=True)
             self._connection.execute(rows, bound)
             self._check_rows()
@@ -147,7 +156,7 @@ class Merge:
         draft.sync()
         # The file itself is checked, so that what is published is what was found to be right.
         with draft.there() as path:
-            shards = sql.render("merge/shards", files=[sql.exact(path)])
+            shards = sql.render("merge/shards", files=[sql.exact(path)], planned=False)
             self._connection.execute(sql.render("merge/view", name="features", shards=shards))
             self._check_rows()
             if result.blocked:
@@ -162,7 +171,7 @@ class Merge:
             "conflicts": self.result.conflicts,
         }
         self.result.findings += check_rows(
-            self._connection, self.config, self._slices, self._history, self._failed, about
+            self._connection, self.config, self._sources.outline.slices, self._history, self._failed, about
         )
 
     def _find(self, name: str, severity: str, message: str, count: int) -> None:
@@ -170,8 +179,8 @@ class Merge:
             self.result.findings.append(Finding(name, severity, message, count))
 
     def _read_shards(self, provenance: Provenance | None) -> None:
-        root, counts = self.folder.shards, self.result.counts
-        listing = list_shards(self.folder, self._slices)
+        sources, counts = self._sources, self.result.counts
+        listing, outline = sources.listing, sources.outline
         if provenance is None and (listing.shards or listing.journals):
             message = (
                 f"{show(str(self.folder.provenance))} is not there, and no shard or journal can be read to "
@@ -182,30 +191,18 @@ class Merge:
             self._find("no_rows", "error", _NO_ROWS, 1)
             self._judge_gaps(load_manifest(self.folder).names)
             return
-        if provenance.manifest != self._manifest:
+        if provenance.manifest not in outline.digests:
             message = (
                 f"{show(str(self.folder.provenance))}: the rows are those of manifest "
-                f"{provenance.manifest}, the run's is {self._manifest}: restore the first one"
+                f"{provenance.manifest}, the run's is {outline.digest}: restore the first one"
             )
             self._find("provenance", "error", message, 1)
-        self.result.metadata = provenance.as_dict()
-        recovered = recover(listing.journals, self._scratch, provenance, root, self._most_rows)
-        if listing.journals:
-            # A writer that ended meanwhile has moved its rows from the journal to its shard.
-            listing = list_shards(self.folder, self._slices)
-        self.result.findings += judge_listing(listing) + recovered.findings
-        self.result.findings += check_footers(listing.shards, provenance, root, self._stamps, self._most_rows)
-        counts["shards"], counts["journals"] = len(listing.shards), len(listing.journals)
-        counts["recovered_rows"], counts["torn_lines"] = recovered.rows, recovered.torn
-        self._recovered = recovered
-        self._paths = [*listing.shards, *recovered.files]
-        self._files = [sql.exact(path) for path in self._paths]
-
-    def _shards(self) -> tuple[sql.Sql, dict[str, Any]]:
-        """What a statement reads, and what it binds."""
-        if not self._files:
-            return sql.render("merge/shards", files=[]), {}
-        return sql.render("merge/shards", files=sql.Parameter("files")), {"files": self._files}
+        self.result.metadata = replace(provenance, manifest=outline.plan_digest).as_dict()
+        if outline.of:
+            self.result.metadata["sample"] = {"clips": outline.clips, "of": outline.of}
+        self.result.findings += sources.read(provenance)
+        counts["shards"], counts["journals"] = len(sources.listing.shards), len(sources.listing.journals)
+        counts["recovered_rows"], counts["torn_lines"] = sources.recovered.rows, sources.recovered.torn
 
     def _check_clips(self) -> None:
         manifest = sql.Parameter("manifest")
@@ -220,7 +217,7 @@ class Merge:
     def _check_copies(self) -> None:
         latest = self.config.merge.on_conflict == "latest"
         counts, conflicts, findings = settle_copies(
-            self._connection, self.folder, self._recovered, *self._shards(), latest=latest
+            self._connection, self.folder, self._sources.recovered, *self._sources.shards(), latest=latest
         )
         self.result.counts.update(counts)
         self.result.conflicts = conflicts[:LISTED]
@@ -249,23 +246,14 @@ class Merge:
             allow_missing=result.options["allow_missing"],
         )  # fmt: skip
 
-    def _find_changed(self) -> None:
-        """Make sure that the files that were scanned are those that were checked before."""
-        changed = [] if self.changed else self._stamps.changed()
-        self.changed = self.changed or bool(changed)
-        told = examples(short(path, self.folder.shards) for path in changed)
-        message = f"shards have changed meanwhile: {told}. Merge again when all elements have ended"
-        self._find("changed", "error", message, len(changed))
-
     def _explain(self, error: Exception) -> None:
         """Find out why a scan or the writing of the table failed, or raise the error."""
         if is_outside(error):
             raise error  # `vmafarm.sql.templates.connect` explains it
-        self._find_changed()
+        self.result.findings += self._sources.find_changed()
         if self.changed:
             return
-        shards = self._paths[: self.result.counts["shards"]]
-        if findings := check_data(shards, self.folder.shards, self._most_rows):
+        if findings := self._sources.find_damaged():
             self.result.findings += findings
             return
         load_manifest(self.folder)  # raises if it is the manifest that is damaged

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from vmafarm.shards.completeness import read_history
 from vmafarm.shards.footers import examples, find_unreadable, short, sort_shards
 from vmafarm.shards.journal import read_journals
 from vmafarm.shards.listing import list_shards
+from vmafarm.shards.planned import Outline, add_planned, read_outline, read_places
 from vmafarm.shards.recovery import recover
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
@@ -114,7 +115,7 @@ def _fill(
     manifest = {"files": [sql.exact(folder.manifest)]}
     files = sql.Parameter("files")
     connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
-    slices = {number for (number,) in connection.execute("SELECT DISTINCT slice FROM manifest").fetchall()}
+    outline = read_outline(folder)
     history = read_history(folder, config)
     if denied := tell_denied_in(folder.failures, has_unread=bool(history.unread.count)):
         say(f"failures: {denied}")
@@ -132,9 +133,11 @@ def _fill(
             counts["lacking"]
         )
         say(f"features: the final table, {show(str(folder.table))}{lacking}")
+        if record.get("metadata", {}).get("manifest", outline.plan_digest) != outline.plan_digest:
+            say(f"features: the run was planned again since: vmafarm merge --run {folder.name}")
     else:
-        _add_shards(connection, folder, slices, scratch, say)
-    add_clips(connection, folder, slices, say)
+        _add_shards(connection, folder, outline, scratch, say)
+    add_clips(connection, folder, outline.slices, say)
     add_facts(connection, config, history.sort_out(_without_row(connection)).failed, record)
 
 
@@ -154,8 +157,9 @@ def _without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def add_clips(
-    connection: duckdb.DuckDBPyConnection, folder: RunFolder, slices: set[int], say: Callable[[str], None]
-) -> None:
+    connection: duckdb.DuckDBPyConnection, folder: RunFolder, slices: Collection[int],
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
     """Make the table ``clips``: how each clip was scored, from the clip logs and journals."""
     _add(connection, "clips", _read_clips(folder, slices, say))
 
@@ -169,26 +173,26 @@ def _add(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> No
 def _add_shards(
     connection: duckdb.DuckDBPyConnection,
     folder: RunFolder,
-    slices: set[int],
+    outline: Outline,
     scratch: Path,
     say: Callable[[str], None],
 ) -> None:
-    listing, provenance = list_shards(folder, slices), read_provenance(folder.provenance)
+    listing, provenance = list_shards(folder, outline.slices), read_provenance(folder.provenance)
     most = most_rows(folder)
     if provenance is None:
         if listing.shards or listing.journals:
             say(f"features: {show(str(folder.provenance))} is not there, so no shard is read")
         _add(connection, "features", ARROW_SCHEMA.empty_table())
         return
-    recovered = recover(listing.journals, scratch, provenance, folder.shards, most)
+    recovered = recover(listing.journals, scratch, provenance, folder.shards, most, outline.digests)
     if listing.journals:  # a writer may have ended meanwhile
-        listing = list_shards(folder, slices)
+        listing = list_shards(folder, outline.slices)
     broken: list[tuple[Path, str]] = []
     for _ in range(_ATTEMPTS):
         stamps = Stamps()
-        good, bad = sort_shards(listing.shards, provenance, stamps, most)
+        good, bad = sort_shards(listing.shards, provenance, stamps, most, outline.digests)
         try:
-            extra = _scan_shards(connection, [sql.exact(path) for path in (*good, *recovered.files)])
+            extra = _scan_shards(connection, folder, {path: path for path in good} | recovered.files)
         except duckdb.Error as error:
             if is_outside(error):
                 raise
@@ -228,20 +232,22 @@ _ATTEMPTS = 5
 """A running element may replace the shard that is being read with a longer one."""
 
 
-def _scan_shards(connection: duckdb.DuckDBPyConnection, files: list[str]) -> int:
+def _scan_shards(connection: duckdb.DuckDBPyConnection, folder: RunFolder, files: Mapping[Path, Path]) -> int:
     """Create the table features; return the number of extra rows that are left out."""
     connection.execute("DROP TABLE IF EXISTS features")
     if not files:
         _add(connection, "features", ARROW_SCHEMA.empty_table())
         return 0
-    shards, bound = sql.render("merge/shards", files=sql.Parameter("files")), {"files": files}
+    planned = add_planned(connection, folder, {str(path): shard for path, shard in files.items()})
+    shards = sql.render("merge/shards", files=sql.Parameter("files"), planned=planned)
+    bound = {"files": [sql.exact(path) for path in files]}
     extra: int = sql.one_row(connection, sql.render("query/repeated", shards=shards), bound)["extra"]
     features = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=bool(extra))
     connection.execute(features, bound)
     return extra
 
 
-def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None]) -> pa.Table:
+def _read_clips(folder: RunFolder, slices: Collection[int], say: Callable[[str], None]) -> pa.Table:
     """Read how each clip was scored: from clip logs, and from journals for what is not in those yet."""
     left_out: list[str] = []
     entries = []
@@ -266,6 +272,9 @@ def _read_clips(folder: RunFolder, slices: set[int], say: Callable[[str], None])
     if left_out:
         say(f"clips: left out: {examples(left_out)}")
     clips = pa.concat_tables([logged, *entries])
+    if (places := read_places(folder)) is not None:
+        found = zip(clips["clip_name"].to_pylist(), clips["slice"].to_pylist(), strict=True)
+        clips = clips.filter(pa.array([places.get(name) == number for name, number in found], pa.bool_()))
     # Without the time zone (UTC): to pass time zones to Python, DuckDB needs another package.
     at = clips.schema.get_field_index("finished_at")
     return clips.set_column(at, "finished_at", clips["finished_at"].cast(pa.timestamp("us")))

@@ -230,15 +230,15 @@ def load_elements(folder: RunFolder) -> tuple[list[ElementRecord], int]:
     return sorted(found, key=lambda record: (record.started_at, record.writer)), damaged
 
 
-def identity_advice(records: Iterable[ElementRecord], left: float, in_all: float) -> str:
-    """What the plan ``identity`` would take in place of ``full``; "" unless it was seen to be faster.
+def identity_advice(records: Iterable[ElementRecord], left: float) -> str:
+    """What the plan ``identity`` would take from now on; "" unless it was seen to be faster than ``full``.
 
     Parameters
     ----------
     records
         Elements; the first clip of some was scored with both plans, with equal values.
-    left, in_all
-        Seconds until all clips are scored with ``full``, and from the beginning.
+    left
+        Seconds until all clips are scored with ``full``.
     """
     compared = list(records)
     full, identity = (
@@ -247,8 +247,8 @@ def identity_advice(records: Iterable[ElementRecord], left: float, in_all: float
     if not full or identity > _WORTH_IT * full:
         return ""
     return (
-        f'plan full: {format_seconds(left)} left; another run with engine.plan = "identity" would give '
-        f"the same table in about {format_seconds(in_all * identity / full)}"
+        f"plan full: {format_seconds(left)} left, about {format_seconds(left * identity / full)} with the "
+        "same values by plan identity; nothing is lost if you stop and add --set engine.plan=identity"
     )
 
 

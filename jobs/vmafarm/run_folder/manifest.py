@@ -1,20 +1,16 @@
-"""The manifest: the clips of a run, immutable once the run is planned."""
+"""The manifest: the clips of a run. A later plan adds a generation in a file of its own."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.disk import durable
@@ -23,8 +19,8 @@ from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.sealed_parquet import MOST_ROWS, DamagedError, SealedFile, open_sealed, write_sealed
-from vmafarm.run_folder.corpus_findings import examples, tally
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY
 
 MANIFEST_SCHEMA = pa.schema(
@@ -41,84 +37,10 @@ _LEADS_OUT = r"^/|(^|/)\.\.(/|$)"
 _HINT = "restore it from a copy, or plan again under another run.name"
 
 
-@dataclass(frozen=True, eq=False)
-class Manifest:
-    """The clips of a run.
-
-    Attributes
-    ----------
-    names
-        Paths below the clips folder, in byte order of their UTF-8.
-    mos
-        float64, shape (names,); NaN for a clip without a score.
-    bytes
-        Sizes, int64, shape (names,).
-    slices
-        Slice numbers, int32, shape (names,), from 0.
-    digest
-        ``sha256:...`` of names, mos and bytes, but not of slices.
-    """
-
-    names: list[str]
-    mos: NDArray[np.float64]
-    bytes: NDArray[np.int64]
-    slices: NDArray[np.int32]
-    digest: str
-
-    @property
-    def slice_count(self) -> int:
-        """Number of slices."""
-        return int(self.slices.max()) + 1
-
-    def sizes(self) -> dict[str, int]:
-        """Return the size of each clip in bytes, by name."""
-        return dict(zip(self.names, self.bytes.tolist(), strict=True))
-
-    def positions(self, slice_id: int) -> NDArray[np.int64]:
-        """Return the positions of the clips of one slice, ascending; empty if there is no such slice."""
-        order, edges = self._by_slice
-        return order[edges[slice_id] : edges[slice_id + 1]] if 0 <= slice_id < len(edges) - 1 else order[:0]
-
-    @cached_property
-    def _by_slice(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positions ordered by slice, and where each slice begins; one sort for thousands of slices."""
-        order = np.argsort(self.slices, kind="stable").astype(np.int64)
-        edges = np.searchsorted(self.slices[order], np.arange(self.slice_count + 1)).astype(np.int64)
-        return order, edges
-
-
-def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArray[np.int64]) -> str:
-    """Hash the clips of a run.
-
-    Parameters
-    ----------
-    names
-        In byte order of their UTF-8.
-    mos
-        float64, shape (names,); all NaN are treated as equal, and so are 0.0 and -0.0.
-    sizes
-        Bytes, int64, shape (names,).
-
-    Returns
-    -------
-    str
-        ``sha256:`` and 64 digits: the hash of the number of clips, the lengths of the names in bytes
-        (int64), the names (UTF-8), mos (float64) and sizes (int64), all little-endian.
-    """
-    joined = "".join(names)
-    in_bytes = map(len, names if joined.isascii() else map(str.encode, names))
-    lengths = np.fromiter(in_bytes, "<i8", len(names))
-    scores = np.where(np.isnan(mos), np.nan, mos + 0.0).astype("<f8")
-    digest = hashlib.sha256(b"vmafarm manifest 1\n%d\n" % len(names))
-    for part in (lengths.tobytes(), joined.encode(), scores.tobytes(), sizes.astype("<i8").tobytes()):
-        digest.update(part)
-    return f"sha256:{digest.hexdigest()}"
-
-
 def write_manifest(
     folder: RunFolder, manifest: Manifest, configuration: Mapping[str, Any] | None = None
 ) -> None:
-    """Write manifest.parquet atomically, unless it exists. From then on, the run is planned.
+    """Write a generation of the manifest atomically, unless it exists. From then on, it is the plan.
 
     Parameters
     ----------
@@ -131,20 +53,28 @@ def write_manifest(
     Raises
     ------
     FileExistsError
-        There is a manifest; it was not changed.
+        There is such a generation; it was not changed.
     UnavailableError
         The run folder cannot be written.
     """
     document: dict[str, Any] = {"manifest": manifest.digest}
     if configuration is not None:
         document["configuration"] = dict(configuration)
+    if manifest.generation > 1:
+        document |= {name: getattr(manifest, name) for name in _HISTORY}
     table = make_table(
         [manifest.names, manifest.mos, manifest.bytes, manifest.slices],
         MANIFEST_SCHEMA.with_metadata({METADATA_KEY: json.dumps(document)}),
     )
-    with durable.Draft(folder.manifest) as draft:
+    with durable.Draft(folder.manifest if manifest.of else folder.generation(manifest.generation)) as draft:
         write_sealed(table, cast(BinaryIO, draft))
-        draft.publish_first()
+        if manifest.of:  # follows from the plan, and a later plan may have another
+            draft.publish()
+        else:
+            draft.publish_first()
+
+
+_HISTORY = ("generation", "earlier", "slices_before", "of")
 
 
 def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
@@ -155,7 +85,7 @@ def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
     folder
         The run.
     expected
-        Digest at the time of submission; empty to accept any that matches the content.
+        Digest of the generation at the time of submission; empty: the newest generation.
 
     Raises
     ------
@@ -164,37 +94,66 @@ def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
     UnavailableError
         It cannot be read.
     """
-    with _opened(folder) as file:
+    path = folder.manifest
+    newest = load_generation(path)
+    if expected in ("", newest.digest):
+        return newest
+    for earlier in reversed(folder.manifests()):
+        if earlier != path and read_stated(earlier).get("manifest") == expected:
+            return load_generation(earlier)
+    raise UsageError(
+        f"{show(str(path))} is not the manifest of this submission: {newest.digest}, expected {expected}",
+        f"find out who wrote it; {_HINT}",
+    )
+
+
+def load_generation(path: Path) -> Manifest:
+    """Read one generation of the manifest of a run; see `load_manifest`."""
+    with _opened(path) as file:
         is_one = file.schema.equals(MANIFEST_SCHEMA)
         table = file.read() if is_one else MANIFEST_SCHEMA.empty_table()
-    path = show(str(folder.manifest))
+    shown = show(str(path))
     if not is_one:
         found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(file.schema))
         expected = ", ".join(f"{name} {kind}" for name, kind in _columns(MANIFEST_SCHEMA))
-        raise UsageError(f"{path}: not a manifest: columns {found}; expected {expected}", _HINT)
+        raise UsageError(f"{shown}: not a manifest: columns {found}; expected {expected}", _HINT)
     names: list[str] = table["clip_name"].to_pylist()
     mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
-    digest = manifest_digest(names, mos, sizes)
-    if _stated(file.schema).get("manifest") != digest or not names:
-        raise UsageError(f"{path}: its content does not match its digest", _HINT)
-    if expected not in ("", digest):
-        raise UsageError(
-            f"{path} is not the manifest of this submission: {digest}, expected {expected}",
-            f"find out who wrote it; {_HINT}",
-        )
+    digest, stated = manifest_digest(names, mos, sizes), stated_in(file.schema)
+    if stated.get("manifest") != digest or not names:
+        raise UsageError(f"{shown}: its content does not match its digest", _HINT)
     leads_out = pc.match_substring_regex(table["clip_name"], _LEADS_OUT)
     if (at := pc.index(leads_out, True).as_py()) >= 0:
         raise UsageError(
-            f"{path}: {show(names[at])} leads out of the clips folder, expected a path below it",
+            f"{shown}: {show(names[at])} leads out of the clips folder, expected a path below it",
             f"find out who wrote it; {_HINT}",
         )
-    if slices.min() < 0 or slices.max() >= len(names) or sizes.min() < 0:
-        raise UsageError(f"{path}: slices and sizes are not those of a plan", _HINT)
-    return Manifest(names, mos, sizes, slices, digest)
+    manifest = Manifest(names, mos, sizes, slices, digest, **_read_history(stated))
+    if slices.min() < 0 or slices.max() >= manifest.slices_before + len(names) or sizes.min() < 0:
+        raise UsageError(f"{shown}: slices and sizes are not those of a plan", _HINT)
+    return manifest
 
 
-def read_stated(folder: RunFolder) -> dict[str, Any]:
-    """Read the metadata of the manifest of a run.
+def _read_history(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What a later generation states of those before; empty for the first."""
+    found = {name: stated.get(name, 0) for name in _HISTORY}
+    earlier = found.pop("earlier")
+    numbers = [found[name] for name in ("generation", "slices_before", "of")]
+    is_sound = isinstance(earlier, list) and all(type(one) is int for one in numbers)
+    if (
+        not is_sound
+        or found["generation"] != len(earlier) + 1
+        or not 0 <= found["slices_before"] <= _MOST_SLICES
+    ):
+        return {}
+    return found | {"earlier": tuple(map(str, earlier))}
+
+
+_MOST_SLICES = 10_000_000
+
+
+def read_stated(path: Path) -> dict[str, Any]:
+    """Read the metadata of a generation of the manifest.
 
     Returns
     -------
@@ -209,26 +168,26 @@ def read_stated(folder: RunFolder) -> dict[str, Any]:
     UnavailableError
         It cannot be read.
     """
-    with _opened(folder) as file:
-        return _stated(file.schema)
+    with _opened(path) as file:
+        return stated_in(file.schema)
 
 
 @contextmanager
-def _opened(folder: RunFolder) -> Iterator[SealedFile]:
-    path = show(str(folder.manifest))
+def _opened(path: Path) -> Iterator[SealedFile]:
+    shown = show(str(path))
     try:
-        yield open_sealed(folder.manifest)
+        yield open_sealed(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
-            f'{path}: not there: the run "{folder.name}" is not planned',
+            f'{shown}: not there: the run "{show(path.parent.name)}" is not planned',
             "plan it first: vmafarm plan (or make plan); or choose the run with run.name and run.root",
         ) from None
     except DamagedError as error:
-        raise UsageError(f"{path}: not a manifest, or cut: {show(str(error))}", _HINT) from None
+        raise UsageError(f"{shown}: not a manifest, or cut: {show(str(error))}", _HINT) from None
     except PermissionError:
-        raise denied(folder.manifest) from None
+        raise denied(path) from None
     except OSError as error:
-        raise UnavailableError(f"cannot read {path}: {error.strerror or show(str(error))}", _HINT) from None
+        raise UnavailableError(f"cannot read {shown}: {error.strerror or show(str(error))}", _HINT) from None
 
 
 def most_rows(folder: RunFolder) -> int:
@@ -249,38 +208,10 @@ def _columns(schema: pa.Schema) -> list[tuple[str, str]]:
     return [(field.name, f"{field.type}{'' if field.nullable else ' not null'}") for field in schema]
 
 
-def _stated(schema: pa.Schema) -> dict[str, Any]:
+def stated_in(schema: pa.Schema) -> dict[str, Any]:
+    """The metadata of a generation of the manifest; see `read_stated`."""
     try:
         document = parse_json((schema.metadata or {})[METADATA_KEY])
     except (KeyError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def corpus_differences(frozen: Manifest, new: Manifest) -> list[str]:
-    """Describe how clips and scores have changed, with counts and the first names.
-
-    Returns
-    -------
-    list of str
-        Lines for the terminal; empty if both have the same digest.
-    """
-    before = {name: at for at, name in enumerate(frozen.names)}
-    now = {name: at for at, name in enumerate(new.names)}
-    both = [name for name in new.names if name in before]
-    old = np.fromiter(map(before.__getitem__, both), np.int64, len(both))
-    at = np.fromiter(map(now.__getitem__, both), np.int64, len(both))
-    resized = frozen.bytes[old] != new.bytes[at]
-    same_score = (frozen.mos[old] == new.mos[at]) | (np.isnan(frozen.mos[old]) & np.isnan(new.mos[at]))
-    kinds = {
-        "added": [name for name in new.names if name not in before],
-        "removed": [name for name in frozen.names if name not in now],
-        "of another size": [both[i] for i in np.flatnonzero(resized)],
-        "with another score": [both[i] for i in np.flatnonzero(~same_score)],
-    }
-    lines = []
-    for kind, names in kinds.items():
-        if names:
-            noun = "clip" if len(names) == 1 else "clips"
-            lines += [f"{len(names):,} {noun} {kind}:", examples(tally(names))]
-    return lines

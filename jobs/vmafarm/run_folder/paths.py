@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 _SLICE = re.compile(r"slice-(\d{5,})$")
+_MANIFEST = re.compile(r"manifest(-\d{5,9})?\.parquet")
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,13 @@ class RunFolder:
         Folder of all runs; it also contains their tables.
     name
         Name of the run.
+    sample
+        Clips of the sample of the run that this is about; 0: all clips.
     """
 
     root: Path
     name: str
+    sample: int = 0
 
     @property
     def path(self) -> Path:
@@ -36,8 +41,26 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        """The clips of the run: clip_name, mos, bytes, slice. Immutable."""
-        return self.path / "manifest.parquet"
+        """The clips of the run: clip_name, mos, bytes, slice. The newest of `manifests`; or of the sample."""
+        if self.sample:
+            return self.path / f"sample-{self.sample:05d}.parquet"
+        return next(reversed(self.manifests()), self.generation(1))
+
+    def manifests(self) -> list[Path]:
+        """Return the generations of the manifest that are there, the oldest first; none is ever changed."""
+        try:
+            names = os.listdir(self.path)  # noqa: PTH208 - names are enough
+        except OSError:  # whoever opens the manifest learns why
+            return []
+        return [self.path / name for name in sorted(names, key=generation_of) if generation_of(name)]
+
+    def is_planned_once(self) -> bool:
+        """Return whether this is about a run whose manifest has one generation, and all of it."""
+        return not self.sample and generation_of(self.manifest.name) < 2
+
+    def generation(self, number: int) -> Path:
+        """Return the path of one generation of the manifest, from 1."""
+        return self.path / ("manifest.parquet" if number == 1 else f"manifest-{number:05d}.parquet")
 
     @property
     def provenance(self) -> Path:
@@ -95,7 +118,7 @@ class RunFolder:
     @property
     def database(self) -> Path:
         """Copy of the run as tables, for DuckDB clients and notebooks; rewritten by `vmafarm qa`."""
-        return self.path / "qa.duckdb"
+        return self.path / ("qa-sample.duckdb" if self.sample else "qa.duckdb")
 
     @property
     def logs(self) -> Path:
@@ -105,22 +128,25 @@ class RunFolder:
     @property
     def table(self) -> Path:
         """The final table."""
-        return self.root / f"full_features_{self.name}.parquet"
+        return self._published("parquet")
 
     @property
     def merge_record(self) -> Path:
         """Counts and findings of the last merge, and how the rows were made."""
-        return self.root / f"full_features_{self.name}.merge.json"
+        return self._published("merge.json")
 
     @property
     def card(self) -> Path:
         """Dataset card of the table, in the format of Hugging Face."""
-        return self.root / f"full_features_{self.name}.card.md"
+        return self._published("card.md")
 
     @property
     def report(self) -> Path:
         """HTML page about the run."""
-        return self.root / f"full_features_{self.name}.report.html"
+        return self._published("report.html")
+
+    def _published(self, suffix: str) -> Path:
+        return self.root / f"full_features_{self.name}.{'sample.' if self.sample else ''}{suffix}"
 
     def delivered(self) -> tuple[Path, ...]:
         """Return the table and the files beside it."""
@@ -144,3 +170,9 @@ def slice_id(folder: Path) -> int | None:
     """Return the slice number of a folder; None if it is not the folder of a slice."""
     found = _SLICE.match(folder.name)
     return int(found[1]) if found else None
+
+
+def generation_of(name: str) -> int:
+    """Return the generation of a manifest by the name of its file, from 1; 0 if it is none."""
+    found = _MANIFEST.fullmatch(name)
+    return 0 if found is None else int((found[1] or "-1")[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,6 +131,35 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     return lines
 
 
+def mixing_differences(
+    found: Mapping[str, Any], expected: Provenance, manifests: Collection[str] = ()
+) -> list[str]:
+    """List what forbids rows to be in one table with those of a run, as `differences` does.
+
+    Both plans give the same values (see `vmafarm.scoring.audit`), so `plan` and what it filled in may differ,
+    and the manifest may be any generation of the run's.
+
+    Parameters
+    ----------
+    found
+        The document in the metadata of rows.
+    expected
+        The run's.
+    manifests
+        Digests of the generations of its manifest; the one in `expected` counts in any case.
+    """
+    document = dict(found)
+    if document.get("manifest") in manifests:
+        document["manifest"] = expected.manifest
+    try:
+        Provenance.from_dict(document)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    else:
+        document |= {name: expected.as_dict()[name] for name in ("plan", "features")}
+    return differences(document, expected.as_dict())
+
+
 class DamagedProvenanceError(UsageError):
     """provenance.json is damaged."""
 
@@ -172,23 +202,30 @@ def _damaged(path: Path, how: str) -> DamagedProvenanceError:
 def freeze_provenance(path: Path, provenance: Provenance) -> None:
     """Record the provenance of a run, or check that it has not changed.
 
+    Parameters
+    ----------
+    path
+        provenance.json.
+    provenance
+        Its manifest is the first generation of the run's, whichever one an element works with.
+
     If another element has just written the file, it is durable before rows depend on it: rows are in a folder
     beside it, and `vmafarm.disk.durable.make_folder` creates that one and syncs their common parent.
 
     Raises
     ------
     UsageError
-        The run was started with another engine, version or plan.
+        The run was started with another engine or version.
     """
     frozen = read_provenance(path)
     if frozen is None:
         with suppress(FileExistsError):  # another element was faster, perhaps with another engine
             create_text(path, provenance.as_file())
         frozen = read_provenance(path)
-    if frozen != provenance:
-        assert frozen is not None
+    assert frozen is not None
+    if different := mixing_differences(provenance.as_dict(), frozen):
         raise UsageError(
             "this run was started with another engine; its rows cannot be mixed with new ones:\n"
-            + "\n".join(differences(provenance.as_dict(), frozen.as_dict())),
+            + "\n".join(different),
             "use the same engine, or start another run (run.name)",
         )

@@ -159,10 +159,11 @@ class _Element:
             found = engine.capabilities
             self._provenance = Provenance(
                 engine.kind, found.version, found.libvmaf_version, found.decoder_version,
-                engine.plan, engine.backend, engine.constant(), manifest.digest,
+                engine.plan, engine.backend, engine.constant(), manifest.plan_digest,
             )  # fmt: skip
             restore_provenance(self._folder)  # otherwise this engine's would replace a lost one
-            freeze_provenance(self._folder.provenance, self._provenance)
+            frozen = replace(self._provenance, manifest=manifest.origin)
+            freeze_provenance(self._folder.provenance, frozen)
             workers = worker_count(extract.workers, section.threads, len(gpus))
             attempts = Attempts(
                 Scorer(engine, scratch, self._stop, extract.timeout, auditor), workers, extract.retries + 1,

@@ -111,7 +111,7 @@ class ProgressReporter:
             records = [one for one in read_elements(self._folder) if one.started_at >= self._began]
             if any(one.seconds_full for one in records):
                 self._compares_plans = False
-                if line := identity_advice(records, *self._pace.seconds(finished)):
+                if line := identity_advice(records, self._pace.seconds_left(finished)):
                     self._display.note(line)
         self._display.update(finished, self._pace.describe(finished, failures))
 
@@ -182,10 +182,9 @@ class Pace:
         self._total = total
         self._started = time.monotonic()
 
-    def seconds(self, finished: int) -> tuple[float, float]:
-        """Seconds until all clips are done, and from the beginning; `finished` is above 0."""
-        passed = time.monotonic() - self._started
-        return passed * (self._total - finished) / finished, passed * self._total / finished
+    def seconds_left(self, finished: int) -> float:
+        """Seconds until all clips are done; `finished` is above 0."""
+        return (time.monotonic() - self._started) * (self._total - finished) / finished
 
     def describe(self, finished: int, failures: int) -> str:
         """Clips per second, time left, failed tries; short enough for a narrow terminal."""
@@ -194,7 +193,7 @@ class Pace:
         if finished and seconds:
             parts.append(f"{finished / seconds:.2f}/s")
             if self._total > finished:
-                parts.append(f"{format_seconds(self.seconds(finished)[0])} left")
+                parts.append(f"{format_seconds(self.seconds_left(finished))} left")
         if failures:
             parts.append(f"{failures} failed tries")
         return "  ".join(parts)

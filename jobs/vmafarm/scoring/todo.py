@@ -11,8 +11,8 @@ from vmafarm.common.errors import show
 from vmafarm.config.sections import Config
 from vmafarm.corpus.sample import stratified
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
-from vmafarm.run_folder.manifest import Manifest
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import ELSEWHERE, EVERYTHING, LAST_LOOK, ORDINARY
 from vmafarm.scoring.attempts import Outcome
 from vmafarm.scoring.audit import audited_clips

@@ -24,8 +24,10 @@ from vmafarm.run_folder.failures import (
     Unread,
     load_failures,
 )
-from vmafarm.run_folder.manifest import Manifest, load_manifest
+from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.planned_clips import Manifest
+from vmafarm.shards.planned import read_places
 from vmafarm.shards.writer import DoneReader
 
 
@@ -192,6 +194,8 @@ def read_history(folder: RunFolder, config: Config) -> History:
         Says how many tries a clip gets, and the limits of now.
     """
     records, unread = load_failures(folder.failures)
+    if (places := read_places(folder)) is not None:
+        records = [record for record in records if places.get(record.clip_name) == record.slice]
     return History(
         records,
         lambda: {element.node for element in read_elements(folder)},

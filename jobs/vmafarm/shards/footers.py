@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vmafarm.common.errors import show
-from vmafarm.disk.arrow import numbers
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.readable import denied, is_denied
@@ -25,13 +22,10 @@ from vmafarm.disk.sealed_parquet import (
     explained,
     is_sealed,
     look_at_ends,
-    open_sealed,
     read_columns,
     require_rows,
 )
-from vmafarm.run_folder.manifest import MANIFEST_SCHEMA, load_manifest
-from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, differences
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, mixing_differences
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
 from vmafarm.shards.outline import Outline
 
@@ -69,38 +63,10 @@ class Finding:
     check: str = ""
 
 
-def read_outline(folder: RunFolder) -> tuple[int, set[int], str]:
-    """Read the manifest except for the names of its clips.
-
-    Returns
-    -------
-    clips : int
-        Number of clips, at least 1.
-    slices : set of int
-    digest : str
-        As stated in the file.
-
-    Raises
-    ------
-    UsageError
-        There is no manifest, or it is damaged.
-    """
-    try:
-        file = open_sealed(folder.manifest)
-        stated = parse_json((file.schema.metadata or {})[METADATA_KEY])["manifest"]
-        if file.schema.equals(MANIFEST_SCHEMA) and file.rows:
-            slices = np.unique(numbers(file.read(["slice"])["slice"]))
-            if slices[0] >= 0 and file.rows > slices[-1]:
-                return file.rows, set(slices.tolist()), str(stated)
-    except (OSError, DamagedError, ValueError, KeyError, TypeError):
-        pass
-    manifest = load_manifest(folder)  # raises an error that says what is wrong
-    return len(manifest.names), set(manifest.slices.tolist()), manifest.digest
-
-
 def check_footers(
-    shards: list[Path], provenance: Provenance, root: Path, stamps: Stamps, most_rows: int
-) -> list[Finding]:
+    shards: list[Path], provenance: Provenance, root: Path, stamps: Stamps, most_rows: int,
+    manifests: Collection[str] = (), texts: dict[Path, bytes] | None = None,
+) -> list[Finding]:  # fmt: skip
     """Check the seal, schema and provenance of every shard.
 
     Parameters
@@ -115,6 +81,10 @@ def check_footers(
         Records the state in which each file was read.
     most_rows
         The most rows that a shard may have; see `vmafarm.run_folder.manifest.most_rows`.
+    manifests
+        See `vmafarm.run_folder.provenance.mixing_differences`.
+    texts
+        Gets the provenance of each shard that can be used, as it stands in its metadata.
 
     Returns
     -------
@@ -122,7 +92,7 @@ def check_footers(
         Errors: ``unreadable_shard``, ``schema``, ``provenance``. Columns may be declared nullable, but may
         not contain nulls (which the scan finds).
     """
-    _, bad = sort_shards(shards, provenance, stamps, most_rows)
+    _, bad = sort_shards(shards, provenance, stamps, most_rows, manifests, texts)
     for path in (path for files in bad.values() for path, _ in files):
         if is_denied(path):  # it is not damaged: moving it away would lose its rows
             raise denied(path)
@@ -130,13 +100,14 @@ def check_footers(
 
 
 def sort_shards(
-    shards: list[Path], provenance: Provenance, stamps: Stamps, most_rows: int
-) -> tuple[list[Path], dict[str, list[tuple[Path, str]]]]:
+    shards: list[Path], provenance: Provenance, stamps: Stamps, most_rows: int,
+    manifests: Collection[str] = (), texts: dict[Path, bytes] | None = None,
+) -> tuple[list[Path], dict[str, list[tuple[Path, str]]]]:  # fmt: skip
     """Separate the shards that can be used from those that cannot.
 
     Parameters
     ----------
-    shards, provenance, stamps, most_rows
+    shards, provenance, stamps, most_rows, manifests, texts
         As for `check_footers`.
 
     Returns
@@ -145,16 +116,20 @@ def sort_shards(
     bad : dict
         Maps each rule to the files that break it, with the reason.
     """
-    text, document = provenance.as_json().encode(), provenance.as_dict()
-    outline = Outline(ARROW_SCHEMA.with_metadata({METADATA_KEY: text}))
+    stated = {} if texts is None else texts
+    # One for each text of a provenance that was found good; nearly all shards have one of a few.
+    outlines = {text: _outline(text) for text in [provenance.as_json().encode()]}
 
     def check(path: Path) -> tuple[str, str] | None:
         try:
             content = stamps.read(path, look_at_ends)
             sealed = is_sealed(content)
-            if sealed and (rows := outline.rows(content)) is not None:  # true of nearly all shards
-                require_rows(rows, most_rows)
-                return None
+            if sealed:
+                for text, outline in list(outlines.items()):
+                    if (rows := outline.rows(content)) is not None:  # true of nearly all shards
+                        require_rows(rows, most_rows)
+                        stated[path] = text
+                        return None
             # A file without a seal is parsed only to say what it is; its rows are never used.
             with explained(content), pq.ParquetFile(pa.BufferReader(content)) as file:
                 require_rows(file.metadata.num_rows, most_rows)
@@ -164,10 +139,12 @@ def sort_shards(
             return "unreadable_shard", _reason(error)
         if problem:
             return "schema", "; ".join(problem)
-        found = (metadata or {}).get(METADATA_KEY)
-        problem = [] if found == text else _provenance_differences(found, document)
-        if problem:
+        found: bytes | None = (metadata or {}).get(METADATA_KEY)
+        if problem := [] if found in outlines else _provenance_differences(found, provenance, manifests):
             return "provenance", "; ".join(problem)
+        if found is not None:
+            stated[path] = found
+            outlines.setdefault(found, _outline(found))
         return None if sealed else ("unreadable_shard", describe_unsealed(content))
 
     # On a shared file system every read waits for the network; threads wait in parallel.
@@ -183,12 +160,16 @@ def sort_shards(
     return [path for path in shards if problems[path] is None], bad
 
 
+def _outline(text: bytes) -> Outline:
+    return Outline(ARROW_SCHEMA.with_metadata({METADATA_KEY: text}))
+
+
 _THREADS = 4
 
 _FOOTER_RULES = {
     "unreadable_shard": "shards that are damaged, incomplete or not written by vmafarm",
     "schema": f"shards whose columns are not the {len(COLUMNS)} of the schema",
-    "provenance": "shards of another engine, plan or manifest than those of this run",
+    "provenance": "shards of another engine or manifest than those of this run",
 }
 
 
@@ -212,7 +193,9 @@ def schema_differences(found: pa.Schema) -> list[str]:
     return [*problems[:SHOWN], *([f"{len(problems)} differences in all"] if len(problems) > SHOWN else [])]
 
 
-def _provenance_differences(found: bytes | None, expected: dict[str, Any]) -> list[str]:
+def _provenance_differences(
+    found: bytes | None, expected: Provenance, manifests: Collection[str]
+) -> list[str]:
     if found is None:
         return ["no provenance in its metadata"]
     try:
@@ -221,7 +204,7 @@ def _provenance_differences(found: bytes | None, expected: dict[str, Any]) -> li
         document = None
     if not isinstance(document, dict):
         return ["the provenance in its metadata is not a JSON object"]
-    return differences(document, expected)
+    return mixing_differences(document, expected, manifests)
 
 
 def check_data(shards: Iterable[Path], root: Path, most_rows: int) -> list[Finding]:

@@ -17,8 +17,9 @@ from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.fresh_names import look_anew
 from vmafarm.run_folder.element_records import ElementRecord, read_elements
-from vmafarm.run_folder.manifest import Manifest, load_manifest
+from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.shards.writer import DoneReader
 
 WAIT_SECONDS = 90.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError, UsageError, reason, show
@@ -16,7 +17,7 @@ from vmafarm.run_folder.provenance import (
     METADATA_KEY,
     DamagedProvenanceError,
     Provenance,
-    differences,
+    mixing_differences,
     read_provenance,
 )
 from vmafarm.shards.journal import read_journal
@@ -103,20 +104,19 @@ def _files(shards: Path) -> list[Path]:
 
 def _agreed(folder: RunFolder, found: dict[Path, Provenance], problem: str) -> Provenance:
     first = next(iter(found))
-    ours, planned = found[first], load_manifest(folder).digest
+    ours, manifest = found[first], load_manifest(folder)
     why = (
         ""
-        if ours.manifest == planned
-        else f"the manifest is {planned}, {show(first.name)} is of {show(ours.manifest)}"
+        if ours.manifest in manifest.digests
+        else f"the manifest is {manifest.digest}, {show(first.name)} is of {show(ours.manifest)}"
     )
     for path, theirs in found.items():
-        if theirs != ours:
-            different = "; ".join(differences(theirs.as_dict(), ours.as_dict()))
-            why = f"{show(str(path))} differs from {show(str(first))}: {different}"
+        if different := mixing_differences(theirs.as_dict(), ours, manifest.digests):
+            why = f"{show(str(path))} differs from {show(str(first))}: {'; '.join(different)}"
             break
     if why:
         raise UsageError(
             f"{problem}, and the rows do not agree on what it said: {why}",
             "restore it from a copy, or move shards and journals away that are not this run's",
         )
-    return ours
+    return replace(ours, manifest=manifest.origin)

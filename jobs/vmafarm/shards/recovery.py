@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from vmafarm.disk.sealed_parquet import DamagedError, read_columns
 from vmafarm.process.scratch import in_scratch
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, differences
+from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, mixing_differences
 from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import clip_log_of, read_clip_log
 from vmafarm.shards.footers import Finding, examples, short
@@ -51,6 +51,8 @@ class Recovered:
         Rows in `files`; lines that were cut when their writer died.
     entries
         (clip name, shard of the writer) to the journal's log entry.
+    texts
+        Provenance of each file in `files`, as its writer stated it.
     findings
         Errors ``journal``: records that are not rows, another provenance, unreadable files.
     """
@@ -59,12 +61,14 @@ class Recovered:
     rows: int = 0
     torn: int = 0
     entries: dict[tuple[str, Path], dict[str, Any]] = field(default_factory=dict)
+    texts: dict[Path, bytes] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
 def recover(
-    journals: list[Path], spill: Path, provenance: Provenance, root: Path, most_rows: int
-) -> Recovered:
+    journals: list[Path], spill: Path, provenance: Provenance, root: Path, most_rows: int,
+    manifests: Collection[str] = (),
+) -> Recovered:  # fmt: skip
     """Read journals, and write those rows that are not in their writer's shard as Parquet.
 
     Parameters
@@ -79,6 +83,8 @@ def recover(
         The shards folder, for short names.
     most_rows
         Rows that a shard may have; see `vmafarm.run_folder.manifest.most_rows`.
+    manifests
+        See `vmafarm.run_folder.provenance.mixing_differences`.
 
     Raises
     ------
@@ -92,12 +98,14 @@ def recover(
         recovered.torn += journal.torn
         shard = path.with_suffix(".parquet")
         try:
-            rows = _take_rows(journal, shard, provenance, recovered)
+            rows = _take_rows(journal, shard, provenance, recovered, manifests)
             flushed = _names(shard, most_rows) if rows else set()
             rows = {name: row for name, row in rows.items() if name not in flushed}
             if rows:
                 target = spill / f"recovered-{number}.parquet"
-                _write(list(rows.values()), target, provenance)
+                own = Provenance.from_dict(dict(journal.provenance or provenance.as_dict()))
+                recovered.texts[target] = own.as_json().encode()
+                _write(list(rows.values()), target, own)
                 recovered.files[target] = shard
                 recovered.rows += len(rows)
         except ValueError as error:
@@ -122,7 +130,7 @@ def recover(
 
 
 def _take_rows(
-    journal: Journal, shard: Path, provenance: Provenance, recovered: Recovered
+    journal: Journal, shard: Path, provenance: Provenance, recovered: Recovered, manifests: Collection[str]
 ) -> dict[str, dict[str, Any]]:
     if journal.wrong:
         raise ValueError(journal.wrong)
@@ -130,7 +138,7 @@ def _take_rows(
         if journal.rows:  # nobody knows what these rows were made with
             raise ValueError("the line with its provenance is damaged")
         return {}
-    if different := differences(dict(journal.provenance), provenance.as_dict()):
+    if different := mixing_differences(journal.provenance, provenance, manifests):
         raise ValueError(f"another provenance than the run's: {'; '.join(different)}")
     rows = {}
     for row, entry in journal.rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from vmafarm.disk.arrow import make_table, numbers
 from vmafarm.disk.file_stamp import Stamp, Stamps
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.provenance import Provenance, differences
+from vmafarm.run_folder.provenance import Provenance, mixing_differences
 from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import clip_log_of, read_clip_log
 from vmafarm.shards.footers import short, sort_shards
 from vmafarm.shards.journal import Journal, read_journals
 from vmafarm.shards.listing import Listing
 
-_Rows = list[tuple[str, bytes]]
-"""Clip name and fingerprint of each row."""
+_Key = tuple[str, str]
+"""Folder of the slice and clip name: rows of one clip in two slices do not stand for each other."""
+_Rows = list[tuple[_Key, bytes]]
+"""Key and fingerprint of each row."""
 
 
 @dataclass
@@ -45,7 +47,10 @@ class Redundant:
     kept: list[str] = field(default_factory=list)
 
 
-def find_redundant(folder: RunFolder, listing: Listing, provenance: Provenance, most_rows: int) -> Redundant:
+def find_redundant(
+    folder: RunFolder, listing: Listing, provenance: Provenance, most_rows: int,
+    manifests: Collection[str] = (),
+) -> Redundant:  # fmt: skip
     """Find the journals and shards of a run whose removal changes no answer of any verb.
 
     A journal is redundant if each of its rows also stands in a shard, and each of its log entries in the clip
@@ -63,10 +68,12 @@ def find_redundant(folder: RunFolder, listing: Listing, provenance: Provenance, 
         The run's.
     most_rows
         See `vmafarm.run_folder.manifest.most_rows`.
+    manifests
+        See `vmafarm.run_folder.provenance.mixing_differences`.
     """
     found = Redundant()
     stamps = Stamps()
-    good, bad = sort_shards(listing.shards, provenance, stamps, most_rows)
+    good, bad = sort_shards(listing.shards, provenance, stamps, most_rows, manifests)
     found.kept += [f"{short(path, folder.shards)}: {why}" for files in bad.values() for path, why in files]
     # Taken before the journals are read: one that grows meanwhile is not the one that was read.
     written = {path: Stamp.now(path) for path in listing.journals}
@@ -74,21 +81,21 @@ def find_redundant(folder: RunFolder, listing: Listing, provenance: Provenance, 
     names = _read_names(folder, good, most_rows, found.kept)
     rows, doubted = _read_repeated(names, journals, most_rows)
 
-    values: dict[str, set[bytes]] = defaultdict(set)
-    plain: dict[str, set[bytes]] = defaultdict(set)  # NaN is NaN: a journal does not say which one
+    values: dict[_Key, set[bytes]] = defaultdict(set)
+    plain: dict[_Key, set[bytes]] = defaultdict(set)  # NaN is NaN: a journal does not say which one
     for exact, loose in rows.values():
         for (name, value), (_, same) in zip(exact, loose, strict=True):
             values[name].add(value)
             plain[name].add(same)
     in_shards = set(plain)
-    logged = {path: _fingerprints(journal.rows) for path, journal in journals.items()}
+    logged = {path: _fingerprints(journal.rows, path) for path, journal in journals.items()}
     for name, value in (row for found_rows in logged.values() for row in found_rows):
         plain[name].add(value)
     agreed = {name for name in in_shards - doubted if len(values[name]) == len(plain[name]) == 1}
 
     for path, journal in journals.items():
         stamp = written[path]
-        if why := journal.wrong or _foreign(journal, provenance):
+        if why := journal.wrong or _foreign(journal, provenance, manifests):
             found.kept.append(f"{short(path, folder.shards)}: {why}")
         elif (
             stamp
@@ -109,46 +116,47 @@ def find_redundant(folder: RunFolder, listing: Listing, provenance: Provenance, 
 
 def _read_names(
     folder: RunFolder, shards: Iterable[Path], most_rows: int, kept: list[str]
-) -> dict[Path, list[str]]:
-    """Names of the clips in each shard."""
+) -> dict[Path, list[_Key]]:
+    """Keys of the rows in each shard."""
     names = {}
     for path in shards:
         try:
             table = read_columns(path, {"clip_name": pa.string()}, most_rows)
-            names[path] = [name for name in table["clip_name"].to_pylist() if name is not None]
+            found = table["clip_name"].to_pylist()
+            names[path] = [(path.parent.name, name) for name in found if name is not None]
         except (OSError, DamagedError) as error:
             kept.append(f"{short(path, folder.shards)}: {reason(error)}")
     return names
 
 
 def _read_repeated(
-    names: Mapping[Path, list[str]], journals: Mapping[Path, Journal], most_rows: int
-) -> tuple[dict[Path, tuple[_Rows, _Rows]], set[str]]:
+    names: Mapping[Path, list[_Key]], journals: Mapping[Path, Journal], most_rows: int
+) -> tuple[dict[Path, tuple[_Rows, _Rows]], set[_Key]]:
     """Rows, exact and with one NaN, of the shards that share a clip with another file: usually few.
 
-    And the names of the clips in those that have become unreadable since their seal was checked.
+    And the keys of the rows in those that have become unreadable since their seal was checked.
     """
     counts = Counter(name for found in names.values() for name in set(found))
-    for journal in journals.values():
-        counts.update({row["clip_name"] for row, _ in journal.rows})
+    for path, journal in journals.items():
+        counts.update({(path.parent.name, row["clip_name"]) for row, _ in journal.rows})
     rows: dict[Path, tuple[_Rows, _Rows]] = {}
-    doubted: set[str] = set()
+    doubted: set[_Key] = set()
     for path, found in names.items():
         if any(counts[name] > 1 for name in found):
             try:
                 table = read_columns(path, {field.name: field.type for field in ARROW_SCHEMA}, most_rows)
-                rows[path] = _of_table(table), _of_table(table, one_nan=True)
+                rows[path] = _of_table(table, path), _of_table(table, path, one_nan=True)
             except (OSError, DamagedError, ValueError):
                 doubted.update(found)
     return rows, doubted
 
 
-def _fingerprints(rows: Sequence[tuple[Mapping[str, Any], Any]]) -> _Rows:
+def _fingerprints(rows: Sequence[tuple[Mapping[str, Any], Any]], path: Path) -> _Rows:
     columns = [[row[name] for row, _ in rows] for name in ARROW_SCHEMA.names]
-    return _of_table(make_table(columns, ARROW_SCHEMA), one_nan=True)
+    return _of_table(make_table(columns, ARROW_SCHEMA), path, one_nan=True)
 
 
-def _of_table(table: pa.Table, *, one_nan: bool = False) -> _Rows:
+def _of_table(table: pa.Table, path: Path, *, one_nan: bool = False) -> _Rows:
     """Fingerprint of each row: equal ones have equal bits, or with `one_nan` NaN where the other has NaN.
 
     Raises
@@ -166,14 +174,15 @@ def _of_table(table: pa.Table, *, one_nan: bool = False) -> _Rows:
         else:
             bits[:, at] = column.astype(np.int64).view(np.uint64)
     values = (hashlib.sha256(row.tobytes()).digest() for row in bits)
-    return list(zip(table["clip_name"].to_pylist(), values, strict=True))
+    keys = ((path.parent.name, name) for name in table["clip_name"].to_pylist())
+    return list(zip(keys, values, strict=True))
 
 
-def _foreign(journal: Journal, provenance: Provenance) -> str:
+def _foreign(journal: Journal, provenance: Provenance, manifests: Collection[str]) -> str:
     """What is wrong with the provenance of a journal; empty if nothing is."""
     if journal.provenance is None:  # its writer was killed before that line was whole, if it has no rows
         return "the line with its provenance is damaged" if journal.rows else ""
-    if different := differences(dict(journal.provenance), provenance.as_dict()):
+    if different := mixing_differences(journal.provenance, provenance, manifests):
         return f"another provenance than the run's: {'; '.join(different)}"
     return ""
 

@@ -13,6 +13,7 @@ from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.clip_log import list_clip_logs, read_clip_log
 from vmafarm.shards.journal import read_journal
+from vmafarm.shards.planned import read_places
 
 EXAMPLES = 5
 _TEXTS = {
@@ -69,23 +70,28 @@ class RemarkReader:
         self._most_rows = most_rows(self._folder)
         self._files.forget_removed()
         logs, self._folders = list_clip_logs(self._folder)
+        places = read_places(self._folder)
         for path in (*self._folder.shards.glob("*/*.journal"), *logs):
-            for kind, name in self._files.get(path) or ():
-                found[kind].add(name)
+            for kind, name, number in self._files.get(path) or ():
+                if places is None or places.get(name) == number:
+                    found[kind].add(name)
         return {
             kind: Remark(len(names), tuple(show(name) for name in sorted(names)[:EXAMPLES]))
             for kind, names in found.items()
             if names
         }
 
-    def _read(self, path: Path) -> list[tuple[str, str]]:
-        """Kind and clip name of each remark."""
+    def _read(self, path: Path) -> list[tuple[str, str, int]]:
+        """Kind, clip name and slice of each remark."""
         if path.suffix == ".journal":
             entries = [entry for _, entry in read_journal(path).rows]
         else:
-            entries = read_clip_log(path, self._most_rows, ("clip_name", "short", "repeatable")).to_pylist()
-        found = [("short", one["clip_name"]) for one in entries if one["short"]]
-        return found + [("not_repeatable", one["clip_name"]) for one in entries if not one["repeatable"]]
+            columns = ("clip_name", "short", "repeatable", "slice")
+            entries = read_clip_log(path, self._most_rows, columns).to_pylist()
+        found = [("short", one["clip_name"], one["slice"]) for one in entries if one["short"]]
+        return found + [
+            ("not_repeatable", one["clip_name"], one["slice"]) for one in entries if not one["repeatable"]
+        ]
 
 
 def tell_remarks(remarks: Mapping[str, Remark]) -> list[str]:

@@ -28,6 +28,7 @@ from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.journal import read_journal
+from vmafarm.shards.planned import read_places
 
 
 class ShardWriter:
@@ -151,7 +152,13 @@ class DoneReader:
         """Names as `read_done` returns them."""
         self._most_rows = most_rows(folder)
         self._files.forget_removed()
-        return {name for slice_id in slices for name in self._in_folder(folder.shard_folder(slice_id))}
+        places = read_places(folder)
+        return {
+            name
+            for number in slices
+            for name in self._in_folder(folder.shard_folder(number))
+            if places is None or places.get(name) == number
+        }
 
     def count(self, folder: RunFolder, slices: Iterable[int], writer: str, enough: int) -> int:
         """Count the rows of one writer that are in its journals and shards, up to `enough`.

@@ -1,0 +1,130 @@
+"""What has changed between two generations of a plan, and the slices of the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmafarm.common.text import counted
+from vmafarm.corpus.slices import balance
+from vmafarm.run_folder.corpus_findings import NONE, Tally, examples, tally
+from vmafarm.run_folder.planned_clips import Manifest
+
+MOST_GONE = 0.1
+"""Share of the clips that may be gone before a plan takes it for a wrong path."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs from the plan before.
+
+    Attributes
+    ----------
+    clips
+        Number of clips before.
+    added, gone, changed, relabelled
+        Clips that are new; that are no longer there; of another size; with another score alone.
+    moved
+        Lines on where the corpus and its scores are read from, or how, if that has changed.
+    """
+
+    clips: int = 0
+    added: Tally = NONE
+    gone: Tally = NONE
+    changed: Tally = NONE
+    relabelled: Tally = NONE
+    moved: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.of_clips or self.relabelled.count or self.moved)
+
+    @property
+    def of_clips(self) -> int:
+        """Number of clips that were added, changed or are gone."""
+        return self.added.count + self.gone.count + self.changed.count
+
+    @property
+    def many_gone(self) -> bool:
+        """Whether so many clips are gone that the path may be wrong."""
+        return self.gone.count > MOST_GONE * self.clips
+
+    def lines(self) -> list[str]:
+        """Counts and the first names, for the terminal."""
+        kinds = {
+            "added": self.added, "gone": self.gone, "of another size": self.changed,
+            "with another score": self.relabelled,
+        }  # fmt: skip
+        lines = []
+        for kind, found in kinds.items():
+            if found.count:
+                lines += [f"{counted(found.count, 'clip')} {kind}:", examples(found)]
+        return [*lines, *self.moved]
+
+
+def compare_corpus(before: Manifest, now: Manifest, moved: Iterable[str] = ()) -> Changes:
+    """Compare the clips and scores of two plans.
+
+    Parameters
+    ----------
+    before, now
+        Of `now`, slices do not count.
+    moved
+        See `Changes.moved`.
+    """
+    if before.digest == now.digest:
+        return Changes(len(before.names), moved=tuple(moved))
+    known = {name: at for at, name in enumerate(before.names)}
+    there = set(now.names)
+    both = [(name, known[name], at) for at, name in enumerate(now.names) if name in known]
+    old = np.fromiter((one for _, one, _ in both), np.int64, len(both))
+    new = np.fromiter((one for _, _, one in both), np.int64, len(both))
+    resized = before.bytes[old] != now.bytes[new]
+    one, other = before.mos[old], now.mos[new]
+    rescored = ~((one == other) | (np.isnan(one) & np.isnan(other))) & ~resized
+    return Changes(
+        len(before.names),
+        tally([name for name in now.names if name not in known]),
+        tally([name for name in before.names if name not in there]),
+        tally([both[at][0] for at in np.flatnonzero(resized)]),
+        tally([both[at][0] for at in np.flatnonzero(rescored)]),
+        tuple(moved),
+    )
+
+
+def keep_slices(
+    earlier: Sequence[Manifest], names: Sequence[str], sizes: NDArray[np.int64], clips_per_slice: int
+) -> NDArray[np.int32]:
+    """Slices of the clips of a new generation.
+
+    A clip that any earlier generation had with the same size is in that generation's slice, where its rows
+    are. Every other one is in a new slice: rows of the clip as it was do not count there.
+
+    Parameters
+    ----------
+    earlier
+        The generations so far, the oldest first.
+    names, sizes
+        Of the new generation; bytes, int64, shape (names,).
+    clips_per_slice
+        Clips in a new slice, at most on average.
+
+    Returns
+    -------
+    ndarray
+        int32, shape (names,).
+    """
+    places: dict[tuple[str, int], int] = {}
+    for manifest in earlier:
+        clips = zip(manifest.names, manifest.bytes.tolist(), strict=True)
+        places.update(zip(clips, manifest.slices.tolist(), strict=True))
+    slices = np.fromiter(
+        (places.get(clip, -1) for clip in zip(names, sizes.tolist(), strict=True)), np.int32, len(names)
+    )
+    new = np.flatnonzero(slices < 0)
+    if new.size:
+        first = max(manifest.slice_count for manifest in earlier)
+        slices[new] = first + balance(sizes[new], -(-new.size // clips_per_slice))
+    return slices

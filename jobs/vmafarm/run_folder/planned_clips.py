@@ -1,0 +1,119 @@
+"""The clips of a run in memory, and the digest by which they are known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """The clips of a run.
+
+    Attributes
+    ----------
+    names
+        Paths below the clips folder, in byte order of their UTF-8.
+    mos
+        float64, shape (names,); NaN for a clip without a score.
+    bytes
+        Sizes, int64, shape (names,).
+    slices
+        Slice numbers, int32, shape (names,), from 0.
+    digest
+        ``sha256:...`` of names, mos and bytes, but not of slices.
+    generation
+        Number of the plan, from 1.
+    earlier
+        Digests of the generations before, the oldest first.
+    slices_before
+        Number of slices of the generations before.
+    of
+        Of a sample: the number of clips of the run; 0: this is the whole run.
+    """
+
+    names: list[str]
+    mos: NDArray[np.float64]
+    bytes: NDArray[np.int64]
+    slices: NDArray[np.int32]
+    digest: str
+    generation: int = 1
+    earlier: tuple[str, ...] = ()
+    slices_before: int = 0
+    of: int = 0
+
+    @cached_property
+    def slice_count(self) -> int:
+        """Number of slices that any generation has had: a changed clip leaves its old one."""
+        return max(int(self.slices.max()) + 1, self.slices_before)
+
+    @property
+    def origin(self) -> str:
+        """Digest of the first generation, by which the jobs of the run are known."""
+        return self.earlier[0] if self.earlier else self.digest
+
+    @property
+    def plan_digest(self) -> str:
+        """Digest of the generation of the run, also where this is a sample of it."""
+        return self.earlier[-1] if self.of else self.digest
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Digests of this generation and those before; a row of any of them may count."""
+        return frozenset((*self.earlier, self.digest))
+
+    @cached_property
+    def places(self) -> Mapping[str, int] | None:
+        """The slice of each clip, in which alone its rows count; None: any, in the first generation."""
+        if self.generation == 1:
+            return None
+        return dict(zip(self.names, self.slices.tolist(), strict=True))
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each clip in bytes, by name."""
+        return dict(zip(self.names, self.bytes.tolist(), strict=True))
+
+    def positions(self, slice_id: int) -> NDArray[np.int64]:
+        """Return the positions of the clips of one slice, ascending; empty if there is no such slice."""
+        order, edges = self._by_slice
+        return order[edges[slice_id] : edges[slice_id + 1]] if 0 <= slice_id < len(edges) - 1 else order[:0]
+
+    @cached_property
+    def _by_slice(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions ordered by slice, and where each slice begins; one sort for thousands of slices."""
+        order = np.argsort(self.slices, kind="stable").astype(np.int64)
+        edges = np.searchsorted(self.slices[order], np.arange(self.slice_count + 1)).astype(np.int64)
+        return order, edges
+
+
+def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArray[np.int64]) -> str:
+    """Hash the clips of a run.
+
+    Parameters
+    ----------
+    names
+        In byte order of their UTF-8.
+    mos
+        float64, shape (names,); all NaN are treated as equal, and so are 0.0 and -0.0.
+    sizes
+        Bytes, int64, shape (names,).
+
+    Returns
+    -------
+    str
+        ``sha256:`` and 64 digits: the hash of the number of clips, the lengths of the names in bytes
+        (int64), the names (UTF-8), mos (float64) and sizes (int64), all little-endian.
+    """
+    joined = "".join(names)
+    in_bytes = map(len, names if joined.isascii() else map(str.encode, names))
+    lengths = np.fromiter(in_bytes, "<i8", len(names))
+    scores = np.where(np.isnan(mos), np.nan, mos + 0.0).astype("<f8")
+    digest = hashlib.sha256(b"vmafarm manifest 1\n%d\n" % len(names))
+    for part in (lengths.tobytes(), joined.encode(), scores.tobytes(), sizes.astype("<i8").tobytes()):
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"

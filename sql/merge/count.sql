@@ -1,0 +1,2 @@
+{#- The number of all rows. #}
+SELECT count(*) AS rows FROM {{ shards }}
