@@ -85,6 +85,7 @@ class Shards(RuleBasedStateMachine):
             "declared_frames": 0, "declared_seconds": math.nan, "short": False, "repeatable": True,
             "attempts": 1, "notes": "", "host": "h",
             "engine": "ffmpeg", "writer": "w", "slice": 0, "finished_at": merge_helpers.NOW,
+            "bytes": 1, "sha256": "",
         }  # fmt: skip
         self.tried.add(clip)
         if self._do(number, lambda: self.writers[number].append(row, entry), crash):

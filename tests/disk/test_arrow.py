@@ -89,7 +89,7 @@ from vmafarm.shards.writer import ShardWriter
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
 writer = ShardWriter(config.folder, 0, "w", read_provenance(config.folder.provenance), 1)
-made_up = {"string": "", "int32": 1, "double": 1.0, "bool": True}
+made_up = {"string": "", "int32": 1, "int64": 1, "double": 1.0, "bool": True}
 entry = {field.name: made_up.get(str(field.type), datetime.now(UTC)) for field in CLIP_LOG_SCHEMA}
 for row in json.load(sys.stdin):
     writer.append(row, entry | {"clip_name": row["clip_name"]})
@@ -113,13 +113,14 @@ import os
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.shards.footers import check_data, read_outline
+from vmafarm.shards.footers import check_data
+from vmafarm.shards.planned import read_outline
 from vmafarm.shards.writer import read_done
 from vmafarm.cluster.status import read_status
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
 before = os.listdir("/proc/self/task")
-assert len(load_manifest(config.folder).names) == read_outline(config.folder)[0] == 2
+assert len(load_manifest(config.folder).names) == read_outline(config.folder).clips == 2
 assert read_done(config.folder, [0]) == {"a.mp4"}
 assert read_status(config, None).done == 1
 assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards, 100)

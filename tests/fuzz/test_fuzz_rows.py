@@ -23,7 +23,8 @@ from vmafarm.merging.audits import read_entries, read_hosts
 from vmafarm.merging.merge import merge
 from vmafarm.query.database import open_run
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.shards.footers import read_outline, sort_shards
+from vmafarm.shards.footers import sort_shards
+from vmafarm.shards.planned import read_outline
 from vmafarm.shards.recovery import Recovered, recover
 from vmafarm.shards.writer import ShardWriter, read_done
 
@@ -42,6 +43,7 @@ def entry(clip: str) -> dict:
         "declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True,
         "attempts": 1, "notes": "", "host": "h1",
         "engine": "ffmpeg", "writer": "w", "slice": 0, "finished_at": NOW,
+        "bytes": 1000, "sha256": "ab" * 32,
     }  # fmt: skip
 
 

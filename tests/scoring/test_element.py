@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
@@ -51,6 +52,9 @@ def test_element_writes_one_shard_a_slice_with_clip_log_and_done(prepare: Any, t
                 number,
             )
             assert entry["seconds_scoring"] > 0
+            content = (Path(config.corpus.clips) / entry["clip_name"]).read_bytes()
+            assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+            assert entry["bytes"] == len(content)
     assert not list((tmp_path / "scratch").iterdir())
 
 
@@ -175,12 +179,15 @@ def test_wrong_engine_is_refused_before_any_work(prepare: Any, tmp_path: Path) -
     assert not config.folder.shards.exists()
 
 
-def test_a_lost_provenance_becomes_that_of_the_rows_and_not_of_another_engine(prepare: Any) -> None:
+def test_a_lost_provenance_becomes_that_of_the_rows_and_not_of_another_engine(
+    prepare: Any, tmp_path: Path
+) -> None:
     config = prepare()
     run_slices(config, limit=1)
     before = config.folder.provenance.read_bytes()
     config.folder.provenance.unlink()
-    other = config.engine.model_copy(update={"plan": "full"})
+    program = write_standin(tmp_path / "bin")
+    other = config.engine.model_copy(update={"kind": "vmaf", "vmaf": str(program)})
     result = run_slices(config.model_copy(update={"engine": other}))
     assert "this run was started with another engine" in result.message
     assert config.folder.provenance.read_bytes() == before

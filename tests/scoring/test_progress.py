@@ -243,8 +243,8 @@ def test_what_the_identity_plan_would_take_is_shown_once_as_soon_as_it_is_known(
         add(done, 1)
         watcher()
     assert file.getvalue() == (
-        "plan full: 8m 59s left, about 27s with the same values by plan identity; nothing is lost if you stop "
-        "and add --set engine.plan=identity\n"
+        "plan full: 8m 59s left, about 27s with the same values by plan identity; nothing is lost if you "
+        "stop and add --set engine.plan=identity\n"
     )
 
 

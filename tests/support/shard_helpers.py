@@ -33,6 +33,7 @@ def make_entry(name, i=0):
         "attempts": 1, "notes": "a 'note'",
         "host": "node1", "engine": "ffmpeg", "writer": "w", "slice": SLICE,
         "finished_at": datetime(2026, 1, 2, 3, 4, 5, 678901 + i, tzinfo=UTC),
+        "bytes": 2**40 + i, "sha256": "0f" * 32,
     }  # fmt: skip
 
 

@@ -28,8 +28,9 @@ from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
-from vmafarm.shards.footers import read_outline, sort_shards
+from vmafarm.shards.footers import sort_shards
 from vmafarm.shards.journal import read_journal
+from vmafarm.shards.planned import read_outline
 from vmafarm.shards.recovery import Recovered
 from vmafarm.shards.writer import read_done
 
@@ -167,8 +168,10 @@ def test_the_outline_of_a_sound_manifest_is_that_of_all_of_it_and_no_name_is_rea
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_manifest(run.folder)
-    monkeypatch.setattr("vmafarm.shards.footers.load_manifest", lambda _: pytest.fail("all of it was read"))
-    assert read_outline(run.folder) == (len(whole.names), set(whole.slices.tolist()), whole.digest)
+    monkeypatch.setattr("vmafarm.shards.planned.load_manifest", lambda _: pytest.fail("all of it was read"))
+    outline = read_outline(run.folder)
+    assert (outline.clips, outline.digest) == (len(whole.names), whole.digest)
+    assert outline.slices == set(whole.slices.tolist())
 
 
 MANIFEST = [("clip_name", pa.string()), ("mos", pa.float64()), ("bytes", pa.int64()), ("slice", pa.int32())]
@@ -184,14 +187,12 @@ def test_a_file_with_more_rows_than_clips_is_not_read(run: Run) -> None:
     run.log_clips({f"{i}.mp4": 0.1 for i in range(most + 1)}, 0, "z")
     said = {name: say(verb, run) for name, verb in VERBS.items()}
     told = f"{most + 1:,} rows, expected at most {most:,}"
+    shard = "slice-00000/z.parquet"
     for name, what in (
-        ("status", "shards/"),
-        ("status", "clip_log/"),
-        ("merge", ""),
-        ("qa", ""),
-        ("sql", ""),
-    ):
-        assert f"{what}slice-00000/z.parquet: {told}" in said[name], (name, said[name])
+        ("status", f"shards/{shard}"), ("status", "clip_log/slice-00000.z.parquet"), ("merge", shard),
+        ("qa", shard), ("sql", shard),
+    ):  # fmt: skip
+        assert f"{what}: {told}" in said[name], (name, said[name])
 
 
 @pytest.mark.parametrize(

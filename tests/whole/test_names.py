@@ -103,6 +103,7 @@ def write_rows(config: Config, done: Sequence[str]) -> Run:
                     "seconds_other_plan": math.nan, "declared_frames": 0, "declared_seconds": math.nan,
                     "short": False, "repeatable": True, "attempts": 1, "notes": "", "host": "h1",
                     "engine": "ffmpeg", "writer": "w", "slice": number, "finished_at": NOW,
+                    "bytes": 1, "sha256": "",
                 }  # fmt: skip
                 writer.append(make_row(name, float(mos[name])), entry)
         writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import time
@@ -82,12 +83,40 @@ def read_through(path: Path, deadline: float, stop: Stop | None = None) -> None:
     try:
         with open_regular(path, None) as file:
             while _to_data(file) and file.read(1 << 20):
-                if stop is not None and stop.is_set():
-                    raise Stopped
-                if time.monotonic() >= ends_at:
-                    raise ClipFailedError("timeout", f"reading it to its end took over {deadline:.0f} s")
+                _go_on(ends_at, deadline, stop)
     except OSError as error:
         raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
+
+
+def hash_clip(path: Path, deadline: float, stop: Stop | None = None) -> str:
+    """SHA-256 of a clip, in hexadecimal digits; call it while what was decoded is in the page cache.
+
+    Parameters
+    ----------
+    path, deadline, stop
+        As for `read_through`.
+
+    Raises
+    ------
+    ClipFailedError, Stopped
+        As `read_through`.
+    """
+    digest, ends_at = hashlib.sha256(), time.monotonic() + deadline
+    try:
+        with open_regular(path, None) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+                _go_on(ends_at, deadline, stop)
+    except OSError as error:
+        raise ClipFailedError("unreadable", f"cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _go_on(ends_at: float, deadline: float, stop: Stop | None) -> None:
+    if stop is not None and stop.is_set():
+        raise Stopped
+    if time.monotonic() >= ends_at:
+        raise ClipFailedError("timeout", f"reading it to its end took over {deadline:.0f} s")
 
 
 def _to_data(file: BinaryIO) -> bool:

@@ -62,6 +62,8 @@ class Extracted:
         Fewer frames, or a shorter video, than the file declares.
     repeatable
         Another decode gives the same frames; False if the decoder concealed damage.
+    bytes, sha256
+        Of the file.
     """
 
     row: dict[str, Any]
@@ -78,6 +80,8 @@ class Extracted:
     declared_seconds: float = math.nan
     short: bool = False
     repeatable: bool = True
+    bytes: int = 0
+    sha256: str = ""
 
     def log_entry(self) -> dict[str, Any]:
         """Columns of the clip log that say how the clip was scored, but not by whom."""

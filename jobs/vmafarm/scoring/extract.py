@@ -17,7 +17,7 @@ from vmafarm.engines.declared import declared_seconds, read_declared, shortfall
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import notes
-from vmafarm.engines.media_files import check_readable, check_unchanged, read_through
+from vmafarm.engines.media_files import check_readable, check_unchanged, hash_clip, read_through
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
@@ -118,6 +118,7 @@ def extract(
             audit = Audit()
             if clip.audited and scorer.auditor is not None:
                 audit = _audit(source, scored, engine, scorer.auditor, programs, f"{name}-audit")
+        sha256 = hash_clip(clip.path, deadline, stop)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
         failed = look_closer(failed, clip.path, engine, programs, declared)
@@ -131,7 +132,7 @@ def extract(
     finally:
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
-    return _finish(clip, engine, scored, audit)
+    return replace(_finish(clip, engine, scored, audit), bytes=stamp.bytes, sha256=sha256)
 
 
 def _audit(

@@ -39,12 +39,15 @@ CLIP_LOG_SCHEMA = pa.schema(
         pa.field("writer", pa.string(), nullable=False),
         pa.field("slice", pa.int32(), nullable=False),
         pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
     ]
 )
 """``audit`` is one of `vmafarm.scoring.audit.OUTCOMES`; without an audit ``seconds_other_plan`` is NaN.
 ``declared_frames`` and ``declared_seconds`` are what the clip says of its own length, 0 and NaN where it says
 nothing; ``short``: it says more than came out. ``repeatable`` is false where the decoder concealed damage, so
-that another decode may give other values."""
+that another decode may give other values. ``bytes`` and ``sha256`` (hexadecimal) are of the file that was scored; 0 and
+"" where its writer did not know them."""
 
 DEFAULTS: Mapping[str, Any] = {
     "audit": "",
@@ -53,6 +56,8 @@ DEFAULTS: Mapping[str, Any] = {
     "declared_seconds": math.nan,
     "short": False,
     "repeatable": True,
+    "bytes": 0,
+    "sha256": "",
 }
 """Of columns that earlier versions did not write."""
 
@@ -113,7 +118,7 @@ def _bounds(field: pa.Field) -> tuple[float, float]:
     if pa.types.is_timestamp(field.type):  # microseconds
         return EARLIEST.timestamp() * 1e6, LATEST.timestamp() * 1e6
     if pa.types.is_integer(field.type):
-        return 0, np.iinfo(np.int32).max
+        return 0, np.iinfo(field.type.to_pandas_dtype()).max
     return (0, MOST_SECONDS if field.name.startswith("seconds") else math.inf)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pydantic
 
 from vmafarm.common.errors import reason
-from vmafarm.disk.jsonl import Count, Flag, Name, Number, Seconds, Text, Time, read_checked, why
+from vmafarm.disk.jsonl import Count, Flag, Name, Number, Seconds, Size, Text, Time, read_checked, why
 from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, DEFAULTS
 
@@ -102,7 +102,8 @@ def _type(field: pa.Field) -> Any:
         return Name
     if field.type == pa.float64():
         return (Seconds if field.name.startswith("seconds") else Number) | None
-    return {pa.string(): Text, pa.int32(): Count, pa.bool_(): Flag}.get(field.type, Time)
+    types = {pa.string(): Text, pa.int32(): Count, pa.int64(): Size, pa.bool_(): Flag}
+    return types.get(field.type, Time)
 
 
 def _plain(record: pydantic.BaseModel, schema: pa.Schema) -> dict[str, Any]:
