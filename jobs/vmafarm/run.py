@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -14,6 +14,8 @@ from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, sho
 from vmafarm.common.say import say
 from vmafarm.common.text import counted, format_seconds
 from vmafarm.config.sections import Config
+from vmafarm.contents.reuse import reuse as reuse_rows
+from vmafarm.contents.verify import verify as find_others
 from vmafarm.corpus.demo import make_demo
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
@@ -27,6 +29,7 @@ from vmafarm.run_folder.permissions import check_run_folders, others_on_the_way
 from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import EVERYTHING, LAST_LOOK
 from vmafarm.scoring.local_executor import run_local
+from vmafarm.scoring.origin import probe_here, provenance_of
 from vmafarm.scoring.progress import watch_progress
 from vmafarm.shards.completeness import read_states
 
@@ -34,8 +37,8 @@ _DEMO, _DEMO_FOLDER = "demo", Path("demo-corpus")
 
 
 def run(
-    config: Config, *, update: bool = False, drop: bool = False, allow_missing: bool = False,
-    file: IO[str] | None = None,
+    config: Config, *, update: bool = False, drop: bool = False, verify: bool = False,
+    reuse: Sequence[str] = (), allow_missing: bool = False, file: IO[str] | None = None,
 ) -> None:  # fmt: skip
     """Plan, score what has no row yet, merge and check.
 
@@ -45,6 +48,11 @@ def run(
         The configuration, with the corpus.
     update, drop
         See `vmafarm.corpus.plan.plan`.
+    verify
+        First read the files of all clips that have a row: are they what was scored? With `update`, others
+        are scored again.
+    reuse
+        Runs or tables whose rows are taken; see `vmafarm.contents.reuse.reuse`.
     allow_missing
         Publish the table although clips are missing.
     file
@@ -56,6 +64,12 @@ def run(
         See `plan`, `run_local` and `merge`.
     """
     config, manifest = begin(config, file, update=update, drop=drop)
+    if verify:
+        manifest = _verify(config, manifest, file, update=update)
+    if reuse:
+        own = provenance_of(probe_here(config), manifest)
+        for source in reuse:
+            say(str(reuse_rows(config, manifest, source, own)), file=file)
     extracted = extract_missing(config, manifest, file=file)
     if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
         require_sound_record(record, config, allow_missing=allow_missing)
@@ -65,6 +79,19 @@ def run(
         )
         return
     deliver(config, partial(say, file=file), allow_missing=allow_missing)
+
+
+def _verify(config: Config, manifest: Manifest, file: IO[str] | None, *, update: bool) -> Manifest:
+    """Compare files with what was scored; the manifest, in which those that differ count as changed."""
+    found = find_others(config, manifest)
+    if not update or found.unreadable.count:
+        found.require_same()
+    say(*found.lines(), file=file)
+    if not found.others:
+        return manifest
+    planned = plan(config, update=True, others=found.others)
+    say(*planned.changes.lines(), file=file)
+    return planned.manifest
 
 
 def begin(

@@ -25,6 +25,14 @@ from vmafarm.common.say import say, standard_error, to_json
 if TYPE_CHECKING:
     from vmafarm.config.sections import Config
 
+Verify = Annotated[
+    bool, typer.Option("--verify", help="First read all clips with a row: are they what was scored?")
+]
+Reuse = Annotated[
+    list[str] | None,
+    typer.Option(help="Take rows of clips with the same content from this run or table. Repeatable."),
+]
+
 app = typer.Typer(
     name="vmafarm",
     help="libvmaf features of large video corpora, as one validated Parquet table.",
@@ -52,8 +60,8 @@ def main(
 @app.command()
 @configured(*CORPUS, "max_failed_share")
 def run(
-    config: Config, name: str | None, update: Update = False, drop: Drop = False,
-    allow_missing: AllowMissing = False,
+    config: Config, name: str | None, update: Update = False, drop: Drop = False, verify: Verify = False,
+    reuse: Reuse = None, allow_missing: AllowMissing = False,
 ) -> None:  # fmt: skip
     """Plan, score and merge on this machine. Without clips and scores, it uses a demo corpus.
 
@@ -65,7 +73,9 @@ def run(
     from vmafarm.run import with_corpus
 
     config = with_corpus(config, named=name is not None)
-    run_all(config, update=update, drop=drop, allow_missing=allow_missing)
+    run_all(
+        config, update=update, drop=drop, verify=verify, reuse=reuse or (), allow_missing=allow_missing
+    )  # fmt: skip
 
 
 @app.command()

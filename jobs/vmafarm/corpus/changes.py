@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ class Changes:
     clips
         Number of clips before.
     added, gone, changed, relabelled
-        Clips that are new; that are no longer there; of another size; with another score alone.
+        Clips that are new; that are no longer there; of another size or content; with another score alone.
     moved
         Lines on where the corpus and its scores are read from, or how, if that has changed.
     """
@@ -54,7 +54,7 @@ class Changes:
     def lines(self) -> list[str]:
         """Counts and the first names, for the terminal."""
         kinds = {
-            "added": self.added, "gone": self.gone, "of another size": self.changed,
+            "added": self.added, "gone": self.gone, "of another size or content": self.changed,
             "with another score": self.relabelled,
         }  # fmt: skip
         lines = []
@@ -64,7 +64,9 @@ class Changes:
         return [*lines, *self.moved]
 
 
-def compare_corpus(before: Manifest, now: Manifest, moved: Iterable[str] = ()) -> Changes:
+def compare_corpus(
+    before: Manifest, now: Manifest, moved: Iterable[str] = (), others: Collection[str] = ()
+) -> Changes:
     """Compare the clips and scores of two plans.
 
     Parameters
@@ -73,8 +75,10 @@ def compare_corpus(before: Manifest, now: Manifest, moved: Iterable[str] = ()) -
         Of `now`, slices do not count.
     moved
         See `Changes.moved`.
+    others
+        Clips that are known to have another content.
     """
-    if before.digest == now.digest:
+    if before.digest == now.digest and not others:
         return Changes(len(before.names), moved=tuple(moved))
     known = {name: at for at, name in enumerate(before.names)}
     there = set(now.names)
@@ -82,6 +86,7 @@ def compare_corpus(before: Manifest, now: Manifest, moved: Iterable[str] = ()) -
     old = np.fromiter((one for _, one, _ in both), np.int64, len(both))
     new = np.fromiter((one for _, _, one in both), np.int64, len(both))
     resized = before.bytes[old] != now.bytes[new]
+    resized |= np.fromiter((name in others for name, _, _ in both), bool, len(both))
     one, other = before.mos[old], now.mos[new]
     rescored = ~((one == other) | (np.isnan(one) & np.isnan(other))) & ~resized
     return Changes(
@@ -95,8 +100,9 @@ def compare_corpus(before: Manifest, now: Manifest, moved: Iterable[str] = ()) -
 
 
 def keep_slices(
-    earlier: Sequence[Manifest], names: Sequence[str], sizes: NDArray[np.int64], clips_per_slice: int
-) -> NDArray[np.int32]:
+    earlier: Sequence[Manifest], names: Sequence[str], sizes: NDArray[np.int64], clips_per_slice: int,
+    others: Collection[str] = (),
+) -> NDArray[np.int32]:  # fmt: skip
     """Slices of the clips of a new generation.
 
     A clip that any earlier generation had with the same size is in that generation's slice, where its rows
@@ -110,6 +116,8 @@ def keep_slices(
         Of the new generation; bytes, int64, shape (names,).
     clips_per_slice
         Clips in a new slice, at most on average.
+    others
+        Clips that are in a new slice in any case.
 
     Returns
     -------
@@ -121,7 +129,12 @@ def keep_slices(
         clips = zip(manifest.names, manifest.bytes.tolist(), strict=True)
         places.update(zip(clips, manifest.slices.tolist(), strict=True))
     slices = np.fromiter(
-        (places.get(clip, -1) for clip in zip(names, sizes.tolist(), strict=True)), np.int32, len(names)
+        (
+            -1 if clip[0] in others else places.get(clip, -1)
+            for clip in zip(names, sizes.tolist(), strict=True)
+        ),
+        np.int32,
+        len(names),
     )
     new = np.flatnonzero(slices < 0)
     if new.size:

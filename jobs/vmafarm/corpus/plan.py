@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from vmafarm.corpus.frozen_config import (
     with_values,
 )
 from vmafarm.corpus.join import Joined, join, settle_missing
+from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.scores import read_scores
 from vmafarm.corpus.slices import balance, sample, slice_count
 from vmafarm.corpus.squashfs import list_image, require_folder
@@ -111,7 +112,7 @@ class Plan:
 
 def plan(
     config: Config, *, limit: int | None = None, dry_run: bool = False, update: bool = False,
-    drop: bool = False,
+    drop: bool = False, others: Collection[str] = (),
 ) -> Plan:  # fmt: skip
     """Plan a run; or, if it is planned, take what has changed since as a new generation of its manifest.
 
@@ -132,6 +133,8 @@ def plan(
         Take clips that were added or changed, or are gone.
     drop
         With `update`, take it even if more than `vmafarm.corpus.changes.MOST_GONE` of the clips are gone.
+    others
+        Clips that are known to have another content, though their size is the same.
 
     Returns
     -------
@@ -169,18 +172,19 @@ def plan(
     )
     new = not planned
     if new and not dry_run and not _write_first(folder, values, made):
-        return plan(config, update=update, drop=drop)  # another process has just planned it
+        return plan(config, update=update, drop=drop, others=others)  # another process was faster
     changes = Changes()
     if not new:
-        made, changes = _plan_again(config, folder, values, made, dry_run=dry_run, update=update, drop=drop)
+        asked = _Asked(update, drop, frozenset(others))
+        made, changes = _plan_again(config, folder, values, made, asked, dry_run=dry_run)
     if not dry_run:
         # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
         # both names durable before rows depend on them.
         keep_copy(folder)
     if config.run.sample:
-        made = _take_sample(made, config.run.sample)
+        made = take_sample(made, config.run.sample)
         if not dry_run:
-            _write_sample(config.folder, made)
+            write_sample(config.folder, made)
     return Plan(
         config.folder, with_values(config, values), made, joined.counts, new, changes, cut,
         may_lose_names=new and durable.may_lose_names(folder.path),
@@ -210,9 +214,16 @@ def _sample(joined: Joined, limit: int) -> Joined:
     return Joined(names, joined.mos[chosen], joined.bytes[chosen], joined.counts)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    update: bool
+    drop: bool
+    others: frozenset[str]
+
+
 def _plan_again(
-    config: Config, folder: RunFolder, values: Mapping[str, Any], made: Manifest,
-    *, dry_run: bool, update: bool, drop: bool,
+    config: Config, folder: RunFolder, values: Mapping[str, Any], made: Manifest, asked: _Asked,
+    *, dry_run: bool,
 ) -> tuple[Manifest, Changes]:  # fmt: skip
     """The newest generation, and what it changes: it is written if anything does."""
     kept, before = load_manifest(folder), read_frozen_config(folder)
@@ -223,15 +234,15 @@ def _plan_again(
             "plan again under another run.name",
         )
     refuse_other_engine(folder, before, values)
-    changes = compare_corpus(kept, made, tell_moved(before, values))
+    changes = compare_corpus(kept, made, tell_moved(before, values), asked.others)
     if not changes:
         return kept, changes
     if changes.of_clips:
-        _require_asked(folder, changes, update=update, drop=drop)
+        _require_asked(folder, changes, update=asked.update, drop=asked.drop)
     generations = [kept]
     if changes.of_clips:
         generations = [load_generation(path) for path in folder.manifests()]
-    slices = keep_slices(generations, made.names, made.bytes, config.slices.clips_per_slice)
+    slices = keep_slices(generations, made.names, made.bytes, config.slices.clips_per_slice, asked.others)
     made = Manifest(
         made.names, made.mos, made.bytes, slices, made.digest, kept.generation + 1,
         (*kept.earlier, kept.digest), kept.slice_count,
@@ -263,28 +274,6 @@ def _require_asked(folder: RunFolder, changes: Changes, *, update: bool, drop: b
         f"to take this as its new plan: {flags} (rows of clips that are the same are kept); for a run of its "
         "own: another name (--run)",
     )
-
-
-def _take_sample(manifest: Manifest, limit: int) -> Manifest:
-    """A sample of a generation, as if the other clips were gone."""
-    chosen = sample(manifest.names, limit)
-    names, mos, sizes = [manifest.names[at] for at in chosen], manifest.mos[chosen], manifest.bytes[chosen]
-    return Manifest(
-        names, mos, sizes, manifest.slices[chosen], manifest_digest(names, mos, sizes),
-        manifest.generation + 1, (*manifest.earlier, manifest.digest), manifest.slice_count,
-        of=len(manifest.names),
-    )  # fmt: skip
-
-
-def _write_sample(folder: RunFolder, made: Manifest) -> None:
-    try:
-        there = load_manifest(folder)
-    except UsageError:
-        pass
-    else:
-        if (there.digest, there.earlier) == (made.digest, made.earlier):
-            return
-    write_manifest(folder, made)
 
 
 def _write_first(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> bool:

@@ -1,11 +1,15 @@
-"""A sample of clips that is stratified by size."""
+"""Samples of clips: one that is stratified by size, and one that stands for the run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
 
-from vmafarm.corpus.slices import name_digest
+from vmafarm.common.errors import UsageError
+from vmafarm.corpus.slices import name_digest, sample
+from vmafarm.run_folder.manifest import load_manifest, write_manifest
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 
 
 def stratified(names: Sequence[str], sizes: Sequence[int], limit: int) -> list[int]:
@@ -32,3 +36,26 @@ def stratified(names: Sequence[str], sizes: Sequence[int], limit: int) -> list[i
     edges = [len(order) * i // count for i in range(count + 1)] if count else []
     strata = [order[first:last] for first, last in pairwise(edges)]
     return sorted(min(stratum, key=lambda at: name_digest(names[at])) for stratum in strata)
+
+
+def take_sample(manifest: Manifest, limit: int) -> Manifest:
+    """A sample of a generation, as if the other clips were gone."""
+    chosen = sample(manifest.names, limit)
+    names, mos, sizes = [manifest.names[at] for at in chosen], manifest.mos[chosen], manifest.bytes[chosen]
+    return Manifest(
+        names, mos, sizes, manifest.slices[chosen], manifest_digest(names, mos, sizes),
+        manifest.generation + 1, (*manifest.earlier, manifest.digest), manifest.slice_count,
+        of=len(manifest.names),
+    )  # fmt: skip
+
+
+def write_sample(folder: RunFolder, made: Manifest) -> None:
+    """Write the manifest of a sample, unless it is there; that of an earlier generation is replaced."""
+    try:
+        there = load_manifest(folder)
+    except UsageError:
+        pass
+    else:
+        if (there.digest, there.earlier) == (made.digest, made.earlier):
+            return
+    write_manifest(folder, made)

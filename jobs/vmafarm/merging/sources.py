@@ -18,6 +18,7 @@ from vmafarm.shards.footers import Finding, check_data, check_footers, examples,
 from vmafarm.shards.listing import judge_listing, list_shards
 from vmafarm.shards.planned import Outline, add_planned, count_rows
 from vmafarm.shards.recovery import Recovered, recover
+from vmafarm.shards.writer import REUSE
 from vmafarm.sql import templates as sql
 
 
@@ -90,6 +91,16 @@ class Sources:
     def count_left_out(self, rows: int) -> int:
         """How many rows there are besides these because they do not count by the newest plan."""
         return count_rows(self._connection, self._files) - rows if self.only_planned else 0
+
+    def count_reused(self) -> int:
+        """How many rows were taken from other runs, see `vmafarm.contents.reuse`."""
+        files = [sql.exact(path) for path in self.listing.shards if path.name.startswith(f"{REUSE}-")]
+        if not files:
+            return 0
+        shards = sql.render("merge/shards", files=sql.Parameter("files"), planned=self.only_planned)
+        found = sql.one_row(self._connection, sql.render("merge/count", shards=shards), {"files": files})
+        rows: int = found["rows"]
+        return rows
 
     def describe(self, provenance: Provenance) -> dict[str, Any]:
         """The provenance of all rows; call it when they have been written.

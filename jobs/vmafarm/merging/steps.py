@@ -104,6 +104,8 @@ class Merge:
         with LockedDraft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
             written = self._write(writer)
             result.metadata |= sources.describe(provenance)
+            if reused := sources.count_reused():
+                result.counts["reused_rows"] = reused
             if not sources.outline.of:
                 left_out = sources.count_left_out(written.rows)
                 message = f"{counted(left_out, 'row')} of clips that have changed or are gone since: left out"

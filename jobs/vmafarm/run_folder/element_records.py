@@ -244,7 +244,7 @@ def identity_advice(records: Iterable[ElementRecord], left: float) -> str:
     full, identity = (
         sum(getattr(one, f"seconds_{plan}") for one in compared) for plan in ("full", "identity")
     )
-    if not full or identity > _WORTH_IT * full:
+    if not full or identity > _WORTH_IT * full or left < 1:
         return ""
     return (
         f"plan full: {format_seconds(left)} left, about {format_seconds(left * identity / full)} with the "

@@ -30,7 +30,6 @@ from vmafarm.run_folder.broken_nodes import NodeBrokenError, mark_broken, on_thi
 from vmafarm.run_folder.element_records import OUT_OF_TIME, ElementLog, ElementResult
 from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
 from vmafarm.run_folder.manifest import load_manifest
-from vmafarm.run_folder.provenance import Provenance, freeze_provenance
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
 from vmafarm.scoring.attempts import Attempts, Outcome, probed_on
 from vmafarm.scoring.audit import make_auditor
@@ -38,8 +37,8 @@ from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.deadline import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
 from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.extract import Scorer
+from vmafarm.scoring.origin import freeze_for_run, provenance_of
 from vmafarm.scoring.todo import check_visible, find_todo, hand_on_audit, take_sample
-from vmafarm.shards.lost_provenance import restore_provenance
 from vmafarm.shards.writer import ShardWriter
 
 
@@ -156,14 +155,8 @@ class _Element:
                 auditor = None
                 if any(clip.audited for clip in todo):
                     auditor = make_auditor(section, self._limits, scratch, self._stop, *gpus[:1])
-            found = engine.capabilities
-            self._provenance = Provenance(
-                engine.kind, found.version, found.libvmaf_version, found.decoder_version,
-                engine.plan, engine.backend, engine.constant(), manifest.plan_digest,
-            )  # fmt: skip
-            restore_provenance(self._folder)  # otherwise this engine's would replace a lost one
-            frozen = replace(self._provenance, manifest=manifest.origin)
-            freeze_provenance(self._folder.provenance, frozen)
+            self._provenance = provenance_of(engine, manifest)
+            freeze_for_run(self._folder, self._provenance, manifest)
             workers = worker_count(extract.workers, section.threads, len(gpus))
             attempts = Attempts(
                 Scorer(engine, scratch, self._stop, extract.timeout, auditor), workers, extract.retries + 1,

@@ -46,8 +46,8 @@ CLIP_LOG_SCHEMA = pa.schema(
 """``audit`` is one of `vmafarm.scoring.audit.OUTCOMES`; without an audit ``seconds_other_plan`` is NaN.
 ``declared_frames`` and ``declared_seconds`` are what the clip says of its own length, 0 and NaN where it says
 nothing; ``short``: it says more than came out. ``repeatable`` is false where the decoder concealed damage, so
-that another decode may give other values. ``bytes`` and ``sha256`` (hexadecimal) are of the file that was scored; 0 and
-"" where its writer did not know them."""
+that another decode may give other values. ``bytes`` and ``sha256`` (hexadecimal) are of the file that was
+scored; 0 and "" where its writer did not know them."""
 
 DEFAULTS: Mapping[str, Any] = {
     "audit": "",

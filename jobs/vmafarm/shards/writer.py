@@ -31,6 +31,10 @@ from vmafarm.shards.journal import read_journal
 from vmafarm.shards.planned import read_places
 
 
+REUSE = "reuse"
+"""Begins the names of writers of rows that another run has scored; see `vmafarm.contents.reuse`."""
+
+
 class ShardWriter:
     """Writes the rows of one slice, for one writer.
 
@@ -54,6 +58,7 @@ class ShardWriter:
         shards = folder.shard_folder(slice_id)
         make_folder(shards)
         make_folder(folder.clip_logs)
+        self.name = writer
         self._shard = shards / f"{writer}.parquet"
         self._clip_log = folder.clip_log(slice_id, writer)
         self._metadata = {METADATA_KEY: provenance.as_json().encode()}
