@@ -30,7 +30,6 @@ from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.journal import read_journal
 from vmafarm.shards.planned import read_places
 
-
 REUSE = "reuse"
 """Begins the names of writers of rows that another run has scored; see `vmafarm.contents.reuse`."""
 
