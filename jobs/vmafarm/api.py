@@ -41,7 +41,7 @@ def load_config(path: str | Path | None = None, *settings: str) -> Config:
 
 
 def plan(
-    config: Config, *, limit: int | None = None, dry_run: bool = False, update: bool = False,
+    config: Config, *, dry_run: bool = False, update: bool = False,
     drop: bool = False,
 ) -> Plan:  # fmt: skip
     """Join scores and clips, and cut them into slices, as ``vmafarm plan`` does.
@@ -50,8 +50,6 @@ def plan(
     ----------
     config
         The configuration, with the corpus.
-    limit
-        Be about a reproducible sample of so many clips of the run, as ``run.sample`` does; None: all clips.
     dry_run
         Write nothing.
     update, drop
@@ -70,10 +68,10 @@ def plan(
     """
     from vmafarm.corpus.plan import plan as make_plan
 
-    return make_plan(config, limit=limit, dry_run=dry_run, update=update, drop=drop)
+    return make_plan(config, dry_run=dry_run, update=update, drop=drop)
 
 
-def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> int:
+def score(config: Config, *, quiet: bool = False) -> int:
     """Plan a run unless it is planned, and score all clips without a row on this machine.
 
     Nothing is published: see `merge`.
@@ -82,8 +80,6 @@ def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> i
     ----------
     config
         The configuration, with the corpus.
-    limit
-        As for `plan`.
     quiet
         Print no progress.
 
@@ -101,7 +97,7 @@ def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> i
     from vmafarm.shards.completeness import read_states
 
     file = io.StringIO() if quiet else None
-    config, manifest = begin(_sampled(config, limit), file)
+    config, manifest = begin(config, file)
     extract_missing(config, manifest, file=file)
     return len(read_states(config.folder, config, manifest).done)
 
@@ -182,7 +178,7 @@ def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool 
     )  # fmt: skip
 
 
-def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quiet: bool = False) -> Estimate:
+def estimate(config: Config, *, sample: int = 20, quiet: bool = False) -> Estimate:
     """Score a sample of clips on this machine, and estimate the cost of all; the rows are kept.
 
     Parameters
@@ -191,8 +187,6 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
         The configuration, with the corpus.
     sample
         Clips to measure, across all file sizes.
-    limit
-        As for `plan`.
     quiet
         Print no progress.
 
@@ -208,11 +202,4 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
     """
     from vmafarm.forecast import estimate_run
 
-    return estimate_run(_sampled(config, limit), sample, io.StringIO() if quiet else None)
-
-
-def _sampled(config: Config, limit: int | None) -> Config:
-    """The configuration with ``run.sample``."""
-    if limit is None:
-        return config
-    return config.model_copy(update={"run": config.run.model_copy(update={"sample": limit})})
+    return estimate_run(config, sample, io.StringIO() if quiet else None)

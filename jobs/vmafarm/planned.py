@@ -26,6 +26,8 @@ class Run:
         Folder of all runs.
     name
         Name of the run.
+    sample
+        Size of a sample of it that was planned; 0: all clips.
 
     Raises
     ------
@@ -33,11 +35,11 @@ class Run:
         The run is not planned.
     """
 
-    def __init__(self, root: str | Path = "runs", name: str = "k150k") -> None:
+    def __init__(self, root: str | Path = "runs", name: str = "k150k", *, sample: int = 0) -> None:
         from vmafarm.corpus.frozen_config import with_frozen
         from vmafarm.run_folder.manifest import load_manifest
 
-        config, _ = load(None, (), run__root=str(root), run__name=name)
+        config, _ = load(None, (), run__root=str(root), run__name=name, run__sample=sample)
         self._manifest = load_manifest(config.folder)
         self._config = with_frozen(config)
 

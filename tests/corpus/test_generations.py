@@ -89,7 +89,7 @@ def test_a_changed_clip_leaves_its_slice_and_finds_it_again_if_it_is_what_it_was
     first = plan(config_of(corpus, "slices.count=2"))
     was = (corpus / "clips/c2.mp4").read_bytes()
     (corpus / "clips/c2.mp4").write_bytes(b"repaired")
-    assert "1 clip of another size:\n      c2.mp4" in refusal(config_of(corpus)).message
+    assert "1 clip of another size or content:\n      c2.mp4" in refusal(config_of(corpus)).message
     repaired = plan(config_of(corpus), update=True)
     assert places(repaired) == places(first) | {"c2.mp4": 2}
     (corpus / "clips/c2.mp4").write_bytes(was)
@@ -205,7 +205,7 @@ def test_a_generation_that_states_no_sound_history_is_refused_or_counts_as_the_f
 
 
 def test_a_sample_is_a_part_of_the_plan_and_does_not_change_it(corpus):
-    made = plan(config_of(corpus, "slices.count=3"), limit=2)
+    made = plan(config_of(corpus, "slices.count=3", "run.sample=2"))
     folder = made.folder
     assert made.new
     assert (len(made.manifest.names), made.manifest.of) == (2, 6)
@@ -216,22 +216,22 @@ def test_a_sample_is_a_part_of_the_plan_and_does_not_change_it(corpus):
     assert not every.changes
     assert files(folder) == before
     assert set(places(made).items()) < set(places(every).items())
-    larger = plan(config_of(corpus), limit=4)
+    larger = plan(config_of(corpus, "run.sample=4"))
     assert set(places(made).items()) < set(places(larger).items())
     assert load_manifest(folder).digest == made.manifest.digest
     assert load_manifest(folder).plan_digest == every.manifest.digest
     write_scores(corpus, SCORES | dict.fromkeys(SCORES, 1.0))
-    assert set(plan(config_of(corpus), limit=2).manifest.mos.tolist()) == {1.0}
+    assert set(plan(config_of(corpus, "run.sample=2")).manifest.mos.tolist()) == {1.0}
     assert set(load_manifest(folder).mos.tolist()) == {1.0}, "the sample is of the newest generation"
 
 
 def test_a_sample_that_an_earlier_version_planned_stays_one_until_it_is_updated(corpus):
-    small = plan(config_of(corpus), limit=2).manifest
+    small = plan(config_of(corpus, "run.sample=2")).manifest
     made = plan_as_before(config_of(corpus, "run.name=before"))
     folder = made.folder
     folder.manifest.unlink()
     text = folder.config.read_text().replace("limit = 0", "limit = 2")
-    sampled = load_manifest(plan(config_of(corpus), limit=2).folder)
+    sampled = load_manifest(plan(config_of(corpus, "run.sample=2")).folder)
     folder.config.write_text(text.replace(made.manifest.digest, sampled.digest))
     from dataclasses import replace
 

@@ -143,18 +143,13 @@ def test_dry_run_writes_nothing_and_still_refuses(corpus):
 
 
 def test_limit_takes_a_reproducible_sample(corpus):
-    small = plan(config_of(corpus, "run.name=small"), limit=2)
-    larger = plan(config_of(corpus, "run.name=larger"), limit=4)
+    small = plan(config_of(corpus, "run.name=small", "run.sample=2"))
+    larger = plan(config_of(corpus, "run.name=larger", "run.sample=4"))
     assert len(small.manifest.names) == 2
     assert set(small.manifest.names) < set(larger.manifest.names)
-    assert len(plan(config_of(corpus, "run.name=all"), limit=100).manifest.names) == 6
+    assert len(plan(config_of(corpus, "run.name=all", "run.sample=100")).manifest.names) == 6
     assert small.counts.as_dict()["clips"] == 6
     assert any("run small: 2 clips (a sample of 6)" in line for line in small.lines())
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_limit_below_one_is_refused(corpus, limit):
-    assert "expected a number of clips, at least 1" in refusal(config_of(corpus), limit=limit).message
 
 
 def test_clip_without_score_follows_missing_mos(corpus):
@@ -200,6 +195,6 @@ def test_plan_fits_a_terminal(corpus):
     [(999, "999 bytes"), (1500, "1.5 kB"), (2 * 10**9, "2.0 GB"), (3 * 10**15, "3,000.0 TB")],
 )
 def test_size_of_the_corpus_is_shown_with_a_unit(corpus, size, shown):
-    made = plan(config_of(corpus), limit=1)
+    made = plan(config_of(corpus, "run.sample=1"))
     made.manifest.bytes[0] = size
     assert any(f"1 clip (a sample of 6), {shown}, 1 slice" in line for line in made.lines())

@@ -137,7 +137,8 @@ def test_damaged_frozen_configuration_is_refused(corpus, text, message):
 
 def test_configuration_and_manifest_of_two_plans_are_refused(corpus):
     one = plan_as_before(config_of(corpus, "run.name=one")).folder
-    two = plan_as_before(config_of(corpus, "run.name=two", "corpus.missing_mos=skip"), limit=2).folder
+    (corpus / "clips/c1.mp4").write_bytes(b"another")
+    two = plan_as_before(config_of(corpus, "run.name=two", "corpus.missing_mos=skip")).folder
     one.manifest.write_bytes(two.manifest.read_bytes())
     assert "does not belong to config.toml beside it" in refusal(config_of(corpus, "run.name=one")).message
 

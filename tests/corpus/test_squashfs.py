@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 from support.images import make_image, no_images_here, write_header
 
 from vmafarm import doctor
@@ -137,7 +136,7 @@ def test_without_a_container_an_image_is_refused_before_anything_is_planned(
         plan(configure(folder, image, slurm__image="", run__root=root))
     assert "squashfuse IMAGE FOLDER" in caught.value.hint
     with pytest.raises(UsageError, match=expected):  # clips are scored on this machine
-        begin(configure(folder, image, run__root=root), Console(), None)
+        begin(configure(folder, image, run__root=root))
     assert not (folder / "runs").exists()
 
 

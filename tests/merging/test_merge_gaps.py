@@ -66,7 +66,7 @@ def test_the_suggested_share_of_failed_clips_publishes_without_them(tmp_path, cl
         run.fail(name)
     (error,) = refuse(run, "failed_for_good")
     (told,) = re.findall(r"--max-failed-share ([\d.]+)\. ", error["message"])
-    assert "plan another run (run.name), since a plan is final" in error["message"]
+    assert "change the files, then vmafarm run --update" in error["message"]
     assert finish(run, max_failed_share=float(told)).counts["failed_for_good"] == clips - 1
 
 

@@ -87,12 +87,12 @@ def test_value_without_a_filter_does_not_render():
 
 
 def test_rendered_template_stands_in_another_one():
-    shards = sql.render("merge/shards", files=["it's.parquet"])
+    shards = sql.render("merge/shards", files=["it's.parquet"], planned=False)
     assert "'it''s.parquet'" in sql.render("query/repeated", shards=shards)
 
 
 def test_parameter_is_bound_not_pasted():
-    assert "read_parquet($files," in sql.render("merge/shards", files=sql.Parameter("files"))
+    assert "read_parquet($files," in sql.render("merge/shards", files=sql.Parameter("files"), planned=False)
 
 
 def test_every_scan_of_parquet_expects_nan_and_no_hive_columns():
@@ -113,7 +113,7 @@ def test_path_is_itself_and_no_pattern(tmp_path, name):
     decoy = tmp_path / "a1"  # what "a[1]" matches as a pattern
     decoy.mkdir()
     pq.write_table(pa.table({"x": [2]}), decoy / "w.parquet")
-    source = sql.render("merge/shards", files=[sql.exact(folder / "w.parquet")])
+    source = sql.render("merge/shards", files=[sql.exact(folder / "w.parquet")], planned=False)
     assert duckdb.sql(f"SELECT x FROM {source}").fetchall() == [(1,)]
 
 

@@ -16,6 +16,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
+from standin.vmaf import write_standin
 from support import media
 from support.command import QUICK, call, command, corpus, table, write_scores
 from support.errors_document import DOCUMENT, documented
@@ -320,8 +321,10 @@ def test_run_folder_of_another_configuration_is_refused(ran: Path) -> None:
     row = "a run folder of another configuration"
     folder = ran
     before = (folder / "runs/full_features_r.parquet").read_bytes()
-    refused = call(*RUN, "--set", "engine.plan=full", cwd=folder, status=2)
-    _check(refused.stderr, row, "engine.plan")
+    program = write_standin(folder / "bin")
+    other = ("--set", "engine.kind=vmaf", "--set", f"engine.vmaf={program}")
+    refused = call(*RUN, *other, cwd=folder, status=2)
+    _check(refused.stderr, row, "engine.kind")
     shutil.copy(folder / "clips/a.mp4", folder / "clips/new.mp4")
     write_scores(folder / "scores.csv", ["a.mp4", "b.mp4", "new.mp4"])
     refused = call(*RUN, cwd=folder, status=2)

@@ -205,8 +205,9 @@ def test_a_run_goes_on_with_its_own_engine_only(folder: Path) -> None:
     call("run", *options, cwd=folder, status=1)
     (folder / "runs/r/failures").rename(folder / "failures")  # the clip is to be tried again
     program = write_standin(folder / "bin")
-    frozen = call("run", *options, "--set", f"engine.vmaf={program}", cwd=folder, status=2)
-    assert "already planned with other inputs" in frozen.stderr
+    other = ("--set", "engine.kind=vmaf", "--set", f"engine.vmaf={program}")
+    refused = call("run", *options, *other, cwd=folder, status=2)
+    assert "engine.kind: the rows are of 'ffmpeg', now 'vmaf'" in refused.stderr
     document = json.loads((folder / "runs/r/provenance.json").read_text())
     document["libvmaf_version"] = "1.2.3"
     del document["sha256"]
@@ -217,15 +218,19 @@ def test_a_run_goes_on_with_its_own_engine_only(folder: Path) -> None:
     assert "start another run" in finished.stderr
 
 
-def test_limit_takes_the_same_sample_every_time_and_such_a_run_goes_on_by_its_name(folder: Path) -> None:
-    call("run", *corpus(*QUICK, "--run", "a", "--limit", "2"), cwd=folder)
-    call("plan", *corpus(*QUICK, "--run", "b", "--limit", "2"), cwd=folder)
-    assert "run b: 2 clips" in call("run", *QUICK, "--run", "b", cwd=folder).stdout
-    other = call("run", *QUICK, "--run", "b", "--limit", "3", cwd=folder, status=2)
-    assert "plan.limit: planned with 2, now 3" in other.stderr
-    tables = [table(folder / f"runs/full_features_{name}.parquet")["clip_name"].to_pylist() for name in "ab"]
-    assert len(tables[0]) == 2
-    assert tables[0] == tables[1]
+def test_a_sample_has_a_table_of_its_own_and_the_run_goes_on_with_the_rest(folder: Path) -> None:
+    said = call("run", *corpus(*QUICK, "--run", "a", "--limit", "2"), cwd=folder).stdout
+    assert "run a: 2 clips (a sample of 5)" in said
+    assert "runs/full_features_a.sample.parquet" in said
+    sample = table(folder / "runs/full_features_a.sample.parquet")["clip_name"].to_pylist()
+    assert len(sample) == 2
+    assert not (folder / "runs/full_features_a.parquet").exists()
+    said = call("run", *QUICK, "--run", "a", cwd=folder).stdout
+    assert "resuming: 2 of 5 clips done" in said
+    assert "scored 3 clips" in said
+    assert set(sample) < set(table(folder / "runs/full_features_a.parquet")["clip_name"].to_pylist())
+    call("run", *corpus(*QUICK, "--run", "b", "--limit", "2"), cwd=folder)
+    assert table(folder / "runs/full_features_b.sample.parquet")["clip_name"].to_pylist() == sample
 
 
 @pytest.mark.parametrize("verb", ["run", "estimate"])

@@ -92,10 +92,9 @@ class Plan:
             over = (float(weights.max()) / mean - 1) * 100 if mean else 0.0
             yield f"the heaviest slice is {over:.1f}% heavier than the mean"
         if outside := self.counts.outside.count:
-            yield (
-                f"{counted(outside, 'clip')} {'lead' if outside > 1 else 'leads'} out of the clips folder: "
-                "a container sees them only if slurm.binds has the folders that they lead to"
-            )
+            leads = "lead" if outside > 1 else "leads"
+            yield (f"{counted(outside, 'clip')} {leads} out of the clips folder: a container sees them only")
+            yield "if slurm.binds has the folders that they lead to"
         if self.may_lose_names:
             yield (
                 f"warning: the file system of {show(str(self.folder.path))} cannot sync folders: a power "
@@ -111,8 +110,8 @@ class Plan:
 
 
 def plan(
-    config: Config, *, limit: int | None = None, dry_run: bool = False, update: bool = False,
-    drop: bool = False, others: Collection[str] = (),
+    config: Config, *, dry_run: bool = False, update: bool = False, drop: bool = False,
+    others: Collection[str] = (),
 ) -> Plan:  # fmt: skip
     """Plan a run; or, if it is planned, take what has changed since as a new generation of its manifest.
 
@@ -123,10 +122,8 @@ def plan(
     ----------
     config
         Sections used: run, corpus, engine, slices, slurm. Of a planned run, keys of corpus and engine that
-        were not set keep the values of its plan.
-    limit
-        As ``run.sample``: the run is about a reproducible sample of so many clips, at least 1. The plan
-        has all clips in any case.
+        were not set keep the values of its plan. With ``run.sample``, the manifest of a reproducible sample
+        is made as well; the plan has all clips in any case.
     dry_run
         Write nothing.
     update
@@ -148,10 +145,6 @@ def plan(
     UnavailableError
         Something cannot be read or written.
     """
-    if limit is not None:
-        if limit < 1:
-            raise UsageError(f"limit = {limit}: expected a number of clips, at least 1")
-        config = config.model_copy(update={"run": config.run.model_copy(update={"sample": limit})})
     folder = replace(config.folder, sample=0)
     planned = folder.manifest.exists()
     before = read_frozen_config(folder) if planned else {}

@@ -22,7 +22,7 @@ _REMEDIES = {
     "out_of_memory": "more memory (slurm.mem), fewer clips at once (extract.workers), or a higher "
     "extract.engine_memory",
     "unreadable": "make the files readable",
-    "changed": "put the planned files back, or take the new ones: vmafarm run --update",
+    "changed": "put the planned files back, or take the new ones into the plan: --update",
     **dict.fromkeys(ENGINE_FAULTS, "the engine fails on these clips alone: try another build of it"),
 }
 """What to do about missing clips, by their last failure."""
