@@ -170,6 +170,8 @@ def test_empty_tables_are_equal_and_an_empty_one_lacks_all_clips(tmp_path: Path)
     assert compare(empty, write_rows(tmp_path / "other.parquet", [])).equal
     found = compare(empty, write_rows(tmp_path / "full.parquet", CLIPS))
     assert (found.equal, found.clips, found.b.only_clips) == (False, 0, 3)
+    said = call("compare", "empty.parquet", "full.parquet", cwd=tmp_path, status=1).stdout
+    assert "features" not in said, "without a clip in both nothing is known of it"
 
 
 def test_provenance_is_side_by_side_where_it_differs(tmp_path: Path) -> None:

@@ -30,9 +30,10 @@ def lines(found: Comparison) -> list[str]:
     for name, side in (("A", found.a), ("B", found.b)):
         if side.only_columns:
             rows.append((f"only in {name}", _few([show(column) for column in side.only_columns])))
-    rows += _columns("features", found.features)
-    rows += _columns("mos", found.mos)
-    rows += _columns("other columns", found.others)
+    if found.clips:  # else no value was compared
+        rows += _columns("features", found.features)
+        rows += _columns("mos", found.mos)
+        rows += _columns("other columns", found.others)
     rows += _provenance(found.provenance)
     rows.append(("result", _result(found)))
     return labelled(rows)

@@ -174,7 +174,8 @@ def _read_mos(table: GivenTable) -> NDArray[np.float64]:
 
 
 def _read(table: GivenTable, column: str) -> pa.ChunkedArray:
-    with pq.ParquetFile(table.file, pre_buffer=False) as file:
+    content = table.file
+    with pq.ParquetFile(content, pre_buffer=False) as file:
         return file.read([column], use_threads=False)[column]
 
 
@@ -190,8 +191,9 @@ def _write(table: GivenTable, sides: NDArray[np.int8], record: dict[str, Any], d
     counted = [field.name for field in schema if _has_order(field.type)]
     text = json.dumps(table.metadata | {COLUMN: record}, sort_keys=True, separators=(",", ":"))
     keys = {key: value for key, value in table.keys.items() if key not in (SEAL_KEY, b"ARROW:schema")}
+    content = table.file
     with (
-        pq.ParquetFile(table.file, pre_buffer=False) as file,
+        pq.ParquetFile(content, pre_buffer=False) as file,
         pq.ParquetWriter(
             draft, schema, compression="zstd", compression_level=3, use_dictionary=[COLUMN],
             write_statistics=counted,
