@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support.errors_document import documented
 from support.merge_helpers import plan_run
 from support.tables import write_rows
 
+from vmafarm import VmafarmError, compare, split
 from vmafarm.run_folder.provenance import METADATA_KEY
 
 CLIPS = ["a.mp4", "b.mp4", "c.mp4"]
@@ -78,6 +80,29 @@ def test_pages_that_are_damaged_are_one_message(tmp_path: Path, verb: str) -> No
     assert "bad.parquet cannot be read: " in refused.stderr
     assert "/proc/" not in refused.stderr
     assert sorted(os.listdir(tmp_path)) == ["bad.parquet", "good.parquet"], "no half of a file is left"
+
+
+def test_random_damage_is_one_message_or_nothing(tmp_path: Path) -> None:
+    good, bad = write_rows(tmp_path / "good.parquet", CLIPS), tmp_path / "bad.parquet"
+    content, chance = good.read_bytes(), random.Random(0)
+    said = []
+    for _ in range(80):
+        damaged = bytearray(content)
+        for _ in range(chance.choice([1, 3, 30])):
+            damaged[chance.randrange(4, len(damaged) - 8)] = chance.randrange(256)
+        bad.write_bytes(damaged)
+        for verb in (
+            lambda: compare(good, bad),
+            lambda: split(bad, by="fingerprint", test=0, val=1 / 3, train=2 / 3),
+        ):
+            try:
+                verb()
+            except VmafarmError as error:
+                said.append(str(error))
+    assert len(said) > 80
+    assert not [text for text in said if "/proc/" in text], "a file is named as the user named it"
+    assert any("can't decode" in text or "codec" in text for text in said), "a name of a column was hit"
+    assert any('read file "bad.parquet"' in text for text in said)
 
 
 @pytest.mark.parametrize("document", [b"[]", b"NaN", b'{"a": 1} x', b"\xff", b'"text"'])

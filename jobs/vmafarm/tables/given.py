@@ -151,7 +151,8 @@ def open_given(path: Path) -> Iterator[GivenTable]:
             with pq.ParquetFile(file) as parquet:
                 schema, keys = parquet.schema_arrow, dict(parquet.metadata.metadata or {})
                 rows = parquet.metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
+            _ = schema.names  # decoded now, as UTF-8 or not
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{shown} cannot be read as Parquet: {reason(error)}", _HINT) from None
         _require_columns(shown, schema)
         metadata = _read_metadata(shown, keys)
@@ -216,7 +217,7 @@ def reading(*tables: GivenTable) -> Iterator[None]:
     """Say which tables were being read when pyarrow or DuckDB find them damaged; raises UsageError."""
     try:
         yield
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
+    except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # pyarrow tells damage as an OSError without a number.
         if is_outside(error) or getattr(error, "errno", None) is not None:
             raise
