@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.command import call
 from support.errors_document import documented
@@ -341,18 +341,22 @@ def test_copies_are_one_group_and_others_are_not(tmp_path: Path) -> None:
     }
 
 
-@settings(deadline=None, max_examples=40)  # each one writes two tables
-@given(st.data())
-def test_clips_within_the_tolerance_in_all_columns_are_always_one_group(tmp_path_factory, data) -> None:
-    at = data.draw(st.tuples(*[st.floats(0, 50)] * len(TOLERANCES)))
-    moves = data.draw(st.tuples(*[st.floats(-0.999, 0.999)] * len(TOLERANCES)))
-    one = dict(zip(TOLERANCES, at, strict=True))
-    near = {name: one[name] + by * TOLERANCES[name] for name, by in zip(TOLERANCES, moves, strict=True)}
-    far = one | {"motion_mean": one["motion_mean"] + (len(TOLERANCES) + 2) * TOLERANCES["motion_mean"]}
-    rows = [BASE | {"clip_name": name} | values for name, values in (("a", one), ("b", near), ("c", far))]
-    folder = tmp_path_factory.mktemp("near")
-    assert together(folder, rows[:2]) == {frozenset("ab")}
-    assert together(folder, [rows[0], rows[2]]) == {frozenset("a"), frozenset("c")}
+def test_clips_within_the_tolerance_in_all_columns_are_always_one_group(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    rows, expected = [], set()
+    for number in range(400):
+        # Another height for each three keeps them apart from the others.
+        names = [f"{letter}{number}" for letter in "abc"]
+        base = BASE | {"height": 100 + number} | {name: chance.uniform(0, 50) for name in TOLERANCES}
+        moved = {
+            name: base[name] + chance.choice([-0.999, 0.5, 0.999]) * by for name, by in TOLERANCES.items()
+        }
+        far = chance.choice(list(TOLERANCES))
+        apart = {far: base[far] + (len(TOLERANCES) + 2) * TOLERANCES[far]}
+        changes = ({}, moved, apart)
+        rows += [base | {"clip_name": name} | change for name, change in zip(names, changes, strict=True)]
+        expected |= {frozenset(names[:2]), frozenset(names[2:])}
+    assert together(tmp_path, rows) == expected
 
 
 def test_groups_go_on_through_others(tmp_path: Path) -> None:
