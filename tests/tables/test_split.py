@@ -127,8 +127,11 @@ def test_scores_of_each_side_are_told(tmp_path: Path) -> None:
 def test_the_table_stays_and_the_copy_has_all_columns_and_metadata(tmp_path: Path) -> None:
     rows = with_changes(NAMES, **{NAMES[3]: {"cambi_mean": NAN}})
     path = write_rows(tmp_path / "t.parquet", rows, corpus=["x"] * 200)
+    rows_of_it = pq.read_table(path)
+    pq.write_table(rows_of_it.replace_schema_metadata(rows_of_it.schema.metadata | {b"by": b"us"}), path)
     before = path.read_bytes()
     found = split(path, pattern=PATTERN, seed=7)
+    assert pq.read_metadata(found.path).metadata[b"by"] == b"us"
     assert found.path == tmp_path / "t.split.parquet"
     assert path.read_bytes() == before
     made, original = pq.read_table(found.path), pq.read_table(path)
@@ -212,7 +215,8 @@ def test_an_output_that_cannot_be_is_refused(table: Path, tmp_path: Path, output
 @pytest.mark.parametrize(
     ("shares", "told"),
     [(("0.8", "0.1", "0.2"), "together 1.1, expected 1"), (("0.8", "0.1", "0"), "together 0.9, expected 1"),
-     (("1.2", "-0.1", "-0.1"), "expected shares from 0 to 1"), (("nan", "0.5", "0.5"), "from 0 to 1")],
+     (("1.2", "-0.1", "-0.1"), "expected shares from 0 to 1"), (("0.9", "-0.1", "0.2"), "from 0 to 1"),
+     (("nan", "0.5", "0.5"), "from 0 to 1")],
 )  # fmt: skip
 def test_shares_that_are_none(table: Path, tmp_path: Path, shares: tuple[str, ...], told: str) -> None:
     documented("shares that are negative, or not 1 together")
