@@ -20,8 +20,8 @@ from vmafarm.corpus.plan import plan
 from vmafarm.corpus.scores import read_scores
 from vmafarm.corpus.slices import balance
 from vmafarm.run_folder.manifest import load_manifest, write_manifest
-from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 
 _CORPORA = {152_265: "", 1_000_000: "< 20"}
 """Clips, and the target in seconds; the first is KoNViD-150k-A."""

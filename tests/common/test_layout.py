@@ -63,6 +63,8 @@ VERBS = {
     ),
     "merge": ("merge", "--run", "demo", "--allow-missing"),
     "doctor": ("doctor", "--here"),
+    "compare": ("compare", "demo", "demo"),
+    "split": ("split", "demo", "--pattern", "(.)", "--train", "1", "--val", "0", "--test", "0"),
 }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from support.fake_slurm import planned, write_log, write_merge_job, write_record
 from support.merge_helpers import Run, make_row
 
@@ -19,6 +22,7 @@ from vmafarm.config.toml import as_override
 from vmafarm.publish import deliver
 from vmafarm.run_folder.manifest import write_manifest
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
+from vmafarm.run_folder.provenance import METADATA_KEY
 
 EVIL = "\x1b[31m\x9b31m\u202e\u2066\u2028\x85\x7f\x07\r\b\t"
 FORGED = "forged: by a record"
@@ -60,12 +64,19 @@ VERBS: dict[str, tuple[str, ...]] = {
     "cancel": ("cancel",),
     "doctor": ("doctor",),
     "doctor --json": ("doctor", "--json"),
-}
+    "compare": ("compare", "demo", "other.parquet"),
+    "compare --json": ("compare", "--json", "demo", "other.parquet"),
+    "split": (
+        "split", "demo", "--pattern", "(?s)^c[0-9](.+)$", "--train", "1", "--val", "0", "--test", "0",
+    ),
+}  # fmt: skip
 """All verbs but those that make things anew, in their forms, in the working folder of `make_hostile`."""
 
 
 def make_hostile(root: Path) -> Run:
     """Plan, submit and merge a run of four clips: two scored, one failed on one host and one for good.
+
+    Another table, other.parquet, has another clip, column and provenance.
 
     Parameters
     ----------
@@ -109,4 +120,11 @@ def make_hostile(root: Path) -> Run:
     config = load(root / "vmafarm.toml")[0]
     with suppress(IncompleteError):  # an engine of the clip log is another one
         deliver(config, lambda _: None, allow_missing=True)
+    first, second = run.table().to_pylist()
+    rows = [
+        row | {f"extra{TEXT}": TEXT} for row in (first | {"clip_name": f"d{TEXT}"}, second | {"mos": 4.0})
+    ]
+    document = json.dumps({f"engine{TEXT}": TEXT}).encode()
+    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata({METADATA_KEY: document}),
+                   root / "other.parquet")  # fmt: skip
     return run

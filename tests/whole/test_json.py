@@ -12,7 +12,8 @@ import pytest
 from support.command import QUICK, corpus, vmafarm, write_scores
 from support.fake_slurm import finish, submitted, write_record, writer_of
 from support.media import make_clip
-from support.merge_helpers import make_row, plan_run
+from support.merge_helpers import NAN, make_row, plan_run
+from support.tables import with_changes, write_rows
 
 from vmafarm.cluster.efficiency import read_efficiency
 from vmafarm.cluster.efficiency_text import as_document
@@ -80,9 +81,18 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
     said["vmafarm status --json"] = vmafarm("status", "--run", "r", "--json", cwd=folder).stdout
     said["vmafarm efficiency --json"] = efficiency(folder / "cluster")
+    said["vmafarm compare A B --json"] = compared(folder)
     said["vmafarm doctor --json"] = vmafarm("doctor", "--here", "--json", cwd=folder, status=None).stdout
     said[RECORD] = (folder / "runs/full_features_r.merge.json").read_text()
     return {name: json.loads(text) for name, text in said.items()}
+
+
+def compared(folder: Path) -> str:
+    """What the verb prints for two tables that differ in everything that it tells."""
+    changed = {"mos": 1.0, "width": 1920, "vmaf_mean": 1.0, "cambi_mean": NAN}
+    write_rows(folder / "a.parquet", with_changes("ab"), more=["x", "y"])
+    write_rows(folder / "b.parquet", with_changes("bc", b=changed), {"engine": "vmaf"})
+    return vmafarm("compare", "--json", "a.parquet", "b.parquet", cwd=folder, status=1).stdout
 
 
 def efficiency(folder: Path) -> str:

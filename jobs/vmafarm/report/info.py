@@ -110,6 +110,14 @@ def _read_record(path: Path, table: FileIO) -> tuple[dict[str, Any], str]:
     return (record if record.get("published") else {}), ""
 
 
+class _Split(pydantic.BaseModel):
+    """See `vmafarm.tables.split`."""
+
+    by: Word
+    seed: int
+    counts: dict[Word, Count]
+
+
 class _Metadata(pydantic.BaseModel):
     """The metadata that is read; see `vmafarm.run_folder.provenance` and `vmafarm.merging.merge`."""
 
@@ -117,6 +125,7 @@ class _Metadata(pydantic.BaseModel):
     incomplete: dict[Word, Count] = {}
     left_out: dict[Text, Word] = {}
     conflicts: dict[Word, Count | Word] = {}
+    split: _Split | None = None
 
 
 _METADATA = pydantic.TypeAdapter(_Metadata)
@@ -143,6 +152,9 @@ def tell(info: Info) -> list[tuple[str, str]]:
         facts.append(("left out", show(_few([f"{name}: {why}" for name, why in left_out.items()]))))
     if "conflicts" in metadata:
         facts.append(("conflicts", _counts(metadata["conflicts"])))
+    if split := metadata.get("split"):
+        counts = {side: split["counts"].get(side, 0) for side in ("train", "val", "test")}
+        facts.append(("split", f"{_counts(counts)}; by {show(split['by'])}, seed {split['seed']}"))
     if record:
         facts += _tell_record(record)
     facts.append(("record", info.damage))

@@ -1,0 +1,1 @@
+"""Tables that users name: two are compared, one is split for training."""

@@ -1,0 +1,132 @@
+"""Compares two tables: clips, values and provenance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from vmafarm.common.errors import UsageError
+from vmafarm.config.sections import Config
+from vmafarm.process.scratch import for_databases, scratch_folder
+from vmafarm.schema.features import FEATURE_COLUMNS
+from vmafarm.sql import templates as sql
+from vmafarm.tables.comparison import Comparison, Difference, Side
+from vmafarm.tables.given import NAME, GivenTable, is_number, open_given, reading
+
+_EXAMPLES = 5
+
+
+def compare_tables(a: Path, b: Path, *, tolerance: float, config: Config) -> Comparison:
+    """Compare two tables, clip by clip; their order does not matter.
+
+    Parameters
+    ----------
+    a, b
+        Their files.
+    tolerance
+        Absolute: numbers that differ by no more are equal.
+    config
+        Its merge.memory and extract.scratch bound what DuckDB uses.
+
+    Raises
+    ------
+    UsageError
+        One is no table, has a clip twice, or the tolerance is not a number from 0 on.
+    UnavailableError
+        Too little memory or disk space.
+    """
+    if not 0 <= tolerance < math.inf:
+        raise UsageError(f"--tolerance {tolerance:g}, expected a number from 0 on", "leave it out for 1e-6")
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(open_given(path)) for path in (a, b))
+        scratch = stack.enter_context(scratch_folder(for_databases(config.extract.scratch)))
+        stack.enter_context(reading(first, second))
+        connection = stack.enter_context(sql.connect(scratch / "spill", memory=config.merge.memory))
+        for name, table in (("a", first), ("b", second)):
+            connection.execute(sql.render("tables/table", name=name, file=table.source))
+            _require_names(connection, name, table)
+        columns = [_column(number, name, first, second)
+                   for number, name in enumerate(_common(first, second))]  # fmt: skip
+        clips, found = _differences(connection, columns, tolerance)
+        return Comparison(
+            _side(connection, "a", "b", first, second),
+            _side(connection, "b", "a", second, first),
+            first.is_same_file(second),
+            tolerance,
+            clips,
+            len(columns),
+            tuple(one for one in found if one.column in FEATURE_COLUMNS),
+            tuple(one for one in found if one.column == "mos"),
+            tuple(one for one in found if one.column not in (*FEATURE_COLUMNS, "mos")),
+            _differing(first.metadata, second.metadata),
+            tuple(dict.fromkeys((*first.notes, *second.notes))),
+        )
+
+
+def _require_names(connection: duckdb.DuckDBPyConnection, name: str, table: GivenTable) -> None:
+    counts = sql.one_row(connection, sql.render("tables/names", name=name))
+    repeated: list[str] = []
+    if counts["different"] < counts["named"]:
+        query = sql.render("tables/repeated", name=name, most=_EXAMPLES)
+        repeated = [clip for (clip,) in connection.execute(query).fetchall()]
+    table.require_names(**counts, repeated=repeated)
+
+
+def _common(first: GivenTable, second: GivenTable) -> list[str]:
+    return [name for name in first.schema.names if name != NAME and name in second.schema.names]
+
+
+def _column(number: int, name: str, first: GivenTable, second: GivenTable) -> dict[str, Any]:
+    """How a column is compared, and the names of its values and of their distance in the SQL."""
+    kinds = [table.schema.field(name).type for table in (first, second)]
+    if all(map(pa.types.is_integer, kinds)):
+        kind = "HUGEINT"  # a double does not hold every integer
+    else:
+        kind = "DOUBLE" if all(map(is_number, kinds)) else "VARCHAR"
+    aliases = {alias: f"{alias}:{number}" for alias in ("a", "b", "distance")}
+    return {"name": name, "type": sql.Sql(kind), "is_number": kind != "VARCHAR", **aliases}
+
+
+def _differences(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[dict[str, Any]], tolerance: float
+) -> tuple[int, list[Difference]]:
+    """Number of clips in both tables, and the columns that differ, worst first."""
+    pairs = sql.render("tables/pairs", columns=columns)
+    query = sql.render("tables/differences", columns=columns, pairs=pairs, tolerance=tolerance)
+    clips, *counts = connection.execute(query).fetchall()[0]
+    differing = [column | count for column, count in zip(columns, counts, strict=True) if count["clips"]]
+    if not differing:
+        return clips, []
+    pairs = sql.render("tables/pairs", columns=differing)
+    worst = connection.execute(sql.render("tables/worst", columns=differing, pairs=pairs)).fetchall()[0]
+    found = [
+        Difference(column["name"], column["clips"], column["nan"], column["largest"], **clip)
+        for column, clip in zip(differing, worst, strict=True)
+    ]
+    return clips, sorted(found, key=lambda one: (-one.largest, -one.clips))
+
+
+def _side(
+    connection: duckdb.DuckDBPyConnection, here: str, there: str, table: GivenTable, other: GivenTable
+) -> Side:
+    only = sql.one_row(connection, sql.render("tables/only", here=here, there=there, most=_EXAMPLES))
+    columns = tuple(name for name in table.schema.names if name not in other.schema.names)
+    return Side(str(table.path), table.rows, only["clips"], tuple(only["examples"]), columns)
+
+
+def _differing(first: dict[str, Any], second: dict[str, Any], above: str = "") -> dict[str, tuple[Any, Any]]:
+    """Keys in which two documents differ, those of objects in objects as ``above.key``."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted(first.keys() | second.keys()):
+        a, b = first.get(key), second.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found |= _differing(a, b, f"{above}{key}.")
+        elif a != b:
+            found[f"{above}{key}"] = a, b
+    return found
