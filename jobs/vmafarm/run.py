@@ -116,6 +116,8 @@ def begin(
         See `plan` and `check_run_folders`.
     """
     require_folder(Path(config.corpus.clips))
+    if not config.folder.manifest.exists():
+        probe_here(config)  # an engine that does not work here leaves no run behind
     planned = plan(config, update=update, drop=drop)
     say(*planned.lines(), file=file)
     config = with_frozen(config, to_start=True)

@@ -161,14 +161,26 @@ def test_clip_without_score_follows_missing_mos(corpus):
     assert np.isnan(kept.manifest.mos[kept.manifest.names.index("extra.mp4")])
 
 
-@pytest.mark.parametrize("key", ["clips", "scores"])
-def test_corpus_that_is_not_given_is_refused_with_key_and_option(corpus, key):
-    error = refusal(
-        config_of(corpus).model_copy(update={"corpus": config_of(corpus).corpus.model_copy(update={key: ""})})
-    )
-    assert f"corpus.{key} is not set" in error.message
-    assert f"--{key}" in error.hint
-    assert f"{key.upper()}=" in error.hint
+def test_clips_that_are_not_given_are_refused_with_key_and_option(corpus):
+    section = config_of(corpus).corpus.model_copy(update={"clips": ""})
+    error = refusal(config_of(corpus).model_copy(update={"corpus": section}))
+    assert "corpus.clips is not set" in error.message
+    assert "--clips" in error.hint
+    assert "CLIPS=" in error.hint
+
+
+def test_without_scores_every_clip_is_planned_and_told_once(corpus):
+    bare, _ = load(run__root=str(corpus / "runs"), corpus__clips=str(corpus / "clips"))
+    made = plan(bare)
+    assert np.isnan(made.manifest.mos).all()
+    assert len(made.manifest.names) == 6
+    text = " ".join(made.lines())
+    assert text.count("no scores given (corpus.scores): mos is NaN in all rows") == 1
+    assert "clips with their score" not in text
+    later = plan(config_of(corpus))
+    assert later.changes.of_clips == 0
+    assert later.changes.relabelled.count == 6
+    assert later.manifest.mos.tolist() == [1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
 
 
 def test_path_that_is_not_utf8_is_refused(corpus):

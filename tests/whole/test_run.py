@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -231,6 +232,26 @@ def test_a_sample_has_a_table_of_its_own_and_the_run_goes_on_with_the_rest(folde
     assert set(sample) < set(table(folder / "runs/full_features_a.parquet")["clip_name"].to_pylist())
     call("run", *corpus(*QUICK, "--run", "b", "--limit", "2"), cwd=folder)
     assert table(folder / "runs/full_features_b.sample.parquet")["clip_name"].to_pylist() == sample
+
+
+def test_without_scores_there_is_a_table_and_scores_come_later_without_scoring(folder: Path) -> None:
+    checked = ("--set", "merge.checks=true")
+    said = call("run", "--clips", "clips", *QUICK, *checked, "--run", "a", cwd=folder).stdout
+    assert said.count("no scores given") == 1
+    assert "34 checks: nothing found" in said
+    path = folder / "runs/full_features_a.parquet"
+    assert all(math.isnan(mos) for mos in table(path)["mos"].to_pylist())
+    said = call("plan", "--scores", "scores.csv", "--run", "a", cwd=folder).stdout
+    assert "5 clips with another score" in said
+    assert "scored" not in call("merge", *QUICK, "--run", "a", cwd=folder).stdout
+    scores = dict(csv.reader((folder / "scores.csv").read_text().splitlines()[1:]))
+    assert table(path)["mos"].to_pylist() == [float(scores[name]) for name in sorted(GOOD)]
+
+
+def test_an_engine_that_does_not_work_leaves_no_run_behind(folder: Path) -> None:
+    said = call("run", *OPTIONS, "--set", "engine.ffmpeg=/nowhere/ffmpeg", cwd=folder, status=None).stderr
+    assert "/nowhere/ffmpeg" in said
+    assert not (folder / "runs").exists()
 
 
 @pytest.mark.parametrize("verb", ["run", "estimate"])

@@ -50,7 +50,7 @@ def config_to_freeze(config: Config, before: Mapping[str, Any] = MappingProxyTyp
     Raises
     ------
     UsageError
-        Clips or scores are not given.
+        Clips are not given.
     """
     values = {
         key: before[key] if key in before and not _is_set(config, key) else value
@@ -61,6 +61,8 @@ def config_to_freeze(config: Config, before: Mapping[str, Any] = MappingProxyTyp
         ("corpus.scores", "the CSV file of scores", "--scores FILE, SCORES=FILE with make"),
     ):
         path = str(values[key])
+        if not path and key == "corpus.scores":
+            continue
         if not path:
             raise UsageError(f"{key} is not set, expected {what}", f"give it: {option}, or {key} in the file")
         # Without ".." but as the user names it: resolving links would tie the run to today's targets.

@@ -76,7 +76,13 @@ class Plan:
 
     def _lines(self) -> Iterator[str]:
         manifest = self.manifest
-        yield from self.counts.lines()
+        scored = bool(self.config.corpus.scores)
+        yield from self.counts.lines(scored=scored)
+        if not scored:
+            yield (
+                "no scores given (corpus.scores): mos is NaN in all rows, and what is about scores does not "
+                "apply; they can be added later without scoring again"
+            )
         if self.changes:
             yield f"changed since plan {manifest.generation - (2 if manifest.of else 1)}:"
             yield from (f"  {line}" for line in self.changes.lines())
@@ -186,7 +192,7 @@ def plan(
 
 def _read_corpus(config: Config) -> Joined:
     corpus = config.corpus
-    scores = read_scores(
+    scores = corpus.scores and read_scores(
         Path(corpus.scores),
         name_column=corpus.name_column,
         mos_column=corpus.mos_column,
@@ -197,6 +203,8 @@ def _read_corpus(config: Config) -> Joined:
     if not config.slurm.uses_image:
         require_folder(path)
     clips = list_clips(path, list_image(path, config.extract.scratch))
+    if not scores:
+        return Joined(clips.names, np.full(len(clips.names), np.nan), clips.bytes, clips.counts)
     joined = join(clips, scores)
     return settle_missing(joined, corpus.missing_mos)
 

@@ -101,7 +101,7 @@ def run_facts(config: Config) -> dict[str, str]:
         "name": config.run.name,
         "mos_min": repr(config.corpus.mos_min),
         "mos_max": repr(config.corpus.mos_max),
-        "missing_mos": config.corpus.missing_mos,
+        "missing_mos": config.corpus.missing_mos if config.corpus.scores else "nan",
         "tries": str(config.extract.retries + 1),
     }
     with suppress(UsageError):  # a damaged one is reported elsewhere

@@ -64,10 +64,12 @@ class Counts:
         """Every count by its name."""
         return {kind.name: getattr(self, kind.name).count for kind in fields(self)}
 
-    def lines(self) -> list[str]:
-        """Return the counts as lines; rare findings only where there are any."""
+    def lines(self, *, scored: bool = True) -> list[str]:
+        """Return the counts as lines; rare findings where there are any, scores if `scored`."""
         lines = []
         for kind, label in _LABELS.items():
+            if not scored and kind in _OF_SCORES:
+                continue
             found: Tally = getattr(self, kind)
             if found.count or kind in _ALWAYS:
                 lines.append(f"{label:<38}{found.count:>12,}")
@@ -97,3 +99,4 @@ _LABELS = {
     "hidden": "hidden files and folders, left out",
 }
 _ALWAYS = tuple(_LABELS)[:8]
+_OF_SCORES = ("scores", "joined", "without_score", "without_clip", "duplicate_scores")
