@@ -8,7 +8,9 @@ from typing import Any
 from vmafarm.common.package import __version__ as __version__
 
 _HOMES = {
-    **dict.fromkeys(("estimate", "load_config", "merge", "plan", "score", "submit"), "vmafarm.api"),
+    **dict.fromkeys(
+        ("combine", "estimate", "load_config", "merge", "plan", "score", "submit"), "vmafarm.api"
+    ),
     "Run": "vmafarm.planned",
     "VmafarmError": "vmafarm.common.errors",
     "read_table": "vmafarm.report.loading",

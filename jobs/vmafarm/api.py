@@ -10,6 +10,8 @@ from vmafarm.config.load import load
 from vmafarm.config.sections import Config
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from vmafarm.cluster.request import Submitted
     from vmafarm.corpus.plan import Plan
     from vmafarm.cost.estimate import Estimate
@@ -203,3 +205,75 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
     from vmafarm.forecast import estimate_run
 
     return estimate_run(config, sample, limit, io.StringIO() if quiet else None)
+
+
+def combine(
+    out: str | Path,
+    tables: Sequence[str | Path],
+    *,
+    config: Config | None = None,
+    names: Mapping[str, str] | None = None,
+    allow_mixed: Sequence[str] = (),
+    mos_scale: tuple[float, float] | None = None,
+    mos_ranges: Mapping[str, tuple[float, float]] | None = None,
+    columns: bool = False,
+    min_coverage: float = 1.0,
+    prefixes: Mapping[str, str] | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Put tables of several corpora under each other, or of the same clips side by side.
+
+    The same as ``vmafarm combine``; docs/tables.md describes the result.
+
+    Parameters
+    ----------
+    out
+        The table to write.
+    tables
+        Paths of published tables, or names of runs that have one; of two clips with the same content, that of
+        the first table stays.
+    config
+        Has ``run.root``, under which runs are; None: the defaults.
+    names
+        A table, as in `tables`, to the label of its corpus; else the name of its run or file.
+    allow_mixed
+        Keys in which the tables may differ, such as ``engine``.
+    mos_scale
+        Map the scores of each corpus to this range.
+    mos_ranges
+        A label to the range of its scores; else the lowest and the highest one.
+    columns
+        Join tables of the same clips side by side; all but the first may be CSV or
+        Parquet of another program.
+    min_coverage
+        With `columns`, the share of clips that must match on either side, 0..1.
+    prefixes
+        With `columns`, a label to what the names of its columns begin with.
+    force
+        Replace a file that is no combined table.
+    quiet
+        Print no summary.
+
+    Returns
+    -------
+    Path
+        The table.
+
+    Raises
+    ------
+    VmafarmError
+        Nothing was written; the message says what does not fit.
+    """
+    from vmafarm.combining.combine import combine as combine_tables
+    from vmafarm.combining.options import Options
+    from vmafarm.common.say import say
+
+    options = Options(
+        names={str(table): label for table, label in (names or {}).items()},
+        allow_mixed=tuple(allow_mixed), mos_scale=mos_scale, mos_ranges=mos_ranges or {}, columns=columns,
+        min_coverage=min_coverage, prefixes=prefixes or {}, force=force,
+    )  # fmt: skip
+    tell = (lambda line: None) if quiet else say
+    combine_tables(config or load_config(), Path(out), [str(table) for table in tables], options, tell)
+    return Path(out)

@@ -39,6 +39,7 @@ assert counts["done"] == 2 and left == [] and broken == {}, (counts, left, broke
 assert len(slowest) == 2 and len(features) == len(mos) == everything.num_rows == 2
 assert "vmaf_mean" in features and "psnr_y_mean" not in features
 assert everything.num_columns == 48
+assert combined == __import__("pathlib").Path("all.parquet") and set(corpora) == {"mine"}
 """
     said = subprocess.run(
         [sys.executable, "-c", "\n".join([*EXAMPLES, check])], cwd=tmp_path, capture_output=True, text=True,

@@ -144,7 +144,9 @@ def test_verbs_of_a_run_share_the_options_that_make_its_configuration() -> None:
     assert {verb for verb in VERBS if options[verb][:2] == ["config_file", "overrides"]} == set(VERBS) - {
         "demo", "image", "info",
     }  # fmt: skip
-    assert {verb for verb in VERBS if "name" not in options[verb]} == {"config", "demo", "image", "info"}
+    assert {verb for verb in VERBS if "name" not in options[verb]} == {
+        "combine", "config", "demo", "image", "info",
+    }  # fmt: skip
     assert {verb for verb in VERBS if "clips" in options[verb]} == {
         "run", "plan", "estimate", "submit", "doctor",
     }  # fmt: skip
