@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -18,7 +19,9 @@ from support.tables import publish_run, put_together, rows
 from vmafarm import combine as combine_tables
 from vmafarm import load_config, read_table
 from vmafarm.combining.options import parse_pairs, parse_range
-from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError
+from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError, VmafarmError
+from vmafarm.common.package import PACKAGE
+from vmafarm.sql import templates as sql
 
 
 def _nothing(runs: Path) -> tuple[str, ...]:
@@ -285,3 +288,43 @@ def test_the_verb_and_the_function_do_the_same(runs: Path, capsys: pytest.Captur
     )  # fmt: skip
     assert (runs / "api.parquet").read_bytes() == (runs / "verb.parquet").read_bytes()
     assert pq.read_schema(runs / "api.parquet").names[-1] == "my_x"
+
+
+def test_a_table_that_is_damaged_behind_its_footer_is_one_message(runs: Path) -> None:
+    """No record says so: it lies alone."""
+    path = runs / "alone.parquet"
+    shutil.copy(runs / "full_features_live.parquet", path)
+    content = bytearray(path.read_bytes())
+    group = pq.read_metadata(path).row_group(0)
+    for name in ("clip_name", "vmaf_std"):
+        (at,) = (n for n in range(48) if group.column(n).path_in_schema == name)
+        damaged = content.copy()
+        begin = group.column(at).data_page_offset
+        damaged[begin : begin + 20] = bytes(20)
+        path.write_bytes(damaged)
+        said = call("combine", "all.parquet", "alone.parquet", cwd=runs, status=1).stderr
+        assert "error: the tables cannot be read: " in said
+        assert "/proc/self" not in said
+        assert not (runs / "all.parquet").exists()
+        assert not list(runs.glob(".*.tmp"))
+
+
+def test_no_space_leaves_the_earlier_table(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = runs / "all.parquet"
+    put_together(out, "k150k")
+    before = out.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("vmafarm.disk.durable.write_all", full)
+    with pytest.raises(UnavailableError, match="no space left"):
+        put_together(out, "k150k", "live")
+    assert out.read_bytes() == before
+    assert not list(runs.glob(".*.tmp"))
+
+
+def test_every_template_of_the_verb_is_used() -> None:
+    code = "".join(path.read_text() for path in (PACKAGE / "combining").glob("*.py"))
+    used = set(re.findall(r'"combine/(\w+)"', code))
+    assert used == {path.stem for path in (sql.sql_folder() / "combine").glob("*.sql")}

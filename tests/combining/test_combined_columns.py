@@ -132,6 +132,15 @@ def test_columns_can_be_added_to_a_combined_table_by_corpus_and_name(runs: Path)
     assert "needs a column corpus" in caught.value.hint
 
 
+def test_any_name_of_a_column_is_data(runs: Path) -> None:
+    odd = """'"); DROP TABLE raw; --{{ 7*7 }} $x é"""
+    quoted = odd.replace('"', '""')
+    lines = [f'corpus,video,"{quoted}",{"y" * 200}', "x,a.mp4,1,p", "x,b.mp4,2,p", "x,ä.mp4,3,p", ""]
+    out = beside(runs, "k150k", scores_file(runs, "\n".join(lines)), prefixes={"dover": "-- "})
+    assert pq.read_schema(out).names[48:] == ["corpus", f"-- {odd}", f"-- {'y' * 200}"]
+    assert rows(out, "clip_name", f"-- {odd}") == list(zip(CLIPS, (1.0, 2.0, 3.0), strict=True))
+
+
 def test_several_tables_are_joined_in_their_order(runs: Path) -> None:
     one = scores_file(runs, "clip_name,x\na.mp4,1\nb.mp4,2\nä.mp4,3\n", "one.csv")
     two = scores_file(runs, "clip_name,y,x\na.mp4,4,1\nb.mp4,5,2\nä.mp4,6,3\n", "two.csv")
@@ -194,6 +203,7 @@ REFUSED = {
     "nothing new": ("clip_name,mos\na.mp4,1\nb.mp4,3\nä.mp4,5\n", "has no column that k150k lacks"),
     "text for numbers": ("clip_name,mos,x\na.mp4,high,0\nb.mp4,3,0\nä.mp4,5,0\n", "column mos, which is"),
     "a name in capitals": ("clip_name,VMAF_mean\na.mp4,1\nb.mp4,3\nä.mp4,5\n", "VMAF_mean, which is there"),
+    "a name without end": (f"clip_name,{'x' * 300}\na.mp4,1\n", "names of up to 300 characters"),
     "two columns of a name": ("clip_name,x,X\na.mp4,1,1\n", "several columns are called x"),
     "a field too few": ("clip_name,x\na.mp4\n", r"cannot be read as CSV: .* on Line: 2"),
     "another encoding": ("clip_name,x\n\xe9.mp4,1\n".encode("latin-1"), "cannot be read as CSV"),

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.command import call
+from support.made_up import NASTY
 from support.merge_helpers import NAN, make_row
 from support.tables import content, document, publish_run, put_together, rows
 
@@ -135,6 +137,27 @@ def test_what_determines_values_must_be_the_same(runs: Path, key: str) -> None:
     publish_run(runs, "other", {"f.mp4": 2.0}, **{key: "another"})
     with pytest.raises(UsageError, match=rf"  {key}: \w+ \(k150k\) and another \(other\)"):
         put_together(runs / "all.parquet", "k150k", "other")
+
+
+def test_any_name_of_a_clip_or_a_corpus_is_data(runs: Path) -> None:
+    publish_run(runs, "nasty", dict.fromkeys(NASTY, 2.0) | {"z.mp4": 3.0})
+    label = "'; DROP TABLE keys; --\n\x1b[31m{{ 7*7 }}"
+    out, names = runs / "all.parquet", sorted([*NASTY, "z.mp4"], key=str.encode)
+    hashes = {label: dict.fromkeys(NASTY[:2], "11")}
+    said = put_together(out, "nasty", names={"nasty": label}, hashes=hashes, mos_scale=(0, 1))
+    assert all(line.isprintable() for line in said)
+    dropped = max(NASTY[:2], key=str.encode)
+    assert rows(out, "corpus", "clip_name") == [(label, name) for name in names if name != dropped]
+    duplicates = document(out)["combined"]["duplicates"]["clips"]
+    assert duplicates == [[f"{label}/{dropped}", f"{label}/{min(NASTY[:2], key=str.encode)}"]]
+    for words in (("info", out), ("info", "--card", out), ("qa", "--table", out)):
+        shown = call(*words, status=None)
+        assert "Traceback" not in shown.stderr
+        assert shown.stdout.replace("\n", "").isprintable()
+    with pytest.raises(UsageError) as caught:
+        put_together(out, "nasty", "k150k", names={"nasty": label, "k150k": label}, mos_scale=(0, 1),
+                     mos_ranges={label: (4.0, 5.0)})  # fmt: skip
+    assert caught.value.message.isprintable()
 
 
 # Clips with the same content

@@ -89,7 +89,7 @@ def select_beside(
 
 def _describe(source: Source, rows: int, used: int) -> Described:
     return Described(
-        corpus=source.corpus, file=source.path.name, sha256=source.sha256, rows=rows, used=used,
+        corpus=source.corpus, file=show(source.path.name), sha256=source.sha256, rows=rows, used=used,
         provenance=provenance_of(source),
     )  # fmt: skip
 

@@ -82,15 +82,15 @@ def combine(
             common = common_metadata(sources[:1] if options.columns else sources)
             metadata = as_metadata(common, selected.document.as_dict())
             rows = write_table(out, connection, selected.query, selected.schema, metadata, sources)
-        except duckdb.Error as error:
-            raise _explain(error, sources) from error
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if is_outside(error):
+                raise
+            raise _unreadable(error, sources) from error
     _tell(say, out, rows, len(selected.schema), selected.document)
 
 
-def _explain(error: duckdb.Error, sources: Sequence[Source]) -> BaseException:
+def _unreadable(error: Exception, sources: Sequence[Source]) -> IncompleteError:
     """A table that cannot be read although its footer can."""
-    if is_outside(error):
-        return error
     text = str(error).partition("\n")[0]
     for source in sources:
         text = text.replace(source.scanned, source.path.name)

@@ -81,6 +81,9 @@ class Options:
                 raise UsageError(f"{option} {how} --columns", "it has no meaning there: leave it out")
         for label in self.names.values():
             require_label(label)
+        for prefix in self.prefixes.values():
+            if not is_utf8(prefix) or len(prefix) > 255:
+                raise UsageError(f"--prefix {show(prefix)}", "expected up to 255 characters of UTF-8")
 
 
 def require_label(label: str) -> None:

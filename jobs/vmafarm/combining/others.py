@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ SHARED = ("mos", "width", "height")
 """What describes a clip: never prefixed, and the same in all tables."""
 _SQL = {"double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "string": "VARCHAR"}
 _HEADER_BYTES = 1 << 20
+_MOST_COLUMNS, _LONGEST_NAME = 10_000, 255
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,7 @@ def load_other(connection: duckdb.DuckDBPyConnection, source: Source, name: str,
     is_csv = os.pread(source.file.fileno(), 4, 0) != b"PAR1"
     found = _read_csv(connection, source) if is_csv else _read_schema(source)
     names = [told for told, _, _ in found]
-    lowered = [told.lower() for told in names]
-    if twice := [told for told in names if lowered.count(told.lower()) > 1]:
-        raise UsageError(
-            f"{show(source.given)}: several columns are called {show(twice[0])}, in any case of letters",
-            "rename them in the file",
-        )
-    key = "clip_name" if "clip_name" in names else names[0]
+    key = _find_key(names)
     columns = []
     for told, at, kind in found:
         wanted = told if told in (*SHARED, "corpus") else f"{prefix}{told}"
@@ -117,6 +113,31 @@ def load_other(connection: duckdb.DuckDBPyConnection, source: Source, name: str,
     return Other(source, name, tuple(columns))
 
 
+def _require_names(source: Source, names: Sequence[str]) -> None:
+    """Refuse names that DuckDB could not tell apart, and a file that is no table of scores."""
+    shown, longest = show(source.given), max(map(len, names), default=0)
+    if not names:
+        raise UsageError(f"{shown}: it has no columns", "name another file")
+    if len(names) > _MOST_COLUMNS or longest > _LONGEST_NAME:
+        raise UsageError(
+            f"{shown}: {len(names):,} columns with names of up to {longest:,} characters",
+            f"expected at most {_MOST_COLUMNS:,} columns, and names of at most {_LONGEST_NAME} characters",
+        )
+    found = Counter(name.lower() for name in names)
+    if twice := [name for name in names if found[name.lower()] > 1]:
+        raise UsageError(
+            f"{shown}: several columns are called {show(twice[0])}, in any case of letters",
+            "rename them in the file",
+        )
+
+
+def _find_key(names: Sequence[str]) -> str:
+    """The column of the names of the clips."""
+    if "clip_name" in names:
+        return "clip_name"
+    return next((name for name in names if name != "corpus"), names[0])
+
+
 def _read_schema(source: Source) -> list[tuple[str, str, str]]:
     """Name, name again and type of each column of a Parquet file."""
     content = source.file
@@ -127,13 +148,14 @@ def _read_schema(source: Source) -> list[tuple[str, str, str]]:
         raise UsageError(
             f"{show(source.given)} cannot be read as Parquet: {reason(error)}", "restore it from a copy"
         ) from None
+    _require_names(source, schema.names)
     kinds = [_kind(field.type) for field in schema]
     odd = [
         f"{show(field.name)} is {field.type}" for field, kind in zip(schema, kinds, strict=True) if not kind
     ]
-    if odd or not kinds:
+    if odd:
         raise UsageError(
-            f"{show(source.given)}: {examples(odd) if odd else 'it has no columns'}",
+            f"{show(source.given)}: {examples(odd)}",
             "expected columns of numbers, text or booleans: cast or leave out the others",
         )
     return list(zip(schema.names, schema.names, kinds, strict=True))
@@ -169,7 +191,7 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, source: Source) -> list[tup
             "expected UTF-8 with a header, commas, and double quotes around names with commas",
         ) from None
     words = connection.execute(sql.render("combine/words", columns=columns)).fetchall()[0]
-    key = header.index("clip_name") if "clip_name" in header else 0
+    key = header.index(_find_key(header))
     text = {key, *(at for at, told in enumerate(header) if told == "corpus")}
     kinds = ["string" if has or at in text else "double" for at, has in enumerate(words)]
     numbers: Sequence[str] = [f"c{at}" for at, kind in enumerate(kinds) if kind == "double"]
@@ -190,4 +212,5 @@ def _read_header(source: Source) -> list[str]:
     header = [cell.strip() for cell in header]
     if not header or not all(header) or any("\0" in cell for cell in header):
         raise UsageError(f"{show(source.given)}: its first line is no header", hint)
+    _require_names(source, header)
     return header

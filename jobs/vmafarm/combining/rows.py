@@ -81,7 +81,7 @@ def select_rows(
     described = [
         Described(
             corpus=source.corpus,
-            file=source.path.name,
+            file=show(source.path.name),
             sha256=source.sha256,
             rows=rows[at],
             used=rows[at] - dropped[at],

@@ -99,7 +99,7 @@ class Duplicates(_Part):
 
     removed: Size = 0
     unknown: Size = 0
-    clips: list[tuple[Name, Name]] = []
+    clips: list[tuple[Text, Text]] = []
 
 
 class Combined(_Part):
