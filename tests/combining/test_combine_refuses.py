@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.command import call
@@ -307,6 +308,21 @@ def test_a_table_that_is_damaged_behind_its_footer_is_one_message(runs: Path) ->
         assert "/proc/self" not in said
         assert not (runs / "all.parquet").exists()
         assert not list(runs.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("error", [OSError("Invalid Input Error: x"), pa.ArrowInvalid("x")])
+def test_an_error_of_a_stream_of_rows_is_one_message(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """DuckDB's stream raises OSError without a number, or errors of Arrow."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vmafarm.combining.write.cut", fail)
+    with pytest.raises(IncompleteError, match=r"the tables cannot be read: .*x"):
+        put_together(runs / "all.parquet", "k150k")
+    assert not list(runs.glob("*all.parquet*"))
 
 
 def test_no_space_leaves_the_earlier_table(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

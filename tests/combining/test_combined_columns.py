@@ -18,7 +18,7 @@ from vmafarm.common.errors import UsageError
 from vmafarm.schema.features import COLUMNS
 
 CLIPS = ["a.mp4", "b.mp4", "ä.mp4"]
-DOVER = 'clip_name,dover,note\nä.mp4,0.75,\nb.mp4,1e-3,"good, or not"\na.mp4,,007\n'
+DOVER = 'clip_name,dover,note\nä.mp4,0.75,\nb.mp4,1e-3,"good, or not"\na.mp4, ,007\n'
 
 
 def beside(runs: Path, *given: str | Path, **options: object) -> Path:
@@ -152,6 +152,15 @@ def test_several_tables_are_joined_in_their_order(runs: Path) -> None:
         beside(runs, "k150k", one, other)
     beside(runs, "k150k", one, other, prefixes={"other": "other "})
     assert pq.read_schema(out).names[-2:] == ["x", "other x"]
+
+
+def test_rows_are_in_the_order_of_the_bytes_whatever_their_order_was(runs: Path) -> None:
+    path = runs / "full_features_k150k.parquet"
+    table = pq.ParquetFile(path).read().take([2, 0, 1])
+    metadata = pq.read_metadata(path).metadata
+    pq.write_table(table.replace_schema_metadata(metadata), runs / "shuffled.parquet")
+    out = beside(runs, runs / "shuffled.parquet", scores_file(runs))
+    assert [name for (name,) in rows(out, "clip_name")] == CLIPS
 
 
 def test_the_same_tables_give_the_same_bytes(runs: Path) -> None:
