@@ -217,9 +217,9 @@ def test_the_content_of_clips_is_read_from_clip_logs_that_state_it(
         renamed = schema.set(at, schema.field(at).with_name("sha256"))
         for module in ("vmafarm.shards.clip_log", "vmafarm.combining.sources", "support.merge_helpers"):
             monkeypatch.setattr(f"{module}.CLIP_LOG_SCHEMA", renamed)
-    run.log_clips({"x.mp4": 1.0}, writer="v", sha256="ab")
+    run.log_clips({"x.mp4": 1.0}, writer="v", sha256="ab" * 32)
     found = read_hashes(run.folder).to_pylist()
-    assert {"clip_name": "x.mp4", "sha256": "ab"} in found
+    assert {"clip_name": "x.mp4", "sha256": "ab" * 32} in found
     assert read_hashes(None).num_rows == 0
 
 

@@ -14,8 +14,8 @@ import duckdb
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
-from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
+from vmafarm.sql.templates import render, sql_folder
 
 SEVERITIES = ("error", "warn", "info")
 RETURNS = ("offenders", "figures")
@@ -123,7 +123,7 @@ def list_checks(folder: Path | None = None) -> tuple[Check, ...]:
     UsageError
         A file is not a check: wrong name, wrong header, or a name or number that another check has.
     """
-    checks = [_read(path) for path in sorted((folder or sql.sql_folder() / "qa").glob("*.sql"))]
+    checks = [_read(path) for path in sorted((folder or sql_folder() / "qa").glob("*.sql"))]
     checks.sort(key=lambda check: check.number)
     for what in ("number", "name"):
         values = [getattr(check, what) for check in checks]
@@ -200,7 +200,7 @@ def run_checks(
 
 def _lacks(connection: duckdb.DuckDBPyConnection, check: Check, absent: Mapping[str, str]) -> str:
     """What a check reads that is not there; "" too for a wrong query, which the check itself tells."""
-    parsed = connection.execute(sql.render("query/parsed"), {"query": check.query}).fetchall()
+    parsed = connection.execute(render("query/parsed"), {"query": check.query}).fetchall()
     read = _tables(json.loads(parsed[0][0]))
     return next((what for table, what in absent.items() if table in read), "")
 
