@@ -107,8 +107,6 @@ def _tell(say: Say, out: Path, rows: int, columns: int, document: Combined) -> N
     ]
     if document.names_in_several:
         facts.append(("note", "corpus and clip_name together name a clip; names were left as they are"))
-    if document.duplicates.unknown:
-        facts.append(("note", "clips whose content is not known are compared with no other clip"))
     facts.append(("table", unbroken(str(out))))
     for line in labelled(facts):
         say(line)

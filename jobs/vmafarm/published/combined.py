@@ -200,8 +200,12 @@ _SHOWN = 8
 
 def tell_duplicates(duplicates: Duplicates) -> str:
     """How many were left out, and of how many rows this cannot be said."""
-    text = f"{counted(duplicates.removed, 'clip')} left out: another one has the same SHA-256"
-    unknown = f"the content of {counted(duplicates.unknown, 'clip')} is not known"
+    text = f"{counted(duplicates.removed, 'clip')} left out, whose SHA-256 another one has"
+    if not duplicates.removed:
+        text = "none left out"
+    unknown = (
+        f"the SHA-256 of {counted(duplicates.unknown, 'clip')} is not known, which are compared with none"
+    )
     return f"{text}; {unknown}" if duplicates.unknown else text
 
 
