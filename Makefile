@@ -21,7 +21,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Whole files to workers, in the order of tests/conftest.py. One more worker than processors: tests also wait.
 WORKERS = -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run plan estimate doctor image submit retry status efficiency logs cancel merge tidy qa report sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
+.PHONY: help setup run plan estimate doctor image submit retry status efficiency logs cancel merge tidy qa report combine sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ qa: $(VENV)/.setup ## run all checks of sql/qa; ARGS="--check mos" shows the row
 
 report: $(VENV)/.setup ## write one HTML page about a run; it opens offline
 	@$(BIN)/vmafarm report $(OPTIONS) $(ARGS)
+
+combine: $(VENV)/.setup ## make one table of several: ARGS="all.parquet k150k live"
+	@$(BIN)/vmafarm combine $(OPTIONS) $(ARGS)
 
 sql: $(VENV)/.setup ## query features, clips, failures and manifest: Q="SELECT ..."
 	@$(BIN)/vmafarm sql $(OPTIONS) $(ARGS) $(if $(Q),-- "$$Q")

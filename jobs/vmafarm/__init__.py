@@ -8,9 +8,8 @@ from typing import Any
 from vmafarm.common.package import __version__ as __version__
 
 _HOMES = {
-    **dict.fromkeys(
-        ("compare", "estimate", "load_config", "merge", "plan", "score", "split", "submit"), "vmafarm.api"
-    ),
+    **dict.fromkeys(("estimate", "load_config", "merge", "plan", "score", "submit"), "vmafarm.api"),
+    **dict.fromkeys(("combine", "compare", "split"), "vmafarm.table_api"),
     "Run": "vmafarm.planned",
     "VmafarmError": "vmafarm.common.errors",
     "read_table": "vmafarm.report.loading",

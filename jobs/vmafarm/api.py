@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from vmafarm.cluster.request import Submitted
     from vmafarm.corpus.plan import Plan
     from vmafarm.cost.estimate import Estimate
-    from vmafarm.tables.comparison import Comparison
-    from vmafarm.tables.split import Split
 
 
 def load_config(path: str | Path | None = None, *settings: str) -> Config:
@@ -205,77 +203,3 @@ def estimate(config: Config, *, sample: int = 20, quiet: bool = False) -> Estima
     from vmafarm.forecast import estimate_run
 
     return estimate_run(config, sample, io.StringIO() if quiet else None)
-
-
-def compare(
-    a: str | Path, b: str | Path, *, tolerance: float = 1e-6, config: Config | None = None
-) -> Comparison:
-    """Compare two tables clip by clip, as ``vmafarm compare`` does.
-
-    Parameters
-    ----------
-    a, b
-        Their files.
-    tolerance
-        Absolute: numbers that differ by no more are equal.
-    config
-        Its merge.memory and extract.scratch bound memory and disk; None: the defaults.
-
-    Returns
-    -------
-    Comparison
-        ``equal`` says whether they are, ``as_dict()`` has what differs.
-
-    Raises
-    ------
-    UsageError
-        One is no table, or has a clip twice.
-    """
-    from vmafarm.tables.compare import compare_tables
-
-    return compare_tables(Path(a), Path(b), tolerance=tolerance, config=config or Config())
-
-
-def split(
-    table: str | Path, *, by: str | None = None, groups: str | Path | None = None, pattern: str | None = None,
-    train: float = 0.8, val: float = 0.1, test: float = 0.1, seed: int = 0,
-    output: str | Path | None = None, config: Config | None = None,
-) -> Split:  # fmt: skip
-    """Write a copy of a table with a column ``split``, as ``vmafarm split`` does.
-
-    Parameters
-    ----------
-    table
-        Its file.
-    by
-        Where groups come from: ``fingerprint``, or a column of `groups`.
-    groups
-        CSV file of clip names and groups.
-    pattern
-        Regular expression whose first group, found in the name, is the group. Without any of these, each
-        clip is a group of its own.
-    train, val, test
-        Shares of the clips, 1 together.
-    seed
-        Another one gives another split.
-    output
-        File to write; None: ``<stem>.split.parquet`` beside the table.
-    config
-        As for `compare`; and its corpus.name_column names the column of names in `groups`.
-
-    Returns
-    -------
-    Split
-        ``path`` is the file, ``counts`` has the clips of each side.
-
-    Raises
-    ------
-    UsageError
-        Nothing was written: it is no table, a clip has no group, or the groups do not fit the shares.
-    """
-    from vmafarm.tables.groups import Source
-    from vmafarm.tables.split import split_table
-
-    source = Source(by, None if groups is None else Path(groups), pattern)
-    path = None if output is None else Path(output)
-    return split_table(Path(table), source, (train, val, test), seed, path, config or Config())

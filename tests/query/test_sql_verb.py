@@ -150,6 +150,6 @@ def test_a_query_that_never_ends_ends_with_ctrl_c(run, tmp_path, endless):
 
 def test_every_template_for_queries_is_used():
     folder = PACKAGE / "query"
-    code = "".join((folder / name).read_text() for name in ("database.py", "reference_tables.py"))
+    code = "".join(path.read_text() for path in folder.glob("*.py"))
     used = re.findall(r'"query/(\w+)"', code)
     assert set(used) == {path.stem for path in (sql.sql_folder() / "query").glob("*.sql")}

@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "qa --check": ("qa", "--check", "failures", "--check", "missing"),
     "sql without a merge": ("sql", "SELECT * FROM features"),
     "report": ("report",),
+    "combine": ("combine", "all.parquet", "demo"),
     "merge": ("merge",),
     "merge --allow-missing": ("merge", "--allow-missing"),
     "plan": ("plan",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ def log_entry(clip: str, wall: float, writer: str, slice_id: int, at: datetime) 
         "audit": "", "seconds_other_plan": NAN, "declared_frames": 0, "declared_seconds": NAN,
         "short": False, "repeatable": True, "attempts": 1,
         "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id, "finished_at": at,
-        "bytes": 1000, "sha256": hashlib.sha256(clip.encode()).hexdigest(),
+        "bytes": 1000, "sha256": "",
     }  # fmt: skip
 
 

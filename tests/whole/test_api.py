@@ -40,6 +40,7 @@ assert len(slowest) == 2 and len(features) == len(mos) == everything.num_rows ==
 assert "vmaf_mean" in features and "psnr_y_mean" not in features
 assert everything.num_columns == 48
 assert sides == {"train": 1, "val": 1, "test": 0} and same, (sides, same)
+assert combined == __import__("pathlib").Path("all.parquet") and set(corpora) == {"mine"}
 """
     said = subprocess.run(
         [sys.executable, "-c", "\n".join([*EXAMPLES, check])], cwd=tmp_path, capture_output=True, text=True,

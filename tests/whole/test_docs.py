@@ -145,7 +145,7 @@ def test_verbs_of_a_run_share_the_options_that_make_its_configuration() -> None:
         "demo", "image", "info",
     }  # fmt: skip
     assert {verb for verb in VERBS if "name" not in options[verb]} == {
-        "config", "demo", "image", "info", "compare", "split",
+        "combine", "compare", "config", "demo", "image", "info", "split",
     }  # fmt: skip
     assert {verb for verb in VERBS if "clips" in options[verb]} == {
         "run", "plan", "estimate", "submit", "doctor",

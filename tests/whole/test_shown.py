@@ -128,7 +128,7 @@ SHOWN = {
 }
 """Fields of records that are read whatever text they hold."""
 QUIET = {
-    "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run",
+    "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run", "combine",
     "estimate", "estimate --json", "submit", "submit --dry-run", "retry", "cancel",
     "efficiency", "efficiency --json", "tidy", "tidy --dry-run",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Verbs that read a run; see `vmafarm.cli.local`."""
+"""Verbs that read a run or tables; see `vmafarm.cli.local`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from vmafarm.common.say import Shown, data_sink, say, say_aside, terminal_width,
 
 if TYPE_CHECKING:
     from vmafarm.config.sections import Config
+
+
+TableOption = Annotated[
+    Path | None, typer.Option("--table", help="A table that lies alone, such as a combined one, not a run.")
+]
 
 
 @app.command("sql")
@@ -70,6 +75,7 @@ def query_run(
 def qa(
     config: Config,
     check: Annotated[list[str] | None, typer.Option(help="Show all rows of this check. Repeatable.")] = None,
+    table: TableOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all outcomes and their rows as JSON.")
     ] = False,
@@ -82,10 +88,14 @@ def qa(
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.query.answers import show_rows
     from vmafarm.query.checks import find_checks, summarise, tell
+    from vmafarm.report.alone import examine_table
 
     find_checks(check or ())
-    config = with_frozen(config)
-    outcomes = publish.examine(config, say_aside, check or None, limit=None if check else 20)
+    limit = None if check else 20
+    if table is not None:
+        outcomes = examine_table(config, table, say_aside, check or None, limit=limit)
+    else:
+        outcomes = publish.examine(with_frozen(config), say_aside, check or None, limit=limit)
     if as_json:
         say(to_json([outcome.as_dict() for outcome in outcomes], indent=1))
     elif check:
@@ -102,6 +112,7 @@ def qa(
 def report(
     config: Config,
     output: Annotated[Path | None, typer.Option(help="Page to write; default: beside the table.")] = None,
+    table: TableOption = None,
 ) -> None:
     """Write one HTML page about a run, finished or not; it opens offline.
 
@@ -111,13 +122,75 @@ def report(
     from vmafarm.common.errors import show
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.query.text import require_place
+    from vmafarm.report.alone import examine_table, page_beside
 
     if output is not None:
         require_place(output)
-    config = with_frozen(config)
-    page = output or config.folder.report
-    publish.examine(config, say_aside, page=page)
+    if table is not None:
+        page = output or page_beside(table)
+        examine_table(config, table, say_aside, page=page)
+    else:
+        config = with_frozen(config)
+        page = output or config.folder.report
+        publish.examine(config, say_aside, page=page)
     say(f"written: {show(str(page))}")
+
+
+@app.command()
+@configured()
+def combine(
+    config: Config,
+    out: Annotated[Path, typer.Argument(help="Table to write.")],
+    tables: Annotated[list[str], typer.Argument(help="Published tables, or names of runs that have one.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="Label of a table's corpus: --name TABLE=LABEL. Repeatable."),
+    ] = None,
+    allow_mixed: Annotated[
+        list[str] | None,
+        typer.Option(help="Combine tables that differ in this key, such as engine. Repeatable."),
+    ] = None,
+    mos_scale: Annotated[
+        str | None, typer.Option(help="Map the scores of each corpus to this scale: LOW,HIGH.")
+    ] = None,
+    mos_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Range of a corpus's scores: LABEL=LOW,HIGH; default: lowest and highest score. Repeatable."
+        ),
+    ] = None,
+    columns: Annotated[
+        bool,
+        typer.Option("--columns", help="Join tables of the same clips side by side, the others also CSV."),
+    ] = False,
+    min_coverage: Annotated[
+        float, typer.Option(help="With --columns: share of the clips that must match on both sides.")
+    ] = 1.0,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(help="With --columns: begin a table's column names with this: LABEL=TEXT. Repeatable."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is no combined table.")] = False,
+) -> None:
+    """Put tables of several corpora under each other, or of the same clips side by side: docs/tables.md.
+
+    Example: vmafarm combine all.parquet k150k live --mos-scale 0,100
+    """
+    from vmafarm.combining.combine import combine as combine_tables
+    from vmafarm.combining.options import Options, parse_pairs, parse_range
+
+    ranges = parse_pairs("--mos-range", mos_range or (), "LOW,HIGH")
+    options = Options(
+        names=parse_pairs("--name", names or (), "LABEL"),
+        allow_mixed=tuple(allow_mixed or ()),
+        mos_scale=None if mos_scale is None else parse_range("--mos-scale", mos_scale),
+        mos_ranges={label: parse_range("--mos-range", text) for label, text in ranges.items()},
+        columns=columns,
+        min_coverage=min_coverage,
+        prefixes=parse_pairs("--prefix", prefix or (), "TEXT"),
+        force=force,
+    )
+    combine_tables(config, out, tables, options, say)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
 from vmafarm.process.node import node_name, writer_name
 from vmafarm.run_folder.manifest import load_manifest, most_rows
-from vmafarm.run_folder.paths import RunFolder
+from vmafarm.run_folder.paths import RunFolder, run_of_table
 from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, mixing_differences, read_provenance
 from vmafarm.scoring.origin import freeze_for_run
@@ -30,8 +29,6 @@ from vmafarm.shards.footers import sort_shards
 from vmafarm.shards.listing import list_shards
 from vmafarm.shards.planned import read_outline, read_places
 from vmafarm.shards.writer import REUSE, ShardWriter
-
-_TABLE = re.compile(r"full_features_(?P<name>.+?)(\.sample)?\.parquet")
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,8 @@ def reuse(config: Config, manifest: Manifest, source: str, provenance: Provenanc
 
 def _find(config: Config, source: str) -> RunFolder:
     path = Path(source)
-    table = _TABLE.fullmatch(path.name)
-    if table and path.suffix == ".parquet":
-        other = RunFolder(path.parent, table["name"])
+    if name := run_of_table(path.name):
+        other = RunFolder(path.parent, name)
     elif os.sep in source or path.is_dir():
         whole = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
         other = RunFolder(whole.parent, whole.name)

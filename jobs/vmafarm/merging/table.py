@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -62,11 +62,7 @@ class TableWriter:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        # Without dictionaries: nearly every score is different, and constants compress well anyway.
-        self._writer = pq.ParquetWriter(
-            file, ARROW_SCHEMA, compression="zstd", compression_level=3, use_dictionary=False,
-            write_statistics=["clip_name"],
-        )  # fmt: skip
+        self._writer = open_writer(file, ARROW_SCHEMA, ["clip_name"])
 
     def write(
         self,
@@ -127,6 +123,15 @@ class TableWriter:
         text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
         self._writer.add_key_value_metadata({METADATA_KEY: text.encode()})
         self._writer.close()
+
+
+def open_writer(file: BinaryIO, schema: pa.Schema, statistics: Sequence[str]) -> pq.ParquetWriter:
+    """Open a file of rows; only these columns get statistics, and none of floats may."""
+    # Without dictionaries: nearly every score is different, and constants compress well anyway.
+    return pq.ParquetWriter(
+        file, schema, compression="zstd", compression_level=3, use_dictionary=False,
+        write_statistics=list(statistics),
+    )  # fmt: skip
 
 
 def cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:

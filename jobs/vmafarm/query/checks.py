@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import duckdb
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.sql.errors import is_outside
-from vmafarm.sql.templates import sql_folder
+from vmafarm.sql.templates import render, sql_folder
 
 SEVERITIES = ("error", "warn", "info")
 RETURNS = ("offenders", "figures")
@@ -68,6 +69,8 @@ class Outcome:
         Column names, and the first rows.
     failure
         Why the query could not be run; else "".
+    lacks
+        What the check needs and a table alone does not have, so that it does not apply; else "".
     """
 
     check: Check
@@ -76,10 +79,13 @@ class Outcome:
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     failure: str = ""
+    lacks: str = ""
 
     @property
     def result(self) -> str:
-        """In a word: ``ok``, ``found``, ``figures`` or ``failed``."""
+        """In a word: ``ok``, ``found``, ``figures``, ``failed`` or ``skipped``."""
+        if self.lacks:
+            return "skipped"
         if self.failure:
             return "failed"
         if self.check.returns == "figures":
@@ -95,7 +101,8 @@ class Outcome:
         """The outcome as JSON has it."""
         about = {field.name: getattr(self.check, field.name) for field in fields(Check)}
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-        return {**about, "result": self.result, "count": self.count, "failure": self.failure, "rows": rows}
+        said = {"result": self.result, "count": self.count, "failure": self.failure, "lacks": self.lacks}
+        return {**about, **said, "rows": rows}
 
 
 def list_checks(folder: Path | None = None) -> tuple[Check, ...]:
@@ -165,8 +172,9 @@ def find_checks(names: Sequence[str]) -> list[Check]:
 
 
 def run_checks(
-    connection: duckdb.DuckDBPyConnection, names: Sequence[str] | None = None, *, limit: int | None = 20
-) -> list[Outcome]:
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str] | None = None, *, limit: int | None = 20,
+    absent: Mapping[str, str] | None = None,
+) -> list[Outcome]:  # fmt: skip
     """Run checks on a run's database.
 
     Parameters
@@ -177,9 +185,34 @@ def run_checks(
         Names of the checks to run; None: all.
     limit
         Rows to keep of each outcome; None: all.
+    absent
+        Tables that hold nothing since there is no run, and what they are made of: a check that reads one does
+        not apply.
     """
     checks = list_checks() if names is None else find_checks(names)
-    return [run_check(connection, check, limit) for check in checks]
+    outcomes = []
+    for check in checks:
+        lacks = _lacks(connection, check, absent) if absent else ""
+        outcome = Outcome(check, True, 0, (), (), lacks=lacks)
+        outcomes.append(outcome if lacks else run_check(connection, check, limit))
+    return outcomes
+
+
+def _lacks(connection: duckdb.DuckDBPyConnection, check: Check, absent: Mapping[str, str]) -> str:
+    """What a check reads that is not there; "" too for a wrong query, which the check itself tells."""
+    parsed = connection.execute(render("query/parsed"), {"query": check.query}).fetchall()
+    read = _tables(json.loads(parsed[0][0]))
+    return next((what for table, what in absent.items() if table in read), "")
+
+
+def _tables(tree: Any) -> set[str]:
+    """Names of the tables and views in the tree of a query."""
+    if isinstance(tree, list):
+        return set().union(*map(_tables, tree))
+    if not isinstance(tree, dict):
+        return set()
+    own = {tree["table_name"]} if tree.get("type") == "BASE_TABLE" else set()
+    return own.union(*map(_tables, tree.values()))
 
 
 def run_check(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None) -> Outcome:
@@ -207,7 +240,8 @@ def tell(outcomes: Sequence[Outcome], width: int = 80) -> list[str]:
     for outcome in outcomes:
         check = outcome.check
         line = f"{check.name:<{longest}}  {check.severity:<8}  {outcome.result:<7}  {outcome.count:,}"
-        lines.append(line + (f"  {outcome.failure}" if outcome.failure else ""))
+        more = outcome.failure or (f"needs {outcome.lacks}" if outcome.lacks else "")
+        lines.append(line + (f"  {more}" if more else ""))
     return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
 
 
@@ -220,7 +254,9 @@ def summarise(outcomes: Sequence[Outcome]) -> str:
         for names, what in ((errors, "error"), (warnings, "warning"))
         if names
     ]
-    return f"{counted(len(outcomes), 'check')}: {', '.join(told) or 'nothing found'}"
+    skipped = sum(bool(outcome.lacks) for outcome in outcomes)
+    more = f"; {skipped} do not apply to a table alone" if skipped else ""
+    return f"{counted(len(outcomes) - skipped, 'check')}: {', '.join(told) or 'nothing found'}{more}"
 
 
 def as_markdown() -> str:
@@ -232,7 +268,8 @@ def as_markdown() -> str:
         "`runs/<run>/qa.duckdb`. A check returns violations (none expected) or figures. An `error` that",
         "finds something refuses the merge: nothing is published, and the exit status is 1. Review any",
         "`warn`. `vmafarm qa --check mos` shows the rows of one check; after a refused merge, the rows that",
-        "it refused.",
+        "it refused. On a table alone (`vmafarm qa --table all.parquet`) the checks that need a run",
+        "are skipped.",
         "",
         "| check | severity | returns | expected | why |",
         "|---|---|---|---|---|",

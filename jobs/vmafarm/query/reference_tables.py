@@ -135,8 +135,16 @@ def add_facts(
     with suppress(UsageError):
         if provenance := read_provenance(config.folder.provenance):
             filled = provenance.constant
+    add_reference(connection, filled, run_facts(config), failed, record, draft=draft)
+
+
+def add_reference(
+    connection: duckdb.DuckDBPyConnection, filled: Collection[str], facts: Mapping[str, str],
+    failed: Mapping[str, FailedClip], record: Mapping[str, Any], *, draft: bool = False,
+) -> None:  # fmt: skip
+    """As `add_facts`, from what is known: features that are filled in, and the table ``run``."""
     add_rows(connection, "columns", column_rows(filled))
-    add_rows(connection, "run", ({"key": key, "value": value} for key, value in run_facts(config).items()))
+    add_rows(connection, "run", ({"key": key, "value": value} for key, value in facts.items()))
     add_rows(connection, "failed", ({"clip_name": name, **asdict(clip)} for name, clip in failed.items()))
     for name in ("findings", "conflicts"):
         add_rows(connection, name, record.get(name, ()))

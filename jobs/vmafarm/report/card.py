@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from vmafarm.common.say import to_json
+from vmafarm.published.combined import Added, Combined
 from vmafarm.report.info import Info
 from vmafarm.schema.columns import TABLE, nan_by_size
 from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, BY_NAME
@@ -49,7 +50,7 @@ def as_card(info: Info) -> str:
     versions += [
         (name, str(made[name])) for name in ("toolkit", "commit", "configuration_sha256") if made.get(name)
     ]
-    counts = [("rows", f"{info.rows:,}"), ("columns", str(len(TABLE)))]
+    counts = [("rows", f"{info.rows:,}"), ("columns", str(len(info.schema)))]
     if "incomplete" in metadata:
         counts += [(_words(what), f"{n:,}") for what, n in metadata["incomplete"].items()]
     nan = [f"`{column.name}`" for column in TABLE if column.feature in ALL_NAN]
@@ -72,11 +73,12 @@ def as_card(info: Info) -> str:
         *_table(("what", "count"), counts),
         "",
         *_left_out(metadata.get("left_out", {})),
+        *(_sources(info.combined) if info.combined else ()),
         "## How it was made",
         "",
         "With vmafarm.",
         "",
-        *_table(("what", "value"), [(name, _code(text)) for name, text in versions]),
+        *_table(("what", "value"), [(name, _code(text)) for name, text in versions if text]),
         "",
         f"Filled in with their known values on an identity pair: {', '.join(constant) or 'nothing'}.",
         "",
@@ -97,7 +99,13 @@ def as_card(info: Info) -> str:
         "",
         *_table(
             ("column", "what", "unit", "on an identity pair"),
-            [(f"`{column.name}`", column.what, column.unit, column.identity) for column in TABLE],
+            [
+                *((f"`{column.name}`", column.what, column.unit, column.identity) for column in TABLE),
+                *(
+                    (_code(one.name), _added(one), "", "")
+                    for one in (info.combined.added if info.combined else ())
+                ),
+            ],
         ),
     ]
     return "\n".join([*head, "", *body]) + "\n"
@@ -119,6 +127,39 @@ def _left_out(left_out: Mapping[str, str]) -> list[str]:
 
 
 _LISTED = 50
+
+
+def _sources(combined: Combined) -> list[str]:
+    """List the tables that it was made of."""
+    rows = [
+        (_code(one.corpus), _code(one.file), f"{one.used:,} of {one.rows:,}", f"`{one.sha256}`")
+        for one in combined.sources
+    ]
+    how = {"rows": "under each other", "columns": "side by side"}[combined.how]
+    low, high = combined.mos_scale or (0, 0)
+    mapped = [
+        f"Scores of {_code(one.corpus)} from {one.mos_range[0]:g} to {one.mos_range[1]:g} "
+        f"({_words(one.mos_range_from)}) are mapped to {low:g} to {high:g}."
+        for one in combined.sources
+        if one.mos_range
+    ]
+    mixed = [f"They differ in {', '.join(map(_words, combined.mixed))}."] if combined.mixed else []
+    return [
+        "## Tables",
+        "",
+        f"Made of these tables, {how}.",
+        "",
+        *_table(("corpus", "file", "rows", "SHA-256"), rows),
+        "",
+        *mapped,
+        *mixed,
+        "",
+    ]
+
+
+def _added(column: Added) -> str:
+    known = {"corpus": "corpus of the clip", "mos_native": "score as in the corpus, before it was mapped"}
+    return known.get(column.name, f"from {_code(column.source)}")
 
 
 def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -18,11 +20,12 @@ from vmafarm.common.text import size as in_units
 from vmafarm.disk.jsonl import Count, Text, Word, parse_json, why
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
+from vmafarm.published.combined import Combined, column_problems, read_combined
+from vmafarm.published.combined import tell as tell_combined
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import CHANGED, is_changed
 from vmafarm.run_folder.provenance import METADATA_KEY
 from vmafarm.schema.features import COLUMNS
-from vmafarm.shards.footers import schema_differences
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Info:
         What determined its values; see `vmafarm.run_folder.provenance`.
     record
         What the merge that published it wrote beside it; empty if there is no such file.
+    schema
+        Of its columns.
+    combined
+        The tables that it was made of; None: it was not combined.
     damage
         What is wrong with the record, or with the table according to it; empty if nothing is.
     """
@@ -51,6 +58,8 @@ class Info:
     problems: list[str]
     metadata: dict[str, Any]
     record: dict[str, Any]
+    schema: pa.Schema
+    combined: Combined | None = None
     damage: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,29 +82,50 @@ def read_info(path: Path) -> Info:
     UsageError
         It does not exist, or is not a Parquet file of vmafarm.
     """
-    hint = "vmafarm info takes runs/full_features_<run>.parquet, or a shard"
+    with opened_info(path) as (info, _):
+        return info
+
+
+@contextmanager
+def opened_info(path: Path) -> Iterator[tuple[Info, FileIO]]:
+    """As `read_info`, with the open file, which stays the same one if another takes its place."""
     try:
-        with open_regular(path, None) as content, pq.ParquetFile(content) as file:
-            schema, rows, stated = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
-            size = os.fstat(content.fileno()).st_size
-            record, damage = _read_record(path, content)
+        content = open_regular(path, None)
     except FileNotFoundError:
-        raise UsageError(f"{show(str(path))} is not there", hint) from None
+        raise UsageError(f"{show(str(path))} is not there", _HINT) from None
     except PermissionError:
         raise denied(path) from None
+    except OSError as error:
+        raise UsageError(f"{show(str(path))} cannot be read as Parquet: {reason(error)}", _HINT) from None
+    with content:
+        yield describe(path, content), content
+
+
+def describe(path: Path, content: FileIO) -> Info:
+    """As `read_info`, of an open table that lies at this path."""
+    try:
+        with pq.ParquetFile(content) as file:
+            schema, rows, stated = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
+        size = os.fstat(content.fileno()).st_size
+        record, damage = _read_record(path, content)
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{show(str(path))} cannot be read as Parquet: {reason(error)}", hint) from None
+        raise UsageError(f"{show(str(path))} cannot be read as Parquet: {reason(error)}", _HINT) from None
     try:
         text = (stated or {})[METADATA_KEY]
         _METADATA.validate_json(text)
         metadata = parse_json(text)
+        combined = read_combined(metadata)
     except (KeyError, ValueError) as error:
         odd = f": {why(error)}" if isinstance(error, ValueError) else ""
         raise UsageError(
             f"{show(str(path))} is not a file of vmafarm: expected the key vmafarm in its metadata{odd}",
-            hint,
+            _HINT,
         ) from None
-    return Info(path, size, rows, schema_differences(schema), metadata, record, damage)
+    problems = column_problems(schema, combined)
+    return Info(path, size, rows, problems, metadata, record, schema, combined, damage)
+
+
+_HINT = "vmafarm info takes runs/full_features_<run>.parquet, or a shard"
 
 
 def _read_record(path: Path, table: FileIO) -> tuple[dict[str, Any], str]:
@@ -137,7 +167,8 @@ def tell(info: Info) -> list[tuple[str, str]]:
     facts = [
         ("table", show(str(info.path))),
         ("rows", f"{info.rows:,}, {in_units(info.bytes)}"),
-        ("columns", "; ".join(info.problems) or f"the {len(COLUMNS)} of the schema"),
+        ("columns", "; ".join(info.problems) or _columns(info)),
+        *(tell_combined(info.combined) if info.combined else ()),
         ("engine", _join(metadata, "engine", "backend", "engine_version")),
         ("libvmaf", _join(metadata, "libvmaf_version", "model")),
         ("decoder", _join(metadata, "decoder_version")),
@@ -159,6 +190,11 @@ def tell(info: Info) -> list[tuple[str, str]]:
         facts += _tell_record(record)
     facts.append(("record", info.damage))
     return [(label, text) for label, text in facts if text]
+
+
+def _columns(info: Info) -> str:
+    more = len(info.schema) - len(COLUMNS)
+    return f"the {len(COLUMNS)} of the schema" + (f" and {more:,} more" if more > 0 else "")
 
 
 def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:

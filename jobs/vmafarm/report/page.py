@@ -17,9 +17,10 @@ from vmafarm.cluster.efficiency_text import rows
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.say import printable
 from vmafarm.config.sections import Config
+from vmafarm.published.combined import Source
 from vmafarm.query.checks import Outcome
 from vmafarm.report import plots
-from vmafarm.report.info import read_info
+from vmafarm.report.info import Info, read_info
 from vmafarm.report.info import tell as tell_info
 from vmafarm.schema.features import COLUMNS, MUST_MEASURE
 from vmafarm.sql import templates as sql
@@ -46,10 +47,24 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     str
         HTML.
     """
+    table = config.folder.table
+    info = read_info(table) if table.exists() else None
+    return _render(connection, outcomes, config.folder.name, info, _used(config))
+
+
+def render_table(info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
+    """As `render`, of a table alone; see `vmafarm.query.lone_table.open_table`."""
+    return _render(connection, outcomes, info.path.stem, info, [], alone=True)
+
+
+def _render(
+    connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], name: str, info: Info | None,
+    used: list[tuple[str, str]], *, alone: bool = False,
+) -> str:  # fmt: skip
+    sources = info.combined.sources if info and info.combined else []
     by_check = {outcome.check.name: outcome for outcome in outcomes}
     whole = by_check["schema"].ok
     found = {name: _ask(connection, name, whole) for name in _QUERIES}
-    table = config.folder.table
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -61,9 +76,11 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     environment.filters["shown"] = _shown
     return environment.get_template("page.html.j2").render(
         columns=len(COLUMNS),
-        name=config.folder.name,
-        merged=table.exists(),
-        made=tell_info(read_info(table)) if table.exists() else [],
+        name=name,
+        alone=alone,
+        source_rows=[_tell_source(source) for source in sources],
+        merged=info is not None,
+        made=tell_info(info) if info else [],
         counts=next(iter(found["counts"]), None),
         outcomes=outcomes,
         checks=by_check,
@@ -74,12 +91,22 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
         map=[(feature, list(cells)) for feature, cells in groupby(found["map"], key=itemgetter("feature"))],
         correlation=plots.correlation(_records(by_check["correlation"])),
         throughput=plots.throughput(found["throughput"]),
-        used=_used(config),
+        used=used,
         extremes=found["extremes"],
         strangest=found["strangest"],
         slices=found["slices"],
         slowest=found["slowest"],
     )
+
+
+def _tell_source(source: Source) -> dict[str, Any]:
+    scores = "as in the table"
+    if source.mos_range:
+        scores = f"{source.mos_range[0]:g} to {source.mos_range[1]:g} ({source.mos_range_from})"
+    return {
+        "corpus": source.corpus, "file": source.file, "rows": source.rows, "used": source.used,
+        "scores": scores,
+    }  # fmt: skip
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[dict[str, Any]]:

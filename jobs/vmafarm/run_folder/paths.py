@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SLICE = re.compile(r"slice-(\d{5,})$")
+_TABLE = re.compile(r"full_features_(.+?)(?:\.sample)?\.parquet", re.DOTALL)
 _MANIFEST = re.compile(r"manifest(-\d{5,9})?\.parquet")
 
 
@@ -170,6 +171,12 @@ def slice_id(folder: Path) -> int | None:
     """Return the slice number of a folder; None if it is not the folder of a slice."""
     found = _SLICE.match(folder.name)
     return int(found[1]) if found else None
+
+
+def run_of_table(name: str) -> str:
+    """Return the name of the run whose table, or table of a sample, has this file name; empty: none has."""
+    found = _TABLE.fullmatch(name)
+    return found[1] if found else ""
 
 
 def generation_of(name: str) -> int:

@@ -1,0 +1,112 @@
+"""The verb combine: several tables to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from vmafarm.combining.agree import common_metadata, find_mixed, require_columns
+from vmafarm.combining.beside import select_beside
+from vmafarm.combining.options import Options
+from vmafarm.combining.rows import Hashes, Selected, select_rows
+from vmafarm.combining.sources import Source, open_sources, read_hashes
+from vmafarm.combining.write import as_metadata, require_place, write_table
+from vmafarm.common.errors import IncompleteError, show
+from vmafarm.common.layout import labelled, unbroken
+from vmafarm.common.text import counted
+from vmafarm.config.sections import Config
+from vmafarm.process.scratch import for_databases, scratch_folder
+from vmafarm.published.combined import Combined, tell
+from vmafarm.sql import templates as sql
+from vmafarm.sql.errors import is_outside
+
+Say = Callable[[str], None]
+
+
+def read_content(source: Source) -> pa.Table:
+    """SHA-256 of the clips of a source, by the clip logs of the run beside it."""
+    return read_hashes(source.run)
+
+
+def combine(
+    config: Config, out: Path, given: Sequence[str], options: Options, say: Say,
+    hashes: Hashes = read_content,
+) -> None:  # fmt: skip
+    """Combine tables.
+
+    Parameters
+    ----------
+    config
+        ``run.root``, where runs are looked for, and the limits of DuckDB.
+    out
+        The new table.
+    given
+        Paths of tables, or names of runs, in the order that decides which of two equal clips stays.
+    options
+        What was chosen.
+    say
+        Called with each line that says what was done.
+    hashes
+        Returns the SHA-256 of the clips of a source.
+
+    Raises
+    ------
+    UsageError
+        A table, or an option, cannot be used; the message says why.
+    IncompleteError
+        A table is not the one that its record describes, or was written to meanwhile.
+    UnavailableError
+        No memory, space or permission.
+    """
+    root = Path(config.run.root)
+    with ExitStack() as stack:
+        sources = open_sources(stack, given, root, options.names, columns=options.columns)
+        require_place(out, sources, force=options.force)
+        if not options.columns:
+            for source in sources:
+                require_columns(source)
+        mixed = {} if options.columns else find_mixed(sources, options.allow_mixed)
+        scratch = stack.enter_context(scratch_folder(for_databases(config.extract.scratch)))
+        connection = stack.enter_context(sql.connect(scratch / "spill", memory=config.merge.memory))
+        try:
+            selected: Selected = (
+                select_beside(connection, sources, options)
+                if options.columns
+                else select_rows(connection, sources, options, mixed, hashes)
+            )
+            # Of tables side by side the first one determines what the rows are.
+            common = common_metadata(sources[:1] if options.columns else sources)
+            metadata = as_metadata(common, selected.document.as_dict())
+            rows = write_table(out, connection, selected.query, selected.schema, metadata, sources)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if is_outside(error):
+                raise
+            raise _unreadable(error, sources) from error
+    _tell(say, out, rows, len(selected.schema), selected.document)
+
+
+def _unreadable(error: Exception, sources: Sequence[Source]) -> IncompleteError:
+    """A table that cannot be read although its footer can."""
+    text = str(error).partition("\n")[0]
+    for source in sources:
+        text = text.replace(source.scanned, source.path.name)
+    return IncompleteError(
+        f"the tables cannot be read: {show(text)}",
+        "restore the one that is named from a copy, or merge again",
+    )
+
+
+def _tell(say: Say, out: Path, rows: int, columns: int, document: Combined) -> None:
+    facts = [
+        *((label, text.partition(", sha256:")[0]) for label, text in tell(document)),
+        ("rows", f"{counted(rows, 'row')}, {counted(columns, 'column')}"),
+    ]
+    if document.names_in_several:
+        facts.append(("note", "corpus and clip_name together name a clip; names were left as they are"))
+    facts.append(("table", unbroken(str(out))))
+    for line in labelled(facts):
+        say(line)

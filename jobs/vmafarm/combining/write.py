@@ -1,0 +1,141 @@
+"""Writes a combined table by the rules of the final one, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import duckdb
+import pyarrow as pa
+
+from vmafarm.combining.sources import Source
+from vmafarm.common.errors import UsageError, show
+from vmafarm.disk.drafts import LockedDraft, sweep
+from vmafarm.merging.table import ROW_GROUP, ahead, cut, open_writer
+from vmafarm.published.combined import KEY
+from vmafarm.report.info import read_info
+from vmafarm.run_folder.paths import run_of_table
+from vmafarm.run_folder.provenance import METADATA_KEY
+
+
+def require_place(out: Path, sources: Sequence[Source], *, force: bool) -> None:
+    """Refuse a place where the table may not be written; raises UsageError.
+
+    Parameters
+    ----------
+    out
+        Where it is to stand.
+    sources
+        None of them may be replaced.
+    force
+        Whether a file that is not a combined table may be.
+    """
+    folder, shown = out.absolute().parent, show(str(out))
+    if out.suffix != ".parquet":
+        raise UsageError(
+            f"{shown} is to be written, and does not end with .parquet",
+            "the first name is that of the new table: vmafarm combine all.parquet TABLE TABLE",
+        )
+    if out.is_dir():
+        raise UsageError(f"{shown} is a folder", "give the name of a file")
+    if not folder.is_dir():
+        raise UsageError(f"{shown}: its folder is not there", "make it, or choose another")
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        raise UsageError(f"{shown}: its folder cannot be written", "make it writable, or choose another")
+    name = run_of_table(out.name)
+    if name and (folder / name).is_dir():
+        raise UsageError(f"{shown} is where the run {show(name)} publishes its table", "choose another name")
+    if not os.path.lexists(out):
+        return
+    for source in sources:
+        if out.exists() and os.path.samestat(out.stat(), os.fstat(source.file.fileno())):
+            raise UsageError(
+                f"{shown} is to be written, and is {show(source.given)} as well",
+                "the first name is that of the new table: choose another",
+            )
+    if not force and not _is_combined(out):
+        raise UsageError(
+            f"{shown} is there already, and was not written by vmafarm combine",
+            "choose another name, or replace it: --force",
+        )
+
+
+def _is_combined(path: Path) -> bool:
+    try:
+        return read_info(path).combined is not None
+    except UsageError:
+        return False
+
+
+def write_table(
+    out: Path,
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    schema: pa.Schema,
+    metadata: Mapping[str, Any],
+    sources: Sequence[Source],
+) -> int:
+    """Write the rows of a query, and put the file in place.
+
+    Parameters
+    ----------
+    out
+        Where.
+    connection, query
+        Returns the rows, in order.
+    schema
+        Of the rows; columns that are not nullable must not have nulls.
+    metadata
+        The document for the Parquet metadata.
+    sources
+        What the query reads.
+
+    Returns
+    -------
+    int
+        Rows.
+
+    Raises
+    ------
+    UsageError
+        A column that may not have nulls has some.
+    IncompleteError
+        A source was written to meanwhile.
+    UnavailableError
+        No space, or no permission. Whatever stood there is as it was.
+    """
+    sweep(out)
+    text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
+    statistics = [name for name in ("clip_name", "corpus") if name in schema.names]
+    rows = 0
+    with LockedDraft(out) as draft:
+        with open_writer(cast(BinaryIO, draft), schema, statistics) as writer:
+            reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
+            for table in ahead(cut(reader, ROW_GROUP)):
+                _require_no_nulls(table, schema)
+                rows += table.num_rows
+                writer.write_table(
+                    pa.Table.from_arrays(table.columns, schema=schema), row_group_size=ROW_GROUP
+                )
+            writer.add_key_value_metadata({METADATA_KEY: text.encode()})
+        for source in sources:
+            source.require_unchanged()
+        draft.publish()
+    return rows
+
+
+def _require_no_nulls(table: pa.Table, schema: pa.Schema) -> None:
+    for field, column in zip(schema, table.columns, strict=True):
+        if column.null_count and not field.nullable:
+            raise UsageError(
+                f"the column {show(field.name)} has nulls, expected a value or NaN in each row",
+                "was one of the tables changed? vmafarm merge writes it again",
+            )
+
+
+def as_metadata(common: Mapping[str, Any], combined: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole document of the metadata."""
+    return {**common, KEY: dict(combined)}

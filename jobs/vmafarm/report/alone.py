@@ -1,0 +1,77 @@
+"""Checks of a table that lies alone, and the report on it: a combined table, or a copy without its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vmafarm.common.errors import IncompleteError, UsageError, show
+from vmafarm.config.sections import Config
+from vmafarm.disk.durable import replace_text
+from vmafarm.query.checks import Outcome, run_checks
+from vmafarm.query.lone_table import absent_tables, open_table
+from vmafarm.report.info import opened_info
+
+
+def examine_table(
+    config: Config,
+    table: Path,
+    say: Callable[[str], None],
+    names: Sequence[str] | None = None,
+    *,
+    limit: int | None = 20,
+    page: Path | None = None,
+) -> list[Outcome]:
+    """Run the checks that need nothing else of a run.
+
+    Parameters
+    ----------
+    config
+        Limits of DuckDB.
+    table
+        A combined table, or any other one.
+    say
+        Called with what is to be known of the rows.
+    names, limit
+        As for `vmafarm.query.checks.run_checks`.
+    page
+        Where to write the report; None: no report.
+
+    Returns
+    -------
+    list of Outcome
+        Checks that need a run say so.
+
+    Raises
+    ------
+    UsageError
+        It is not a table of vmafarm.
+    IncompleteError
+        It cannot be read, or is not the one that its record describes.
+    UnavailableError
+        Too little memory or disk space, or the page cannot be written.
+    """
+    with opened_info(table) as (info, content):
+        if info.damage:
+            raise IncompleteError(f"{show(str(table))}: {info.damage}")
+        if info.problems:
+            say(f"columns: {'; '.join(info.problems)}")
+        given = content, info.schema.names, info.combined, info.metadata
+        with open_table(config, *given, say) as connection:
+            outcomes = run_checks(connection, names, limit=limit, absent=absent_tables(info.combined))
+            if page is not None:
+                from vmafarm.report.page import render_table  # matplotlib takes long to import
+
+                replace_text(page, render_table(info, connection, outcomes))
+    return outcomes
+
+
+def page_beside(table: Path) -> Path:
+    """Where the report on a table alone stands; raises UsageError if that on a run does."""
+    if table.with_suffix(".merge.json").exists():
+        run = show(table.stem.removeprefix("full_features_"))
+        raise UsageError(
+            f"{show(str(table))} is the table of a run, whose report stands beside it",
+            f"vmafarm report --run {run}; or name another page: --output",
+        )
+    return table.with_suffix(".report.html")
