@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from vmafarm.combining.sources import read_hashes
 from vmafarm.common.errors import UsageError
 from vmafarm.disk import durable
 from vmafarm.published.combined import read_combined
+from vmafarm.run_folder.manifest import load_manifest, write_manifest
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
-from vmafarm.shards import clip_log
 
 K150K = {"a.mp4": 1.0, "b.mp4": 3.0, "ä.mp4": 5.0}
 LIVE = {"b.mp4": 20.0, "c.mp4": 40.0, "B.mp4": 80.0}
@@ -205,21 +206,17 @@ def test_unknown_content_is_said_once(runs: Path) -> None:
     assert " ".join(" ".join(said).split()).count("the SHA-256 of 6 clips is not known") == 1
 
 
-def test_the_content_of_clips_is_read_from_clip_logs_that_state_it(
-    runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if clip logs had the column: fps, read as text, in its place."""
+def test_the_content_of_clips_is_read_from_clip_logs_but_not_that_of_clips_as_they_were(runs: Path) -> None:
     run = publish_run(runs, "logged", {"x.mp4": 1.0, "y.mp4": 2.0})
-    schema = clip_log.CLIP_LOG_SCHEMA
-    if "sha256" not in schema.names:
-        assert read_hashes(run.folder).num_rows == 0
-        at = schema.get_field_index("pixel_format")
-        renamed = schema.set(at, schema.field(at).with_name("sha256"))
-        for module in ("vmafarm.shards.clip_log", "vmafarm.combining.sources", "support.merge_helpers"):
-            monkeypatch.setattr(f"{module}.CLIP_LOG_SCHEMA", renamed)
+    assert read_hashes(run.folder).num_rows == 0, "earlier versions did not state it"
     run.log_clips({"x.mp4": 1.0}, writer="v", sha256="ab" * 32)
-    found = read_hashes(run.folder).to_pylist()
-    assert {"clip_name": "x.mp4", "sha256": "ab" * 32} in found
+    assert read_hashes(run.folder).to_pylist() == [{"clip_name": "x.mp4", "sha256": "ab" * 32}]
+    now = load_manifest(run.folder)
+    moved = replace(now, generation=2, earlier=(now.digest,), slices_before=1, slices=now.slices + 1)
+    write_manifest(run.folder, moved)
+    assert read_hashes(run.folder).num_rows == 0
+    run.log_clips({"x.mp4": 1.0}, 1, "later", sha256="cd" * 32)
+    assert read_hashes(run.folder).to_pylist() == [{"clip_name": "x.mp4", "sha256": "cd" * 32}]
     assert read_hashes(None).num_rows == 0
 
 

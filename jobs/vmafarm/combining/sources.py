@@ -14,17 +14,16 @@ import pyarrow as pa
 
 from vmafarm.combining.options import require_label
 from vmafarm.common.errors import IncompleteError, UsageError, reason, show
+from vmafarm.disk.arrow import make_table
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
-from vmafarm.disk.sealed_parquet import DamagedError
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import CHANGED
 from vmafarm.published.up_to_date import digest_open
 from vmafarm.report.info import Info, describe
-from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder, run_of_table
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
+from vmafarm.shards.scored_contents import read_contents
 
 HINT = "name a table, runs/full_features_<run>.parquet, or a run under run.root that has one"
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -198,15 +197,10 @@ def read_hashes(folder: RunFolder | None) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        Columns ``clip_name`` and ``sha256``, in hexadecimal digits; "": not known. A clip may be there
-        several times, or not at all. Empty where clip logs do not state it.
+        Columns ``clip_name`` and ``sha256``, in hexadecimal digits. A clip may be there several times, or not
+        at all.
     """
-    tables = [HASHES.empty_table()]
-    if folder is not None and "sha256" in CLIP_LOG_SCHEMA.names:
-        most = most_rows(folder)
-        for path in list_clip_logs(folder)[0]:
-            try:
-                tables.append(read_clip_log(path, most, HASHES.names).cast(HASHES))
-            except (OSError, DamagedError):  # its clips count as unknown, which is told
-                continue
-    return pa.concat_tables(tables)
+    if folder is None or not folder.manifest.exists():
+        return HASHES.empty_table()
+    found = [(name, digest) for name, several in read_contents(folder).items() for digest in sorted(several)]
+    return make_table([[name for name, _ in found], [digest for _, digest in found]], HASHES)
