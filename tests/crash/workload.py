@@ -25,6 +25,7 @@ from support import merge_helpers
 import vmafarm.run
 import vmafarm.scoring.attempts
 import vmafarm.scoring.element
+import vmafarm.scoring.origin
 from vmafarm.common.errors import VmafarmError
 from vmafarm.config.load import load
 from vmafarm.config.sections import Config
@@ -153,11 +154,13 @@ def replaced(
         vmafarm.scoring.attempts.extract,
         vmafarm.scoring.element.make_engine,
         vmafarm.run.run_local,
-        vmafarm.scoring.element.freeze_provenance,
+        vmafarm.scoring.origin.freeze_provenance,
+        vmafarm.run.probe_here,
     )
     vmafarm.scoring.attempts.extract, vmafarm.run.run_local = score, run_here
-    vmafarm.scoring.element.freeze_provenance = freeze_here
+    vmafarm.scoring.origin.freeze_provenance = freeze_here
     vmafarm.scoring.element.make_engine = lambda *_: _Engine(Path(), "identity", "cpu", 1)
+    vmafarm.run.probe_here = lambda _: None
     try:
         yield
     finally:
@@ -165,7 +168,8 @@ def replaced(
             vmafarm.scoring.attempts.extract,
             vmafarm.scoring.element.make_engine,
             vmafarm.run.run_local,
-            vmafarm.scoring.element.freeze_provenance,
+            vmafarm.scoring.origin.freeze_provenance,
+            vmafarm.run.probe_here,
         ) = before
 
 
