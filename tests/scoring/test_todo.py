@@ -121,11 +121,12 @@ def test_a_sample_is_stratified_by_size_and_a_size_that_is_not_known_counts_as_n
 
 
 def test_clips_of_which_none_can_be_seen_break_the_node_and_one_is_enough(tmp_path: Path) -> None:
-    check_visible([], tmp_path / "gone")
+    check_visible([], tmp_path / "gone", CLIPS)
     clips = [clip(str(tmp_path / name)) for name in CLIPS]
     with pytest.raises(NodeBrokenError, match=f"not visible on this node: {tmp_path} contains none of them"):
-        check_visible(clips, tmp_path)
+        check_visible(clips, tmp_path, CLIPS)
     with pytest.raises(NodeBrokenError, match=f"{tmp_path}/gone is not there"):
-        check_visible(clips, tmp_path / "gone")
+        check_visible(clips, tmp_path / "gone", CLIPS)
     clips[19].path.touch()
-    check_visible(clips, tmp_path)
+    check_visible(clips, tmp_path, CLIPS)
+    check_visible(clips[:1], tmp_path, CLIPS)  # just that one is gone

@@ -147,7 +147,7 @@ class _Element:
                     self._examine(self._config)
                 clips = Path(self._config.corpus.clips)
                 require_folder(clips)
-                check_visible(todo, clips)
+                check_visible(todo, clips, manifest.names)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
                 engine = make_engine(section, self._limits)
                 engine, gpus, failed = probed_on(engine, gpus, scratch, self._stop)

@@ -109,9 +109,19 @@ def hand_on_audit(outcome: Outcome, todo: deque[Clip]) -> None:
             return
 
 
-def check_visible(todo: Sequence[Clip], folder: Path) -> None:
-    """Raise NodeBrokenError if no clip is visible: their folder is not mounted here."""
-    if todo and not any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
+def check_visible(todo: Sequence[Clip], folder: Path, names: Sequence[str]) -> None:
+    """Raise NodeBrokenError if no clip is visible: their folder is not mounted here.
+
+    Parameters
+    ----------
+    todo
+        Clips to score. If just these are gone, the node is not to blame.
+    folder, names
+        Where all clips of the run are.
+    """
+    if not todo or any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
+        return
+    if not any((folder / name).exists() for name in names[:: max(1, len(names) // _LOOKED_AT)]):
         raise NodeBrokenError(
             f"the clips are not visible on this node: {show(str(folder))} "
             + ("contains none of them" if folder.is_dir() else "is not there"),
