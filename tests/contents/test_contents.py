@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from support.command import QUICK, call, table, write_scores
+from support.errors_document import documented
 
 from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.run_folder.failures import read_failures
@@ -69,6 +70,7 @@ def test_files_that_are_as_they_were_scored_are_verified(folder):
 
 
 def test_another_file_of_the_same_size_is_named_and_scored_again_if_asked_for(folder):
+    documented("files that are not those that were scored")
     before = str(rows(folder, "r"))
     flip(folder / "clips/c.mp4")
     said = run(folder, "r", "--verify", status=1)
@@ -92,6 +94,7 @@ def test_a_file_that_cannot_be_read_is_named_and_its_row_kept(folder):
 
 
 def test_rows_of_an_earlier_version_count_and_are_told(folder):
+    documented("rows of a version that recorded no digest")
     for path in (folder / "runs/r/clip_log").iterdir():
         log = pq.ParquetFile(path).read().drop_columns(["bytes", "sha256"])
         with path.open("wb") as file:
@@ -150,6 +153,7 @@ def test_a_file_of_the_same_name_and_size_but_another_content_is_scored(folder):
 
 
 def test_rows_of_another_engine_are_refused_and_nothing_is_written(folder):
+    documented("rows to reuse of another engine")
     path = folder / "runs/r/provenance.json"
     stated = json.loads(path.read_text())
     del stated["sha256"]
@@ -168,6 +172,7 @@ def test_rows_of_another_engine_are_refused_and_nothing_is_written(folder):
     ],
 )  # fmt: skip
 def test_a_source_that_is_none_is_refused(folder, source, told):
+    documented("a run or table to reuse that is none, or has no rows")
     assert told in run(folder, "other", "--reuse", source, status=2)
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.errors_document import documented
 from support.plans import config_of, files, plan_as_before, refusal, write_scores
 
 from vmafarm.common.errors import UsageError
@@ -73,6 +74,7 @@ def test_a_corpus_that_was_moved_is_the_same_corpus(corpus):
 
 def test_clips_that_were_added_are_taken_if_asked_for_and_get_slices_of_their_own(corpus):
     first = plan(config_of(corpus, "slices.count=2"))
+    documented("clips that were added, changed or lost since the plan")
     add(corpus, "new.mp4", "newer.mp4", "newest.mp4")
     error = refusal(config_of(corpus))
     assert "3 clips added:\n      new.mp4, newer.mp4, newest.mp4" in error.message
@@ -123,6 +125,7 @@ SCORES_GONE = ("c1.mp4", "c2.mp4")
 def test_more_than_a_tenth_of_the_clips_does_not_go_by_a_wrong_path(corpus):
     plan(config_of(corpus))
     (corpus / "clips/c1.mp4").unlink()
+    documented("more than a tenth of the clips gone")
     for options in ({}, {"update": True}, {"drop": True}):
         error = refusal(config_of(corpus), **options)
         assert "more than a tenth of its clips are gone" in error.message
@@ -168,6 +171,7 @@ def test_of_two_updates_at_once_the_second_is_told(corpus, monkeypatch):
         assert plan(config_of(corpus), update=True).manifest.generation == 2
         write_manifest(folder, manifest, values)
 
+    documented("two plans at once")
     monkeypatch.setattr("vmafarm.corpus.plan.write_manifest", overtaken)
     with pytest.raises(UsageError, match="has just been planned by another process"):
         plan(config_of(corpus), update=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.errors_document import documented
 from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm.common.errors import IncompleteError
@@ -109,6 +110,7 @@ def test_rows_of_clips_that_are_gone_are_left_out_and_those_never_planned_refuse
 
 def test_without_the_older_generation_a_row_of_a_clip_that_is_gone_is_named_and_nothing_is_lost(run):
     replan(run, {name: mos for name, mos in CLIPS.items() if name != "d.mp4"}, changed=("c.mp4",))
+    documented("an older manifest that was deleted")
     kept = run.folder.generation(1).read_bytes()
     run.folder.generation(1).unlink()
     with pytest.raises(IncompleteError) as caught:
