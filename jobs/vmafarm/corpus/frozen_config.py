@@ -200,14 +200,7 @@ def with_frozen(config: Config, *, to_start: bool = False) -> Config:
     UsageError
         The run is not planned, its frozen configuration is damaged, or another user could change its engine.
     """
-    try:
-        found = with_values(config, read_frozen_config(config.folder))
-    except pydantic.ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UsageError(
-            f"{show(str(config.folder.path))}: not the frozen configuration: {show(key)} has a wrong type",
-            _HINT,
-        ) from None
+    found = with_values(config, read_frozen_config(config.folder))
     for name in PROGRAMS if to_start else ():
         program = getattr(found.engine, name)
         if program != getattr(config.engine, name):
@@ -249,11 +242,18 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
     Raises
     ------
-    pydantic.ValidationError
-        A value has a wrong type.
+    UsageError
+        A value is not one that a plan freezes.
     """
     sections: dict[str, dict[str, Any]] = config.model_dump()
     for key in frozen(config).keys() & values.keys():  # other keys were never frozen, and may be forged
         section, _, name = key.partition(".")
         sections[section][name] = values[key]
-    return Config.model_validate(sections)
+    try:
+        return Config.model_validate(sections)
+    except pydantic.ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UsageError(
+            f"{show(str(config.folder.path))}: not the frozen configuration: {show(key)} has a wrong type",
+            _HINT,
+        ) from None

@@ -166,7 +166,7 @@ def plan(
         joined.names,
         joined.mos,
         joined.bytes,
-        balance(joined.bytes, cut),
+        np.zeros(len(joined.names), np.int32) if planned else balance(joined.bytes, cut),
         manifest_digest(joined.names, joined.mos, joined.bytes),
     )
     new = not planned
