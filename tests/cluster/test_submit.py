@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from vmafarm.process.toolkit import version
 from vmafarm.publish import merge_on_node
 from vmafarm.query.checks import list_checks
 from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import Array, read_submissions
 
 
@@ -290,3 +292,25 @@ def test_gpus_that_would_be_idle_and_charged_are_a_warning_of_the_submission(clu
         "warning: each element requests 4 GPUs and scores 2 clips at once (extract.workers): "
         "2 GPUs are idle, and charged"
     ]
+
+
+def test_a_sample_is_submitted_and_merged_by_itself_and_the_run_goes_on_with_the_rest(cluster, tmp_path):
+    names = [f"c{number}.mp4" for number in range(5)]
+    (tmp_path / "clips").mkdir()
+    for name in names:
+        (tmp_path / "clips" / name).write_bytes(b"x" * 10)
+    command.write_scores(tmp_path / "scores.csv", names)
+    options = command.corpus("--set", "slices.count=5")
+    said = command.call("submit", *options, "--limit", "2", cwd=tmp_path).stdout
+    assert "2 clips (a sample of 5)" in said
+    assert "submitted 2 slices" in said
+    folder = RunFolder(tmp_path / "runs", "k150k", 2)
+    chosen = load_manifest(folder)
+    (made,) = read_submissions(folder)
+    assert sorted(made.slices) == sorted(chosen.slices.tolist())
+    told = json.loads(
+        command.call("status", "--json", "--run", "k150k", "--set", "run.sample=2", cwd=tmp_path).stdout
+    )
+    assert (told["clips"], told["missing"]) == (2, 2)
+    dry = command.call("retry", "--dry-run", "--run", "k150k", cwd=tmp_path).stdout
+    assert "#SBATCH --array=0-4%5" in dry
