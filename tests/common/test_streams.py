@@ -18,6 +18,8 @@ from support.hostile_run import VERBS, make_hostile
 from vmafarm import __main__
 from vmafarm.common import streams
 
+pytestmark = pytest.mark.full
+
 FULL = Path("/dev/full")
 
 

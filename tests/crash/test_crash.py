@@ -43,6 +43,7 @@ def hit(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return harness(tmp_path_factory.mktemp("hit"), "--kills", "18", "--trees", "0", "--errors", "10")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", [*KILLS, *ERRORS])
 def test_a_run_that_is_hit_at_a_boundary_ends_in_the_same_bytes(kind: str, hit: list[dict[str, Any]]) -> None:
     results = [result for result in hit if result["kind"] == kind]

@@ -13,7 +13,7 @@ from crash.faults import Faults, boundaries
 from crash.growth import change, combined, first_run, grow, scored_again, wrong
 from crash.workload import Place
 
-MANY = int(os.environ.get("VMAFARM_TESTS_KILLS", "12"))
+MANY = int(os.environ.get("VMAFARM_TESTS_KILLS", "8"))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, bytes, b
     return place.folder, boundaries(whole.state), whole.table.read_bytes(), combined(whole).read_bytes()
 
 
-@pytest.mark.parametrize("what", ["kill", "tear"])
+@pytest.mark.parametrize("what", ["kill", pytest.param("tear", marks=pytest.mark.full)])
 def test_wherever_it_is_killed_it_goes_on_and_scores_nothing_twice(
     grown: tuple[Path, int, bytes, bytes], tmp_path: Path, what: str
 ) -> None:

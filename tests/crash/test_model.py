@@ -27,6 +27,8 @@ from vmafarm.disk.syscalls import System
 from vmafarm.merging.merge import merge
 from vmafarm.shards.writer import DoneReader, ShardWriter, read_done
 
+pytestmark = pytest.mark.full
+
 CLIPS = [f"c{i}" for i in range(12)]
 ROWS = {clip: merge_helpers.make_row(clip) for clip in CLIPS}
 CRASH = st.none() | st.none() | st.integers(0, 30)

@@ -24,7 +24,7 @@ from vmafarm.published.in_place import InPlace, SupersededError
 from vmafarm.published.up_to_date import digest_file, read_delivered
 from vmafarm.run_folder.manifest import load_manifest
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("undrawn")]
 
 CLIPS = [f"clip_{i}.mp4" for i in range(6)]
 

@@ -13,6 +13,7 @@ import pytest
 from support.merge_helpers import Run, make_row, plan_run
 from support.processes import is_there
 
+pytestmark = pytest.mark.full
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CLIPS = ["a.mp4", "b.mp4"]
 SLOW = r"""

@@ -16,6 +16,8 @@ from standin.vmaf import write_standin
 from support.command import QUICK, call, command, corpus, start, write_scores
 from support.processes import children_of, is_there
 
+pytestmark = pytest.mark.full
+
 CUT = ("--run", "r", "--set", "slices.count=3", "--set", "extract.flush_every=2")
 RUN = ("run", *corpus(*QUICK, *CUT))
 TABLE = Path("runs/full_features_r.parquet")

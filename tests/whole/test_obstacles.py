@@ -17,6 +17,8 @@ from vmafarm.merging import sources
 from vmafarm.published import table as published
 from vmafarm.query import database
 
+pytestmark = pytest.mark.full
+
 
 def _socket(path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)

@@ -27,6 +27,8 @@ from vmafarm.config.sections import Config, flat
 from vmafarm.config.toml import as_override
 from vmafarm.run_folder.provenance import METADATA_KEY
 
+pytestmark = pytest.mark.full
+
 
 @dataclass
 class World:
