@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -41,10 +42,17 @@ def test_score_that_is_nan_in_both_is_equal(tmp_path):
 
 
 def test_score_that_is_nan_needs_leave(tmp_path):
-    run = plan_run(tmp_path, dict.fromkeys(CLIPS, NAN))
+    run = plan_run(tmp_path, dict.fromkeys(CLIPS, NAN), corpus={"scores": "scores.csv"})
     run.shard([make_row(clip, mos=NAN) for clip in CLIPS])
     (error,) = refuse(run, "impossible_mos")
     assert "missing_mos" in error["message"]
+
+
+def test_without_a_file_of_scores_nan_is_what_is_expected(tmp_path):
+    run = plan_run(tmp_path, dict.fromkeys(CLIPS, NAN))
+    run.shard([make_row(clip, mos=NAN) for clip in CLIPS])
+    finish(run)
+    assert all(math.isnan(mos) for mos in run.table()["mos"].to_pylist())
 
 
 @pytest.mark.parametrize("mos", [0.99, 5.01, float("inf")])
