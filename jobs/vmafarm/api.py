@@ -62,9 +62,10 @@ def plan(config: Config, *, limit: int | None = None, dry_run: bool = False) -> 
     VmafarmError
         The corpus cannot be joined, or the run is already planned with other inputs.
     """
+    from vmafarm.corpus.named_run import with_new_name
     from vmafarm.corpus.plan import plan as make_plan
 
-    return make_plan(config, limit=limit, dry_run=dry_run)
+    return make_plan(with_new_name(config), limit=limit, dry_run=dry_run)
 
 
 def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> int:
@@ -91,11 +92,12 @@ def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> i
     VmafarmError
         It was stopped, or cannot continue; finished rows are kept.
     """
+    from vmafarm.corpus.named_run import with_new_name
     from vmafarm.run import begin, extract_missing
     from vmafarm.shards.completeness import read_states
 
     file = io.StringIO() if quiet else None
-    config, manifest = begin(config, limit, file)
+    config, manifest = begin(with_new_name(config), limit, file)
     extract_missing(config, manifest, file=file)
     return len(read_states(config.folder, config, manifest).done)
 
@@ -128,12 +130,13 @@ def merge(
     """
     from vmafarm.common.say import say
     from vmafarm.corpus.frozen_config import with_frozen
+    from vmafarm.corpus.named_run import with_planned
     from vmafarm.publish import deliver
 
     if max_failed_share is not None:
         section = config.merge.model_copy(update={"max_failed_share": max_failed_share})
         config = config.model_copy(update={"merge": section})
-    config = with_frozen(config)
+    config = with_frozen(with_planned(config, lambda line: None, alone=True))
     deliver(config, (lambda line: None) if quiet else say, allow_missing=allow_missing)
     return config.folder.table
 
@@ -166,10 +169,11 @@ def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool 
     from vmafarm.cluster.submit import submit as queue
     from vmafarm.common.say import say
     from vmafarm.corpus.frozen_config import with_frozen
+    from vmafarm.corpus.named_run import with_planned
     from vmafarm.doctor.preflight import preflight
 
     tell = (lambda line: None) if quiet else say
-    config = with_frozen(config, to_start=True)
+    config = with_frozen(with_planned(config, tell, alone=True), to_start=True)
     return queue(
         config, Slurm(cluster=config.slurm.cluster), again=again, canary=canary, say=tell,
         preflight=lambda: preflight(config, tell),
@@ -200,6 +204,7 @@ def estimate(config: Config, *, sample: int = 20, limit: int | None = None, quie
     VmafarmError
         It was stopped, or nothing could be measured.
     """
+    from vmafarm.corpus.named_run import with_new_name
     from vmafarm.forecast import estimate_run
 
-    return estimate_run(config, sample, limit, io.StringIO() if quiet else None)
+    return estimate_run(with_new_name(config), sample, limit, io.StringIO() if quiet else None)

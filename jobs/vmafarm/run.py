@@ -10,15 +10,13 @@ from typing import IO
 
 import numpy as np
 
-from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
+from vmafarm.common.errors import IncompleteError, VmafarmError, show
 from vmafarm.common.say import say
 from vmafarm.common.text import counted, format_seconds
 from vmafarm.config.sections import Config
-from vmafarm.corpus.demo import make_demo
-from vmafarm.corpus.frozen_config import LIMIT, read_frozen_config, with_frozen
+from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.corpus.squashfs import require_folder
-from vmafarm.engines.ffmpeg import find_ffmpeg
 from vmafarm.process.scratch import scratch_place
 from vmafarm.publish import deliver, require_sound_record
 from vmafarm.published.up_to_date import read_delivered
@@ -29,8 +27,6 @@ from vmafarm.run_folder.submissions import EVERYTHING, LAST_LOOK
 from vmafarm.scoring.local_executor import run_local
 from vmafarm.scoring.progress import watch_progress
 from vmafarm.shards.completeness import read_states
-
-_DEMO, _DEMO_FOLDER = "demo", Path("demo-corpus")
 
 
 def run(
@@ -94,56 +90,6 @@ def begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tup
     if others := others_on_the_way(scratch_place(config.extract.scratch), trusted):
         say(f"warning: {others}: a scratch folder elsewhere is safer (extract.scratch)", file=file)
     return config, planned.manifest
-
-
-def with_corpus(
-    config: Config, limit: int | None, *, named: bool, file: IO[str] | None = None
-) -> tuple[Config, int | None]:
-    """The configuration with a corpus: the one it has, that of the run if it is planned, or the demo corpus.
-
-    Parameters
-    ----------
-    config, limit, file
-        As for `run`.
-    named
-        The user named the run. The demo corpus is a run of its own, called demo.
-
-    Returns
-    -------
-    config : Config
-    limit : int or None
-        Also that of the plan, where the corpus is the plan's.
-
-    Raises
-    ------
-    UsageError
-        The named run is not planned, and there is no corpus to plan it with.
-    """
-    if config.corpus.clips or config.corpus.scores:
-        return config, limit
-    name = config.run.name
-    if config.folder.manifest.exists():
-        corpus = with_frozen(config).corpus
-        say(f'no clips given: resuming the run "{name}" of {show(corpus.clips)}', file=file)
-        limit = limit or read_frozen_config(config.folder)[LIMIT] or None
-        return config.model_copy(update={"corpus": corpus}), limit
-    if named and name != _DEMO:
-        raise UsageError(
-            f'there is no run "{name}" in {show(str(config.folder.root))}{_others(config)}',
-            "to plan it: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)",
-        )
-    demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
-    verb = "made" if demo.new else "using"
-    say(f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}", file=file)
-    run = config.run.model_copy(update={"name": _DEMO})
-    corpus = config.corpus.model_copy(update={"clips": str(demo.clips), "scores": str(demo.scores)})
-    return config.model_copy(update={"run": run, "corpus": corpus}), limit
-
-
-def _others(config: Config) -> str:
-    """The runs that there are."""
-    found = sorted(path.parent.name for path in config.folder.root.glob("*/manifest.parquet"))
-    return f" (there are: {show(', '.join(found))})" if found else ""
 
 
 def extract_missing(config: Config, manifest: Manifest, limit: int = 0, file: IO[str] | None = None) -> bool:

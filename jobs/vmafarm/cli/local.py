@@ -49,19 +49,22 @@ def main(
 
 
 @app.command()
-@configured(*CORPUS, "max_failed_share")
-def run(config: Config, name: str | None, limit: Limit = None, allow_missing: AllowMissing = False) -> None:
-    """Plan, score and merge on this machine. Without clips and scores, it uses a demo corpus.
+@configured(*CORPUS, "max_failed_share", wanted="")
+def run(config: Config, limit: Limit = None, allow_missing: AllowMissing = False) -> None:
+    """Plan, score and merge on this machine.
 
-    Stop it at any time with Ctrl-C; the same command resumes, and so does vmafarm run --run NAME.
+    Stop it at any time with Ctrl-C; the same command resumes, and so does vmafarm run --run NAME. Without
+    clips and a name it goes on with the newest run that is not finished; if there is no run, it makes and
+    scores a demo corpus.
 
     Example: vmafarm run --clips k150ka --scores k150ka_scores.csv
     """
+    from vmafarm.go_on import to_run
     from vmafarm.run import run as run_all
-    from vmafarm.run import with_corpus
 
-    config, limit = with_corpus(config, limit, named=name is not None)
-    run_all(config, limit=limit, allow_missing=allow_missing)
+    if meant := to_run(config, limit, allow_missing=allow_missing):
+        config, limit = meant
+        run_all(config, limit=limit, allow_missing=allow_missing)
 
 
 @app.command()
@@ -80,7 +83,7 @@ def demo(
 
 
 @app.command()
-@configured(*CORPUS)
+@configured(*CORPUS, wanted="new")
 def plan(
     config: Config,
     limit: Limit = None,
@@ -99,10 +102,9 @@ def plan(
 
 
 @app.command()
-@configured(*CORPUS)
+@configured(*CORPUS, wanted="")
 def estimate(
     config: Config,
-    name: str | None,
     limit: Limit = None,
     sample: Annotated[
         int, typer.Option(min=1, help="Clips to measure, including those measured here earlier.")
@@ -116,10 +118,10 @@ def estimate(
     Example: vmafarm estimate --clips k150ka --scores k150ka_scores.csv
     """
     from vmafarm.forecast import estimate_run
-    from vmafarm.run import with_corpus
+    from vmafarm.go_on import with_corpus
 
     file = standard_error() if as_json else None
-    config, limit = with_corpus(config, limit, named=name is not None, file=file)
+    config, limit = with_corpus(config, limit, file=file)
     found = estimate_run(config, sample, limit, file)
     say(*([to_json(found.as_dict())] if as_json else found.lines()))
 
