@@ -93,13 +93,13 @@ def score(config: Config, *, limit: int | None = None, quiet: bool = False) -> i
         It was stopped, or cannot continue; finished rows are kept.
     """
     from vmafarm.corpus.named_run import with_new_name
-    from vmafarm.run import begin, extract_missing
+    from vmafarm.run import begun, extract_missing
     from vmafarm.shards.completeness import read_states
 
     file = io.StringIO() if quiet else None
-    config, manifest = begin(with_new_name(config), limit, file)
-    extract_missing(config, manifest, file=file)
-    return len(read_states(config.folder, config, manifest).done)
+    with begun(with_new_name(config), limit, file) as (config, manifest):
+        extract_missing(config, manifest, file=file)
+        return len(read_states(config.folder, config, manifest).done)
 
 
 def merge(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from vmafarm.corpus.squashfs import require_folder
 from vmafarm.process.scratch import scratch_place
 from vmafarm.publish import deliver, require_sound_record
 from vmafarm.published.up_to_date import read_delivered
+from vmafarm.run_folder.at_work import at_work, refuse_second
 from vmafarm.run_folder.element_records import ElementResult
 from vmafarm.run_folder.manifest import Manifest
 from vmafarm.run_folder.permissions import check_run_folders, others_on_the_way
@@ -50,37 +52,49 @@ def run(
     VmafarmError
         See `plan`, `run_local` and `merge`.
     """
-    config, manifest = begin(config, limit, file)
-    extracted = extract_missing(config, manifest, file=file)
-    if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
-        require_sound_record(record, config, allow_missing=allow_missing)
-        say(
-            f"nothing to do: the table is there and up to date: {show(str(config.folder.table))}",
-            file=file,
-        )
-        return
-    deliver(config, partial(say, file=file), allow_missing=allow_missing)
+    with begun(config, limit, file) as (config, manifest):
+        extracted = extract_missing(config, manifest, file=file)
+        if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
+            require_sound_record(record, config, allow_missing=allow_missing)
+            say(
+                f"nothing to do: the table is there and up to date: {show(str(config.folder.table))}",
+                file=file,
+            )
+            return
+        deliver(config, partial(say, file=file), allow_missing=allow_missing)
 
 
-def begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tuple[Config, Manifest]:
-    """Plan a run if it is not planned yet, and print what was found.
+@contextmanager
+def begun(
+    config: Config, limit: int | None, file: IO[str] | None = None
+) -> Iterator[tuple[Config, Manifest]]:
+    """Plan a run if it is not planned yet, print what was found, and say who works on it meanwhile.
 
     Parameters
     ----------
     config, limit, file
         As for `run`.
 
-    Returns
-    -------
+    Yields
+    ------
     config : Config
         With what the plan has frozen.
     manifest : Manifest
 
     Raises
     ------
+    UsageError
+        Another process works on the run.
     VmafarmError
         See `plan` and `check_run_folders`.
     """
+    refuse_second(config.folder)  # before the corpus is read, which may take minutes
+    config, manifest = _begin(config, limit, file)
+    with at_work(config.folder, partial(say, file=file)):
+        yield config, manifest
+
+
+def _begin(config: Config, limit: int | None, file: IO[str] | None = None) -> tuple[Config, Manifest]:
     require_folder(Path(config.corpus.clips))
     planned = plan(config, limit=limit)
     say(*planned.lines(), file=file)
