@@ -21,7 +21,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Whole files to workers, in the order of tests/conftest.py. One more worker than processors: tests also wait.
 WORKERS = -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run plan estimate doctor image submit retry status efficiency logs cancel merge tidy qa report combine sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
+.PHONY: help setup run plan estimate doctor image submit retry runs status efficiency logs cancel merge tidy qa report combine sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -45,7 +45,7 @@ $(VENV)/.setup-dev: $(VENV)/.setup requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 
-run: $(VENV)/.setup ## plan, score and publish on this machine; without CLIPS and SCORES: a demo corpus
+run: $(VENV)/.setup ## plan, score and publish on this machine; without CLIPS: go on, or score a demo corpus
 	@$(BIN)/vmafarm run $(OPTIONS) $(CORPUS) $(ARGS)
 
 plan: $(VENV)/.setup ## join clips and scores, and cut them into slices
@@ -80,6 +80,9 @@ submit: $(VENV)/.setup ## queue SLURM array jobs, and the merge after them
 
 retry: $(VENV)/.setup ## queue exactly what is missing
 	@$(BIN)/vmafarm retry $(OPTIONS) $(ARGS)
+
+runs: $(VENV)/.setup ## list the runs: clips, rows, failures, table, last activity
+	@$(BIN)/vmafarm runs $(OPTIONS) $(ARGS)
 
 status: $(VENV)/.setup ## show the progress of a run; ARGS="--watch" refreshes it
 	@$(BIN)/vmafarm status $(OPTIONS) $(ARGS)

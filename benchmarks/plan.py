@@ -97,6 +97,7 @@ def _steps(folder: Path, slices: int) -> dict[str, float]:
 def _whole(folder: Path, slices: int) -> dict[str, float]:
     config, _ = load(
         run__root=str(folder / "runs"),
+        run__name="whole",
         corpus__clips=str(folder / "clips"),
         corpus__scores=str(folder / "scores.csv"),
         slices__count=slices,

@@ -66,9 +66,10 @@ def plan(
     VmafarmError
         The corpus cannot be joined, or its clips have changed since the last plan.
     """
+    from vmafarm.corpus.named_run import with_new_name
     from vmafarm.corpus.plan import plan as make_plan
 
-    return make_plan(config, dry_run=dry_run, update=update, drop=drop)
+    return make_plan(with_new_name(config), dry_run=dry_run, update=update, drop=drop)
 
 
 def score(config: Config, *, quiet: bool = False) -> int:
@@ -93,13 +94,14 @@ def score(config: Config, *, quiet: bool = False) -> int:
     VmafarmError
         It was stopped, or cannot continue; finished rows are kept.
     """
-    from vmafarm.run import begin, extract_missing
+    from vmafarm.corpus.named_run import with_new_name
+    from vmafarm.run import begun, extract_missing
     from vmafarm.shards.completeness import read_states
 
     file = io.StringIO() if quiet else None
-    config, manifest = begin(config, file)
-    extract_missing(config, manifest, file=file)
-    return len(read_states(config.folder, config, manifest).done)
+    with begun(with_new_name(config), file) as (config, manifest):
+        extract_missing(config, manifest, file=file)
+        return len(read_states(config.folder, config, manifest).done)
 
 
 def merge(
@@ -130,12 +132,13 @@ def merge(
     """
     from vmafarm.common.say import say
     from vmafarm.corpus.frozen_config import with_frozen
+    from vmafarm.corpus.named_run import with_planned
     from vmafarm.publish import deliver
 
     if max_failed_share is not None:
         section = config.merge.model_copy(update={"max_failed_share": max_failed_share})
         config = config.model_copy(update={"merge": section})
-    config = with_frozen(config)
+    config = with_frozen(with_planned(config, lambda line: None, alone=True))
     deliver(config, (lambda line: None) if quiet else say, allow_missing=allow_missing)
     return config.folder.table
 
@@ -168,10 +171,11 @@ def submit(config: Config, *, again: bool = False, canary: int = 0, quiet: bool 
     from vmafarm.cluster.submit import submit as queue
     from vmafarm.common.say import say
     from vmafarm.corpus.frozen_config import with_frozen
+    from vmafarm.corpus.named_run import with_planned
     from vmafarm.doctor.preflight import preflight
 
     tell = (lambda line: None) if quiet else say
-    config = with_frozen(config, to_start=True)
+    config = with_frozen(with_planned(config, tell, alone=True), to_start=True)
     return queue(
         config, Slurm(cluster=config.slurm.cluster), again=again, canary=canary, say=tell,
         preflight=lambda: preflight(config, tell),
@@ -200,6 +204,7 @@ def estimate(config: Config, *, sample: int = 20, quiet: bool = False) -> Estima
     VmafarmError
         It was stopped, or nothing could be measured.
     """
+    from vmafarm.corpus.named_run import with_new_name
     from vmafarm.forecast import estimate_run
 
-    return estimate_run(config, sample, io.StringIO() if quiet else None)
+    return estimate_run(with_new_name(config), sample, io.StringIO() if quiet else None)

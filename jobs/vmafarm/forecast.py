@@ -15,7 +15,7 @@ from vmafarm.cost.measured import Measured, measure
 from vmafarm.cost.predict import Total
 from vmafarm.engines import find_engine
 from vmafarm.process.node import node_name, visible_gpus
-from vmafarm.run import begin, extract_missing
+from vmafarm.run import begun, extract_missing
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import read_submissions
@@ -46,20 +46,20 @@ def estimate_run(config: Config, sample: int, file: IO[str] | None = None) -> Es
     VmafarmError
         See `plan` and `run_local`.
     """
-    config, manifest = begin(config, file)
-    measured = _measured_here(config)
-    lacking = sample - (len(measured.seconds) if measured else 0)
-    if lacking > 0 and extract_missing(config, manifest, lacking, file):
+    with begun(config, file) as (config, manifest):
         measured = _measured_here(config)
-    elif lacking <= 0:
-        say("enough clips were measured on this machine earlier: none is scored", file=file)
-    if measured is None:
-        raise IncompleteError(
-            f'nothing could be measured: no clip of "{config.folder.name}" was scored on this machine',
-            f"failures are in {config.folder.failures}; to measure a finished run again, give it "
-            "another name (--run)",
-        )
-    return forecast(config, manifest, measured)
+        lacking = sample - (len(measured.seconds) if measured else 0)
+        if lacking > 0 and extract_missing(config, manifest, lacking, file):
+            measured = _measured_here(config)
+        elif lacking <= 0:
+            say("enough clips were measured on this machine earlier: none is scored", file=file)
+        if measured is None:
+            raise IncompleteError(
+                f'nothing could be measured: no clip of "{config.folder.name}" was scored on this machine',
+                f"failures are in {config.folder.failures}; to measure a finished run again, give it "
+                "another name (--run)",
+            )
+        return forecast(config, manifest, measured)
 
 
 def _measured_here(config: Config) -> Measured | None:

@@ -25,21 +25,23 @@ class Run:
     root
         Folder of all runs.
     name
-        Name of the run.
+        Name of the run; None: the only one, or the most recently active.
     sample
         Size of a sample of it that was planned; 0: all clips.
 
     Raises
     ------
     UsageError
-        The run is not planned.
+        The run is not planned, or there is none.
     """
 
-    def __init__(self, root: str | Path = "runs", name: str = "k150k", *, sample: int = 0) -> None:
+    def __init__(self, root: str | Path = "runs", name: str | None = None, *, sample: int = 0) -> None:
         from vmafarm.corpus.frozen_config import with_frozen
+        from vmafarm.corpus.named_run import with_planned
         from vmafarm.run_folder.manifest import load_manifest
 
         config, _ = load(None, (), run__root=str(root), run__name=name, run__sample=sample)
+        config = with_planned(config, lambda line: None)
         self._manifest = load_manifest(config.folder)
         self._config = with_frozen(config)
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
+from vmafarm.common.errors import IncompleteError, VmafarmError, show
 from vmafarm.common.say import say
 from vmafarm.common.text import counted, format_seconds
 from vmafarm.config.sections import Config
 from vmafarm.contents.reuse import reuse as reuse_rows
 from vmafarm.contents.verify import verify as find_others
-from vmafarm.corpus.demo import make_demo
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
 from vmafarm.corpus.squashfs import require_folder
-from vmafarm.engines.ffmpeg import find_ffmpeg
 from vmafarm.process.scratch import scratch_place
 from vmafarm.publish import deliver, require_sound_record
 from vmafarm.published.up_to_date import read_delivered
+from vmafarm.run_folder.at_work import at_work, refuse_second
 from vmafarm.run_folder.element_records import ElementResult
 from vmafarm.run_folder.permissions import check_run_folders, others_on_the_way
 from vmafarm.run_folder.planned_clips import Manifest
@@ -32,8 +32,6 @@ from vmafarm.scoring.local_executor import run_local
 from vmafarm.scoring.origin import probe_here, provenance_of
 from vmafarm.scoring.progress import watch_progress
 from vmafarm.shards.completeness import read_states
-
-_DEMO, _DEMO_FOLDER = "demo", Path("demo-corpus")
 
 
 def run(
@@ -63,22 +61,22 @@ def run(
     VmafarmError
         See `plan`, `run_local` and `merge`.
     """
-    config, manifest = begin(config, file, update=update, drop=drop)
-    if verify:
-        manifest = _verify(config, manifest, file, update=update)
-    if reuse:
-        own = provenance_of(probe_here(config), manifest)
-        for source in reuse:
-            say(str(reuse_rows(config, manifest, source, own)), file=file)
-    extracted = extract_missing(config, manifest, file=file)
-    if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
-        require_sound_record(record, config, allow_missing=allow_missing)
-        say(
-            f"nothing to do: the table is there and up to date: {show(str(config.folder.table))}",
-            file=file,
-        )
-        return
-    deliver(config, partial(say, file=file), allow_missing=allow_missing)
+    with begun(config, file, update=update, drop=drop) as (config, manifest):
+        if verify:
+            manifest = _verify(config, manifest, file, update=update)
+        if reuse:
+            own = provenance_of(probe_here(config), manifest)
+            for source in reuse:
+                say(str(reuse_rows(config, manifest, source, own)), file=file)
+        extracted = extract_missing(config, manifest, file=file)
+        if not extracted and (record := read_delivered(config, allow_missing=allow_missing)):
+            require_sound_record(record, config, allow_missing=allow_missing)
+            say(
+                f"nothing to do: the table is there and up to date: {show(str(config.folder.table))}",
+                file=file,
+            )
+            return
+        deliver(config, partial(say, file=file), allow_missing=allow_missing)
 
 
 def _verify(config: Config, manifest: Manifest, file: IO[str] | None, *, update: bool) -> Manifest:
@@ -94,27 +92,37 @@ def _verify(config: Config, manifest: Manifest, file: IO[str] | None, *, update:
     return planned.manifest
 
 
-def begin(
+@contextmanager
+def begun(
     config: Config, file: IO[str] | None = None, *, update: bool = False, drop: bool = False
-) -> tuple[Config, Manifest]:
-    """Plan a run, or take what has changed since, and print what was found.
+) -> Iterator[tuple[Config, Manifest]]:
+    """Plan a run, or take what has changed since, print what was found, and say who works on it meanwhile.
 
     Parameters
     ----------
     config, file, update, drop
         As for `run`.
 
-    Returns
-    -------
+    Yields
+    ------
     config : Config
         With what the plan has frozen.
     manifest : Manifest
 
     Raises
     ------
+    UsageError
+        Another process works on the run.
     VmafarmError
         See `plan` and `check_run_folders`.
     """
+    refuse_second(config.folder)  # before the corpus is read, which may take minutes
+    config, manifest = _begin(config, file, update=update, drop=drop)
+    with at_work(config.folder, partial(say, file=file)):
+        yield config, manifest
+
+
+def _begin(config: Config, file: IO[str] | None, *, update: bool, drop: bool) -> tuple[Config, Manifest]:
     require_folder(Path(config.corpus.clips))
     if not config.folder.manifest.exists():
         probe_here(config)  # an engine that does not work here leaves no run behind
@@ -126,51 +134,6 @@ def begin(
     if others := others_on_the_way(scratch_place(config.extract.scratch), trusted):
         say(f"warning: {others}: a scratch folder elsewhere is safer (extract.scratch)", file=file)
     return config, planned.manifest
-
-
-def with_corpus(config: Config, *, named: bool, file: IO[str] | None = None) -> Config:
-    """The configuration with a corpus: the one it has, that of the run if it is planned, or the demo corpus.
-
-    Parameters
-    ----------
-    config, file
-        As for `run`.
-    named
-        The user named the run. The demo corpus is a run of its own, called demo.
-
-    Returns
-    -------
-    Config
-
-    Raises
-    ------
-    UsageError
-        The named run is not planned, and there is no corpus to plan it with.
-    """
-    if config.corpus.clips or config.corpus.scores:
-        return config
-    name = config.run.name
-    if config.folder.manifest.exists():
-        corpus = with_frozen(config).corpus
-        say(f'no clips given: resuming the run "{name}" of {show(corpus.clips)}', file=file)
-        return config.model_copy(update={"corpus": corpus})
-    if named and name != _DEMO:
-        raise UsageError(
-            f'there is no run "{name}" in {show(str(config.folder.root))}{_others(config)}',
-            "to plan it: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)",
-        )
-    demo = make_demo(_DEMO_FOLDER, find_ffmpeg(config.engine.ffmpeg))
-    verb = "made" if demo.new else "using"
-    say(f"no clips given (CLIPS=, SCORES=): {verb} the demo corpus {_DEMO_FOLDER}", file=file)
-    run = config.run.model_copy(update={"name": _DEMO})
-    corpus = config.corpus.model_copy(update={"clips": str(demo.clips), "scores": str(demo.scores)})
-    return config.model_copy(update={"run": run, "corpus": corpus})
-
-
-def _others(config: Config) -> str:
-    """The runs that there are."""
-    found = sorted(path.parent.name for path in config.folder.root.glob("*/manifest.parquet"))
-    return f" (there are: {show(', '.join(found))})" if found else ""
 
 
 def extract_missing(config: Config, manifest: Manifest, limit: int = 0, file: IO[str] | None = None) -> bool:

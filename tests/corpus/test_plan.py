@@ -38,7 +38,11 @@ def test_plan_writes_the_manifest(corpus):
 def test_plan_freezes_what_determines_values(corpus, monkeypatch):
     monkeypatch.chdir(corpus / "clips")
     config, _ = load(
-        run__root="../runs", corpus__clips=".", corpus__scores="../scores.csv", engine__threads=3
+        run__root="../runs",
+        run__name="r",
+        corpus__clips=".",
+        corpus__scores="../scores.csv",
+        engine__threads=3,
     )
     made = plan(config)
     text = made.folder.config.read_text()

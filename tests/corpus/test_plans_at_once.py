@@ -169,7 +169,9 @@ def test_a_run_that_an_earlier_version_planned_goes_on(corpus):
 
 def test_frozen_keys_of_a_planned_run_win_over_the_configuration(corpus):
     plan(config_of(corpus, "engine.plan=identity"))
-    config = with_frozen(load(None, ["engine.threads=5"], run__root=str(corpus / "runs"))[0])
+    config = with_frozen(
+        load(None, ["engine.threads=5", "run.name=k150k"], run__root=str(corpus / "runs"))[0]
+    )
     assert config.engine.plan == "identity"
     assert config.engine.threads == 5
     assert config.corpus.clips == str(corpus / "clips")

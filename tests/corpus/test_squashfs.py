@@ -67,7 +67,9 @@ def image(folder: Path) -> Path:
 
 def configure(folder: Path, clips: Path, **values: str) -> Config:
     values = {"slurm__image": "vmafarm.sif", "extract__scratch": str(folder / "place\n\\ 1")} | values
-    return load(corpus__clips=str(clips), corpus__scores=str(folder / "scores.csv"), **values)[0]
+    return load(run__name="r", corpus__clips=str(clips), corpus__scores=str(folder / "scores.csv"), **values)[
+        0
+    ]
 
 
 @listing

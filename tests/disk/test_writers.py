@@ -91,7 +91,7 @@ def test_a_configuration_that_a_list_lets_another_user_write_is_not_read_unasked
         UsageError, match=r"is writable by ada \(by its access control list\), expected only by you"
     ):
         load(file, named=False)
-    assert load(file)[0].run.name == "k150k"
+    assert load(file)[0].run.root == "runs"
 
 
 def test_nothing_of_a_run_is_for_everybody_whatever_the_umask(tmp_path: Path) -> None:

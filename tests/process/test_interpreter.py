@@ -87,7 +87,7 @@ def test_packages_of_a_site_in_pythonpath_do_not_break_the_command(
         (tmp_path / name / "__init__.py").write_text("raise ImportError('foreign')\n")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{tmp_path / 'gone'}"}
     said = subprocess.run(
-        [*start, "status", "--run", "none"],
+        [*start, "plan", "--clips", "none", "--scores", "none.csv"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -95,7 +95,7 @@ def test_packages_of_a_site_in_pythonpath_do_not_break_the_command(
         check=False,
     )
     assert "Traceback" not in said.stderr
-    assert 'the run "none" is not planned' in said.stderr
+    assert "none.csv" in said.stderr
 
 
 def test_pythonpath_and_the_working_folder_do_not_count_for_elements(

@@ -33,6 +33,8 @@ SEEN = "\\x1b[31m"
 VERBS: dict[str, tuple[str, ...]] = {
     "status": ("status",),
     "status --json": ("status", "--json"),
+    "runs": ("runs",),
+    "runs --json": ("runs", "--json"),
     "efficiency": ("efficiency",),
     "efficiency --json": ("efficiency", "--all", "--json"),
     "logs": ("logs", "0"),
@@ -42,6 +44,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "sql --json": ("sql", "--json", "FROM failures"),
     "sql clips": ("sql", "--json", "SELECT * FROM clips, run"),
     "info": ("info", "runs/full_features_demo.parquet"),
+    "info of the run": ("info",),
     "info --json": ("info", "--json", "runs/full_features_demo.parquet"),
     "info --card": ("info", "--card", "runs/full_features_demo.parquet"),
     "retry --dry-run": ("retry", "--dry-run"),

@@ -23,7 +23,7 @@ def write_scores(folder: Path, scores: dict[str, float]) -> None:
 def config_of(corpus: Path, *overrides: str) -> Config:
     config, _ = load(
         None,
-        overrides,
+        ("run.name=k150k", *overrides),
         run__root=str(corpus / "runs"),
         corpus__clips=str(corpus / "clips"),
         corpus__scores=str(corpus / "scores.csv"),

@@ -13,7 +13,7 @@ from support.command import vmafarm as command
 from support.merge_helpers import Run as MadeUp
 from support.merge_helpers import make_row, plan_run
 
-from vmafarm import Run, VmafarmError, merge, read_table
+from vmafarm import Run, VmafarmError, load_config, merge, plan, read_table
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -85,7 +85,7 @@ def test_a_run_says_of_each_clip_what_the_merge_says(made_up: MadeUp) -> None:
 
 
 def test_a_run_that_is_not_planned_is_one_of_our_errors(tmp_path: Path) -> None:
-    with pytest.raises(VmafarmError, match="not planned"):
+    with pytest.raises(VmafarmError, match=r"there is no run \"none\" in "):
         Run(tmp_path, "none")
 
 
@@ -121,3 +121,21 @@ def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "x.parquet")
     with pytest.raises(VmafarmError, match="to = 'numpy', expected pandas, arrow or polars"):
         read_table(tmp_path / "x.parquet", to="numpy")
+
+
+def test_without_a_name_the_run_is_that_of_the_clips_or_the_only_one(made_up: MadeUp, tmp_path: Path) -> None:
+    root = str(tmp_path / "runs")
+    assert Run(root).clips == CLIPS
+    config = load_config(None, f"run.root={root}", "merge.checks=false", "merge.max_failed_share=1")
+    made_up.shard([make_row(CLIPS[3])], writer="v")
+    assert merge(config, quiet=True) == tmp_path / "runs/full_features_demo.parquet"
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.mp4").write_bytes(b"a clip")
+    (tmp_path / "scores.csv").write_text("video_name,video_score\na.mp4,3\n")
+    corpus = [f"corpus.clips={tmp_path / 'clips'}", f"corpus.scores={tmp_path / 'scores.csv'}"]
+    assert plan(load_config(None, f"run.root={root}", *corpus)).folder.name == "clips"
+    assert Run(root).clips == ["a.mp4"], "the newest"
+    with pytest.raises(VmafarmError, match=r"there are 2 runs in .*, and none is named: clips, demo"):
+        merge(config, quiet=True)
+    with pytest.raises(VmafarmError, match=r'there is no run "dem" in .*\(there are: clips, demo\)'):
+        Run(root, "dem")

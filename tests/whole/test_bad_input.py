@@ -152,7 +152,7 @@ def _plan_of_image(folder: Path) -> str:
         plan(
             load(
                 corpus__clips=str(folder / "clips.sqsh"), corpus__scores=str(folder / "scores.csv"),
-                slurm__image="x.sif",
+                slurm__image="x.sif", run__name="r",
             )[0]
         )  # fmt: skip
     return f"error: {caught.value.message}\n  {caught.value.hint}"

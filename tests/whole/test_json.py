@@ -26,7 +26,9 @@ from vmafarm.common.say import to_json
 from vmafarm.cost.estimate import Estimate, Work
 from vmafarm.cost.predict import Total
 from vmafarm.merging.merge import merge
+from vmafarm.process.identity import own_identity
 from vmafarm.published.up_to_date import Input
+from vmafarm.run_folder.at_work import Worker
 from vmafarm.run_folder.broken_nodes import BrokenNode
 from vmafarm.shards.remarks import Remark
 
@@ -80,6 +82,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     said["vmafarm estimate --json"] = estimate.stdout
     vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
     said["vmafarm status --json"] = vmafarm("status", "--run", "r", "--json", cwd=folder).stdout
+    said["vmafarm runs --json"] = vmafarm("runs", "--json", cwd=folder).stdout
     said["vmafarm efficiency --json"] = efficiency(folder / "cluster")
     said["vmafarm compare A B --json"] = compared(folder)
     said["vmafarm doctor --json"] = vmafarm("doctor", "--here", "--json", cwd=folder, status=None).stdout
@@ -131,6 +134,7 @@ def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any],
         pending=(Waiting("Resources", 1, ("12",), ""),),
         merge=MergeJob("13", "FAILED", False, ("1. [missing] 1 clip has no row",)), notes=("no sacct",),
         remarks={"short": Remark(1, ("a.mp4",))},
+        at_work=Worker("node7", "ada", "2025-03-01T10:20:30+00:00", own_identity()),
     )  # fmt: skip
     total = Total(1.0, 0.5, 1.5)
     gpu = Work(1, total, total, total, total)

@@ -215,7 +215,7 @@ def test_links_inside_the_folder_are_clips_like_others(tmp_path: Path) -> None:
     (tmp_path / "clips/b.mp4").symlink_to("../clips/a.mp4")
     config, _ = load(
         corpus__clips=str(tmp_path / "clips"), corpus__scores=str(tmp_path / "scores.csv"),
-        run__root=str(tmp_path / "runs"), slurm__image="/x.sif",
+        run__root=str(tmp_path / "runs"), run__name="r", slurm__image="/x.sif",
     )  # fmt: skip
     planned = plan(config)
     assert planned.manifest.names == ["a.mp4", "b.mp4"]
@@ -246,7 +246,7 @@ def test_links_out_of_the_folder_are_followed_and_reported_with_what_a_container
 def test_dots_in_a_name_never_lead_out_of_the_folder(tmp_path: Path) -> None:
     ordered = write_corpus(tmp_path, ["a..mp4", "x../y.mp4", "a...mp4"])
     keys = {"corpus__clips": f"{tmp_path}/runs/../clips", "corpus__scores": str(tmp_path / "scores.csv")}
-    config, _ = load(run__root=str(tmp_path / "runs"), **keys)
+    config, _ = load(run__root=str(tmp_path / "runs"), run__name="r", **keys)
     plan(config)
     config = with_frozen(config)
     assert config.corpus.clips == str(tmp_path / "clips")

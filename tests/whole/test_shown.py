@@ -132,7 +132,8 @@ SHOWN = {
 QUIET = {
     "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run", "combine",
     "estimate", "estimate --json", "submit", "submit --dry-run", "retry", "cancel",
-    "efficiency", "efficiency --json", "tidy", "tidy --dry-run",
+    "efficiency", "efficiency --json", "tidy", "tidy --dry-run", "runs",
+    "runs --json",
 }  # fmt: skip
 """Verbs that show nothing of these records; most of them show paths."""
 
@@ -166,7 +167,15 @@ def test_a_run_in_a_hostile_folder_is_shown_as_printable_text(world: World) -> N
     place.mkdir()
     Path("runs").rename(place / "runs")
     ours = ("--set", as_override("run.root", str(place / "runs")))
-    for verb in ("status", "config", "report", "merge --allow-missing", "submit --dry-run", "doctor --json"):
+    for verb in (
+        "status",
+        "config",
+        "report",
+        "merge --allow-missing",
+        "submit --dry-run",
+        "doctor --json",
+        "runs --json",
+    ):
         assert seen(world.show(*VERBS[verb], *ours)), verb
     for verb in ("info", "info --json", "info --card"):
         world.show(*(word.replace("runs/", f"{place}/runs/") for word in VERBS[verb]))

@@ -63,17 +63,21 @@ def image(
 
 
 @app.command()
-@configured(*CORPUS)
+@configured(*CORPUS, wanted="")
 def submit(
     config: Config, update: Update = False, drop: Drop = False, canary: Canary = 0, dry_run: DryRun = False
 ) -> None:
     """Plan, then queue SLURM array jobs and the merge after them.
 
+    Without clips it takes a run that is planned.
+
     Example: vmafarm submit --config vmafarm.toml
     """
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.corpus.plan import plan as make_plan
+    from vmafarm.go_on import to_submit
 
+    config = to_submit(config)
     planned = make_plan(config, dry_run=dry_run, update=update, drop=drop)
     say(*planned.lines())
     if dry_run:
@@ -83,7 +87,7 @@ def submit(
 
 
 @app.command()
-@configured("name")
+@configured("name", wanted="one")
 def retry(config: Config, canary: Canary = 0, dry_run: DryRun = False) -> None:
     """Queue exactly what is missing and nobody works on.
 
@@ -167,7 +171,7 @@ def logs(
 
 
 @app.command()
-@configured("name", "max_failed_share", "on_conflict")
+@configured("name", "max_failed_share", "on_conflict", wanted="one")
 def tidy(
     config: Config,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go; change nothing.")] = False,
@@ -212,7 +216,7 @@ def _slurm_if_any(config: Config) -> Slurm | None:
 
 
 @app.command()
-@configured("name")
+@configured("name", wanted="one")
 def cancel(config: Config) -> None:
     """Cancel the jobs of this run and no others; finished rows are kept.
 
@@ -226,7 +230,7 @@ def cancel(config: Config) -> None:
 
 
 @app.command()
-@configured(*CORPUS)
+@configured(*CORPUS, wanted="")
 def doctor(
     config: Config,
     here: Annotated[
@@ -240,7 +244,9 @@ def doctor(
     """
     from vmafarm import doctor as checks
     from vmafarm.cluster.slurm import Slurm
+    from vmafarm.go_on import to_examine
 
+    config = to_examine(config)
     results = (
         checks.examine_here(config) if here else checks.examine(config, Slurm(cluster=config.slurm.cluster))
     )

@@ -58,24 +58,26 @@ def main(
 
 
 @app.command()
-@configured(*CORPUS, "max_failed_share")
+@configured(*CORPUS, "max_failed_share", wanted="")
 def run(
-    config: Config, name: str | None, update: Update = False, drop: Drop = False, verify: Verify = False,
-    reuse: Reuse = None, allow_missing: AllowMissing = False,
+    config: Config, update: Update = False, drop: Drop = False, verify: Verify = False, reuse: Reuse = None,
+    allow_missing: AllowMissing = False,
 ) -> None:  # fmt: skip
-    """Plan, score and merge on this machine. Without clips and scores, it uses a demo corpus.
+    """Plan, score and merge on this machine.
 
-    Stop it at any time with Ctrl-C; the same command resumes, and so does vmafarm run --run NAME.
+    Stop it at any time with Ctrl-C; the same command resumes, and so does vmafarm run --run NAME. Without
+    clips and a name it goes on with the newest run that is not finished; if there is no run, it makes and
+    scores a demo corpus.
 
     Example: vmafarm run --clips k150ka --scores k150ka_scores.csv
     """
+    from vmafarm.go_on import to_run
     from vmafarm.run import run as run_all
-    from vmafarm.run import with_corpus
 
-    config = with_corpus(config, named=name is not None)
-    run_all(
-        config, update=update, drop=drop, verify=verify, reuse=reuse or (), allow_missing=allow_missing
-    )  # fmt: skip
+    if meant := to_run(config, allow_missing=allow_missing):
+        run_all(
+            meant, update=update, drop=drop, verify=verify, reuse=reuse or (), allow_missing=allow_missing
+        )  # fmt: skip
 
 
 @app.command()
@@ -94,7 +96,7 @@ def demo(
 
 
 @app.command()
-@configured(*CORPUS)
+@configured(*CORPUS, wanted="new")
 def plan(
     config: Config,
     update: Update = False,
@@ -117,10 +119,9 @@ def plan(
 
 
 @app.command()
-@configured(*CORPUS)
+@configured(*CORPUS, wanted="")
 def estimate(
     config: Config,
-    name: str | None,
     sample: Annotated[
         int, typer.Option(min=1, help="Clips to measure, including those measured here earlier.")
     ] = 20,
@@ -133,10 +134,10 @@ def estimate(
     Example: vmafarm estimate --clips k150ka --scores k150ka_scores.csv
     """
     from vmafarm.forecast import estimate_run
-    from vmafarm.run import with_corpus
+    from vmafarm.go_on import with_corpus
 
     file = standard_error() if as_json else None
-    config = with_corpus(config, named=name is not None, file=file)
+    config = with_corpus(config, file=file)
     found = estimate_run(config, sample, file)
     say(*([to_json(found.as_dict())] if as_json else found.lines()))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmafarm.cli.local import app
-from vmafarm.cli.options import configured
+from vmafarm.cli.options import ConfigFile, Json, Settings, configured, load_config
 from vmafarm.common.say import Shown, data_sink, say, say_aside, terminal_width, to_json
 
 if TYPE_CHECKING:
@@ -193,9 +193,34 @@ def combine(
     combine_tables(config, out, tables, options, say)
 
 
+def runs(
+    config_file: ConfigFile = None,
+    overrides: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """List the runs, the most recently active first: clips, rows, failures, table, last activity.
+
+    Example: vmafarm runs
+    """
+    from vmafarm.common.errors import show
+    from vmafarm.report.runs import as_document, lines, read_runs
+
+    config = load_config(config_file, overrides)
+    found = read_runs(config)
+    if as_json:
+        say(to_json(as_document(config.run.root, found)))
+    else:
+        say(*(lines(found) if found else [f"there is no run in {show(config.run.root)}"]))
+
+
 @app.command()
 def info(
-    table: Annotated[Path, typer.Argument(help="runs/full_features_<run>.parquet, or a shard.")],
+    config_file: ConfigFile = None,
+    overrides: Settings = None,
+    name: Annotated[str | None, typer.Option("--run", help="Name of the run (run.name).")] = None,
+    table: Annotated[
+        Path | None, typer.Argument(help="A table or a shard; without it, the table of a run.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     card: Annotated[bool, typer.Option("--card", help="Print a Hugging Face dataset card.")] = False,
 ) -> None:
@@ -203,10 +228,22 @@ def info(
 
     Example: vmafarm info runs/full_features_k150k.parquet
     """
+    from vmafarm.common.errors import UsageError
     from vmafarm.common.layout import labelled
     from vmafarm.report.card import as_card
     from vmafarm.report.info import read_info, tell
 
+    if table is None:
+        from vmafarm.corpus.named_run import with_planned
+
+        config = with_planned(load_config(config_file, overrides, run__name=name), say_aside)
+        table = config.folder.table
+        if not table.exists():
+            raise UsageError(
+                f'the run "{config.run.name}" has no table yet', f"vmafarm status --run {config.run.name}"
+            )
+    elif name is not None:
+        raise UsageError("both a table and --run are given", "give one of them")
     found = read_info(table)
     if as_json:
         say(to_json(found.as_dict(), indent=1))

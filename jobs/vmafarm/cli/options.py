@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -54,13 +54,20 @@ _SETS = {
 CORPUS = ("clips", "scores", "name", "limit")
 
 
-def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+Wanted = Literal["any", "one", "new", ""]
+"""Which run a verb takes if none is named: the only or the newest one; the only one; a new one, which is
+named after its clips; "": the verb decides."""
+
+
+def configured(*names: str, wanted: Wanted = "any") -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a verb its configuration as the first argument, and the options that make it.
 
     Parameters
     ----------
     *names
         Of `_SETS`, after --config and --set. A verb with a parameter of that name is given the value, too.
+    wanted
+        Which run it takes if none is named.
     """
     hints: dict[str, Any] = {"config_file": ConfigFile, "overrides": Settings}
     for name in names:
@@ -76,7 +83,7 @@ def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
         def run(**given: Any) -> None:
             values = {_SETS[name][0]: given[name] for name in names}
             config = load_config(given["config_file"], given["overrides"], **values)
-            verb(config, **{parameter.name: given[parameter.name] for parameter in own})
+            verb(_with_run(config, wanted), **{parameter.name: given[parameter.name] for parameter in own})
 
         options = shared + [
             parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=annotations[parameter.name])
@@ -88,6 +95,17 @@ def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
         return run
 
     return decorate
+
+
+def _with_run(config: Config, wanted: Wanted) -> Config:
+    from vmafarm.common.say import say_aside
+    from vmafarm.corpus.named_run import with_new_name, with_planned
+
+    if not wanted:
+        return config
+    return (
+        with_new_name(config) if wanted == "new" else with_planned(config, say_aside, alone=wanted == "one")
+    )
 
 
 def load_config(config_file: Path | None, overrides: list[str] | None, **values: object) -> Config:

@@ -18,16 +18,18 @@ from vmafarm.cluster.job_states import (
     summarise_messages,
 )
 from vmafarm.cluster.left_out import tell_left_out
+from vmafarm.cluster.local_work import read_local_work
 from vmafarm.cluster.merge_job import MergeJob, failed_notification, find_merge_job
 from vmafarm.cluster.other_images import tell_other_images
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.waiting import Waiting, why_jobs_wait
-from vmafarm.cluster.watched_rate import RecentRate
+from vmafarm.cluster.watched_rate import RecentRate, since_start
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.corpus.slices import format_indices
 from vmafarm.published.up_to_date import read_errors, rows_since
+from vmafarm.run_folder.at_work import Worker
 from vmafarm.run_folder.broken_nodes import BrokenNode, read_broken
 from vmafarm.run_folder.element_records import ElementRecord, identity_advice, load_elements
 from vmafarm.run_folder.failures import FailureRecord
@@ -68,19 +70,19 @@ class Status:
         Slices that a retry would submit, as ``3,7-9``; empty if nothing was submitted or the queue is
         unknown.
     working
-        Whether any job of the run is queued; None: unknown.
+        Whether any job of the run is queued, or a process works on it; None: unknown.
     clips_per_second, seconds_left
-        Over the last minutes of --watch, else since the first element of the last submission started; None
-        if nothing runs.
+        Over the last minutes of --watch, else since the first of these elements started; None if nothing
+        runs.
     seconds_left_between
         95% interval of `seconds_left`, from the counts of those minutes; None: too few clips.
     failures
         Failed tries by class: count and first message.
     elements
-        Elements of the last submission by state; see `vmafarm.cluster.job_states.element_states`.
+        Elements of the last submission by state (see `vmafarm.cluster.job_states.element_states`); of a run
+        that was never submitted, those of the latest ``vmafarm run``.
     messages
-        Why elements of the last submission ended before their work was done: count and first message of
-        each kind.
+        Why some of these elements ended before their work was done: count and first message of each kind.
     broken_nodes
         Nodes that are excluded.
     merge
@@ -91,6 +93,8 @@ class Status:
         Clips with a row that are worth a look, by kind; see `vmafarm.shards.remarks.RemarkReader.read`.
     pending
         Why jobs wait, and which of them never start by themselves.
+    at_work
+        The process that works on the run without SLURM; None: none does.
     """
 
     run: str
@@ -117,6 +121,7 @@ class Status:
     notes: tuple[str, ...]
     remarks: Mapping[str, Remark] = field(default_factory=dict)
     pending: tuple[Waiting, ...] = ()
+    at_work: Worker | None = None
 
     @property
     def is_good(self) -> bool:
@@ -166,22 +171,27 @@ class StatusReader:
 
         submissions, view = self._jobs()
         slices = _slice_states(left, submissions, view)
-        retried = [number for number in left if slices[number] in ("failed", "new")]
-        counts = Counter(slices.values())
         records, damaged = load_elements(folder)
         last = submissions[-1] if submissions else None
         of_last = _records_of(last, records)
         now = datetime.now(UTC)
-        rate, between = None, None
-        if last is not None and _anything_runs(submissions, view):
-            finished = len(manifest.names) - missing
-            rate = _rate(last, of_last, finished, now)
+        local = read_local_work(folder, submissions, records, left, self._done, now)
+        slices |= local.slices
+        finished = len(manifest.names) - missing
+        rate, between = local.clips_per_second, None
+        retried = [number for number in left if slices[number] in ("failed", "new")]
+        counts = Counter(slices.values())
+        submitted_runs = _anything_runs(submissions, view)
+        if last is not None and submitted_runs:
+            rate = since_start(last, of_last, finished, now)
+        if submitted_runs or local.scores:
             rates = self._recent.update(now.timestamp(), finished)
             if rates is not None:
                 low, rate, high = rates
                 between = (missing / high, missing / low)
-        advice = identity_advice(of_last, missing / rate) if rate else ""
-        states = element_states(last, view, of_last) if last else {}
+        compared = of_last if last else local.records
+        advice = identity_advice(compared, missing / rate) if rate else ""
+        states = Counter(element_states(last, view, of_last).values()) if last else local.elements
         merge = find_merge_job(folder, last, view) if last else None
         remarks = self._remarks.read()
         files = {**self._done.problems, **self._remarks.problems}
@@ -211,18 +221,19 @@ class StatusReader:
             slices={"done": manifest.slice_count - len(left)} | {s: counts[s] for s in SLICE_STATES[1:]},
             states="".join(slices.get(number, "done")[0] for number in range(manifest.slice_count)),
             missing_slices=format_indices(retried) if submissions and view.queue is not None else "",
-            working=None if view.queue is None else bool(view.queue),
+            working=True if local.worker else None if view.queue is None else bool(view.queue),
             clips_per_second=rate,
             seconds_left=missing / rate if rate else None,
             seconds_left_between=between,
             failures=_by_class(clips.history.records),
-            elements=dict(sorted(Counter(states.values()).items())),
-            messages=tuple(summarise_messages(latest_records(of_last).values())),
+            elements=dict(sorted(states.items())),
+            messages=tuple(summarise_messages(latest_records(of_last).values())) if last else local.messages,
             broken_nodes=tuple(read_broken(folder)),
             merge=merge,
             notes=(*view.notes, *notes),
             remarks=remarks,
             pending=why_jobs_wait(view.queue or ()),
+            at_work=local.worker,
         )
 
     def _jobs(self) -> tuple[list[Submission], SlurmView]:
@@ -264,17 +275,6 @@ def _anything_runs(submissions: Sequence[Submission], view: SlurmView) -> bool:
 def _records_of(submission: Submission | None, records: Sequence[ElementRecord]) -> list[ElementRecord]:
     jobs = {array.job for array in submission.arrays} if submission else set()
     return [record for record in records if record.job in jobs]
-
-
-def _rate(
-    submission: Submission, records: Sequence[ElementRecord], finished: int, now: datetime
-) -> float | None:
-    """Clips per second since the first element of the submission started."""
-    if submission.canary or not records:  # how many were done before a canary is not recorded
-        return None
-    seconds = (now - datetime.fromisoformat(records[0].started_at)).total_seconds()
-    since = finished - submission.done
-    return since / seconds if since > 0 and seconds > 0 else None
 
 
 def _without_table(run: str, merge: MergeJob | None, view: SlurmView, missing: int) -> str:

@@ -48,6 +48,13 @@ def as_document(status: Status) -> dict[str, Any]:
             "published": merge.published,
             "reasons": list(merge.reasons),
         },
+        "at_work": status.at_work
+        and {
+            "host": status.at_work.host,
+            "process": status.at_work.identity.process,
+            "user": status.at_work.user,
+            "since": status.at_work.since,
+        },
         "notes": list(status.notes),
         "remarks": {
             kind: {"clips": remark.clips, "examples": list(remark.examples)}

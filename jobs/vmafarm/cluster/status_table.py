@@ -52,6 +52,8 @@ def table(status: Status, width: int | None = None) -> list[str]:
     if status.clips_per_second and status.seconds_left is not None:
         left = f", {_left(status)} left" if status.missing else ""
         rows.append(("rate", f"{_rate(status.clips_per_second)}{left}"))
+    if status.at_work is not None:
+        rows.append(("at work", str(status.at_work)))
     if status.elements:
         rows.append(("elements", _counts(status.elements)))
     rows += [("", _cut(f"{count:,} stopped early: {message}", width)) for count, message in status.messages]
@@ -158,7 +160,7 @@ def show_once(status: Status, show_json: bool = False) -> None:
 
 
 def watch(look: Callable[[], Status], seconds: float, show_json: bool = False) -> Status:
-    """Show the status repeatedly, until no job of the run is queued.
+    """Show the status repeatedly, until no job of the run is queued and no process works on it.
 
     In place on a terminal, elsewhere as blocks separated by empty lines; JSON as one line each.
 

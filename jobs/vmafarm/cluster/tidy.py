@@ -22,6 +22,7 @@ from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.held_folder import HeldFolder
 from vmafarm.published.in_place import InPlace
 from vmafarm.published.up_to_date import read_delivered, read_errors, read_input, read_tidied
+from vmafarm.run_folder.at_work import read_worker
 from vmafarm.run_folder.file_counts import JOURNALS, LOGS, SHARDS, FileCounts, compare, count_files
 from vmafarm.run_folder.packed_logs import pack
 from vmafarm.run_folder.paths import RunFolder
@@ -110,6 +111,11 @@ def tidy(config: Config, *, dry_run: bool = False) -> Tidied:
 
 
 def _require_idle(config: Config) -> None:
+    if worker := read_worker(config.folder):
+        raise UsageError(
+            f'the run "{config.folder.name}" is being worked on: {worker}',
+            f"wait for it: vmafarm status --run {config.folder.name} --watch; then tidy up again",
+        )
     if jobs := queued_jobs(config.folder):
         raise UsageError(
             f'jobs of "{config.folder.name}" wait or run: {", ".join(jobs)}',

@@ -1,9 +1,14 @@
-"""Current rate of finished clips, for --watch."""
+"""Current rate of finished clips."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+
+from vmafarm.run_folder.element_records import ElementRecord
+from vmafarm.run_folder.submissions import Submission
 
 _SECONDS = 300.0
 _ENOUGH = 20
@@ -11,7 +16,7 @@ _ENOUGH = 20
 
 
 class RecentRate:
-    """Rate over the updates of the last five minutes."""
+    """Rate over the updates of the last five minutes, for --watch."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, int]] = deque()
@@ -42,3 +47,24 @@ class RecentRate:
             return None
         margin = 1.96 * math.sqrt(clips)
         return (clips - margin) / seconds, clips / seconds, (clips + margin) / seconds
+
+
+def since_start(
+    submission: Submission, records: Sequence[ElementRecord], finished: int, now: datetime
+) -> float | None:
+    """Clips per second since the first element of a submission started; None: not known.
+
+    Parameters
+    ----------
+    submission, records
+        The submission, and its elements in the order of their beginning.
+    finished
+        Clips of the run that are finished.
+    now
+        The time.
+    """
+    if submission.canary or not records:  # how many were done before a canary is not recorded
+        return None
+    seconds = (now - datetime.fromisoformat(records[0].started_at)).total_seconds()
+    since = finished - submission.done
+    return since / seconds if since > 0 and seconds > 0 else None

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, Field
 
+from vmafarm.common.errors import UsageError
 from vmafarm.config.section import MANY, MEMORY, YEAR, Section
 from vmafarm.config.slurm_section import SlurmSection
+from vmafarm.run_folder.known_runs import RUN_NAME
 from vmafarm.run_folder.paths import RunFolder
 
 
@@ -20,9 +22,10 @@ class RunSection(Section):
     """The run and its folder."""
 
     name: str = Field(
-        "k150k",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
-        description="name of the run: letters, digits, dots, dashes, underscores",
+        "",
+        pattern=rf"^({RUN_NAME})?$",
+        description="name of the run: letters, digits, dots, dashes, underscores; empty: a new run is named "
+        "after the folder of its clips, else the only or the newest run is taken",
     )
     root: str = Field("runs", min_length=1, description="folder of all runs and final tables")
     sample: int = Field(
@@ -163,7 +166,15 @@ class Config(Section):
 
     @property
     def folder(self) -> RunFolder:
-        """The paths of this run."""
+        """The paths of this run.
+
+        Raises
+        ------
+        UsageError
+            No run is named.
+        """
+        if not self.run.name:
+            raise UsageError("no run is named", "name one: --run NAME (run.name)")
         return RunFolder(Path(self.run.root), self.run.name, self.run.sample)
 
 

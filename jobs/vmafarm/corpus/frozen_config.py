@@ -201,11 +201,29 @@ def with_frozen(config: Config, *, to_start: bool = False) -> Config:
         The run is not planned, its frozen configuration is damaged, or another user could change its engine.
     """
     found = with_values(config, read_frozen_config(config.folder))
-    for name in PROGRAMS if to_start else ():
-        program = getattr(found.engine, name)
-        if program != getattr(config.engine, name):
-            _require_own_program(program, f"engine.{name}", config)
+    if to_start:
+        _require_own_programs(config, found)
     return found
+
+
+def with_plan(config: Config) -> Config:
+    """The configuration of a planned run that is to go on: keys that are not set are those of its plan.
+
+    Raises
+    ------
+    UsageError
+        As `with_frozen`, whose `to_start` this implies.
+    """
+    found = with_values(config, config_to_freeze(config, read_frozen_config(config.folder)))
+    _require_own_programs(config, found)
+    return found
+
+
+def _require_own_programs(given: Config, found: Config) -> None:
+    for name in PROGRAMS:
+        program = getattr(found.engine, name)
+        if program != getattr(given.engine, name):
+            _require_own_program(program, f"engine.{name}", given)
 
 
 def _require_own_program(program: str, key: str, config: Config) -> None:

@@ -112,6 +112,11 @@ class RunFolder:
         return self.path / "submit.lock"
 
     @property
+    def at_work(self) -> Path:
+        """Which process works on the run on a machine, without SLURM; there only as long as one does."""
+        return self.path / "at_work.json"
+
+    @property
     def submissions(self) -> Path:
         """One record per submission to SLURM: its immutable list of slices, and its jobs."""
         return self.path / "submissions"
