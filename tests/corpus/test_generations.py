@@ -60,7 +60,7 @@ def test_a_corpus_that_was_moved_is_the_same_corpus(corpus):
     first = plan(config_of(corpus))
     shutil.move(corpus / "clips", corpus / "elsewhere")
     config, _ = load(
-        run__root=str(corpus / "runs"), corpus__clips=str(corpus / "elsewhere"),
+        run__root=str(corpus / "runs"), run__name="k150k", corpus__clips=str(corpus / "elsewhere"),
         corpus__scores=str(corpus / "scores.csv"),
     )  # fmt: skip
     moved = plan(config)
@@ -68,7 +68,7 @@ def test_a_corpus_that_was_moved_is_the_same_corpus(corpus):
     assert moved.changes.moved == (f"corpus.clips: {str(corpus / 'clips')!r} -> {config.corpus.clips!r}",)
     assert moved.manifest.digest == first.manifest.digest
     assert places(moved) == places(first)
-    unnamed, _ = load(run__root=str(corpus / "runs"))
+    unnamed, _ = load(run__root=str(corpus / "runs"), run__name="k150k")
     assert with_frozen(unnamed).corpus.clips == str(corpus / "elsewhere")
 
 
@@ -139,7 +139,7 @@ def test_keys_that_are_not_set_keep_the_values_of_the_plan(corpus):
     again = plan(config_of(corpus))
     assert not again.changes
     assert again.config.engine.plan == "identity"
-    bare, _ = load(run__root=str(corpus / "runs"))
+    bare, _ = load(run__root=str(corpus / "runs"), run__name="k150k")
     assert plan(bare).config.corpus.mos_max == 10.0
     changed = plan(config_of(corpus, "engine.plan=full", "corpus.mos_max=9.0")).changes
     assert changed.moved == ("corpus.mos_max: 10.0 -> 9.0", "engine.plan: 'identity' -> 'full'")

@@ -174,7 +174,7 @@ def test_clips_that_are_not_given_are_refused_with_key_and_option(corpus):
 
 
 def test_without_scores_every_clip_is_planned_and_told_once(corpus):
-    bare, _ = load(run__root=str(corpus / "runs"), corpus__clips=str(corpus / "clips"))
+    bare, _ = load(run__root=str(corpus / "runs"), run__name="k150k", corpus__clips=str(corpus / "clips"))
     made = plan(bare)
     assert np.isnan(made.manifest.mos).all()
     assert len(made.manifest.names) == 6

@@ -25,7 +25,7 @@ from vmafarm.corpus.squashfs import (
     list_image,
     require_folder,
 )
-from vmafarm.run import begin
+from vmafarm.run import begun
 
 NAMES = (
     "a b.mp4",
@@ -138,7 +138,7 @@ def test_without_a_container_an_image_is_refused_before_anything_is_planned(
         plan(configure(folder, image, slurm__image="", run__root=root))
     assert "squashfuse IMAGE FOLDER" in caught.value.hint
     with pytest.raises(UsageError, match=expected):  # clips are scored on this machine
-        begin(configure(folder, image, run__root=root))
+        begun(configure(folder, image, run__root=root)).__enter__()
     assert not (folder / "runs").exists()
 
 

@@ -71,7 +71,7 @@ def query_run(
 
 
 @app.command()
-@configured("name")
+@configured("name", wanted="")
 def qa(
     config: Config,
     check: Annotated[list[str] | None, typer.Option(help="Show all rows of this check. Repeatable.")] = None,
@@ -86,6 +86,7 @@ def qa(
     """
     from vmafarm import publish
     from vmafarm.corpus.frozen_config import with_frozen
+    from vmafarm.corpus.named_run import with_planned
     from vmafarm.query.answers import show_rows
     from vmafarm.query.checks import find_checks, summarise, tell
     from vmafarm.report.alone import examine_table
@@ -95,6 +96,7 @@ def qa(
     if table is not None:
         outcomes = examine_table(config, table, say_aside, check or None, limit=limit)
     else:
+        config = with_planned(config, say_aside)
         outcomes = publish.examine(with_frozen(config), say_aside, check or None, limit=limit)
     if as_json:
         say(to_json([outcome.as_dict() for outcome in outcomes], indent=1))
@@ -108,7 +110,7 @@ def qa(
 
 
 @app.command()
-@configured("name")
+@configured("name", wanted="")
 def report(
     config: Config,
     output: Annotated[Path | None, typer.Option(help="Page to write; default: beside the table.")] = None,
@@ -121,6 +123,7 @@ def report(
     from vmafarm import publish
     from vmafarm.common.errors import show
     from vmafarm.corpus.frozen_config import with_frozen
+    from vmafarm.corpus.named_run import with_planned
     from vmafarm.query.text import require_place
     from vmafarm.report.alone import examine_table, page_beside
 
@@ -130,14 +133,14 @@ def report(
         page = output or page_beside(table)
         examine_table(config, table, say_aside, page=page)
     else:
-        config = with_frozen(config)
+        config = with_frozen(with_planned(config, say_aside))
         page = output or config.folder.report
         publish.examine(config, say_aside, page=page)
     say(f"written: {show(str(page))}")
 
 
 @app.command()
-@configured()
+@configured(wanted="")
 def combine(
     config: Config,
     out: Annotated[Path, typer.Argument(help="Table to write.")],
@@ -193,6 +196,7 @@ def combine(
     combine_tables(config, out, tables, options, say)
 
 
+@app.command()
 def runs(
     config_file: ConfigFile = None,
     overrides: Settings = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
-@configured()
+@configured(wanted="")
 def compare(
     config: Config,
     a: Annotated[str, typer.Argument(help="A table file, or the name of a run.")],
@@ -36,7 +36,7 @@ def compare(
     from vmafarm.tables.compare_text import lines
     from vmafarm.tables.given import find_table
 
-    root = config.folder.root
+    root = Path(config.run.root)
     found = compare_tables(find_table(a, root), find_table(b, root), tolerance=tolerance, config=config)
     say(*([to_json(found.as_dict())] if as_json else lines(found)))
     if not found.equal:
@@ -44,7 +44,7 @@ def compare(
 
 
 @app.command()
-@configured()
+@configured(wanted="")
 def split(
     config: Config,
     table: Annotated[str, typer.Argument(help="A table file, or the name of a run.")],
@@ -77,5 +77,5 @@ def split(
     from vmafarm.tables.split_text import lines
 
     source = Source(by, groups, pattern)
-    path = find_table(table, config.folder.root)
+    path = find_table(table, Path(config.run.root))
     say(*lines(split_table(path, source, (train, val, test), seed, output, config)))
