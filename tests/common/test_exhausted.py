@@ -41,7 +41,7 @@ def test_no_thread_to_start_is_one_message(
 
 
 def test_too_little_address_space_for_the_libraries_is_one_message() -> None:
-    said = limited(resource.RLIMIT_AS, 250 << 20, "sql", "SELECT 1", "--run", "x")
+    said = limited(resource.RLIMIT_AS, 250 << 20, "plan", "--clips", "x", "--run", "x")
     assert said.returncode == 3, said.stderr
     assert (said.stderr.count("error: "), "Traceback" in said.stderr) == (1, False)
     assert "ulimit -v" in said.stderr
