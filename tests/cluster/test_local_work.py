@@ -18,6 +18,7 @@ from vmafarm.cluster.status_table import table
 from vmafarm.disk.jsonl import json_line
 from vmafarm.process.identity import own_identity
 from vmafarm.process.node import node_name
+from vmafarm.run_folder.submissions import read_submissions
 
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=100)
 CLIPS = [f"{number:03}.mp4" for number in range(60)]
@@ -34,12 +35,14 @@ def work(run: Run, since: datetime = BEGAN) -> None:
     run.folder.at_work.write_text(json.dumps(document | {"identity": asdict(own_identity())}))
 
 
-def element(run: Run, writer: str, began: float, slices: tuple[int, ...] = (0, 1, 2), **end: Any) -> None:
+def element(
+    run: Run, writer: str, began: float, slices: tuple[int, ...] = (0, 1, 2), job: str = "local", **end: Any
+) -> None:
     """The record of an element that began so many seconds after the process."""
     run.folder.elements.mkdir(exist_ok=True)
     at = (BEGAN + timedelta(seconds=began)).isoformat(timespec="milliseconds")
     record = {
-        "writer": writer, "job": "local", "index": None, "node": "h1", "slices": list(slices),
+        "writer": writer, "job": job, "index": None, "node": "h1", "slices": list(slices),
         "clips": len(CLIPS), "started_at": at,
     }  # fmt: skip
     if "ended" in end:
@@ -129,12 +132,12 @@ def test_a_run_that_was_submitted_shows_the_elements_of_its_submission_and_who_w
     tmp_path: Path,
 ) -> None:
     run = submitted(tmp_path, 2)
-    before = seen(run)
     element(run, "here", 0, (0,))
+    element(run, "there", 1, (1,), job=read_submissions(run.folder)[0].arrays[0].job)
     work(run)
     status = seen(run)
-    assert (status.working, status.states[0]) == (True, "p")
-    assert status.elements == before.elements, "those of the submission"
+    assert (status.working, status.states) == (True, "pu"), "of the other slice the queue would know"
+    assert dict(status.elements) == {}, "those of the submission, whose queue is not known here"
     assert status.at_work is not None
 
 
