@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.fake_slurm import submitted
+from support.hostile_run import FORGED, SEEN, TEXT
 from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm.cluster.status import Status, StatusReader, read_status
-from vmafarm.cluster.status_table import table
+from vmafarm.cluster.status_table import as_json, table
 from vmafarm.disk.jsonl import json_line
 from vmafarm.process.identity import own_identity
 from vmafarm.process.node import node_name
@@ -145,3 +146,15 @@ def test_a_lease_that_is_not_believed_shows_nothing(run: Run) -> None:
     element(run, "now", 0)
     run.folder.at_work.write_text("{}")
     assert (seen(run).working, seen(run).at_work, dict(seen(run).elements)) == (False, None, {"KILLED": 1})
+
+
+def test_text_in_a_lease_forges_no_line_of_the_status(run: Run) -> None:
+    document = {"host": f"n{TEXT}", "user": f"u{TEXT}", "since": BEGAN.isoformat()}
+    elsewhere = asdict(replace(own_identity(), kernel="another"))
+    run.folder.at_work.write_text(json.dumps(document | {"identity": elsewhere}))
+    status = seen(run)
+    assert status.at_work is not None
+    lines = table(status)
+    assert all(line.isprintable() and not line.startswith(FORGED) for line in lines)
+    assert SEEN in "".join(line.strip() for line in lines)
+    assert all(character.isprintable() for character in as_json(status))
