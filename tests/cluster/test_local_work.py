@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.fake_slurm import submitted
+from support.hostile_run import FORGED, SEEN, TEXT
 from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm.cluster.status import Status, StatusReader, read_status
-from vmafarm.cluster.status_table import table
+from vmafarm.cluster.status_table import as_json, table
 from vmafarm.disk.jsonl import json_line
 from vmafarm.process.identity import own_identity
 from vmafarm.process.node import node_name
+from vmafarm.run_folder.submissions import read_submissions
 
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=100)
 CLIPS = [f"{number:03}.mp4" for number in range(60)]
@@ -34,12 +36,14 @@ def work(run: Run, since: datetime = BEGAN) -> None:
     run.folder.at_work.write_text(json.dumps(document | {"identity": asdict(own_identity())}))
 
 
-def element(run: Run, writer: str, began: float, slices: tuple[int, ...] = (0, 1, 2), **end: Any) -> None:
+def element(
+    run: Run, writer: str, began: float, slices: tuple[int, ...] = (0, 1, 2), job: str = "local", **end: Any
+) -> None:
     """The record of an element that began so many seconds after the process."""
     run.folder.elements.mkdir(exist_ok=True)
     at = (BEGAN + timedelta(seconds=began)).isoformat(timespec="milliseconds")
     record = {
-        "writer": writer, "job": "local", "index": None, "node": "h1", "slices": list(slices),
+        "writer": writer, "job": job, "index": None, "node": "h1", "slices": list(slices),
         "clips": len(CLIPS), "started_at": at,
     }  # fmt: skip
     if "ended" in end:
@@ -129,12 +133,12 @@ def test_a_run_that_was_submitted_shows_the_elements_of_its_submission_and_who_w
     tmp_path: Path,
 ) -> None:
     run = submitted(tmp_path, 2)
-    before = seen(run)
     element(run, "here", 0, (0,))
+    element(run, "there", 1, (1,), job=read_submissions(run.folder)[0].arrays[0].job)
     work(run)
     status = seen(run)
-    assert (status.working, status.states[0]) == (True, "p")
-    assert status.elements == before.elements, "those of the submission"
+    assert (status.working, status.states) == (True, "pu"), "of the other slice the queue would know"
+    assert dict(status.elements) == {}, "those of the submission, whose queue is not known here"
     assert status.at_work is not None
 
 
@@ -142,3 +146,15 @@ def test_a_lease_that_is_not_believed_shows_nothing(run: Run) -> None:
     element(run, "now", 0)
     run.folder.at_work.write_text("{}")
     assert (seen(run).working, seen(run).at_work, dict(seen(run).elements)) == (False, None, {"KILLED": 1})
+
+
+def test_text_in_a_lease_forges_no_line_of_the_status(run: Run) -> None:
+    document = {"host": f"n{TEXT}", "user": f"u{TEXT}", "since": BEGAN.isoformat()}
+    elsewhere = asdict(replace(own_identity(), kernel="another"))
+    run.folder.at_work.write_text(json.dumps(document | {"identity": elsewhere}))
+    status = seen(run)
+    assert status.at_work is not None
+    lines = table(status)
+    assert all(line.isprintable() and not line.startswith(FORGED) for line in lines)
+    assert SEEN in "".join(line.strip() for line in lines)
+    assert all(character.isprintable() for character in as_json(status))

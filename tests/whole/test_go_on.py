@@ -171,3 +171,14 @@ def test_only_scores_are_no_corpus(tmp_path: Path) -> None:
         refused = call(verb, "--scores", "scores.csv", cwd=tmp_path, status=2).stderr
         assert refused.startswith("error: corpus.clips is not set, expected the folder of the clips\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_others_may_change_is_not_started_because_a_plan_names_it(folder: Path) -> None:
+    (folder / "bin").mkdir()
+    (folder / "bin").chmod(0o777)
+    program = ("--set", f"engine.vmaf={folder / 'bin/vmaf'}", "--set", "engine.kind=ffmpeg")
+    call("plan", *corpus("--run", "r", *program), cwd=folder)
+    for verb in ("run", "estimate", "submit"):
+        refused = call(verb, "--run", "r", *OTHERS, cwd=folder, status=2).stderr
+        assert f"engine.vmaf = {folder}/bin/vmaf, and everybody could change {folder}/bin" in refused
+    assert not (folder / "runs/r/logs").exists()

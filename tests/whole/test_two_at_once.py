@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from support.command import QUICK, call, corpus, start, table, vmafarm, write_scores
+from support.processes import children_of
 
-NAMES = [f"{number:02}.mp4" for number in range(40)]
+NAMES = [f"{number:02}.mp4" for number in range(24)]
 OPTIONS = corpus("--run", "r", *QUICK, "--set", "extract.workers=1")
 
 
@@ -45,17 +48,37 @@ def first(folder: Path) -> Iterator[subprocess.Popen[str]]:
             running.communicate()
 
 
+@contextmanager
+def paused(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Stop a process and all that it has started for a while, so that it cannot be too quick for the test."""
+    tree = [process.pid]
+    for one in tree:
+        with suppress(ProcessLookupError):  # a program that has just ended
+            os.kill(one, signal.SIGSTOP)
+        tree += children_of(one)
+    try:
+        yield
+    finally:
+        for one in tree:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGCONT)
+
+
 def test_a_second_process_is_refused_and_the_first_one_finishes(
     folder: Path, first: subprocess.Popen[str]
 ) -> None:
-    for verb in ("run", "estimate"):
-        second = vmafarm(verb, *OPTIONS, cwd=folder, status=2)
-        assert f'the run "r" is being worked on: process {first.pid} of ' in second.stderr
-        assert f"kill {first.pid}" in second.stderr
-    refused = call("tidy", "--run", "r", cwd=folder, status=2).stderr
-    assert f'error: the run "r" is being worked on: process {first.pid} of ' in refused
-    assert "then tidy up again" in refused
-    assert call("plan", *OPTIONS[:-2], cwd=folder).returncode == 0, "what does not score clips is not refused"
+    with paused(first):
+        for second in (
+            vmafarm("run", *OPTIONS, cwd=folder, status=2),
+            call("estimate", *OPTIONS, cwd=folder, status=2),
+        ):
+            assert f'the run "r" is being worked on: process {first.pid} of ' in second.stderr
+            assert f"kill {first.pid}" in second.stderr
+            assert "clips with their score" not in second.stdout, "before the corpus is read"
+        refused = call("tidy", "--run", "r", cwd=folder, status=2).stderr
+        assert f'error: the run "r" is being worked on: process {first.pid} of ' in refused
+        assert "then tidy up again" in refused
+        call("plan", *OPTIONS[:-2], cwd=folder)  # what does not score clips is not refused
     said = first.communicate(timeout=120)[0]
     assert first.returncode == 0, said
     assert table(folder / "runs/full_features_r.parquet").num_rows == len(NAMES)
@@ -67,20 +90,24 @@ def test_status_shows_elements_rate_and_time_left_and_its_watch_ends_with_the_ru
     folder: Path, first: subprocess.Popen[str]
 ) -> None:
     watching = start("status", "--run", "r", "--watch", "--every", "1", "--json", cwd=folder)
-    document = json.loads(call("status", "--run", "r", "--json", cwd=folder).stdout)
-    assert document["working"] is True
-    assert document["elements"] == {"RUNNING": 1}
-    assert document["slices"]["running"] == 1
-    assert document["at_work"]["process"] == first.pid
-    assert document["clips_per_second"] > 0
-    left = document["missing"] / document["clips_per_second"]
-    assert document["seconds_left"] == pytest.approx(left)
-    shown = call("status", "--run", "r", cwd=folder).stdout
-    assert f"\nat work    process {first.pid} of " in shown
-    assert "\nelements   1 RUNNING\n" in shown
-    assert "\nrate       " in shown
+    with paused(first):
+        document = json.loads(call("status", "--run", "r", "--json", cwd=folder).stdout)
+        assert document["working"] is True
+        assert document["elements"] == {"RUNNING": 1}
+        assert document["slices"]["running"] == 1
+        assert document["at_work"]["process"] == first.pid
+        assert document["clips_per_second"] > 0
+        left = document["missing"] / document["clips_per_second"]
+        assert document["seconds_left"] == pytest.approx(left)
+        shown = call("status", "--run", "r", cwd=folder).stdout
+        assert f"\nat work    process {first.pid} of " in shown
+        assert "\nelements   1 RUNNING\n" in shown
+        assert "\nrate       " in shown
+        assert watching.stdout is not None
+        lines = [watching.stdout.readline()]
     assert first.communicate(timeout=120)[0]
-    looks = [json.loads(line) for line in watching.communicate(timeout=60)[0].splitlines()]
+    lines += watching.communicate(timeout=60)[0].splitlines()
+    looks = [json.loads(line) for line in lines]
     assert watching.returncode == 0, "the table is there"
     assert looks[0]["working"] is True
     assert (looks[-1]["working"], looks[-1]["published"], looks[-1]["at_work"]) == (False, True, None)
