@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,6 +233,22 @@ def test_a_sample_has_a_table_of_its_own_and_the_run_goes_on_with_the_rest(folde
     assert set(sample) < set(table(folder / "runs/full_features_a.parquet")["clip_name"].to_pylist())
     call("run", *corpus(*QUICK, "--run", "b", "--limit", "2"), cwd=folder)
     assert table(folder / "runs/full_features_b.sample.parquet")["clip_name"].to_pylist() == sample
+
+
+def test_a_sample_an_estimate_and_all_the_rest_score_each_clip_once(folder: Path) -> None:
+    """The order of docs/runs.md."""
+    quick = corpus(*QUICK, "--run", "k150k")
+    said = [
+        call("run", *quick, "--limit", "2", cwd=folder).stdout,
+        call("estimate", *quick, "--sample", "3", cwd=folder).stdout,
+        call("run", *QUICK, "--run", "k150k", cwd=folder).stdout,
+        call("run", *QUICK, "--run", "k150k", "--set", "engine.plan=full", cwd=folder).stdout,
+    ]
+    scored = [re.findall(r"^scored (\d+) clips? in", text, re.MULTILINE) for text in said]
+    assert [list(map(int, counts)) for counts in scored] == [[2], [1], [2], []]
+    assert "missing: 2 clips" in said[1]
+    assert "engine.plan: 'identity' -> 'full'" in said[3]
+    assert table(folder / "runs/full_features_k150k.parquet").num_rows == len(GOOD)
 
 
 def test_without_scores_there_is_a_table_and_scores_come_later_without_scoring(folder: Path) -> None:
