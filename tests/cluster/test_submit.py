@@ -243,7 +243,7 @@ def test_the_command_submits_asks_and_cancels(cluster, tmp_path, monkeypatch):
     command.write_scores(tmp_path / "scores.csv", names)
     options = command.corpus("--set", "slices.count=3", "--run", "k150k")
     said = command.call("submit", *options, cwd=tmp_path).stdout
-    assert "submitted 3 slices: 0-2\njobs 11, 12, 13, 14, 15 called vmafarm-k150k-" in said
+    assert "submitted 3 slices: 0-2\njobs 11, 12, 13, 14, 15 called vmafarm-clips-" in said
     refused = command.call("submit", *options, "--set", "slurm.partition=x", cwd=tmp_path, status=2)
     assert refused.stderr == (
         "error: slurm.partition = 'x': the cluster has no such partition\n  it has: cpu, gpu, short\n"
@@ -257,7 +257,9 @@ def test_the_command_submits_asks_and_cancels(cluster, tmp_path, monkeypatch):
     )
     cluster.fail("sbatch", "sbatch: error: Batch job submission failed: Access denied")
     failed = command.call("retry", cwd=tmp_path, status=3)
-    assert failed.stderr.startswith("error: sbatch refuses: sbatch: error: Batch job submission failed: Acc")
+    told, error = failed.stderr.splitlines()[:2]
+    assert told == 'run "clips", the only one in runs'
+    assert error.startswith("error: sbatch refuses: sbatch: error: Batch job submission failed: Acc")
     assert list(cluster.scripts) == ["11", "12", "13", "14", "15"]
 
 
