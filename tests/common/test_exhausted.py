@@ -40,8 +40,10 @@ def test_no_thread_to_start_is_one_message(
     )
 
 
-def test_too_little_address_space_for_the_libraries_is_one_message() -> None:
-    said = limited(resource.RLIMIT_AS, 250 << 20, "plan", "--clips", "x", "--run", "x")
+def test_too_little_address_space_for_the_libraries_is_one_message(tmp_path: Path) -> None:
+    plan_run(tmp_path / "runs", ["a.mp4"])
+    options = ("--run", "demo", "--set", f"run.root={tmp_path}/runs")
+    said = limited(resource.RLIMIT_AS, 250 << 20, "sql", "SELECT 1", *options)
     assert said.returncode == 3, said.stderr
     assert (said.stderr.count("error: "), "Traceback" in said.stderr) == (1, False)
     assert "ulimit -v" in said.stderr
