@@ -47,7 +47,7 @@ def make_run(folder: Path, clips: int, slices: int) -> list[str]:
     sizes = draw.lognormal(14, 0.6, clips).astype(np.int64)
     cut = (np.arange(clips) % slices).astype(np.int32)
     digest = manifest_digest(names, mos, sizes)
-    replace_text(run.config, to_toml(config_to_freeze(config, None) | {DIGEST: digest}))
+    replace_text(run.config, to_toml(config_to_freeze(config) | {DIGEST: digest}))
     write_manifest(run, Manifest(names, mos, sizes, cut, digest))
     constant = tuple(feature.name for feature in FEATURES if feature.identity is not None)
     provenance = Provenance("ffmpeg", "9", "3", "9", "identity", "cpu", constant, digest)
