@@ -14,7 +14,7 @@ from benchmarks.measure import ROOT
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.plan import plan
-from vmafarm.engines.base import write_probe_clip
+from vmafarm.engines.probe import write_probe_clip
 from vmafarm.engines.vmaf import VmafEngine
 
 sys.path.append(str(ROOT / "tests"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, Figure, run_measured, side_by_side
 from benchmarks.synthetic import CORPUS_CLIPS, CORPUS_SLICES, make_run
-from vmafarm.images.command import PYTHON
+from vmafarm.images.containers import PYTHON
 
 REPETITIONS = 9
 
