@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("__"))
 
 
+@pytest.mark.filterwarnings("ignore:scipy:DeprecationWarning")  # of a package with video clips
 @pytest.mark.parametrize("name", MODULES)
 def test_a_benchmark_can_be_imported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
