@@ -241,7 +241,7 @@ def test_the_command_submits_asks_and_cancels(cluster, tmp_path, monkeypatch):
     for name in names:
         (tmp_path / "clips" / name).write_bytes(b"x" * 10)
     command.write_scores(tmp_path / "scores.csv", names)
-    options = command.corpus("--set", "slices.count=3", "--run", "k150k")
+    options = command.corpus("--set", "slices.count=3")
     said = command.call("submit", *options, cwd=tmp_path).stdout
     assert "submitted 3 slices: 0-2\njobs 11, 12, 13, 14, 15 called vmafarm-clips-" in said
     refused = command.call("submit", *options, "--set", "slurm.partition=x", cwd=tmp_path, status=2)

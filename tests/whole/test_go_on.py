@@ -54,10 +54,12 @@ def test_a_new_run_is_named_after_its_clips_and_all_verbs_find_it(folder: Path) 
 def test_clips_of_another_folder_of_that_name_are_other_inputs(folder: Path) -> None:
     call("plan", *corpus(*QUICK), cwd=folder)
     shutil.copytree(folder / "clips", folder / "elsewhere/clips")
+    for path in (folder / "elsewhere/clips").iterdir():
+        path.write_bytes(path.read_bytes() + b"another corpus")
     words = ["--clips", "elsewhere/clips", "--scores", "scores.csv", *QUICK]
     refused = call("run", *words, cwd=folder, status=2).stderr
-    assert 'the run "clips" is already planned with other inputs' in refused
-    assert "choose another run.name" in refused
+    assert 'the run "clips" is already planned, and the clips are others' in refused
+    assert "for a run of its own: another name (--run)" in refused
     assert "run r: 2 clips" in call("plan", *words, "--run", "r", cwd=folder).stdout
 
 
@@ -79,12 +81,14 @@ def test_a_run_goes_on_from_its_frozen_configuration_wherever_it_is_called(folde
     root = ("--set", f"run.root={folder / 'runs'}")
     said = call("run", "--run", "r", *OTHERS, *root, cwd=folder / "there").stdout
     assert f'no clips given: resuming the run "r" of {folder}/clips' in said
-    assert "run r: 1 clip (a sample, limit 1)" in said
+    assert "run r: 2 clips" in said
     assert read_frozen_config(RunFolder(folder / "runs", "r"))["engine.plan"] == "identity"
-    assert table(folder / "runs/full_features_r.parquet").num_rows == 1
+    assert table(folder / "runs/full_features_r.parquet").num_rows == 2
     assert list((folder / "there").iterdir()) == []
-    again = call("run", "--run", "r", *OTHERS, *root, "--set", "engine.kind=vmaf", cwd=folder / "there")
-    assert "note: engine.kind is 'ffmpeg' as planned, not 'vmaf'" in again.stdout
+    other = ("--set", "engine.kind=vmaf")
+    refused = call("run", "--run", "r", *OTHERS, *root, *other, cwd=folder / "there", status=2)
+    assert "engine.kind: the rows are of 'ffmpeg', now 'vmaf'" in refused.stderr
+    again = call("run", "--run", "r", *OTHERS, *root, cwd=folder / "there")
     assert "nothing to do: the table is there and up to date" in again.stdout
 
 
