@@ -195,7 +195,7 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, source: Source) -> list[tup
     text = {key, *(at for at, told in enumerate(header) if told == "corpus")}
     kinds = ["string" if has or at in text else "double" for at, has in enumerate(words)]
     numbers: Sequence[str] = [f"c{at}" for at, kind in enumerate(kinds) if kind == "double"]
-    for column in numbers:  # an empty field is no number
+    for column in numbers:  # an empty field holds NaN
         connection.execute(sql.render("combine/emptied", column=column))
     return list(zip(header, columns, kinds, strict=True))
 

@@ -19,7 +19,7 @@ from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
 from vmafarm.process.node import node_name, writer_name
 from vmafarm.run_folder.manifest import load_manifest, most_rows
-from vmafarm.run_folder.paths import RunFolder, run_of_table
+from vmafarm.run_folder.paths import RunFolder, run_of_table, slice_id
 from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, mixing_differences, read_provenance
 from vmafarm.scoring.origin import freeze_for_run
@@ -169,7 +169,7 @@ def _rows(
         of_file = Provenance.from_dict(parse_json((file.schema.metadata or {})[METADATA_KEY]))
         for row in rows:
             name = row["clip_name"]
-            counts = places is None or f"slice-{places.get(name, -1):05d}" == path.parent.name
+            counts = places is None or places.get(name) == slice_id(path.parent)
             if counts and name in entries:
                 yield _Row(row, entries[name], of_file)
 
