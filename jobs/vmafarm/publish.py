@@ -213,7 +213,7 @@ def merge_on_node(document: dict[str, Any]) -> None:
     """
     ignore_early_notice()
     config = Config.model_validate(document)
-    log = MergeJobLog(config.folder)
+    log = MergeJobLog(config.folder, config.slurm.cluster)
     try:
         with heard(), killing(lambda: log.end("stopped", [_STOPPED])):
             wait_for_late_files(config.folder, say_aloud)

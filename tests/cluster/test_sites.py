@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.fake_slurm import name_of, planned, write_log, write_record
 
-from vmafarm.cluster.clusters import cancel, slurm_of
+from vmafarm.cluster.clusters import cancel
 from vmafarm.cluster.notify import lines_after, lines_before
 from vmafarm.cluster.packing import lay_out
 from vmafarm.cluster.slice_logs import slice_logs
@@ -21,12 +21,10 @@ from vmafarm.cluster.status import read_status
 from vmafarm.cluster.status_table import table
 from vmafarm.cluster.submit import submit
 from vmafarm.cluster.waiting import why_jobs_wait
-from vmafarm.common.errors import UsageError
 from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.doctor.cluster import check_environment
 from vmafarm.process.node import task_of
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.submissions import read_submissions
 
 HOSTILE = {
     "SLURM_JOB_ID": "7", "SLURM_MEM_PER_CPU": "100", "SLURM_EXPORT_ENV": "NONE", "SBATCH_JOB_NAME": "mine",
@@ -67,41 +65,6 @@ def test_doctor_names_what_is_not_passed_on_and_what_to_set_in_its_place():
     ]
     assert check_environment({"PATH": "/bin", "SLURM_CONF": "/c", "PYTHONPATH": "/p"}).state == "ok"
     assert ignored_variables({"SLURM_JWT": "t"}) == ([], [])
-
-
-def test_every_program_is_asked_about_the_cluster_of_the_run(cluster, runs):
-    run = planned(runs, cluster="tesla")
-    cluster.set_limits()
-    submit(run.config, Slurm(cluster="tesla"))
-    assert slurm_of(run.folder).cluster == "tesla", "status and retry need no configuration for it"
-    cluster.set_queue((name_of(run), "11|11|0|RUNNING|None|node1"))
-    read_status(run.config, slurm_of(run.folder))
-    assert cancel(run.config) == ["11"]
-    asked = {call.partition(" ")[0] for call in cluster.calls}
-    assert {"sbatch", "squeue", "sinfo", "scontrol", "sacct", "scancel", "sacctmgr"} <= asked
-    for call in cluster.calls:
-        if call.startswith("sacctmgr"):
-            assert " assoc " not in call or "clusters=tesla" in call
-        else:
-            assert "--clusters=tesla" in call, call
-
-
-def test_lines_that_name_the_cluster_are_no_jobs(cluster):
-    cluster.set_queue(("r", "CLUSTER: tesla"), ("r", "20|20|N/A|RUNNING|None|node1"))
-    assert Slurm(cluster="tesla").queue("r") == [Task("20", None, "RUNNING", "", "node1")]
-
-
-def test_a_run_with_jobs_on_one_cluster_is_not_submitted_to_another(cluster, runs):
-    run = planned(runs, cluster="tesla")
-    submit(run.config, Slurm(cluster="tesla"))
-    cluster.set_queue((name_of(run), "11|11|0|RUNNING|None|node1"))
-    moved = run.config.model_copy(update={"slurm": SlurmSection(cluster="volta")})
-    with pytest.raises(UsageError, match="has jobs on the cluster tesla: 11") as caught:
-        submit(moved, Slurm(cluster="volta"), again=True)
-    assert "this submission would go to the cluster volta" in caught.value.message
-    cluster.set_queue()
-    submit(moved, Slurm(cluster="volta"), again=True)
-    assert [one.cluster for one in read_submissions(run.folder)] == ["tesla", "volta"]
 
 
 @pytest.mark.parametrize(

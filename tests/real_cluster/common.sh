@@ -8,8 +8,12 @@ cluster_user="${VMAFARM_CLUSTER_USER:-farm}"
 marker="$state/.vmafarm-cluster"
 export SLURM_CONF="$state/etc/slurm.conf"
 nodes=(node1 node2 node3 node4)
+# A second cluster of one node, with job numbers of its own, as behind a login node that serves several. With
+# accounting only: slurmdbd is where SLURM's programs find a cluster by its name.
+second_conf="$state/etc/second.conf"
+second_node=other1
 # In the order of starting; they end in the opposite order.
-daemons=(munged mariadbd slurmdbd slurmctld "${nodes[@]}")
+daemons=(munged mariadbd slurmdbd slurmctld second_slurmctld "${nodes[@]}" "$second_node")
 
 me="tests/real_cluster/$(basename "$0")"
 
@@ -81,7 +85,7 @@ end_daemon() {
   rm -f "$state/run/$1.pid"
 }
 
-is_node() { [[ " ${nodes[*]} " == *" $1 "* ]]; }
+is_node() { [[ " ${nodes[*]} $second_node " == *" $1 "* ]]; }
 is_daemon() { [[ " ${daemons[*]} " == *" $1 "* ]]; }
 
 with_accounting() { grep -q '^AccountingStorageType=accounting_storage/slurmdbd' "$SLURM_CONF"; }
@@ -128,7 +132,7 @@ kill_steps() {
 
 remove_control_groups() {
   local node
-  for node in "${nodes[@]}"; do
+  for node in "${nodes[@]}" "$second_node"; do
     find /sys/fs/cgroup/{memory,freezer}/"slurm_$node" -depth -type d -exec rmdir {} \; 2>/dev/null || true
   done
 }

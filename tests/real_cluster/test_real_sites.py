@@ -174,11 +174,3 @@ def test_a_wrapper_of_sbatch_with_a_banner_is_understood(site: Site, expected: b
     ended = as_user(*command, cwd=site.folder, environment={"PATH": f"{shared}:/usr/bin:/bin"})
     assert ended.returncode == 0, ended.stderr
     assert site.wait_for_table("wrapped") == expected
-
-
-@pytest.mark.cluster(accounting=True)
-def test_a_cluster_that_is_named_is_asked_by_that_name(site: Site, expected: bytes) -> None:
-    site.vmafarm("submit", "named", *setting("slurm.cluster", "vmafarm"), *THREE_ELEMENTS)
-    assert site.wait_for_table("named") == expected
-    said = site.vmafarm("submit", "nowhere", *setting("slurm.cluster", "elsewhere"), status=3)
-    assert "elsewhere" in said

@@ -122,7 +122,7 @@ class FakeSlurm:
             self.add_program(name, _PROGRAM.format(state=shlex.quote(str(self._state))))
         for name in ("calls", "queue", "accounting", "usage", "associations", "qos", "tested", "environment"):
             (self._state / name).touch()
-        (self._state / "next").write_text("11\n")
+        self.set_next(11)
         self.set_max_array_size(1001)
         self.set_nodes("node1", "node2", "node3", "node4")
         self.set_partitions(
@@ -174,6 +174,10 @@ exit {status}
 
     def answer_late(self, program: str) -> None:
         (self._state / f"late-{program}").touch()
+
+    def set_next(self, number: int) -> None:
+        """Number of the next job."""
+        (self._state / "next").write_text(f"{number}\n")
 
     def set_queue(self, *lines: tuple[str, str]) -> None:
         """Jobs that wait or run: job name, and a line of squeue's ``%A|%F|%K|%T|%r|%N``."""

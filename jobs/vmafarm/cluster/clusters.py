@@ -7,6 +7,7 @@ from contextlib import suppress
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.config.sections import Config
+from vmafarm.process.job_ids import in_order
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import Submission, read_submissions, run_job_name
@@ -37,7 +38,7 @@ def refuse_elsewhere(folder: RunFolder, slurm: Slurm, name: str) -> None:
         It has.
     """
     for cluster in sorted(_clusters(folder) - {slurm.cluster}) if slurm.is_known else ():
-        if jobs := sorted({task.job for task in Slurm(cluster=cluster).queue(name)}, key=int):
+        if jobs := in_order(task.job for task in Slurm(cluster=cluster).queue(name)):
             raise UsageError(
                 f'"{folder.name}" has jobs on {_called(cluster)}: {", ".join(jobs)}; '
                 f"this submission would go to {_called(slurm.cluster)}",
@@ -55,8 +56,7 @@ def queued_jobs(folder: RunFolder) -> list[str]:
     """
     clusters = _clusters(folder)
     name = run_job_name(folder, load_manifest(folder).origin) if clusters else ""
-    found = {task.job for cluster in clusters for task in Slurm(cluster=cluster).queue(name)}
-    return sorted(found, key=int)
+    return in_order(task.job for cluster in clusters for task in Slurm(cluster=cluster).queue(name))
 
 
 def _called(cluster: str) -> str:
@@ -76,7 +76,7 @@ def cancel(config: Config) -> list[str]:
     for cluster in _clusters(config.folder) or {config.slurm.cluster}:
         slurm = Slurm(cluster=cluster)
         slurm.check()
-        jobs = sorted({task.job for task in slurm.queue(name)}, key=int)
+        jobs = in_order(task.job for task in slurm.queue(name))
         slurm.cancel(jobs)
         cancelled += jobs
     return cancelled

@@ -18,6 +18,7 @@ from vmafarm.cluster.slurm_programs import queue_script
 from vmafarm.common.errors import UsageError, VmafarmError, show
 from vmafarm.config.sections import Config, for_jobs
 from vmafarm.disk.durable import Draft
+from vmafarm.process.job_ids import on_cluster
 from vmafarm.run_folder.permissions import secure_logs
 from vmafarm.run_folder.submissions import read_submissions
 from vmafarm.scoring.element_spec import ElementSpec
@@ -87,7 +88,8 @@ class Queue:
 
     def _notifying(self, parameters: dict[str, Any]) -> dict[str, Any]:
         before = [*parameters["setup"], *lines_before(self._notify)]
-        return parameters | {"setup": before, "teardown": lines_after(self._notify, self._folder)}
+        after = lines_after(self._notify, self._folder, self._slurm.cluster)
+        return parameters | {"setup": before, "teardown": after}
 
     def _elements(self, elements: Sequence[tuple[int, ...]], **more: Any) -> Work:
         more |= {"minutes": self._minutes, "manifest": self._manifest}
@@ -104,6 +106,11 @@ class Queue:
         if count > 1:  # a single job is no array
             executor.parameters["map_count"] = count
         text: str = executor._make_submission_file_text(f"{command} {work.arguments}", "0")
+        # submitit names logs by the number of the job alone, which a job of another cluster may have, too.
+        if self._slurm.cluster:
+            text = re.sub(
+                r"(/%[Aj])(?=_(?:%a_)?(?:%t|0)_log\.)", on_cluster(r"\1", self._slurm.cluster), text
+            )
         names = "|".join(map(re.escape, left_out(parameters["additional_parameters"])))
         return re.sub(rf"^#SBATCH --(?:{names})(?:=.*)?\n", "", text, flags=re.MULTILINE) if names else text
 

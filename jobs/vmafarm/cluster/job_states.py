@@ -11,6 +11,7 @@ from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import Task
 from vmafarm.cluster.slurm_programs import NoAnswerError
 from vmafarm.common.errors import UnavailableError, show
+from vmafarm.process.job_ids import in_order
 from vmafarm.run_folder.element_records import ElementRecord
 from vmafarm.run_folder.submissions import Submission
 
@@ -124,7 +125,7 @@ class SlurmReader:
         if not self._has_accounts:
             notes.append("no accounting (sacct): how elements ended is known from disk only")
         noted = {job for submission in submissions for job in submission.jobs()}
-        strangers = sorted({task.job for task in queue or ()} - noted, key=lambda job: (len(job), job))
+        strangers = in_order({task.job for task in queue or ()} - noted)
         if strangers:
             notes.append(
                 f"jobs that no submission recorded: {', '.join(strangers)}; vmafarm cancel ends them"

@@ -6,6 +6,7 @@ import json
 import shlex
 from dataclasses import asdict
 
+from vmafarm.process.job_ids import on_cluster
 from vmafarm.run_folder.merge_jobs import MergeJobRecord, merge_job_path, notified_path
 from vmafarm.run_folder.paths import RunFolder
 
@@ -21,7 +22,7 @@ def lines_before(command: str) -> list[str]:
     return ["trap : TERM"] if command else []
 
 
-def lines_after(command: str, folder: RunFolder) -> list[str]:
+def lines_after(command: str, folder: RunFolder, cluster: str = "") -> list[str]:
     """Run the command with the merge job's record on its standard input; the job's exit status stays.
 
     Parameters
@@ -30,13 +31,16 @@ def lines_after(command: str, folder: RunFolder) -> list[str]:
         ``slurm.notify``; empty: no lines.
     folder
         The run.
+    cluster
+        ``slurm.cluster``, which is part of the job's id.
     """
     if not command:
         return []
+    job = on_cluster(_JOB, cluster)
     folder = RunFolder(folder.root.absolute(), folder.name)
-    record, failed = (_quoted(str(path(folder, _JOB))) for path in (merge_job_path, notified_path))
+    record, failed = (_quoted(str(path(folder, job))) for path in (merge_job_path, notified_path))
     why = ("it left no record of its end: see its log",)
-    lost = MergeJobRecord(_JOB, "", "", "", "failed", why, folder.name, str(folder.table))
+    lost = MergeJobRecord(job, "", "", "", "failed", why, folder.name, str(folder.table))
     return [
         "status=$?",
         f"record={record}",

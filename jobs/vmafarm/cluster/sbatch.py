@@ -12,6 +12,7 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.clip_limits import parse_bytes
 from vmafarm.config.slurm_section import SlurmSection
+from vmafarm.process.job_ids import number_of
 
 SIGNAL_SECONDS = 90
 """How long before the time limit SLURM signals an element to end."""
@@ -122,7 +123,7 @@ def _with_memory(extra: Mapping[str, str | bool], memory: str) -> dict[str, str 
 
 def depend_on(jobs: Sequence[str]) -> str:
     """Dependency: start when these jobs have ended, however they ended."""
-    return "afterany:" + ":".join(jobs)
+    return "afterany:" + ":".join(map(number_of, jobs))
 
 
 def _exports(environment: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.readable import tell_denied
+from vmafarm.process.job_ids import JOB_ID, of_element
 from vmafarm.run_folder.element_records import ElementRecord, read_elements
 from vmafarm.run_folder.failures import FailureRecord, read_failures
 from vmafarm.run_folder.log_files import log_path, tail
@@ -58,8 +60,8 @@ class TaskSeen:
 
     @property
     def name(self) -> str:
-        """As SLURM writes it: ``12_3``."""
-        return self.job if self.index is None else f"{self.job}_{self.index}"
+        """As SLURM writes it: ``12_3``, or ``12_3@tesla``."""
+        return of_element(self.job, self.index)
 
     def lines(self) -> list[str]:
         """The task for a terminal."""
@@ -167,7 +169,7 @@ def slice_logs(config: Config, slurm: Slurm | None, slice_id: int, count: int) -
     if refused := next(filter(None, map(tell_denied, (folder.logs, *logs))), ""):
         notes += (refused,)
     elif packed and not logs:
-        notes += tuple(_where_packed(path, tasks[0]) for path in packed)
+        notes += tuple(_where_packed(folder, path, tasks[0]) for path in packed)
     elif not logs:  # submitit's local executor numbers them by its own process
         notes += (f"no log has the name of one of these tasks: look into {show(str(folder.logs))}",)
     clips = [manifest.names[at] for at in manifest.positions(slice_id)]
@@ -242,11 +244,11 @@ def _newest_log(folder: RunFolder, tasks: Sequence[TaskSeen], count: int) -> dic
     return {}
 
 
-def _where_packed(archive: Path, task: TaskSeen) -> str:
+def _where_packed(folder: RunFolder, archive: Path, task: TaskSeen) -> str:
     path = show(str(archive))
-    if not task.job.isdigit():
+    if re.match(JOB_ID, task.job) is None:
         return f"logs are packed: tar -tzf {path} lists them"
-    name = f"{task.name}_0_log.err"
+    name = log_path(folder, task.job, task.index, "err", task.tasks).name
     return f"logs are packed: tar -xzOf {path} {name} prints one"
 
 

@@ -24,6 +24,7 @@ from vmafarm.cluster.slurm_answers import (
 )
 from vmafarm.cluster.slurm_programs import NO_SLURM_HINT, NoProgramError, call
 from vmafarm.common.errors import UnavailableError
+from vmafarm.process.job_ids import is_of, number_of, on_cluster
 
 _JOBS_AT_ONCE = 1000
 """Job ids per call: Linux accepts no argument of 128 KiB, and an id has up to 20 digits."""
@@ -151,10 +152,11 @@ class Slurm:
         """Pending and running jobs with this name, of these users (none: of this user)."""
         names = ",".join(sorted(map(_name_of, users))) or _own_name()
         options = ["--all", "--noheader", "--array", "--user", names, "--name", job_name]
-        return parse_queue(self._run("squeue", *options, "--format=%A|%F|%K|%T|%r|%N"))
+        found = parse_queue(self._run("squeue", *options, "--format=%A|%F|%K|%T|%r|%N"))
+        return [replace(task, job=on_cluster(task.job, self.cluster)) for task in found]
 
     def accounting(self, jobs: Iterable[str]) -> list[Task] | None:
-        """How jobs ended; None: the cluster has no accounting.
+        """How jobs ended, those of another cluster left out; None: the cluster has no accounting.
 
         Raises
         ------
@@ -162,10 +164,15 @@ class Slurm:
             There is accounting, but it does not answer.
         """
         said = self._sacct(jobs, "--format=JobID,State,NodeList")
-        return None if said is None else [task for text in said for task in parse_accounting(text)]
+        if said is None:
+            return None
+        found = [task for text in said for task in parse_accounting(text)]
+        return [replace(task, job=on_cluster(task.job, self.cluster)) for task in found]
 
     def usage(self, jobs: Iterable[str]) -> list[JobUsage] | None:
         """What jobs used, each start of a requeued one; None: the cluster has no accounting.
+
+        Jobs of another cluster are left out.
 
         Raises
         ------
@@ -173,13 +180,16 @@ class Slurm:
             There is accounting, but it does not answer.
         """
         said = self._sacct(jobs, "--duplicates", f"--format={USAGE_FIELDS}")
-        return None if said is None else [usage for text in said for usage in parse_usage(text)]
+        if said is None:
+            return None
+        found = [usage for text in said for usage in parse_usage(text)]
+        return [replace(usage, job=on_cluster(usage.job, self.cluster)) for usage in found]
 
     def _sacct(self, jobs: Iterable[str], *options: str) -> list[str] | None:
         try:
             return [
                 self._run("sacct", "--noheader", "--parsable2", "--jobs", ",".join(some), *options)
-                for some in _portions(list(jobs))
+                for some in _portions([number_of(job) for job in jobs if is_of(job, self.cluster)])
             ]
         except NoProgramError:
             return None
@@ -197,7 +207,7 @@ class Slurm:
             Some could not be cancelled; all were tried.
         """
         errors = []
-        for some in _portions(jobs):
+        for some in _portions([number_of(job) for job in jobs]):
             try:
                 self._run("scancel", *some)
             except UnavailableError as error:  # one may just have ended

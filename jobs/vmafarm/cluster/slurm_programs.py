@@ -9,6 +9,7 @@ from vmafarm.cluster.slurm_answers import explain, parse_submission
 from vmafarm.common.errors import UnavailableError, show, to_do
 from vmafarm.process.environment import is_foreign, without_foreign
 from vmafarm.process.finished import Finished
+from vmafarm.process.job_ids import on_cluster
 from vmafarm.process.run import ask
 
 ANSWER_SECONDS = 120.0
@@ -96,7 +97,7 @@ def _ask(
 
 
 def queue_script(text: str, cluster: str = "", find: Callable[[], Iterable[str]] = tuple) -> str:
-    """Queue a script with sbatch and return the job's id.
+    """Queue a script with sbatch and return the job's id, with `cluster` in it.
 
     sbatch reads it from standard input: a file could be replaced by another one of the same name.
 
@@ -121,8 +122,8 @@ def queue_script(text: str, cluster: str = "", find: Callable[[], Iterable[str]]
     if finished.returncode != 0:
         said = "; ".join(finished.why(3).splitlines())  # what a site says comes before sbatch's own line
         raise UnavailableError(f"sbatch refuses: {said}", explain(said))
-    if job := parse_submission(finished.stdout):
-        return job
+    if number := parse_submission(finished.stdout):
+        return on_cluster(number, cluster)
     found = list(find())
     if len(found) == 1:
         return found[0]

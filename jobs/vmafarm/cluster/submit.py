@@ -23,6 +23,7 @@ from vmafarm.config.sections import Config
 from vmafarm.config.workers import tell_idle_gpus
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
+from vmafarm.process.job_ids import in_order
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.permissions import check_image_way, check_run_folders, secure_logs
 from vmafarm.run_folder.planned_clips import Manifest
@@ -267,4 +268,4 @@ def _find_queued(config: Config, slurm: Slurm, name: str, ended: str) -> tuple[s
         for submission in submissions
         for number in submission.slices_of(task.job, task.index)
     }
-    return busy, sorted({task.job for task in tasks} - noted, key=int)
+    return busy, in_order({task.job for task in tasks} - noted)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vmafarm.cluster.slurm_answers import Task
 from vmafarm.common.errors import show
+from vmafarm.process.job_ids import in_order
 
 _SUBMIT_AGAIN = "vmafarm cancel, then vmafarm submit or retry"
 _NEVER = (
@@ -64,7 +65,7 @@ def why_jobs_wait(queue: Sequence[Task]) -> tuple[Waiting, ...]:
         if task.state in _PENDING:
             groups.setdefault(_general(task.reason), []).append(task)
     found = [
-        Waiting(show(reason), len(tasks), tuple(sorted({task.job for task in tasks}, key=int)), _hint(reason))
+        Waiting(show(reason), len(tasks), tuple(in_order(task.job for task in tasks)), _hint(reason))
         for reason, tasks in groups.items()
     ]
     return tuple(sorted(found, key=lambda one: (not one.hint, -one.count, one.reason)))

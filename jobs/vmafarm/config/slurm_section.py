@@ -10,6 +10,7 @@ from pydantic import Field
 from vmafarm.config.section import MANY, MEMORY, YEAR, Section
 
 _MEMORY_OR_NONE = f"^$|{MEMORY}"
+_CLUSTER = "^[A-Za-z0-9_.-]{0,64}$"
 _GPU = re.compile(r"gpu(?::[^:,=]*[^:,=0-9][^:,=]*)?(?:[:=]([0-9]{1,9}))?(?:\(.*\))?")
 
 
@@ -32,7 +33,9 @@ class SlurmSection(Section):
     container: Literal["apptainer", "singularity", "pyxis", "none"] = Field(
         "apptainer", description="what starts the image on nodes; none: nothing, as if there were no image"
     )
-    cluster: str = Field("", description="cluster to submit to (--clusters); empty: this login node's own")
+    cluster: str = Field(
+        "", pattern=_CLUSTER, description="where to submit to (--clusters); empty: this login node's cluster"
+    )
     partition: str = Field("", description="partition; empty: the cluster's default")
     account: str = Field("", description="account to charge")
     qos: str = Field("", description="quality of service")

@@ -9,17 +9,22 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from vmafarm.process.job_ids import on_cluster
 
-def task_of(environment: Mapping[str, str], otherwise: str, tasks: int = 1) -> tuple[str, int | None]:
+
+def task_of(
+    environment: Mapping[str, str], otherwise: str, tasks: int = 1, cluster: str = ""
+) -> tuple[str, int | None]:
     """Return the SLURM job ID (of an array, that of the array) and index; else `otherwise` and None.
 
-    With several elements in each job, the index is the element's, see `element_index`.
+    With several elements in each job, the index is the element's, see `element_index`. The ID has the name of
+    the cluster as configured, see `vmafarm.process.job_ids`.
     """
     job = environment.get("SLURM_ARRAY_JOB_ID") or environment.get("SLURM_JOB_ID")
     if not job:
         return otherwise, None
     in_array = bool(environment.get("SLURM_ARRAY_TASK_ID")) or tasks > 1
-    return job, element_index(environment, tasks) if in_array else None
+    return on_cluster(job, cluster), element_index(environment, tasks) if in_array else None
 
 
 def element_index(environment: Mapping[str, str], tasks: int) -> int:

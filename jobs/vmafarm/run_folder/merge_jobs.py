@@ -66,10 +66,12 @@ class MergeJobLog:
     ----------
     folder
         The run.
+    cluster
+        ``slurm.cluster``, which is part of the job's id.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        job, _ = task_of(os.environ, "local")
+    def __init__(self, folder: RunFolder, cluster: str = "") -> None:
+        job, _ = task_of(os.environ, "local", cluster=cluster)
         self._folder = folder
         self._record = MergeJobRecord(
             job, node_name(os.environ), _now(), run=folder.name, table=str(folder.table)

@@ -16,11 +16,13 @@ from vmafarm.common.errors import reason, show
 from vmafarm.disk.durable import Draft
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.held_folder import HeldFolder
+from vmafarm.process.job_ids import JOB_ID
 from vmafarm.run_folder.paths import RunFolder
 
+_JOB = JOB_ID.strip("^$")
 _LOG = re.compile(
-    r"\d+(_\d+)?_0_log\.(out|err)"  # what a task printed
-    r"|\d+_submission\.sh"  # the script of a job, for people
+    rf"{_JOB}(_\d+)?_\d+_log\.(out|err)"  # what a task printed
+    rf"|{_JOB}_submission\.sh"  # the script of a job, for people
     r"|element-\d{5,}\.sh"  # what starts elements
     r"|(elements|merge)-[0-9a-f]{12}\.json"  # the work of a job
     r"|[0-9a-f]{8}-\d+\.result\.json"  # of an element on one machine

@@ -19,13 +19,14 @@ from vmafarm.disk import durable
 from vmafarm.disk.jsonl import Count, Flag, Moment, Text, Word, json_line, parse_json, read_lines, why
 from vmafarm.disk.readable import denied, is_denied
 from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, list_files, read_regular
+from vmafarm.process.job_ids import JOB_ID, number_of
 from vmafarm.run_folder.paths import RunFolder
 
 EVERYTHING, ORDINARY, ELSEWHERE, LAST_LOOK = ("everything", "ordinary", "elsewhere", "last look")
 """Which clips of its slices an element takes; see `vmafarm.scoring.todo.find_todo`."""
 
-Job = Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")]
-"""A job's id, which is passed to SLURM's programs."""
+Job = Annotated[str, Field(strict=True, pattern=JOB_ID)]
+"""A job's id, whose number is passed to SLURM's programs."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def starter_path(folder: RunFolder, number: int) -> Path:
 
 def write_next_look(folder: RunFolder, number: int, job: str) -> None:
     """Record which job must avoid the node of the one before it, for containers/element.sh."""
-    durable.replace_text(next_look_path(folder, number), f"{job}\n")
+    durable.replace_text(next_look_path(folder, number), f"{number_of(job)}\n")
 
 
 def next_look_path(folder: RunFolder, number: int) -> Path:

@@ -136,8 +136,9 @@ class _Element:
         if not todo:
             return
         self._log = ElementLog(
-            self._folder, self._writer, *task_of(os.environ, spec.job, spec.tasks), self._host, spec.slices,
-            len(todo), image_digest(os.environ),
+            self._folder, self._writer,
+            *task_of(os.environ, spec.job, spec.tasks, self._config.slurm.cluster),
+            self._host, spec.slices, len(todo), image_digest(os.environ),
         )  # fmt: skip
         gpus = visible_gpus(os.environ) if section.backend == "cuda" else []
         self._meter = UsageMeter(os.environ.get("SLURM_JOB_ID", ""), gpus)
