@@ -278,7 +278,13 @@ def test_the_command_watches_until_the_queue_is_empty(run, tmp_path):
     assert watching.returncode == 1  # no table was published
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(40, 24), (60, 24), (120, 24), (60, 8)])
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        (60, 24),
+        *(pytest.param(*size, marks=pytest.mark.full) for size in ((40, 24), (120, 24), (60, 8))),
+    ],
+)
 def test_a_terminal_shows_one_table_that_is_refreshed_in_place(run, tmp_path, columns, rows):
     watched = ("status", "--watch", "--every", "1", *options(run))
     with Terminal(*watched, cwd=tmp_path, columns=columns, rows=rows) as terminal:

@@ -17,6 +17,8 @@ from vmafarm.config.load import load
 from vmafarm.config.sections import MAY_BE_SECRET, Config, keys, recorded
 from vmafarm.images.recipe import check_arguments
 
+pytestmark = pytest.mark.full
+
 SECRET = re.compile(r"s3cr3t_\w+")
 CONFIGURATION = """
 [engine]

@@ -65,7 +65,13 @@ def a_few_giants(draw, count):
 @pytest.mark.parametrize(
     "population", [of_no_size, by_size, by_size_and_start, two_resolutions, of_one_size, a_few_giants]
 )
-@pytest.mark.parametrize(("limit", "count"), [(20, 1000), (40, 1000), (100, 1000), (10, 300)])
+@pytest.mark.parametrize(
+    ("limit", "count"),
+    [
+        (20, 1000),
+        *(pytest.param(*sizes, marks=pytest.mark.full) for sizes in ((40, 1000), (100, 1000), (10, 300))),
+    ],
+)
 def test_the_interval_holds_what_it_should_in_about_95_of_100_corpora(population: Population, limit, count):
     held, errors = 0, []
     for seed in range(200):

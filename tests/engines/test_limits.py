@@ -36,7 +36,7 @@ from vmafarm.scoring.decode import Programs
 
 Clips = Callable[[str], Path]
 MB = 1 << 20
-pytestmark = pytest.mark.usefixtures("no_child_left")
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("no_child_left")]
 
 
 def limited(engine: Engine, **limits: int) -> Engine:

@@ -18,6 +18,8 @@ from vmafarm.merging.merge import merge
 from vmafarm.merging.steps import Merge
 from vmafarm.merging.table import TableWriter, Written
 
+pytestmark = pytest.mark.full
+
 
 def change_during(monkeypatch, change, *, then=TableWriter.write) -> list[Merge]:
     """Have shards change after their seals were checked, before they are scanned; returns the attempts."""

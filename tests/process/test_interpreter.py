@@ -16,6 +16,8 @@ import vmafarm
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.process.interpreter import own_command, safe_environment
 
+pytestmark = pytest.mark.full
+
 NAMES = ("queue", "jobs", "vmafarm", "sql", "submitit", "numpy", "sitecustomize", "usercustomize", "re")
 
 

@@ -26,6 +26,8 @@ from vmafarm.query.checks import Check, run_checks
 from vmafarm.query.text import write_to
 from vmafarm.sql import templates as sql
 
+pytestmark = pytest.mark.full
+
 CLIPS = [f"clip_{i}.mp4" for i in range(6)]
 REMEDIES = {
     errno.ENOSPC: "free space",

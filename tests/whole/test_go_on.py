@@ -13,6 +13,8 @@ from support.command import QUICK, call, corpus, table, write_scores
 from vmafarm.corpus.frozen_config import read_frozen_config
 from vmafarm.run_folder.paths import RunFolder
 
+pytestmark = pytest.mark.full
+
 NAMES = ("a.mp4", "b.mp4")
 OTHERS = ("--set", "merge.checks=false", "--set", "engine.audit_every=0")
 """Options that no plan freezes."""

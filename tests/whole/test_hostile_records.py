@@ -21,6 +21,8 @@ from vmafarm.run_folder.failures import FAILURE_CLASSES, FailureRecord, load_fai
 from vmafarm.run_folder.provenance import METADATA_KEY, read_provenance
 from vmafarm.run_folder.submissions import next_number, read_submissions
 
+pytestmark = pytest.mark.full
+
 # Failures, elements
 
 

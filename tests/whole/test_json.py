@@ -32,6 +32,8 @@ from vmafarm.run_folder.at_work import Worker
 from vmafarm.run_folder.broken_nodes import BrokenNode
 from vmafarm.shards.remarks import Remark
 
+pytestmark = pytest.mark.full
+
 PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
 SHAPES = {
     title.strip("`"): dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))

@@ -39,6 +39,8 @@ from vmafarm.run_folder.provenance import Provenance, freeze_provenance
 from vmafarm.scoring.todo import find_todo
 from vmafarm.shards.writer import ShardWriter, read_done
 
+pytestmark = pytest.mark.full
+
 NASTY = (
     "it's.mkv", 'say "hi".mkv', "a b.mkv", " .mkv", "two\nlines.mkv", "\r.mkv", "tab\t.mkv", "-y.mkv",
     "--.mkv", "100%.mkv", "%d%s%n.mkv", "%A_%a.mkv", "{{ 7*7 }}.mkv", "{% raw %}.mkv",

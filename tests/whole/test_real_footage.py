@@ -17,6 +17,8 @@ from support.command import call, corpus, table, write_scores
 
 from vmafarm.schema.features import COLUMNS, FEATURES, identity_value
 
+pytestmark = pytest.mark.full
+
 NAMES = ("bikes", "bigbuckbunny", "carphone")
 SIZES = {"bikes": (640, 272), "bigbuckbunny": (1280, 720), "carphone": (176, 144)}
 IN_THE_MODEL = ("adm", "vif", "motion", None)

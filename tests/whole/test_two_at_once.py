@@ -16,6 +16,8 @@ import pytest
 from support.command import QUICK, call, corpus, start, table, vmafarm, write_scores
 from support.processes import children_of
 
+pytestmark = pytest.mark.full
+
 NAMES = [f"{number:02}.mp4" for number in range(24)]
 OPTIONS = corpus("--run", "r", *QUICK, "--set", "extract.workers=1")
 
