@@ -10,6 +10,8 @@ export SLURM_CONF="$state/etc/slurm.conf"
 nodes=(node1 node2 node3 node4)
 # A second cluster of one node, with job numbers of its own, as behind a login node that serves several. With
 # accounting only: slurmdbd is where SLURM's programs find a cluster by its name.
+# For up.
+# shellcheck disable=SC2034
 second_conf="$state/etc/second.conf"
 second_node=other1
 # In the order of starting; they end in the opposite order.
