@@ -100,16 +100,16 @@ def test_exit_statuses_are_heard_of_although_ends_of_children_were_ignored(resto
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_end_of_the_launcher_sets_the_stop_however_it_ends(stop, number):
+    before = set(threading.enumerate())  # other tests may have left watches of processes that live
     launcher = subprocess.Popen(["sleep", "300"])
     watch(launcher.pid, stop)
+    (watching,) = set(threading.enumerate()) - before
     time.sleep(0.7)
     assert not stop.is_set()
     launcher.send_signal(number)
     launcher.wait()
     assert is_set(stop)
-    for thread in threading.enumerate():
-        if thread.name == "launcher-watch":
-            thread.join(5)
+    watching.join(5)
 
 
 def run_python(script, **options):
