@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from vmafarm.process.run import ask
 from vmafarm.process.toolkit import version
 from vmafarm.publish import merge_on_node
 from vmafarm.query.checks import list_checks
+from vmafarm.run_folder.at_work import at_work
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.submissions import Array, read_submissions
@@ -316,3 +318,16 @@ def test_a_sample_is_submitted_and_merged_by_itself_and_the_run_goes_on_with_the
     assert (told["clips"], told["missing"]) == (2, 2)
     dry = command.call("retry", "--dry-run", "--run", "k150k", cwd=tmp_path).stdout
     assert "#SBATCH --array=0-4%5" in dry
+
+
+def test_whoever_submits_is_told_of_a_process_that_works_on_the_run(cluster, runs):
+    run = planned(runs)
+    said: list[str] = []
+    with at_work(run.folder, said.append):
+        submit(run.config, Slurm(), say=said.append)
+    (warning,) = [line for line in said if line.startswith("warning: the run is being worked on: process ")]
+    assert f"process {os.getpid()} of " in warning
+    said.clear()
+    cluster.set_queue()
+    submit(run.config, Slurm(), again=True, say=said.append)
+    assert not any("worked on" in line for line in said)

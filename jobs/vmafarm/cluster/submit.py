@@ -24,6 +24,7 @@ from vmafarm.config.workers import tell_idle_gpus
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
 from vmafarm.process.job_ids import in_order
+from vmafarm.run_folder.at_work import read_worker
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.permissions import check_image_way, check_run_folders, secure_logs
 from vmafarm.run_folder.planned_clips import Manifest
@@ -154,6 +155,11 @@ def _warn(config: Config, say: Callable[[str], None]) -> None:
     lines += [f"warning: not passed on: {line}" for line in instead]
     if idle := tell_idle_gpus(config):
         lines.append(f"warning: {idle}")
+    if worker := read_worker(config.folder):
+        lines.append(
+            f"warning: the run is being worked on: {worker}; jobs that start before it has ended score clips "
+            "twice, which loses none"
+        )
     for line in lines:
         say(line)
 
