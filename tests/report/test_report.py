@@ -191,6 +191,8 @@ def test_constant_columns_have_a_page(tmp_path: Path, clips: int, values: dict[s
     assert f"{clips} of 6 clips" in page.text
     assert ("▲ unexpected" in page.text) == ("cambi_mean" in values or "motion_mean" in values)
     assert ("Histogram of mos" in page.source) == ("mos" not in values)
+    assert ("No clip has a score: mos is NaN in all rows" in page.text) == ("mos" in values)
+    assert ("Opinion scores" in page.text) == ("mos" not in values)
 
 
 @pytest.mark.parametrize("column", ["vmaf_mean", "clip_name"])

@@ -125,7 +125,7 @@ def histograms(bins: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
 
 def _histogram(name: str, rows: list[dict[str, Any]]) -> Markup:
     lowest, highest = rows[0]["lowest"], rows[0]["highest"]
-    width = (highest - lowest) / 40 or 1.0
+    width = (highest - lowest) / 40 or 1 / 40
     total = sum(row["clips"] for row in rows)
 
     def paint(axes: Axes) -> None:
@@ -134,6 +134,8 @@ def _histogram(name: str, rows: list[dict[str, Any]]) -> Markup:
             width=width, align="edge", color=_BAR,
         )  # fmt: skip
         axes.set_ylabel("clips")
+        if lowest == highest:  # one bar would fill the plot, as if the values were spread over it
+            axes.set_xlim(lowest - 0.5, lowest + 0.5)
         axes.locator_params(axis="x", nbins=5)
         if _longest_tick(axes.xaxis) > 6:  # long labels, as of features close to 1: five would overlap
             axes.locator_params(axis="x", nbins=2)
