@@ -191,6 +191,7 @@ def test_a_cluster_without_accounts_is_asked_once(cluster):
     assert len(cluster.calls) == 1
 
 
+@pytest.mark.full
 def test_more_jobs_than_a_command_line_holds_are_cancelled(cluster):
     jobs = MANY_JOBS * 6  # 120,000 arguments, more than 2 MiB
     Slurm().cancel(jobs)

@@ -110,6 +110,7 @@ def read_terminal(descriptor: int) -> bytes:
         return b""
 
 
+@pytest.mark.full
 def test_a_corpus_has_the_same_names_and_scores_in_another_locale(
     locales: Callable[[str], dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

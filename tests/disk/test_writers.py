@@ -94,6 +94,7 @@ def test_a_configuration_that_a_list_lets_another_user_write_is_not_read_unasked
     assert load(file)[0].run.root == "runs"
 
 
+@pytest.mark.full
 def test_nothing_of_a_run_is_for_everybody_whatever_the_umask(tmp_path: Path) -> None:
     """Files that libraries make as well: the table is DuckDB's."""
     run = plan_run(tmp_path / "runs", ["a.mp4"], scratch=tmp_path)

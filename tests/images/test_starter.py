@@ -60,6 +60,7 @@ def test_a_start_that_fails_is_tried_twice_more_before_it_is_held_against_the_no
     assert (ended.returncode, node.broken) == ((3, ["node1"]) if fails == 3 else (0, []))
 
 
+@pytest.mark.full
 def test_a_pause_between_two_tries_is_random_within_its_bounds(node):
     ended = node.start("sh", "-c", "exit 126", options=("--pause", "1"))
     pauses = [int(line.split(" in ")[1].split()[0]) for line in ended.stderr.splitlines() if " in " in line]

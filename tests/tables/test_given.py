@@ -82,6 +82,7 @@ def test_pages_that_are_damaged_are_one_message(tmp_path: Path, verb: str) -> No
     assert sorted(os.listdir(tmp_path)) == ["bad.parquet", "good.parquet"], "no half of a file is left"
 
 
+@pytest.mark.full
 def test_random_damage_is_one_message_or_nothing(tmp_path: Path) -> None:
     good, bad = write_rows(tmp_path / "good.parquet", CLIPS), tmp_path / "bad.parquet"
     content, chance = good.read_bytes(), random.Random(0)

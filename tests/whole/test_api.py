@@ -31,6 +31,7 @@ def made_up(tmp_path: Path) -> MadeUp:
     return run
 
 
+@pytest.mark.full
 def test_the_examples_of_the_page_run_one_after_the_other(tmp_path: Path) -> None:
     command("demo", "demo-corpus", cwd=tmp_path)
     check = """

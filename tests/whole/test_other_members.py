@@ -22,6 +22,7 @@ from vmafarm.report.info import read_info
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
     pytest.mark.usefixtures("undrawn"),
 ]

@@ -130,6 +130,7 @@ def test_errors_of_checks_are_reported_by_every_run(finished: Path) -> None:
         assert "is there and up to date" not in again.stdout
 
 
+@pytest.mark.full
 def test_a_clip_that_failed_where_two_hosts_took_part_is_decided_by_the_next_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +282,7 @@ def test_a_run_by_a_name_that_is_not_planned_is_not_the_demo(tmp_path: Path, ver
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
 def test_without_a_corpus_the_demo_is_made_and_scored(tmp_path: Path) -> None:
     finished = vmafarm("run", *QUICK, cwd=tmp_path)
     assert "demo corpus demo-corpus" in finished.stdout
