@@ -206,7 +206,7 @@ def test_unknown_content_is_said_once(runs: Path) -> None:
     assert " ".join(" ".join(said).split()).count("the SHA-256 of 6 clips is not known") == 1
 
 
-def test_the_content_of_clips_is_read_from_clip_logs_but_not_that_of_clips_as_they_were(runs: Path) -> None:
+def test_the_content_of_clips_is_read_from_clip_logs_of_all_plans(runs: Path) -> None:
     run = publish_run(runs, "logged", {"x.mp4": 1.0, "y.mp4": 2.0})
     assert read_hashes(run.folder).num_rows == 0, "earlier versions did not state it"
     run.log_clips({"x.mp4": 1.0}, writer="v", sha256="ab" * 32)
@@ -214,10 +214,28 @@ def test_the_content_of_clips_is_read_from_clip_logs_but_not_that_of_clips_as_th
     now = load_manifest(run.folder)
     moved = replace(now, generation=2, earlier=(now.digest,), slices_before=1, slices=now.slices + 1)
     write_manifest(run.folder, moved)
-    assert read_hashes(run.folder).num_rows == 0
     run.log_clips({"x.mp4": 1.0}, 1, "later", sha256="cd" * 32)
-    assert read_hashes(run.folder).to_pylist() == [{"clip_name": "x.mp4", "sha256": "cd" * 32}]
+    found = read_hashes(run.folder, now.digest).to_pylist()
+    assert found == [{"clip_name": "x.mp4", "sha256": digest} for digest in ("ab" * 32, "cd" * 32)]
+    assert read_hashes(run.folder, "sha256:of another run").num_rows == 0
     assert read_hashes(None).num_rows == 0
+
+
+def test_a_clip_is_not_taken_for_a_copy_of_one_that_a_later_plan_has_but_not_the_table(runs: Path) -> None:
+    """The plan has the same digest: the file was exchanged for one of the same size."""
+    old = publish_run(runs, "old", {"x.mp4": 1.0})
+    old.log_clips({"x.mp4": 1.0}, writer="w", sha256="ab" * 32)
+    new = publish_run(runs, "new", {"y.mp4": 1.0})
+    new.log_clips({"y.mp4": 1.0}, writer="w", sha256="cd" * 32)
+    now = load_manifest(old.folder)
+    later = replace(now, generation=2, earlier=(now.digest,), slices_before=1, slices=now.slices + 1)
+    write_manifest(old.folder, later)
+    old.log_clips({"x.mp4": 1.0}, 1, "later", sha256="cd" * 32)
+    put_together(runs / "all.parquet", "old", "new")
+    assert rows(runs / "all.parquet", "clip_name") == [("y.mp4",), ("x.mp4",)]
+    assert document(runs / "all.parquet")["combined"]["duplicates"] == {
+        "removed": 0, "unknown": 1, "clips": [],
+    }  # fmt: skip
 
 
 # Scores

@@ -29,7 +29,8 @@ Say = Callable[[str], None]
 
 def read_content(source: Source) -> pa.Table:
     """SHA-256 of the clips of a source, by the clip logs of the run beside it."""
-    return read_hashes(source.run)
+    assert source.info is not None
+    return read_hashes(source.run, source.info.metadata.get("manifest"))
 
 
 def combine(

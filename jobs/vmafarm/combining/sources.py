@@ -23,6 +23,7 @@ from vmafarm.published.table import CHANGED
 from vmafarm.published.up_to_date import digest_open
 from vmafarm.report.info import Info, describe
 from vmafarm.run_folder.paths import RunFolder, run_of_table
+from vmafarm.shards.planned import read_outline
 from vmafarm.shards.scored_contents import read_contents
 
 HINT = "name a table, runs/full_features_<run>.parquet, or a run under run.root that has one"
@@ -186,13 +187,16 @@ def _open(stack: ExitStack, given: str, path: Path, corpus: str, *, ours: bool) 
     return Source(given, path, corpus, file, digest, stamp, info)
 
 
-def read_hashes(folder: RunFolder | None) -> pa.Table:
+def read_hashes(folder: RunFolder | None, manifest: str | None = None) -> pa.Table:
     """Read the SHA-256 of the clips of a run from its clip logs.
 
     Parameters
     ----------
     folder
         The run; None: nothing is known of the clips.
+    manifest
+        Digest of the plan that the table was made of, which may not be the newest. If it is of another run,
+        nothing is known. None: not stated.
 
     Returns
     -------
@@ -202,5 +206,8 @@ def read_hashes(folder: RunFolder | None) -> pa.Table:
     """
     if folder is None or not folder.manifest.exists():
         return HASHES.empty_table()
-    found = [(name, digest) for name, several in read_contents(folder).items() for digest in sorted(several)]
+    if manifest is not None and manifest not in read_outline(folder).digests:
+        return HASHES.empty_table()
+    contents = read_contents(folder, ever=True)
+    found = [(name, digest) for name, several in contents.items() for digest in sorted(several)]
     return make_table([[name for name, _ in found], [digest for _, digest in found]], HASHES)

@@ -14,9 +14,17 @@ from vmafarm.shards.listing import list_shards
 from vmafarm.shards.planned import read_outline, read_places
 
 
-def read_contents(folder: RunFolder) -> Mapping[str, Collection[str]]:
-    """The SHA-256 of the file of each clip that was scored; of several tries all of them."""
-    places = read_places(folder)
+def read_contents(folder: RunFolder, *, ever: bool = False) -> Mapping[str, Collection[str]]:
+    """The SHA-256 of the file of each clip that was scored; of several tries all of them.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    ever
+        Also of clips as they were before the newest plan: a table may have been made before it.
+    """
+    places = None if ever else read_places(folder)
     found: dict[str, set[str]] = {}
     for name, number, digest in _entries(folder):
         if digest and (places is None or places.get(name) == number):
