@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.command import call
 from support.merge_helpers import Run, make_row, plan_run
@@ -16,6 +18,7 @@ from vmafarm.config.load import load
 from vmafarm.publish import deliver
 from vmafarm.report.runs import RunSummary, lines, read_runs
 from vmafarm.run_folder.known_runs import known_runs
+from vmafarm.run_folder.manifest import load_manifest, write_manifest
 from vmafarm.run_folder.paths import RunFolder
 
 CLIPS = [f"{letter}.mp4" for letter in "abcd"]
@@ -166,3 +169,20 @@ def test_looking_needs_no_right_to_write(tmp_path: Path, as_ordinary_user: None)
     finally:
         for path in (tmp_path / "runs", tmp_path / "runs/demo"):
             path.chmod(0o755)
+
+
+def test_a_table_of_an_earlier_plan_with_the_same_digest_is_out_of_date(tmp_path: Path) -> None:
+    """A file was exchanged for one of the same size, which only the slices of the plan show."""
+    run = planned(tmp_path)
+    score(run, 0, 1)
+    publish(run)
+    now = load_manifest(run.folder)
+    slices = np.where(np.array(now.names) == "a.mp4", 2, now.slices).astype(np.int32)
+    later = replace(now, generation=2, earlier=(now.digest,), slices_before=2, slices=slices)
+    write_manifest(run.folder, later)
+    assert figures(summary(tmp_path)) == (4, 3, 0, "out_of_date", False)
+    run.shard([make_row("a.mp4")], 2)
+    run.clip_log(["a.mp4"], 1, 2)
+    assert figures(summary(tmp_path)) == (4, 4, 0, "out_of_date", False)
+    publish(run)
+    assert figures(summary(tmp_path)) == (4, 4, 0, "published", True)
