@@ -14,7 +14,8 @@ from support.merge_helpers import Run, make_row, plan_run
 from vmafarm.common.errors import IncompleteError
 from vmafarm.corpus.changes import keep_slices
 from vmafarm.merging.merge import merge
-from vmafarm.run_folder.manifest import load_generation, load_manifest, write_manifest
+from vmafarm.merging.steps import Merge
+from vmafarm.run_folder.manifest import load_generation, load_manifest, most_rows, write_manifest
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 
 CLIPS = {f"{letter}.mp4": float(at) for at, letter in enumerate("abcdef", 1)}
@@ -179,3 +180,38 @@ def test_a_row_that_stands_in_a_journal_alone_keeps_its_plan(run):
     run.journal([make_row("a.mp4", 1.0)], 0, "killed")
     merge(run.folder, run.config)
     assert json.loads(run.table().schema.metadata[b"vmafarm"])["filled_rows"]["psnr_y"] == 5
+
+
+def test_the_table_says_how_the_rows_that_count_were_made(run):
+    """The run began with another plan of the engine than that of all rows that it has now."""
+    replan(run, CLIPS, tuple(CLIPS))
+    full = dataclasses.replace(run.provenance, plan="full", constant=("ssimulacra2",))
+    run.shard([make_row(name, mos) for name, mos in CLIPS.items()], 2, "later", provenance=full)
+    merge(run.folder, run.config)
+    stated = json.loads(run.table().schema.metadata[b"vmafarm"])
+    assert (stated["plan"], stated["features"]) == ("full", full.as_dict()["features"])
+    assert "filled_rows" not in stated
+
+
+def test_a_run_that_is_planned_again_during_the_merge_is_merged_by_the_new_plan(run, monkeypatch):
+    check, replanned = Merge._check_clips, []
+
+    def late(self: Merge) -> None:
+        if not replanned:
+            replanned.append(replan(run, CLIPS | {"b.mp4": 9.5}))
+        check(self)
+
+    monkeypatch.setattr(Merge, "_check_clips", late)
+    merge(run.folder, run.config)
+    assert run.table()["mos"].to_pylist()[1] == 9.5
+    stated = json.loads(run.table().schema.metadata[b"vmafarm"])
+    assert stated["manifest"] == replanned[0].digest
+
+
+def test_a_shard_of_more_rows_than_the_newest_plan_has_clips_is_read(run, monkeypatch):
+    before = most_rows(run.folder)
+    monkeypatch.setattr("vmafarm.run_folder.manifest.LEAST_ROWS", 0)
+    assert before > most_rows(run.folder) == 12
+    replan(run, {"a.mp4": 1.0})
+    assert most_rows(run.folder) == 12
+    assert most_rows(dataclasses.replace(run.folder, sample=2)) == 12

@@ -9,14 +9,14 @@ from typing import Any
 
 import duckdb
 
-from vmafarm.disk.file_stamp import Stamps
+from vmafarm.disk.file_stamp import Stamp, Stamps
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance
 from vmafarm.shards.footers import Finding, check_data, check_footers, examples, short
 from vmafarm.shards.listing import judge_listing, list_shards
-from vmafarm.shards.planned import Outline, add_planned, count_rows
+from vmafarm.shards.planned import add_planned, count_rows, read_outline
 from vmafarm.shards.recovery import Recovered, recover
 from vmafarm.shards.writer import REUSE
 from vmafarm.sql import templates as sql
@@ -46,11 +46,10 @@ class Sources:
         Whether a file was found to have changed since it was checked.
     """
 
-    def __init__(
-        self, folder: RunFolder, connection: duckdb.DuckDBPyConnection, scratch: Path, outline: Outline
-    ) -> None:
-        self.outline = outline
-        self.listing = list_shards(folder, outline.slices)
+    def __init__(self, folder: RunFolder, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        self._plan = _newest_plan(folder)
+        self.outline = read_outline(folder)
+        self.listing = list_shards(folder, self.outline.slices)
         self.recovered = Recovered()
         self.changed = False
         self.only_planned = False
@@ -111,13 +110,15 @@ class Sources:
         document = provenance.as_dict()
         texts = set(self._texts.values())
         plans = {text: Provenance.from_dict(parse_json(text)).as_dict() for text in texts}
-        features: dict[bytes, Mapping[str, str]] = {text: one["features"] for text, one in plans.items()}
-        if len({(one["plan"], *one["features"].values()) for one in plans.values()}) < 2:
-            for one in plans.values():
-                document |= {name: one[name] for name in ("plan", "features")}
+        if len({_how_made(one) for one in plans.values()}) > 1:
+            shards, bound = self.shards()
+            rows = self._connection.execute(sql.render("merge/by_file", shards=shards), bound).fetchall()
+            texts = {self._texts[file] for file, _ in rows}  # of the others no row counts any more
+        if len({_how_made(plans[text]) for text in texts}) < 2:
+            for text in texts:
+                document |= {name: plans[text][name] for name in ("plan", "features")}
             return document
-        shards, bound = self.shards()
-        rows = self._connection.execute(sql.render("merge/by_file", shards=shards), bound).fetchall()
+        features: dict[bytes, Mapping[str, str]] = {text: one["features"] for text, one in plans.items()}
         filled: Counter[str] = Counter()
         for file, count in rows:
             of_file = features[self._texts[file]]
@@ -128,7 +129,11 @@ class Sources:
         return document | {"features": how} | ({"plan": "mixed", "filled_rows": some} if some else {})
 
     def find_changed(self) -> list[Finding]:
-        """Make sure that the files that were scanned are those that were checked before."""
+        """Make sure that the files that were scanned are those that were checked before, and so the plan."""
+        if not self.changed and _newest_plan(self._folder) != self._plan:
+            self.changed = True
+            message = "the run was planned again meanwhile. Merge again"
+            return [Finding("changed", "error", message, 1)]
         changed = [] if self.changed else self._stamps.changed()
         self.changed = self.changed or bool(changed)
         told = examples(short(path, self._folder.shards) for path in changed)
@@ -138,3 +143,12 @@ class Sources:
     def find_damaged(self) -> list[Finding]:
         """Find shards that can no longer be read."""
         return check_data(self.listing.shards, self._folder.shards, self._most_rows)
+
+
+def _newest_plan(folder: RunFolder) -> tuple[Path, Stamp | None]:
+    path = folder.manifest
+    return path, Stamp.now(path)
+
+
+def _how_made(document: Mapping[str, Any]) -> tuple[str, ...]:
+    return (document["plan"], *document["features"].values())

@@ -31,7 +31,6 @@ from vmafarm.run_folder.provenance import Provenance, read_provenance
 from vmafarm.schema.features import COLUMNS
 from vmafarm.shards.completeness import FailedClip, History, count_clips, read_history
 from vmafarm.shards.footers import Finding
-from vmafarm.shards.planned import read_outline
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
@@ -77,9 +76,9 @@ class Merge:
 
     def run(self) -> None:
         """Run all steps; stop where the next one lacks its input."""
-        outline = read_outline(self.folder)
+        self._sources = Sources(self.folder, self._connection, self._scratch)
+        outline = self._sources.outline
         self.result.counts["clips"] = outline.clips
-        self._sources = Sources(self.folder, self._connection, self._scratch, outline)
         provenance = read_provenance(self.folder.provenance)
         self._read_shards(provenance)
         for path in (*self.folder.delivered(), self.folder.provenance):
@@ -161,6 +160,7 @@ class Merge:
             shards = sql.render("merge/shards", files=[sql.exact(path)], planned=False)
             self._connection.execute(sql.render("merge/view", name="features", shards=shards))
             self._check_rows()
+            result.findings += self._sources.find_changed()
             if result.blocked:
                 return
             result.table_sha256 = digest_file(path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -95,6 +96,8 @@ def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
         It cannot be read.
     """
     path = folder.manifest
+    if folder.sample and not expected:
+        _require_sample(folder)
     newest = load_generation(path)
     if expected in ("", newest.digest):
         return newest
@@ -104,6 +107,24 @@ def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
     raise UsageError(
         f"{show(str(path))} is not the manifest of this submission: {newest.digest}, expected {expected}",
         f"find out who wrote it; {_HINT}",
+    )
+
+
+def _require_sample(folder: RunFolder) -> None:
+    """Refuse a sample that was not taken, or of an earlier plan: rows and slices of the newest are others."""
+    plan = read_stated(replace(folder, sample=0).manifest).get("manifest")
+    if folder.manifest.exists():
+        earlier = read_stated(folder.manifest).get("earlier")
+        if earlier and earlier[-1] == plan:
+            return
+        what = f"its sample of {folder.sample:,} is of an earlier plan"
+    else:
+        what = f"no sample of {folder.sample:,} was taken of it"
+    name = folder.name
+    raise UsageError(
+        f'the run "{name}" is planned, and {what}: {show(str(folder.manifest))}',
+        f"take it: vmafarm plan --run {name} --set run.sample={folder.sample} (no clip is scored again); or "
+        "leave out run.sample, for all clips",
     )
 
 
@@ -194,14 +215,18 @@ def most_rows(folder: RunFolder) -> int:
     """Return the most rows that a shard or a clip log of a run may have.
 
     A writer scores each planned clip at most once. The limit is twice that number, and at least 10,000, so
-    that a file with rows of clips that were never planned is still read, and the merge can name them.
+    that a file with rows of clips that were never planned is still read, and the merge can name them. An
+    earlier plan may have had more clips, and a sample has fewer than the files of its run.
     """
-    try:
-        with open_regular(folder.manifest) as file, pq.ParquetFile(file) as parquet:
-            clips: int = parquet.metadata.num_rows
-    except (OSError, pa.ArrowException):
-        clips = 0  # code that needs the manifest reports what is wrong with it
-    return max(10_000, 2 * min(clips, MOST_ROWS))
+    clips = 0
+    for path in (folder.manifest, *folder.manifests()):
+        # Code that needs the manifest reports what is wrong with it.
+        with suppress(OSError, pa.ArrowException), open_regular(path) as file:
+            clips = max(clips, pq.ParquetFile(file).metadata.num_rows)
+    return max(LEAST_ROWS, 2 * min(clips, MOST_ROWS))
+
+
+LEAST_ROWS = 10_000
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, str]]:
