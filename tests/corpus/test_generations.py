@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from support.plans import config_of, files, plan_as_before, refusal, write_score
 
 from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load
-from vmafarm.corpus.frozen_config import read_frozen_config, with_frozen
+from vmafarm.corpus.frozen_config import read_frozen_config, with_frozen, with_plan
+from vmafarm.corpus.named_run import require_known
 from vmafarm.corpus.plan import Plan, plan
+from vmafarm.corpus.sample import take_sample, write_sample
+from vmafarm.run_folder.known_runs import is_planned
 from vmafarm.run_folder.manifest import load_generation, load_manifest, write_manifest
 from vmafarm.run_folder.provenance import Provenance
 
@@ -237,8 +241,6 @@ def test_a_sample_that_an_earlier_version_planned_stays_one_until_it_is_updated(
     text = folder.config.read_text().replace("limit = 0", "limit = 2")
     sampled = load_manifest(plan(config_of(corpus, "run.sample=2")).folder)
     folder.config.write_text(text.replace(made.manifest.digest, sampled.digest))
-    from dataclasses import replace
-
     write_manifest(folder, replace(sampled, generation=1, earlier=(), of=0, slices_before=0))
     again = plan(config_of(corpus, "run.name=before"))
     assert not again.changes
@@ -246,3 +248,31 @@ def test_a_sample_that_an_earlier_version_planned_stays_one_until_it_is_updated(
     whole = plan(config_of(corpus, "run.name=before"), update=True)
     assert len(whole.manifest.names) == 6
     assert not plan(config_of(corpus, "run.name=before")).changes
+
+
+def test_a_sample_of_an_earlier_plan_or_that_was_not_taken_is_refused_with_what_to_do(corpus):
+    documented("a sample of an earlier plan, or one that was not taken")
+    folder = plan(config_of(corpus, "run.sample=2")).folder
+    assert load_manifest(folder).of == 6
+    with pytest.raises(UsageError, match=r"no sample of 3 was taken of it") as caught:
+        load_manifest(replace(folder, sample=3))
+    assert "--set run.sample=3" in caught.value.hint
+    add(corpus, "n.mp4")
+    plan(config_of(corpus), update=True)
+    with pytest.raises(UsageError, match=r"its sample of 2 is of an earlier plan"):
+        load_manifest(folder)
+    plan(config_of(corpus, "run.sample=2"))
+    assert load_manifest(folder).of == 7
+
+
+def test_a_planned_run_is_known_whatever_sample_of_it_is_meant(corpus):
+    whole = plan(config_of(corpus)).folder
+    folder = replace(whole, sample=3)
+    assert is_planned(folder)
+    config, _ = load(None, (), run__root=str(folder.root), run__name=folder.name, run__sample=3)
+    require_known(config)
+    assert with_plan(config).corpus.clips == str(corpus / "clips")
+    text = whole.config.read_text()
+    whole.config.write_text(text.replace(str(corpus / "clips"), "/elsewhere"))
+    write_sample(folder, take_sample(load_manifest(whole), 3))
+    assert with_frozen(config).corpus.clips == str(corpus / "clips"), "config.toml has no effect"

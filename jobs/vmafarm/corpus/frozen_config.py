@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -130,6 +131,7 @@ def read_frozen_config(folder: RunFolder) -> dict[str, Any]:
     UnavailableError
         The manifest cannot be read.
     """
+    folder = replace(folder, sample=0)  # a sample has the configuration of its run
     return _read_embedded(folder) or _read_copy(folder)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def require_known(config: Config, to_do: str = TO_PLAN) -> None:
     """
     folder = config.folder
     try:
-        folder.manifest.lstat()
+        replace(folder, sample=0).manifest.lstat()
     except (FileNotFoundError, NotADirectoryError):
         found = known_runs(folder.root)
         close = get_close_matches(folder.name, [run.folder.name for run in found], n=1)

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def known_runs(root: Path) -> list[KnownRun]:
 def is_planned(folder: RunFolder) -> bool:
     """Whether a run has a plan; one that this user may not look at has none."""
     try:
-        return stat.S_ISREG(folder.manifest.stat().st_mode)
+        return stat.S_ISREG(replace(folder, sample=0).manifest.stat().st_mode)
     except OSError:
         return False
 
