@@ -238,3 +238,11 @@ def test_columns_of_lists_are_refused(runs: Path) -> None:
     pq.write_table(pa.table({"number": [1, 2, 3], "x": [1, 2, 3]}), runs / "other.parquet")
     with pytest.raises(UsageError, match="number is int64, expected text"):
         beside(runs, "k150k", runs / "other.parquet")
+
+
+def test_an_integer_that_does_not_fit_is_the_fault_of_its_column(runs: Path) -> None:
+    table = pa.table({"clip_name": CLIPS, "x": pa.array([2**64 - 1, 1, 2], pa.uint64())})
+    pq.write_table(table, runs / "other.parquet")
+    with pytest.raises(UsageError, match=r"a value cannot be taken: .* 18446744073709551615") as caught:
+        beside(runs, "k150k", runs / "other.parquet")
+    assert "cast that column" in caught.value.hint

@@ -276,3 +276,9 @@ def test_a_planned_run_is_known_whatever_sample_of_it_is_meant(corpus):
     whole.config.write_text(text.replace(str(corpus / "clips"), "/elsewhere"))
     write_sample(folder, take_sample(load_manifest(whole), 3))
     assert with_frozen(config).corpus.clips == str(corpus / "clips"), "config.toml has no effect"
+
+
+def test_no_run_is_called_like_the_sample_of_another_whose_table_it_would_replace(corpus):
+    documented("a run whose name ends with .sample")
+    with pytest.raises(UsageError, match=r'samples of the run "k" publish their table under this name'):
+        plan(config_of(corpus, "run.name=k.sample"))

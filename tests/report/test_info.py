@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from support.command import vmafarm
+from support.command import call, vmafarm
 from support.merge_helpers import Run, make_row, plan_run
 
+from vmafarm import split
 from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import recorded
 from vmafarm.process.toolkit import version
@@ -178,3 +179,24 @@ def test_clips_that_were_left_out_are_listed_with_reasons(tmp_path: Path) -> Non
     page = run.folder.report.read_text()
     assert "Failed for good" in page
     assert "cannot take b|a`d\\n.mp4" in page
+
+
+def test_a_table_that_was_split_has_the_columns_that_it_should_have(run: Run, tmp_path: Path) -> None:
+    made = split(run.folder.table, train=0.5, val=0, test=0.5, output=tmp_path / "s.parquet").path
+    found = read_info(made)
+    assert found.problems == []
+    assert dict(tell(found))["columns"] == "the 48 of the schema and 1 more"
+    said = call("qa", "--table", made, cwd=tmp_path, status=None).stdout
+    assert "nulls" in said
+    assert not re.search(r" failed +0|^schema .*found", said, re.MULTILINE)
+    for columns in ((), ("--columns",)):
+        refused = call("combine", "all.parquet", made, run.folder.table, *columns, cwd=tmp_path, status=2)
+        assert "was made by vmafarm split" in refused.stderr
+
+
+def test_names_of_columns_that_are_not_utf_8_are_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"abcdefgh": [1]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abcd\xff\xffgh"))
+    with pytest.raises(UsageError, match="cannot be read as Parquet"):
+        read_info(path)

@@ -403,3 +403,14 @@ def test_the_record_is_json_that_names_no_path(table: Path, tmp_path: Path) -> N
     labels.write_text("\n".join(["name,scene", *(f"{name},{at}" for at, name in enumerate(NAMES))]))
     text = json.dumps(document_of(split(table, by="scene", groups=labels).path)["split"])
     assert str(tmp_path) not in text
+
+
+def test_the_table_of_another_run_is_not_replaced(tmp_path: Path) -> None:
+    table = write_rows(tmp_path / "full_features_k.parquet", NAMES)
+    plan_run(tmp_path, ["a.mp4"]).folder.path.rename(tmp_path / "k.split")
+    published = tmp_path / "full_features_k.split.parquet"
+    published.write_bytes(b"of the run k.split")
+    with pytest.raises(UsageError, match=r"is where the run k\.split publishes its table"):
+        split(table)
+    assert published.read_bytes() == b"of the run k.split"
+    assert split(table, output=tmp_path / "s.parquet").path.exists()

@@ -21,10 +21,20 @@ def require_columns(source: Source) -> None:
             f"{show(source.given)} is a combined table",
             f"name the tables that it was made of: {show(files)}",
         )
+    refuse_split(source)
     if info.problems:
         raise UsageError(
             f"{show(source.given)}: {'; '.join(info.problems)}; expected the columns of a published table",
             "tables of another schema cannot stand under each other; --columns joins them side by side",
+        )
+
+
+def refuse_split(source: Source) -> None:
+    """Refuse a table that was split: its sides are none of the new table; raises UsageError."""
+    if source.info is not None and source.info.is_split:
+        raise UsageError(
+            f"{show(source.given)} was made by vmafarm split, and has its column",
+            "name the table that was split, and split the combined one",
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from vmafarm.combining.agree import refuse_split
 from vmafarm.combining.options import Options
 from vmafarm.combining.others import SHARED, Column, Other, load_other
 from vmafarm.combining.rows import Selected, provenance_of
@@ -51,6 +52,7 @@ def select_beside(
     base, *rest = sources
     info = base.info
     assert info is not None
+    refuse_split(base)
     if info.problems:
         raise UsageError(
             f"{show(base.given)}: {'; '.join(info.problems)}; expected a published or combined table",

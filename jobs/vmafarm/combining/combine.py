@@ -15,7 +15,7 @@ from vmafarm.combining.options import Options
 from vmafarm.combining.rows import Hashes, Selected, select_rows
 from vmafarm.combining.sources import Source, open_sources, read_hashes
 from vmafarm.combining.write import as_metadata, require_place, write_table
-from vmafarm.common.errors import IncompleteError, show
+from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
@@ -86,15 +86,20 @@ def combine(
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             if is_outside(error):
                 raise
-            raise _unreadable(error, sources) from error
+            raise _explained(error, sources) from error
     _tell(say, out, rows, len(selected.schema), selected.document)
 
 
-def _unreadable(error: Exception, sources: Sequence[Source]) -> IncompleteError:
-    """A table that cannot be read although its footer can."""
+def _explained(error: Exception, sources: Sequence[Source]) -> VmafarmError:
+    """A table that cannot be read although its footer can, or has a value that the new one cannot hold."""
     text = str(error).partition("\n")[0]
     for source in sources:
         text = text.replace(source.scanned, source.path.name)
+    if isinstance(error, duckdb.ConversionException):
+        return UsageError(
+            f"a value cannot be taken: {show(text)}",
+            "integers must fit 64 bits with a sign: cast that column to double, or leave it out",
+        )
     return IncompleteError(
         f"the tables cannot be read: {show(text)}",
         "restore the one that is named from a copy, or merge again",

@@ -279,6 +279,12 @@ def _require_asked(folder: RunFolder, changes: Changes, *, update: bool, drop: b
 
 def _write_first(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> bool:
     """Write the manifest, which is the plan; False: another process has just planned this run."""
+    if folder.name.endswith(".sample"):
+        whole = folder.name.removesuffix(".sample")
+        raise UsageError(
+            f'run.name = "{folder.name}": samples of the run "{whole}" publish their table under this name',
+            "choose a name that does not end with .sample (--run)",
+        )
     try:
         durable.make_folder(folder.path)
     except (FileExistsError, NotADirectoryError):

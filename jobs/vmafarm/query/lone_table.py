@@ -69,6 +69,7 @@ def open_table(
         Too little memory or disk space.
     """
     added = [one.name for one in combined.added] if combined else []
+    added += ["split"] if "split" in metadata else []
     has_corpus = "corpus" in added and {"corpus", "clip_name"} <= set(names)
     columns = [name for name in names if name not in added and not (has_corpus and name == "clip_name")]
     if has_corpus:

@@ -62,6 +62,11 @@ class Info:
     combined: Combined | None = None
     damage: str = ""
 
+    @property
+    def is_split(self) -> bool:
+        """Whether `vmafarm split` has added its column."""
+        return SPLIT in self.metadata
+
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
         return {
@@ -106,9 +111,10 @@ def describe(path: Path, content: FileIO) -> Info:
     try:
         with pq.ParquetFile(content) as file:
             schema, rows, stated = file.schema_arrow, file.metadata.num_rows, file.metadata.metadata
+        _ = schema.names  # decoded now, as UTF-8 or not
         size = os.fstat(content.fileno()).st_size
         record, damage = _read_record(path, content)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{show(str(path))} cannot be read as Parquet: {reason(error)}", _HINT) from None
     try:
         text = (stated or {})[METADATA_KEY]
@@ -121,10 +127,14 @@ def describe(path: Path, content: FileIO) -> Info:
             f"{show(str(path))} is not a file of vmafarm: expected the key vmafarm in its metadata{odd}",
             _HINT,
         ) from None
-    problems = column_problems(schema, combined)
+    by_split = SPLIT in metadata and not (combined and combined.of(SPLIT))
+    fields = [field for field in schema if not (by_split and field.name == SPLIT)]
+    problems = column_problems(pa.schema(fields), combined)
     return Info(path, size, rows, problems, metadata, record, schema, combined, damage)
 
 
+SPLIT = "split"
+"""Column that `vmafarm split` adds, and the key of the metadata that says how."""
 _HINT = "vmafarm info takes runs/full_features_<run>.parquet, or a shard"
 
 

@@ -21,6 +21,7 @@ from vmafarm.disk.durable import Draft
 from vmafarm.disk.sealed_parquet import SEAL_KEY
 from vmafarm.merging.table import ROW_GROUP, cut
 from vmafarm.query.text import require_place
+from vmafarm.run_folder.paths import RunFolder, run_of_table
 from vmafarm.run_folder.provenance import METADATA_KEY
 from vmafarm.tables.given import NAME, GivenTable, is_number, open_given, reading
 from vmafarm.tables.groups import Source, find_groups
@@ -131,6 +132,7 @@ def split_table(
         raise UsageError(f"--output {show(str(output))}: expected a file that ends in .parquet", "rename it")
     with open_given(path) as table:
         require_place(output)
+        _require_no_table(output, path)
         with reading(table):
             names = _read_names(table)
             mos = _read_mos(table)
@@ -154,6 +156,16 @@ def split_table(
                 _write(table, sides, record, cast(BinaryIO, draft))
             draft.publish()
     return found
+
+
+def _require_no_table(output: Path, path: Path) -> None:
+    """Refuse the place where another run publishes its table; raises UsageError."""
+    name = run_of_table(output.name)
+    if name and output.name != path.name and RunFolder(output.parent, name).manifest.exists():
+        raise UsageError(
+            f"{show(str(output))} is where the run {show(name)} publishes its table",
+            "choose another --output",
+        )
 
 
 def _read_names(table: GivenTable) -> list[str]:
