@@ -148,10 +148,11 @@ def _clips(config: Config) -> CheckResult:
     def check() -> CheckResult:
         path = Path(clips)
         if not in_time(clips, lambda: bool(clips) and is_squashfs(path)):
-            return in_time(clips, lambda: check_clips(clips))
+            return in_time(clips, lambda: check_clips(clips, config.corpus.geometry))
         if not config.slurm.uses_image:
             require_folder(path)
-        found = counted(len(list_clips(path, list_image(path, config.extract.scratch)).names), "clip")
+        image = list_image(path, config.extract.scratch)
+        found = counted(len(list_clips(path, image, config.corpus.geometry).names), "clip")
         return CheckResult("clips", "ok", f"{show(clips)}: a SquashFS image of {found}")
 
     return attempt("clips", check)
