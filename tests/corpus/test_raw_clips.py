@@ -78,6 +78,7 @@ def test_the_name_says_the_geometry(text: str, name: str, expected: Geometry | N
         ("{w}x{h}_{bits}bit", "a_64x64_12bit.yuv", "says 12 bits, expected 8 or 10"),
         ("{w}x{h}_{chroma}", "a_64x64_411.yuv", "says chroma 411, expected 420, 422 or 444"),
         ("{w}x{h}", "a_1234567x720.yuv", "does not fit"),
+        ("{w}x{h}", "a_1280x7201234.yuv", "does not fit"),
         ("{w}x{h}", "a_\u0661\u0662\u0660x720.yuv", "does not fit"),
     ],
 )
@@ -124,6 +125,7 @@ def test_columns_of_the_label_file_say_the_geometry() -> None:
 
 
 def test_raw_files_without_geometry_are_counted_and_the_key_is_named(raw: Path) -> None:
+    documented("a raw file (`.yuv`) without `corpus.geometry`")
     (raw / "clips/c.mp4").write_bytes(b"x")
     made = plan(config_of(raw, "corpus.missing_mos=nan"))
     assert made.manifest.names == ["c.mp4"]

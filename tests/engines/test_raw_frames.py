@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from support.engine_helpers import failure, ffmpeg_engine, score, vmaf_engine
 
 from vmafarm.config.geometry import Geometry
 from vmafarm.engines.base import Engine
-from vmafarm.engines.declared import read_declared
+from vmafarm.engines.declared import missing, read_declared, shortfall
+from vmafarm.engines.ffmpeg_report import read_report
 
 _KINDS = [(size, bits, chroma) for size in ("160x240", "99x101") for bits in (8, 10) for chroma in ("420",)]
 _KINDS += [("160x240", 8, "422"), ("160x240", 10, "444")]
@@ -88,6 +90,10 @@ def test_frames_that_do_not_come_out_are_missed(tmp_path: Path) -> None:
     raw, _, geometry = make_pair(tmp_path, "160x240", 8, "420")
     declared = read_declared(raw, geometry)
     assert (declared.frames, declared.exact, declared.cut) == (3, True, "")
+    nothing = read_report("")
+    assert missing(declared, replace(nothing, frames=3)) == ""
+    assert missing(declared, replace(nothing, frames=2)) == "its size is that of 3 frames, 2 came out"
+    assert shortfall(declared, replace(nothing, frames=3)) == ""
 
 
 @pytest.mark.parametrize("side", [16_384, 16_000])

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.config.geometry import Geometry
 from vmafarm.config.load import load
 from vmafarm.config.sections import Config
-from vmafarm.config.geometry import Geometry
 from vmafarm.contents.verify import file_digest
 from vmafarm.corpus.clips import stem
 from vmafarm.corpus.raw_clips import is_raw, raw_geometry
