@@ -179,3 +179,19 @@ def test_a_source_that_is_none_is_refused(folder, source, told):
 def test_a_run_without_rows_has_none_to_give(folder):
     call("plan", "--clips", "clips", "--scores", "scores.csv", "--run", "empty", cwd=folder)
     assert '"empty" has no rows yet' in run(folder, "other", "--reuse", "empty", status=2)
+
+
+def test_rows_of_raw_clips_are_taken_only_if_their_frames_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    # 48,000 bytes: two frames of 160x100, or of 100x160.
+    (tmp_path / "clips/a.yuv").write_bytes(bytes(number % 251 for number in range(48_000)))
+    write_scores(tmp_path / "scores.csv", ["a.yuv"])
+    run(tmp_path, "one", "--set", "corpus.geometry=160x100 30fps")
+    other = run(tmp_path, "two", "--set", "corpus.geometry=100x160 30fps", "--reuse", "one")
+    assert "reused 0 rows of one" in other
+    assert (rows(tmp_path, "two")["a.yuv"]["width"], rows(tmp_path, "two")["a.yuv"]["height"]) == (100, 160)
+    same = run(tmp_path, "three", "--set", "corpus.geometry=160x100 25fps", "--reuse", "one")
+    assert "reused 1 row of one" in same
+    assert rows(tmp_path, "three")["a.yuv"]["width"] == 160
+    (log,) = (tmp_path / "runs/three/clip_log").rglob("*.parquet")
+    assert pq.read_table(log)["fps"].to_pylist() == [25.0]

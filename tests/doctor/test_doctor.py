@@ -68,7 +68,7 @@ def test_a_call_that_hangs_in_the_kernel_becomes_an_error_after_its_time():
 def test_a_file_server_that_is_gone_does_not_hang_the_doctor(tmp_path, machine, no_slurm, monkeypatch):
     release = threading.Event()
     monkeypatch.setattr(check_result, "_ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(doctor, "check_clips", lambda _: release.wait())
+    monkeypatch.setattr(doctor, "check_clips", lambda *_: release.wait())
     found = by_name(doctor.examine(configure(tmp_path, corpus={"clips": "/gone"}), Slurm(), machine))
     release.set()
     assert (found["clips"].state, found["clips"].message) == ("failed", "/gone: no answer within 0 s")

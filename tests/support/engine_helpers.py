@@ -12,6 +12,7 @@ from standin.vmaf import write_standin
 from support import media
 
 from vmafarm.common.errors import UnavailableError
+from vmafarm.config.geometry import Geometry
 from vmafarm.engines.base import Capabilities, Engine
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg import FfmpegEngine
@@ -35,8 +36,9 @@ def vmaf_engine(
 
 
 def score(
-    engine: Engine, clip: Path, folder: Path, permit: Any = None, name: str = "clip-000000", **options: Any
-) -> Extracted:
+    engine: Engine, clip: Path, folder: Path, permit: Any = None, name: str = "clip-000000",
+    raw: Geometry | None = None, **options: Any,
+) -> Extracted:  # fmt: skip
     """Extract one clip in a scratch folder below `folder`, in which nothing may be left.
 
     With the option `auditor`, the clip is audited.
@@ -44,7 +46,7 @@ def score(
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     try:
-        one = Clip(clip.name, clip, 3.5, 0, audited="auditor" in options)
+        one = Clip(clip.name, clip, 3.5, 0, audited="auditor" in options, raw=raw)
         return extract(one, Scorer(engine, scratch, **options), name, permit)
     finally:
         assert list(scratch.iterdir()) == []

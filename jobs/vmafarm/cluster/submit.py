@@ -23,6 +23,7 @@ from vmafarm.config.sections import Config
 from vmafarm.config.workers import tell_idle_gpus
 from vmafarm.corpus.slices import format_indices
 from vmafarm.disk.locks import locked
+from vmafarm.images.linked_clips import check_linked_clips
 from vmafarm.process.job_ids import in_order
 from vmafarm.run_folder.at_work import read_worker
 from vmafarm.run_folder.paths import RunFolder
@@ -77,6 +78,12 @@ def preview(
         slurm = NoCluster()
     _warn(config, say or (lambda _: None))
     prepared = prepare(config, slurm, manifest, say)
+    try:
+        _check_links(config, manifest, say or (lambda _: None))
+    except UsageError as error:
+        if say is None:
+            raise
+        say(f"a submission would be refused: {error.message}")
     return make_request(prepared, slurm, _missing(prepared, slurm, again))
 
 
@@ -118,6 +125,7 @@ def submit(
     """
     prepared = prepare(config, slurm)
     _warn(config, say)
+    _check_links(config, prepared.manifest, say)
     secure_logs(config.folder, config.run.trusted_owners)
     with alone(config.folder):  # from the check of what nobody works on to the last recorded job
         todo = _missing(prepared, slurm, again)
@@ -162,6 +170,16 @@ def _warn(config: Config, say: Callable[[str], None]) -> None:
         )
     for line in lines:
         say(line)
+
+
+def _check_links(config: Config, manifest: Manifest, say: Callable[[str], None]) -> None:
+    """Warn of clips that lead out of what the container sees; refuse if all do."""
+    found = check_linked_clips(
+        config.slurm, config.folder, Path(config.corpus.clips), config.extract.scratch, manifest.names
+    )
+    if found:
+        say(f"warning: {found[0]}")
+        say(f"  {found[1]}")
 
 
 def _queue(prepared: Prepared, request: Submitted) -> Submitted:

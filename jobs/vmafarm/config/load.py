@@ -15,6 +15,7 @@ import pydantic
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
+from vmafarm.config.geometry import FORM, read_rule
 from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, keys
 from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk.readable import denied
@@ -100,6 +101,14 @@ def load(
             f"corpus.mos_min = {config.corpus.mos_min} ({show(origins['corpus.mos_min'])}): expected less "
             f"than corpus.mos_max = {config.corpus.mos_max} ({show(origins['corpus.mos_max'])})"
         )
+    try:
+        _ = config.corpus.geometry and read_rule(config.corpus.geometry)
+    except ValueError as error:
+        raise UsageError(
+            f"corpus.geometry = {show(config.corpus.geometry)} ({show(origins['corpus.geometry'])}): "
+            f"{show(str(error))}",
+            f"for example {FORM}, or 1280x720 30fps 8bit",
+        ) from None
     return config, {key: origins[key] for key in keys()}
 
 

@@ -55,6 +55,11 @@ class CorpusSection(Section):
     missing_mos: Literal["error", "skip", "nan"] = Field(
         "error", description="clips without a score: refuse to plan, leave them out, or set mos = NaN"
     )
+    geometry: str = Field(
+        "",
+        description="geometry of raw clips (*.yuv) by their names, such as {w}x{h}_{fps}fps_{bits}bit, or of "
+        "all, such as 1280x720 30fps 8bit; empty: they are left out",
+    )
 
 
 class EngineSection(Section):

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.config.geometry import Geometry
 from vmafarm.config.load import load
 from vmafarm.config.sections import Config
 from vmafarm.contents.verify import file_digest
 from vmafarm.corpus.clips import stem
+from vmafarm.corpus.raw_clips import is_raw, raw_geometry
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
@@ -108,16 +110,27 @@ def reuse(config: Config, manifest: Manifest, source: str, provenance: Provenanc
     hashed, taken = 0, []
     for name in manifest.names:
         candidates = [row for key in _keys(name, sizes[name]) for row in by_key.get(key, ())]
+        raw = raw_geometry(name, config.corpus.geometry) if name in wanted else None
+        candidates = [row for row in candidates if _is_read_alike(row, name, raw)]
         if name in wanted and candidates:
             hashed += 1
             digest = file_digest(Path(config.corpus.clips) / name, sizes[name])
             match = next((row for row in candidates if row.entry["sha256"] == digest), None)
             if match is not None:
-                taken.append((name, match))
+                rate = {} if raw is None else {"fps": float(raw.fps or 0)}
+                taken.append((name, replace(match, entry={**match.entry, **rate})))
     if taken:
         freeze_for_run(config.folder, provenance, manifest)
         _write(config.folder, manifest, taken, provenance, other.name)
     return Reused(other.name, len(taken), hashed, unknown)
+
+
+def _is_read_alike(found: _Row, name: str, raw: Geometry | None) -> bool:
+    """Whether a row's file was read as this clip would be: the bytes of a raw clip mean nothing alone."""
+    if is_raw(found.row["clip_name"]) != is_raw(name):
+        return False
+    frames = (found.row["width"], found.row["height"], found.entry["pixel_format"])
+    return raw is None or frames == (raw.width, raw.height, raw.pixel_format)
 
 
 def _find(config: Config, source: str) -> RunFolder:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
 from vmafarm.common.utf8 import is_utf8, reads_utf8
+from vmafarm.corpus.raw_clips import GEOMETRY_HINT, check_raw, is_raw
 from vmafarm.corpus.squashfs import ImageEntry
 from vmafarm.run_folder.corpus_findings import Counts, Tally, tally
 
@@ -49,7 +50,9 @@ class Clips:
     counts: Counts
 
 
-def list_clips(folder: Path, image: Mapping[str, Sequence[ImageEntry]] | None = None) -> Clips:
+def list_clips(
+    folder: Path, image: Mapping[str, Sequence[ImageEntry]] | None = None, geometry: str = ""
+) -> Clips:
     """Find the clips below a folder, or in an image, in one scan; no clip is opened.
 
     Links to files are followed, links to folders are not (they can form loops), hidden files and
@@ -61,17 +64,19 @@ def list_clips(folder: Path, image: Mapping[str, Sequence[ImageEntry]] | None = 
         Searched with its subfolders.
     image
         What `vmafarm.corpus.squashfs.list_image` has found, if that is an image.
+    geometry
+        ``corpus.geometry``; empty: raw files are counted and left out.
 
     Returns
     -------
     Clips
-        Files and links to files that have one of `VIDEO_EXTENSIONS`.
+        Files and links to files that have one of `VIDEO_EXTENSIONS`, and raw ones with a geometry.
 
     Raises
     ------
     UsageError
         The folder is missing, not a folder, or holds no clip; or this Python would take its names for
-        another encoding than UTF-8.
+        another encoding than UTF-8; or the name or the size of a raw clip does not fit `geometry`.
     UnavailableError
         It, or a folder in it, cannot be read.
     """
@@ -85,15 +90,19 @@ def list_clips(folder: Path, image: Mapping[str, Sequence[ImageEntry]] | None = 
         raise UnavailableError(f"cannot read the clips folder {shown}: {error.strerror}", hint) from None
     if image is None and not stat.S_ISDIR(mode):
         raise UsageError(f"{shown}: not a folder, expected the folder of the clips", hint)
-    scan = _Scan(str(folder), image)
+    scan = _Scan(str(folder), image, takes_raw=bool(geometry))
     scan.run()
     if not scan.sizes:
         others = [line for line in scan.counts().lines() if not line.endswith(" 0")]
         raise UsageError(
             "\n".join([f"{shown}: no clips in it or its subfolders", *others]),
-            f"{hint}; a clip is a file called *.mp4, *.mkv, *.mov, *.avi, *.webm, *.y4m, ...",
+            GEOMETRY_HINT
+            if scan.others.get("raw")
+            else f"{hint}; a clip is a file called *.mp4, *.mkv, *.mov, *.avi, *.webm, *.y4m, ...",
         )
     names = sorted(scan.sizes)  # by code point, which is the byte order of UTF-8
+    if geometry:
+        check_raw([name for name in names if is_raw(name)], scan.sizes, geometry)
     sizes = np.fromiter(map(scan.sizes.__getitem__, names), np.int64, len(names))
     counts = replace(
         scan.counts(),
@@ -107,8 +116,11 @@ def list_clips(folder: Path, image: Mapping[str, Sequence[ImageEntry]] | None = 
 class _Scan:
     """One walk through a folder."""
 
-    def __init__(self, root: str, image: Mapping[str, Sequence[ImageEntry]] | None) -> None:
+    def __init__(
+        self, root: str, image: Mapping[str, Sequence[ImageEntry]] | None, *, takes_raw: bool
+    ) -> None:
         self.root = root
+        self.takes_raw = takes_raw
         self.image = image
         self.real = os.path.realpath(root).rstrip("/") + "/"
         self.sizes: dict[str, int] = {}
@@ -170,6 +182,8 @@ class _Scan:
                 return "linked_folders"
         if not _is_clip(name):
             return "ignored"
+        if is_raw(name) and not self.takes_raw:
+            return "raw"
         status = entry.stat()
         if not stat.S_ISREG(status.st_mode):
             return "not_regular"
@@ -181,7 +195,7 @@ class _Scan:
 
 def _is_clip(name: str) -> bool:
     _, dot, extension = name.rpartition(".")
-    return bool(dot) and extension.lower() in VIDEO_EXTENSIONS
+    return bool(dot) and (extension.lower() in VIDEO_EXTENSIONS or is_raw(name))
 
 
 def stem(name: str) -> str:

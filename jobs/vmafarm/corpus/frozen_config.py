@@ -114,6 +114,18 @@ def refuse_other_engine(folder: RunFolder, before: Mapping[str, Any], now: Mappi
         )
 
 
+def refuse_other_geometry(folder: RunFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise UsageError if there are rows, and their raw clips would be read in another way now."""
+    key = "corpus.geometry"
+    was = _was(before, key)
+    if was and now[key] != was and read_provenance(folder.provenance) is not None:
+        raise UsageError(
+            f'the run "{folder.name}" has rows of raw clips read by {key} = {show(was)}, '
+            f"now {show(now[key]) or 'none'}",
+            "leave it as it is, or choose another run.name",
+        )
+
+
 def read_frozen_config(folder: RunFolder) -> dict[str, Any]:
     """Read the frozen configuration of a planned run.
 

@@ -22,10 +22,12 @@ from vmafarm.corpus.frozen_config import (
     keep_copy,
     read_frozen_config,
     refuse_other_engine,
+    refuse_other_geometry,
     tell_moved,
     with_values,
 )
 from vmafarm.corpus.join import Joined, join, settle_missing
+from vmafarm.corpus.raw_clips import GEOMETRY_HINT
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.scores import read_scores
 from vmafarm.corpus.slices import balance, sample, slice_count
@@ -101,6 +103,8 @@ class Plan:
             leads = "lead" if outside > 1 else "leads"
             yield (f"{counted(outside, 'clip')} {leads} out of the clips folder: a container sees them only")
             yield "if slurm.binds has the folders that they lead to"
+        if self.counts.raw.count:
+            yield GEOMETRY_HINT
         if self.may_lose_names:
             yield (
                 f"warning: the file system of {show(str(self.folder.path))} cannot sync folders: a power "
@@ -202,7 +206,7 @@ def _read_corpus(config: Config) -> Joined:
     path = Path(corpus.clips)
     if not config.slurm.uses_image:
         require_folder(path)
-    clips = list_clips(path, list_image(path, config.extract.scratch))
+    clips = list_clips(path, list_image(path, config.extract.scratch), corpus.geometry)
     if not scores:
         return Joined(clips.names, np.full(len(clips.names), np.nan), clips.bytes, clips.counts)
     joined = join(clips, scores)
@@ -235,6 +239,7 @@ def _plan_again(
             "plan again under another run.name",
         )
     refuse_other_engine(folder, before, values)
+    refuse_other_geometry(folder, before, values)
     changes = compare_corpus(kept, made, tell_moved(before, values), asked.others)
     if not changes:
         return kept, changes

@@ -33,6 +33,7 @@ from vmafarm.doctor.folders import (
     check_space,
 )
 from vmafarm.doctor.image import examine_image
+from vmafarm.images.linked_clips import check_linked_clips
 from vmafarm.process.toolkit import version
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.planned_clips import Manifest
@@ -62,6 +63,7 @@ def examine(config: Config, slurm: Slurm, machine: Machine | None = None) -> lis
     results = [attempt("vmafarm", check_toolkit), planned]
     if config.slurm.uses_image and not machine.in_image:
         results += [_run_root(config), _space(config, manifest), _clips(config), _scores(config)]
+        results += [_links(config, manifest)] if manifest and manifest.digest else []
         results += examine_image(config)
     else:
         results += [*_here(config, machine), _space(config, manifest), _scores(config)]
@@ -148,13 +150,29 @@ def _clips(config: Config) -> CheckResult:
     def check() -> CheckResult:
         path = Path(clips)
         if not in_time(clips, lambda: bool(clips) and is_squashfs(path)):
-            return in_time(clips, lambda: check_clips(clips))
+            return in_time(clips, lambda: check_clips(clips, config.corpus.geometry))
         if not config.slurm.uses_image:
             require_folder(path)
-        found = counted(len(list_clips(path, list_image(path, config.extract.scratch)).names), "clip")
+        image = list_image(path, config.extract.scratch)
+        found = counted(len(list_clips(path, image, config.corpus.geometry).names), "clip")
         return CheckResult("clips", "ok", f"{show(clips)}: a SquashFS image of {found}")
 
     return attempt("clips", check)
+
+
+def _links(config: Config, manifest: Manifest) -> CheckResult:
+    """Whether the container sees the clips to which links of the clips folder lead."""
+    name, corpus = "links to clips", config.corpus
+
+    def check() -> CheckResult:
+        found = check_linked_clips(
+            config.slurm, config.folder, Path(corpus.clips), config.extract.scratch, manifest.names
+        )
+        if found is None:
+            return CheckResult(name, "ok", "the container sees all clips that were looked at")
+        return CheckResult(name, "warning", *found)
+
+    return attempt(name, lambda: in_time(corpus.clips, check))
 
 
 def _scores(config: Config) -> CheckResult:

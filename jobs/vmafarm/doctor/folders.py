@@ -14,6 +14,7 @@ from vmafarm.common.text import counted, size
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import VIDEO_EXTENSIONS, list_clips
+from vmafarm.corpus.raw_clips import RAW
 from vmafarm.corpus.scores import read_scores
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import open_regular
@@ -190,7 +191,7 @@ def file_system(folder: Path, mounts: Path) -> str:
     return ""
 
 
-def check_clips(clips: str) -> CheckResult:
+def check_clips(clips: str, geometry: str = "") -> CheckResult:
     """Read the beginning of a clip; the search ends with the first that can be read.
 
     Raises
@@ -204,9 +205,9 @@ def check_clips(clips: str) -> CheckResult:
     if not clips:
         return CheckResult(name, "skipped", "no clips given (corpus.clips)")
     folder = Path(clips).absolute()
-    first = list(islice(_find_clips(folder), _TRIED_CLIPS))
+    first = list(islice(_find_clips(folder, raw=bool(geometry)), _TRIED_CLIPS))
     if not first:
-        list_clips(folder)  # raises: it knows what is wrong
+        list_clips(folder, geometry=geometry)  # raises: it knows what is wrong
     problem = ""
     for path in first:
         try:
@@ -224,11 +225,12 @@ def check_clips(clips: str) -> CheckResult:
     )
 
 
-def _find_clips(folder: Path) -> Iterator[Path]:
+def _find_clips(folder: Path, *, raw: bool) -> Iterator[Path]:
+    extensions = VIDEO_EXTENSIONS | {RAW} if raw else VIDEO_EXTENSIONS
     for where, folders, files in os.walk(folder):
         folders.sort()
         for file in sorted(files):
-            if not file.startswith(".") and file.rpartition(".")[2].lower() in VIDEO_EXTENSIONS:
+            if not file.startswith(".") and file.rpartition(".")[2].lower() in extensions:
                 yield Path(where) / file
 
 

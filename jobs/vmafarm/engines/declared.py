@@ -7,6 +7,7 @@ fails; if only a header promises more, the row stays and the clip log marks it a
 from __future__ import annotations
 
 import math
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vmafarm.common.text import counted
+from vmafarm.config.geometry import Geometry
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.engines.boxes import FIRST, read_boxes
 from vmafarm.engines.chunks import read_chunks
@@ -49,6 +51,8 @@ class Declared:
         How many of the frames were not found, or ""; damage may have hidden them.
     unended
         The stream lacks its end mark.
+    exact
+        `frames` is the number of frames, to the last one.
     """
 
     samples: int = 0
@@ -57,15 +61,18 @@ class Declared:
     cut: str = ""
     absent: str = ""
     unended: bool = False
+    exact: bool = False
 
 
-def read_declared(clip: Path) -> Declared:
+def read_declared(clip: Path, raw: Geometry | None = None) -> Declared:
     """Read the length that a file declares; nothing is decoded.
 
     Parameters
     ----------
     clip
         Any file.
+    raw
+        Geometry of a raw clip, whose size is its length; whatever its first bytes are, they are a frame's.
 
     Raises
     ------
@@ -73,6 +80,10 @@ def read_declared(clip: Path) -> Declared:
         It cannot be read.
     """
     with BufferedReader(open_regular(clip, None)) as file:
+        if raw is not None:
+            frames, rest = divmod(file.seek(0, os.SEEK_END), raw.frame_bytes)
+            cut = f"it ends {rest:,} bytes into a frame of {raw.frame_bytes:,}" if rest else ""
+            return Declared(frames, frames, cut=cut, exact=True)
         head = file.read(16)
         with suppress(TooManyReadsError):
             if head[4:8] in FIRST:
@@ -140,6 +151,8 @@ def missing(declared: Declared, report: Report) -> str:
         return declared.cut
     if declared.absent and report.frames < declared.frames:  # ffmpeg also looks for frames after the damage
         return declared.absent
+    if declared.exact and declared.frames != report.frames:
+        return f"its size is that of {counted(declared.frames, 'frame')}, {report.frames:,} came out"
     # Frames in the middle may be concealed or dropped, and those at the start may lack a reference: only if
     # the end is missing too did the decoder stop early.
     if report.damaged and _fewer(declared, report) and _ends_early(declared, report):

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmafarm.config.geometry import Geometry
+
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,yuv4mpegpipe,h264,hevc,m4v,obu,rm,gxf,nut,dv"
 )
@@ -40,10 +42,13 @@ class Reading:
         with "", rebuilds the graph, which restarts libvmaf and converts the colours of later frames to those
         of the first. Only for frames of one size and pixel format: filters read as many bytes as the graph
         expects.
+    raw
+        Geometry of a raw clip; None: the file itself says it.
     """
 
     stream: str = "V:0"
     keep_range: str = ""
+    raw: Geometry | None = None
 
     def graph(self) -> str:
         """Filters between the decoder and libvmaf, with the label of their input."""
@@ -83,11 +88,21 @@ def input_arguments(ffmpeg: Path, clip: Path, max_pixels: int, reading: Reading 
     return [
         str(ffmpeg),
         *("-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "level+verbose"),
-        *("-protocol_whitelist", "file", "-format_whitelist", FORMATS),
+        *("-protocol_whitelist", "file", "-format_whitelist", "rawvideo" if reading.raw else FORMATS),
         *("-max_pixels", str(max_pixels), "-threads", str(DECODER_THREADS)),
         *(("-reinit_filter", "0") if reading.keep_range else ()),
+        *_raw_arguments(reading.raw),
         *("-i", f"file:{clip}"),
     ]
+
+
+def _raw_arguments(raw: Geometry | None) -> tuple[str, ...]:
+    if raw is None:
+        return ()
+    return (
+        *("-f", "rawvideo", "-pixel_format", raw.pixel_format, "-video_size", f"{raw.width}x{raw.height}"),
+        *(("-framerate", str(raw.fps)) if raw.fps is not None else ()),
+    )
 
 
 def decode_arguments(
@@ -108,11 +123,12 @@ def y4m_arguments(target: str) -> tuple[str, ...]:
 
 
 def count_arguments(
-    ffmpeg: Path, clip: Path, max_pixels: int, most: int, streams: Iterable[str] = (FIRST.stream,)
-) -> list[str]:
+    ffmpeg: Path, clip: Path, max_pixels: int, most: int, streams: Iterable[str] = (FIRST.stream,),
+    reading: Reading = FIRST,
+) -> list[str]:  # fmt: skip
     """Command that reads at most `most` frames of each stream and decodes none, for `read_count(s)`."""
     return [
-        *input_arguments(ffmpeg, clip, max_pixels),
+        *input_arguments(ffmpeg, clip, max_pixels, reading),
         *(word for stream in streams for word in ("-map", f"0:{stream}")),
         *("-c", "copy", "-frames:v", str(most), "-f", "null", "-"),
     ]

@@ -55,6 +55,7 @@ class Counts:
     outside: Tally = NONE
     linked_folders: Tally = NONE
     clip_folders: Tally = NONE
+    raw: Tally = NONE
     not_regular: Tally = NONE
     invalid: Tally = NONE
     ignored: Tally = NONE
@@ -93,6 +94,7 @@ _LABELS = {
     "outside": "links to clips outside the folder",
     "linked_folders": "links to folders, not searched",
     "clip_folders": "folders named like a clip, searched",
+    "raw": "raw files without geometry, left out",
     "not_regular": "neither file nor folder, left out",
     "invalid": "names that are not UTF-8, left out",
     "ignored": "other files, left out",

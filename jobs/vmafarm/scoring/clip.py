@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from vmafarm.config.geometry import Geometry
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -26,6 +28,8 @@ class Clip:
         Size in the manifest; None: unknown.
     audited
         Whether it is scored with the other plan as well (see `vmafarm.scoring.audit`).
+    raw
+        Geometry of a raw clip.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Clip:
     slice: int
     bytes: int | None = None
     audited: bool = False
+    raw: Geometry | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Extracted:
     frames
         Frames scored.
     fps, pixel_format, bit_depth
-        Of the source; bit depth as fed to libvmaf.
+        Of the source; bit depth as fed to libvmaf; fps 0: unknown.
     seconds_decoding, seconds_scoring
         Wall time; the embedded engine decodes and scores in one process, which counts as scoring.
     notes

@@ -100,7 +100,9 @@ class Programs:
         return [replace(one, stderr=one.stderr.replace(str(source), "CLIP")) for one in finished]
 
 
-def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declared: Declared) -> Source:
+def prepare(
+    clip: Path, engine: Engine, programs: Programs, target: str, declared: Declared, first: Reading = FIRST
+) -> Source:
     """What an engine reads of a clip: the clip itself, or a .y4m file in the working folder.
 
     Parameters
@@ -115,6 +117,8 @@ def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declare
         Name of the .y4m file.
     declared
         Length that the clip declares.
+    first
+        How the clip is read first.
 
     Raises
     ------
@@ -124,14 +128,14 @@ def prepare(clip: Path, engine: Engine, programs: Programs, target: str, declare
         The scratch folder is full, or ffmpeg is missing.
     """
     if engine.runs_in_ffmpeg:
-        return Source(clip, declared)
+        return Source(clip, declared, reading=first)
     try:
-        return _decode(clip, engine, programs, target, declared, by_address_space=True)
+        return _decode(clip, engine, programs, target, declared, first, by_address_space=True)
     except ClipFailedError as failed:
         if failed.failure not in _MAY_LACK_MEMORY:
             raise
         # The limit may be the cause, and a fault of the clip can be final.
-        return _decode(clip, engine, programs, target, declared, by_address_space=False)
+        return _decode(clip, engine, programs, target, declared, first, by_address_space=False)
 
 
 def _decode(
@@ -140,13 +144,13 @@ def _decode(
     programs: Programs,
     target: str,
     declared: Declared,
+    first: Reading,
     *,
     by_address_space: bool,
 ) -> Source:
     limits = engine.limits
-    finished, report, reading = _run_decoder(
-        y4m_arguments(target), clip, engine, programs, limits.for_decoder(by_address_space=by_address_space)
-    )
+    ceiling = limits.for_decoder(by_address_space=by_address_space)
+    finished, report, reading = _run_decoder(y4m_arguments(target), clip, engine, programs, ceiling, first)
     if finished.returncode == -signal.SIGXFSZ:
         most = show_bytes(limits.max_scratch)
         message = f"its frames take more space than extract.max_scratch = {most}"
@@ -174,10 +178,11 @@ def _run_decoder(
     engine: Engine,
     programs: Programs,
     ceiling: Ceiling,
+    first: Reading,
 ) -> tuple[Finished, Report, Reading]:
     """Run ffmpeg to decode only, and again in another way if `read_again` says so."""
     limits = engine.limits
-    again: Reading | None = FIRST
+    again: Reading | None = first
     while again is not None:
         reading = again
         command = decode_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1, reading)
@@ -227,8 +232,9 @@ def read_again(
 
 
 def look_closer(
-    failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, declared: Declared
-) -> ClipFailedError:
+    failed: ClipFailedError, clip: Path, engine: Engine, programs: Programs, declared: Declared,
+    first: Reading = FIRST,
+) -> ClipFailedError:  # fmt: skip
     """The clip's own fault that explains a failure, if there is one; else the failure itself.
 
     An engine that decodes and scores in one process can fail for either reason. The engine is at fault only
@@ -244,35 +250,36 @@ def look_closer(
         What was used.
     declared
         Length that the file declares.
+    first
+        How the clip is read first.
     """
     try:
         if engine.runs_in_ffmpeg and failed.failure == "timeout":
-            _check_count(clip, engine, programs)
+            _check_count(clip, engine, programs, first)
             return failed
         suspicious = failed.failure in (*ENGINE_FAULTS, "out_of_memory") and not failed.limit
-        if suspicious and engine.runs_in_ffmpeg and _decodes(clip, engine, programs, declared):
+        if suspicious and engine.runs_in_ffmpeg and _decodes(clip, engine, programs, declared, first):
             failed.otherwise = None  # the engine lacked memory; the clip does not need too much
     except ClipFailedError as closer:
         return closer
     return failed
 
 
-def _decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared) -> bool:
+def _decodes(clip: Path, engine: Engine, programs: Programs, declared: Declared, first: Reading) -> bool:
     """Whether the clip decodes without the engine; False: unknown. Raises ClipFailedError if it does not."""
     limits = engine.limits
-    finished, report, _ = _run_decoder(
-        ("-f", "null", "-"), clip, engine, programs, limits.for_decoder(by_address_space=False)
-    )
+    ceiling = limits.for_decoder(by_address_space=False)
+    finished, report, _ = _run_decoder(("-f", "null", "-"), clip, engine, programs, ceiling, first)
     if stopped_from_outside(finished, "decoder_memory") is not None:
         return False
     judge_clip(report, finished, declared, limits, decoded_alone=True)
     return True
 
 
-def _check_count(clip: Path, engine: Engine, programs: Programs) -> None:
+def _check_count(clip: Path, engine: Engine, programs: Programs, first: Reading) -> None:
     """Raise ClipFailedError if the clip has too many frames; counts packets and decodes nothing."""
     limits = engine.limits
-    command = count_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1)
+    command = count_arguments(engine.ffmpeg, clip, limits.max_pixels, limits.max_frames + 1, reading=first)
     (finished,) = programs.run([command], clip, [limits.for_decoder()])
     if read_count(finished.stderr) > limits.max_frames:
         raise too_many_frames(f"more than {limits.max_frames:,}", limits)

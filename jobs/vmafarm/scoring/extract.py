@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vmafarm.engines.base import Engine, Pass, stopped_from_outside
 from vmafarm.engines.declared import declared_seconds, read_declared, shortfall
 from vmafarm.engines.failure import ClipFailedError
+from vmafarm.engines.ffmpeg_arguments import Reading
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.engines.judge import notes
 from vmafarm.engines.media_files import check_readable, check_unchanged, hash_clip, read_through
@@ -35,7 +36,7 @@ from vmafarm.scoring.refusals import (
     remark,
     without_crashing,
 )
-from vmafarm.scoring.verdict import check_samples, check_side, judge_clip, too_many_frames
+from vmafarm.scoring.verdict import check_pixels, check_samples, check_side, judge_clip, too_many_frames
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,13 @@ def extract(
     engine, scratch, stop = scorer.engine, scorer.scratch, scorer.stop
     stamp = check_readable(clip.path, clip.bytes)
     deadline = scorer.timeout or most_seconds(stamp.bytes)
-    programs = Programs(scratch, deadline, stop)
+    programs, first = Programs(scratch, deadline, stop), Reading(raw=clip.raw)
     try:
-        declared = read_declared(clip.path)
+        declared = read_declared(clip.path, clip.raw)
+        check_pixels(clip.raw, engine.limits)
         if declared.samples > engine.limits.max_frames:
             raise too_many_frames(f"{declared.samples:,}", engine.limits)
-        source = prepare(clip.path, engine, programs, f"{name}.y4m", declared)
+        source = prepare(clip.path, engine, programs, f"{name}.y4m", declared, first)
         with permit or nullcontext({}) as environment:
             programs = replace(programs, environment=environment)
             scored = _score(source, engine, programs, name)
@@ -121,7 +123,7 @@ def extract(
         sha256 = hash_clip(clip.path, deadline, stop)
         check_unchanged(clip.path, stamp)
     except ClipFailedError as failed:
-        failed = look_closer(failed, clip.path, engine, programs, declared)
+        failed = look_closer(failed, clip.path, engine, programs, declared, first)
         if failed.failure in CLIP_FAULTS:
             read_through(clip.path, deadline, stop)
         if failed.failure in (*CLIP_FAULTS, *ENGINE_FAULTS, WRONG_CONSTANT):
@@ -259,8 +261,9 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extrac
         row[f"{name}_mean"], row[f"{name}_std"] = mean, std
     remarks = [*scored.remarks, *source.reading.notes(), *([audit.note] if audit.note else [])]
     report, short = source.report, shortfall(declared, source.report)
+    unknown_rate = clip.raw is not None and clip.raw.fps is None  # ffmpeg then assumes one
     return Extracted(
-        row, source.frames, report.fps, report.pixel_format, source.bit_depth,
+        row, source.frames, 0.0 if unknown_rate else report.fps, report.pixel_format, source.bit_depth,
         source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
         declared.frames, declared_seconds(declared, report), bool(short), not report.damaged,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vmafarm.common.errors import show
 from vmafarm.config.sections import Config
+from vmafarm.corpus.raw_clips import raw_geometry
 from vmafarm.corpus.sample import stratified
 from vmafarm.run_folder.broken_nodes import NodeBrokenError
 from vmafarm.run_folder.paths import RunFolder
@@ -61,7 +62,8 @@ def find_todo(
             name = manifest.names[i]
             if name in wanted:
                 mos, size = float(manifest.mos[i]), int(manifest.bytes[i])
-                todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited))
+                raw = raw_geometry(name, config.corpus.geometry)
+                todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited, raw))
     todo.sort(key=lambda clip: clip.name in failed_before)
     if every and not identity and todo:
         todo[0] = replace(todo[0], audited=True)

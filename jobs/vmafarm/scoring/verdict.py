@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from vmafarm.config.clip_limits import Limits
+from vmafarm.config.geometry import Geometry
 from vmafarm.engines.base import complains_of_memory
 from vmafarm.engines.declared import Declared, missing
 from vmafarm.engines.failure import ClipFailedError
@@ -91,6 +92,13 @@ def too_many_frames(found: str, limits: Limits) -> ClipFailedError:
     """The failure of a clip with more frames than `Limits.max_frames`."""
     message = f"{found} frames: extract.max_frames = {limits.max_frames}"
     return ClipFailedError("too_large", message, limit="max_frames")
+
+
+def check_pixels(raw: Geometry | None, limits: Limits) -> None:
+    """Raise ClipFailedError if the frames of a raw clip are too large, in the words used for other clips."""
+    if raw is not None and raw.width * raw.height > limits.max_pixels:
+        message = f"frames of {raw.width}x{raw.height}: more than extract.max_pixels = {limits.max_pixels}"
+        raise ClipFailedError("too_large", message, limit="max_pixels")
 
 
 def check_side(width: int, height: int) -> None:
