@@ -78,6 +78,7 @@ def to_run(config: Config, *, allow_missing: bool = False, file: IO[str] | None 
         say(f"all {len(runs):,} runs in {root} are finished (vmafarm runs)", file=file)
     say(
         f"nothing to do: the table is there and up to date: {show(str(newest.folder.table))}",
+        f"to see whether its clips or scores have changed since: vmafarm run --run {newest.run.name}",
         "a new run: --clips DIR --scores FILE (with make: CLIPS=DIR SCORES=FILE)",
         file=file,
     )

@@ -167,7 +167,8 @@ def test_rows_of_another_engine_are_refused_and_nothing_is_written(folder):
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("nobody", "no run in"), ("other", "that is this run itself"),
+        ("nobody", "no run in"), ("it's", "--reuse \"it's\": neither a folder nor"), ("", "neither a folder"),
+        ("other", "that is this run itself"),
         ("/nowhere/full_features_x.parquet", "its table beside that folder"),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 from support.plans import config_of, files, plan_as_before
 
+import vmafarm.corpus.plan
 from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load
+from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import read_frozen_config, with_frozen
+from vmafarm.corpus.join import Joined
 from vmafarm.corpus.plan import plan
 from vmafarm.disk import durable
 from vmafarm.disk.syscalls import System
@@ -177,3 +181,25 @@ def test_frozen_keys_of_a_planned_run_win_over_the_configuration(corpus):
     assert config.corpus.clips == str(corpus / "clips")
     with pytest.raises(UsageError, match="is not planned"):
         with_frozen(config_of(corpus, "run.name=other"))
+
+
+def test_a_plan_that_began_before_another_one_does_not_undo_it(corpus, monkeypatch):
+    """It has read from where the clips were; the other one has said where they are now."""
+    folder = plan(config_of(corpus)).folder
+    shutil.copytree(corpus / "clips", corpus / "elsewhere")
+    read = vmafarm.corpus.plan._read_corpus
+
+    def late(config: Config) -> Joined:
+        monkeypatch.setattr("vmafarm.corpus.plan._read_corpus", read)
+        plan(
+            load(run__root=str(folder.root), run__name=folder.name, corpus__clips=str(corpus / "elsewhere"))[
+                0
+            ]
+        )
+        return read(config)
+
+    monkeypatch.setattr("vmafarm.corpus.plan._read_corpus", late)
+    unnamed, _ = load(run__root=str(folder.root), run__name=folder.name)
+    with pytest.raises(UsageError, match="has just been planned by another process"):
+        plan(unnamed)
+    assert with_frozen(unnamed).corpus.clips == str(corpus / "elsewhere")

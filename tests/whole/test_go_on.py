@@ -107,7 +107,8 @@ def test_of_runs_that_are_not_finished_the_newest_goes_on_and_all_are_named(fold
     assert f'no clips given: resuming the run "one" of {folder}/clips' in said
     said = call("run", *OTHERS, cwd=folder).stdout
     assert said.startswith("all 3 runs in runs are finished (vmafarm runs)\nnothing to do: the table is ")
-    assert "full_features_one.parquet\na new run: --clips DIR" in said
+    assert "full_features_one.parquet\nto see whether its clips or scores have changed since: " in said
+    assert "vmafarm run --run one\na new run: --clips DIR" in said
     assert not (folder / "demo-corpus").exists()
     shutil.rmtree(folder / "clips")
     assert "nothing to do" in call("run", *OTHERS, cwd=folder).stdout, "whether or not the clips are there"

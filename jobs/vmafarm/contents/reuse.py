@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ from typing import Any
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.config.geometry import Geometry
-from vmafarm.config.load import load
 from vmafarm.config.sections import Config
 from vmafarm.contents.verify import file_digest
 from vmafarm.corpus.clips import stem
@@ -20,6 +20,7 @@ from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
 from vmafarm.process.node import node_name, writer_name
+from vmafarm.run_folder.known_runs import RUN_NAME
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.paths import RunFolder, run_of_table, slice_id
 from vmafarm.run_folder.planned_clips import Manifest
@@ -137,11 +138,16 @@ def _find(config: Config, source: str) -> RunFolder:
     path = Path(source)
     if name := run_of_table(path.name):
         other = RunFolder(path.parent, name)
-    elif os.sep in source or path.is_dir():
+    elif source and (os.sep in source or path.is_dir()):
         whole = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
         other = RunFolder(whole.parent, whole.name)
+    elif re.fullmatch(RUN_NAME, source):
+        other = RunFolder(Path(config.run.root), source)
     else:
-        other = load(None, run__root=config.run.root, run__name=source)[0].folder
+        raise UsageError(
+            f'--reuse "{show(source)}": neither a folder nor the name of a run',
+            "names have letters, digits, dots, dashes and underscores: vmafarm runs lists them",
+        )
     if os.path.realpath(other.path) == os.path.realpath(config.folder.path):
         raise UsageError(f"--reuse {show(source)}: that is this run itself", "name another one")
     if not other.manifest.exists():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vmafarm.common.errors import UsageError
 from vmafarm.common.text import counted
 from vmafarm.corpus.slices import balance
 from vmafarm.run_folder.corpus_findings import NONE, Tally, examples, tally
@@ -96,6 +97,24 @@ def compare_corpus(
         tally([both[at][0] for at in np.flatnonzero(resized)]),
         tally([both[at][0] for at in np.flatnonzero(rescored)]),
         tuple(moved),
+    )
+
+
+def require_asked(name: str, changes: Changes, *, update: bool, drop: bool) -> None:
+    """Refuse changes of the clips of a run that the user did not ask for; raises UsageError."""
+    if update and (drop or not changes.many_gone):
+        return
+    flags = "--update --drop" if changes.many_gone else "--update"
+    what = "more than a tenth of its clips are gone" if changes.many_gone else "the clips are others"
+    raise UsageError(
+        "\n".join(
+            [
+                f'the run "{name}" is already planned, and {what}:',
+                *(f"  {line}" for line in changes.lines()),
+            ]
+        ),
+        f"to take this as its new plan: {flags} (rows of clips that are the same are kept); for a run of its "
+        "own: another name (--run)",
     )
 
 

@@ -13,7 +13,7 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted, size
 from vmafarm.config.sections import Config
-from vmafarm.corpus.changes import Changes, compare_corpus, keep_slices
+from vmafarm.corpus.changes import Changes, compare_corpus, keep_slices, require_asked
 from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import (
     DIGEST,
@@ -156,7 +156,8 @@ def plan(
         Something cannot be read or written.
     """
     folder = replace(config.folder, sample=0)
-    planned = folder.manifest.exists()
+    newest = folder.manifest
+    planned = newest.exists()
     before = read_frozen_config(folder) if planned else {}
     values = config_to_freeze(config, before)
     joined = _read_corpus(with_values(config, values))
@@ -178,7 +179,7 @@ def plan(
         return plan(config, update=update, drop=drop, others=others)  # another process was faster
     changes = Changes()
     if not new:
-        asked = _Asked(update, drop, frozenset(others))
+        asked = _Asked(newest, before, update, drop, frozenset(others))
         made, changes = _plan_again(config, folder, values, made, asked, dry_run=dry_run)
     if not dry_run:
         # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
@@ -221,6 +222,8 @@ def _sample(joined: Joined, limit: int) -> Joined:
 
 @dataclass(frozen=True)
 class _Asked:
+    newest: Path
+    before: Mapping[str, Any]
     update: bool
     drop: bool
     others: frozenset[str]
@@ -231,7 +234,9 @@ def _plan_again(
     *, dry_run: bool,
 ) -> tuple[Manifest, Changes]:  # fmt: skip
     """The newest generation, and what it changes: it is written if anything does."""
-    kept, before = load_manifest(folder), read_frozen_config(folder)
+    kept, before = load_manifest(folder), asked.before
+    if folder.manifest != asked.newest:  # what was read so far may be of the plan before
+        raise _planned_meanwhile(folder)
     if before.get(DIGEST) != kept.digest:
         raise UsageError(
             f"{show(str(folder.manifest))} does not belong to {folder.config.name} beside it: "
@@ -244,7 +249,7 @@ def _plan_again(
     if not changes:
         return kept, changes
     if changes.of_clips:
-        _require_asked(folder, changes, update=asked.update, drop=asked.drop)
+        require_asked(folder.name, changes, update=asked.update, drop=asked.drop)
     generations = [kept]
     if changes.of_clips:
         generations = [load_generation(path) for path in folder.manifests()]
@@ -257,37 +262,22 @@ def _plan_again(
         try:
             write_manifest(folder, made, values)
         except FileExistsError:
-            raise UsageError(
-                f'"{folder.name}" has just been planned by another process',
-                "run the same command again: it says what has changed since that plan",
-            ) from None
+            raise _planned_meanwhile(folder) from None
     return made, changes
 
 
-def _require_asked(folder: RunFolder, changes: Changes, *, update: bool, drop: bool) -> None:
-    """Raise UsageError unless the user asked for changes of the clips."""
-    if update and (drop or not changes.many_gone):
-        return
-    flags = "--update --drop" if changes.many_gone else "--update"
-    what = "more than a tenth of its clips are gone" if changes.many_gone else "the clips are others"
-    raise UsageError(
-        "\n".join(
-            [
-                f'the run "{folder.name}" is already planned, and {what}:',
-                *(f"  {line}" for line in changes.lines()),
-            ]
-        ),
-        f"to take this as its new plan: {flags} (rows of clips that are the same are kept); for a run of its "
-        "own: another name (--run)",
+def _planned_meanwhile(folder: RunFolder) -> UsageError:
+    return UsageError(
+        f'"{folder.name}" has just been planned by another process',
+        "run the same command again: it says what has changed since that plan",
     )
 
 
 def _write_first(folder: RunFolder, values: Mapping[str, Any], manifest: Manifest) -> bool:
     """Write the manifest, which is the plan; False: another process has just planned this run."""
     if folder.name.endswith(".sample"):
-        whole = folder.name.removesuffix(".sample")
         raise UsageError(
-            f'run.name = "{folder.name}": samples of the run "{whole}" publish their table under this name',
+            f'run.name = "{folder.name}": samples of a run publish their table under such a name',
             "choose a name that does not end with .sample (--run)",
         )
     try:

@@ -16,7 +16,7 @@ from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import DIGEST, read_frozen_config, with_frozen
 from vmafarm.corpus.named_run import with_name
 from vmafarm.published.merge_record import read_merge_record
-from vmafarm.published.up_to_date import read_delivered, read_errors
+from vmafarm.published.up_to_date import digest_inputs, read_errors, read_tidied
 from vmafarm.run_folder.known_runs import KnownRun, known_runs
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.shards.completeness import read_states
@@ -112,7 +112,9 @@ def _summarise(config: Config, run: KnownRun) -> RunSummary:
     clips, rows, failed = (counts.get(key, 0) for key in ("clips", "rows", "failed_for_good"))
     # A later plan has the digest of the one before if a file was exchanged for one of the same size: then it
     # is the files of the run that say of what the table was made.
-    is_newest = folder.is_planned_once() or read_delivered(config, allow_missing=True) is not None
+    is_newest = folder.is_planned_once() or (
+        bool(counts) and record["inputs_sha256"] == digest_inputs(folder, read_tidied(record))
+    )
     if clips and rows + failed == clips and is_newest:
         # Rows are never lost and a plan is final, so nothing more can come: no shard needs to be read.
         finished = bool(record.get("delivered")) and not errors
