@@ -25,7 +25,7 @@ from vmafarm.corpus.frozen_config import (
     tell_moved,
     with_values,
 )
-from vmafarm.corpus.join import Joined, join, settle_missing
+from vmafarm.corpus.join import Joined, join_best, settle_missing
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.scores import read_scores
 from vmafarm.corpus.slices import balance, sample, slice_count
@@ -205,8 +205,8 @@ def _read_corpus(config: Config) -> Joined:
     clips = list_clips(path, list_image(path, config.extract.scratch))
     if not scores:
         return Joined(clips.names, np.full(len(clips.names), np.nan), clips.bytes, clips.counts)
-    joined = join(clips, scores)
-    return settle_missing(joined, corpus.missing_mos)
+    joined, _ = join_best(clips, [scores], match=corpus.match, clip_name=corpus.clip_name)
+    return settle_missing(joined, corpus.missing_mos, corpus.min_coverage)
 
 
 def _sample(joined: Joined, limit: int) -> Joined:
