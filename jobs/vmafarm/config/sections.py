@@ -55,6 +55,12 @@ class CorpusSection(Section):
     missing_mos: Literal["error", "skip", "nan"] = Field(
         "error", description="clips without a score: refuse to plan, leave them out, or set mos = NaN"
     )
+    match: str = Field("", description="regular expression of the key that names of clips and scores share")
+    clip_name: str = Field("", description="name of a score's clip, such as {name}_crf_10.mp4")
+    min_coverage: float = Field(
+        1.0, ge=0, le=1, allow_inf_nan=False,
+        description="below 1: so many of the clips must have a score, others are left out (or mos = NaN)",
+    )  # fmt: skip
     geometry: str = Field(
         "",
         description="geometry of raw clips (*.yuv) by their names, such as {w}x{h}_{fps}fps_{bits}bit, or of "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Literal
@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import UsageError
-from vmafarm.corpus.clips import Clips, stem
-from vmafarm.corpus.names import SPELLINGS, Key, base, nearest, with_extension
+from vmafarm.corpus.clips import Clips
+from vmafarm.corpus.match import conflicts, fill_names, find_keys, number_key
+from vmafarm.corpus.matching import Matching
+from vmafarm.corpus.names import SPELLINGS, nearest
 from vmafarm.corpus.scores import Scores
+from vmafarm.corpus.suggestions import suggestions
 from vmafarm.run_folder.corpus_findings import Counts, Tally, examples, tally
 
 
@@ -40,57 +43,50 @@ class Joined:
     nearest: tuple[str, ...] = ()
 
 
-_Rule = tuple[Key, Key]
-
-_RULES: tuple[_Rule, ...] = ((str, str), (base, str), (str, base))
-"""What must be equal for a clip (first) and a score (second), strictest first: the whole path, then
-the base name of one side. Two different paths never match."""
-
-_STEMS: tuple[_Rule, ...] = (
-    (stem, stem),
-    (lambda name: base(stem(name)), stem),
-    (stem, lambda name: base(stem(name))),
-)
-"""The same without extension."""
-
-_LONGER: tuple[_Rule, ...] = (
-    (stem, with_extension),
-    (lambda name: base(stem(name)), with_extension),
-    (stem, lambda name: with_extension(base(name))),
-)
-"""The clip has one extension more: ``a.mov.mp4`` for ``a.mov``. Stricter than another extension."""
-
-_SHORTER: tuple[_Rule, ...] = (
-    (str, lambda name: with_extension(stem(name))),
-    (base, lambda name: with_extension(stem(name))),
-    (str, lambda name: with_extension(base(stem(name)))),
-)
-"""The score has one extension more."""
-
-
-def join(clips: Clips, scores: Scores) -> Joined:
+def join(
+    clips: Clips, scores: Scores, *, match: str = "", clip_name: str = "",
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> Joined:  # fmt: skip
     """Give each clip its score, where it is beyond doubt which one that is.
 
     Each rule is tried on what the stricter ones have left. It joins a clip and a score only if no
     other clip and no other score of the corpus has the same key, and if no stricter rule would have
     given the score to one of several other clips: a missing score is reported, a wrong one would go
-    unnoticed. When all rules have been tried, they are tried again with looser spellings of the names.
+    unnoticed. When all rules have been tried, they are tried again with looser spellings of the names,
+    then ids as numbers (``12.0`` for ``12.mp4``), and last the keys that `match` finds.
 
     Parameters
     ----------
     clips, scores
         Names are unique on either side.
+    match, clip_name
+        As in ``[corpus]``; "": none.
+    columns
+        Columns of the label file that `clip_name` may name, each as long as the scores.
 
     Returns
     -------
     Joined
         All clips; no score is given to two of them.
+
+    Raises
+    ------
+    UsageError
+        `match` or `clip_name` is wrong.
     """
-    matching = _Matching(clips.names, scores.names)
+    if clip_name:
+        scores = replace(scores, names=fill_names(clip_name, scores.names, columns or {}))
+    matching = Matching(clips.names, scores.names)
     matching.go_through(str, strict=False)
     as_written = np.array(matching.score_of, dtype=np.int64) >= 0
     for spelling in SPELLINGS:
         matching.go_through(spelling, strict=True)
+    matching.go_by_key(number_key)
+    told: tuple[str, ...] = ()
+    if match and matching.is_open():
+        keys = find_keys(match, clips.names, scores.names)
+        matching.give_equal(*keys)
+        told = conflicts(clips.names, scores.names, *keys)
     score_of = np.array(matching.score_of, dtype=np.int64)
     found = score_of >= 0
     mos = np.full(len(clips.names), np.nan)
@@ -108,101 +104,71 @@ def join(clips: Clips, scores: Scores) -> Joined:
         respelled=tally(list(compress(clips.names, found & ~as_written))),
         in_doubt=tally(in_doubt),
     )
-    return Joined(clips.names, mos, clips.bytes, counts, nearest(without_score, without_clip, set(in_doubt)))
+    told += suggestions(without_score, without_clip)
+    told += nearest(without_score, without_clip, set(in_doubt))
+    return Joined(clips.names, mos, clips.bytes, counts, told)
 
 
-class _Matching:
-    """Who was given to whom so far.
+def join_best(
+    clips: Clips, candidates: Sequence[Scores], *, match: str = "", clip_name: str = ""
+) -> tuple[Joined, Scores]:
+    """Join with each of several readings of the scores file, and take the one that joins most clips.
 
-    Attributes
+    Parameters
     ----------
-    score_of, clip_of
-        Position of each clip's score and of each score's clip; -1: none.
-    doubtful
-        Positions of scores that fit several clips, or a clip that other scores fit as well.
-    """
+    clips, match, clip_name
+        As in `join`.
+    candidates
+        At least one, the best guess first: of those that join as many clips, the first is taken.
 
-    def __init__(self, clips: Sequence[str], scores: Sequence[str]) -> None:
-        self._clips, self._scores = clips, scores
-        self._written: tuple[list[str], list[str]] = [], []
-        self.score_of = [-1] * len(clips)
-        self.clip_of = [-1] * len(scores)
-        self.doubtful: set[int] = set()
-        self._doubtful_clips: set[int] = set()
-
-    def go_through(self, spelling: Callable[[str], str], *, strict: bool) -> None:
-        """Try all rules on names that are written in the same way.
-
-        Parameters
-        ----------
-        spelling
-            Makes the same of names that are written differently.
-        strict
-            Give nothing to a clip either that several scores fit by a stricter rule.
-        """
-        if -1 not in self.score_of or -1 not in self.clip_of:
-            return
-        written = list(map(spelling, self._clips)), list(map(spelling, self._scores))
-        if written == self._written:
-            return
-        self._written = written
-        for rule in _RULES:
-            self._give(rule, strict=strict)
-        held = self._reached(_LONGER[:1])
-        self._give(_STEMS[0], strict=strict, held=held)
-        held |= self._reached(_LONGER[1:])
-        for rule in _STEMS[1:]:
-            self._give(rule, strict=strict, held=held)
-        for rule in _LONGER:
-            self._give(rule, strict=True)
-        self.doubtful.update(at for at in held if self.clip_of[at] < 0)
-        for rule in _SHORTER:
-            self._give(rule, strict=True)
-
-    def _reached(self, rules: Sequence[_Rule]) -> set[int]:
-        """Scores that one of the rules gives to a clip without score, or would if that were the only one."""
-        return {score for rule in rules for _, found in self._fitting(rule) for score in found}
-
-    def _fitting(self, rule: _Rule) -> list[tuple[list[int], list[int]]]:
-        """Clips and scores of each key that a clip without score and a score without clip share."""
-        (clip_key, score_key), (clips, scores) = rule, self._written
-        keys = {clip_key(name) for name, score in zip(clips, self.score_of, strict=True) if score < 0}
-        keys &= {score_key(name) for name, clip in zip(scores, self.clip_of, strict=True) if clip < 0}
-        keys.discard(None)
-        if not keys:
-            return []
-        found: dict[str | None, tuple[list[int], list[int]]] = {key: ([], []) for key in keys}
-        for side, names, key_of in ((0, clips, clip_key), (1, scores, score_key)):
-            for at, key in enumerate(map(key_of, names)):
-                if key in found:
-                    found[key][side].append(at)
-        return list(found.values())
-
-    def _give(self, rule: _Rule, *, strict: bool, held: Collection[int] = ()) -> None:
-        for clips, scores in self._fitting(rule):
-            open_clips = [at for at in clips if self.score_of[at] < 0]
-            open_scores = [at for at in scores if self.clip_of[at] < 0 and at not in held]
-            (clip, score) = clips[0], scores[0]
-            alone = len(clips) == len(scores) == len(open_scores) == 1
-            if alone and score not in self.doubtful and not (strict and clip in self._doubtful_clips):
-                self.score_of[clip], self.clip_of[score] = score, clip
-            elif open_scores:
-                self.doubtful.update(open_scores)
-                self._doubtful_clips.update(open_clips)
-
-
-def settle_missing(joined: Joined, missing_mos: Literal["error", "skip", "nan"]) -> Joined:
-    """Apply ``corpus.missing_mos`` to the clips without a score.
+    Returns
+    -------
+    tuple of Joined and Scores
+        What was joined, and with which of the candidates.
 
     Raises
     ------
     UsageError
-        There are some and the rule is ``error``, or none is left under ``skip``.
+        `match` or `clip_name` is wrong for all of them.
+    """
+    best: tuple[Joined, Scores] | None = None
+    refused: UsageError | None = None
+    for scores in candidates:
+        try:
+            joined = join(clips, scores, match=match, clip_name=clip_name)
+        except UsageError as error:  # such as a pattern that is found in no cell of this column
+            refused = refused or error
+            continue
+        if best is None or joined.counts.joined.count > best[0].counts.joined.count:
+            best = joined, scores
+        if joined.counts.joined.count == len(clips.names):
+            break
+    if best is None:
+        raise refused or ValueError("no candidates")
+    return best
+
+
+def settle_missing(
+    joined: Joined, missing_mos: Literal["error", "skip", "nan"], min_coverage: float = 1.0
+) -> Joined:
+    """Apply ``corpus.missing_mos`` and ``corpus.min_coverage`` to the clips without a score.
+
+    With a `min_coverage` below 1, ``error`` refuses only a corpus that has fewer scores than that, and leaves
+    clips without a score out of any other; a `min_coverage` that is not reached refuses under each rule.
+
+    Raises
+    ------
+    UsageError
+        There are some and the rule is ``error``, or none is left under ``skip``, or `min_coverage` is below 1
+        and not reached.
     """
     missing = joined.counts.without_score
-    if not missing.count or missing_mos == "nan":
+    bounded = min_coverage < 1
+    covered = joined.counts.joined.count >= min_coverage * joined.counts.clips.count
+    if not missing.count or (missing_mos == "nan" and (covered or not bounded)):
         return joined
-    if missing_mos == "skip" and missing.count < joined.counts.clips.count:
+    left_out = covered if bounded else missing_mos == "skip"
+    if left_out and missing.count < joined.counts.clips.count:
         keep = ~np.isnan(joined.mos)
         names = list(compress(joined.names, keep))
         return Joined(names, joined.mos[keep], joined.bytes[keep], joined.counts)
@@ -210,6 +176,9 @@ def settle_missing(joined: Joined, missing_mos: Literal["error", "skip", "nan"])
         f"{missing.count:,} of {joined.counts.clips.count:,} clips have no score:",
         examples(missing),
     ]
+    if bounded:
+        share = joined.counts.joined.count / joined.counts.clips.count
+        lines.append(f"{share:.1%} have one, expected at least {min_coverage:.1%} (corpus.min_coverage)")
     if joined.counts.without_clip.count:
         lines += ["scores without a clip:", examples(joined.counts.without_clip), *joined.nearest]
     raise UsageError(

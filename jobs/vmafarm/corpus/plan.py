@@ -26,7 +26,7 @@ from vmafarm.corpus.frozen_config import (
     tell_moved,
     with_values,
 )
-from vmafarm.corpus.join import Joined, join, settle_missing
+from vmafarm.corpus.join import Joined, join_best, settle_missing
 from vmafarm.corpus.raw_clips import GEOMETRY_HINT
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.scores import read_scores
@@ -210,8 +210,8 @@ def _read_corpus(config: Config) -> Joined:
     clips = list_clips(path, list_image(path, config.extract.scratch), corpus.geometry)
     if not scores:
         return Joined(clips.names, np.full(len(clips.names), np.nan), clips.bytes, clips.counts)
-    joined = join(clips, scores)
-    return settle_missing(joined, corpus.missing_mos)
+    joined, _ = join_best(clips, [scores], match=corpus.match, clip_name=corpus.clip_name)
+    return settle_missing(joined, corpus.missing_mos, corpus.min_coverage)
 
 
 def _sample(joined: Joined, limit: int) -> Joined:
