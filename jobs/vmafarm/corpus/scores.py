@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import UsageError, show
-from vmafarm.corpus.csv_columns import NAME_COLUMNS, Wanted, listed, quote, read_columns, read_text, refuse
+from vmafarm.labels.csv_columns import NAME_COLUMNS, Wanted, listed, quote, read_columns, read_text, refuse
 
 MOS_COLUMNS = ("mos", "video_score", "score")
 """Headers of the column of scores. KoNViD-150k's set A has ``video_score`` alone; set B has ``mos``

@@ -13,9 +13,9 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.corpus.clips import Clips
-from vmafarm.corpus.csv_columns import NAME_COLUMNS, Wanted, quote, read_columns, read_text, refuse
 from vmafarm.corpus.join import join
 from vmafarm.corpus.scores import Scores
+from vmafarm.labels.csv_columns import NAME_COLUMNS, Wanted, quote, read_columns, read_text, refuse
 from vmafarm.run_folder.corpus_findings import Counts
 from vmafarm.tables.fingerprint import group_alike
 from vmafarm.tables.given import GivenTable

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
-from vmafarm.corpus.encoding import decode_text
 from vmafarm.disk.regular_files import NOT_AS_EXPECTED, read_regular
+from vmafarm.labels.encoding import decode_text
 
 NAME_COLUMNS = ("clip_name", "video_name", "file_name", "filename", "name")
 """Headers of the column of names; the first one found is used."""
