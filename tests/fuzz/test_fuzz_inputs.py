@@ -116,7 +116,7 @@ SCORES = (
 
 def scores_of(path: Path) -> dict[str, float] | None:
     try:
-        found = read_scores(path, name_column="", mos_column="", mos_min=1.0, mos_max=5.0)
+        found, *_ = read_scores(path, name_column="", mos_column="", mos_min=1.0, mos_max=5.0)
     except VmafarmError as error:
         assert all(line.isprintable() for line in str(error).splitlines())
         return None

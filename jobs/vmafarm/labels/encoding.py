@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
+from typing import NoReturn
 
 from vmafarm.common.errors import UsageError, show
 
@@ -17,6 +19,89 @@ _MARKS = (
 """Byte order marks (Unicode Standard, 23.8); UTF-8's is known to the codec ``utf-8-sig``."""
 
 _LOOKED_AT = 4096
+_ADVICE = "often WINDOWS-1252 in western Europe, GB18030 in China"
+
+
+def decode_labels(path: Path, data: bytes, encoding: str = "") -> tuple[str, bytes, str]:
+    """Decode a label file; bytes of an unknown encoding are kept apart, and refused where they matter.
+
+    Parameters
+    ----------
+    path
+        Named in the message.
+    data
+        Its content.
+    encoding
+        As Python names it; empty: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
+
+    Returns
+    -------
+    tuple of (str, bytes, str)
+        The text; the bytes again if they are of an unknown encoding, in which case each byte that is not
+        ASCII is a lone surrogate in the text (separators and quotes are the same in all encodings that
+        extend ASCII); and what must be told, or "".
+
+    Raises
+    ------
+    UsageError
+        The bytes are not of the encoding that was named, or there is no such encoding.
+    """
+    if encoding:
+        return _decode_as(path, data, encoding), b"", ""
+    try:
+        return decode_text(path, data), b"", ""
+    except UsageError:
+        if any(data.startswith(mark) for mark, _ in _MARKS) or _without_mark(data):
+            raise
+    note = "the file is not UTF-8; nothing that is used differs"
+    return data.removeprefix(codecs.BOM_UTF8).decode("ascii", "surrogateescape"), data, note
+
+
+def refuse_undecoded(path: Path, data: bytes, line: int) -> NoReturn:
+    """Raise UsageError about the first byte on a line, or after it, that is neither ASCII nor UTF-8.
+
+    Parameters
+    ----------
+    path, data
+        The file and its content.
+    line
+        From 1; a name or a score on it is not ASCII.
+    """
+    starts = [0, *(found.end() for found in _LINE_END.finditer(data))]
+    begin = starts[min(line, len(starts)) - 1]
+    try:
+        data[begin:].decode()
+    except UnicodeDecodeError as error:
+        at = begin + error.start
+    else:  # valid on its own, but not in a file whose other bytes are not UTF-8
+        at = next((i for i in range(begin, len(data)) if data[i] > 127), begin)
+    raise UsageError(
+        f"{show(str(path))}, line {line}: byte 0x{data[at]:02x} at offset {at} is not UTF-8",
+        "save the file as UTF-8, or name its encoding with corpus.encoding: " + _ADVICE,
+    )
+
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+def _decode_as(path: Path, data: bytes, encoding: str) -> str:
+    shown = show(encoding)
+    try:
+        name = codecs.lookup(encoding).name
+        text = data.decode("utf-8-sig" if name == "utf-8" else name)
+    except (LookupError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            line = data.count(b"\n", 0, error.start) + 1
+            raise UsageError(
+                f"{show(str(path))}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} "
+                f"is not {shown} (corpus.encoding)",
+                "name the encoding that the file was written in: " + _ADVICE,
+            ) from None
+        raise UsageError(
+            f"corpus.encoding is {shown}, which is no encoding of text that Python knows",
+            "name one, such as utf-8, windows-1252 or gb18030, or leave it out",
+        ) from None
+    return text.removeprefix("\ufeff")
 
 
 def decode_text(path: Path, data: bytes) -> str:
@@ -54,7 +139,7 @@ def decode_text(path: Path, data: bytes) -> str:
         raise UsageError(
             f"{where} is not UTF-8",
             "save the file as UTF-8; iconv -f ENCODING -t UTF-8 converts it, with the encoding that it was "
-            "written in: often WINDOWS-1252 in western Europe, GB18030 in China",
+            "written in: " + _ADVICE,
         ) from None
 
 
