@@ -6,7 +6,7 @@ import io
 import sys
 import time
 import zipfile
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 
 import openpyxl
@@ -43,7 +43,7 @@ def test_the_first_sheet_with_a_known_header_is_read_and_told(tmp_path):
 
 
 def test_a_workbook_without_header_is_read(tmp_path):
-    found = read_label_table(book(tmp_path / "x", one=[["a.mp4", 3.5, datetime(2026, 1, 2)], ["b.mp4", 2]]))
+    found = read_label_table(book(tmp_path / "x", one=[["a.mp4", 3.5, date(2026, 1, 2)], ["b.mp4", 2]]))
     assert found.header == []
     assert found.columns == [["a.mp4", "b.mp4"], ["3.5", "2"], ["2026-01-02T00:00:00", ""]]
     assert found.notes == ("there is no header",)
