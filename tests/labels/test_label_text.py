@@ -109,6 +109,9 @@ def test_an_encoding_that_is_named_is_used(tmp_path):
     assert table(tmp_path, "name,mos\né.mp4,3\n".encode("cp1252"), encoding="windows-1252").columns[0] == [
         "é.mp4"
     ]
+    marked = "\ufeffname,mos\na,3\n".encode("utf-16-le")
+    assert table(tmp_path, marked, encoding="utf-16-le").header == ["name", "mos"]
+    assert table(tmp_path, "MATLAB file,mos\na,3\n").header == ["MATLAB file", "mos"]
     assert table(tmp_path, "\ufeffname,mos\na,3\n", encoding="utf-8").header == ["name", "mos"]
 
 

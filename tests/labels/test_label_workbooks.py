@@ -65,7 +65,7 @@ def test_a_sheet_that_is_not_there_or_empty_is_refused_with_those_that_are(tmp_p
 
 
 def test_a_workbook_without_openpyxl_says_what_to_install(tmp_path, monkeypatch):
-    documented("a workbook or MATLAB file without the package that reads it")
+    documented("a workbook without the package that reads it")
     path = book(tmp_path / "x.xlsx", MOS=SCORES)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(UnavailableError, match=r'pip install "vmafarm\[xlsx\]"'):
