@@ -129,3 +129,9 @@ def test_other_files_are_refused_with_what_they_are(tmp_path):
         table(tmp_path, bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600))
     with pytest.raises(UsageError, match=r"not a workbook, but corpus\.sheet is MOS"):
         table(tmp_path, "name,mos\na,3\n", sheet="MOS")
+
+
+def test_a_message_about_quotes_between_tabs_is_printable(tmp_path):
+    with pytest.raises(UsageError, match=r"line 2: not CSV: '\\t' expected") as caught:
+        table(tmp_path, 'name\tmos\n"a"b\t3\nc\t4\n')
+    assert all(line.isprintable() for line in str(caught.value).splitlines())

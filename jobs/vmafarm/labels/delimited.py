@@ -163,7 +163,7 @@ def _blocks(path: Path, lines: list[str], delimiter: str) -> Iterator[_Block]:
                 ends.append(begin + again.line_num)
         except csv.Error as error:
             hint = 'a name with quotes is written as "like ""this"".mp4"'
-            refuse(path, ends[-1] + 1, f"not CSV: {error}", hint)
+            refuse(path, ends[-1] + 1, f"not CSV: {show(str(error))}", hint)
         yield _Block(rows, ends)
 
 
