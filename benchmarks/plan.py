@@ -81,7 +81,7 @@ def _steps(folder: Path, slices: int) -> dict[str, float]:
         spent[label] = time.perf_counter() - start
         return result
 
-    scores = timed("scores", lambda: read_scores(folder / "scores.csv", **_SCORE_OPTIONS))
+    scores = timed("scores", lambda: read_scores(folder / "scores.csv", **_SCORE_OPTIONS)[0])
     clips = timed("scan", lambda: list_clips(folder / "clips"))
     joined = timed("join", lambda: join(clips, scores))
     digest = timed("digest", lambda: manifest_digest(joined.names, joined.mos, joined.bytes))

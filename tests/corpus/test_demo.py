@@ -33,7 +33,7 @@ def script(tmp_path: Path, text: str) -> Path:
 
 def test_demo_mirrors_the_corpus_with_one_score_too_many(demo):
     clips = list_clips(demo / "k150ka")
-    scores = read_scores(demo / "k150ka_scores.csv", name_column="", mos_column="", mos_min=1, mos_max=5)
+    (scores,) = read_scores(demo / "k150ka_scores.csv", name_column="", mos_column="", mos_min=1, mos_max=5)
     assert (demo / "k150ka_scores.csv").read_text().startswith("video_name,video_score\norig_")
     counts = join(clips, scores).counts.as_dict()
     assert (counts["clips"], counts["scores"], counts["joined"], counts["without_clip"]) == (12, 13, 12, 1)

@@ -16,7 +16,7 @@ from vmafarm.corpus.scores import Scores, read_scores
 def read(path: Path, data: bytes | str, **options: object) -> Scores:
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     given_options = {"name_column": "", "mos_column": "", "mos_min": 1.0, "mos_max": 5.0, **options}
-    return read_scores(path, **given_options)
+    return read_scores(path, **given_options)[0]
 
 
 def pairs(scores: Scores) -> list[tuple[str, float]]:
@@ -145,8 +145,8 @@ def test_missing_file_and_folder_are_refused(tmp_path):
 
 
 def test_missing_columns_are_refused_and_the_found_ones_listed(path):
-    error = refusal(path, "a.mp4,3.5\nb.mp4,2\n")
-    assert 'the columns are "a.mp4", "3.5"; expected one of clip_name, video_name' in error.message
+    error = refusal(path, "title,mos\nb.mp4,2\n")
+    assert 'the columns are "title", "mos"; expected one of clip_name, video_name' in error.message
     assert "corpus.name_column" in error.hint
     assert "expected one of mos, video_score" in refusal(path, "video_name,x\na,3\n").message
     error = refusal(path, "video_name,mos\na,3\n", mos_column="MOS")
@@ -172,7 +172,7 @@ def test_empty_name_is_refused(path, name):
     )
 
 
-@pytest.mark.parametrize("score", ["", "good", "nan", "inf", "-inf", "3_0", "0x3", '"3,5"', "3.5.1"])
+@pytest.mark.parametrize("score", ["good", "nan", "inf", "-inf", "3_0", "0x3", '"3,5"', "3.5.1"])
 def test_score_that_is_no_number_is_refused(path, score):
     error = refusal(path, f"clip_name,mos\r\na.mp4,3\r\nb.mp4,{score}\r\n")
     shown = score.strip('"')
@@ -205,7 +205,7 @@ def test_contradicting_scores_are_refused_with_the_first_few(path):
     [
         (b"clip_name,mos\na.mp4,3\nM\xfcller.mp4,3\n", "line 3: byte 0xfc at offset 23"),
         (b"clip_name,mos\na.mp4,3\n\xd6\xd0.mp4,3\n", "line 3: byte 0xd6 at offset 22"),
-        (b"clip_name,mos\nvid\xc3", "line 2: byte 0xc3 at offset 17"),
+        (b"clip_name,mos\nvid\xc3,3", "line 2: byte 0xc3 at offset 17"),
         ("clip_name,mos\na,3\n".encode("utf-16")[:-1], "is not UTF-16, with whose byte order mark"),
         ("clip_name,mos\na,3\n".encode("utf-16-le"), "this is UTF-16LE without a byte order mark"),
         ("clip_name,mos\na,3\n".encode("utf-16-be"), "this is UTF-16BE without a byte order mark"),

@@ -18,7 +18,6 @@ from vmafarm.config.load import load, make_template
 from vmafarm.config.sections import Config, frozen
 from vmafarm.config.toml import to_toml
 from vmafarm.corpus.frozen_config import with_frozen
-from vmafarm.corpus.scores import read_scores
 from vmafarm.engines.libvmaf_log import LARGEST, LogError, read_log
 from vmafarm.run_folder.element_records import ElementLog, ElementRecord, ElementResult, read_elements
 from vmafarm.run_folder.failures import FailureRecord, load_failures
@@ -104,61 +103,6 @@ def test_a_log_of_any_values_is_read_or_refused(tmp_path, frames, more, version)
 def test_a_log_with_two_values_or_one_beyond_reason_is_refused(tmp_path, text):
     (tmp_path / "log.json").write_text(text)
     assert not check_log(tmp_path / "log.json")
-
-
-# Scores
-
-SCORES = (
-    b'\xef\xbb\xbfvideo_name,mos,video_score\r\n"a, b.mp4",3.25,60\r\n"say ""hi"".mp4",1.5,7\r\n'
-    b"c.mp4,2,9\r\n" + b"".join(b"clip_%d.mp4,%d.5,1\r\n" % (i, 1 + i % 4) for i in range(20))
-)
-
-
-def scores_of(path: Path) -> dict[str, float] | None:
-    try:
-        found = read_scores(path, name_column="", mos_column="", mos_min=1.0, mos_max=5.0)
-    except VmafarmError as error:
-        assert all(line.isprintable() for line in str(error).splitlines())
-        return None
-    assert len(found.names) == len(set(found.names)) == len(found.mos)
-    assert np.all((found.mos >= 1) & (found.mos <= 5))
-    assert all(name.strip() for name in found.names)
-    return dict(zip(found.names, found.mos.tolist(), strict=True))
-
-
-def test_scores_cut_at_every_byte_are_the_rows_before_or_refused(tmp_path):
-    path = tmp_path / "scores.csv"
-    path.write_bytes(SCORES)
-    expected = scores_of(path)
-    assert expected is not None
-    for length in range(len(SCORES)):
-        path.write_bytes(SCORES[:length])
-        found = scores_of(path) or {}
-        # The last line may be cut within its last number: a file without a last line end is legal.
-        assert list(found.items())[:-1] == list(expected.items())[: max(0, len(found) - 1)]
-
-
-@fuzz
-@given(data=st.data())
-def test_damaged_scores_are_read_or_refused(tmp_path, data):
-    (tmp_path / "scores.csv").write_bytes(data.draw(damaged(SCORES)))
-    scores_of(tmp_path / "scores.csv")
-
-
-@fuzz
-@given(
-    content=st.one_of(
-        st.binary(max_size=300),
-        st.text(max_size=200).map(lambda text: text.encode("utf-16")),
-        st.text("a,\"'\r\n\t \0;1.5\ufeff", max_size=200).map(lambda text: b"name,mos\n" + text.encode()),
-        st.just(b"name,mos\n" + b"x" * 200_000 + b",3\n"),
-        st.just(b'name,mos\n"' + b"x\n" * 1000),
-        st.just(SCORES.replace(b"\r\n", b"\r")),
-    )
-)
-def test_bytes_of_any_kind_are_scores_or_refused(tmp_path, content):
-    (tmp_path / "scores.csv").write_bytes(content)
-    scores_of(tmp_path / "scores.csv")
 
 
 # Configuration

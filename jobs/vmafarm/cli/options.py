@@ -34,7 +34,7 @@ _SETS = {
         "corpus__clips", str,
         typer.Option(help="Folder of the clips, or a SquashFS image of it (corpus.clips)."),
     ),
-    "scores": ("corpus__scores", str, typer.Option(help="CSV file of the scores (corpus.scores).")),
+    "scores": ("corpus__scores", str, typer.Option(help="File of the scores (corpus.scores).")),
     "name": ("run__name", str, typer.Option("--run", help="Name of the run (run.name).")),
     "limit": (
         "run__sample", int,

@@ -47,7 +47,12 @@ class CorpusSection(Section):
         "",
         description="folder of the clips and its subfolders; with slurm.image also a SquashFS image",
     )
-    scores: str = Field("", description="CSV file of mean opinion scores, with a header")
+    scores: str = Field("", description="file of mean opinion scores: CSV, other text, .xlsx or .mat")
+    columns: str = Field(
+        "", description='columns of that file in order, such as "name,,mos"; empty: by its header'
+    )
+    encoding: str = Field("", description="of that file, such as gb18030; empty: UTF-8 or by its mark")
+    sheet: str = Field("", description="of a workbook; empty: the first with a known header")
     name_column: str = Field("", description="column of clip names; empty: clip_name, video_name, ...")
     mos_column: str = Field("", description="column of scores; empty: mos, else video_score, ...")
     mos_min: float = Field(1.0, ge=-1e9, le=1e9, allow_inf_nan=False, description="lowest possible score")

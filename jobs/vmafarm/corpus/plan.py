@@ -29,7 +29,7 @@ from vmafarm.corpus.frozen_config import (
 from vmafarm.corpus.join import Joined, join_best, settle_missing
 from vmafarm.corpus.raw_clips import GEOMETRY_HINT
 from vmafarm.corpus.sample import take_sample, write_sample
-from vmafarm.corpus.scores import read_scores
+from vmafarm.corpus.scores import read_scores, score_options
 from vmafarm.corpus.slices import balance, sample, slice_count
 from vmafarm.corpus.squashfs import list_image, require_folder
 from vmafarm.disk import durable
@@ -61,6 +61,8 @@ class Plan:
         Number of slices that the configuration asks for; the manifest may have another.
     may_lose_names
         Whether the file system of the new run's folder cannot sync folders.
+    told
+        What was assumed about the file of scores.
     """
 
     folder: RunFolder
@@ -71,6 +73,7 @@ class Plan:
     changes: Changes
     asked_slices: int
     may_lose_names: bool = False
+    told: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return the plan as lines that fit the terminal."""
@@ -80,6 +83,7 @@ class Plan:
         manifest = self.manifest
         scored = bool(self.config.corpus.scores)
         yield from self.counts.lines(scored=scored)
+        yield from (f"the file of scores: {note}" for note in self.told)
         if not scored:
             yield (
                 "no scores given (corpus.scores): mos is NaN in all rows, and what is about scores does not "
@@ -160,7 +164,7 @@ def plan(
     planned = newest.exists()
     before = read_frozen_config(folder) if planned else {}
     values = config_to_freeze(config, before)
-    joined = _read_corpus(with_values(config, values))
+    joined, told = _read_corpus(with_values(config, values))
     if planned and before.get(LIMIT) and not update:  # an earlier version planned no more than a sample
         values[LIMIT] = before[LIMIT]
         joined = _sample(joined, before[LIMIT])
@@ -191,27 +195,21 @@ def plan(
             write_sample(config.folder, made)
     return Plan(
         config.folder, with_values(config, values), made, joined.counts, new, changes, cut,
-        may_lose_names=new and durable.may_lose_names(folder.path),
+        may_lose_names=new and durable.may_lose_names(folder.path), told=told,
     )  # fmt: skip
 
 
-def _read_corpus(config: Config) -> Joined:
+def _read_corpus(config: Config) -> tuple[Joined, tuple[str, ...]]:
     corpus = config.corpus
-    scores = corpus.scores and read_scores(
-        Path(corpus.scores),
-        name_column=corpus.name_column,
-        mos_column=corpus.mos_column,
-        mos_min=corpus.mos_min,
-        mos_max=corpus.mos_max,
-    )
+    candidates = read_scores(Path(corpus.scores), **score_options(corpus)) if corpus.scores else []
     path = Path(corpus.clips)
     if not config.slurm.uses_image:
         require_folder(path)
     clips = list_clips(path, list_image(path, config.extract.scratch), corpus.geometry)
-    if not scores:
-        return Joined(clips.names, np.full(len(clips.names), np.nan), clips.bytes, clips.counts)
-    joined, _ = join_best(clips, [scores], match=corpus.match, clip_name=corpus.clip_name)
-    return settle_missing(joined, corpus.missing_mos, corpus.min_coverage)
+    if not candidates:
+        return Joined(clips.names, np.full(len(clips.names), np.nan), clips.bytes, clips.counts), ()
+    joined, taken = join_best(clips, candidates, match=corpus.match, clip_name=corpus.clip_name)
+    return settle_missing(joined, corpus.missing_mos, corpus.min_coverage), taken.notes
 
 
 def _sample(joined: Joined, limit: int) -> Joined:

@@ -1,22 +1,28 @@
-"""Reads opinion scores from a CSV file, and refuses every doubtful line."""
+"""Reads opinion scores from a label file, and refuses every doubtful line."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import UsageError, show
-from vmafarm.corpus.csv_columns import NAME_COLUMNS, Wanted, listed, quote, read_columns, read_text, refuse
-
-MOS_COLUMNS = ("mos", "video_score", "score")
-"""Headers of the column of scores. KoNViD-150k's set A has ``video_score`` alone; set B has ``mos``
-beside it, and there ``mos`` is the score on the scale from 1 to 5."""
+from vmafarm.common.text import counted
+from vmafarm.config.sections import CorpusSection
+from vmafarm.labels.columns import Asked, choose_columns, require_decoded
+from vmafarm.labels.label_table import LabelTable
+from vmafarm.labels.messages import listed, quote, refuse
+from vmafarm.labels.numbers import to_number, to_numbers
+from vmafarm.labels.table import read_label_table
 
 _EXAMPLES = 3
+
+
+def _no_rows() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,29 +37,63 @@ class Scores:
         float64, shape (names,), finite and in range.
     duplicates
         Names of rows that repeat an earlier row.
+    rows
+        int64, shape (names,): position of each in the rows of the `LabelTable`.
+    name_column
+        Header of the column of names; "column 1" where the file has no header.
+    notes
+        What was assumed about the file and must be told, one short sentence each.
     """
 
     names: list[str]
     mos: NDArray[np.float64]
     duplicates: list[str]
+    rows: NDArray[np.int64] = field(default_factory=_no_rows)
+    name_column: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def read_scores(path: Path, *, name_column: str, mos_column: str, mos_min: float, mos_max: float) -> Scores:
-    """Read a CSV file with a header: UTF-8, or UTF-16 with BOM; any line ends, quotes as needed.
+class ScoreOptions(TypedDict):
+    """The keys of ``[corpus]`` that say how the file of scores is read."""
+
+    columns: str
+    encoding: str
+    sheet: str
+    name_column: str
+    mos_column: str
+    mos_min: float
+    mos_max: float
+
+
+def score_options(corpus: CorpusSection) -> ScoreOptions:
+    """Return what the configuration says about the file of scores, for `read_scores`."""
+    return {
+        "columns": corpus.columns, "encoding": corpus.encoding, "sheet": corpus.sheet,
+        "name_column": corpus.name_column, "mos_column": corpus.mos_column,
+        "mos_min": corpus.mos_min, "mos_max": corpus.mos_max,
+    }  # fmt: skip
+
+
+def read_scores(
+    path: Path, *, name_column: str, mos_column: str, mos_min: float, mos_max: float, columns: str = "",
+    encoding: str = "", sheet: str = "",
+) -> list[Scores]:  # fmt: skip
+    """Read a label file: see `vmafarm.labels.table.read_label_table` for its forms.
 
     Parameters
     ----------
     path
         The file.
-    name_column, mos_column
-        Headers of the two columns; empty: the first of `NAME_COLUMNS` and of `MOS_COLUMNS`.
-    mos_min, mos_max
-        Range of possible scores, both ends included.
+    name_column, mos_column, mos_min, mos_max, columns
+        Which column is what, and the range of possible scores: see `vmafarm.labels.columns.Asked`.
+    encoding, sheet
+        As in `read_label_table`.
 
     Returns
     -------
-    Scores
-        Rows that say the same twice are collapsed.
+    list of Scores
+        One for each column that may be that of the names, the best guess first; at least one. Rows that say
+        the same twice are collapsed, and rows without a score are left out.
 
     Raises
     ------
@@ -64,67 +104,100 @@ def read_scores(path: Path, *, name_column: str, mos_column: str, mos_min: float
     UnavailableError
         The file cannot be read.
     """
-    text = read_text(path, "scores", "name the CSV file of scores: corpus.scores, or SCORES= with make")
-    name = Wanted(name_column, NAME_COLUMNS, "corpus.name_column")
-    header, names, texts, numbers = read_columns(
-        path, text, name, Wanted(mos_column, MOS_COLUMNS, "corpus.mos_column")
-    )
-    if not names:
+    asked = Asked(columns, name_column, mos_column, mos_min, mos_max)
+    return scores_in(path, read_label_table(path, sheet=sheet, encoding=encoding), asked)
+
+
+def scores_in(path: Path, table: LabelTable, asked: Asked) -> list[Scores]:
+    """Take the scores out of a label file that has been read; see `read_scores`."""
+    chosen = choose_columns(path, table, asked)
+    if not table.lines:
         raise UsageError(
             f"{show(str(path))}: a header but no scores, expected one row per clip",
-            f"the columns are: {listed(header)}",
+            f"the columns are: {listed(table.titles)}",
         )
-    mos = _to_numbers(path, names, texts, numbers, mos_min, mos_max)
-    return _collapse(path, names, mos, numbers)
+    notes = [*table.notes, *chosen.notes]
+    found: list[Scores] = []
+    refused: list[UsageError] = []
+    for at in chosen.names:
+        try:
+            found.append(_scores(path, table, asked, at, chosen.mos, chosen.titles[at]))
+        except UsageError as error:
+            refused.append(error)
+            notes.append(f"names are not in the column {quote(chosen.titles[at])}: it cannot be used")
+    if not found:
+        raise refused[0]
+    if len(found) > 1:
+        others = ", ".join(quote(scores.name_column) for scores in found[1:])
+        notes.append(f"other columns that may hold the names: {others}")
+    return [replace(one, notes=(*notes, *one.notes)) for one in found]
+
+
+def _scores(path: Path, table: LabelTable, asked: Asked, name_at: int, mos_at: int, title: str) -> Scores:
+    require_decoded(path, table, (name_at, mos_at))
+    names, texts = table.columns[name_at], table.columns[mos_at]
+    rows = np.arange(len(names))
+    if "" in names:
+        refuse(
+            path, table.lines[names.index("")], f"an empty name in the column {quote(title)}",
+            place=table.place,
+        )  # fmt: skip
+    notes: tuple[str, ...] = ()
+    if "" in texts:
+        rows = np.array([at for at, text in enumerate(texts) if text], np.int64)
+        notes = (f"{counted(len(texts) - len(rows), 'row')} without a score, left out",)
+        names, texts = [names[at] for at in rows], [texts[at] for at in rows]
+        if not names:
+            raise UsageError(
+                f"{show(str(path))}: no score in any of {len(table.lines):,} rows, expected one row per clip",
+                "is it the right column? corpus.mos_column names another",
+            )
+    mos = _to_numbers(path, table, asked, names, texts, rows)
+    kept, repeated = _collapse(path, table, names, mos, rows)
+    if kept is not None:
+        names, mos, rows = [names[at] for at in kept], mos[kept], rows[kept]
+    return Scores(names, mos, repeated, rows, title, notes)
 
 
 def _to_numbers(
-    path: Path, names: list[str], texts: list[str], numbers: list[int], low: float, high: float
+    path: Path, table: LabelTable, asked: Asked, names: list[str], texts: list[str], rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    try:
-        if "_" in "".join(texts):  # float() takes 1_0 for 10
-            raise ValueError
-        mos = np.fromiter(map(float, texts), np.float64, len(texts))
-    except ValueError:
-        mos = np.array([_number(text) for text in texts])
-    bad = np.flatnonzero(~((mos >= low) & (mos <= high)))
+    mos = to_numbers(texts, decimal_comma=table.decimal_comma)
+    bad = np.flatnonzero(~((mos >= asked.mos_min) & (mos <= asked.mos_max)))
     if bad.size:
         at = int(bad[0])
         text = texts[at].strip()
-        number = _number(text)
-        expected = f"expected a number from {low:g} to {high:g}"
-        what = "out of range" if math.isfinite(number) else "not a number"
+        expected = f"expected a number from {asked.mos_min:g} to {asked.mos_max:g}"
+        number = to_number(text, decimal_comma=table.decimal_comma)
+        what = "not a number" if number is None else "out of range"
         more = f" (and {bad.size - 1:,} more such rows)" if bad.size > 1 else ""
         refuse(
-            path, numbers[at], f"the score {quote(text)} of {quote(names[at])} is {what}, {expected}{more}",
+            path, table.lines[rows[at]],
+            f"the score {quote(text)} of {quote(names[at])} is {what}, {expected}{more}",
             "correct the rows, or set corpus.mos_min and corpus.mos_max to the range of these scores",
+            table.place,
         )  # fmt: skip
     return mos
 
 
-def _number(text: str) -> float:
-    try:
-        return math.nan if "_" in text else float(text)
-    except ValueError:
-        return math.nan
-
-
-def _collapse(path: Path, names: list[str], mos: NDArray[np.float64], numbers: list[int]) -> Scores:
-    """Drop rows that repeat an earlier one; refuse those that contradict it."""
+def _collapse(
+    path: Path, table: LabelTable, names: list[str], mos: NDArray[np.float64], rows: NDArray[np.int64]
+) -> tuple[list[int] | None, list[str]]:
+    """Rows to keep, without those that repeat an earlier one (None: all), and the names of the others."""
     if len(set(names)) == len(names):
-        return Scores(names, mos, [])
+        return None, []
     first: dict[str, int] = {}
-    repeated: list[int] = []
+    repeated: list[str] = []
     conflicts: list[str] = []
     for at, name in enumerate(names):
         before = first.setdefault(name, at)
         if before == at:
             continue
-        repeated.append(at)
+        repeated.append(name)
         if mos[before] != mos[at]:
             conflicts.append(
-                f"  {quote(name)}: {mos[before]:.17g} on line {numbers[before]}, "
-                f"{mos[at]:.17g} on line {numbers[at]}"
+                f"  {quote(name)}: {mos[before]:.17g} on {table.place} {table.lines[rows[before]]}, "
+                f"{mos[at]:.17g} on {table.place} {table.lines[rows[at]]}"
             )
     if conflicts:
         shown = conflicts[:_EXAMPLES]
@@ -134,5 +207,4 @@ def _collapse(path: Path, names: list[str], mos: NDArray[np.float64], numbers: l
             "\n".join([f"{show(str(path))}: the same name with different scores:", *shown]),
             "keep one score per name",
         )
-    keep = list(first.values())
-    return Scores([names[at] for at in keep], mos[keep], [names[at] for at in repeated])
+    return list(first.values()), repeated

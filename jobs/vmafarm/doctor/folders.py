@@ -15,7 +15,7 @@ from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import VIDEO_EXTENSIONS, list_clips
 from vmafarm.corpus.raw_clips import RAW
-from vmafarm.corpus.scores import read_scores
+from vmafarm.corpus.scores import read_scores, score_options
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.writers import shared_with
@@ -247,11 +247,9 @@ def check_scores(config: Config) -> CheckResult:
     corpus = config.corpus
     if not corpus.scores:
         return CheckResult("scores", "skipped", "no scores given (corpus.scores)")
-    scores = read_scores(
-        Path(corpus.scores), name_column=corpus.name_column, mos_column=corpus.mos_column,
-        mos_min=corpus.mos_min, mos_max=corpus.mos_max,
-    )  # fmt: skip
-    return CheckResult("scores", "ok", f"{counted(len(scores.names), 'score')} in {show(corpus.scores)}")
+    scores, *_ = read_scores(Path(corpus.scores), **score_options(corpus))
+    found = f"{counted(len(scores.names), 'score')} in {show(corpus.scores)}"
+    return CheckResult("scores", "ok", "; ".join([found, *scores.notes]))
 
 
 def _free(folder: Path) -> tuple[int, int | None]:

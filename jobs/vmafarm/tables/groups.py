@@ -13,9 +13,12 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.corpus.clips import Clips
-from vmafarm.corpus.csv_columns import NAME_COLUMNS, Wanted, quote, read_columns, read_text, refuse
 from vmafarm.corpus.join import join
 from vmafarm.corpus.scores import Scores
+from vmafarm.labels.columns import Wanted, find_columns, require_decoded
+from vmafarm.labels.headers import NAME_COLUMNS
+from vmafarm.labels.messages import quote, refuse
+from vmafarm.labels.table import read_label_table
 from vmafarm.run_folder.corpus_findings import Counts
 from vmafarm.tables.fingerprint import group_alike
 from vmafarm.tables.given import GivenTable
@@ -123,17 +126,22 @@ def _by_pattern(names: Sequence[str], pattern: str) -> list[str]:
 
 
 def _by_column(names: Sequence[str], file: Path, column: str, name_column: str) -> list[str]:
-    text = read_text(file, "groups", "--groups names a CSV file with a header, clip names and groups")
-    name = Wanted(name_column, NAME_COLUMNS, "--set corpus.name_column")
-    _, labelled, values, lines = read_columns(file, text, name, Wanted(column, (), "--by"))
+    hint = "--groups names a CSV file with a header, clip names and groups"
+    table = read_label_table(file, what="groups", hint=hint)
+    name, *_ = find_columns(file, table.titles, Wanted(name_column, NAME_COLUMNS, "--set corpus.name_column"))
+    (value,) = find_columns(file, table.titles, Wanted(column, (), "--by"))
+    require_decoded(file, table, (name, value))
+    labelled, values = table.columns[name], table.columns[value]
     group_of: dict[str, str] = {}
-    for label, value, line in zip(labelled, values, lines, strict=True):
-        group = value.strip()
+    for label, group, line in zip(labelled, values, table.lines, strict=True):
+        if not label:
+            refuse(file, line, f"an empty name in the column {quote(table.titles[name])}", place=table.place)
         if not group:
-            refuse(file, line, f"no group of {quote(label)} in the column {quote(column)}")
+            problem = f"no group of {quote(label)} in the column {quote(column)}"
+            refuse(file, line, problem, place=table.place)
         if group_of.setdefault(label, group) != group:
             told = f"{quote(label)} is in the group {quote(group)}, and in {quote(group_of[label])} above"
-            refuse(file, line, told, "keep one group per name")
+            refuse(file, line, told, "keep one group per name", table.place)
     # A label is joined to its clip as a score is: what is joined here is its place in the file.
     places = np.arange(len(group_of), dtype=np.float64)
     clips = Clips(list(names), np.zeros(len(names), np.int64), Counts())

@@ -1,0 +1,1 @@
+"""Label files of corpora, as they are downloaded: names of clips and their scores."""
