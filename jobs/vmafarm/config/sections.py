@@ -55,6 +55,14 @@ class CorpusSection(Section):
     missing_mos: Literal["error", "skip", "nan"] = Field(
         "error", description="clips without a score: refuse to plan, leave them out, or set mos = NaN"
     )
+    preset: str = Field(
+        "",
+        description="a known corpus, which sets what is not set here; vmafarm presets lists them; empty: the "
+        "one that the label file looks like",
+    )
+    carry: list[str] = Field(
+        [], description="columns of the label file to write into a table beside the published one"
+    )
 
 
 class EngineSection(Section):

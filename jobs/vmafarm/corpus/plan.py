@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted, size
 from vmafarm.config.sections import Config
 from vmafarm.corpus.changes import Changes, compare_corpus, keep_slices
-from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import (
     DIGEST,
     LIMIT,
@@ -25,11 +23,11 @@ from vmafarm.corpus.frozen_config import (
     tell_moved,
     with_values,
 )
-from vmafarm.corpus.join import Joined, join, settle_missing
+from vmafarm.corpus.join import Joined
+from vmafarm.corpus.labels_of_run import describe_labels, write_labels
+from vmafarm.corpus.read_corpus import choose_preset
 from vmafarm.corpus.sample import take_sample, write_sample
-from vmafarm.corpus.scores import read_scores
 from vmafarm.corpus.slices import balance, sample, slice_count
-from vmafarm.corpus.squashfs import list_image, require_folder
 from vmafarm.disk import durable
 from vmafarm.run_folder.corpus_findings import Counts
 from vmafarm.run_folder.manifest import load_generation, load_manifest, write_manifest
@@ -59,6 +57,8 @@ class Plan:
         Number of slices that the configuration asks for; the manifest may have another.
     may_lose_names
         Whether the file system of the new run's folder cannot sync folders.
+    notes
+        What is to be told about the label file.
     """
 
     folder: RunFolder
@@ -69,6 +69,7 @@ class Plan:
     changes: Changes
     asked_slices: int
     may_lose_names: bool = False
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return the plan as lines that fit the terminal."""
@@ -77,6 +78,7 @@ class Plan:
     def _lines(self) -> Iterator[str]:
         manifest = self.manifest
         scored = bool(self.config.corpus.scores)
+        yield from self.notes
         yield from self.counts.lines(scored=scored)
         if not scored:
             yield (
@@ -154,8 +156,10 @@ def plan(
     folder = replace(config.folder, sample=0)
     planned = folder.manifest.exists()
     before = read_frozen_config(folder) if planned else {}
+    chosen = choose_preset(config, before)
+    config, joined = chosen.config, chosen.corpus.joined
     values = config_to_freeze(config, before)
-    joined = _read_corpus(with_values(config, values))
+    labels, notes = describe_labels(chosen, values["corpus.carry"])
     if planned and before.get(LIMIT) and not update:  # an earlier version planned no more than a sample
         values[LIMIT] = before[LIMIT]
         joined = _sample(joined, before[LIMIT])
@@ -180,33 +184,15 @@ def plan(
         # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
         # both names durable before rows depend on them.
         keep_copy(folder)
+        write_labels(folder, made.names, chosen, labels)
     if config.run.sample:
         made = take_sample(made, config.run.sample)
         if not dry_run:
             write_sample(config.folder, made)
     return Plan(
         config.folder, with_values(config, values), made, joined.counts, new, changes, cut,
-        may_lose_names=new and durable.may_lose_names(folder.path),
+        may_lose_names=new and durable.may_lose_names(folder.path), notes=(*chosen.notes, *notes),
     )  # fmt: skip
-
-
-def _read_corpus(config: Config) -> Joined:
-    corpus = config.corpus
-    scores = corpus.scores and read_scores(
-        Path(corpus.scores),
-        name_column=corpus.name_column,
-        mos_column=corpus.mos_column,
-        mos_min=corpus.mos_min,
-        mos_max=corpus.mos_max,
-    )
-    path = Path(corpus.clips)
-    if not config.slurm.uses_image:
-        require_folder(path)
-    clips = list_clips(path, list_image(path, config.extract.scratch))
-    if not scores:
-        return Joined(clips.names, np.full(len(clips.names), np.nan), clips.bytes, clips.counts)
-    joined = join(clips, scores)
-    return settle_missing(joined, corpus.missing_mos)
 
 
 def _sample(joined: Joined, limit: int) -> Joined:
