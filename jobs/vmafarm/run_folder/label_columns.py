@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -13,10 +14,14 @@ from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 
 NAME = "clip_name"
+NO_LABELS = pa.schema([pa.field(NAME, pa.string())]).empty_table()
+"""Of a run whose label file says no more than the scores."""
 _TYPES = (pa.string(), pa.float64())
 
 
-def read_labels(folder: RunFolder, columns: Sequence[str] | None = None) -> pa.Table:
+def read_labels(
+    folder: RunFolder, columns: Sequence[str] | None = None, path: Path | None = None
+) -> pa.Table:
     """Read the labels of a run.
 
     Parameters
@@ -25,6 +30,8 @@ def read_labels(folder: RunFolder, columns: Sequence[str] | None = None) -> pa.T
         The run.
     columns
         Those to read besides ``clip_name``; None: all.
+    path
+        The file; None: that of the run's plan.
 
     Returns
     -------
@@ -39,7 +46,7 @@ def read_labels(folder: RunFolder, columns: Sequence[str] | None = None) -> pa.T
     UnavailableError
         It cannot be read.
     """
-    path = folder.labels
+    path = path or folder.labels
     hint = f"plan the run again, which writes it: vmafarm plan --run {folder.name}"
     try:
         file = open_sealed(path, most_rows(folder))
@@ -61,7 +68,7 @@ def read_labels(folder: RunFolder, columns: Sequence[str] | None = None) -> pa.T
                 "no columns besides names and scores",
                 hint,
             ) from None
-        return pa.table({NAME: pa.array([], pa.string())})
+        return NO_LABELS
     except PermissionError:
         raise denied(path) from None
     except (OSError, DamagedError) as error:
