@@ -11,7 +11,7 @@ import pytest
 from support.errors_document import documented
 
 from vmafarm.common.errors import UsageError
-from vmafarm.config.load import load
+from vmafarm.config.load import load, make_template
 from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import read_frozen_config
 from vmafarm.corpus.plan import Plan, plan
@@ -170,6 +170,13 @@ def test_keys_of_the_user_win(tmp_path):
     assert (found.mos_min, found.mos_column) == (0.0, "mos")
     assert {"preset", "mos_min", "mos_column"} <= found.model_fields_set
     assert config.corpus.mos_min == 1.0
+
+
+def test_a_key_at_its_default_counts_as_not_set_as_the_template_has_them_all(tmp_path):
+    template = tmp_path / "vmafarm.toml"
+    template.write_text(make_template())
+    found = apply_preset(load(template)[0], find_preset("lsvq")).corpus
+    assert (found.name_column, found.mos_min, found.mos_max) == ("name", 0.0, 100.0)
 
 
 def test_a_later_plan_keeps_what_a_preset_has_set(tmp_path):

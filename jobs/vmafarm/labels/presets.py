@@ -151,6 +151,8 @@ def _fits(known: Sequence[str], found: Sequence[str]) -> bool:
 def new_settings(config: Config, preset: Preset) -> dict[str, Any]:
     """Return the keys that a preset sets, and their values: those of ``[corpus]`` that the user has not set.
 
+    A key at its default counts as not set: ``vmafarm config --template`` writes all of them.
+
     Parameters
     ----------
     config
@@ -158,8 +160,13 @@ def new_settings(config: Config, preset: Preset) -> dict[str, Any]:
     preset
         The preset.
     """
-    taken = config.corpus.model_fields_set
-    known = CorpusSection.model_fields.keys()
+    known = CorpusSection.model_fields
+    corpus = config.corpus
+    taken = {
+        key
+        for key in corpus.model_fields_set
+        if getattr(corpus, key) != known[key].get_default(call_default_factory=True)
+    }
     found = {key: value for key, value in preset.settings().items() if key in known and key not in taken}
     # A file without a header is read by `columns`; whoever names columns does not want that.
     if taken & {"name_column", "mos_column"}:
