@@ -157,6 +157,24 @@ def test_a_preset_with_which_fewer_clips_join_is_named_only(tmp_path):
     assert read_frozen_config(made.folder)["corpus.preset"] == ""
 
 
+def test_clips_that_a_preset_would_lose_are_counted(tmp_path):
+    header = "Video,mos_j,sos_j,ref,name,bitladder,fps,content_name,height,width"
+    rows = ["a1,50,1,0,a,2M,30,c,9,9", "b1,60,1,0,b,2M,30,c,9,9"]
+    corpus_of(tmp_path, "chug.csv", header, rows, ["a.mp4", "b.mp4", "b1.mp4"])
+    keys = ("corpus.mos_column=mos_j", "corpus.mos_max=100.0", "corpus.missing_mos=skip")
+    made = plan(config_of(tmp_path, "chug.csv", *keys))
+    assert mos_of(made) == {"a.mp4": 50.0, "b.mp4": 60.0}
+    assert "with it 1 clip would have a score, without it 2" in " ".join(made.lines())
+
+
+def test_a_later_plan_does_not_take_a_preset_by_itself(tmp_path):
+    corpus_of(tmp_path, "scores.csv", "name,mos", ["7000001.mp4,2"], ["7000001.mp4"])
+    plan(config_of(tmp_path, "scores.csv"))
+    corpus_of(tmp_path, "KoNViD_1k_mos.csv", '"flickr_id","mos"', ["7000001,2"], [])
+    with pytest.raises(UsageError, match=r"the columns are \"flickr_id\", \"mos\"; expected one of"):
+        plan(config_of(tmp_path, "KoNViD_1k_mos.csv"))
+
+
 def test_a_file_that_cannot_be_read_even_so_says_what_it_was_taken_for(tmp_path):
     corpus_of(tmp_path, "KoNViD_1k_mos.csv", '"flickr_id","mos"', ["7000001,2"], ["7000001.mp4", "9.mp4"])
     with pytest.raises(UsageError, match=r"1 of 2 clips have no score(?s:.)*this looks like konvid-1k"):
