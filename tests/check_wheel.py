@@ -18,7 +18,7 @@ def main() -> None:
         subprocess.run([*build, "--wheel-dir", folder, ROOT], check=True)
         (wheel,) = Path(folder).glob("vmafarm-*.whl")
         names = set(zipfile.ZipFile(wheel).namelist())
-    code = [path for pattern in ("*.py", "*.j2") for path in (ROOT / "jobs").rglob(pattern)]
+    code = [path for pattern in ("*.py", "*.j2", "*.toml") for path in (ROOT / "jobs").rglob(pattern)]
     expected = {str(path.relative_to(ROOT / "jobs")) for path in code}
     for data in ("sql", "containers"):
         files = (path.relative_to(ROOT) for path in (ROOT / data).rglob("*") if path.is_file())

@@ -105,9 +105,9 @@ def test_no_file_of_a_run_that_others_may_read_holds_a_value_of_them(
 
 
 def test_every_key_of_free_entries_is_recorded_by_their_names_alone() -> None:
-    """A new key of this kind is a secret, or is named here: folders, names of users and of checks."""
+    """A new key of this kind is a secret, or is named here: folders, names of users, checks and columns."""
     free = {key for key, field in keys().items() if field.annotation in _FREE}
-    assert free - set(MAY_BE_SECRET) == {"slurm.binds", "run.trusted_owners", "merge.allow"}
+    assert free - set(MAY_BE_SECRET) == {"slurm.binds", "run.trusted_owners", "merge.allow", "corpus.carry"}
     assert set(MAY_BE_SECRET) <= recorded(Config()).keys()
 
 

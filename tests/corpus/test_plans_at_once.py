@@ -17,9 +17,7 @@ from support.plans import config_of, files, plan_as_before
 import vmafarm.corpus.plan
 from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load
-from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import read_frozen_config, with_frozen
-from vmafarm.corpus.join import Joined
 from vmafarm.corpus.plan import plan
 from vmafarm.disk import durable
 from vmafarm.disk.syscalls import System
@@ -187,18 +185,18 @@ def test_a_plan_that_began_before_another_one_does_not_undo_it(corpus, monkeypat
     """It has read from where the clips were; the other one has said where they are now."""
     folder = plan(config_of(corpus)).folder
     shutil.copytree(corpus / "clips", corpus / "elsewhere")
-    read = vmafarm.corpus.plan._read_corpus
+    read = vmafarm.corpus.plan.choose_preset
 
-    def late(config: Config) -> Joined:
-        monkeypatch.setattr("vmafarm.corpus.plan._read_corpus", read)
+    def late(*given):
+        monkeypatch.setattr("vmafarm.corpus.plan.choose_preset", read)
         plan(
             load(run__root=str(folder.root), run__name=folder.name, corpus__clips=str(corpus / "elsewhere"))[
                 0
             ]
         )
-        return read(config)
+        return read(*given)
 
-    monkeypatch.setattr("vmafarm.corpus.plan._read_corpus", late)
+    monkeypatch.setattr("vmafarm.corpus.plan.choose_preset", late)
     unnamed, _ = load(run__root=str(folder.root), run__name=folder.name)
     with pytest.raises(UsageError, match="has just been planned by another process"):
         plan(unnamed)

@@ -29,6 +29,7 @@ MAY = {
     "query/text.py": "what the user names to be read may be a pipe",
     "process/toolkit.py": "files of the package",
     "query/checks.py": "files of the package",
+    "labels/presets.py": "files of the package",
     "images/command.py": "files of the package",
     "images/build.py": "files of the checkout, and a new folder of its own",
     "images/inside.py": "in an image, while it is built",

@@ -70,6 +70,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "doctor --json": ("doctor", "--json"),
     "compare": ("compare", "demo", "other.parquet"),
     "compare --json": ("compare", "--json", "demo", "other.parquet"),
+    "presets": ("presets",),
+    "presets --json": ("presets", "--json"),
     "split": (
         "split", "demo", "--pattern", "(?s)^c[0-9](.+)$", "--train", "1", "--val", "0", "--test", "0",
     ),

@@ -415,7 +415,7 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
         ("report", "vmafarm.publish.run_checks", "query"),
         ("sql", "vmafarm.query.database._fill", "compute"),
         ("plan", "vmafarm.corpus.plan.join", "compute"),
-        ("estimate", "vmafarm.corpus.plan.read_scores", "compute"),
+        ("estimate", "vmafarm.corpus.read_corpus.read_label_table", "compute"),
     ],
 )  # fmt: skip
 def test_a_verb_says_that_it_was_stopped_and_has_published_nothing(run, tmp_path, verb, slow, how, number):

@@ -85,6 +85,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
     said["vmafarm status --json"] = vmafarm("status", "--run", "r", "--json", cwd=folder).stdout
     said["vmafarm runs --json"] = vmafarm("runs", "--json", cwd=folder).stdout
+    said["vmafarm presets --json"] = vmafarm("presets", "--json", cwd=folder).stdout
     said["vmafarm efficiency --json"] = efficiency(folder / "cluster")
     said["vmafarm compare A B --json"] = compared(folder)
     said["vmafarm doctor --json"] = vmafarm("doctor", "--here", "--json", cwd=folder, status=None).stdout
@@ -141,10 +142,15 @@ def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any],
     total = Total(1.0, 0.5, 1.5)
     gpu = Work(1, total, total, total, total)
     estimate = Estimate("r", 4, 2, 1, gpu, 1, 2, 1, all=gpu)
+    carried = {"file": "full_features_r.labels.parquet", "columns": ["split"], "rows": 1, "labelled": 1}
     seen: set[str] = set()
     for name, document in [
         *documents.items(),
-        (RECORD, refused_record(tmp_path) | {"tidied": [asdict(Input("shards/x.journal", 1, "00"))]}),
+        (
+            RECORD,
+            refused_record(tmp_path)
+            | {"tidied": [asdict(Input("shards/x.journal", 1, "00"))], "carried": carried},
+        ),
         ("vmafarm status --json", json.loads(as_json(status))),
         ("vmafarm estimate --json", estimate.as_dict()),
     ]:

@@ -42,6 +42,10 @@ _SETS = {
             min=1, help="Score and publish a reproducible sample of this many clips of the run (run.sample)."
         ),
     ),
+    "identity": (
+        "corpus__identity", bool,
+        typer.Option("--identity", help="Go on although the clips look like encodings of references."),
+    ),
     "max_failed_share": (
         "merge__max_failed_share", float,
         typer.Option(min=0, max=1, help="Share of clips that may have failed for good."),
@@ -51,7 +55,7 @@ _SETS = {
     ),
 }  # fmt: skip
 """Parameters that set a key of the configuration, with its type and its option."""
-CORPUS = ("clips", "scores", "name", "limit")
+CORPUS = ("clips", "scores", "name", "limit", "identity")
 
 
 Wanted = Literal["any", "one", "new", ""]

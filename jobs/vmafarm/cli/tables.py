@@ -50,7 +50,9 @@ def split(
     table: Annotated[str, typer.Argument(help="A table file, or the name of a run.")],
     by: Annotated[
         str | None,
-        typer.Option(help="Groups: fingerprint (nearly the same features), or a column of --groups."),
+        typer.Option(
+            help="Groups: fingerprint (nearly the same features), or a column of the label file or --groups."
+        ),
     ] = None,
     groups: Annotated[Path | None, typer.Option(help="CSV file with clip names and the column --by.")] = None,
     pattern: Annotated[

@@ -47,6 +47,11 @@ class CorpusSection(Section):
         "",
         description="folder of the clips and its subfolders; with slurm.image also a SquashFS image",
     )
+    preset: str = Field(
+        "",
+        description="a known corpus, which sets what is not set here; vmafarm presets lists them; empty: the "
+        "one that the label file looks like",
+    )
     scores: str = Field("", description="file of mean opinion scores: CSV, other text, .xlsx or .mat")
     columns: str = Field(
         "", description='columns of that file in order, such as "name,,mos"; empty: by its header'
@@ -66,6 +71,12 @@ class CorpusSection(Section):
         1.0, ge=0, le=1, allow_inf_nan=False,
         description="below 1: so many of the clips must have a score, others are left out (or mos = NaN)",
     )  # fmt: skip
+    carry: list[str] = Field(
+        [], description="columns of the label file to write into a table beside the published one"
+    )
+    identity: bool = Field(
+        False, description="go on although the clips look like encodings of references, as with --identity"
+    )
     geometry: str = Field(
         "",
         description="geometry of raw clips (*.yuv) by their names, such as {w}x{h}_{fps}fps_{bits}bit, or of "

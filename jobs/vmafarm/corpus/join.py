@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Literal
@@ -110,8 +110,9 @@ def join(
 
 
 def join_best(
-    clips: Clips, candidates: Sequence[Scores], *, match: str = "", clip_name: str = ""
-) -> tuple[Joined, Scores]:
+    clips: Clips, candidates: Sequence[Scores], *, match: str = "", clip_name: str = "",
+    columns_of: Callable[[Scores], Mapping[str, Sequence[str]]] | None = None,
+) -> tuple[Joined, Scores]:  # fmt: skip
     """Join with each of several readings of the scores file, and take the one that joins most clips.
 
     Parameters
@@ -120,6 +121,8 @@ def join_best(
         As in `join`.
     candidates
         At least one, the best guess first: of those that join as many clips, the first is taken.
+    columns_of
+        Gives the `columns` of `join` for one of them.
 
     Returns
     -------
@@ -135,7 +138,8 @@ def join_best(
     refused: UsageError | None = None
     for scores in candidates:
         try:
-            joined = join(clips, scores, match=match, clip_name=clip_name)
+            columns = columns_of(scores) if columns_of is not None else None
+            joined = join(clips, scores, match=match, clip_name=clip_name, columns=columns)
         except UsageError as error:  # such as a pattern that is found in no cell of this column
             refused = refused or error
             continue

@@ -14,7 +14,6 @@ from vmafarm.common.layout import wrapped
 from vmafarm.common.text import counted, size
 from vmafarm.config.sections import Config
 from vmafarm.corpus.changes import Changes, compare_corpus, keep_slices, require_asked
-from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import (
     DIGEST,
     LIMIT,
@@ -26,12 +25,12 @@ from vmafarm.corpus.frozen_config import (
     tell_moved,
     with_values,
 )
-from vmafarm.corpus.join import Joined, join_best, settle_missing
+from vmafarm.corpus.join import Joined
+from vmafarm.corpus.labels_of_run import describe_labels, write_labels
 from vmafarm.corpus.raw_clips import GEOMETRY_HINT
+from vmafarm.corpus.read_corpus import choose_preset, look_for_references
 from vmafarm.corpus.sample import take_sample, write_sample
-from vmafarm.corpus.scores import read_scores, score_options
 from vmafarm.corpus.slices import balance, sample, slice_count
-from vmafarm.corpus.squashfs import list_image, require_folder
 from vmafarm.disk import durable
 from vmafarm.run_folder.corpus_findings import Counts
 from vmafarm.run_folder.manifest import load_generation, load_manifest, write_manifest
@@ -61,8 +60,8 @@ class Plan:
         Number of slices that the configuration asks for; the manifest may have another.
     may_lose_names
         Whether the file system of the new run's folder cannot sync folders.
-    told
-        What was assumed about the file of scores.
+    notes
+        What is to be told about the label file.
     """
 
     folder: RunFolder
@@ -73,7 +72,7 @@ class Plan:
     changes: Changes
     asked_slices: int
     may_lose_names: bool = False
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return the plan as lines that fit the terminal."""
@@ -82,8 +81,8 @@ class Plan:
     def _lines(self) -> Iterator[str]:
         manifest = self.manifest
         scored = bool(self.config.corpus.scores)
+        yield from self.notes
         yield from self.counts.lines(scored=scored)
-        yield from (f"the file of scores: {note}" for note in self.told)
         if not scored:
             yield (
                 "no scores given (corpus.scores): mos is NaN in all rows, and what is about scores does not "
@@ -163,8 +162,12 @@ def plan(
     newest = folder.manifest
     planned = newest.exists()
     before = read_frozen_config(folder) if planned else {}
+    chosen = choose_preset(config, before)
+    config, joined = chosen.config, chosen.corpus.joined
     values = config_to_freeze(config, before)
-    joined, told = _read_corpus(with_values(config, values))
+    labels, notes = describe_labels(chosen, values["corpus.carry"])
+    if not planned:
+        notes += look_for_references(chosen)
     if planned and before.get(LIMIT) and not update:  # an earlier version planned no more than a sample
         values[LIMIT] = before[LIMIT]
         joined = _sample(joined, before[LIMIT])
@@ -189,27 +192,15 @@ def plan(
         # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
         # both names durable before rows depend on them.
         keep_copy(folder)
+        write_labels(folder, made.names, chosen, labels)
     if config.run.sample:
         made = take_sample(made, config.run.sample)
         if not dry_run:
             write_sample(config.folder, made)
     return Plan(
         config.folder, with_values(config, values), made, joined.counts, new, changes, cut,
-        may_lose_names=new and durable.may_lose_names(folder.path), told=told,
+        may_lose_names=new and durable.may_lose_names(folder.path), notes=(*chosen.notes, *notes),
     )  # fmt: skip
-
-
-def _read_corpus(config: Config) -> tuple[Joined, tuple[str, ...]]:
-    corpus = config.corpus
-    candidates = read_scores(Path(corpus.scores), **score_options(corpus)) if corpus.scores else []
-    path = Path(corpus.clips)
-    if not config.slurm.uses_image:
-        require_folder(path)
-    clips = list_clips(path, list_image(path, config.extract.scratch), corpus.geometry)
-    if not candidates:
-        return Joined(clips.names, np.full(len(clips.names), np.nan), clips.bytes, clips.counts), ()
-    joined, taken = join_best(clips, candidates, match=corpus.match, clip_name=corpus.clip_name)
-    return settle_missing(joined, corpus.missing_mos, corpus.min_coverage), taken.notes
 
 
 def _sample(joined: Joined, limit: int) -> Joined:

@@ -74,6 +74,11 @@ def score_options(corpus: CorpusSection) -> ScoreOptions:
     }  # fmt: skip
 
 
+def asked_columns(corpus: CorpusSection) -> Asked:
+    """Return what the configuration says about the columns of the file of scores, for `scores_in`."""
+    return Asked(corpus.columns, corpus.name_column, corpus.mos_column, corpus.mos_min, corpus.mos_max)
+
+
 def read_scores(
     path: Path, *, name_column: str, mos_column: str, mos_min: float, mos_max: float, columns: str = "",
     encoding: str = "", sheet: str = "",

@@ -23,6 +23,7 @@ from vmafarm.doctor.check_result import CheckResult, Machine
 from vmafarm.engines import find_engine
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.media_files import check_readable
+from vmafarm.labels.presets import apply_preset, find_preset
 from vmafarm.process.scratch import scratch_folder, scratch_place
 from vmafarm.run_folder.permissions import others_on_the_way, require_own_way
 
@@ -244,6 +245,8 @@ def check_scores(config: Config) -> CheckResult:
     UnavailableError
         It cannot be read.
     """
+    if config.corpus.preset:
+        config = apply_preset(config, find_preset(config.corpus.preset))
     corpus = config.corpus
     if not corpus.scores:
         return CheckResult("scores", "skipped", "no scores given (corpus.scores)")

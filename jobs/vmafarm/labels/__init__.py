@@ -1,1 +1,1 @@
-"""Label files of corpora, as they are downloaded: names of clips and their scores."""
+"""Label files of video-quality corpora: how they are read, and what is known about the public ones."""

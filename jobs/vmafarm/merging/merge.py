@@ -10,6 +10,7 @@ from vmafarm.common.errors import IncompleteError, UsageError, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.regular_files import freeing_readers
+from vmafarm.merging.carried import put_carried, read_carried
 from vmafarm.merging.record import describe_making
 from vmafarm.merging.result import MergeResult, refusal
 from vmafarm.merging.steps import Merge
@@ -53,7 +54,8 @@ def merge(
     Raises
     ------
     UsageError
-        The run is not planned, its manifest or provenance is damaged, ``merge.allow`` names no check.
+        The run is not planned, its manifest or provenance is damaged, ``merge.allow`` names no check, or the
+        labels that ``corpus.carry`` names cannot be read.
     IncompleteError
         Nothing was published; all reasons, each with the check that shows its rows. The record is
         written, and the table of an earlier merge is left as it was.
@@ -64,6 +66,7 @@ def merge(
     """
     find_checks(config.merge.allow)
     place = place or InPlace(folder)
+    labels = read_carried(folder, config.corpus.carry)
     restored = restore_provenance(folder)
     for _ in range(_ATTEMPTS):
         place.look()
@@ -86,7 +89,9 @@ def merge(
         result.findings.append(Finding("provenance", "warn", message, restored))
     result.findings.sort(key=lambda finding: ("error", "warn", "info").index(finding.severity))
     result.made = describe_making(folder, config, state.hosts)
-    if not result.published:
+    if result.published:
+        result.carried = put_carried(folder, labels, place)
+    else:
         result.table_sha256 = _digest_before(folder)
     place.replace_text(folder.merge_record, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
     if not result.published:

@@ -62,6 +62,8 @@ class MergeResult:
         How the rows came to be; see `vmafarm.merging.record.describe_making`.
     findings
         Errors first, then warnings, then information.
+    carried
+        The side table; see `vmafarm.merging.carried.put_carried`. Empty: there is none.
     """
 
     run: str
@@ -81,6 +83,7 @@ class MergeResult:
     metadata: dict[str, Any] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    carried: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The record: see docs/json.md. What comes after the merge is filled in later."""
@@ -92,7 +95,7 @@ class MergeResult:
             "failed_for_good": {n: _pick(clip, _FAILED) for n, clip in self.failed_for_good.items()},
             "conflicts": self.conflicts, "options": self.options, "metadata": self.metadata,
             "made": self.made, "findings": [_pick(one, _FINDING) for one in self.findings], "qa": {},
-            "tidied": [],
+            "tidied": [], "carried": self.carried,
         }  # fmt: skip
 
     def of(self, severity: str) -> list[Finding]:

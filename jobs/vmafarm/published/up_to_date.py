@@ -68,7 +68,7 @@ def read_input(folder: RunFolder, path: Path) -> Input:
 
 
 def digest_inputs(folder: RunFolder, tidied: Iterable[Input] = ()) -> str:
-    """SHA-256 of everything a table is made from: manifest, provenance, shards, journals and failure records.
+    """SHA-256 of all a table is made from: manifest, provenance, labels, shards, journals and failures.
 
     Sealed files state the digest of their content, which is used. Call this before a merge reads the files:
     a file that arrives in between then counts as a difference, not as merged.
@@ -107,7 +107,8 @@ def _digest(path: Path) -> str:
 
 def _parts(folder: RunFolder) -> list[Path]:
     shards = (path for path in folder.shards.glob("*/*") if path.suffix in (".parquet", ".journal"))
-    return sorted([*shards, *folder.failures.glob("*.jsonl")])
+    labels = [folder.labels] if folder.labels.exists() else []
+    return sorted([*shards, *folder.failures.glob("*.jsonl"), *labels])
 
 
 def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A run as a database file with the tables features, clips, failures and manifest.
+"""A run as a database file with the tables features, clips, failures, labels and manifest.
 
 It also has the tables of `vmafarm.query.reference_tables`, which say what the rows must look like.
 
@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from vmafarm.common.errors import UnavailableError, UsageError, reason, show
+from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, reason, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.file_stamp import Stamps
@@ -31,6 +31,7 @@ from vmafarm.published.in_place import InPlace
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import reading_table
 from vmafarm.query.reference_tables import add_facts, add_rows
+from vmafarm.run_folder.label_columns import NO_LABELS, read_labels
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import read_provenance
@@ -138,6 +139,7 @@ def _fill(
     else:
         _add_shards(connection, folder, outline, scratch, say)
     add_clips(connection, folder, outline.slices, say)
+    add_labels(connection, folder, say)
     add_facts(connection, config, history.sort_out(_without_row(connection)).failed, record)
 
 
@@ -162,6 +164,16 @@ def add_clips(
 ) -> None:  # fmt: skip
     """Make the table ``clips``: how each clip was scored, from the clip logs and journals."""
     _add(connection, "clips", _read_clips(folder, slices, say))
+
+
+def add_labels(connection: duckdb.DuckDBPyConnection, folder: RunFolder, say: Callable[[str], None]) -> None:
+    """Make the table ``labels``: what the label file says about each clip besides its score."""
+    try:
+        labels = read_labels(folder)
+    except VmafarmError as error:
+        say(f"labels: left out: {error.message}")
+        labels = NO_LABELS
+    _add(connection, "labels", labels)
 
 
 def _add(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:

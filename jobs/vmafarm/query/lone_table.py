@@ -15,6 +15,7 @@ from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.combined import Combined
 from vmafarm.query.reference_tables import add_reference, add_rows
+from vmafarm.run_folder.label_columns import NO_LABELS
 from vmafarm.run_folder.manifest import MANIFEST_SCHEMA
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.sql import templates as sql
@@ -22,7 +23,7 @@ from vmafarm.sql.errors import is_outside
 
 _ABSENT = {
     "manifest": "a manifest", "clips": "clip logs", "failures": "failures", "failed": "failures",
-    "audits": "clip logs", "conflicts": "a merge", "findings": "a merge",
+    "audits": "clip logs", "labels": "a label file", "conflicts": "a merge", "findings": "a merge",
 }  # fmt: skip
 """Tables of a run that a table alone does not have, and what they are made of."""
 
@@ -99,7 +100,7 @@ def _add_empty(connection: duckdb.DuckDBPyConnection) -> None:
     add_rows(connection, "failures", ())
     at = CLIP_LOG_SCHEMA.get_field_index("finished_at")
     clips = CLIP_LOG_SCHEMA.set(at, pa.field("finished_at", pa.timestamp("us"), nullable=False))
-    for name, schema in (("manifest", MANIFEST_SCHEMA), ("clips", clips)):
+    for name, schema in (("manifest", MANIFEST_SCHEMA), ("clips", clips), ("labels", NO_LABELS.schema)):
         connection.register("source", schema.remove_metadata().empty_table())
         connection.execute(sql.render("query/arrow", name=name))
         connection.unregister("source")

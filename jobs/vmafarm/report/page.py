@@ -27,6 +27,8 @@ from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
 _QUERIES = ("bins", "extremes", "strangest", "throughput", "slices", "slowest", "counts", "map")
+_MOST_VALUES = 20
+"""A label with more of them is no category."""
 _MARKS = {"error": "✖", "warn": "▲", "info": "●"}
 
 
@@ -49,7 +51,8 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     """
     table = config.folder.table
     info = read_info(table) if table.exists() else None
-    return _render(connection, outcomes, config.folder.name, info, _used(config))
+    labels = _count_labels(connection, config.corpus.carry)
+    return _render(connection, outcomes, config.folder.name, info, _used(config), labels=labels)
 
 
 def render_table(info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
@@ -60,6 +63,7 @@ def render_table(info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Se
 def _render(
     connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], name: str, info: Info | None,
     used: list[tuple[str, str]], *, alone: bool = False,
+    labels: Sequence[tuple[str, list[dict[str, Any]]]] = (),
 ) -> str:  # fmt: skip
     sources = info.combined.sources if info and info.combined else []
     by_check = {outcome.check.name: outcome for outcome in outcomes}
@@ -92,6 +96,7 @@ def _render(
         correlation=plots.correlation(_records(by_check["correlation"])),
         throughput=plots.throughput(found["throughput"]),
         used=used,
+        labels=labels,
         extremes=found["extremes"],
         strangest=found["strangest"],
         slices=found["slices"],
@@ -119,6 +124,23 @@ def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[
         return []
     columns = [column[0] for column in result.description]
     return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+
+
+def _count_labels(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[str]
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Rows per value of each carried column that has few values."""
+    found = []
+    for column in columns:
+        query = sql.render("report/labels", column=column, most=_MOST_VALUES + 1)
+        try:
+            counts = connection.execute(query).fetchall()
+        except duckdb.BinderException:  # the run's labels are gone or damaged, which was told
+            continue
+        if 0 < len(counts) <= _MOST_VALUES:
+            rows = [{"value": "none" if value is None else str(value), "clips": n} for value, n in counts]
+            found.append((column, rows))
+    return found
 
 
 def _used(config: Config) -> list[tuple[str, str]]:

@@ -64,6 +64,11 @@ class RunFolder:
         return self.path / ("manifest.parquet" if number == 1 else f"manifest-{number:05d}.parquet")
 
     @property
+    def labels(self) -> Path:
+        """All that the label file says about the clips besides their scores; rewritten by each plan."""
+        return self.path / "labels.parquet"
+
+    @property
     def provenance(self) -> Path:
         """Engine, versions and plan, which determine values; frozen by the first extraction."""
         return self.path / "provenance.json"
@@ -154,9 +159,14 @@ class RunFolder:
     def _published(self, suffix: str) -> Path:
         return self.root / f"full_features_{self.name}.{'sample.' if self.sample else ''}{suffix}"
 
+    @property
+    def carried(self) -> Path:
+        """Columns of the label file that are published beside the table, one row per row of the table."""
+        return self._published("labels.parquet")
+
     def delivered(self) -> tuple[Path, ...]:
         """Return the table and the files beside it."""
-        return self.table, self.merge_record, self.card, self.report, self.database
+        return self.table, self.merge_record, self.card, self.report, self.database, self.carried
 
     def shard_folder(self, slice_id: int) -> Path:
         """Return the folder of the shards of one slice."""

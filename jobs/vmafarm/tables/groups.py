@@ -20,6 +20,9 @@ from vmafarm.labels.headers import NAME_COLUMNS
 from vmafarm.labels.messages import quote, refuse
 from vmafarm.labels.table import read_label_table
 from vmafarm.run_folder.corpus_findings import Counts
+from vmafarm.run_folder.label_columns import NAME as CLIP_NAME
+from vmafarm.run_folder.label_columns import read_labels
+from vmafarm.run_folder.paths import RunFolder, run_of_table
 from vmafarm.tables.fingerprint import group_alike
 from vmafarm.tables.given import GivenTable
 
@@ -34,7 +37,7 @@ class Source:
     Attributes
     ----------
     by
-        `FINGERPRINT`; with `groups` the column of that file.
+        `FINGERPRINT`; with `groups` the column of that file; else that of the label file of the run.
     groups
         CSV file with a column of clip names.
     pattern
@@ -46,24 +49,27 @@ class Source:
     pattern: str | None = None
 
     def __post_init__(self) -> None:
-        ways = "give one of --by fingerprint, --by COLUMN --groups FILE, --pattern REGEX"
+        ways = "give one of --by fingerprint, --by COLUMN, --by COLUMN --groups FILE, --pattern REGEX"
         if self.pattern is not None and (self.by is not None or self.groups is not None):
             raise UsageError("--pattern together with --by or --groups, expected one source of groups", ways)
         if self.groups is not None and self.by is None:
             raise UsageError("--groups without --by, which names its column of groups", ways)
-        if self.groups is None and self.by not in (None, FINGERPRINT):
-            raise UsageError(f"--by {show(str(self.by))} without --groups, the file with that column", ways)
 
     @property
     def is_none(self) -> bool:
         """Whether there is none, so that each clip is a group of its own."""
         return self.by is None and self.pattern is None
 
+    @property
+    def is_label(self) -> bool:
+        """Whether it is a column of the label file of the table's run."""
+        return self.groups is None and self.by not in (None, FINGERPRINT)
+
     def as_dict(self) -> dict[str, str]:
         """Return what determines the groups, without paths: part of the metadata."""
         if self.pattern is not None:
             return {"by": "pattern", "pattern": self.pattern}
-        if self.groups is not None:
+        if self.groups is not None or self.is_label:
             return {"by": "column", "column": str(self.by)}
         return {"by": self.by or "clip"}
 
@@ -73,6 +79,8 @@ class Source:
             return f"by the pattern {show(self.pattern)}"
         if self.groups is not None:
             return f"by the column {show(str(self.by))} of {show(str(self.groups))}"
+        if self.is_label:
+            return f"by the label {show(str(self.by))}"
         return "by fingerprint" if self.by else "each clip is a group of its own"
 
 
@@ -104,6 +112,8 @@ def find_groups(source: Source, table: GivenTable, names: Sequence[str], config:
         return _by_pattern(names, source.pattern)
     if source.groups is not None:
         return _by_column(names, source.groups, str(source.by), config.corpus.name_column)
+    if source.is_label:
+        return _by_label(names, table.path, str(source.by))
     return group_alike(table, names, config) if source.by else list(names)
 
 
@@ -123,6 +133,25 @@ def _by_pattern(names: Sequence[str], pattern: str) -> list[str]:
             f"{_few(without)}", f"change the pattern so that it finds a group in each name; {hint}",
         )  # fmt: skip
     return [str(group) for group in found]
+
+
+def _by_label(names: Sequence[str], path: Path, column: str) -> list[str]:
+    run = run_of_table(path.name)
+    folder = RunFolder(path.parent, run)
+    if not run or not (folder.labels.exists() or folder.carried.exists()):
+        raise UsageError(
+            f"--by {show(column)}: {show(str(path))} is no table of a run whose label file has such columns",
+            "name a file with that column: --groups FILE; or --by fingerprint",
+        )
+    labels = read_labels(folder, [column], None if folder.labels.exists() else folder.carried)
+    values = zip(labels[CLIP_NAME].to_pylist(), labels[column].to_pylist(), strict=True)
+    group_of = {name: str(value) for name, value in values if value is not None}
+    if without := [name for name in names if name not in group_of]:
+        raise UsageError(
+            f"--by {show(column)}: {counted(len(without), 'clip')} of {len(names):,} without a group: "
+            f"{_few(without)}", "fill in that column of the label file, and plan the run again",
+        )  # fmt: skip
+    return [group_of[name] for name in names]
 
 
 def _by_column(names: Sequence[str], file: Path, column: str, name_column: str) -> list[str]:
