@@ -107,6 +107,7 @@ def test_rows_of_an_earlier_version_count_and_are_told(folder):
     assert "scored 3 clips" in said
 
 
+@pytest.mark.full
 def test_a_broken_clip_that_was_repaired_with_the_same_size_is_tried_again(folder, clips):
     good = folder / "clips/c.mp4"
     kept = good.read_bytes()
@@ -144,6 +145,7 @@ def test_rows_of_the_same_content_are_taken_whatever_folder_and_run_they_are_of(
     assert "reused 3 rows of other" in said
 
 
+@pytest.mark.full
 def test_a_file_of_the_same_name_and_size_but_another_content_is_scored(folder):
     shutil.copytree(folder / "clips", folder / "copy")
     flip(folder / "copy/c.mp4")

@@ -53,6 +53,7 @@ def found(folder: Path, *options: str) -> dict:
     return json.loads(estimate(folder, "--json", *options).stdout)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("elements_here", "undrawn")
 def test_the_rows_of_the_sample_count_and_the_table_is_the_same_bytes(folder: Path) -> None:
     said = estimate(folder, "--sample", "6").stdout
@@ -122,6 +123,7 @@ def test_where_no_clip_can_be_scored_it_says_where_to_look(folder: Path) -> None
     assert "failures are in runs/r/failures" in failed.stderr
 
 
+@pytest.mark.full
 def test_gpus_share_the_sample_and_the_disk_space_for_frames_is_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from vmafarm.cluster.tidy import tidy
 from vmafarm.disk import durable
 from vmafarm.disk.syscalls import System
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("undrawn")]
 
 AT_ONCE = 9
 """`make test` takes every ninth boundary of each way to end, `make test-full` all."""

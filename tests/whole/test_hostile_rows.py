@@ -34,6 +34,8 @@ from vmafarm.shards.planned import read_outline
 from vmafarm.shards.recovery import Recovered
 from vmafarm.shards.writer import read_done
 
+pytestmark = pytest.mark.full
+
 # Journals, clip logs, shards
 
 

@@ -221,6 +221,7 @@ def test_a_run_goes_on_with_its_own_engine_only(folder: Path) -> None:
     assert "start another run" in finished.stderr
 
 
+@pytest.mark.full
 def test_a_sample_has_a_table_of_its_own_and_the_run_goes_on_with_the_rest(folder: Path) -> None:
     said = call("run", *corpus(*QUICK, "--run", "a", "--limit", "2"), cwd=folder).stdout
     assert "run a: 2 clips (a sample of 5)" in said

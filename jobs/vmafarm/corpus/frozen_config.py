@@ -285,7 +285,8 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
         return Config.model_validate(sections)
     except pydantic.ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
+        folder = replace(config.folder, sample=0)
+        path = folder.manifest if "configuration" in read_stated(folder.manifest) else folder.config
         raise UsageError(
-            f"{show(str(config.folder.path))}: not the frozen configuration: {show(key)} has a wrong type",
-            _HINT,
+            f"{show(str(path))}: not the frozen configuration: {show(key)} has a wrong type", _HINT
         ) from None

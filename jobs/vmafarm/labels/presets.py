@@ -18,6 +18,7 @@ from vmafarm.config.sections import Config, CorpusSection
 
 GAP = "..."
 """In a known header: any number of columns that are not known."""
+_TELLING = 6
 _ABOUT = ("name", "title", "source", "files", "header", "width", "full_reference")
 
 
@@ -109,9 +110,9 @@ def find_preset(name: str) -> Preset:
 def recognise(header: Sequence[str], first_rows: Sequence[Sequence[str]], file_name: str) -> Preset | None:
     """Find the corpus whose label file this is.
 
-    A header that is known whole is enough. One that is known in parts, or a number of columns, counts only
-    for a file of the name that is known; the name alone, where nothing else is known. Where two corpora fit
-    equally well, none is returned.
+    A header that is known whole is enough. One that is known in parts counts if these are six columns or
+    more, or if the file has the name that is known. A number of columns counts only for a file of that name,
+    and the name alone where nothing else is known. Where two corpora fit equally well, none is returned.
 
     Parameters
     ----------
@@ -138,8 +139,13 @@ def _mark(preset: Preset, header: Sequence[str], first_rows: Sequence[Sequence[s
         known = [line.lower().split(",") for line in preset.header]
         if found in known:
             return 3 if named else 2
-        return int(named and any(GAP in line and _fits(line, found) for line in known))
+        return int(any(GAP in line and _fits(line, found) and (named or _is_telling(line)) for line in known))
     return int(named and preset.width > 0 and {len(row) for row in first_rows} == {preset.width})
+
+
+def _is_telling(line: Sequence[str]) -> bool:
+    """Whether a header with gaps names so many columns that no other file is likely to have them."""
+    return len(line) - line.count(GAP) >= _TELLING
 
 
 def _fits(known: Sequence[str], found: Sequence[str]) -> bool:

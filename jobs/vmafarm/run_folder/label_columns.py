@@ -14,7 +14,7 @@ from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 
 NAME = "clip_name"
-NO_LABELS = pa.schema([pa.field(NAME, pa.string())]).empty_table()
+NO_LABELS = pa.Table.from_batches([], pa.schema([pa.field(NAME, pa.string())]))  # no pandas, as empty_table()
 """Of a run whose label file says no more than the scores."""
 _TYPES = (pa.string(), pa.float64())
 
