@@ -56,7 +56,7 @@ CASES = [
                            "orig_8.mp4,4.25,85"), ["orig_7.mp4", "orig_8.mp4"], FIVE),
     ("konvid-1k", text("KoNViD_1k_mos.csv", '"flickr_id","mos"', "3339962845.0,1.5",
                        "10053703034.0,4.25"),
-     ["3339962845_original_centercrop_960x540_8s.mp4", "10053703034_original_centercrop_960x540_8s.mp4"], FIVE),
+     [f"{number}_original_centercrop_960x540_8s.mp4" for number in ("3339962845", "10053703034")], FIVE),
     ("konvid-1k", text("KoNViD_1k_attributes.csv", "flickr_id,width,MOS", "3339962845,960,1.5",
                        "10053703034,960,4.25"), ["3339962845.mp4", "10053703034.mp4"], FIVE),
     ("no preset", text("mirror.csv", "3339962845,1.5,30", "10053703034,4.25,25"),

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
-from itertools import islice
 
 from vmafarm.common.errors import show
 from vmafarm.corpus.clips import stem
@@ -15,6 +14,8 @@ _EXAMPLES = 3
 _COMPARED = 1_000
 _ALIKE = 0.75
 """Least similarity of two names, from 0 to 1 (`difflib`); all numbers in them must be equal."""
+_LEAST = 3
+"""Characters of a name that may be a part of another one by chance if it is shorter."""
 _NUMBER = re.compile(r"\d+")
 
 Key = Callable[[str], str | None]
@@ -72,15 +73,31 @@ def nearest(clips: Sequence[str], scores: Sequence[str], in_doubt: Collection[st
     """
     lines = []
     for clip in clips[:_EXAMPLES]:
-        numbers = _NUMBER.findall(_core(clip))
-        alike = (score for score in scores if _NUMBER.findall(_core(score)) == numbers)
-        names = {_core(score): score for score in islice(alike, _COMPARED)}
-        for key in get_close_matches(_core(clip), names, 1, _ALIKE):
+        own = _core(clip)
+        numbers = _NUMBER.findall(own)
+        names: dict[str, str] = {}
+        within: dict[str, str] = {}
+        for score in scores:
+            core = _core(score)
+            if _NUMBER.findall(core) == numbers and len(names) < _COMPARED:
+                names[core] = score
+            if core != own and min(len(core), len(own)) >= _LEAST and _has_more(core, own):
+                within[core] = score
+        # The longest part of a name that is a whole name: "street" rather than "st" for "street_original".
+        closest = get_close_matches(own, names, 1, _ALIKE) or sorted(within, key=len)[-1:]
+        names |= within
+        for key in closest:
             score = names[key]
             told = difference(clip, score) or "the nearest name"
             doubt = "; not joined, because others fit as well" if score in in_doubt else ""
             lines.append(f"the clip {_quote(clip, score)} and the score {_quote(score, clip)}: {told}{doubt}")
     return tuple(lines)
+
+
+def _has_more(one: str, other: str) -> bool:
+    """Whether either name is the other one with more in front of it or behind it."""
+    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
+    return longer.startswith(shorter) or longer.endswith(shorter)
 
 
 def _core(name: str) -> str:
@@ -121,6 +138,13 @@ def difference(clip: str, score: str) -> str:
     if folded(one) != folded(other) and folded(stem(one)) == folded(stem(other)):
         told.append("they differ in the extension")
         one, other = stem(one), stem(other)
+    for which, longer, shorter in (("clip", one, other), ("score", other, one)):
+        cut = stem(longer), stem(shorter)
+        if len(cut[0]) > len(cut[1]) > 0 and _has_more(*map(folded, cut)):
+            behind = folded(cut[0]).startswith(folded(cut[1]))
+            more = cut[0][len(cut[1]) :] if behind else cut[0][: -len(cut[1])]
+            told.append(f"the {which}'s name has {show(more)} {'behind' if behind else 'in front of'} it")
+            one = other = ""
     if one != other and folded(one) == folded(other):
         told.append("they differ in upper and lower case")
     return ", ".join(told) if folded(one) == folded(other) else ""
