@@ -259,7 +259,7 @@ def test_an_interrupt_says_so_where_scancel_fails(cluster, run):
 def test_an_interrupt_says_that_it_is_cancelled(cluster, run):
     said = interrupted(run, signal.SIGINT)
     assert said == "stopped: job 11 is cancelled; run the same command again to go on\n"
-    assert cluster.calls[-1] == "scancel 11"
+    assert "scancel 11" in cluster.calls  # a squeue that was just started may still write its line after it
 
 
 def test_an_interrupt_cancels_it(cluster, run, meanwhile):
