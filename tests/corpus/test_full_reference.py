@@ -14,7 +14,7 @@ from vmafarm.corpus.full_reference import full_reference_evidence
 def test_one_content_at_several_levels_is_evidence(form: str) -> None:
     clips = [form.format(level) for level in (23, 35, 47)]
     (line,) = full_reference_evidence([*clips, "other.mp4"])
-    assert line.startswith("3 of 4 clips come in 1 groups")
+    assert line.startswith("3 of 4 clips come in 1 group")
     assert clips[0].rpartition("/")[2] in line
     assert full_reference_evidence([*clips, "a.mp4", "b.mp4", "c.mp4"]) == ()
 

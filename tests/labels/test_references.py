@@ -30,7 +30,7 @@ def corpus(folder: Path, header: str, *overrides: str, clips: list[str] = CLIPS)
 
 def test_clips_at_several_levels_are_refused_and_taken_with_the_option(tmp_path: Path) -> None:
     documented("a corpus that looks like one with references")
-    with pytest.raises(UsageError, match="3 of 3 clips come in 1 groups") as caught:
+    with pytest.raises(UsageError, match="3 of 3 clips come in 1 group") as caught:
         plan(corpus(tmp_path, ""))
     assert caught.value.hint.endswith("to go on nevertheless: --identity")
     assert not (tmp_path / "runs").exists()

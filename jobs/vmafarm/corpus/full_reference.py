@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from vmafarm.common.errors import show
+from vmafarm.common.text import counted
 from vmafarm.corpus.clips import stem
 from vmafarm.corpus.names import base
 
@@ -52,7 +53,7 @@ def full_reference_evidence(clips: Sequence[str], header: Sequence[str] = ()) ->
     if 2 * grouped > len(clips):
         shown = ", ".join(f'"{show(name)}"' for name in large[0][:_GROUP])
         lines.append(
-            f"{grouped:,} of {len(clips):,} clips come in {len(large):,} groups of one content at several "
-            f"levels, such as {shown}"
+            f"{grouped:,} of {len(clips):,} clips come in {counted(len(large), 'group')} of one content "
+            f"at several levels, such as {shown}"
         )
     return tuple(lines)
