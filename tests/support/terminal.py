@@ -47,6 +47,7 @@ class Terminal:
             dimensions=(rows, columns),
             env=given | {"TERM": "xterm-256color"},
             timeout=60,
+            use_poll=True,  # a worker of the tests may have more files open than select() takes
         )
         self.process.logfile_read = self._written = io.BytesIO()
         self._screen = pyte.Screen(columns, rows)

@@ -414,7 +414,7 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path):
         ("qa", "vmafarm.query.database._fill", "query"),
         ("report", "vmafarm.publish.run_checks", "query"),
         ("sql", "vmafarm.query.database._fill", "compute"),
-        ("plan", "vmafarm.corpus.plan.join", "compute"),
+        ("plan", "vmafarm.corpus.read_corpus.join_best", "compute"),
         ("estimate", "vmafarm.corpus.read_corpus.read_label_table", "compute"),
     ],
 )  # fmt: skip

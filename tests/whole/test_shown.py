@@ -133,7 +133,7 @@ QUIET = {
     "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run", "combine",
     "estimate", "estimate --json", "submit", "submit --dry-run", "retry", "cancel",
     "efficiency", "efficiency --json", "tidy", "tidy --dry-run", "runs",
-    "runs --json",
+    "runs --json", "presets", "presets --json",
 }  # fmt: skip
 """Verbs that show nothing of these records; most of them show paths."""
 
