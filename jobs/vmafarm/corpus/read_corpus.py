@@ -38,7 +38,7 @@ class Corpus:
     joined
         The clips of the run.
     scores
-        All scores; None: there is no file of scores.
+        All scores; None: no scores were given.
     places
         int64, shape (clips,): position of each clip's score in `scores`; -1: it has none.
     """
