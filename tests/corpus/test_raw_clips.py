@@ -13,7 +13,7 @@ from support.errors_document import documented
 from support.plans import config_of, refusal, write_scores
 
 from vmafarm.common.errors import UsageError
-from vmafarm.config.geometry import Geometry, geometry_of_columns, read_rule
+from vmafarm.config.geometry import Geometry, read_rule
 from vmafarm.config.load import load
 from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import with_frozen
@@ -107,18 +107,6 @@ def test_a_geometry_of_another_form_is_refused_when_it_is_read(text: str, told: 
     assert "corpus.geometry = " in caught.value.message
     assert told in caught.value.message
     assert "{w}x{h}_{fps}fps_{bits}bit" in caught.value.hint
-
-
-def test_columns_of_the_label_file_say_the_geometry() -> None:
-    cells = {"name": "a", "Width": "1920", "height": "1080.0", "framerate": "60000/1001", "bitdepth": "10"}
-    assert geometry_of_columns(cells) == Geometry(1920, 1080, Fraction(60000, 1001), 10)
-    cells = {"width": "64", "HEIGHT": "48", "fps": "", "pixfmt": "yuv422p10le"}
-    assert geometry_of_columns(cells) == Geometry(64, 48, None, 10, "422")
-    assert geometry_of_columns({"width": "64", "mos": "3"}) is None
-    both = {"bitdepth": "8", "pixfmt": "yuv420p10le"}
-    for wrong in ({"fps": "fast"}, both, {"pixfmt": "nv12"}, {"bitdepth": "9"}, {"width": "١٢٠"}):
-        with pytest.raises(ValueError, match=r"^(has|says) "):
-            geometry_of_columns({"width": "64", "height": "48", **wrong})
 
 
 # A plan
