@@ -84,6 +84,27 @@ def test_wrong_constants_are_in_the_last_frame(tmp_path: Path, small_y4m: Path) 
     assert wrong[-1] == sound[-1] | different
 
 
+def test_wrong_values_of_a_gpu_are_in_the_features_that_are_known_for_them(
+    tmp_path: Path, small_y4m: Path
+) -> None:
+    def scores(how: str) -> list[dict[str, float | None]]:
+        program = write_standin(tmp_path, misbehave=how, only_with="cuda")
+        return metrics(run(program, small_y4m, *CUDA, *MODEL)[2])
+
+    sound, middle = scores(""), 3
+    for how, wrong, value in (
+        ("drops_value", ["integer_vif_scale0"], None),
+        ("zero_motion", ["integer_motion", "integer_motion2", "integer_motion3"], 0),
+    ):
+        for at, (frame, right) in enumerate(zip(scores(how), sound, strict=True)):
+            changed = dict.fromkeys(wrong, value) if at == middle else {}
+            assert frame == right | changed, (how, at)
+    for frame, right in zip(scores("thousandth_apart"), sound, strict=True):
+        for key, found in frame.items():
+            apart = key in ("integer_adm2", "integer_vif_scale0")
+            assert found == pytest.approx(right[key] + 0.001 * apart, abs=1e-12)  # type: ignore[operator]
+
+
 def test_damaged_logs(tmp_path: Path, small_y4m: Path) -> None:
     def log_of(how: str) -> Any:
         status, _, log = run(

@@ -28,6 +28,9 @@ MISBEHAVIOURS = {
     "log_short": "exit 0, the last frame is not in the log",
     "log_missing_key": "exit 0, the last key that counts is missing in the middle frame",
     "nan_everywhere": "exit 0, every score is null",
+    "drops_value": "exit 0, vif_scale0 of the middle frame is null (a race in CUDA's VIF)",
+    "zero_motion": "exit 0, every motion of the middle frame is 0 (a race in the reset of CUDA's motion)",
+    "thousandth_apart": "exit 0, adm2 and vif_scale0 of every frame are 0.001 too high",
     "wrong_constant": "exit 0, in the last frame psnr_y, ciede2000 and float_ssim are those of other frames",
     "fails_first_time": "CUDA does not start, exit 255; the next run succeeds",
     "enomem": "out of memory (-ENOMEM), exit 244",
@@ -187,6 +190,15 @@ def change_frames(how: str, frames: list[dict[str, Any]]) -> list[dict[str, Any]
         other = {"psnr_y": 41.5, "ciede2000": 33.25, "float_ssim": 0.875}
         metrics = frames[-1]["metrics"]
         metrics.update({key: value for key, value in other.items() if key in metrics})
+    if how in ("drops_value", "zero_motion") and frames:
+        wrong, value = ("vif_scale0", float("nan")) if how == "drops_value" else ("motion", 0.0)
+        metrics = frames[len(frames) // 2]["metrics"]
+        metrics.update({key: value for key in metrics if wrong in key and "_v2_" not in key})
+    if how == "thousandth_apart":
+        for frame in frames:
+            for key in frame["metrics"]:
+                if key.endswith(("adm2", "vif_scale0")):
+                    frame["metrics"][key] += 0.001
     if how == "nan_everywhere":
         for frame in frames:
             frame["metrics"] = dict.fromkeys(frame["metrics"], float("nan"))
