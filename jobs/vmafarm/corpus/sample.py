@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from vmafarm.common.errors import UsageError
-from vmafarm.corpus.slices import name_digest, sample
+from vmafarm.corpus.slices import sample
 from vmafarm.run_folder.manifest import load_manifest, write_manifest
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest, name_digest
 
 
 def stratified(names: Sequence[str], sizes: Sequence[int], limit: int) -> list[int]:

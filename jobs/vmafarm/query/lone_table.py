@@ -16,7 +16,7 @@ from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.combined import Combined
 from vmafarm.query.reference_tables import add_reference, add_rows
 from vmafarm.run_folder.label_columns import NO_LABELS
-from vmafarm.run_folder.manifest import MANIFEST_SCHEMA
+from vmafarm.run_folder.manifest_file import MANIFEST_SCHEMA
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside

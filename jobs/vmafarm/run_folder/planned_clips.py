@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ class Manifest:
         Number of slices of the generations before.
     of
         Of a sample: the number of clips of the run; 0: this is the whole run.
+    stated_first, stated_examples
+        As the file states `first` and `examples`; empty: computed from the names.
+    is_part
+        It has only the clips of some slices; see `vmafarm.run_folder.manifest.load_slices`.
     """
 
     names: list[str]
@@ -46,6 +51,19 @@ class Manifest:
     earlier: tuple[str, ...] = ()
     slices_before: int = 0
     of: int = 0
+    stated_first: str = ""
+    stated_examples: tuple[str, ...] = ()
+    is_part: bool = False
+
+    @cached_property
+    def first(self) -> str:
+        """The clip of the run that is first by `name_digest`, which is audited in any case."""
+        return self.stated_first or min(self.names, key=name_digest)
+
+    @cached_property
+    def examples(self) -> tuple[str, ...]:
+        """A few clips from everywhere in the run."""
+        return self.stated_examples or tuple(self.names[:: max(1, len(self.names) // _EXAMPLES)][:_EXAMPLES])
 
     @cached_property
     def slice_count(self) -> int:
@@ -89,6 +107,14 @@ class Manifest:
         order = np.argsort(self.slices, kind="stable").astype(np.int64)
         edges = np.searchsorted(self.slices[order], np.arange(self.slice_count + 1)).astype(np.int64)
         return order, edges
+
+
+_EXAMPLES = 20
+
+
+def name_digest(name: str) -> bytes:
+    """BLAKE2b digest of a clip's name, 16 bytes: a choice by it is the same on every machine."""
+    return blake2b(name.encode(), digest_size=16).digest()
 
 
 def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArray[np.int64]) -> str:

@@ -55,7 +55,7 @@ def find_todo(
     failed_before = {record.clip_name for record in states.history.records}
     clips = Path(config.corpus.clips)
     every, identity = config.engine.audit_every, config.engine.plan == "identity"
-    audited = audited_clips(manifest.names, every if identity else 0)
+    audited = audited_clips(manifest.names, every if identity else 0, manifest.first)
     todo = []
     for slice_id in slices:
         for i in sorted(manifest.positions(slice_id), key=lambda i: manifest.names[i] not in audited):
@@ -111,19 +111,19 @@ def hand_on_audit(outcome: Outcome, todo: deque[Clip]) -> None:
             return
 
 
-def check_visible(todo: Sequence[Clip], folder: Path, names: Sequence[str]) -> None:
+def check_visible(todo: Sequence[Clip], folder: Path, examples: Sequence[str]) -> None:
     """Raise NodeBrokenError if no clip is visible: their folder is not mounted here.
 
     Parameters
     ----------
     todo
         Clips to score. If just these are gone, the node is not to blame.
-    folder, names
-        Where all clips of the run are.
+    folder, examples
+        Where the clips of the run are, and some of them, from everywhere in the run.
     """
     if not todo or any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
         return
-    if not any((folder / name).exists() for name in names[:: max(1, len(names) // _LOOKED_AT)]):
+    if not any((folder / name).exists() for name in examples):
         raise NodeBrokenError(
             f"the clips are not visible on this node: {show(str(folder))} "
             + ("contains none of them" if folder.is_dir() else "is not there"),
