@@ -33,6 +33,9 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 """Schema of manifest.parquet; rows in byte order of clip_name."""
+_WITH_GEOMETRY = MANIFEST_SCHEMA.append(pa.field("geometry", pa.string(), nullable=False))
+"""That of a run with raw clips whose geometry the label file says; "" for every other clip. All other
+manifests have the bytes that earlier versions wrote, and can be read by them."""
 _LEADS_OUT = r"^/|(^|/)\.\.(/|$)"
 """Matches absolute paths and those that leave the clips folder (RE2)."""
 _HINT = "restore it from a copy, or plan again under another run.name"
@@ -63,10 +66,12 @@ def write_manifest(
         document["configuration"] = dict(configuration)
     if manifest.generation > 1:
         document |= {name: getattr(manifest, name) for name in _HISTORY}
-    table = make_table(
-        [manifest.names, manifest.mos, manifest.bytes, manifest.slices],
-        MANIFEST_SCHEMA.with_metadata({METADATA_KEY: json.dumps(document)}),
-    )
+    columns: list[Any] = [manifest.names, manifest.mos, manifest.bytes, manifest.slices]
+    schema = MANIFEST_SCHEMA
+    if manifest.geometry:
+        columns.append([manifest.geometry.get(name, "") for name in manifest.names])
+        schema = _WITH_GEOMETRY
+    table = make_table(columns, schema.with_metadata({METADATA_KEY: json.dumps(document)}))
     with durable.Draft(folder.manifest if manifest.of else folder.generation(manifest.generation)) as draft:
         write_sealed(table, cast(BinaryIO, draft))
         if manifest.of:  # follows from the plan, and a later plan may have another
@@ -128,10 +133,15 @@ def _require_sample(folder: RunFolder) -> None:
     )
 
 
+def is_manifest(schema: pa.Schema) -> bool:
+    """Whether these are the columns of a manifest."""
+    return bool(schema.equals(MANIFEST_SCHEMA) or schema.equals(_WITH_GEOMETRY))
+
+
 def load_generation(path: Path) -> Manifest:
     """Read one generation of the manifest of a run; see `load_manifest`."""
     with _opened(path) as file:
-        is_one = file.schema.equals(MANIFEST_SCHEMA)
+        is_one = is_manifest(file.schema)
         table = file.read() if is_one else MANIFEST_SCHEMA.empty_table()
     shown = show(str(path))
     if not is_one:
@@ -140,7 +150,11 @@ def load_generation(path: Path) -> Manifest:
         raise UsageError(f"{shown}: not a manifest: columns {found}; expected {expected}", _HINT)
     names: list[str] = table["clip_name"].to_pylist()
     mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
-    digest, stated = manifest_digest(names, mos, sizes), stated_in(file.schema)
+    geometry: dict[str, str] = {}
+    if "geometry" in table.column_names:
+        words = table["geometry"].to_pylist()
+        geometry = {name: text for name, text in zip(names, words, strict=True) if text}
+    digest, stated = manifest_digest(names, mos, sizes, geometry), stated_in(file.schema)
     if stated.get("manifest") != digest or not names:
         raise UsageError(f"{shown}: its content does not match its digest", _HINT)
     leads_out = pc.match_substring_regex(table["clip_name"], _LEADS_OUT)
@@ -149,7 +163,7 @@ def load_generation(path: Path) -> Manifest:
             f"{shown}: {show(names[at])} leads out of the clips folder, expected a path below it",
             f"find out who wrote it; {_HINT}",
         )
-    manifest = Manifest(names, mos, sizes, slices, digest, **_read_history(stated))
+    manifest = Manifest(names, mos, sizes, slices, digest, **_read_history(stated), geometry=geometry)
     if slices.min() < 0 or slices.max() >= manifest.slices_before + len(names) or sizes.min() < 0:
         raise UsageError(f"{shown}: slices and sizes are not those of a plan", _HINT)
     return manifest

@@ -20,7 +20,7 @@ import pyarrow as pa
 from vmafarm.disk.arrow import make_table, numbers
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
-from vmafarm.run_folder.manifest import MANIFEST_SCHEMA, load_generation, load_manifest, stated_in
+from vmafarm.run_folder.manifest import is_manifest, load_generation, load_manifest, stated_in
 from vmafarm.run_folder.paths import RunFolder, slice_id
 from vmafarm.sql import templates as sql
 
@@ -62,7 +62,7 @@ def read_outline(folder: RunFolder) -> Outline:
     with suppress(OSError, DamagedError, ValueError, KeyError, TypeError):
         file = open_sealed(folder.manifest)
         stated = stated_in(file.schema)
-        if file.schema.equals(MANIFEST_SCHEMA) and file.rows and "earlier" not in stated:
+        if is_manifest(file.schema) and file.rows and "earlier" not in stated:
             slices = np.unique(numbers(file.read(["slice"])["slice"]))
             if slices[0] >= 0 and file.rows > slices[-1]:
                 digest = str(stated["manifest"])
