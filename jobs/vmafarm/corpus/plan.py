@@ -25,10 +25,11 @@ from vmafarm.corpus.frozen_config import (
     tell_moved,
     with_values,
 )
+from vmafarm.corpus.full_reference import look_for_references
 from vmafarm.corpus.join import Joined
 from vmafarm.corpus.labels_of_run import describe_labels, write_labels
 from vmafarm.corpus.raw_clips import GEOMETRY_HINT
-from vmafarm.corpus.read_corpus import choose_preset, look_for_references
+from vmafarm.corpus.read_corpus import choose_preset
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.slices import balance, sample, slice_count
 from vmafarm.disk import durable
@@ -171,6 +172,9 @@ def plan(
     if planned and before.get(LIMIT) and not update:  # an earlier version planned no more than a sample
         values[LIMIT] = before[LIMIT]
         joined = _sample(joined, before[LIMIT])
+    geometry = chosen.corpus.geometry
+    if geometry:
+        geometry = {name: geometry[name] for name in joined.names if name in geometry}
     cut = slice_count(
         len(joined.names), config.slices.count, config.slices.clips_per_slice, config.slurm.parallelism
     )
@@ -179,7 +183,8 @@ def plan(
         joined.mos,
         joined.bytes,
         np.zeros(len(joined.names), np.int32) if planned else balance(joined.bytes, cut),
-        manifest_digest(joined.names, joined.mos, joined.bytes),
+        manifest_digest(joined.names, joined.mos, joined.bytes, geometry),
+        geometry=geometry,
     )
     new = not planned
     if new and not dry_run and not _write_first(folder, values, made):
@@ -242,10 +247,9 @@ def _plan_again(
     generations = [kept]
     if changes.of_clips:
         generations = [load_generation(path) for path in folder.manifests()]
-    slices = keep_slices(generations, made.names, made.bytes, config.slices.clips_per_slice, asked.others)
-    made = Manifest(
-        made.names, made.mos, made.bytes, slices, made.digest, kept.generation + 1,
-        (*kept.earlier, kept.digest), kept.slice_count,
+    made = replace(
+        made, slices=keep_slices(generations, made, config.slices.clips_per_slice, asked.others),
+        generation=kept.generation + 1, earlier=(*kept.earlier, kept.digest), slices_before=kept.slice_count,
     )  # fmt: skip
     if not dry_run:
         try:

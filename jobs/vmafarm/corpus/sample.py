@@ -42,10 +42,11 @@ def take_sample(manifest: Manifest, limit: int) -> Manifest:
     """A sample of a generation, as if the other clips were gone."""
     chosen = sample(manifest.names, limit)
     names, mos, sizes = [manifest.names[at] for at in chosen], manifest.mos[chosen], manifest.bytes[chosen]
+    geometry = {name: manifest.geometry[name] for name in names if name in manifest.geometry}
     return Manifest(
-        names, mos, sizes, manifest.slices[chosen], manifest_digest(names, mos, sizes),
+        names, mos, sizes, manifest.slices[chosen], manifest_digest(names, mos, sizes, geometry),
         manifest.generation + 1, (*manifest.earlier, manifest.digest), manifest.slice_count,
-        of=len(manifest.names),
+        of=len(manifest.names), geometry=geometry,
     )  # fmt: skip
 
 

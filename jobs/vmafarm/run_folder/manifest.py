@@ -23,13 +23,14 @@ from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.sealed_blocks import NoBlocksError, open_blocks, write_in_blocks
 from vmafarm.disk.sealed_parquet import MOST_ROWS, open_sealed
 from vmafarm.run_folder.manifest_file import (
-    BY_NAME,
+    GEOMETRY,
     HINT,
     HISTORY,
     MANIFEST_SCHEMA,
     cuts,
     describe_columns,
     explained,
+    is_manifest,
     read_history,
     read_stated,
     stated_in,
@@ -70,10 +71,14 @@ def write_manifest(
     document |= {"slices": manifest.slice_count, "first": manifest.first, "examples": manifest.examples}
     order = np.argsort(manifest.slices, kind="stable")
     names = np.array(manifest.names, dtype=object)[order].tolist()
-    table = make_table(
-        [names, manifest.mos[order], manifest.bytes[order], manifest.slices[order], order.astype(np.int32)],
-        MANIFEST_SCHEMA.with_metadata({METADATA_KEY: json.dumps(document)}),
-    )
+    columns: list[Any] = [
+        names, manifest.mos[order], manifest.bytes[order], manifest.slices[order], order.astype(np.int32)
+    ]  # fmt: skip
+    schema = MANIFEST_SCHEMA
+    if manifest.geometry:
+        columns.append([manifest.geometry.get(name, "") for name in names])
+        schema = schema.append(GEOMETRY)
+    table = make_table(columns, schema.with_metadata({METADATA_KEY: json.dumps(document)}))
     edges = [0, *cuts(manifest.slices[order]), len(names)]
     blocks = [table.slice(begin, end - begin) for begin, end in pairwise(edges)]
     with durable.Draft(folder.manifest if manifest.of else folder.generation(manifest.generation)) as draft:
@@ -192,19 +197,27 @@ def load_generation(path: Path) -> Manifest:
     if "position" in table.schema.names:
         table = table.take(pa.array(_order(path, numbers(table["position"]))))
     names: list[str] = table["clip_name"].to_pylist()
-    digest = manifest_digest(names, numbers(table["mos"]), numbers(table["bytes"]))
+    digest = manifest_digest(names, numbers(table["mos"]), numbers(table["bytes"]), _geometry(table))
     if stated.get("manifest") != digest or not names:
         raise _not_as_stated(path)
     return _as_manifest(path, table, digest, stated, len(names))
 
 
 def _require_columns(path: Path, schema: pa.Schema) -> None:
-    if not schema.equals(MANIFEST_SCHEMA) and not schema.equals(BY_NAME):
+    if not is_manifest(schema):
         raise UsageError(
             f"{show(str(path))}: not a manifest: columns {describe_columns(schema)}; expected "
             f"{describe_columns(MANIFEST_SCHEMA)}",
             HINT,
         )
+
+
+def _geometry(table: pa.Table) -> dict[str, str]:
+    """That of raw clips, by name; empty if the plan has none of its own for any clip."""
+    if "geometry" not in table.column_names:
+        return {}
+    pairs = zip(table["clip_name"].to_pylist(), table["geometry"].to_pylist(), strict=True)
+    return {name: words for name, words in pairs if words}
 
 
 def _order(path: Path, positions: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -232,6 +245,7 @@ def _as_manifest(path: Path, table: pa.Table, digest: str, stated: Mapping[str, 
     manifest = Manifest(
         names, mos, sizes, slices, digest, **read_history(stated),
         stated_first=first if isinstance(first, str) else "", stated_examples=examples,
+        geometry=_geometry(table),
     )  # fmt: skip
     leads_out = pc.match_substring_regex(pa.array([*names, *examples], pa.string()), _LEADS_OUT)
     if (at := pc.index(leads_out, True).as_py()) >= 0:

@@ -33,6 +33,8 @@ BY_NAME = pa.schema(
     [field for field in MANIFEST_SCHEMA if field.name != "position"], MANIFEST_SCHEMA.metadata
 )
 """As earlier versions wrote it: rows in byte order of clip_name."""
+GEOMETRY = pa.field("geometry", pa.string(), nullable=False)
+"""In a run with raw clips whose geometry the label file says; "" for every other clip."""
 HINT = "restore it from a copy, or plan again under another run.name"
 _BLOCKS = 1000
 _BLOCK_ROWS = 1024
@@ -124,6 +126,12 @@ def explained(path: Path) -> Iterator[None]:
         raise denied(path) from None
     except OSError as error:
         raise UnavailableError(f"cannot read {shown}: {error.strerror or show(str(error))}", HINT) from None
+
+
+def is_manifest(schema: pa.Schema) -> bool:
+    """Whether these are the columns of a manifest, of this version or an earlier one."""
+    known = (MANIFEST_SCHEMA, BY_NAME)
+    return any(schema.equals(one) or schema.equals(one.append(GEOMETRY)) for one in known)
 
 
 def describe_columns(schema: pa.Schema) -> str:

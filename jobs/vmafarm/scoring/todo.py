@@ -62,7 +62,7 @@ def find_todo(
             name = manifest.names[i]
             if name in wanted:
                 mos, size = float(manifest.mos[i]), int(manifest.bytes[i])
-                raw = raw_geometry(name, config.corpus.geometry)
+                raw = raw_geometry(name, manifest.geometry.get(name) or config.corpus.geometry)
                 todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited, raw))
     todo.sort(key=lambda clip: clip.name in failed_before)
     if every and not identity and todo:

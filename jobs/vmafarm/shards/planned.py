@@ -21,7 +21,7 @@ from vmafarm.disk.arrow import make_table, numbers
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
 from vmafarm.run_folder.manifest import load_generation, load_manifest, load_slices
-from vmafarm.run_folder.manifest_file import BY_NAME, MANIFEST_SCHEMA, stated_in
+from vmafarm.run_folder.manifest_file import is_manifest, stated_in
 from vmafarm.run_folder.paths import RunFolder, slice_id
 from vmafarm.sql import templates as sql
 
@@ -63,7 +63,7 @@ def read_outline(folder: RunFolder) -> Outline:
     with suppress(OSError, DamagedError, ValueError, KeyError, TypeError):
         file = open_sealed(folder.manifest)
         stated = stated_in(file.schema)
-        if any(map(file.schema.equals, (MANIFEST_SCHEMA, BY_NAME))) and file.rows and "earlier" not in stated:
+        if is_manifest(file.schema) and file.rows and "earlier" not in stated:
             slices = np.unique(numbers(file.read(["slice"])["slice"]))
             if slices[0] >= 0 and file.rows > slices[-1]:
                 digest = str(stated["manifest"])
