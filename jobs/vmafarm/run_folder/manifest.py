@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.disk import durable
-from vmafarm.disk.arrow import make_table, numbers
+from vmafarm.disk.arrow import make_table, numbers, take
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.sealed_blocks import NoBlocksError, open_blocks, write_in_blocks
 from vmafarm.disk.sealed_parquet import MOST_ROWS, open_sealed
@@ -135,7 +135,7 @@ def load_slices(folder: RunFolder, slices: Collection[int], expected: str = "") 
         As by `load_manifest`; what is wrong with other slices is not noticed.
     """
     path = _find_generation(folder, expected) if expected else folder.manifest
-    wanted = np.unique(np.fromiter(slices, np.int64))
+    wanted = np.array(sorted(set(slices)), np.int64)
 
     def has_some(lowest: int, highest: int) -> bool:
         at = int(np.searchsorted(wanted, lowest))
@@ -149,8 +149,8 @@ def load_slices(folder: RunFolder, slices: Collection[int], expected: str = "") 
         except NoBlocksError:
             return load_generation(path)
     stated = stated_in(schema)
-    table = table.filter(pa.array(np.isin(numbers(table["slice"]), wanted)))
-    table = table.take(pa.array(np.argsort(numbers(table["position"]))))
+    chosen = np.flatnonzero(np.isin(numbers(table["slice"]), wanted))
+    table = take(table, chosen[np.argsort(numbers(table["position"])[chosen])])
     manifest = _as_manifest(path, table, str(stated.get("manifest")), stated, rows)
     return replace(manifest, is_part=True, slices_before=int(stated.get("slices", 0)))
 
@@ -195,7 +195,7 @@ def load_generation(path: Path) -> Manifest:
         table = file.read()
     stated = stated_in(file.schema)
     if "position" in table.schema.names:
-        table = table.take(pa.array(_order(path, numbers(table["position"]))))
+        table = take(table, _order(path, numbers(table["position"])))
     names: list[str] = table["clip_name"].to_pylist()
     digest = manifest_digest(names, numbers(table["mos"]), numbers(table["bytes"]), _geometry(table))
     if stated.get("manifest") != digest or not names:
@@ -247,11 +247,12 @@ def _as_manifest(path: Path, table: pa.Table, digest: str, stated: Mapping[str, 
         stated_first=first if isinstance(first, str) else "", stated_examples=examples,
         geometry=_geometry(table),
     )  # fmt: skip
-    leads_out = pc.match_substring_regex(pa.array([*names, *examples], pa.string()), _LEADS_OUT)
-    if (at := pc.index(leads_out, True).as_py()) >= 0:
+    every = make_table([[*names, *examples]], pa.schema({"name": pa.string()}))["name"]
+    leads_out = pc.match_substring_regex(every, _LEADS_OUT)
+    if pc.any(leads_out).as_py():  # not pc.index, which imports pandas
+        wrong = [*names, *examples][leads_out.to_pylist().index(True)]
         raise UsageError(
-            f"{shown}: {show([*names, *examples][at])} leads out of the clips folder, expected a path below "
-            "it",
+            f"{shown}: {show(wrong)} leads out of the clips folder, expected a path below it",
             f"find out who wrote it; {HINT}",
         )
     if names and (slices.min() < 0 or slices.max() >= manifest.slices_before + clips or sizes.min() < 0):

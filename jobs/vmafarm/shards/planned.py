@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from vmafarm.disk.arrow import make_table, numbers
@@ -64,10 +63,10 @@ def read_outline(folder: RunFolder) -> Outline:
         file = open_sealed(folder.manifest)
         stated = stated_in(file.schema)
         if is_manifest(file.schema) and file.rows and "earlier" not in stated:
-            slices = np.unique(numbers(file.read(["slice"])["slice"]))
-            if slices[0] >= 0 and file.rows > slices[-1]:
+            slices = frozenset(numbers(file.read(["slice"])["slice"]).tolist())
+            if min(slices) >= 0 and file.rows > max(slices):
                 digest = str(stated["manifest"])
-                return Outline(file.rows, 0, frozenset(slices.tolist()), digest, frozenset([digest]), digest)
+                return Outline(file.rows, 0, slices, digest, frozenset([digest]), digest)
     manifest = load_manifest(folder)  # raises an error that says what is wrong
     every = manifest.slices.tolist() if manifest.generation == 1 else range(manifest.slice_count)
     return Outline(
