@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.engine_helpers import write_program
+from support.errors_document import documented
 
 ROOT = Path(__file__).parents[2]
 MAY = """\
@@ -190,3 +191,4 @@ def test_a_tag_that_has_been_moved_is_refused(tmp_path: Path, repository: tuple[
     said = fetch(tmp_path, folder, "v1@0000000")
     assert said.returncode == 1
     assert f"v1 of {folder} is commit {commit}, but 0000000 was expected" in said.stderr
+    documented("an image to build from a tag that has been moved")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.errors_document import documented
 
 from vmafarm import __version__
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError
@@ -208,6 +209,7 @@ def test_known_failure_comes_with_what_to_do(apptainer: Apptainer, line: str, hi
     with pytest.raises(IncompleteError) as caught:
         run_build([str(find_apptainer()), "build", "x", "image.def"], Path.cwd(), lambda line: None)
     assert hint in caught.value.hint
+    documented("an image to build on a base without a shell")
 
 
 def test_build_that_does_not_end_is_killed_at_its_deadline(
@@ -410,6 +412,7 @@ def test_an_image_of_a_registry_is_named_with_its_digest(
     with pytest.raises(UsageError, match=message) as caught:
         build(PUBLISHED, arguments=given)
     assert "RUN_FROM=IMAGE@sha256:DIGEST; containers/README.md" in caught.value.hint
+    documented("an image to build from a base that is not named")
     assert not apptainer.was_asked_to_build
 
 
