@@ -152,7 +152,7 @@ def _judge_driver(driver: str | None, cuda: str | None) -> tuple[str, str]:
         return "", ""
     hint = "install a newer driver, or build an image with an older CUDA (--build-arg BUILD_FROM=...)"
     if major == "13":
-        hint += "; apptainer.def names a base with CUDA 12, which V100 and P100 need too"
+        hint += "; containers/README.md has the command for CUDA 12, which V100 and P100 need too"
     return f"driver {driver} is too old for CUDA {cuda}, which needs {needed} or newer", hint
 
 
