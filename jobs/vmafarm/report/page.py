@@ -55,9 +55,12 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     return _render(connection, outcomes, config.folder.name, info, _used(config), labels=labels)
 
 
-def render_table(info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
-    """As `render`, of a table alone; see `vmafarm.query.lone_table.open_table`."""
-    return _render(connection, outcomes, info.path.stem, info, [], alone=True)
+def render_table(
+    info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], labels: Sequence[str] = ()
+) -> str:
+    """As `render`, of a table alone and its labels; see `vmafarm.query.lone_table.open_table`."""
+    counts = _count_labels(connection, labels)
+    return _render(connection, outcomes, info.path.stem, info, [], alone=True, labels=counts)
 
 
 def _render(
