@@ -41,7 +41,7 @@ MAY = {
     "common/utf8.py": "/proc",
     "process/descendants.py": "/proc",
     "run_folder/permissions.py": "/proc",
-    "doctor/engine.py": "/proc",
+    "process/gpu_here.py": "/proc",
     "doctor/folders.py": "/proc",
     "common/streams.py": "/dev/null",
     "process/scratch.py": "locks, opened without a wait",

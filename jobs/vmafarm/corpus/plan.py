@@ -63,6 +63,8 @@ class Plan:
         Whether the file system of the new run's folder cannot sync folders.
     notes
         What is to be told about the label file.
+    nearest
+        As in `vmafarm.corpus.join.Joined`.
     """
 
     folder: RunFolder
@@ -74,16 +76,23 @@ class Plan:
     asked_slices: int
     may_lose_names: bool = False
     notes: tuple[str, ...] = ()
+    nearest: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return the plan as lines that fit the terminal."""
-        return [part for line in self._lines() for part in wrapped(line, then="")]
+        return [part for line in self._lines() for part in wrapped(line, then=_below(line))]
 
     def _lines(self) -> Iterator[str]:
         manifest = self.manifest
         scored = bool(self.config.corpus.scores)
         yield from self.notes
         yield from self.counts.lines(scored=scored)
+        if scored and (lacking := self.counts.without_score.count):
+            kept = self.config.corpus.missing_mos == "nan"
+            fate = "kept with mos = NaN" if kept else "left out"
+            more = "; examples, with what is near:" if self.nearest else ""
+            yield f"{counted(lacking, 'clip')} without a score: {fate}{more}"
+            yield from (f"    {line}" for line in self.nearest)
         if not scored:
             yield (
                 "no scores given (corpus.scores): mos is NaN in all rows, and what is about scores does not "
@@ -205,13 +214,20 @@ def plan(
     return Plan(
         config.folder, with_values(config, values), made, joined.counts, new, changes, cut,
         may_lose_names=new and durable.may_lose_names(folder.path), notes=(*chosen.notes, *notes),
+        nearest=joined.nearest,
     )  # fmt: skip
+
+
+def _below(line: str) -> str:
+    """What the lines below begin with, where an indented line is too long."""
+    indent = len(line) - len(line.lstrip(" "))
+    return " " * (indent + 2) if indent else ""
 
 
 def _sample(joined: Joined, limit: int) -> Joined:
     chosen = sample(joined.names, limit)
     names = [joined.names[at] for at in chosen]
-    return Joined(names, joined.mos[chosen], joined.bytes[chosen], joined.counts)
+    return replace(joined, names=names, mos=joined.mos[chosen], bytes=joined.bytes[chosen])
 
 
 @dataclass(frozen=True)

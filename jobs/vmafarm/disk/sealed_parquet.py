@@ -135,6 +135,11 @@ class SealedFile:
         self._bytes = sum(group.total_byte_size for group in groups)
         self._require_room(self._bytes)
 
+    @property
+    def digest(self) -> str:
+        """The digest in its footer, which is that of its bytes."""
+        return sealed_digest(self._content)
+
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns, or all; text is validated as UTF-8.
 
@@ -276,6 +281,12 @@ def find_digest(content: bytes | bytearray) -> int:
     """Find the offset of the digest in the bytes of a file; -1 if there is none."""
     at = content.rfind(_MARK)
     return -1 if at < 0 or at + len(_MARK) + DIGITS > len(content) else at + len(_MARK)
+
+
+def sealed_digest(content: bytes | bytearray) -> str:
+    """The digest that the bytes of a sealed file contain, in hexadecimal digits; it is not verified."""
+    at = find_digest(content)
+    return content[at : at + DIGITS].decode("ascii", "replace")
 
 
 def _digest(content: bytes | bytearray, at: int) -> bytes:

@@ -59,9 +59,13 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     return _render(connection, outcomes, config.folder.name, info, head, _used(config), labels=labels)
 
 
-def render_table(info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
-    """As `render`, of a table alone; see `vmafarm.query.lone_table.open_table`."""
-    return _render(connection, outcomes, info.path.stem, info, read_head_of_table(info), [], alone=True)
+def render_table(
+    info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], labels: Sequence[str] = ()
+) -> str:
+    """As `render`, of a table alone and its labels; see `vmafarm.query.lone_table.open_table`."""
+    counts = _count_labels(connection, labels)
+    head = read_head_of_table(info)
+    return _render(connection, outcomes, info.path.stem, info, head, [], alone=True, labels=counts)
 
 
 def _render(
