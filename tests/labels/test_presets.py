@@ -13,7 +13,8 @@ from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load, make_template
 from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import read_frozen_config
-from vmafarm.corpus.plan import Plan, plan
+from vmafarm.corpus.plan import plan
+from vmafarm.corpus.plan_result import Plan
 from vmafarm.labels.presets import apply_preset, find_preset, list_presets, recognise
 from vmafarm.labels.presets_text import as_document, lines, tell
 from vmafarm.labels.table import read_label_table
