@@ -108,8 +108,8 @@ def _run_verb() -> int:
 
     words = sys.argv[1:]
     try:
-        # typer shows no errors itself, and does not answer to a shell's completion, which is not offered.
-        status = app(words or ["--help"], prog_name="vmafarm", complete_var="", standalone_mode=False)
+        # typer shows no errors itself.
+        status = app(words or ["--help"], prog_name="vmafarm", standalone_mode=False)
     except Exception as error:
         if not hasattr(error, "format_message"):  # as typer's own have, or click's, by its version
             raise

@@ -243,7 +243,7 @@ def test_what_the_identity_plan_would_take_is_shown_once_as_soon_as_it_is_known(
         add(done, 1)
         watcher()
     assert file.getvalue() == (
-        "plan full: 8m 59s left; --set engine.plan=identity from here on: about 27s, the same values\n"
+        "plan full: 8m 59s left; --plan identity from here on: about 27s, the same values\n"
     )
 
 
