@@ -21,7 +21,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Whole files to workers, in the order of tests/conftest.py. One more worker than processors: tests also wait.
 WORKERS = -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run plan estimate doctor image submit retry runs status efficiency logs cancel merge tidy qa report combine sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
+.PHONY: help setup run plan estimate doctor image submit retry runs status failures efficiency logs cancel merge tidy qa report combine sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -86,6 +86,9 @@ runs: $(VENV)/.setup ## list the runs: clips, rows, failures, table, last activi
 
 status: $(VENV)/.setup ## show the progress of a run; ARGS="--watch" refreshes it
 	@$(BIN)/vmafarm status $(OPTIONS) $(ARGS)
+
+failures: $(VENV)/.setup ## list the clips that failed, and why; ARGS="--class timeout"
+	@$(BIN)/vmafarm failures $(OPTIONS) $(ARGS)
 
 efficiency: $(VENV)/.setup ## show what elements used of what was asked for, and what to ask for next time
 	@$(BIN)/vmafarm efficiency $(OPTIONS) $(ARGS)

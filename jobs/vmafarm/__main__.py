@@ -101,6 +101,7 @@ def _run_verb() -> int:
         if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1"), re.ASCII):
             del os.environ[name]
     import vmafarm.cli.cluster
+    import vmafarm.cli.failures
     import vmafarm.cli.labels
     import vmafarm.cli.look
     import vmafarm.cli.tables  # noqa: F401 - these add their verbs

@@ -31,6 +31,13 @@ def check_names() -> list[str]:
     return [check.name for check in list_checks()]
 
 
+def failure_classes() -> list[str]:
+    """Classes of failure."""
+    from vmafarm.run_folder.failures import FAILURE_CLASSES
+
+    return list(FAILURE_CLASSES)
+
+
 def preset_names() -> list[str]:
     """Names of the known corpora."""
     from vmafarm.labels.presets import list_presets
