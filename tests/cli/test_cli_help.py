@@ -15,6 +15,7 @@ from support.merge_helpers import plan_run
 
 from vmafarm.cli.cluster import app
 from vmafarm.config.load import load
+from vmafarm.images.build import BuiltImage
 
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 TYPES = re.compile(r"<\w+|\w+ range\b|\bx[<>]=|list\[|\b(TEXT|INTEGER|FLOAT|PATH|BOOLEAN)\b|\[0-9A-Z")
@@ -111,3 +112,11 @@ def test_completion_is_installed_where_bash_finds_it(tmp_path: Path) -> None:
         check=True, timeout=60,
     )  # fmt: skip
     assert "-F _vmafarm_completion vmafarm" in shown.stdout
+
+
+def test_image_prints_the_size_of_what_it_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.sif"
+    path.write_bytes(bytes(1_234_567))
+    built = BuiltImage(path, "sha256:00", tmp_path / "x.sif.json", {}, 2.0)
+    monkeypatch.setattr("vmafarm.images.build.build_image", lambda *_, **__: built)
+    assert call("image", cwd=tmp_path).stdout == f"built in 2 s: {path}, 1.2 MB\nsha256:00\n"

@@ -56,6 +56,7 @@ def image(
 
     Example: vmafarm image containers/cpu.def
     """
+    from vmafarm.common.text import size
     from vmafarm.images.build import build_image
 
     built = build_image(
@@ -67,7 +68,8 @@ def image(
         force=force,
         say=say,
     )
-    say(f"built in {built.seconds:.0f} s: {show(str(built.path))}", built.digest)
+    written = size(built.path.stat().st_size)
+    say(f"built in {built.seconds:.0f} s: {show(str(built.path))}, {written}", built.digest)
 
 
 @app.command()
