@@ -1,16 +1,19 @@
 -- For each feature column: the number of NaN, and whether all other values are equal.
+WITH found AS (
+    SELECT name, count(value) AS rows, count_if(isnan(value)) AS nan, min(number) AS least, max(number) AS most
+    FROM (SELECT name, value, CASE WHEN NOT isnan(value) THEN value END AS number FROM feature_values)
+    GROUP BY name
+)
 SELECT
-    columns.feature,
-    columns.statistic,
-    count(value) AS rows,
-    count(*) FILTER (WHERE isnan(value)) AS nan,
-    count(*) FILTER (WHERE NOT isnan(value)) > 0
-        AND min(value) FILTER (WHERE NOT isnan(value)) = max(value) FILTER (WHERE NOT isnan(value)) AS constant,
-    min(value) FILTER (WHERE NOT isnan(value)) AS lowest,
-    any_value(columns.informative) AS informative,
-    any_value(columns.all_nan) AS expected_nan
+    feature,
+    statistic,
+    coalesce(rows, 0) AS rows,
+    coalesce(nan, 0) AS nan,
+    least IS NOT NULL AND least = most AS constant,
+    least AS lowest,
+    informative,
+    all_nan AS expected_nan
 FROM columns
-LEFT JOIN feature_values USING (name)
-WHERE columns.feature IS NOT NULL
-GROUP BY columns.feature, columns.statistic, columns.position
-ORDER BY columns.position
+LEFT JOIN found USING (name)
+WHERE feature IS NOT NULL
+ORDER BY position
