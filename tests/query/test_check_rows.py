@@ -23,7 +23,9 @@ def check(query: str) -> Check:
 
 
 @pytest.mark.parametrize("end", ["", ";", " -- the last ones\n;", "; -- the last ones"])
-@pytest.mark.parametrize(("limit", "kept"), [(0, 0), (3, 3), (50_000, 50_000), (50_001, 50_000), (None, 50_000)])
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(0, 0), (3, 3), (50_000, 50_000), (50_001, 50_000), (None, 50_000)]
+)
 def test_all_rows_are_counted_and_the_first_ones_kept(
     connection: duckdb.DuckDBPyConnection, limit: int | None, kept: int, end: str
 ) -> None:

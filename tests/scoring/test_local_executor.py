@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -123,6 +124,6 @@ def test_watching_takes_at_most_one_percent_of_the_time_and_never_ends(
     for call in range(500):
         now = max(now, call * 0.2)
         seldom()
-    gaps = {round(later - earlier, 6) for earlier, later in zip(looks, looks[1:], strict=False)}
+    gaps = {round(later - earlier, 6) for earlier, later in itertools.pairwise(looks)}
     assert looks[0] == 0
     assert all(pause <= gap + 1e-6 < pause + 0.2 + 1e-3 for gap in gaps), gaps

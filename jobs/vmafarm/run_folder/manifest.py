@@ -144,9 +144,9 @@ def load_generation(path: Path) -> Manifest:
     if stated.get("manifest") != digest or not names:
         raise UsageError(f"{shown}: its content does not match its digest", _HINT)
     leads_out = pc.match_substring_regex(table["clip_name"], _LEADS_OUT)
-    if (at := pc.index(leads_out, True).as_py()) >= 0:
+    if found := pc.indices_nonzero(leads_out).tolist():  # pc.index would import pandas
         raise UsageError(
-            f"{shown}: {show(names[at])} leads out of the clips folder, expected a path below it",
+            f"{shown}: {show(names[found[0]])} leads out of the clips folder, expected a path below it",
             f"find out who wrote it; {_HINT}",
         )
     manifest = Manifest(names, mos, sizes, slices, digest, **_read_history(stated))
