@@ -23,10 +23,11 @@ from vmafarm.run_folder.label_columns import NAME
 
 CLIPS = ["a.mp4", "b'; DROP TABLE features; --.mp4", "c\n\x1b[31m{{ 7*7 }}.mp4"]
 QUERIES = [
-    "SELECT * FROM features ORDER BY ALL", "SELECT * FROM clips ORDER BY ALL", "SELECT * FROM labels ORDER BY ALL",
-    "SELECT * FROM failures ORDER BY ALL", "SELECT * FROM run ORDER BY ALL", "SELECT * FROM failed ORDER BY ALL",
-    "SELECT * FROM manifest ORDER BY ALL", "SELECT * FROM run.main.findings ORDER BY ALL", "SHOW ALL TABLES",
-    "SELECT * FROM suspects", "SELECT * FROM feature_values ORDER BY ALL",
+    *(f"SELECT * FROM {table} ORDER BY ALL" for table in (
+        "features", "clips", "labels", "failures", "run", "failed", "manifest", "run.main.findings",
+        "feature_values",
+    )),
+    "SELECT * FROM suspects", "SHOW ALL TABLES",
 ]  # fmt: skip
 
 

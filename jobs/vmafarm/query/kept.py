@@ -1,8 +1,8 @@
 """The database that is kept beside a table, and whether it still is what a new copy of the run would be.
 
 The record of the merge states its digest, so that neither damage nor another writer goes unnoticed, and a
-digest of what it was made from: versions, settings, and the stamps of all files. If any of that is not the same,
-or if a user who is not trusted owns one of these files, the run is copied again.
+digest of what it was made from: versions, settings, and the stamps of all files. If any of that is not the
+same, or if a user who is not trusted owns one of these files, the run is copied again.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def take_kept(config: Config, file: Path) -> bool:
     config
         Of a planned run.
     file
-        Where to copy it, byte by byte: DuckDB would open it by its name, which may be another one's by then, and
-        replay a log that lies beside it.
+        Where to copy it, byte by byte: DuckDB would open it by its name, which may be another one's by then,
+        and replay a log that lies beside it.
 
     Returns
     -------
