@@ -95,7 +95,7 @@ class MergeResult:
             "failed_for_good": {n: _pick(clip, _FAILED) for n, clip in self.failed_for_good.items()},
             "conflicts": self.conflicts, "options": self.options, "metadata": self.metadata,
             "made": self.made, "findings": [_pick(one, _FINDING) for one in self.findings], "qa": {},
-            "tidied": [], "carried": self.carried,
+            "tidied": [], "carried": self.carried, "database": {},
         }  # fmt: skip
 
     def of(self, severity: str) -> list[Finding]:

@@ -138,8 +138,8 @@ class Merge:
         result.nan = written.nan
         if not written.whole:  # the draft ends before the first null
             shards, bound = self._sources.shards()
-            rows = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=True)
-            self._connection.execute(rows, bound)
+            self._connection.execute(sql.render("query/features", columns=COLUMNS, shards=shards), bound)
+            self._connection.execute(sql.render("query/once", columns=COLUMNS))
             self._check_rows()
             return
         if not result.blocked and not written.unique:

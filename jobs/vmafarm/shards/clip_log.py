@@ -108,13 +108,16 @@ def _require_possible(field: pa.Field, column: pa.ChunkedArray) -> None:
     if pa.types.is_string(field.type) or pa.types.is_boolean(field.type) or not len(column):
         return
     values = numbers(column.cast(pa.int64()) if pa.types.is_timestamp(field.type) else column)
-    lowest, highest = _bounds(field)
+    lowest, highest = bounds(field)
     if np.isinf(values).any() or not (np.isnan(values) | ((values >= lowest) & (values <= highest))).all():
         raise DamagedError(f"{field.name} is not from {lowest:g} to {highest:g} in all rows")
 
 
-def _bounds(field: pa.Field) -> tuple[float, float]:
-    """The same that `vmafarm.shards.journal` allows."""
+def bounds(field: pa.Field) -> tuple[float, float]:
+    """Lowest and highest value of a column of numbers or times: what `vmafarm.shards.journal` allows.
+
+    Times are in microseconds since 1970; a float may also be NaN, but not infinite.
+    """
     if pa.types.is_timestamp(field.type):  # microseconds
         return EARLIEST.timestamp() * 1e6, LATEST.timestamp() * 1e6
     if pa.types.is_integer(field.type):
