@@ -162,6 +162,9 @@ def test_a_corpus_of_nothing_but_bad_clips_ends_with_a_list_and_no_table(folder:
     write_scores(folder / "scores.csv", names)
     for allowed in ([], ["--max-failed-share", "1"], ["--allow-missing"]):
         ended = call("run", *corpus(*QUICK, "--run", "r"), *allowed, cwd=folder, status=1)
+        if not allowed:
+            assert "  vmafarm failures --run r lists the clips, and why" in ended.stdout.splitlines()
+            assert "3 clips failed for good" in call("failures", "--run", "r", cwd=folder).stdout
         assert "no clip has a row, so there is nothing to publish" in ended.stderr
         for name in names:
             assert f"\n  {name}: decode_error: " in ended.stderr
