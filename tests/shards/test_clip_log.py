@@ -22,7 +22,7 @@ from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from vmafarm.shards.journal import read_journal
 from vmafarm.shards.remarks import Remark, RemarkReader, tell_remarks
 
-LATEST = {"bytes": 0, "sha256": ""}
+LATEST = {"backend": "", "finite_frames": -1, "zero_motion": -1, "bytes": 0, "sha256": ""}
 NEW = {"declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True, **LATEST}
 NEWER = {"audit": "", "seconds_other_plan": NAN, **NEW}
 
@@ -46,7 +46,7 @@ def forget(path: Path, *columns: str) -> None:
         write_sealed(whole.drop_columns(list(columns)), file)
 
 
-@pytest.mark.parametrize("unknown", [NEW, NEWER])
+@pytest.mark.parametrize("unknown", [LATEST, NEW, NEWER])
 def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknown: dict) -> None:
     (path,) = run.folder.clip_logs.glob("*.parquet")
     whole = read_clip_log(path, 100)
@@ -81,7 +81,7 @@ def test_a_journal_of_an_earlier_version_has_the_defaults(run: Run) -> None:
     assert math.isnan(null["declared_seconds"])
 
 
-@pytest.mark.parametrize("unknown", [NEW, NEWER])
+@pytest.mark.parametrize("unknown", [LATEST, NEW, NEWER])
 def test_logs_of_two_versions_side_by_side_are_read_by_every_reader(run: Run, unknown: dict) -> None:
     (old,) = run.folder.clip_logs.glob("*.parquet")
     forget(old, *unknown)
