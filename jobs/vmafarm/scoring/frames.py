@@ -60,8 +60,8 @@ _SHOWN = 3
 
 def _frames(found: NDArray[np.intp], frames: int) -> str:
     if found.size == 1:
-        return f"frame {found[0]} of {frames:,}"
-    return f"{found.size:,} of {frames:,} frames, the first is frame {found[0]}"
+        return f"frame {found[0]:,} of {frames:,}"
+    return f"{found.size:,} of {frames:,} frames, the first is frame {found[0]:,}"
 
 
 def check_motion(motion: NDArray[np.float64], y4m: Path, stop: Stop | None = None) -> None:
@@ -99,7 +99,7 @@ def check_motion(motion: NDArray[np.float64], y4m: Path, stop: Stop | None = Non
                 raise Stopped
             before = frame if at == number - 1 else luma(number - 1)
             at, frame = number, luma(number)
-            if _moves(before, frame):
+            if least_motion(before, frame) > HIDDEN_MOTION:
                 wrong.append(number)
     if wrong:
         where = _frames(np.array(wrong), len(motion))
@@ -111,22 +111,35 @@ def repeated_frames(motion: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero(motion[1:] == 0) + 1
 
 
-def _moves(one: NDArray[np.integer], other: NDArray[np.integer]) -> bool:
-    """Whether the motion between two frames is above `HIDDEN_MOTION`.
+def least_motion(one: NDArray[np.integer], other: NDArray[np.integer]) -> float:
+    """Motion between two frames, without the two rows and columns at each edge.
 
-    The two rows and columns at each edge do not count: versions of libvmaf treat the edges in different ways.
+    Versions of libvmaf treat the edges in different ways; whichever it is, the motion is not less than this.
+
+    Parameters
+    ----------
+    one, other
+        Luma of shape ``(height, width)``, uint8, or uint16 at 10 bit.
+
+    Returns
+    -------
+    float
+        In luma levels at 8 bit: mean absolute difference of the blurred frames, before any rounding. 0 where
+        the frames themselves differ by `HIDDEN_MOTION` at most, which a blur does not increase.
     """
     if np.array_equal(one, other):
-        return False
-    levels = 1.0 if one.dtype.itemsize == 1 else 4.0
-    change = np.subtract(other, one, dtype=np.float32)
-    bound = HIDDEN_MOTION * levels * change.size
-    if np.abs(change).sum(dtype=np.float64) <= bound:  # a blur makes it no larger
-        return False
-    height, width = change.shape
-    rows = sum(weight * change[i : height - 4 + i] for i, weight in enumerate(_BLUR))
-    blurred = sum(weight * rows[:, i : width - 4 + i] for i, weight in enumerate(_BLUR))
-    return bool(np.abs(blurred).sum(dtype=np.float64) > bound)
+        return 0.0
+    change: NDArray[np.float32] = np.subtract(other, one, dtype=np.float32)
+    size = change.size * (1 if one.dtype.itemsize == 1 else 4)
+    if np.abs(change).sum(dtype=np.float64) <= HIDDEN_MOTION * size:
+        return 0.0
+    height, width = (side - 4 for side in change.shape)
+    rows, blurred = np.zeros((height, width + 4), np.float32), np.zeros((height, width), np.float32)
+    for start, weight in enumerate(_BLUR):
+        rows += weight * change[start : start + height]
+    for start, weight in enumerate(_BLUR):
+        blurred += weight * rows[:, start : start + width]
+    return float(np.sum(np.abs(blurred), dtype=np.float64)) / size
 
 
 def finite_frames(values: Values) -> int:
