@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from standin.vmaf import write_standin
 from support import media
 from support.engine_helpers import broken, failure, ffmpeg_engine, score, vmaf_engine
+from support.errors_document import documented
 
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.run import Stop, Stopped
@@ -104,6 +105,7 @@ def test_odd_but_sound_clips_have_a_finite_value_on_every_frame(
 
 @pytest.mark.parametrize("plan", ["full", "identity"])
 def test_a_value_that_was_dropped_on_one_frame_is_a_failure(clips: Clips, tmp_path: Path, plan: str) -> None:
+    documented("a frame with a value that cannot be right")
     program = write_standin(tmp_path / "standin", misbehave="drops_value")
     error = failure(vmaf_engine(program, plan), clips("160x240.mkv"), tmp_path)
     assert (error.failure, error.message) == (
