@@ -59,6 +59,13 @@ def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknow
     assert [field.name for field in CLIP_LOG_SCHEMA if not field.nullable] == CLIP_LOG_SCHEMA.names
 
 
+def test_counts_that_nobody_knows_are_read_as_such(run: Run) -> None:
+    """As `--reuse` writes them, of rows of a version that did not count."""
+    path = run.log_clips({"b.mp4": 1.0}, 1, finite_frames=-1, zero_motion=-1)
+    (entry,) = read_clip_log(path, 100).to_pylist()
+    assert (entry["finite_frames"], entry["zero_motion"]) == (-1, -1)
+
+
 def test_a_log_without_a_column_that_all_versions_have_is_refused(run: Run) -> None:
     (path,) = run.folder.clip_logs.glob("*.parquet")
     forget(path, "frames", *NEWER)
