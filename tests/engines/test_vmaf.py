@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import signal
@@ -244,11 +243,12 @@ def test_flood_of_messages_holds_nothing_up(clip: Path, tmp_path: Path) -> None:
     assert_equal_rows(row, score(ffmpeg_engine(), clip, tmp_path).row, 1e-9)
 
 
-def test_scores_that_are_all_null_are_nan_and_no_failure(clip: Path, tmp_path: Path) -> None:
-    # Not this module's to judge: the merge's checks see columns without a finite value.
-    row = score(broken(tmp_path, "nan_everywhere"), clip, tmp_path).row
-    assert math.isnan(row["vmaf_mean"])
-    assert math.isnan(row["vmaf_std"])
+def test_scores_that_are_all_null_are_a_failure(clip: Path, tmp_path: Path) -> None:
+    error = failure(broken(tmp_path, "nan_everywhere"), clip, tmp_path)
+    assert error.failure == "bad_frames"
+    assert error.message.startswith(
+        "adm2 has no finite value on 6 of 6 frames, the first is frame 0; adm_scale0 "
+    )
 
 
 def test_build_that_would_end_where_an_extractor_refuses_the_size_never_runs_it(

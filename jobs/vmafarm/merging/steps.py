@@ -16,7 +16,14 @@ from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.drafts import LockedDraft, sweep
 from vmafarm.disk.durable import Draft
-from vmafarm.merging.audits import count_audits, judge_audits, judge_history, read_entries, read_hosts
+from vmafarm.merging.audits import (
+    count_audits,
+    count_elsewhere,
+    judge_audits,
+    judge_history,
+    read_entries,
+    read_hosts,
+)
 from vmafarm.merging.checks import check_rows
 from vmafarm.merging.complete import LISTED, count_classes, describe_left_out, judge_gaps, names_without_row
 from vmafarm.merging.copies import settle_copies
@@ -112,11 +119,14 @@ class Merge:
             self._check_clips()
             self._check_copies()
             damaged = read_entries(
-                self._connection, self.folder, sources.recovered, only_planned=sources.only_planned
-            )
+                self._connection, self.folder, sources.recovered, only_planned=sources.only_planned,
+                backend=provenance.backend,
+            )  # fmt: skip
             self._find("clip_log", "warn", "clip logs that cannot be read; they do not count", damaged)
             self.hosts = read_hosts(self._connection)
             self._check_gaps()
+            if elsewhere := count_elsewhere(self._connection):
+                result.counts["rows_elsewhere"] = elsewhere
             self.result.audits = count_audits(self._connection)
             self.result.findings += judge_audits(self.result.audits, result.metadata["plan"], self.config)
             if not self.result.counts["rows"]:

@@ -153,7 +153,10 @@ def as_markdown() -> str:
     lines = [
         "# The columns",
         "",
-        "Mean and standard deviation are taken over the frames with a finite value; NaN if there is none.",
+        "Mean and standard deviation are taken over all frames; they are NaN where a feature is infinite on",
+        "every frame, or its extractor refuses the frame size. Any other frame without a finite value is a",
+        "failure of the scoring (`bad_frames`, docs/errors.md).",
+        "",
         "`vmafarm qa` reports values outside the bounds. On an identity pair (the same frames as reference",
         "and distorted) some features have a known value: a model learns nothing from them, and the plan",
         "`identity` fills them in. ADM and VIF are measured, but are 1 within 2e-5 there, which is rounding.",

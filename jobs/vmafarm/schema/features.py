@@ -102,6 +102,12 @@ INFORMATIVE = ("motion", "motion2", "motion3", "cambi", "vmaf")
 frame (measured, embedded libvmaf): what varies is the rounding of fixed-point numbers."""
 ALL_NAN = tuple(f.name for f in FEATURES if f.identity is not None and math.isnan(f.identity[8]))
 """Features without a finite value on any identity pair; NaN is their correct value."""
+MUST_BE_FINITE = tuple(name for name in FEATURE_NAMES if name not in ALL_NAN)
+"""Features with a finite value on every frame whose size their extractor accepts, whatever it shows.
+
+Measured on 702 identity pairs (embedded libvmaf 86da14d, ffmpeg 9.0.2): 13 sizes from 18x18 to 640x360,
+18x4000 and 4000x18 among them, 8 and 10 bit, 1 to 6 frames, of black, white, grey, a still picture, noise,
+gradients and moving test pictures. Only `ALL_NAN` gave null; ADM and VIF of flat frames are 1."""
 
 KEY_COLUMNS = ("clip_name", "mos", "width", "height")
 FEATURE_COLUMNS = tuple(f"{name}_{stat}" for name in FEATURE_NAMES for stat in ("mean", "std"))

@@ -228,7 +228,6 @@ class _Element:
         if outcome.extracted is None:
             self._count_failure(outcome)
             return
-        self._in_a_row = 0
         extracted = outcome.extracted
         entry = {
             "clip_name": clip.name,
@@ -247,6 +246,7 @@ class _Element:
             self._log.compare_plans(
                 decoding + extracted.seconds_scoring, decoding + extracted.seconds_other_plan
             )
+        self._count_in_a_row(outcome, fails=extracted.backend != self._provenance.backend)
 
     def _count_failure(self, outcome: Outcome) -> None:
         failed = outcome.failures[-1][1]
@@ -258,12 +258,17 @@ class _Element:
                 f"{show(outcome.clip.name)}: {failed.message}",
                 'measure all features: plan another run with engine.plan = "full"',
             )
+        self._count_in_a_row(outcome, fails=failed.failure in ENGINE_FAULTS)
+
+    def _count_in_a_row(self, outcome: Outcome, *, fails: bool) -> None:
+        """Count clips that the engine, or its GPU, fails on; too many in a row are the node's fault."""
         if self._spec.share in (ELSEWHERE, LAST_LOOK):  # all of them are suspects
             return
-        self._in_a_row = self._in_a_row + 1 if failed.failure in ENGINE_FAULTS else 0
+        self._in_a_row = self._in_a_row + 1 if fails else 0
         # After each failure the engine scored the built-in clip (see `Attempts`), so these clips are suspects
         # that another host will try. With this many, the node itself is at fault.
         if self._in_a_row >= self._config.extract.max_engine_failures:
+            failed = outcome.failures[-1][1]
             raise EngineBrokenError(
                 f"{self._in_a_row} engine failures in a row although the engine scores a built-in clip, the "
                 f"last one on {show(outcome.clip.name)}: {failed.message}",
