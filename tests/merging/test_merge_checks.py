@@ -196,6 +196,10 @@ def audited(run: Run, _: list[dict]) -> None:
     run.log_clips({CLIPS[0]: 1.0}, audit="differs")
 
 
+def gpu_audited(run: Run, _: list[dict]) -> None:
+    run.log_clips({CLIPS[0]: 1.0}, audit="differs", audit_feature="adm2", audit_difference=1e-3)
+
+
 def unfit(run: Run, _: list[dict]) -> None:
     pq.write_table(pa.table({"a": [1]}), run.shard([], writer="v"))
 
@@ -218,6 +222,7 @@ REFUSES: dict[str, Callable[[Run, list[dict]], None]] = {
     "identity_constants": change(0, float_ssim_mean=0.5),
     "mean_and_std": change(0, vmaf_std=NAN),
     "audits": audited,
+    "gpu_differences": gpu_audited,
     "impossible_mos": change(0, mos=9.0),
     "too_small": lambda _, rows: rows[0].update(make_row(CLIPS[0], width=10)),
 }

@@ -166,6 +166,10 @@ FIRES = {
         where("audit = 'differs', notes = 'motion_mean'", table="clips"),
         [{"clip_name": "a.mp4", "notes": "motion_mean"}],
     ),
+    "gpu_differences": (
+        where("audit = 'differs', audit_feature = 'adm2', audit_difference = 0.001", table="clips"),
+        [{"clip_name": "a.mp4", "feature": "adm2", "difference": 0.001}],
+    ),
     "fingerprints": (
         "INSERT INTO features SELECT * REPLACE ('copy.mp4' AS clip_name, 4.5 AS mos) FROM features "
         "WHERE clip_name = 'a.mp4'",

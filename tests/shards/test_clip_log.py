@@ -24,7 +24,8 @@ from vmafarm.shards.remarks import Remark, RemarkReader, tell_remarks
 
 LATEST = {"bytes": 0, "sha256": ""}
 NEW = {"declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True, **LATEST}
-NEWER = {"audit": "", "seconds_other_plan": NAN, **NEW}
+GPU = {"audit_feature": "", "audit_difference": NAN}
+NEWER = {"audit": "", "seconds_other_plan": NAN, **GPU, **NEW}
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def forget(path: Path, *columns: str) -> None:
         write_sealed(whole.drop_columns(list(columns)), file)
 
 
-@pytest.mark.parametrize("unknown", [NEW, NEWER])
+@pytest.mark.parametrize("unknown", [GPU, NEW, NEWER])
 def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknown: dict) -> None:
     (path,) = run.folder.clip_logs.glob("*.parquet")
     whole = read_clip_log(path, 100)

@@ -16,7 +16,14 @@ from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.drafts import LockedDraft, sweep
 from vmafarm.disk.durable import Draft
-from vmafarm.merging.audits import count_audits, judge_audits, judge_history, read_entries, read_hosts
+from vmafarm.merging.audits import (
+    count_audits,
+    count_beyond,
+    judge_audits,
+    judge_history,
+    read_entries,
+    read_hosts,
+)
 from vmafarm.merging.checks import check_rows
 from vmafarm.merging.complete import LISTED, count_classes, describe_left_out, judge_gaps, names_without_row
 from vmafarm.merging.copies import settle_copies
@@ -118,7 +125,9 @@ class Merge:
             self.hosts = read_hosts(self._connection)
             self._check_gaps()
             self.result.audits = count_audits(self._connection)
-            self.result.findings += judge_audits(self.result.audits, result.metadata["plan"], self.config)
+            self.result.findings += judge_audits(
+                self.result.audits, result.metadata["plan"], result.metadata["backend"], self.config
+            )
             if not self.result.counts["rows"]:
                 self._find("no_rows", "error", _NO_ROWS, 1)
                 return
@@ -151,6 +160,9 @@ class Merge:
             result.metadata["left_out"] = self._left_out
         if result.counts["conflicts"]:
             result.metadata["conflicts"] = {"clips": result.counts["conflicts"], "taken": "latest"}
+        clips, beyond = count_beyond(result.audits)
+        if beyond:
+            result.metadata["gpu_differences"] = {"audited": clips, "beyond": beyond}
         if self.config.merge.allow:
             result.metadata["allowed"] = sorted(self.config.merge.allow)
         writer.end(result.metadata)

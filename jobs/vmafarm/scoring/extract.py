@@ -23,7 +23,7 @@ from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, identity_value
-from vmafarm.scoring.audit import Audit, differences, wrong_constants
+from vmafarm.scoring.audit import Audit, audit_of_gpu, compare_gpu, differences, wrong_constants
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.deadline import most_seconds
 from vmafarm.scoring.decode import Programs, Source, look_closer, prepare, read_again
@@ -62,7 +62,7 @@ class Scorer:
     timeout
         Time limit of each child process in seconds; 0: from the clip's size, 10 minutes to a day.
     auditor
-        The engine with the other plan, which scores audited clips again for comparison. The row comes from
+        What scores audited clips again for comparison; see `vmafarm.scoring.audit`. The row comes from
         `engine` alone.
     """
 
@@ -140,7 +140,7 @@ def extract(
 def _audit(
     source: Source, scored: _Scored, engine: Engine, auditor: Engine, programs: Programs, name: str
 ) -> Audit:
-    """Score with the other plan and compare; a failure there costs no row."""
+    """Score with the auditor and compare; a failure there costs no row."""
     try:
         again = _score(source, auditor, programs, name)
     except ClipFailedError as failed:
@@ -148,10 +148,14 @@ def _audit(
     source = again.source
     if source.frames != scored.source.frames:
         return Audit("failed", note=f"audit: {source.frames} frames, {scored.source.frames} before")
-    measured = {**again.values, **scored.values}
+    on_gpu = engine.backend == "cuda"
+    measured = again.values if on_gpu else {**again.values, **scored.values}
     wrong = wrong_constants(measured, source.bit_depth, source.width, source.height)
     if wrong and engine.plan == "identity":
         raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
+    if on_gpu:
+        apart = compare_gpu(scored.values, again.values, source.bit_depth, source.width, source.height)
+        return audit_of_gpu(apart, again.seconds)
     different = differences(scored.values, again.values)
     reports = (scored.source.report, source.report)
     if different and not wrong and engine.runs_in_ffmpeg and any(one and one.damaged for one in reports):
@@ -265,7 +269,8 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extrac
     return Extracted(
         row, source.frames, 0.0 if unknown_rate else report.fps, report.pixel_format, source.bit_depth,
         source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
-        declared.frames, declared_seconds(declared, report), bool(short), not report.damaged,
+        audit.feature, audit.difference, declared.frames, declared_seconds(declared, report), bool(short),
+        not report.damaged,
     )  # fmt: skip
 
 
