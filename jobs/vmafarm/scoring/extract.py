@@ -40,7 +40,9 @@ from vmafarm.scoring.verdict import check_pixels, check_samples, check_side, jud
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
+    """What an engine made of a source: values of each feature per frame, remarks, and its wall time."""
+
     source: Source
     values: Mapping[str, NDArray[np.float64]]
     remarks: tuple[str, ...]
@@ -116,7 +118,7 @@ def extract(
         source = prepare(clip.path, engine, programs, f"{name}.y4m", declared, first)
         with permit or nullcontext({}) as environment:
             programs = replace(programs, environment=environment)
-            scored = _score(source, engine, programs, name)
+            scored = score_source(source, engine, programs, name)
             audit = Audit()
             if clip.audited and scorer.auditor is not None:
                 audit = _audit(source, scored, engine, scorer.auditor, programs, f"{name}-audit")
@@ -138,11 +140,11 @@ def extract(
 
 
 def _audit(
-    source: Source, scored: _Scored, engine: Engine, auditor: Engine, programs: Programs, name: str
+    source: Source, scored: Scored, engine: Engine, auditor: Engine, programs: Programs, name: str
 ) -> Audit:
     """Score with the auditor and compare; a failure there costs no row."""
     try:
-        again = _score(source, auditor, programs, name)
+        again = score_source(source, auditor, programs, name)
     except ClipFailedError as failed:
         return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
     source = again.source
@@ -164,8 +166,10 @@ def _audit(
     return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
 
 
-def _score(source: Source, engine: Engine, programs: Programs, name: str) -> _Scored:
-    def score(without: Sequence[str]) -> _Scored:
+def score_source(source: Source, engine: Engine, programs: Programs, name: str) -> Scored:
+    """Score what an engine reads; `name` is the stem of its logs. Raises as `extract` does."""
+
+    def score(without: Sequence[str]) -> Scored:
         return _score_without(without, source, engine, programs, name)
 
     scored, remarks = without_crashing(score)
@@ -174,7 +178,7 @@ def _score(source: Source, engine: Engine, programs: Programs, name: str) -> _Sc
 
 def _score_without(
     without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str
-) -> _Scored:
+) -> Scored:
     refused = refusing(engine, source.width, source.height)
     seconds = 0.0
     while True:
@@ -213,7 +217,7 @@ def _score_without(
             finished[0],
         )
     remarks = tuple(remark(e, source.width, source.height) for e in sorted(refused))
-    return _Scored(source, values, remarks, seconds)
+    return Scored(source, values, remarks, seconds)
 
 
 def _look(source: Source, engine: Engine, finished: Finished) -> Source:
@@ -247,7 +251,7 @@ def _check_passes(source: Source, engine: Engine, passes: list[Pass], finished: 
             raise ClipFailedError(failure, message, done)
 
 
-def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extracted:
+def _finish(clip: Clip, engine: Engine, scored: Scored, audit: Audit) -> Extracted:
     source = scored.source
     declared = source.declared
     assert source.report is not None
