@@ -340,8 +340,8 @@ def test_audits_are_counted_by_what_came_of_them() -> None:
         connection.execute("""
             CREATE TABLE problems AS SELECT 'd.mp4' AS clip_name, true AS missing;
             CREATE TABLE entries AS FROM (VALUES
-                ('a.mp4', 'equal', '', 'nan', 4.0), ('b.mp4', 'failed', '', 'nan', 2.0),
-                ('c.mp4', '', '', 'nan', 1.0), ('d.mp4', 'differs', 'adm2', 0.5, 5.0)
+                ('a.mp4', 'equal', '', 'nan'::DOUBLE, 4.0), ('b.mp4', 'failed', '', 'nan'::DOUBLE, 2.0),
+                ('c.mp4', '', '', 'nan'::DOUBLE, 1.0), ('d.mp4', 'differs', 'adm2', 0.5::DOUBLE, 5.0)
             ) AS _(clip_name, audit, audit_feature, audit_difference, seconds)
         """)
         counts = {"clips": 1, "differ": 0, "failed": 1, "seconds_scoring": 7.0, "gpu": {}}
@@ -354,8 +354,8 @@ def test_a_gpu_is_counted_by_the_feature_that_is_farthest_apart() -> None:
         connection.execute("""
             CREATE TABLE problems AS SELECT 'd.mp4' AS clip_name, true AS missing;
             CREATE TABLE entries AS FROM (VALUES
-                ('a.mp4', 'equal', 'adm2', 1e-5, 4.0), ('a.mp4', 'differs', 'adm2', 1e-3, 4.0),
-                ('b.mp4', 'differs', 'motion', 'nan', 2.0), ('c.mp4', 'equal', 'adm2', 2e-5, 1.0),
+                ('a.mp4', 'equal', 'adm2', 1e-5::DOUBLE, 4.0), ('a.mp4', 'differs', 'adm2', 1e-3, 4.0),
+                ('b.mp4', 'differs', 'motion', 'nan'::DOUBLE, 2.0), ('c.mp4', 'equal', 'adm2', 2e-5, 1.0),
                 ('d.mp4', 'differs', 'vmaf', 0.5, 5.0), ('e.mp4', 'failed', '', 'nan', 5.0)
             ) AS _(clip_name, audit, audit_feature, audit_difference, seconds)
         """)
