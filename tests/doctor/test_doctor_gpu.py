@@ -61,7 +61,7 @@ def test_a_gpu_that_is_beyond_tolerance_fails_with_the_worst_feature_first(tmp_p
     assert (agreement.state, agreement.exit_status) == ("failed", INCOMPLETE)
     assert "2 features beyond tolerance" in agreement.message
     worst = agreement.message.splitlines()[1]
-    assert worst.startswith(("adm2 is 1.001", "vif_scale0 is 1.001"))
+    assert worst.startswith(("adm2: 0.001 apart, tolerance 5e-05: 1.001", "vif_scale0: 0.001 apart"))
     assert "240x240" in worst
     assert found["repeats"].state == "skipped"
     assert found["choice"].message.startswith('engine.backend = "cpu": what the GPU measures is not right')
@@ -124,7 +124,7 @@ def test_a_gpu_of_the_job_that_the_container_was_not_given_is_one_clear_message(
     assert list(found) == ["GPU"]
     assert trial is None
     assert found["GPU"].exit_status == UNAVAILABLE
-    assert "the container was not given it" in found["GPU"].message
+    assert "this container was not given it" in found["GPU"].message
     assert "SLURM_JOB_GPUS=0" in found["GPU"].message
     assert "--nv" in found["GPU"].hint
 

@@ -96,7 +96,7 @@ def _tell_sight(sight: GpuSight) -> CheckResult:
         return CheckResult("GPU", "ok", sight.tell())
     if sight.hidden:
         return CheckResult(
-            "GPU", "failed", f"there is a GPU, but the container was not given it: {sight.tell()}",
+            "GPU", "failed", f"there is a GPU, but this container was not given it: {sight.tell()}",
             "start the container with --nv: apptainer exec --nv IMAGE ...; elements get it by slurm.gpus or "
             "slurm.gres", UNAVAILABLE,
         )  # fmt: skip
@@ -187,7 +187,14 @@ def _judge_agreement(trial: Trial) -> CheckResult:
     clips = f"{counted(len(trial.shapes), 'clip')}, {counted(len(trial.apart), 'feature')}"
     what = f"{counted(len(beyond), 'feature')} beyond tolerance" if beyond else "all within tolerance"
     told = [f"{clips}: GPU and CPU {what}; the farthest apart first"]
-    told += [f"{one}, {shape}" for shape, one in trial.apart[: max(_LISTED, len(beyond))]]
+    told += [
+        f"{one.feature}: {one.difference:.2g} apart, tolerance {one.tolerance:g}: {one.gpu:.9g} on the GPU, "
+        f"{one.cpu:.9g} on the CPU (frame {one.frame}, {shape})"
+        for shape, one in trial.apart[: max(_LISTED, len(beyond))]
+        if one.times_tolerance > 0
+    ]
+    if any(one.times_tolerance == 0 for _, one in trial.apart):
+        told.append("the others are equal to the last bit")
     if not beyond:
         return CheckResult(name, "ok", "\n".join(told))
     hint = 'use engine.backend = "cpu", or another build or driver; docs/gpu.md says what is known'

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vmafarm.common.errors import UnavailableError
+from vmafarm.common.text import counted
 from vmafarm.engines.base import Engine
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.run import Stop
@@ -158,7 +159,7 @@ def try_gpu(bench: Bench, repeats: int, shape: Shape | None) -> Trial:
     bench.say(f"GPU and CPU score {len(sources)} clips made here, of {FRAMES} frames")
     first = _compare(bench, sources, trial)
     if first:
-        bench.say(f"the GPU scores them {repeats} times more, for {REPEAT_SECONDS:.0f} s at most")
+        bench.say(f"the GPU scores each {counted(repeats, 'more time')}, for {REPEAT_SECONDS:.0f} s at most")
         _repeat(bench, sources, first, repeats, trial)
         assert trial.shape is not None
         _measure_rates(bench, trial, trial.shape)

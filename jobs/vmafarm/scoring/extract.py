@@ -150,12 +150,11 @@ def _audit(
     source = again.source
     if source.frames != scored.source.frames:
         return Audit("failed", note=f"audit: {source.frames} frames, {scored.source.frames} before")
-    on_gpu = engine.backend == "cuda"
-    measured = again.values if on_gpu else {**again.values, **scored.values}
+    measured = {**again.values, **scored.values}
     wrong = wrong_constants(measured, source.bit_depth, source.width, source.height)
     if wrong and engine.plan == "identity":
         raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
-    if on_gpu:
+    if engine.backend == "cuda":
         apart = compare_gpu(scored.values, again.values, source.bit_depth, source.width, source.height)
         return audit_of_gpu(apart, again.seconds)
     different = differences(scored.values, again.values)
