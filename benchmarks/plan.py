@@ -17,8 +17,10 @@ from vmafarm.config.load import load
 from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.join import join
 from vmafarm.corpus.plan import plan
-from vmafarm.corpus.scores import read_scores
+from vmafarm.corpus.scores import scores_in
 from vmafarm.corpus.slices import balance
+from vmafarm.labels.columns import Asked
+from vmafarm.labels.table import read_label_table
 from vmafarm.run_folder.manifest import load_manifest, write_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
@@ -27,7 +29,6 @@ _CORPORA = {152_265: "", 1_000_000: "< 20"}
 """Clips, and the target in seconds; the first is KoNViD-150k-A."""
 _IN_A_FOLDER = 5_000
 _IN_A_SLICE = 100
-_SCORE_OPTIONS: dict[str, Any] = {"name_column": "", "mos_column": "", "mos_min": 1.0, "mos_max": 5.0}
 
 
 def measure(folder: Path) -> list[Figure]:
@@ -81,7 +82,8 @@ def _steps(folder: Path, slices: int) -> dict[str, float]:
         spent[label] = time.perf_counter() - start
         return result
 
-    scores = timed("scores", lambda: read_scores(folder / "scores.csv", **_SCORE_OPTIONS)[0])
+    path = folder / "scores.csv"
+    scores = timed("scores", lambda: scores_in(path, read_label_table(path), Asked())[0])
     clips = timed("scan", lambda: list_clips(folder / "clips"))
     joined = timed("join", lambda: join(clips, scores))
     digest = timed("digest", lambda: manifest_digest(joined.names, joined.mos, joined.bytes))

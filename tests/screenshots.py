@@ -25,9 +25,9 @@ def main() -> None:
         page = run.folder.report
         examine(run.config, print, page=page)
         for name, width, dark in (
-            ("report", 1000, False),
-            ("report-dark", 1000, True),
-            ("report-phone", 400, False),
+            ("report", 1280, False),
+            ("report-dark", 1280, True),
+            ("report-phone", 390, False),
         ):
             show(driver, page, width, dark=dark)
             screenshot(driver, target / f"{name}.png", 1500)

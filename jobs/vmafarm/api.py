@@ -11,7 +11,7 @@ from vmafarm.config.sections import Config
 
 if TYPE_CHECKING:
     from vmafarm.cluster.request import Submitted
-    from vmafarm.corpus.plan import Plan
+    from vmafarm.corpus.plan_result import Plan
     from vmafarm.cost.estimate import Estimate
 
 

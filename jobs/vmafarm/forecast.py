@@ -24,7 +24,7 @@ from vmafarm.cost.measured import Measured, makespan, measure
 from vmafarm.cost.predict import Total
 from vmafarm.engines import find_engine, make_engine
 from vmafarm.engines.vmaf import VmafEngine
-from vmafarm.process.gpu_sight import look_for_gpus
+from vmafarm.process.gpu_here import look_for_gpu
 from vmafarm.process.node import node_name, visible_gpus
 from vmafarm.process.run import Stop
 from vmafarm.process.scratch import scratch_folder
@@ -81,10 +81,10 @@ def estimate_run(config: Config, sample: int, file: IO[str] | None = None) -> Es
                 "another name (--run)",
             )
         found = forecast(config, manifest, measured)
-        sight = look_for_gpus(os.environ)
-        if config.engine.backend == "cuda" and not sight.seen:
-            return replace(found, no_gpu=sight.tell())
-        if sight.seen and find_engine(config.engine) is VmafEngine:
+        gpu = look_for_gpu()
+        if config.engine.backend == "cuda" and not gpu.seen:
+            return replace(found, no_gpu=gpu.tell())
+        if gpu.seen and find_engine(config.engine) is VmafEngine:
             return replace(found, other=_measure_other(config, manifest, measured, file))
         return found
 

@@ -105,7 +105,8 @@ def combine(
 ) -> Path:
     """Put tables of several corpora under each other, or of the same clips side by side.
 
-    The same as ``vmafarm combine``; docs/tables.md describes the result.
+    The same as ``vmafarm combine``; docs/tables.md describes the result. If tables have labels beside them
+    (``corpus.carry``), those of the new table are written beside it, to ``<out>.labels.parquet``.
 
     Parameters
     ----------

@@ -1,13 +1,6 @@
--- Histograms in 40 bins of equal width: of the score, and of the mean of each informative feature.
+{#- Histograms of some columns, in bins of equal width from the lowest to the highest value. -#}
 WITH wanted AS (
-    SELECT name, value
-    FROM feature_values
-    JOIN columns USING (name)
-    WHERE columns.informative AND columns.statistic = 'mean' AND isfinite(value)
-    UNION ALL
-    SELECT 'mos', mos
-    FROM features
-    WHERE isfinite(mos)
+{{ wanted }}
 ),
 bounds AS (
     SELECT name, min(value) AS lowest, max(value) AS highest
@@ -18,7 +11,10 @@ SELECT
     name,
     lowest,
     highest,
-    least(39, CASE WHEN highest > lowest THEN floor((value - lowest) / (highest - lowest) * 40) ELSE 0 END)::INTEGER AS bin,
+    CASE
+        WHEN highest > lowest THEN least({{ bins | literal }} - 1, floor((value - lowest) / (highest - lowest) * {{ bins | literal }}))
+        ELSE 0
+    END::INTEGER AS bin,
     count(*) AS clips
 FROM wanted
 JOIN bounds USING (name)

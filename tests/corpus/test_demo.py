@@ -7,12 +7,12 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 from support.command import command
+from support.label_files import read_scores
 
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.demo import DEMO_CLIPS, FRAMES, make_demo
 from vmafarm.corpus.join import join
-from vmafarm.corpus.scores import read_scores
 
 FFMPEG = Path(imageio_ffmpeg.get_ffmpeg_exe())
 

@@ -15,7 +15,8 @@ from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import read_frozen_config, with_frozen, with_plan
 from vmafarm.corpus.named_run import require_known
-from vmafarm.corpus.plan import Plan, plan
+from vmafarm.corpus.plan import plan
+from vmafarm.corpus.plan_result import Plan
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.run_folder.known_runs import is_planned
 from vmafarm.run_folder.manifest import load_generation, load_manifest, write_manifest

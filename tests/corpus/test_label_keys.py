@@ -55,6 +55,17 @@ def test_match_shows_all_that_have_one_key_and_joins_none_of_them() -> None:
     )
 
 
+def test_keys_that_several_have_are_told_with_their_count_unless_all_are_joined_by_name() -> None:
+    pairs = [f"{letter}_12345{number}" for number in range(5) for letter in "ab"]
+    by_name = ["a_111111", "b_111111"]
+    clips = clips_of(*(f"{name}.mp4" for name in (*pairs, *by_name)))
+    joined = join(clips, scores_of(*by_name, *(f"k12345{number}" for number in range(5))), match="[0-9]{6}")
+    assert joined_names(joined) == ["a_111111.mp4", "b_111111.mp4"]
+    told = [line for line in joined.nearest if line.startswith("corpus.match gives")]
+    assert [line.partition('"')[2][:6] for line in told[:3]] == ["123450", "123451", "123452"]
+    assert told[3:] == ["corpus.match gives 2 more keys to several clips or scores: not joined"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "told"),
     [
@@ -116,8 +127,14 @@ def test_coverage_decides_whether_clips_without_a_score_are_left_out() -> None:
     assert settle_missing(joined, "error", 0.75).names == ["a.mp4", "b.mp4", "c.mp4"]
     assert len(settle_missing(joined, "nan", 0.75).names) == 4
     for rule in ("error", "skip", "nan"):
-        with pytest.raises(UsageError, match=r"75\.0% have one, expected at least 80\.0%"):
+        with pytest.raises(UsageError, match=r"75\.0% have one, expected at least 80\.0%") as caught:
             settle_missing(joined, rule, 0.8)
+        assert "a lower corpus.min_coverage" in caught.value.hint
+        assert "missing_mos" not in caught.value.hint, "which changes nothing here"
+    nothing = join(clips_of("a.mp4"), scores_of("z"))
+    with pytest.raises(UsageError, match=r"1 of 1 clips have no score") as caught:
+        settle_missing(nothing, "error", 0.0)
+    assert "expected at least" not in caught.value.message
 
 
 @pytest.mark.parametrize(

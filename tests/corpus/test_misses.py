@@ -12,6 +12,37 @@ from vmafarm.corpus.plan import plan
 
 
 @pytest.mark.parametrize(
+    ("setting", "fate", "clips"),
+    [
+        ("corpus.min_coverage=0.1", "left out", 1),
+        ("corpus.missing_mos=skip", "left out", 1),
+        ('corpus.missing_mos="nan"', "kept with mos = NaN", 7),
+    ],
+)
+def test_a_plan_with_clips_without_a_score_shows_their_neighbours_and_what_becomes_of_them(
+    tmp_path: Path, setting: str, fate: str, clips: int
+) -> None:
+    """Names that are like no other come first, and take no example's place."""
+    (tmp_path / "clips").mkdir()
+    for name in ("0a", "0bb", "0ccc", "0dddd", "street_original", "sttation", "sea"):
+        (tmp_path / "clips" / f"{name}.mp4").write_bytes(b"x")
+    (tmp_path / "scores.csv").write_text("video,score\nsea,3\nstreet,3\nstation,3\n")
+    config = load(
+        None, [setting], run__root=str(tmp_path / "runs"), run__name="r",
+        corpus__clips=str(tmp_path / "clips"), corpus__scores=str(tmp_path / "scores.csv"),
+    )[0]  # fmt: skip
+    made = plan(config)
+    assert len(made.manifest.names) == clips
+    lines = made.lines()
+    at = lines.index(f"6 clips without a score: {fate}; examples, with what is near:")
+    assert lines[at + 1 : at + 4] == [
+        '    the clip "street_original.mp4" and the score "street": the clip\'s name',
+        "      has _original behind it",
+        '    the clip "sttation.mp4" and the score "station": the nearest name',
+    ]
+
+
+@pytest.mark.parametrize(
     ("clip", "score", "told"),
     [
         ("street_original.mp4", "street.mp4", "the clip's name has _original behind it"),

@@ -15,7 +15,8 @@ from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import config_to_freeze, read_frozen_config
 from vmafarm.corpus.plan import plan
-from vmafarm.run_folder.manifest import MANIFEST_SCHEMA, load_manifest, write_manifest
+from vmafarm.run_folder.manifest import load_manifest, write_manifest
+from vmafarm.run_folder.manifest_file import MANIFEST_SCHEMA
 
 
 def test_plan_writes_the_manifest(corpus):
@@ -24,13 +25,14 @@ def test_plan_writes_the_manifest(corpus):
     table = pq.read_table(made.folder.manifest)
     assert table.schema.equals(MANIFEST_SCHEMA)
     assert table.to_pydict() == {
-        "clip_name": ["c1.mp4", "c2.mp4", "c3.mp4", "sub/c4.mp4", "sub/c5.mp4", "sub/c6.mp4"],
-        "mos": [1.5, 2.0, 2.5, 3.0, 3.5, 4.0],
-        "bytes": [10, 20, 30, 40, 50, 60],
-        "slice": [1, 0, 0, 1, 1, 0],
+        "clip_name": ["c2.mp4", "c3.mp4", "sub/c6.mp4", "c1.mp4", "sub/c4.mp4", "sub/c5.mp4"],
+        "mos": [2.0, 2.5, 4.0, 1.5, 3.0, 3.5],
+        "bytes": [20, 30, 60, 10, 40, 50],
+        "slice": [0, 0, 0, 1, 1, 1],
+        "position": [1, 2, 5, 0, 3, 4],
     }
     stated = json.loads(table.schema.metadata[b"vmafarm"])
-    assert stated.keys() == {"manifest", "configuration"}
+    assert stated.keys() == {"manifest", "configuration", "slices", "first", "examples"}
     assert stated["manifest"] == made.manifest.digest
     assert sorted(files(made.folder)) == ["config.toml", "manifest.parquet"]
 

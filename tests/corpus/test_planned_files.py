@@ -18,9 +18,11 @@ from support.errors_document import documented
 from support.plans import config_of, plan_as_before, refusal
 
 from vmafarm.common.errors import UnavailableError, UsageError
-from vmafarm.corpus.plan import Plan, plan
+from vmafarm.corpus.plan import plan
+from vmafarm.corpus.plan_result import Plan
 from vmafarm.disk.sealed_parquet import write_sealed
-from vmafarm.run_folder.manifest import MANIFEST_SCHEMA, load_manifest, write_manifest
+from vmafarm.run_folder.manifest import load_manifest, write_manifest
+from vmafarm.run_folder.manifest_file import MANIFEST_SCHEMA
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import manifest_digest
 

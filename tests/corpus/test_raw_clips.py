@@ -113,7 +113,7 @@ def test_a_geometry_of_another_form_is_refused_when_it_is_read(text: str, told: 
 
 
 def test_raw_files_without_geometry_are_counted_and_the_key_is_named(raw: Path) -> None:
-    documented("a raw file (`.yuv`) without `corpus.geometry`")
+    documented("a raw file (`.yuv`) whose geometry is not known")
     (raw / "clips/c.mp4").write_bytes(b"x")
     made = plan(config_of(raw, "corpus.missing_mos=nan"))
     assert made.manifest.names == ["c.mp4"]
@@ -143,7 +143,7 @@ def test_raw_clips_are_planned_with_their_scores(raw: Path) -> None:
     assert {clip.raw for clip in todo} == {
         Geometry(160, 240, Fraction(30)), Geometry(160, 240, Fraction("59.94"), 10)
     }  # fmt: skip
-    assert "can be read" in check_clips(str(raw / "clips"), PATTERN).message
+    assert "can be read" in check_clips(config).message
 
 
 def test_names_that_do_not_fit_are_told_in_one_message(raw: Path) -> None:

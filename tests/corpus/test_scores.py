@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.label_files import read_scores
 
 from vmafarm.common.errors import UnavailableError, UsageError
-from vmafarm.corpus.scores import Scores, read_scores
+from vmafarm.corpus.scores import Scores
 
 
 def read(path: Path, data: bytes | str, **options: object) -> Scores:

@@ -10,7 +10,7 @@ from standin.vmaf import read_calls, write_standin
 from support.command import call, corpus, write_scores
 from support.media import make_clip
 
-from vmafarm.process.gpu_sight import GpuSight
+from vmafarm.process.gpu_here import GpuHere
 
 NAMES = [f"{letter}.mp4" for letter in "abcdef"]
 pytestmark = pytest.mark.usefixtures("elements_here")
@@ -30,8 +30,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU in sight."""
-    sight = GpuSight(1, driver=True, devices=(), named={}, in_container=False)
-    monkeypatch.setattr("vmafarm.forecast.look_for_gpus", lambda _: sight)
+    here = GpuHere(1, library=True, driver="580.65.06", listed=None, usable=1, container="")
+    monkeypatch.setattr("vmafarm.forecast.look_for_gpu", lambda: here)
 
 
 def estimate(folder: Path, program: Path, backend: str, *options: str):
@@ -82,10 +82,10 @@ def test_a_gpu_that_does_not_work_is_said_and_costs_no_estimate(folder, tmp_path
 
 
 def test_without_a_gpu_nothing_more_is_said_but_for_cuda_that_there_is_none(folder, standin, monkeypatch):
-    sight = GpuSight(None, driver=False, devices=(), named={}, in_container=False)
-    monkeypatch.setattr("vmafarm.forecast.look_for_gpus", lambda _: sight)
+    here = GpuHere(0, library=False, driver="", listed=None, usable=0, container="")
+    monkeypatch.setattr("vmafarm.forecast.look_for_gpu", lambda: here)
     said = estimate(folder, standin, "cuda").stdout
-    assert "GPU              none was seen, these are not a GPU's figures: NVML" in said
+    assert "GPU              none was seen, these are not a GPU's figures: libcuda.so.1" in said
     assert "take  " not in said
     said = estimate(folder, standin, "cpu", "--run", "s").stdout
     assert "GPU" not in said

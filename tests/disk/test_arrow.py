@@ -110,9 +110,10 @@ def test_writing_rows_and_merging_them_import_no_pandas(tmp_path: Path) -> None:
 
 READ = """
 import os
+import sys
 from vmafarm.config.load import load
 from vmafarm.corpus.frozen_config import with_frozen
-from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.manifest import load_manifest, load_slices
 from vmafarm.shards.footers import check_data
 from vmafarm.shards.planned import read_outline
 from vmafarm.shards.writer import read_done
@@ -120,15 +121,20 @@ from vmafarm.cluster.status import read_status
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
 before = os.listdir("/proc/self/task")
+assert len(load_slices(config.folder, [0]).names) == 2
+assert "numpy.ma" not in sys.modules
 assert len(load_manifest(config.folder).names) == read_outline(config.folder).clips == 2
 assert read_done(config.folder, [0]) == {"a.mp4"}
 assert read_status(config, None).done == 1
 assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards, 100)
 assert os.listdir("/proc/self/task") == before
+assert "pandas" not in sys.modules
 """
 
 
-def test_reading_starts_no_thread_that_could_abort_the_process_at_its_end(tmp_path: Path) -> None:
+def test_reading_imports_no_pandas_and_leaves_no_thread_that_could_abort_the_end(
+    tmp_path: Path,
+) -> None:
     run = plan_run(tmp_path / "runs", ["a.mp4", "b.mp4"], scratch=tmp_path)
     run.shard([make_row("a.mp4")])
     run.freeze()

@@ -25,6 +25,7 @@ READERS = {
 MAY = {
     "disk/regular_files.py": "the one way",
     "disk/syscalls.py": "the one way of opening files to write them, without a wait",
+    "disk/sealed_blocks.py": "in memory, of a file that is open",
     "disk/held_folder.py": "by the descriptor of its folder, without a wait and through no link",
     "query/text.py": "what the user names to be read may be a pipe",
     "process/toolkit.py": "files of the package",
@@ -40,7 +41,7 @@ MAY = {
     "common/utf8.py": "/proc",
     "process/descendants.py": "/proc",
     "run_folder/permissions.py": "/proc",
-    "doctor/engine.py": "/proc",
+    "process/gpu_here.py": "/proc",
     "doctor/folders.py": "/proc",
     "common/streams.py": "/dev/null",
     "process/scratch.py": "locks, opened without a wait",

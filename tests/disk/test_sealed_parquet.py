@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vmafarm.disk import sealed_blocks
 from vmafarm.disk import sealed_parquet as sealed
+from vmafarm.disk.sealed_blocks import stated_digest
 from vmafarm.disk.sealed_parquet import (
     BLANK,
     DIGITS,
@@ -19,7 +21,6 @@ from vmafarm.disk.sealed_parquet import (
     find_digest,
     is_sealed,
     open_sealed,
-    stated_digest,
     write_sealed,
 )
 
@@ -53,7 +54,7 @@ def test_the_stated_digest_of_a_long_file_is_read_from_its_end(tmp_path: Path) -
     table = pa.table({"text": [mark.decode("latin-1"), *(f"{at:06}" * 40 for at in range(2000))]})
     path = tmp_path / "long"
     path.write_bytes(content_of(table, compression="none", use_dictionary=False))
-    assert path.stat().st_size > sealed._LARGEST_FOOTER
+    assert path.stat().st_size > sealed_blocks._LARGEST_FOOTER
     assert stated_digest(path) == path.read_bytes()[find_digest(path.read_bytes()) :][:DIGITS].decode()
 
 

@@ -218,7 +218,7 @@ def test_one_clip_that_can_be_read_is_enough(tmp_path):
     (tmp_path / "clips" / "a").mkdir(parents=True)
     (tmp_path / "clips" / "0.mp4").symlink_to(tmp_path / "gone.mp4")
     (tmp_path / "clips" / "a" / "1.MP4").write_bytes(b"x")
-    found = check_clips(str(tmp_path / "clips"))
+    found = check_clips(configure(tmp_path, corpus={"clips": str(tmp_path / "clips")}))
     assert (found.state, found.message) == ("ok", f"{tmp_path}/clips/a/1.MP4 can be read")
 
 
@@ -231,10 +231,11 @@ def test_clips_that_are_missing_or_cannot_be_read_fail(tmp_path):
         ("empty", 2, "no clips in it or its subfolders"),
         ("links", 3, "none of the first 1 clips can be read"),
     ):
-        found = attempt("clips", lambda name=name: check_clips(str(tmp_path / name)))
+        config = configure(tmp_path, corpus={"clips": str(tmp_path / name)})
+        found = attempt("clips", lambda config=config: check_clips(config))
         assert (found.state, found.exit_status) == ("failed", status)
         assert message in found.message
-    assert check_clips("").state == "skipped"
+    assert check_clips(configure(tmp_path)).state == "skipped"
 
 
 def test_scores_are_read_where_they_are_given(tmp_path):

@@ -266,6 +266,7 @@ def test_the_decoder_has_its_own_number_of_threads(tmp_path: Path) -> None:
     arguments = input_arguments(FFMPEG, tmp_path / "x.mp4", 1 << 20)
     assert arguments[arguments.index("-threads") + 1] == "1"
     assert arguments.index("-threads") < arguments.index("-i")
+    assert arguments[arguments.index("-filter_complex_threads") + 1] == "1"
 
 
 def test_a_short_clip_is_noted() -> None:

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 from support.damage import damaged, fuzz
+from support.label_files import read_scores
 
 from vmafarm.common.errors import VmafarmError
-from vmafarm.corpus.scores import read_scores
 
 SCORES = (
     b'\xef\xbb\xbfvideo_name,mos,video_score\r\n"a, b.mp4",3.25,60\r\n"say ""hi"".mp4",1.5,7\r\n'

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.errors_document import documented
 
 from vmafarm import __version__
 from vmafarm.common.errors import IncompleteError, UnavailableError, UsageError
@@ -26,6 +27,7 @@ from vmafarm.images.sif import check_sif, read_digest, read_labels
 
 ROOT = Path(__file__).parents[2]
 GPU, CPU = ROOT / "apptainer.def", ROOT / "containers" / "cpu.def"
+PUBLISHED = ROOT / "containers" / "published.def"
 SIF_HEAD = b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0"
 
 FAKE = (
@@ -141,7 +143,8 @@ def test_image_is_built_by_apptainer_and_recorded_with_its_digest(apptainer: App
     assert "--bind /etc/ca:/mnt:ro" in " ".join(arguments)
     assert apptainer.call["recipe"] == CPU.read_text()
     assert apptainer.call["files"] == [
-        *("image.def", "source/install.sh", "source/packages.sh", "source/requirements.lock"),
+        *("image.def", "source/build_vmaf.sh", "source/fetch.sh", "source/install.sh", "source/meson.lock"),
+        *("source/packages.sh", "source/requirements.lock"),
         f"source/wheel/vmafarm-{__version__}-py3-none-any.whl",
     ]
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["vmafarm-cpu.sif", "vmafarm-cpu.sif.json"]
@@ -195,6 +198,7 @@ def test_stopping_ends_the_build_and_leaves_nothing(apptainer: Apptainer) -> Non
         ("FATAL: while making image: No space left on device", "APPTAINER_TMPDIR"),
         ("tls: failed to verify certificate: x509: unknown authority", "--wheelhouse"),
         ("dial tcp: lookup registry: Temporary failure in name resolution", "no network"),
+        ("FATAL:   stat /bin/sh: no such file or directory", "the base has no shell"),
     ],
 )
 def test_known_failure_comes_with_what_to_do(apptainer: Apptainer, line: str, hint: str) -> None:
@@ -205,6 +209,7 @@ def test_known_failure_comes_with_what_to_do(apptainer: Apptainer, line: str, hi
     with pytest.raises(IncompleteError) as caught:
         run_build([str(find_apptainer()), "build", "x", "image.def"], Path.cwd(), lambda line: None)
     assert hint in caught.value.hint
+    documented("an image to build on a base without a shell")
 
 
 def test_build_that_does_not_end_is_killed_at_its_deadline(
@@ -366,9 +371,8 @@ def test_sources_hold_a_wheel_with_the_modules_that_the_recipes_call(tmp_path: P
 
 def test_wheel_that_cannot_be_built_is_reported(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
-    for name in ("containers/install.sh", "containers/packages.sh", "requirements.lock"):
-        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, checkout / name)
+    shutil.copytree(ROOT / "containers", checkout / "containers")
+    shutil.copyfile(ROOT / "requirements.lock", checkout / "requirements.lock")
     (checkout / "pyproject.toml").write_text("[build-system]\nrequires = []\nbuild-backend = 'no_such'\n")
     with pytest.raises(UnavailableError, match="cannot build the wheel"):
         prepare_sources(checkout, tmp_path / "source", None)
@@ -394,8 +398,41 @@ def test_apptainer_itself_refuses_such_an_argument_at_once(tmp_path: Path, recip
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], r"this recipe has no default for the build argument RUN_FROM"),
+        (["RUN_FROM=ghcr.io/vmafx/vmafx:v1.0.0-rc.2-cuda13"], r"=ghcr\.io.*: an image without its digest"),
+        (["RUN_FROM=ghcr.io/vmafx/vmafx@sha256:0123"], "an image without its digest"),
+    ],
+)
+def test_an_image_of_a_registry_is_named_with_its_digest(
+    apptainer: Apptainer, given: list[str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        build(PUBLISHED, arguments=given)
+    assert "RUN_FROM=IMAGE@sha256:DIGEST; containers/README.md" in caught.value.hint
+    documented("an image to build from a base that is not named")
+    assert not apptainer.was_asked_to_build
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize(
+    "given",
+    [
+        [f"RUN_FROM=ghcr.io/vmafx/vmafx@sha256:{'0a' * 32}"],
+        ["RUN_BOOTSTRAP=localimage", "RUN_FROM=/images/published.sif"],
+    ],
+)
+def test_with_its_digest_or_as_a_file_it_is_taken(apptainer: Apptainer, given: list[str]) -> None:
+    built = build(PUBLISHED, arguments=given)
+    assert built.path.exists()
+    assert given[-1] in apptainer.call["arguments"]
+
+
 def test_default_output_is_named_after_the_recipe() -> None:
     assert str(default_output(GPU)) == "vmafarm.sif"
+    assert str(default_output(PUBLISHED)) == "vmafarm-published.sif"
     assert str(default_output(CPU)) == "vmafarm-cpu.sif"
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from support.errors_document import documented
+from support.label_files import read_scores
 
 from vmafarm.common.errors import UsageError
-from vmafarm.corpus.scores import Scores, read_scores
+from vmafarm.corpus.scores import Scores
 
 
 def scores(folder: Path, content: str | bytes, **options: Any) -> list[Scores]:

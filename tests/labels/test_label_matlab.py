@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 from support.errors_document import documented
+from support.label_files import read_scores
 
 from vmafarm.common.errors import UsageError
-from vmafarm.corpus.scores import read_scores
 from vmafarm.labels.table import read_label_table
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import openpyxl
 import pytest
 from support.errors_document import documented
+from support.label_files import read_scores
 
 from vmafarm.common.errors import UnavailableError, UsageError
-from vmafarm.corpus.scores import read_scores
 from vmafarm.labels import workbook
 from vmafarm.labels.table import read_label_table
 

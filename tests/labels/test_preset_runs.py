@@ -43,12 +43,30 @@ def youtube_ugc(folder: Path) -> Path:
 
 def live_vqc(folder: Path) -> Path:
     """A MATLAB file: a cell array of names, and a vector of scores."""
-    names = np.empty((2, 1), object)
-    names[:, 0] = ["A001.mp4", "A002.mp4"]
-    savemat(path := folder / "data.mat", {"video_list": names, "mos": np.array([[20.5], [80.25]])})
+    lists = {"video_list": cells("A001.mp4", "A002.mp4"), "mos": np.array([[20.5], [80.25]])}
+    savemat(path := folder / "data.mat", lists)
     return path
 
 
+def live_qualcomm(folder: Path) -> Path:
+    """Two structs: of the clips, with lists of two lengths, and of their scores; as loaders describe them."""
+    videos = {"vidNames": cells(*(f"{name}.yuv" for name in QUALCOMM)), "distortionNames": cells(*FOLDERS),
+              "distortionType": np.array([[3.0], [1.0]])}  # fmt: skip
+    scores = {"unBiasedMOS": np.array([[20.5], [80.25]]), "biasedMOS": np.array([[21.0], [79.0]])}
+    path = folder / "LIVE-Qualcomm_qualcommSubjectiveData.mat"
+    savemat(path, {"qualcommVideoData": videos, "qualcommSubjectiveData": scores})
+    return path
+
+
+def cells(*words: str) -> np.ndarray:
+    """A cell array of one column."""
+    array = np.empty((len(words), 1), object)
+    array[:, 0] = words
+    return array
+
+
+QUALCOMM = ["0723_ManUnderTree_GS5_03", "1130_Skyline_N3_01"]
+FOLDERS = ["Artifacts", "Color", "Exposure", "Focus", "Sharpness", "Stabilization"]
 CASES = [
     ("konvid-150k-a", text("k150ka_scores.csv", "video_name,video_score", "orig_7.mp4,1.5",
                            "orig_8.mp4,4.25"), ["orig_7.mp4", "orig_8.mp4"], FIVE),
@@ -59,6 +77,9 @@ CASES = [
      [f"{number}_original_centercrop_960x540_8s.mp4" for number in ("3339962845", "10053703034")], FIVE),
     ("konvid-1k", text("KoNViD_1k_attributes.csv", "flickr_id,width,MOS", "3339962845,960,1.5",
                        "10053703034,960,4.25"), ["3339962845.mp4", "10053703034.mp4"], FIVE),
+    ("konvid-1k", text("KoNViD_1k_attributes.csv", "flickr_id,file_name,width,MOS",
+                       "3339962845,3339962845.mp4,960,1.5", "10053703034,10053703034.mp4,960,4.25"),
+     ["3339962845.mp4", "10053703034.mp4"], FIVE),
     ("no preset", text("mirror.csv", "3339962845,1.5,30", "10053703034,4.25,25"),
      ["3339962845.mp4", "10053703034.mp4"], FIVE),
     ("youtube-ugc", youtube_ugc,
@@ -69,8 +90,12 @@ CASES = [
                   "yfcc-batch2/8.v2,1,2,3,240,320,9,9,9,80.25,150,x,True", encoding="gb18030"),
      ["ia-batch1/my.clip.1.mp4", "yfcc-batch2/8.v2.mp4"], TWO),
     ("live-vqc", live_vqc, ["A001.mp4", "A002.mp4"], TWO),
-    ("cvd2014", text("Realignment_MOS.csv", "Video;Realignment MOS;;;", "Test01_City_D01;-6,5;;;",
-                     "Test02_Park_D01;93,4;;;", ";;;;"),
+    ("live-vqc", text("LIVE_VQC_scores.csv", "A001.mp4,20.5", "A002.mp4,80.25"),
+     ["A001.mp4", "A002.mp4"], TWO),
+    ("live-qualcomm", live_qualcomm, [f"Exposure/{QUALCOMM[0]}.yuv", f"Artifacts/{QUALCOMM[1]}.yuv"], TWO),
+    ("cvd2014", text("Realignment_MOS.csv", "File_name;Test;Content;MOS;Realignment MOS;SD",
+                     "Test01_City_D01;1;City;2,5;-6,5;8,1", ";;;;;", "Test02_Park_D01;2;Park;70,1;93,4;9,5",
+                     ";;;;;"),
      ["Test1/City/Test01_City_D01.avi", "Test2/Park/Test02_Park_D01.avi"], [-6.5, 93.4]),
     ("maxwell", text("train_labels.txt", "0000.mp4, 1.1, 2.5, 1.5", "0001.mp4, 2.1, 3.5, 4.25"),
      ["0000.mp4", "0001.mp4"], FIVE),
@@ -100,7 +125,10 @@ def test_a_corpus_as_it_was_downloaded_has_a_table_with_the_right_scores(
     for name in names:
         path = tmp_path / "corpus" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(clips("plain.mp4"), path)
+        if path.suffix == ".yuv":
+            path.write_bytes(bytes(2 * 1920 * 1080 * 3 // 2))
+        else:
+            shutil.copy(clips("plain.mp4"), path)
     labels = write(tmp_path)
     words = ("--run", "r", "--clips", "corpus", "--scores", labels)
     command.vmafarm("run", *words, *command.QUICK, cwd=tmp_path)

@@ -13,7 +13,8 @@ from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load, make_template
 from vmafarm.config.sections import Config
 from vmafarm.corpus.frozen_config import read_frozen_config
-from vmafarm.corpus.plan import Plan, plan
+from vmafarm.corpus.plan import plan
+from vmafarm.corpus.plan_result import Plan
 from vmafarm.labels.presets import apply_preset, find_preset, list_presets, recognise
 from vmafarm.labels.presets_text import as_document, lines, tell
 from vmafarm.labels.table import read_label_table
@@ -62,8 +63,9 @@ FORMS = [
          [f"{n}.0,{s}" for n, s in zip(IDS, SCORES, strict=True)],
          [f"{n}_original_centercrop_960x540_8s.mp4" for n in IDS], SCORES),
     # a decimal comma, semicolons, lines of separators alone
-    form("cvd2014", "Realignment_MOS.csv", "name;MOS;;;",
-         ["Test01_City_D01;-6,5;;;", "Test01_City_D02;93,4;;;", "Test02_Park_D01;50,25;;;", ";;;;"],
+    form("cvd2014", "Realignment_MOS.csv", "File_name;Content;x;Realignment MOS;;",
+         ["Test01_City_D01;City;1,5;-6,5;;", "Test01_City_D02;City;1;93,4;;",
+          "Test02_Park_D01;Park;2,5;50,25;;", ";;;;;"],
          ["Test1/City/Test01_City_D01.avi", "Test1/City/Test01_City_D02.avi",
           "Test2/Park/Test02_Park_D01.avi"], [-6.5, 93.4, 50.25]),
     # no header
@@ -71,7 +73,7 @@ FORMS = [
          ["0000.mp4", "0001.mp4"], [1.5, 2.25]),
     form("divide-3k", "labels.txt", "", ["0000.mp4,1.2,1.4,1.5", "0001.mp4,2.1,2.2,2.25"],
          ["0000.mp4", "0001.mp4"], [1.5, 2.25]),
-    form("live-vqc", "scores.csv", "", ["A001.mp4,80.2", "A002.mp4,6.3"], ["A001.mp4", "A002.mp4"],
+    form("live-vqc", "my_live-VQC.csv", "", ["A001.mp4,80.2", "A002.mp4,6.3"], ["A001.mp4", "A002.mp4"],
          [80.2, 6.3]),
 ]  # fmt: skip
 
@@ -107,7 +109,7 @@ def test_a_label_file_of_each_corpus_is_read_with_its_preset(
     assert read_frozen_config(made.folder)["corpus.preset"] == preset
 
 
-RECOGNISED = [one for one in FORMS if one.values[0] not in ("beyond8bits", "divide-3k", "live-vqc")]
+RECOGNISED = [one for one in FORMS if one.values[0] not in ("beyond8bits", "divide-3k")]
 
 
 @pytest.mark.parametrize(("preset", "file", "header", "rows", "clips", "mos"), RECOGNISED)

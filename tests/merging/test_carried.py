@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -145,9 +146,9 @@ def test_the_view_is_empty_without_labels_and_tells_damage(tmp_path):
     assert [line for line in said if line.startswith("labels: left out: ")]
 
 
-def groups(run: Run, column: str) -> list[str]:
+def groups(run: Run, column: str, names: Sequence[str] = NAMES[:2]) -> list[str]:
     with open_given(run.folder.table) as table:
-        return find_groups(Source(by=column), table, NAMES[:2], run.config)
+        return find_groups(Source(by=column), table, names, run.config)
 
 
 def test_a_split_by_a_label_needs_no_file_of_groups(tmp_path):
@@ -155,7 +156,12 @@ def test_a_split_by_a_label_needs_no_file_of_groups(tmp_path):
     merge(run.folder, run.config)
     assert groups(run, "split") == ["train", "val"]
     run.folder.labels.unlink()
-    assert groups(run, "fps") == ["25.0", "30.0"]
+    with pytest.raises(UsageError, match=r"--by fps: 1 clip of 3 without a group: c\.mp4"):
+        groups(run, "fps", NAMES)
+    run = planned(tmp_path, 'corpus.carry=["fps"]', labels=LABELS.replace("c.mp4,3,,,", "c.mp4,3,,,25"))
+    merge(run.folder, run.config)
+    run.folder.labels.unlink()
+    assert groups(run, "fps", NAMES) == ["25.0", "30.0", "25.0"]
 
 
 def test_a_split_by_a_label_that_is_not_there(tmp_path):

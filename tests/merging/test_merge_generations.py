@@ -39,9 +39,10 @@ def replan(run: Run, scores: dict[str, float], changed: tuple[str, ...] = ()) ->
     sizes = np.array([2000 if name in changed else 1000 for name in names], np.int64)
     every = [load_generation(path) for path in run.folder.manifests()]
     made = Manifest(
-        names, mos, sizes, keep_slices(every, names, sizes, 100), manifest_digest(names, mos, sizes),
+        names, mos, sizes, np.zeros(len(names), np.int32), manifest_digest(names, mos, sizes),
         before.generation + 1, (*before.earlier, before.digest), before.slice_count,
     )  # fmt: skip
+    made = dataclasses.replace(made, slices=keep_slices(every, made, 100))
     write_manifest(run.folder, made)
     return made
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from real_slurm import CHECKOUT, IMAGES, as_user
+from real_slurm import CHECKOUT, IMAGES, as_user, give_to_user
 
 sys.path.insert(0, str(Path(__file__).parent / "standin_repo"))
 from make import make_fork, write_settings
@@ -37,7 +38,41 @@ def test_gpu_image_says_how_it_was_built() -> None:
     assert json.loads((IMAGES / "gpu.sif.json").read_text())["labels"]["cuda"] == "13.0"
 
 
-@pytest.mark.parametrize("image", ["cpu", "gpu"])
+def test_image_from_the_published_one_says_which_cuda_it_has() -> None:
+    facts = json.loads(as_user("apptainer", "exec", "published.sif", "cat", "/opt/vmafarm/build.json").stdout)
+    assert (facts["engine"], facts["cuda"], facts["version"]) == ("vmaf", "13.3", __version__)
+    assert facts["base"] == f"{IMAGES}/published-base.sif"
+
+
+def test_program_of_the_published_image_needs_what_the_recipe_sets() -> None:
+    """Its library is found without LD_LIBRARY_PATH; without VMAF_MODEL_PATH it has no model."""
+    score = "/opt/venv/bin/python -I -m vmafarm.images.inside test vmaf"
+    said = as_user("apptainer", "exec", "published.sif", "sh", "-c", f"unset LD_LIBRARY_PATH; {score}")
+    assert "is complete" in said.stdout, said.stderr
+    said = as_user("apptainer", "exec", "published.sif", "sh", "-c", f"unset VMAF_MODEL_PATH; {score}")
+    assert f"lacks the model {MODEL}" in said.stderr
+
+
+def test_base_without_a_shell_is_refused_with_one_message(shared: Path) -> None:
+    """Such as the fork's image for the CPU, which is distroless."""
+    root = shared / "root"
+    (root / "usr" / "local" / "bin").mkdir(parents=True)
+    shutil.copyfile("/bin/true", root / "usr" / "local" / "bin" / "vmaf")
+    give_to_user(shared)
+    made = as_user("apptainer", "build", "--fakeroot", shared / "base.sif", root)
+    assert made.returncode == 0, made.stderr
+    said = as_user(
+        *(CHECKOUT / ".venv/bin/vmafarm", "image", "containers/published.def", "--output", shared / "x.sif"),
+        *("--wheelhouse", IMAGES / "wheels", "--build-arg", "RUN_BOOTSTRAP=localimage"),
+        *("--build-arg", f"RUN_FROM={shared}/base.sif"),
+        cwd=CHECKOUT,
+    )
+    assert said.returncode == 1
+    assert "the base has no shell, which a recipe needs" in said.stderr
+    assert not (shared / "x.sif").exists()
+
+
+@pytest.mark.parametrize("image", ["cpu", "gpu", "published"])
 def test_image_runs_its_own_modules_wherever_it_is_started(image: str, shared: Path) -> None:
     (shared / "vmafarm").mkdir()
     (shared / "vmafarm" / "__init__.py").write_text("raise SystemExit('the host came first')\n")
@@ -58,7 +93,7 @@ def test_image_runs_its_own_modules_wherever_it_is_started(image: str, shared: P
     assert module.stdout == f"vmafarm {__version__}\n", module.stderr
 
 
-@pytest.mark.parametrize("image", ["cpu", "gpu"])
+@pytest.mark.parametrize("image", ["cpu", "gpu", "published"])
 def test_image_passes_its_own_test(image: str) -> None:
     said = as_user("apptainer", "test", f"{image}.sif")
     assert said.returncode == 0, said.stderr
@@ -86,7 +121,7 @@ def test_image_test_names_the_missing_model(how: str, shared: Path) -> None:
 @pytest.mark.parametrize(
     ("fork", "message"),
     [
-        ({"with_program": False}, "the program 'vmaf' (engine.vmaf) is not there"),
+        ({"with_program": False, "layout": "libvmaf"}, "the program 'vmaf' (engine.vmaf) is not there"),
         ({"misbehave": "no_models"}, f"lacks the model {MODEL}"),
         ({"lacks": ["ssimulacra2"]}, "lacks the feature extractors ssimulacra2"),
     ],

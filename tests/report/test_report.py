@@ -25,7 +25,7 @@ from vmafarm.publish import deliver, examine
 from vmafarm.query.checks import list_checks, run_checks
 from vmafarm.query.database import open_run
 from vmafarm.report.page import render
-from vmafarm.schema.features import FEATURE_NAMES, MUST_MEASURE
+from vmafarm.schema.features import FEATURE_NAMES, INFORMATIVE
 
 CLIPS = [f"{letter}.mp4" for letter in "abcdef"]
 
@@ -92,11 +92,42 @@ def test_the_numbers_are_those_of_the_table(run: Run, page: Page) -> None:
     assert "199 of 200 clips" in page.text
 
 
-def test_every_feature_is_on_the_map_and_every_informative_one_has_a_histogram(page: Page) -> None:
-    assert all(f'<th scope="row">{name}</th>' in page.source for name in FEATURE_NAMES)
-    assert all(f"Histogram of {name}_mean" in page.source for name in MUST_MEASURE)
-    assert "Histogram of mos" in page.source
+def test_features_that_vary_are_drawn_and_the_others_are_one_line_each(page: Page) -> None:
+    for name in FEATURE_NAMES:
+        varies = name in INFORMATIVE
+        assert (f"Histogram of {name}_mean" in page.source) == varies
+        assert (f"{name}_mean of each clip against its mos" in page.source) == varies
+        assert (f"<li>{name}: " in page.source) != varies
+    assert re.search(r"adm2: equal to 1 within [1-9](\.\d)?e-[56]\n", page.text)
+    assert "Histogram of mos: 199 clips" in page.source
+    assert "in 12 bins" in page.text
     assert "▲ unexpected" not in page.text
+
+
+def test_rounding_takes_no_part_in_rankings(page: Page) -> None:
+    outliers = page.text[page.text.index("Outliers:") : page.text.index("Deviations:")]
+    named = set(re.findall(r"(vmaf|cambi|motion\d?|(?:adm|vif)_?\w*)_mean", outliers))
+    assert named
+    assert named <= set(INFORMATIVE)
+
+
+def test_the_head_says_when_on_what_and_with_what(run: Run, page: Page) -> None:
+    head = page.text[: page.text.index("Is it sound?")]
+    assert "on 4 hosts" in head
+    assert "9m 44s of decoding and scoring" in head
+    assert "identity on cpu" in head
+    assert f"ffmpeg {run.provenance.engine_version}" in head
+
+
+def test_checks_that_give_figures_are_counted_and_shown(page: Page) -> None:
+    checks = list_checks()
+    figures = [check.name for check in checks if check.returns == "figures"]
+    assert (
+        f"{len(checks)} checks: 1 found something, {len(checks) - 1 - len(figures)} found nothing"
+        in page.text
+    )
+    assert f"{len(figures)} give figures" in page.text
+    assert all(f'aria-label="Figures: {name}"' in page.source for name in figures if name != "failures")
 
 
 def test_failures_hosts_and_provenance_are_shown(run: Run, page: Page) -> None:

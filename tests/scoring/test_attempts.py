@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from standin.vmaf import read_calls, write_standin
 from support.engine_helpers import ffmpeg_engine, vmaf_engine
+from support.errors_document import documented
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.config.clip_limits import DEFAULT_LIMITS
 from vmafarm.engines.base import Capabilities, Engine
+from vmafarm.process.gpu_here import GpuHere
 from vmafarm.process.run import Stop, Stopped
 from vmafarm.scoring.attempts import Attempts, Outcome, probed_on, wants_another_try
 from vmafarm.scoring.clip import Clip
@@ -352,6 +355,28 @@ def test_an_engine_is_probed_on_the_first_gpu_that_works(tmp_path: Path, stop: S
     assert (found.gpu, working, list(failed)) == ("", ["7", "8"], ["5", "6"])
     with pytest.raises(UnavailableError, match="no GPU works; GPU 5: "):
         probed_on(engine, ["5", "6"], tmp_path, stop)
+
+
+@pytest.mark.parametrize("gpus", [[], ["0", "1"]])
+def test_a_gpu_that_the_container_does_not_see_is_the_cause_that_is_told_first(
+    tmp_path: Path, stop: Stop, monkeypatch: pytest.MonkeyPatch, gpus: list[str]
+) -> None:
+    seen = GpuHere(1, library=False, driver="580.65.06", listed="0", usable=1, container="apptainer")
+    monkeypatch.setattr("vmafarm.scoring.attempts.look_for_gpu", lambda: seen)
+    program = write_standin(tmp_path / "standin", misbehave="cuda_init_exit_100")
+    with pytest.raises(UnavailableError) as caught:
+        probed_on(vmaf_engine(program, backend="cuda"), gpus, tmp_path, stop)
+    found, _, rest = caught.value.message.partition("; ")
+    assert found == "the container sees no libcuda.so.1, though this machine has NVIDIA driver 580.65.06"
+    assert "CUDA could not be initialised (vmaf_cuda_state_init)" in rest
+    assert "--nv" in caught.value.hint
+    documented("a GPU that the container does not see")
+
+    monkeypatch.setattr("vmafarm.scoring.attempts.look_for_gpu", lambda: replace(seen, library=True))
+    with pytest.raises(UnavailableError) as caught:
+        probed_on(vmaf_engine(program, backend="cuda"), gpus, tmp_path, stop)
+    assert "the container sees" not in caught.value.message
+    assert caught.value.hint == 'engine.backend = "cpu" needs no GPU'
 
 
 def test_a_permit_that_came_back_keeps_its_gpu(clip: Clip, tmp_path: Path, stop: Stop) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,22 @@ from vmafarm.combining.combine import combine
 from vmafarm.combining.options import Options
 from vmafarm.combining.sources import HASHES, Source
 from vmafarm.config.sections import Config
+from vmafarm.disk import durable
+from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.merging.merge import merge
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY
 
 
-def publish_run(root: Path, name: str, scores: Mapping[str, float], **provenance: Any) -> Run:
-    """A merged run of this name; scores are from 0 to 100, or NaN; features depend on names alone."""
-    corpus = {"mos_min": 0.0, "mos_max": 100.0, "missing_mos": "nan"}
+def publish_run(
+    root: Path, name: str, scores: Mapping[str, float],
+    labels: Mapping[str, Sequence[str | float | None]] | None = None, **provenance: Any,
+) -> Run:  # fmt: skip
+    """A merged run of this name; scores are from 0 to 100, or NaN; features depend on names alone.
+
+    Labels, if there are any, are carried; their values are in the order of the scores.
+    """
+    corpus = {"mos_min": 0.0, "mos_max": 100.0, "missing_mos": "nan", "carry": list(labels or ())}
     made = plan_run(root, dict(scores), corpus=corpus)
     folder = RunFolder(root, name)
     made.folder.path.rename(folder.path)
@@ -34,6 +42,9 @@ def publish_run(root: Path, name: str, scores: Mapping[str, float], **provenance
     run.freeze()
     run.shard([make_row(clip, mos=mos) for clip, mos in scores.items()])
     run.clip_log(scores, 1)
+    if labels:
+        table = pa.table({"clip_name": list(scores), **labels})
+        durable.replace(folder.labels, lambda file: write_sealed(table, file))
     merge(folder, config)
     return run
 

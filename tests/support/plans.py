@@ -10,7 +10,8 @@ import pytest
 from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load
 from vmafarm.config.sections import Config
-from vmafarm.corpus.plan import Plan, plan
+from vmafarm.corpus.plan import plan
+from vmafarm.corpus.plan_result import Plan
 from vmafarm.run_folder.manifest import write_manifest
 from vmafarm.run_folder.paths import RunFolder
 

@@ -22,7 +22,8 @@ from support.verbs import NAMES, QUICK, VERBS, say
 
 from vmafarm.common.errors import UsageError
 from vmafarm.disk.file_stamp import Stamps
-from vmafarm.disk.sealed_parquet import DamagedError, open_sealed, read_columns, stated_digest, write_sealed
+from vmafarm.disk.sealed_blocks import stated_digest
+from vmafarm.disk.sealed_parquet import DamagedError, open_sealed, read_columns, write_sealed
 from vmafarm.merging.audits import read_entries
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.provenance import read_provenance

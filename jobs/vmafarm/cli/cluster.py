@@ -30,7 +30,7 @@ DryRun = Annotated[
 def image(
     recipe: Annotated[Path, typer.Argument(help="Apptainer recipe.")] = Path("apptainer.def"),
     output: Annotated[
-        Path | None, typer.Option(help="Image; default: vmafarm.sif, or vmafarm-cpu.sif.")
+        Path | None, typer.Option(help="Image; default: vmafarm.sif, or vmafarm-RECIPE.sif.")
     ] = None,
     arguments: Annotated[
         list[str] | None, typer.Option("--build-arg", help="NAME=VALUE of the recipe. Repeatable.")

@@ -11,16 +11,18 @@ import pyarrow as pa
 
 from vmafarm.combining.agree import common_metadata, find_mixed, require_columns
 from vmafarm.combining.beside import select_beside
+from vmafarm.combining.labels import collect_labels, read_sides
 from vmafarm.combining.options import Options
 from vmafarm.combining.rows import Hashes, Selected, select_rows
 from vmafarm.combining.sources import Source, open_sources, read_hashes
-from vmafarm.combining.write import as_metadata, require_place, write_table
+from vmafarm.combining.write import as_metadata, require_place, require_side_place, write_both
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.combined import Combined, tell
+from vmafarm.published.side_table import side_path
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
@@ -67,6 +69,8 @@ def combine(
     with ExitStack() as stack:
         sources = open_sources(stack, given, root, options.names, columns=options.columns)
         require_place(out, sources, force=options.force)
+        sides, notes = read_sides(sources)
+        require_side_place(out, sources, force=options.force, needed=bool(sides))
         if not options.columns:
             for source in sources:
                 require_columns(source)
@@ -79,15 +83,23 @@ def combine(
                 if options.columns
                 else select_rows(connection, sources, options, mixed, hashes)
             )
+            labels = collect_labels(connection, sides, selected)
+            document = selected.document
+            if labels is not None:
+                document = document.model_copy(update={"labels": labels.document})
+                notes += labels.notes
             # Of tables side by side the first one determines what the rows are.
             common = common_metadata(sources[:1] if options.columns else sources)
-            metadata = as_metadata(common, selected.document.as_dict())
-            rows = write_table(out, connection, selected.query, selected.schema, metadata, sources)
+            metadata = as_metadata(common, document.as_dict())
+            content = labels.content if labels is not None else None
+            rows = write_both(
+                out, connection, selected.query, selected.schema, metadata, sources, labels=content
+            )
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             if is_outside(error):
                 raise
             raise _explained(error, sources) from error
-    _tell(say, out, rows, len(selected.schema), selected.document)
+    _tell(say, out, rows, len(selected.schema), document, notes)
 
 
 def _explained(error: Exception, sources: Sequence[Source]) -> VmafarmError:
@@ -106,13 +118,18 @@ def _explained(error: Exception, sources: Sequence[Source]) -> VmafarmError:
     )
 
 
-def _tell(say: Say, out: Path, rows: int, columns: int, document: Combined) -> None:
+def _tell(
+    say: Say, out: Path, rows: int, columns: int, document: Combined, notes: Sequence[str]
+) -> None:  # fmt: skip
     facts = [
         *((label, text.partition(", sha256:")[0]) for label, text in tell(document)),
         ("rows", f"{counted(rows, 'row')}, {counted(columns, 'column')}"),
     ]
     if document.names_in_several:
         facts.append(("note", "corpus and clip_name together name a clip; names were left as they are"))
+    facts += [("note", show(note)) for note in notes]
     facts.append(("table", unbroken(str(out))))
+    if document.labels:
+        facts.append(("labels in", unbroken(str(side_path(out)))))
     for line in labelled(facts):
         say(line)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 SIDES = (16, 16_384)
 """Least and largest width and height of a raw clip."""
@@ -48,6 +49,12 @@ class Geometry:
         across = self.width if self.chroma == "444" else (self.width + 1) // 2
         down = (self.height + 1) // 2 if self.chroma == "420" else self.height
         return (self.width * self.height + 2 * across * down) * (2 if self.bits == 10 else 1)
+
+    @property
+    def words(self) -> str:
+        """What `read_rule` reads as this geometry; the rate is rounded to a millionth."""
+        rate = "" if self.fps is None else f" {f'{float(self.fps):.6f}'.rstrip('0').rstrip('.')}fps"
+        return f"{self.width}x{self.height}{rate} {self.bits}bit {self.chroma}"
 
     def __str__(self) -> str:
         rate = "" if self.fps is None else f", {float(self.fps):g} fps"
@@ -110,6 +117,7 @@ class GeometryRule:
         return _geometry(values)
 
 
+@lru_cache(maxsize=1024)
 def read_rule(text: str) -> GeometryRule:
     """Understand ``corpus.geometry``.
 
@@ -183,3 +191,80 @@ def _geometry(values: Mapping[str, str | None]) -> Geometry:
     if chroma not in ("420", "422", "444"):
         raise ValueError(f"says chroma {chroma}, expected 420, 422 or 444")
     return Geometry(sides[0], sides[1], fps, int(bits), chroma)
+
+
+def without_rate(words: str) -> str:
+    """What of `Geometry.words` determines values."""
+    return " ".join(word for word in words.split() if not word.endswith("fps"))
+
+
+_COLUMNS = {
+    "w": ("width",),
+    "h": ("height",),
+    "fps": ("framerate", "fps", "frame_rate"),
+    "bits": ("bitdepth", "bit_depth"),
+    "format": ("pixfmt", "pix_fmt", "pixel_format"),
+}
+_WHOLE = re.compile(r"([0-9]{1,6})(?:\.0{1,6})?")
+_RATE = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,20}|/[1-9][0-9]{0,5})?")
+_FORMAT = re.compile(r"yuvj?(420|422|444)p(?:(10)le)?")
+
+
+def geometry_columns(header: Sequence[str]) -> dict[str, int]:
+    """Find the columns of a label file that say the geometry of raw clips.
+
+    Parameters
+    ----------
+    header
+        Its columns. In any case of letters these are known: width, height, framerate (or fps, frame_rate),
+        bitdepth (or bit_depth) and pixfmt (or pix_fmt, pixel_format). The first of a name is taken.
+
+    Returns
+    -------
+    dict
+        Field to position: ``w``, ``h``, and ``fps``, ``bits`` and ``format`` where they are there. Empty
+        without both width and height.
+    """
+    known = [title.strip().lower() for title in header]
+    found = {
+        field: known.index(name)
+        for field, names in _COLUMNS.items()
+        for name in reversed(names)
+        if name in known
+    }
+    return found if {"w", "h"} <= found.keys() else {}
+
+
+def geometry_of_cells(cells: Mapping[str, str]) -> Geometry:
+    """Geometry of a raw clip from its row of a label file.
+
+    Parameters
+    ----------
+    cells
+        Field, as in `geometry_columns`, to its cell, which may be empty but for width and height. ``format``
+        has ffmpeg's names, such as ``yuv420p10le``.
+
+    Raises
+    ------
+    ValueError
+        A cell is empty or not a number, or says what no raw clip has; in words that follow the name.
+    """
+    texts = {field: cells.get(field, "").strip() for field in _COLUMNS}
+    values: dict[str, str] = {}
+    for field in ("w", "h", "bits"):
+        if found := _WHOLE.fullmatch(texts[field]):
+            values[field] = found[1]
+        elif texts[field] or field != "bits":
+            raise ValueError(f"has {texts[field]!r} for {_COLUMNS[field][0]}, expected a whole number")
+    if text := texts["fps"]:
+        if not _RATE.fullmatch(text):
+            raise ValueError(f"has {text!r} for {_COLUMNS['fps'][0]}, expected a number")
+        values["fps"] = text
+    if text := texts["format"]:
+        if not (found := _FORMAT.fullmatch(text.lower())):
+            raise ValueError(f"has {text!r} for pixfmt, expected for example yuv420p or yuv420p10le")
+        depth = found[2] or "8"
+        if values.setdefault("bits", depth) != depth:
+            raise ValueError(f"has {values['bits']} bits and {text}, which disagree")
+        values["chroma"] = found[1]
+    return _geometry(values)

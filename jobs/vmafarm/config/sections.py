@@ -80,7 +80,7 @@ class CorpusSection(Section):
     geometry: str = Field(
         "",
         description="geometry of raw clips (*.yuv) by their names, such as {w}x{h}_{fps}fps_{bits}bit, or of "
-        "all, such as 1280x720 30fps 8bit; empty: they are left out",
+        "all, such as 1280x720 30fps 8bit; empty: by columns width and height of the label file, or left out",
     )
 
 

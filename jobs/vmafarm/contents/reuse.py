@@ -111,7 +111,8 @@ def reuse(config: Config, manifest: Manifest, source: str, provenance: Provenanc
     hashed, taken = 0, []
     for name in manifest.names:
         candidates = [row for key in _keys(name, sizes[name]) for row in by_key.get(key, ())]
-        raw = raw_geometry(name, config.corpus.geometry) if name in wanted else None
+        rule = manifest.geometry.get(name) or config.corpus.geometry
+        raw = raw_geometry(name, rule) if name in wanted else None
         candidates = [row for row in candidates if _is_read_alike(row, name, raw)]
         if name in wanted and candidates:
             hashed += 1

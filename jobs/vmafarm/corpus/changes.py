@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vmafarm.common.errors import UsageError
 from vmafarm.common.text import counted
+from vmafarm.config.geometry import without_rate
 from vmafarm.corpus.slices import balance
 from vmafarm.run_folder.corpus_findings import NONE, Tally, examples, tally
 from vmafarm.run_folder.planned_clips import Manifest
@@ -26,8 +27,9 @@ class Changes:
     ----------
     clips
         Number of clips before.
-    added, gone, changed, relabelled
-        Clips that are new; that are no longer there; of another size or content; with another score alone.
+    added, gone, changed, reshaped, relabelled
+        Clips that are new; that are no longer there; of another size or content; of another geometry by the
+        label file; with another score alone.
     moved
         Lines on where the corpus and its scores are read from, or how, if that has changed.
     """
@@ -36,6 +38,7 @@ class Changes:
     added: Tally = NONE
     gone: Tally = NONE
     changed: Tally = NONE
+    reshaped: Tally = NONE
     relabelled: Tally = NONE
     moved: tuple[str, ...] = ()
 
@@ -45,7 +48,7 @@ class Changes:
     @property
     def of_clips(self) -> int:
         """Number of clips that were added, changed or are gone."""
-        return self.added.count + self.gone.count + self.changed.count
+        return self.added.count + self.gone.count + self.changed.count + self.reshaped.count
 
     @property
     def many_gone(self) -> bool:
@@ -56,7 +59,7 @@ class Changes:
         """Counts and the first names, for the terminal."""
         kinds = {
             "added": self.added, "gone": self.gone, "of another size or content": self.changed,
-            "with another score": self.relabelled,
+            "with another geometry": self.reshaped, "with another score": self.relabelled,
         }  # fmt: skip
         lines = []
         for kind, found in kinds.items():
@@ -88,16 +91,25 @@ def compare_corpus(
     new = np.fromiter((one for _, _, one in both), np.int64, len(both))
     resized = before.bytes[old] != now.bytes[new]
     resized |= np.fromiter((name in others for name, _, _ in both), bool, len(both))
+    then, today = _frames(before.geometry), _frames(now.geometry)
+    reshaped = np.fromiter((then.get(name) != today.get(name) for name, _, _ in both), bool, len(both))
+    reshaped &= ~resized
     one, other = before.mos[old], now.mos[new]
-    rescored = ~((one == other) | (np.isnan(one) & np.isnan(other))) & ~resized
+    rescored = ~((one == other) | (np.isnan(one) & np.isnan(other))) & ~resized & ~reshaped
     return Changes(
         len(before.names),
         tally([name for name in now.names if name not in known]),
         tally([name for name in before.names if name not in there]),
         tally([both[at][0] for at in np.flatnonzero(resized)]),
+        tally([both[at][0] for at in np.flatnonzero(reshaped)]),
         tally([both[at][0] for at in np.flatnonzero(rescored)]),
         tuple(moved),
     )
+
+
+def _frames(geometry: Mapping[str, str]) -> dict[str, str]:
+    """What the frames of raw clips are by the label file, without the rate, on which no value depends."""
+    return {name: without_rate(words) for name, words in geometry.items()}
 
 
 def require_asked(name: str, changes: Changes, *, update: bool, drop: bool) -> None:
@@ -119,20 +131,19 @@ def require_asked(name: str, changes: Changes, *, update: bool, drop: bool) -> N
 
 
 def keep_slices(
-    earlier: Sequence[Manifest], names: Sequence[str], sizes: NDArray[np.int64], clips_per_slice: int,
-    others: Collection[str] = (),
-) -> NDArray[np.int32]:  # fmt: skip
+    earlier: Sequence[Manifest], now: Manifest, clips_per_slice: int, others: Collection[str] = ()
+) -> NDArray[np.int32]:
     """Slices of the clips of a new generation.
 
-    A clip that any earlier generation had with the same size is in that generation's slice, where its rows
-    are. Every other one is in a new slice: rows of the clip as it was do not count there.
+    A clip that any earlier generation had with the same size and frames is in that generation's slice, where
+    its rows are. Every other one is in a new slice: rows of the clip as it was do not count there.
 
     Parameters
     ----------
     earlier
         The generations so far, the oldest first.
-    names, sizes
-        Of the new generation; bytes, int64, shape (names,).
+    now
+        The new generation; its slices do not count.
     clips_per_slice
         Clips in a new slice, at most on average.
     others
@@ -141,22 +152,29 @@ def keep_slices(
     Returns
     -------
     ndarray
-        int32, shape (names,).
+        int32, shape (now.names,).
     """
     places: dict[tuple[str, int], int] = {}
     for manifest in earlier:
-        clips = zip(manifest.names, manifest.bytes.tolist(), strict=True)
-        places.update(zip(clips, manifest.slices.tolist(), strict=True))
+        places.update(zip(_clips(manifest), manifest.slices.tolist(), strict=True))
     slices = np.fromiter(
         (
-            -1 if clip[0] in others else places.get(clip, -1)
-            for clip in zip(names, sizes.tolist(), strict=True)
+            -1 if name in others else places.get(clip, -1)
+            for name, clip in zip(now.names, _clips(now), strict=True)
         ),
         np.int32,
-        len(names),
+        len(now.names),
     )
     new = np.flatnonzero(slices < 0)
     if new.size:
         first = max(manifest.slice_count for manifest in earlier)
-        slices[new] = first + balance(sizes[new], -(-new.size // clips_per_slice))
+        slices[new] = first + balance(now.bytes[new], -(-new.size // clips_per_slice))
     return slices
+
+
+def _clips(manifest: Manifest) -> Iterator[tuple[str, int]]:
+    """What a clip is: its name, with the frames that the label file says, and its size."""
+    names: Sequence[str] = manifest.names
+    if frames := _frames(manifest.geometry):
+        names = [f"{name}\0{frames[name]}" if name in frames else name for name in names]
+    return zip(names, manifest.bytes.tolist(), strict=True)

@@ -51,8 +51,9 @@ class Clips:
 
 
 def list_clips(
-    folder: Path, image: Mapping[str, Sequence[ImageEntry]] | None = None, geometry: str = ""
-) -> Clips:
+    folder: Path, image: Mapping[str, Sequence[ImageEntry]] | None = None, geometry: str = "",
+    *, labelled: bool = False,
+) -> Clips:  # fmt: skip
     """Find the clips below a folder, or in an image, in one scan; no clip is opened.
 
     Links to files are followed, links to folders are not (they can form loops), hidden files and
@@ -66,6 +67,9 @@ def list_clips(
         What `vmafarm.corpus.squashfs.list_image` has found, if that is an image.
     geometry
         ``corpus.geometry``; empty: raw files are counted and left out.
+    labelled
+        Take raw files nevertheless, since the label file says their geometry; but not those beside a clip of
+        the same name but for its extension, which is then what the label is about.
 
     Returns
     -------
@@ -90,8 +94,10 @@ def list_clips(
         raise UnavailableError(f"cannot read the clips folder {shown}: {error.strerror}", hint) from None
     if image is None and not stat.S_ISDIR(mode):
         raise UsageError(f"{shown}: not a folder, expected the folder of the clips", hint)
-    scan = _Scan(str(folder), image, takes_raw=bool(geometry))
+    scan = _Scan(str(folder), image, takes_raw=bool(geometry) or labelled)
     scan.run()
+    if labelled:
+        scan.leave_out_copies()
     if not scan.sizes:
         others = [line for line in scan.counts().lines() if not line.endswith(" 0")]
         raise UsageError(
@@ -150,6 +156,15 @@ class _Scan:
                     f"cannot read {show(str(error.filename or path))} in the clips folder: {error.strerror}",
                     "make it readable, or move it out of the clips folder",
                 ) from None
+
+    def leave_out_copies(self) -> None:
+        """Leave out raw clips that share their name but for its extension with another clip."""
+        raw = [name for name in self.sizes if is_raw(name)]
+        others = {stem(name) for name in self.sizes if not is_raw(name)} if raw else set()
+        for name in raw:
+            if stem(name) in others:
+                del self.sizes[name]
+                self.others.setdefault("raw", []).append(name)
 
     def _open(
         self, prefix: str, path: str

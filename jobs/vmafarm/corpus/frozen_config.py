@@ -21,7 +21,7 @@ from vmafarm.disk import durable
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import read_regular_text
 from vmafarm.disk.writers import shared_with, user_name, way_to
-from vmafarm.run_folder.manifest import read_stated
+from vmafarm.run_folder.manifest_file import read_stated
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.permissions import is_trusted
 from vmafarm.run_folder.provenance import read_provenance

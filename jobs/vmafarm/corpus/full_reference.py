@@ -6,8 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from vmafarm.common.errors import show
+from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
+from vmafarm.corpus.chosen import Chosen
 from vmafarm.corpus.clips import stem
 from vmafarm.corpus.names import base
 
@@ -57,3 +58,32 @@ def full_reference_evidence(clips: Sequence[str], header: Sequence[str] = ()) ->
             f"at several levels, such as {shown}"
         )
     return tuple(lines)
+
+
+def look_for_references(chosen: Chosen) -> list[str]:
+    """Refuse a corpus that was made for measurements against references, unless that is asked for.
+
+    Of a corpus with a preset it is known what its labels are about: it is only told.
+
+    Returns
+    -------
+    list of str
+        What is to be told.
+
+    Raises
+    ------
+    UsageError
+        With the evidence.
+    """
+    corpus = chosen.config.corpus
+    header = chosen.table.header if chosen.table is not None else ()
+    evidence = full_reference_evidence(chosen.corpus.joined.names, header)
+    if not evidence or corpus.identity:
+        return []
+    what = "a clip that is compared with itself says nothing about what scores against a reference are about"
+    if corpus.preset:
+        return [f"warning: this looks like a full-reference corpus: {line}; {what}" for line in evidence]
+    raise UsageError(
+        "\n".join(["this looks like a full-reference corpus:", *(f"  {line}" for line in evidence)]),
+        f"{what}; to go on nevertheless: --identity",
+    )

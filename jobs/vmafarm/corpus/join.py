@@ -33,7 +33,8 @@ class Joined:
     counts
         Of the whole corpus.
     nearest
-        How a clip and a score that were not joined differ, for the first clips without a score.
+        Why clips and scores were not joined, with examples: keys that several have, the setting that would
+        join them, and in what the nearest names differ.
     """
 
     names: list[str]
@@ -86,7 +87,10 @@ def join(
     if match and matching.is_open():
         keys = find_keys(match, clips.names, scores.names)
         matching.give_equal(*keys)
-        told = conflicts(clips.names, scores.names, *keys)
+        left = [
+            {at for at, to in enumerate(given) if to < 0} for given in (matching.score_of, matching.clip_of)
+        ]
+        told = conflicts(clips.names, scores.names, keys, *left)
     score_of = np.array(matching.score_of, dtype=np.int64)
     found = score_of >= 0
     mos = np.full(len(clips.names), np.nan)
@@ -175,19 +179,23 @@ def settle_missing(
     if left_out and missing.count < joined.counts.clips.count:
         keep = ~np.isnan(joined.mos)
         names = list(compress(joined.names, keep))
-        return Joined(names, joined.mos[keep], joined.bytes[keep], joined.counts)
+        return replace(joined, names=names, mos=joined.mos[keep], bytes=joined.bytes[keep])
     lines = [
         f"{missing.count:,} of {joined.counts.clips.count:,} clips have no score:",
         examples(missing),
     ]
-    if bounded:
+    if bounded and not covered:
         share = joined.counts.joined.count / joined.counts.clips.count
         lines.append(f"{share:.1%} have one, expected at least {min_coverage:.1%} (corpus.min_coverage)")
     if joined.counts.without_clip.count:
         lines += ["scores without a clip:", examples(joined.counts.without_clip), *joined.nearest]
-    raise UsageError(
-        "\n".join(lines),
+    hint = (
         "add their scores to corpus.scores, or\n"
         'set corpus.missing_mos = "skip" to leave these clips out, or\n'
-        'set corpus.missing_mos = "nan" to keep them with mos = NaN',
+        'set corpus.missing_mos = "nan" to keep them with mos = NaN'
     )
+    if bounded:  # whatever missing_mos says
+        hint = "add their scores to corpus.scores, or correct the names there"
+    if bounded and not covered:
+        hint += "; or set a lower corpus.min_coverage"
+    raise UsageError("\n".join(lines), hint)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.layout import unbroken
-from vmafarm.corpus.read_corpus import Chosen
+from vmafarm.corpus.chosen import Chosen
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import read_regular
 from vmafarm.disk.sealed_parquet import write_sealed

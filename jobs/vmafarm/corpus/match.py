@@ -7,9 +7,10 @@ import re
 import string
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.text import counted
 from vmafarm.corpus.clips import stem
 from vmafarm.corpus.names import base, trimmed
 from vmafarm.process.run import ask
@@ -92,31 +93,35 @@ def find_keys(pattern: str, clips: Sequence[str], scores: Sequence[str]) -> tupl
 
 
 def conflicts(
-    clips: Sequence[str], scores: Sequence[str], clip_keys: Sequence[str], score_keys: Sequence[str]
-) -> tuple[str, ...]:
-    """Show the first keys that several clips or several scores have, with all who have them.
+    clips: Sequence[str], scores: Sequence[str], keys: tuple[Sequence[str], Sequence[str]],
+    open_clips: Collection[int], open_scores: Collection[int],
+) -> tuple[str, ...]:  # fmt: skip
+    """Show the first keys that were not joined because several clips or scores have them, with all who do.
 
     Parameters
     ----------
     clips, scores
         Names.
-    clip_keys, score_keys
-        Their keys; "": none.
+    keys
+        Keys of the clips, and of the scores; "": none.
+    open_clips, open_scores
+        Positions of those that were not joined.
     """
     who: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    for side, names, keys in ((0, clips, clip_keys), (1, scores, score_keys)):
-        for name, key in zip(names, keys, strict=True):
+    for side, names in ((0, clips), (1, scores)):
+        for name, key in zip(names, keys[side], strict=True):
             if key:
                 who[key][side].append(name)
-    lines: list[str] = []
-    for key, (some, others) in who.items():
-        if some and others and len(some) + len(others) > 2:
-            if len(lines) == _EXAMPLES:
-                break
-            lines.append(
-                f'corpus.match gives "{show(key)}" to the {_listed("clip", some)} and the '
-                f"{_listed('score', others)}: not joined"
-            )
+    left = {keys[0][at] for at in open_clips} & {keys[1][at] for at in open_scores}
+    found = [key for key, (some, others) in who.items() if key in left and len(some) + len(others) > 2]
+    lines = [
+        f'corpus.match gives "{show(key)}" to the {_listed("clip", who[key][0])} and the '
+        f"{_listed('score', who[key][1])}: not joined"
+        for key in found[:_EXAMPLES]
+    ]
+    if len(found) > _EXAMPLES:
+        more = counted(len(found) - _EXAMPLES, "more key")
+        lines.append(f"corpus.match gives {more} to several clips or scores: not joined")
     return tuple(lines)
 
 

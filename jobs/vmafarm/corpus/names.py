@@ -11,6 +11,8 @@ from vmafarm.common.errors import show
 from vmafarm.corpus.clips import stem
 
 _EXAMPLES = 3
+_LOOKED_AT = 20
+"""Clips for which the nearest score is looked for, until there are enough examples."""
 _COMPARED = 1_000
 _ALIKE = 0.75
 """Least similarity of two names, from 0 to 1 (`difflib`); all numbers in them must be equal."""
@@ -57,7 +59,7 @@ SPELLINGS: tuple[Callable[[str], str], ...] = (slashed, trimmed, composed, folde
 
 
 def nearest(clips: Sequence[str], scores: Sequence[str], in_doubt: Collection[str]) -> tuple[str, ...]:
-    """Say for the first few clips which score is the nearest one, and in what the names differ.
+    """Say for the first few clips with a like name which score is the nearest, and in what the names differ.
 
     Parameters
     ----------
@@ -71,15 +73,17 @@ def nearest(clips: Sequence[str], scores: Sequence[str], in_doubt: Collection[st
     tuple of str
         Lines; none for a clip whose name is like no other.
     """
-    lines = []
-    for clip in clips[:_EXAMPLES]:
+    lines: list[str] = []
+    cores = [(_core(score), score) for score in scores] if clips else []
+    for clip in clips[:_LOOKED_AT]:
+        if len(lines) == _EXAMPLES:
+            break
         own = _core(clip)
         numbers = _NUMBER.findall(own)
         names: dict[str, str] = {}
         within: dict[str, str] = {}
-        for score in scores:
-            core = _core(score)
-            if _NUMBER.findall(core) == numbers and len(names) < _COMPARED:
+        for core, score in cores:
+            if len(names) < _COMPARED and _NUMBER.findall(core) == numbers:
                 names[core] = score
             if core != own and min(len(core), len(own)) >= _LEAST and _has_more(core, own):
                 within[core] = score

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from vmafarm.common.errors import UsageError, show
-from vmafarm.common.layout import wrapped
-from vmafarm.common.text import counted, size
 from vmafarm.config.sections import Config
 from vmafarm.corpus.changes import Changes, compare_corpus, keep_slices, require_asked
 from vmafarm.corpus.frozen_config import (
@@ -25,101 +23,17 @@ from vmafarm.corpus.frozen_config import (
     tell_moved,
     with_values,
 )
+from vmafarm.corpus.full_reference import look_for_references
 from vmafarm.corpus.join import Joined
 from vmafarm.corpus.labels_of_run import describe_labels, write_labels
-from vmafarm.corpus.raw_clips import GEOMETRY_HINT
-from vmafarm.corpus.read_corpus import choose_preset, look_for_references
+from vmafarm.corpus.plan_result import Plan
+from vmafarm.corpus.read_corpus import choose_preset
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.slices import balance, sample, slice_count
 from vmafarm.disk import durable
-from vmafarm.run_folder.corpus_findings import Counts
 from vmafarm.run_folder.manifest import load_generation, load_manifest, write_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A planned run.
-
-    Attributes
-    ----------
-    folder
-        Its folder.
-    config
-        The configuration with what the plan freezes.
-    manifest
-        Its clips and slices; with ``run.sample`` those of the sample.
-    counts
-        What was found in the corpus, including clips that are not part of the run.
-    new
-        Whether this call planned it (or would, in a dry run); False: it was planned before.
-    changes
-        What differs from the plan before; nothing where there was none.
-    asked_slices
-        Number of slices that the configuration asks for; the manifest may have another.
-    may_lose_names
-        Whether the file system of the new run's folder cannot sync folders.
-    notes
-        What is to be told about the label file.
-    """
-
-    folder: RunFolder
-    config: Config
-    manifest: Manifest
-    counts: Counts
-    new: bool
-    changes: Changes
-    asked_slices: int
-    may_lose_names: bool = False
-    notes: tuple[str, ...] = ()
-
-    def lines(self) -> list[str]:
-        """Return the plan as lines that fit the terminal."""
-        return [part for line in self._lines() for part in wrapped(line, then="")]
-
-    def _lines(self) -> Iterator[str]:
-        manifest = self.manifest
-        scored = bool(self.config.corpus.scores)
-        yield from self.notes
-        yield from self.counts.lines(scored=scored)
-        if not scored:
-            yield (
-                "no scores given (corpus.scores): mos is NaN in all rows, and what is about scores does not "
-                "apply; they can be added later without scoring again"
-            )
-        if self.changes:
-            yield f"changed since plan {manifest.generation - (2 if manifest.of else 1)}:"
-            yield from (f"  {line}" for line in self.changes.lines())
-        of = f" (a sample of {manifest.of:,})" if manifest.of else ""
-        slices = int(np.count_nonzero(np.bincount(manifest.slices)))
-        yield (
-            f"run {self.folder.name}: {counted(len(manifest.names), 'clip')}{of}, "
-            f"{size(sum(manifest.bytes.tolist()))}, {counted(slices, 'slice')}"
-        )
-        if slices > 1 and manifest.generation == 1:
-            weights = np.bincount(manifest.slices, weights=manifest.bytes.astype(np.float64))
-            mean = float(weights.mean())
-            over = (float(weights.max()) / mean - 1) * 100 if mean else 0.0
-            yield f"the heaviest slice is {over:.1f}% heavier than the mean"
-        if outside := self.counts.outside.count:
-            leads = "lead" if outside > 1 else "leads"
-            yield (f"{counted(outside, 'clip')} {leads} out of the clips folder: a container sees them only")
-            yield "if slurm.binds has the folders that they lead to"
-        if self.counts.raw.count:
-            yield GEOMETRY_HINT
-        if self.may_lose_names:
-            yield (
-                f"warning: the file system of {show(str(self.folder.path))} cannot sync folders: a power "
-                "loss may cost names of files written shortly before; their clips are then scored again"
-            )
-        if not self.new and not self.changes:
-            yield "already planned with the same inputs: nothing to do"
-            if manifest.generation == 1 and self.asked_slices != slices:
-                yield (
-                    f"the cut into {counted(slices, 'slice')} is kept, not changed to "
-                    f"{self.asked_slices:,}: rows lie in these slices"
-                )
 
 
 def plan(
@@ -171,6 +85,9 @@ def plan(
     if planned and before.get(LIMIT) and not update:  # an earlier version planned no more than a sample
         values[LIMIT] = before[LIMIT]
         joined = _sample(joined, before[LIMIT])
+    geometry = chosen.corpus.geometry
+    if geometry:
+        geometry = {name: geometry[name] for name in joined.names if name in geometry}
     cut = slice_count(
         len(joined.names), config.slices.count, config.slices.clips_per_slice, config.slurm.parallelism
     )
@@ -179,7 +96,8 @@ def plan(
         joined.mos,
         joined.bytes,
         np.zeros(len(joined.names), np.int32) if planned else balance(joined.bytes, cut),
-        manifest_digest(joined.names, joined.mos, joined.bytes),
+        manifest_digest(joined.names, joined.mos, joined.bytes, geometry),
+        geometry=geometry,
     )
     new = not planned
     if new and not dry_run and not _write_first(folder, values, made):
@@ -200,13 +118,14 @@ def plan(
     return Plan(
         config.folder, with_values(config, values), made, joined.counts, new, changes, cut,
         may_lose_names=new and durable.may_lose_names(folder.path), notes=(*chosen.notes, *notes),
+        nearest=joined.nearest,
     )  # fmt: skip
 
 
 def _sample(joined: Joined, limit: int) -> Joined:
     chosen = sample(joined.names, limit)
     names = [joined.names[at] for at in chosen]
-    return Joined(names, joined.mos[chosen], joined.bytes[chosen], joined.counts)
+    return replace(joined, names=names, mos=joined.mos[chosen], bytes=joined.bytes[chosen])
 
 
 @dataclass(frozen=True)
@@ -242,10 +161,9 @@ def _plan_again(
     generations = [kept]
     if changes.of_clips:
         generations = [load_generation(path) for path in folder.manifests()]
-    slices = keep_slices(generations, made.names, made.bytes, config.slices.clips_per_slice, asked.others)
-    made = Manifest(
-        made.names, made.mos, made.bytes, slices, made.digest, kept.generation + 1,
-        (*kept.earlier, kept.digest), kept.slice_count,
+    made = replace(
+        made, slices=keep_slices(generations, made, config.slices.clips_per_slice, asked.others),
+        generation=kept.generation + 1, earlier=(*kept.earlier, kept.digest), slices_before=kept.slice_count,
     )  # fmt: skip
     if not dry_run:
         try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from vmafarm.common.errors import UsageError, VmafarmError
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config, CorpusSection
+from vmafarm.corpus.chosen import Chosen, Corpus
 from vmafarm.corpus.clips import Clips, list_clips
 from vmafarm.corpus.frozen_config import config_to_freeze, with_values
-from vmafarm.corpus.full_reference import full_reference_evidence
 from vmafarm.corpus.join import Joined, join_best, settle_missing
+from vmafarm.corpus.raw_clips import has_geometry, is_raw, label_geometry
 from vmafarm.corpus.scores import Scores, asked_columns, scores_in
 from vmafarm.corpus.squashfs import list_image, require_folder
 from vmafarm.labels.columns import choose_columns
@@ -27,50 +28,6 @@ from vmafarm.labels.presets import Preset, apply_preset, find_preset, new_settin
 from vmafarm.labels.table import read_label_table
 
 _FIRST_ROWS = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """Clips and their scores.
-
-    Attributes
-    ----------
-    joined
-        The clips of the run.
-    scores
-        All scores; None: no scores were given.
-    places
-        int64, shape (clips,): position of each clip's score in `scores`; -1: it has none.
-    """
-
-    joined: Joined
-    scores: Scores | None
-    places: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """A corpus as it was read.
-
-    Attributes
-    ----------
-    config
-        The configuration, with what the preset sets.
-    corpus
-        What was read with it.
-    table
-        The label file as text; None: there is none, or it cannot be read as a table.
-    used
-        Positions of its columns of names and of scores; -1: none.
-    notes
-        What is to be told about the preset.
-    """
-
-    config: Config
-    corpus: Corpus
-    table: LabelTable | None
-    used: tuple[int, int] = (-1, -1)
-    notes: tuple[str, ...] = ()
 
 
 def choose_preset(config: Config, before: Mapping[str, Any]) -> Chosen:
@@ -109,6 +66,42 @@ def choose_preset(config: Config, before: Mapping[str, Any]) -> Chosen:
     if table is None or found is None or not _changes(reader.effective(config), config, found, table):
         return reader.chosen(config)
     return _take_better(reader, config, found)
+
+
+class Likely(NamedTuple):
+    """How a label file would be read, and what it holds: `scores` as of `scores_in`."""
+
+    config: Config
+    table: LabelTable
+    scores: list[Scores]
+
+
+def read_likely(config: Config) -> Likely:
+    """Read the label file for checks before a plan, which join nothing.
+
+    It is read with the preset that is asked for, or for a new run with the one that it looks like if it can
+    be read so.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        The file cannot be read, or there is no such preset.
+    """
+
+    def read(config: Config) -> Likely:
+        corpus, path = config.corpus, Path(config.corpus.scores)
+        table = read_label_table(path, sheet=corpus.sheet, encoding=corpus.encoding)
+        return Likely(config, table, scores_in(path, table, asked_columns(corpus)))
+
+    corpus, path = config.corpus, Path(config.corpus.scores)
+    if corpus.preset:
+        return read(apply_preset(config, find_preset(corpus.preset)))
+    if not config.folder.manifest.exists():
+        table = read_label_table(path, sheet=corpus.sheet, encoding=corpus.encoding)
+        if found := recognise(table.header, first_rows(table), path.name):
+            with suppress(UsageError):
+                return read(apply_preset(config, found))
+    return read(config)
 
 
 def _take_better(reader: _Reader, config: Config, preset: Preset) -> Chosen:
@@ -173,7 +166,7 @@ class _Reader:
 
     def __init__(self, before: Mapping[str, Any]) -> None:
         self._before = before
-        self._clips: dict[str, Clips] = {}
+        self._clips: dict[tuple[str, bool], Clips] = {}
         self._tables: dict[tuple[str, str, str], LabelTable] = {}
 
     def effective(self, config: Config) -> Config:
@@ -197,7 +190,7 @@ class _Reader:
         effective = self.effective(config)
         corpus = effective.corpus
         if table is None:
-            clips = self._list_clips(effective)
+            clips = self._list_clips(effective, labelled=False)
             nothing = np.full(len(clips.names), np.nan)
             joined = Joined(clips.names, nothing, clips.bytes, clips.counts)
             return Chosen(config, Corpus(joined, None, np.full(len(clips.names), -1)), None)
@@ -205,7 +198,8 @@ class _Reader:
         candidates = scores_in(path, table, asked)
         columns = choose_columns(path, table, asked)
         table = replace(table, header=list(columns.titles))
-        joined, scores = _join(self._list_clips(effective), candidates, table, corpus)
+        labelled = not corpus.geometry and has_geometry(table)
+        joined, scores = _join(self._list_clips(effective, labelled=labelled), candidates, table, corpus)
         name_at = next(at for at in columns.names if columns.titles[at] == scores.name_column)
         notes = [f"the file of scores: {note}" for note in scores.notes]
         if scores.name_column != candidates[0].name_column:
@@ -217,17 +211,31 @@ class _Reader:
         places = np.where(lacking, -1, joined.mos).astype(np.int64)
         mos = np.full(len(places), np.nan)
         mos[~lacking] = scores.mos[places[~lacking]]
-        found = Corpus(replace(joined, mos=mos), scores, places)
+        geometry = _geometry(path, table, joined, scores, places) if labelled else {}
+        found = Corpus(replace(joined, mos=mos), scores, places, geometry)
         return Chosen(config, found, table, (name_at, columns.mos), tuple(notes))
 
-    def _list_clips(self, config: Config) -> Clips:
-        rule = config.corpus.geometry
-        if rule not in self._clips:
+    def _list_clips(self, config: Config, *, labelled: bool) -> Clips:
+        key = config.corpus.geometry, labelled
+        if key not in self._clips:
             path = Path(config.corpus.clips)
             if not config.slurm.uses_image:
                 require_folder(path)
-            self._clips[rule] = list_clips(path, list_image(path, config.extract.scratch), rule)
-        return self._clips[rule]
+            image = list_image(path, config.extract.scratch)
+            self._clips[key] = list_clips(path, image, key[0], labelled=labelled)
+        return self._clips[key]
+
+
+def _geometry(
+    path: Path, table: LabelTable, joined: Joined, scores: Scores, places: NDArray[np.int64]
+) -> dict[str, str]:
+    """Geometry of the raw clips, from the rows of their scores."""
+    clips = {
+        name: (int(joined.bytes[at]), int(scores.rows[places[at]]) if places[at] >= 0 else -1)
+        for at, name in enumerate(joined.names)
+        if is_raw(name)
+    }
+    return label_geometry(path, table, clips)
 
 
 def _join(
@@ -250,32 +258,3 @@ def _join(
         columns_of=columns_of if corpus.clip_name else None,
     )  # fmt: skip
     return settle_missing(joined, corpus.missing_mos, corpus.min_coverage), by_column[taken.name_column]
-
-
-def look_for_references(chosen: Chosen) -> list[str]:
-    """Refuse a corpus that was made for measurements against references, unless that is asked for.
-
-    Of a corpus with a preset it is known what its labels are about: it is only told.
-
-    Returns
-    -------
-    list of str
-        What is to be told.
-
-    Raises
-    ------
-    UsageError
-        With the evidence.
-    """
-    corpus = chosen.config.corpus
-    header = chosen.table.header if chosen.table is not None else ()
-    evidence = full_reference_evidence(chosen.corpus.joined.names, header)
-    if not evidence or corpus.identity:
-        return []
-    what = "a clip that is compared with itself says nothing about what scores against a reference are about"
-    if corpus.preset:
-        return [f"warning: this looks like a full-reference corpus: {line}; {what}" for line in evidence]
-    raise UsageError(
-        "\n".join(["this looks like a full-reference corpus:", *(f"  {line}" for line in evidence)]),
-        f"{what}; to go on nevertheless: --identity",
-    )

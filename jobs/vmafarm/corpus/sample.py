@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from vmafarm.common.errors import UsageError
-from vmafarm.corpus.slices import name_digest, sample
+from vmafarm.corpus.slices import sample
 from vmafarm.run_folder.manifest import load_manifest, write_manifest
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
+from vmafarm.run_folder.planned_clips import Manifest, manifest_digest, name_digest
 
 
 def stratified(names: Sequence[str], sizes: Sequence[int], limit: int) -> list[int]:
@@ -42,10 +42,11 @@ def take_sample(manifest: Manifest, limit: int) -> Manifest:
     """A sample of a generation, as if the other clips were gone."""
     chosen = sample(manifest.names, limit)
     names, mos, sizes = [manifest.names[at] for at in chosen], manifest.mos[chosen], manifest.bytes[chosen]
+    geometry = {name: manifest.geometry[name] for name in names if name in manifest.geometry}
     return Manifest(
-        names, mos, sizes, manifest.slices[chosen], manifest_digest(names, mos, sizes),
+        names, mos, sizes, manifest.slices[chosen], manifest_digest(names, mos, sizes, geometry),
         manifest.generation + 1, (*manifest.earlier, manifest.digest), manifest.slice_count,
-        of=len(manifest.names),
+        of=len(manifest.names), geometry=geometry,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ from vmafarm.labels.columns import Asked, choose_columns, require_decoded
 from vmafarm.labels.label_table import LabelTable
 from vmafarm.labels.messages import listed, quote, refuse
 from vmafarm.labels.numbers import to_number, to_numbers
-from vmafarm.labels.table import read_label_table
 
 _EXAMPLES = 3
 
@@ -53,46 +51,22 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
-class ScoreOptions(TypedDict):
-    """The keys of ``[corpus]`` that say how the file of scores is read."""
-
-    columns: str
-    encoding: str
-    sheet: str
-    name_column: str
-    mos_column: str
-    mos_min: float
-    mos_max: float
-
-
-def score_options(corpus: CorpusSection) -> ScoreOptions:
-    """Return what the configuration says about the file of scores, for `read_scores`."""
-    return {
-        "columns": corpus.columns, "encoding": corpus.encoding, "sheet": corpus.sheet,
-        "name_column": corpus.name_column, "mos_column": corpus.mos_column,
-        "mos_min": corpus.mos_min, "mos_max": corpus.mos_max,
-    }  # fmt: skip
-
-
 def asked_columns(corpus: CorpusSection) -> Asked:
     """Return what the configuration says about the columns of the file of scores, for `scores_in`."""
     return Asked(corpus.columns, corpus.name_column, corpus.mos_column, corpus.mos_min, corpus.mos_max)
 
 
-def read_scores(
-    path: Path, *, name_column: str, mos_column: str, mos_min: float, mos_max: float, columns: str = "",
-    encoding: str = "", sheet: str = "",
-) -> list[Scores]:  # fmt: skip
-    """Read a label file: see `vmafarm.labels.table.read_label_table` for its forms.
+def scores_in(path: Path, table: LabelTable, asked: Asked) -> list[Scores]:
+    """Take the scores out of a label file.
 
     Parameters
     ----------
     path
-        The file.
-    name_column, mos_column, mos_min, mos_max, columns
-        Which column is what, and the range of possible scores: see `vmafarm.labels.columns.Asked`.
-    encoding, sheet
-        As in `read_label_table`.
+        Of the file, for messages.
+    table
+        What `vmafarm.labels.table.read_label_table` has read.
+    asked
+        Which column is what, and the range of possible scores.
 
     Returns
     -------
@@ -103,18 +77,9 @@ def read_scores(
     Raises
     ------
     UsageError
-        The file is missing, not a file, empty or in another encoding; a column is missing; a row has too few
-        or too many fields, no name, or a score that is not a number in range; two rows contradict
+        A column is missing; a row has no name, or a score that is not a number in range; two rows contradict
         each other. The message names the line.
-    UnavailableError
-        The file cannot be read.
     """
-    asked = Asked(columns, name_column, mos_column, mos_min, mos_max)
-    return scores_in(path, read_label_table(path, sheet=sheet, encoding=encoding), asked)
-
-
-def scores_in(path: Path, table: LabelTable, asked: Asked) -> list[Scores]:
-    """Take the scores out of a label file that has been read; see `read_scores`."""
     chosen = choose_columns(path, table, asked)
     if not table.lines:
         raise UsageError(

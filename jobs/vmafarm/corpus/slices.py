@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vmafarm.run_folder.planned_clips import name_digest
 
 
 def slice_count(clips: int, count: int, clips_per_slice: int, parallelism: int = 1) -> int:
@@ -84,11 +85,6 @@ def format_indices(indices: Iterable[int]) -> str:
         else:
             runs.append([index, index])
     return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
-
-
-def name_digest(name: str) -> bytes:
-    """BLAKE2b digest of a clip's name, 16 bytes: a choice by it is the same on every machine."""
-    return blake2b(name.encode(), digest_size=16).digest()
 
 
 def sample(names: Sequence[str], limit: int) -> NDArray[np.int64]:

@@ -77,6 +77,11 @@ def _checked(values: _Values, kind: type, field: pa.Field) -> list[Any]:
     return list(values)
 
 
+def take(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """The rows at these places, in their order."""
+    return table.take(make_table([rows], pa.schema({"row": pa.int64()}))["row"])
+
+
 def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
     """Numbers of a column without nulls."""
     parts = [

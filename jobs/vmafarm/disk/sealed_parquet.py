@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from vmafarm.common.errors import show
 from vmafarm.disk.arrow import numbers
-from vmafarm.disk.regular_files import MOST_BYTES, open_regular, read_regular
+from vmafarm.disk.regular_files import MOST_BYTES, read_regular
 
 SEAL_KEY = b"vmafarm.sha256"
 DIGITS = 64
@@ -53,19 +54,27 @@ def write_sealed(table: pa.Table, file: BinaryIO, **options: Any) -> None:
     table = table.replace_schema_metadata(metadata)  # without the seal of the file it was read from
     options = {"compression": "zstd", "write_statistics": counted} | options
     content = written(table.schema, [table], **options)
-    at = find_digest(content)
-    content[at : at + DIGITS] = _digest(content, at)
+    seal(content)
     file.write(content)
 
 
-def written(schema: pa.Schema, tables: Iterable[pa.Table], **options: Any) -> bytearray:
-    """Encode tables as one Parquet file with a seal of zeros."""
+def written(
+    schema: pa.Schema, tables: Iterable[pa.Table], more: Mapping[bytes, bytes] = MappingProxyType({}),
+    **options: Any,
+) -> bytearray:  # fmt: skip
+    """Encode tables as one Parquet file with a seal of zeros, and more metadata before it."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, **options) as writer:
         for table in tables:
             writer.write_table(table)
-        writer.add_key_value_metadata({SEAL_KEY: BLANK})
+        writer.add_key_value_metadata({**more, SEAL_KEY: BLANK})
     return bytearray(sink.getvalue())
+
+
+def seal(content: bytearray) -> None:
+    """Put the digest of a file's bytes in place of the zeros of `written`."""
+    at = find_digest(content)
+    content[at : at + DIGITS] = _digest(content, at)
 
 
 def is_sealed(content: bytes) -> bool:
@@ -82,28 +91,6 @@ def is_sealed(content: bytes) -> bool:
     if content[at : at + DIGITS] != _digest(content, at):
         raise DamagedError(f"cut or damaged ({len(content):,} bytes): its bytes do not match its seal")
     return True
-
-
-def stated_digest(path: Path) -> str:
-    """Read the digest from the end of a file without verifying it; empty if the file has none.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    DamagedError
-        It is not Parquet.
-    """
-    with open_regular(path) as file:
-        look_at_ends(file)
-        file.seek(max(0, file.seek(0, 2) - _LARGEST_FOOTER))
-        end = file.read(_LARGEST_FOOTER)
-    at = find_digest(end)
-    return end[at : at + DIGITS].decode("ascii", "replace") if at >= 0 else ""
-
-
-_LARGEST_FOOTER = 64 << 10
-"""Bytes; the footer of a shard has about 10 KB."""
 
 
 MOST_ROWS = 10_000_000
@@ -147,6 +134,11 @@ class SealedFile:
         self._room = min(MOST_BYTES, _BYTES_OF_A_FILE + self.rows * _BYTES_OF_A_ROW)
         self._bytes = sum(group.total_byte_size for group in groups)
         self._require_room(self._bytes)
+
+    @property
+    def digest(self) -> str:
+        """The digest in its footer, which is that of its bytes."""
+        return sealed_digest(self._content)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns, or all; text is validated as UTF-8.
@@ -289,6 +281,12 @@ def find_digest(content: bytes | bytearray) -> int:
     """Find the offset of the digest in the bytes of a file; -1 if there is none."""
     at = content.rfind(_MARK)
     return -1 if at < 0 or at + len(_MARK) + DIGITS > len(content) else at + len(_MARK)
+
+
+def sealed_digest(content: bytes | bytearray) -> str:
+    """The digest that the bytes of a sealed file contain, in hexadecimal digits; it is not verified."""
+    at = find_digest(content)
+    return content[at : at + DIGITS].decode("ascii", "replace")
 
 
 def _digest(content: bytes | bytearray, at: int) -> bytes:

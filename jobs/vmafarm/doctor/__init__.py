@@ -31,6 +31,7 @@ from vmafarm.doctor.folders import (
     check_scores,
     check_scratch,
     check_space,
+    raw_geometry_known,
 )
 from vmafarm.doctor.image import examine_image
 from vmafarm.images.linked_clips import check_linked_clips
@@ -151,11 +152,12 @@ def _clips(config: Config) -> CheckResult:
     def check() -> CheckResult:
         path = Path(clips)
         if not in_time(clips, lambda: bool(clips) and is_squashfs(path)):
-            return in_time(clips, lambda: check_clips(clips, config.corpus.geometry))
+            return in_time(clips, lambda: check_clips(config))
         if not config.slurm.uses_image:
             require_folder(path)
         image = list_image(path, config.extract.scratch)
-        found = counted(len(list_clips(path, image, config.corpus.geometry).names), "clip")
+        rule, labelled = raw_geometry_known(config)
+        found = counted(len(list_clips(path, image, rule, labelled=labelled).names), "clip")
         return CheckResult("clips", "ok", f"{show(clips)}: a SquashFS image of {found}")
 
     return attempt("clips", check)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from vmafarm.doctor.check_result import CheckResult, Machine, in_time
 from vmafarm.engines import make_engine
 from vmafarm.engines.ffmpeg import find_ffmpeg, read_ffmpeg_version
 from vmafarm.images.inside import read_build
+from vmafarm.process.gpu_here import read_driver
 from vmafarm.process.scratch import scratch_folder
 from vmafarm.process.toolkit import version
 
@@ -22,8 +22,6 @@ OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 """Oldest driver branch that runs programs built with a major version of CUDA, from NVIDIA's "CUDA
 Compatibility", section "Minor Version Compatibility", table 1
 (docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html). Newer drivers run them too."""
-_DRIVER = re.compile(r"^NVRM version:.*?\s(\d+)(\.\d[\d.]*)", re.MULTILINE)
-"""Of ``... x86_64 Kernel Module  535.104.05  ...`` and ``... Open Kernel Module for x86_64  580.65.06``."""
 
 
 def check_toolkit() -> CheckResult:
@@ -104,22 +102,6 @@ def check_engine(config: Config, machine: Machine) -> CheckResult:
     return CheckResult("engine", "ok", message)
 
 
-def read_driver(path: Path) -> str | None:
-    """Read the version of the NVIDIA driver, for example ``580.65.06``; None: no driver.
-
-    Parameters
-    ----------
-    path
-        The driver's own file, /proc/driver/nvidia/version.
-    """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    found = _DRIVER.search(text)
-    return found[1] + found[2].rstrip(".") if found else None
-
-
 def check_driver(config: Config, machine: Machine) -> CheckResult:
     """Compare the NVIDIA driver with the CUDA version that the image's program was built with.
 
@@ -170,7 +152,7 @@ def _judge_driver(driver: str | None, cuda: str | None) -> tuple[str, str]:
         return "", ""
     hint = "install a newer driver, or build an image with an older CUDA (--build-arg BUILD_FROM=...)"
     if major == "13":
-        hint += "; apptainer.def names a base with CUDA 12, which V100 and P100 need too"
+        hint += "; containers/README.md has the command for CUDA 12, which V100 and P100 need too"
     return f"driver {driver} is too old for CUDA {cuda}, which needs {needed} or newer", hint
 
 

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
-from vmafarm.common.errors import UnavailableError, UsageError, show
+from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.text import counted, size
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import VIDEO_EXTENSIONS, list_clips
-from vmafarm.corpus.raw_clips import RAW
-from vmafarm.corpus.scores import read_scores, score_options
+from vmafarm.corpus.raw_clips import RAW, has_geometry
+from vmafarm.corpus.read_corpus import read_likely
 from vmafarm.disk import durable
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.writers import shared_with
@@ -23,7 +23,6 @@ from vmafarm.doctor.check_result import CheckResult, Machine
 from vmafarm.engines import find_engine
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.media_files import check_readable
-from vmafarm.labels.presets import apply_preset, find_preset
 from vmafarm.process.scratch import scratch_folder, scratch_place
 from vmafarm.run_folder.permissions import others_on_the_way, require_own_way
 
@@ -192,7 +191,18 @@ def file_system(folder: Path, mounts: Path) -> str:
     return ""
 
 
-def check_clips(clips: str, geometry: str = "") -> CheckResult:
+def raw_geometry_known(config: Config) -> tuple[str, bool]:
+    """``corpus.geometry``, with a preset; and whether the label file says the geometry instead."""
+    if config.corpus.geometry or not config.corpus.scores:
+        return config.corpus.geometry, False
+    with contextlib.suppress(VmafarmError):  # whoever checks the scores says what is wrong
+        likely = read_likely(config)
+        rule = likely.config.corpus.geometry
+        return rule, not rule and has_geometry(likely.table)
+    return "", False
+
+
+def check_clips(config: Config) -> CheckResult:
     """Read the beginning of a clip; the search ends with the first that can be read.
 
     Raises
@@ -203,12 +213,14 @@ def check_clips(clips: str, geometry: str = "") -> CheckResult:
         None of the first clips can be read.
     """
     name = "clips"
-    if not clips:
+    if not config.corpus.clips:
         return CheckResult(name, "skipped", "no clips given (corpus.clips)")
-    folder = Path(clips).absolute()
-    first = list(islice(_find_clips(folder, raw=bool(geometry)), _TRIED_CLIPS))
+    folder = Path(config.corpus.clips).absolute()
+    first = list(islice(_find_clips(folder, raw=bool(config.corpus.geometry)), _TRIED_CLIPS))
     if not first:
-        list_clips(folder, geometry=geometry)  # raises: it knows what is wrong
+        rule, labelled = raw_geometry_known(config)
+        list_clips(folder, geometry=rule, labelled=labelled)  # raises where there is no clip, and says why
+        first = list(islice(_find_clips(folder, raw=True), _TRIED_CLIPS))
     problem = ""
     for path in first:
         try:
@@ -245,13 +257,11 @@ def check_scores(config: Config) -> CheckResult:
     UnavailableError
         It cannot be read.
     """
-    if config.corpus.preset:
-        config = apply_preset(config, find_preset(config.corpus.preset))
-    corpus = config.corpus
-    if not corpus.scores:
+    path = config.corpus.scores
+    if not path:
         return CheckResult("scores", "skipped", "no scores given (corpus.scores)")
-    scores, *_ = read_scores(Path(corpus.scores), **score_options(corpus))
-    found = f"{counted(len(scores.names), 'score')} in {show(corpus.scores)}"
+    scores, *_ = read_likely(config).scores
+    found = f"{counted(len(scores.names), 'score')} in {show(path)}"
     return CheckResult("scores", "ok", "; ".join([found, *scores.notes]))
 
 

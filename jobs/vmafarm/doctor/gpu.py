@@ -26,7 +26,7 @@ from vmafarm.engines.base import Engine
 from vmafarm.engines.ffmpeg_arguments import Reading, decode_arguments
 from vmafarm.engines.ffmpeg_report import read_report
 from vmafarm.images.containers import PYTHON
-from vmafarm.process.gpu_sight import GpuSight, look_for_gpus
+from vmafarm.process.gpu_here import GpuHere, look_for_gpu
 from vmafarm.process.node import visible_gpus
 from vmafarm.process.run import Stop, Stopped
 from vmafarm.process.scratch import scratch_folder
@@ -42,7 +42,7 @@ _LISTED = 6
 
 
 def examine_gpu(
-    config: Config, repeats: int, say: Callable[[str], None], look: Callable[[], GpuSight] | None = None
+    config: Config, repeats: int, say: Callable[[str], None], look: Callable[[], GpuHere] = look_for_gpu
 ) -> tuple[list[CheckResult], Trial | None]:
     """Compare the GPU with the CPU and with itself, and measure how fast both are. Leaves nothing behind.
 
@@ -55,7 +55,7 @@ def examine_gpu(
     say
         Called with lines of progress.
     look
-        Looks for a GPU; None: on this machine.
+        Looks for a GPU; replaced in tests.
 
     Returns
     -------
@@ -66,9 +66,9 @@ def examine_gpu(
     """
     with suppress(VmafarmError):  # `vmafarm doctor` reports a plan that cannot be read
         config = with_frozen(config, to_start=True) if config.folder.manifest.exists() else config
-    sight = look() if look else look_for_gpus(os.environ, in_container=Machine().in_image)
-    results = [_tell_sight(sight)]
-    if sight.hidden:
+    here = look()
+    results = [_tell_here(here)]
+    if here.container and here.driver and not here.seen:  # the program could only say the same
         return results, None
     trial: list[Trial] = []
 
@@ -88,22 +88,14 @@ def examine_gpu(
     results.append(tried)
     if not trial:
         return results, None
-    return [*results, *_judge(trial[0], sight)], trial[0]
+    return [*results, *_judge(trial[0], here)], trial[0]
 
 
-def _tell_sight(sight: GpuSight) -> CheckResult:
-    if sight.seen:
-        return CheckResult("GPU", "ok", sight.tell())
-    if sight.hidden:
-        return CheckResult(
-            "GPU", "failed", f"there is a GPU, but this container was not given it: {sight.tell()}",
-            "start the container with --nv: apptainer exec --nv IMAGE ...; elements get it by slurm.gpus or "
-            "slurm.gres", UNAVAILABLE,
-        )  # fmt: skip
-    return CheckResult(
-        "GPU", "failed", f"no GPU was seen: {sight.tell()}",
-        "run this on a node with a GPU and NVIDIA's driver, in a job that asks for one", UNAVAILABLE,
-    )  # fmt: skip
+def _tell_here(here: GpuHere) -> CheckResult:
+    if here.seen:
+        return CheckResult("GPU", "ok", here.tell())
+    problem, hint = here.problem() or ("NVIDIA's driver shows no GPU", "run this on a node with a GPU")
+    return CheckResult("GPU", "failed", f"no GPU was seen: {problem} ({here.tell()})", hint, UNAVAILABLE)
 
 
 def _measure(config: Config, repeats: int, say: Callable[[str], None]) -> tuple[Trial, Engine]:
@@ -160,13 +152,13 @@ def _common_shape(config: Config, bench: Bench) -> Shape | None:
     return shapes.most_common(1)[0][0] if shapes else None
 
 
-def _judge(trial: Trial, sight: GpuSight) -> list[CheckResult]:
+def _judge(trial: Trial, here: GpuHere) -> list[CheckResult]:
     results = []
     if trial.failed:
         first = f"{counted(len(trial.failed), 'run')} on the GPU failed, the first one: {trial.failed[0]}"
         results.append(CheckResult("runs", "failed", show(first), "", INCOMPLETE))
     results += [_judge_agreement(trial), _judge_repeats(trial), _tell_rates(trial)]
-    if not sight.seen:
+    if not here.seen:
         results.append(
             CheckResult(
                 "device",
@@ -176,7 +168,7 @@ def _judge(trial: Trial, sight: GpuSight) -> list[CheckResult]:
             )
         )
     sound = all(result.state != "failed" for result in results)
-    return [*results, _choose(trial, sight, sound=sound)]
+    return [*results, _choose(trial, here, sound=sound)]
 
 
 def _judge_agreement(trial: Trial) -> CheckResult:
@@ -234,9 +226,9 @@ def _tell_rate(rate: Rate) -> str:
     )
 
 
-def _choose(trial: Trial, sight: GpuSight, *, sound: bool) -> CheckResult:
+def _choose(trial: Trial, here: GpuHere, *, sound: bool) -> CheckResult:
     name = "choice"
-    if not sound or not sight.seen:
+    if not sound or not here.seen:
         why = "what the GPU measures is not right" if not sound else "no GPU was seen"
         return CheckResult(name, "warning", f'engine.backend = "cpu": {why}')
     if trial.cpu is None or trial.gpu is None:

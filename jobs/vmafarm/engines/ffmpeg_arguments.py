@@ -19,9 +19,13 @@ PREPARE = "format=pix_fmts=yuv420p|yuv420p10le"
 """Filter before libvmaf. ffmpeg takes the nearer format: more than 8 bits per sample become 10, others 8."""
 
 DECODER_THREADS = 1
-"""Damaged H.264 and HEVC decode to different frames with a different number of threads (measured, ffmpeg 9),
-so it is the same for all runs, whatever ``engine.threads``; a busy machine has one per clip anyway."""
+"""Damaged H.264, HEVC, AV1 and MPEG-4 decode to different frames with a different number of threads
+(measured, ffmpeg 9), so it is the same for all runs, whatever ``engine.threads``; a busy machine has one per
+clip anyway."""
 
+FILTER_THREADS = 1
+"""Of the filter graph; ffmpeg's default follows the number of processors. Sound 4:1:0 is converted to
+different samples with a different number of them (measured, ffmpeg 9): values would depend on the host."""
 
 _COPIED = re.compile(r"\bOutput stream #0:0 \(video\): (\d+) packets muxed")
 _COUNTED = re.compile(r"\bInput stream #0:(\d+) \(video\): (\d+) packets read")
@@ -88,6 +92,7 @@ def input_arguments(ffmpeg: Path, clip: Path, max_pixels: int, reading: Reading 
     return [
         str(ffmpeg),
         *("-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", "level+verbose"),
+        *("-filter_complex_threads", str(FILTER_THREADS)),
         *("-protocol_whitelist", "file", "-format_whitelist", "rawvideo" if reading.raw else FORMATS),
         *("-max_pixels", str(max_pixels), "-threads", str(DECODER_THREADS)),
         *(("-reinit_filter", "0") if reading.keep_range else ()),

@@ -32,6 +32,11 @@ _UNKNOWN_ARGUMENT = "unused build args"
 _HINTS = (
     (_UNKNOWN_ARGUMENT, "the recipe has no such build argument; containers/README.md lists those it has"),
     (
+        r"stat /bin/sh: no such file",
+        "the base has no shell, which a recipe needs: distroless images, such as the fork's for the CPU, can "
+        "be no base; take the fork's image for CUDA (-cuda13), or build from source (apptainer.def)",
+    ),
+    (
         r"subuid|subgid|newuidmap|fakeroot.*(?:not|fail)",
         "--fakeroot needs entries for this user in /etc/subuid and /etc/subgid, and newuidmap; or build on "
         "another machine and copy the image",

@@ -17,13 +17,14 @@ from vmafarm.common.interrupts import in_order
 from vmafarm.common.package import __version__
 from vmafarm.disk.durable import publish, replace_text
 from vmafarm.images.apptainer import ask, build, find_apptainer
-from vmafarm.images.recipe import check_arguments
+from vmafarm.images.recipe import check_arguments, check_needed
 from vmafarm.images.sif import read_digest, read_labels
 from vmafarm.process import run as process
 from vmafarm.process.interpreter import own_command
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_SCRIPTS = ("install.sh", "packages.sh")
+_SOURCES = ("build_vmaf.sh", "fetch.sh", "install.sh", "meson.lock", "packages.sh")
+"""What the recipes copy from containers/."""
 _LOCK = "requirements.lock"
 
 
@@ -70,7 +71,7 @@ def build_image(
     Parameters
     ----------
     recipe
-        ``apptainer.def`` or ``containers/cpu.def``.
+        ``apptainer.def``, ``containers/published.def`` or ``containers/cpu.def``.
     output
         The SIF to write; None: `default_output`.
     arguments
@@ -97,6 +98,7 @@ def build_image(
     started = time.monotonic()
     text = _read_recipe(recipe)
     values = check_arguments(arguments, Path.cwd())
+    check_needed(text, values)
     output = (output or default_output(recipe)).absolute()
     _check_output(output, force)
     checkout = find_checkout()
@@ -145,7 +147,7 @@ def build_image(
 
 
 def default_output(recipe: Path) -> Path:
-    """``vmafarm.sif`` in the working folder for apptainer.def, ``vmafarm-cpu.sif`` for cpu.def."""
+    """``vmafarm.sif`` in the working folder for apptainer.def, ``vmafarm-cpu.sif`` for cpu.def and so on."""
     return Path("vmafarm.sif" if recipe.stem == "apptainer" else f"vmafarm-{recipe.stem}.sif")
 
 
@@ -158,7 +160,7 @@ def find_checkout(package: Path = _PACKAGE) -> Path:
         The toolkit was installed from a wheel.
     """
     checkout = package.parents[1]
-    needed = [_LOCK, "pyproject.toml", *(f"containers/{name}" for name in _SCRIPTS)]
+    needed = [_LOCK, "pyproject.toml", *(f"containers/{name}" for name in _SOURCES)]
     missing = [name for name in needed if not (checkout / name).is_file()]
     if missing:
         raise UsageError(
@@ -170,7 +172,7 @@ def find_checkout(package: Path = _PACKAGE) -> Path:
 
 
 def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Path:
-    """Put into a new folder what the recipes copy into the image: scripts, lock file and wheels.
+    """Put into a new folder what the recipes copy into the image: scripts, lock files and wheels.
 
     Returns
     -------
@@ -185,9 +187,9 @@ def prepare_sources(checkout: Path, folder: Path, wheelhouse: Path | None) -> Pa
         The toolkit's wheel cannot be built here.
     """
     (folder / "wheelhouse").mkdir(parents=True)
-    for name in _SCRIPTS:
+    for name in _SOURCES:
         shutil.copyfile(checkout / "containers" / name, folder / name)
-        (folder / name).chmod(0o755)
+        (folder / name).chmod(0o755 if name.endswith(".sh") else 0o644)
     shutil.copyfile(checkout / _LOCK, folder / _LOCK)
     if wheelhouse is not None:
         wheels = sorted(wheelhouse.glob("*.whl"))
@@ -220,7 +222,7 @@ def _read_recipe(recipe: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(
             f"cannot read the recipe {show(str(recipe))}: {reason}",
-            "the recipes are apptainer.def (GPU) and containers/cpu.def, in the checkout",
+            "the recipes are apptainer.def and containers/published.def (GPU), and containers/cpu.def",
         ) from None
 
 

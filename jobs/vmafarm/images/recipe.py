@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vmafarm.common.errors import UsageError, show
@@ -14,6 +14,10 @@ _CREDENTIALS = re.compile(r"https?://[^/]*@|\w+://[^/@]*:[^/@]*@", re.ASCII)
 """A user name or token in a URL. With ssh the name alone is no secret: ssh://git@host."""
 _PATHS = ("_FROM", "_REPO")
 """Names that end like this may have a file or a folder as value."""
+_USED = re.compile(r"{{ *(\w+) *}}")
+_ARGUMENTS = re.compile(r"^%arguments\b(.*?)(?=^%|^bootstrap:|\Z)", re.MULTILINE | re.DOTALL | re.IGNORECASE)
+_DEFAULT = re.compile(r"^\s*(\w+)=(\S+)", re.MULTILINE)
+_WITH_DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 
 def check_arguments(given: Iterable[str], folder: Path) -> dict[str, str]:
@@ -55,3 +59,36 @@ def check_arguments(given: Iterable[str], folder: Path) -> dict[str, str]:
             value = str((folder / value).absolute())
         values[name] = value
     return values
+
+
+def check_needed(text: str, values: Mapping[str, str]) -> None:
+    """Check that a recipe gets the build arguments for which it has no default.
+
+    Such an argument is to be chosen by a person: an image of a registry among them (``NAME_FROM``) must be
+    named with its digest, because its tag may mean something else tomorrow.
+
+    Parameters
+    ----------
+    text
+        The recipe.
+    values
+        From `check_arguments`.
+
+    Raises
+    ------
+    UsageError
+        One is missing, or has no digest.
+    """
+    defaults = {
+        name: value for section in _ARGUMENTS.findall(text) for name, value in _DEFAULT.findall(section)
+    }
+    for name in sorted(set(_USED.findall(text)) - set(defaults)):
+        is_image = name.endswith("_FROM")
+        wanted = "IMAGE@sha256:DIGEST" if is_image else "VALUE"
+        hint = f"--build-arg {name}={wanted}; containers/README.md says how to find and verify it"
+        if not values.get(name):
+            raise UsageError(f"this recipe has no default for the build argument {name}", hint)
+        bootstrap = name.removesuffix("_FROM") + "_BOOTSTRAP"
+        from_registry = values.get(bootstrap, defaults.get(bootstrap)) == "docker"
+        if is_image and from_registry and not _WITH_DIGEST.fullmatch(values[name]):
+            raise UsageError(f"build argument {name}={values[name]}: an image without its digest", hint)

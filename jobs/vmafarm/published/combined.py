@@ -102,6 +102,24 @@ class Duplicates(_Part):
     clips: list[tuple[Text, Text]] = []
 
 
+class Labels(_Part):
+    """The side table; see `vmafarm.published.side_table`.
+
+    Attributes
+    ----------
+    columns
+        Its columns of labels.
+    labelled
+        Rows that have a label.
+    sha256
+        Its seal.
+    """
+
+    columns: list[Name]
+    labelled: Size
+    sha256: Word
+
+
 class Combined(_Part):
     """The document.
 
@@ -123,6 +141,8 @@ class Combined(_Part):
         Scale of ``mos``; None: as in the tables.
     min_coverage
         Share of rows that had to match.
+    labels
+        The side table; None: there is none.
     """
 
     version: Literal[1] = 1
@@ -134,6 +154,7 @@ class Combined(_Part):
     names_in_several: Size = 0
     mos_scale: Range | None = None
     min_coverage: Number = 1.0
+    labels: Labels | None = None
 
     def of(self, name: str) -> Added | None:
         """The added column of that name."""
@@ -181,9 +202,10 @@ def tell(combined: Combined) -> list[tuple[str, str]]:
             text += f", scores from {low:g} to {high:g} ({source.mos_range_from})"
         facts.append(("source", f"{text}, sha256:{source.sha256}"))
     if combined.added:
-        names = [one.name for one in combined.added]
-        more = len(names) - _SHOWN
-        facts.append(("added", ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")))
+        facts.append(("added", _few([one.name for one in combined.added])))
+    if combined.labels:
+        names, labelled = combined.labels.columns, counted(combined.labels.labelled, "row")
+        facts.append(("labels", f"{_few(names)}; {labelled} with a label"))
     if combined.mixed:
         facts.append(
             ("mixed", "; ".join(f"{key}: {_values(found)}" for key, found in combined.mixed.items()))
@@ -196,6 +218,11 @@ def tell(combined: Combined) -> list[tuple[str, str]]:
 
 
 _SHOWN = 8
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def tell_duplicates(duplicates: Duplicates) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import Config
 from vmafarm.disk.regular_files import MOST_BYTES, open_regular
-from vmafarm.disk.sealed_parquet import DamagedError, stated_digest
+from vmafarm.disk.sealed_blocks import stated_digest
+from vmafarm.disk.sealed_parquet import DamagedError
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.completeness import failures_allowed

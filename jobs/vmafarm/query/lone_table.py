@@ -9,14 +9,16 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vmafarm.common.errors import IncompleteError, show
 from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.combined import Combined
+from vmafarm.published.side_table import CORPUS
 from vmafarm.query.reference_tables import add_reference, add_rows
-from vmafarm.run_folder.label_columns import NO_LABELS
-from vmafarm.run_folder.manifest import MANIFEST_SCHEMA
+from vmafarm.run_folder.label_columns import NAME, NO_LABELS
+from vmafarm.run_folder.manifest_file import MANIFEST_SCHEMA
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
@@ -29,7 +31,7 @@ _ABSENT = {
 
 
 def absent_tables(combined: Combined | None) -> Mapping[str, str]:
-    """Tables of the database that hold nothing, and what the checks of them would need."""
+    """Tables of the database that hold nothing, and what the checks of them would need; labels among them."""
     if combined is not None and combined.mos_scale:
         return _ABSENT
     return _ABSENT | {"run": "the range of the scores"}
@@ -38,9 +40,9 @@ def absent_tables(combined: Combined | None) -> Mapping[str, str]:
 @contextmanager
 def open_table(
     config: Config, file: FileIO, names: Sequence[str], combined: Combined | None,
-    metadata: Mapping[str, Any], say: Callable[[str], None],
+    metadata: Mapping[str, Any], say: Callable[[str], None], labels: pa.Table | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
-    """Copy a table into a database with the tables of a run, of which it fills ``features``.
+    """Copy a table into a database with the tables of a run, of which it fills ``features`` and ``labels``.
 
     Parameters
     ----------
@@ -56,6 +58,8 @@ def open_table(
         Its metadata.
     say
         Receives messages on what the rows are called.
+    labels
+        See `vmafarm.published.side_table.read_side`; None: it has none.
 
     Yields
     ------
@@ -91,6 +95,9 @@ def open_table(
                 f"the table cannot be read: {why}", "restore it from a copy, or make it again"
             ) from None
         _add_empty(connection)
+        if labels is not None:
+            connection.execute("DROP TABLE labels")
+            _add(connection, "labels", _as_in_features(labels, has_corpus))
         filled = [name for name, how in metadata["features"].items() if how == "constant"]
         add_reference(connection, filled, _facts(combined, metadata), {}, {})
         yield connection
@@ -101,9 +108,21 @@ def _add_empty(connection: duckdb.DuckDBPyConnection) -> None:
     at = CLIP_LOG_SCHEMA.get_field_index("finished_at")
     clips = CLIP_LOG_SCHEMA.set(at, pa.field("finished_at", pa.timestamp("us"), nullable=False))
     for name, schema in (("manifest", MANIFEST_SCHEMA), ("clips", clips), ("labels", NO_LABELS.schema)):
-        connection.register("source", schema.remove_metadata().empty_table())
-        connection.execute(sql.render("query/arrow", name=name))
-        connection.unregister("source")
+        _add(connection, name, schema.remove_metadata().empty_table())
+
+
+def _add(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    connection.register("source", table)
+    connection.execute(sql.render("query/arrow", name=name))
+    connection.unregister("source")
+
+
+def _as_in_features(labels: pa.Table, has_corpus: bool) -> pa.Table:
+    """The labels with the names that clips have in ``features``."""
+    if not has_corpus:
+        return labels
+    names = pc.binary_join_element_wise(labels[CORPUS], labels[NAME], "/")
+    return labels.drop_columns([CORPUS]).set_column(0, NAME, names)
 
 
 def _facts(combined: Combined | None, metadata: Mapping[str, Any]) -> dict[str, str]:

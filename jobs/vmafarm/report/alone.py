@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
 
-from vmafarm.common.errors import IncompleteError, UsageError, show
+import pyarrow as pa
+
+from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
 from vmafarm.config.sections import Config
 from vmafarm.disk.durable import replace_text
+from vmafarm.published.combined import Combined
+from vmafarm.published.side_table import key_columns, read_side
 from vmafarm.query.checks import Outcome, run_checks
 from vmafarm.query.lone_table import absent_tables, open_table
 from vmafarm.report.info import opened_info
@@ -57,13 +62,25 @@ def examine_table(
         if info.problems:
             say(f"columns: {'; '.join(info.problems)}")
         given = content, info.schema.names, info.combined, info.metadata
-        with open_table(config, *given, say) as connection:
+        labels = _read_labels(table, content, info.combined, say)
+        with open_table(config, *given, say, labels) as connection:
             outcomes = run_checks(connection, names, limit=limit, absent=absent_tables(info.combined))
             if page is not None:
                 from vmafarm.report.page import render_table  # matplotlib takes long to import
 
-                replace_text(page, render_table(info, connection, outcomes))
+                names = labels.schema.names[len(key_columns(info.combined)) :] if labels else []
+                replace_text(page, render_table(info, connection, outcomes, names))
     return outcomes
+
+
+def _read_labels(
+    table: Path, content: FileIO, combined: Combined | None, say: Callable[[str], None]
+) -> pa.Table | None:
+    try:
+        return read_side(table, content, combined)
+    except VmafarmError as error:
+        say(f"labels: left out: {error.message}")
+        return None
 
 
 def page_beside(table: Path) -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,18 @@ from vmafarm.config.sections import Config
 from vmafarm.published.combined import Source
 from vmafarm.query.checks import Outcome
 from vmafarm.report import plots
+from vmafarm.report.head import read_head, read_head_of_table
 from vmafarm.report.info import Info, read_info
 from vmafarm.report.info import tell as tell_info
-from vmafarm.schema.features import COLUMNS, MUST_MEASURE
+from vmafarm.report.rank import interval
+from vmafarm.report.spread import Spread, read_spread
+from vmafarm.schema.features import COLUMNS, FEATURE_NAMES
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
-_QUERIES = ("bins", "extremes", "strangest", "throughput", "slices", "slowest", "counts", "map")
+_QUERIES = ("throughput", "slices", "slowest", "counts")
+_EXTREMES = (("vmaf_mean", True), ("cambi_mean", False), ("motion_mean", False))
+"""Columns, and whether their lowest values are the clips to look at."""
 _MOST_VALUES = 20
 """A label with more of them is no category."""
 _MARKS = {"error": "✖", "warn": "▲", "info": "●"}
@@ -52,23 +55,30 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     table = config.folder.table
     info = read_info(table) if table.exists() else None
     labels = _count_labels(connection, config.corpus.carry)
-    return _render(connection, outcomes, config.folder.name, info, _used(config), labels=labels)
+    head = read_head(config, connection, info)
+    return _render(connection, outcomes, config.folder.name, info, head, _used(config), labels=labels)
 
 
-def render_table(info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome]) -> str:
-    """As `render`, of a table alone; see `vmafarm.query.lone_table.open_table`."""
-    return _render(connection, outcomes, info.path.stem, info, [], alone=True)
+def render_table(
+    info: Info, connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], labels: Sequence[str] = ()
+) -> str:
+    """As `render`, of a table alone and its labels; see `vmafarm.query.lone_table.open_table`."""
+    counts = _count_labels(connection, labels)
+    head = read_head_of_table(info)
+    return _render(connection, outcomes, info.path.stem, info, head, [], alone=True, labels=counts)
 
 
 def _render(
     connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], name: str, info: Info | None,
-    used: list[tuple[str, str]], *, alone: bool = False,
+    head: list[tuple[str, str]], used: list[tuple[str, str]], *, alone: bool = False,
     labels: Sequence[tuple[str, list[dict[str, Any]]]] = (),
 ) -> str:  # fmt: skip
     sources = info.combined.sources if info and info.combined else []
     by_check = {outcome.check.name: outcome for outcome in outcomes}
     whole = by_check["schema"].ok
-    found = {name: _ask(connection, name, whole) for name in _QUERIES}
+    found = {query: _ask(connection, query, whole) for query in _QUERIES}
+    means = [f"{feature}_mean" for feature in FEATURE_NAMES]
+    spreads = [read_spread(row) for row in _ask(connection, "spread", whole, names=means)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -81,6 +91,7 @@ def _render(
     return environment.get_template("page.html.j2").render(
         columns=len(COLUMNS),
         name=name,
+        head=head,
         alone=alone,
         source_rows=[_tell_source(source) for source in sources],
         merged=info is not None,
@@ -90,18 +101,51 @@ def _render(
         checks=by_check,
         marks=_MARKS,
         rows_of={name: _records(outcome) for name, outcome in by_check.items()},
-        histograms=plots.histograms(found["bins"]),
-        matrix=_correlate(connection) if whole else [],
-        map=[(feature, list(cells)) for feature, cells in groupby(found["map"], key=itemgetter("feature"))],
-        correlation=plots.correlation(_records(by_check["correlation"])),
         throughput=plots.throughput(found["throughput"]),
         used=used,
         labels=labels,
-        extremes=found["extremes"],
-        strangest=found["strangest"],
         slices=found["slices"],
         slowest=found["slowest"],
+        spreads=spreads,
+        **_look_at(connection, spreads, _records(by_check["correlation"]), whole),
     )
+
+
+def _look_at(
+    connection: duckdb.DuckDBPyConnection, spreads: Sequence[Spread],
+    correlations: Sequence[Mapping[str, Any]], whole: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """What is drawn and ranked: of features that vary alone, since the others show rounding."""
+    names = [spread.column for spread in spreads if spread.varies]
+    clips = max((spread.rows for spread in spreads), default=0)
+    bins, (across, up) = plots.bins_for(clips), plots.grid_for(clips)
+
+    def ask(query: str, of: Sequence[str], **values: Any) -> list[dict[str, Any]]:
+        wanted = sql.render("report/wanted", names=of)
+        return _ask(connection, query, whole, wanted=wanted, **values) if of and clips else []
+
+    ranked = [
+        {**row, "interval": interval(row["spearman"], row["clips"])}
+        for row in correlations
+        if row["name"] in names and row["spearman"] is not None and row["spearman"] == row["spearman"]
+    ]
+    extremes = [
+        (name, lowest_first, _ask(connection, "extremes", whole, name=name, lowest_first=lowest_first))
+        for name, lowest_first in _EXTREMES
+        if name in names
+    ]
+    return {
+        "varying": [spread for spread in spreads if spread.varies],
+        "bins": bins,
+        "histograms": plots.histograms(ask("bins", ["mos", *names], bins=bins), bins),
+        "scatters": plots.scatters(
+            ask("scatter", [row["name"] for row in ranked], across=across, up=up), clips
+        ),
+        "ranked": ranked,
+        "matrix": _correlate(connection, names) if whole else [],
+        "extremes": extremes,
+        "strangest": ask("strangest", names),
+    }
 
 
 def _tell_source(source: Source) -> dict[str, Any]:
@@ -114,10 +158,12 @@ def _tell_source(source: Source) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str, whole: bool) -> list[dict[str, Any]]:
+def _ask(
+    connection: duckdb.DuckDBPyConnection, query: str, whole: bool, **values: Any
+) -> list[dict[str, Any]]:
     """Run a query of sql/report; no rows if the table lacks columns, which a check reports."""
     try:
-        result = connection.execute(sql.render(f"report/{name}"))
+        result = connection.execute(sql.render(f"report/{query}", **values))
     except duckdb.Error as error:
         if whole or is_outside(error):
             raise
@@ -155,10 +201,13 @@ def _records(outcome: Outcome) -> list[dict[str, Any]]:
     return [dict(zip(outcome.columns, row, strict=True)) for row in outcome.rows]
 
 
-def _correlate(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, list[float | None]]]:
-    """Return for each feature its name, and its correlation with each feature before it."""
-    names = [f"{feature}_mean" for feature in MUST_MEASURE]
+def _correlate(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str]
+) -> list[tuple[str, list[float | None]]]:
+    """Return for each column its feature, and its correlation with each column before it."""
     pairs = [(other, one) for place, one in enumerate(names) for other in names[:place]]
+    if not pairs:
+        return []
     values = iter(connection.execute(sql.render("report/pairs", pairs=pairs)).fetchall()[0])
     return [
         (one.removesuffix("_mean"), [next(values) for _ in names[:place]]) for place, one in enumerate(names)
@@ -174,7 +223,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return "NaN" if value != value else f"{value:,.6g}"
+        return "NaN" if value != value else f"{value + 0.0:,.6g}"  # + 0.0: no -0
     if isinstance(value, list | tuple):
         return ", ".join(map(_shown, value))
     return show(str(value))

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import io
 import logging
+import math
 import os
 import re
 from collections.abc import Callable
@@ -115,17 +116,34 @@ def _longest_tick(axis: Axis) -> int:
     return max(map(len, axis.get_major_formatter().format_ticks(list(axis.get_ticklocs()))), default=0)
 
 
-def histograms(bins: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
-    """Draw one histogram per column from rows of sql/report/bins.sql; the score comes first."""
-    grouped = {name: list(rows) for name, rows in groupby(bins, key=lambda row: row["name"])}
-    return [
-        (name, _histogram(name, grouped[name])) for name in sorted(grouped, key=lambda n: (n != "mos", n))
-    ]
+BINS = 40
+GRID = (48, 30)
+_FINE = (160, 100)
+_FEW = 2_000
+"""Up to so many clips each is a dot of its own; more would be a cloud without a shape."""
 
 
-def _histogram(name: str, rows: list[dict[str, Any]]) -> Markup:
+def bins_for(clips: int) -> int:
+    """Number of bins of a histogram: twice the cube root of the clips (Rice's rule), 5 to `BINS`."""
+    return min(BINS, max(5, round(2 * math.cbrt(clips))))
+
+
+def grid_for(clips: int) -> tuple[int, int]:
+    """Cells of a scatter plot, across and up."""
+    return _FINE if clips <= _FEW else GRID
+
+
+def histograms(rows: list[dict[str, Any]], bins: int) -> dict[str, Markup]:
+    """Draw one histogram per column from rows of sql/report/bins.sql."""
+    return {
+        name: _histogram(name, list(found), bins)
+        for name, found in groupby(rows, key=lambda row: str(row["name"]))
+    }
+
+
+def _histogram(name: str, rows: list[dict[str, Any]], bins: int) -> Markup:
     lowest, highest = rows[0]["lowest"], rows[0]["highest"]
-    width = (highest - lowest) / 40 or 1 / 40
+    width = (highest - lowest) / bins or 1 / bins
     total = sum(row["clips"] for row in rows)
 
     def paint(axes: Axes) -> None:
@@ -136,48 +154,69 @@ def _histogram(name: str, rows: list[dict[str, Any]]) -> Markup:
         axes.set_ylabel("clips")
         if lowest == highest:  # one bar would fill the plot, as if the values were spread over it
             axes.set_xlim(lowest - 0.5, lowest + 0.5)
-        axes.locator_params(axis="x", nbins=5)
-        if _longest_tick(axes.xaxis) > 6:  # long labels, as of features close to 1: five would overlap
-            axes.locator_params(axis="x", nbins=2)
+        _few_ticks(axes)
         axes.locator_params(axis="y", nbins=4, integer=True)
 
     label = f"Histogram of {name}: {total:,} clips from {lowest:.6g} to {highest:.6g}"
     return draw(f"bins-{name}", label, (3.4, 2.0), paint)
 
 
-def correlation(rows: list[dict[str, Any]]) -> Markup | None:
-    """Draw Spearman's correlation with the score, one bar per feature; None if there is none."""
-    known = [row for row in rows if row["spearman"] is not None and row["spearman"] == row["spearman"]]
-    if not known:
-        return None
-    known = sorted(known, key=lambda row: row["spearman"])
+def scatters(rows: list[dict[str, Any]], clips: int) -> dict[str, Markup]:
+    """Draw one scatter plot per column against the score, from rows of sql/report/scatter.sql."""
+    return {
+        name: _scatter(name, list(found), clips)
+        for name, found in groupby(rows, key=lambda row: str(row["name"]))
+    }
+
+
+def _scatter(name: str, rows: list[dict[str, Any]], clips: int) -> Markup:
+    most = max(row["clips"] for row in rows)
+    red, green, blue = (int(_BAR[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    # Steps of opacity, by the logarithm, so that a few clips are seen beside thousands.
+    opacities = [0.25 + 0.65 * math.log1p(row["clips"]) / math.log1p(most) for row in rows]
 
     def paint(axes: Axes) -> None:
-        values = [row["spearman"] for row in known]
-        bars = axes.barh([row["name"].removesuffix("_mean") for row in known], values, color=_BAR, height=0.7)
-        axes.bar_label(bars, [f"{value:+.2f}" for value in values], padding=3)
-        axes.axvline(0, color=_FAINT, linewidth=1)
-        axes.set_xlim(min(-0.2, 1.4 * min(values)), max(0.2, 1.4 * max(values)))
-        axes.set_xlabel("Spearman's correlation with mos")
+        is_fine = clips <= _FEW
+        axes.scatter(
+            [row["value"] for row in rows], [row["mos"] for row in rows], s=9 if is_fine else 15,
+            marker="o" if is_fine else "s", linewidths=0,
+            c=[(red, green, blue, round(one, 1)) for one in opacities],
+        )  # fmt: skip
+        axes.set_ylabel("mos")
+        _few_ticks(axes)
+        axes.locator_params(axis="y", nbins=4)
 
-    return draw(
-        "correlation", "Spearman's correlation of each informative feature with mos", (6.4, 4.2), paint
-    )
+    return draw(f"scatter-{name}", f"{name} of each clip against its mos", (3.4, 2.3), paint)
+
+
+def _few_ticks(axes: Axes) -> None:
+    axes.locator_params(axis="x", nbins=5)
+    if _longest_tick(axes.xaxis) > 6:  # five long labels would overlap
+        axes.locator_params(axis="x", nbins=2)
+
+
+_UNITS = ((7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
+"""From how many seconds on, seconds in one, and its name."""
 
 
 def throughput(rows: list[dict[str, Any]]) -> Markup | None:
-    """Draw clips per second over the time of the run; None if nothing was scored."""
-    if not rows:
+    """Draw clips per second over the time of the run; None if too little was scored to tell."""
+    if not rows or sum(row["clips"] for row in rows) < _LEAST_CLIPS:
         return None
     seconds = rows[0]["seconds"]
     counts = dict.fromkeys(range(60), 0) | {row["part"]: row["clips"] for row in rows}
+    unit, name = next((unit, name) for least, unit, name in _UNITS if seconds >= least)
 
     def paint(axes: Axes) -> None:
         rates = [counts[part] / (seconds / 60) for part in range(60)]
-        axes.stairs(rates, [part * seconds / 60 / 3600 for part in range(61)], color=_BAR, linewidth=1.5)
-        axes.set_xlabel("hours since the first clip was done")
+        axes.stairs(rates, [part * seconds / 60 / unit for part in range(61)], color=_BAR, linewidth=1.5)
+        axes.set_xlabel(f"{name} since the first clip was done")
         axes.set_ylabel("clips per second")
         axes.set_ylim(bottom=0)
 
     label = f"Clips per second over the {format_seconds(seconds)} of the run"
-    return draw("throughput", label, (6.4, 2.6), paint)
+    return draw("throughput", label, (4.4, 2.4), paint)
+
+
+_LEAST_CLIPS = 60
+"""One for each part of the time that is shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from vmafarm.disk.jsonl import Count, Moment, Name, Size, Text, Word, read_lines, read_records
 from vmafarm.disk.regular_files import NOT_AS_EXPECTED, list_files
+from vmafarm.run_folder.paths import slice_id
 
 CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small", "too_large")
 """Faults of the clip itself: the same on every try and every host, so they can be final."""
@@ -98,8 +100,15 @@ class Unread:
 NOTHING_UNREAD = Unread()
 
 
-def load_failures(folder: Path) -> tuple[list[FailureRecord], Unread]:
-    """Read all records of a run.
+def load_failures(folder: Path, slices: Collection[int] | None = None) -> tuple[list[FailureRecord], Unread]:
+    """Read the records of a run, one file per slice and writer; those of earlier versions, per writer.
+
+    Parameters
+    ----------
+    folder
+        Their folder.
+    slices
+        Only clips of these; None: all.
 
     Returns
     -------
@@ -112,7 +121,7 @@ def load_failures(folder: Path) -> tuple[list[FailureRecord], Unread]:
     records: list[FailureRecord] = []
     damaged = grave = 0
     try:
-        paths = list_files(folder, ".jsonl")
+        paths = [path for path in list_files(folder, ".jsonl") if _may_hold(path, slices)]
     except OSError:
         return [], Unread(1, 1)
     for path in paths:
@@ -125,8 +134,21 @@ def load_failures(folder: Path) -> tuple[list[FailureRecord], Unread]:
         damaged += odd
         grave += sum(map(_is_grave, read_lines(path))) if odd else 0
         records += found
+    if slices is not None:
+        records = [record for record in records if record.slice in slices]
     ordered = sorted(records, key=lambda r: (r.at, r.writer, r.clip_name, r.attempt))
     return ordered, Unread(damaged, grave)
+
+
+def writer_of(name: str) -> str:
+    """The writer of a file of failures, by its name."""
+    slice_name, _, rest = name.removesuffix(".jsonl").partition(".")
+    return rest if slice_id(Path(slice_name)) is not None else name.removesuffix(".jsonl")
+
+
+def _may_hold(path: Path, slices: Collection[int] | None) -> bool:
+    of = slice_id(path.with_name(path.name.partition(".")[0]))
+    return slices is None or of is None or of in slices
 
 
 def _is_grave(line: bytes) -> bool:

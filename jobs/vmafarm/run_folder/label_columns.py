@@ -16,7 +16,8 @@ from vmafarm.run_folder.paths import RunFolder
 NAME = "clip_name"
 NO_LABELS = pa.Table.from_batches([], pa.schema([pa.field(NAME, pa.string())]))  # no pandas, as empty_table()
 """Of a run whose label file says no more than the scores."""
-_TYPES = (pa.string(), pa.float64())
+TYPES = (pa.string(), pa.float64())
+"""Of the columns of labels."""
 
 
 def read_labels(
@@ -51,7 +52,7 @@ def read_labels(
     try:
         file = open_sealed(path, most_rows(folder))
         known = file.schema.names
-        if known[:1] != [NAME] or any(kind not in _TYPES for kind in file.schema.types):
+        if known[:1] != [NAME] or any(kind not in TYPES for kind in file.schema.types):
             raise DamagedError("its columns are not those of labels")
         unknown = [name for name in columns or () if name not in known]
         if unknown:

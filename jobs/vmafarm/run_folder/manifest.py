@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from vmafarm.common.errors import UnavailableError, UsageError, show
+from vmafarm.common.errors import UsageError, show
 from vmafarm.disk import durable
-from vmafarm.disk.arrow import make_table, numbers
-from vmafarm.disk.jsonl import parse_json
-from vmafarm.disk.readable import denied
+from vmafarm.disk.arrow import make_table, numbers, take
 from vmafarm.disk.regular_files import open_regular
-from vmafarm.disk.sealed_parquet import MOST_ROWS, DamagedError, SealedFile, open_sealed, write_sealed
+from vmafarm.disk.sealed_blocks import NoBlocksError, open_blocks, write_in_blocks
+from vmafarm.disk.sealed_parquet import MOST_ROWS, open_sealed
+from vmafarm.run_folder.manifest_file import (
+    GEOMETRY,
+    HINT,
+    HISTORY,
+    MANIFEST_SCHEMA,
+    cuts,
+    describe_columns,
+    explained,
+    is_manifest,
+    read_history,
+    read_stated,
+    stated_in,
+)
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY
 
-MANIFEST_SCHEMA = pa.schema(
-    [
-        pa.field("clip_name", pa.string(), nullable=False),
-        pa.field("mos", pa.float64(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),
-        pa.field("slice", pa.int32(), nullable=False),
-    ]
-)
-"""Schema of manifest.parquet; rows in byte order of clip_name."""
 _LEADS_OUT = r"^/|(^|/)\.\.(/|$)"
 """Matches absolute paths and those that leave the clips folder (RE2)."""
-_HINT = "restore it from a copy, or plan again under another run.name"
 
 
 def write_manifest(
@@ -62,20 +67,26 @@ def write_manifest(
     if configuration is not None:
         document["configuration"] = dict(configuration)
     if manifest.generation > 1:
-        document |= {name: getattr(manifest, name) for name in _HISTORY}
-    table = make_table(
-        [manifest.names, manifest.mos, manifest.bytes, manifest.slices],
-        MANIFEST_SCHEMA.with_metadata({METADATA_KEY: json.dumps(document)}),
-    )
+        document |= {name: getattr(manifest, name) for name in HISTORY}
+    document |= {"slices": manifest.slice_count, "first": manifest.first, "examples": manifest.examples}
+    order = np.argsort(manifest.slices, kind="stable")
+    names = np.array(manifest.names, dtype=object)[order].tolist()
+    columns: list[Any] = [
+        names, manifest.mos[order], manifest.bytes[order], manifest.slices[order], order.astype(np.int32)
+    ]  # fmt: skip
+    schema = MANIFEST_SCHEMA
+    if manifest.geometry:
+        columns.append([manifest.geometry.get(name, "") for name in names])
+        schema = schema.append(GEOMETRY)
+    table = make_table(columns, schema.with_metadata({METADATA_KEY: json.dumps(document)}))
+    edges = [0, *cuts(manifest.slices[order]), len(names)]
+    blocks = [table.slice(begin, end - begin) for begin, end in pairwise(edges)]
     with durable.Draft(folder.manifest if manifest.of else folder.generation(manifest.generation)) as draft:
-        write_sealed(table, cast(BinaryIO, draft))
+        write_in_blocks(blocks, cast(BinaryIO, draft))
         if manifest.of:  # follows from the plan, and a later plan may have another
             draft.publish()
         else:
             draft.publish_first()
-
-
-_HISTORY = ("generation", "earlier", "slices_before", "of")
 
 
 def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
@@ -95,18 +106,66 @@ def load_manifest(folder: RunFolder, expected: str = "") -> Manifest:
     UnavailableError
         It cannot be read.
     """
-    path = folder.manifest
     if folder.sample and not expected:
         _require_sample(folder)
-    newest = load_generation(path)
-    if expected in ("", newest.digest):
+    if expected:
+        return load_generation(_find_generation(folder, expected))
+    return load_generation(folder.manifest)
+
+
+def load_slices(folder: RunFolder, slices: Collection[int], expected: str = "") -> Manifest:
+    """Read the clips of some slices alone, which takes as long for a corpus of any size.
+
+    Parameters
+    ----------
+    folder, expected
+        As for `load_manifest`.
+    slices
+        Their numbers.
+
+    Returns
+    -------
+    Manifest
+        With the clips of these slices; its digest is the one that the file states. It is the whole manifest
+        if an earlier version wrote that.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        As by `load_manifest`; what is wrong with other slices is not noticed.
+    """
+    path = _find_generation(folder, expected) if expected else folder.manifest
+    wanted = np.array(sorted(set(slices)), np.int64)
+
+    def has_some(lowest: int, highest: int) -> bool:
+        at = int(np.searchsorted(wanted, lowest))
+        return at < len(wanted) and int(wanted[at]) <= highest
+
+    with explained(path):
+        try:
+            with open_blocks(path, MOST_ROWS) as file:
+                _require_columns(path, file.schema)
+                table, schema, rows = file.read("slice", has_some), file.schema, file.rows
+        except NoBlocksError:
+            return load_generation(path)
+    stated = stated_in(schema)
+    chosen = np.flatnonzero(np.isin(numbers(table["slice"]), wanted))
+    table = take(table, chosen[np.argsort(numbers(table["position"])[chosen])])
+    manifest = _as_manifest(path, table, str(stated.get("manifest")), stated, rows)
+    return replace(manifest, is_part=True, slices_before=int(stated.get("slices", 0)))
+
+
+def _find_generation(folder: RunFolder, digest: str) -> Path:
+    """The file of the generation with this digest, as it states it."""
+    newest = folder.manifest
+    if (found := read_stated(newest).get("manifest")) == digest:
         return newest
     for earlier in reversed(folder.manifests()):
-        if earlier != path and read_stated(earlier).get("manifest") == expected:
-            return load_generation(earlier)
+        if earlier != newest and read_stated(earlier).get("manifest") == digest:
+            return earlier
     raise UsageError(
-        f"{show(str(path))} is not the manifest of this submission: {newest.digest}, expected {expected}",
-        f"find out who wrote it; {_HINT}",
+        f"{show(str(newest))} is not the manifest of this submission: {show(str(found))}, expected {digest}",
+        f"find out who wrote it; {HINT}",
     )
 
 
@@ -130,85 +189,79 @@ def _require_sample(folder: RunFolder) -> None:
 
 def load_generation(path: Path) -> Manifest:
     """Read one generation of the manifest of a run; see `load_manifest`."""
-    with _opened(path) as file:
-        is_one = file.schema.equals(MANIFEST_SCHEMA)
-        table = file.read() if is_one else MANIFEST_SCHEMA.empty_table()
+    with explained(path):
+        file = open_sealed(path)
+        _require_columns(path, file.schema)
+        table = file.read()
+    stated = stated_in(file.schema)
+    if "position" in table.schema.names:
+        table = take(table, _order(path, numbers(table["position"])))
+    names: list[str] = table["clip_name"].to_pylist()
+    digest = manifest_digest(names, numbers(table["mos"]), numbers(table["bytes"]), _geometry(table))
+    if stated.get("manifest") != digest or not names:
+        raise _not_as_stated(path)
+    return _as_manifest(path, table, digest, stated, len(names))
+
+
+def _require_columns(path: Path, schema: pa.Schema) -> None:
+    if not is_manifest(schema):
+        raise UsageError(
+            f"{show(str(path))}: not a manifest: columns {describe_columns(schema)}; expected "
+            f"{describe_columns(MANIFEST_SCHEMA)}",
+            HINT,
+        )
+
+
+def _geometry(table: pa.Table) -> dict[str, str]:
+    """That of raw clips, by name; empty if the plan has none of its own for any clip."""
+    if "geometry" not in table.column_names:
+        return {}
+    pairs = zip(table["clip_name"].to_pylist(), table["geometry"].to_pylist(), strict=True)
+    return {name: words for name, words in pairs if words}
+
+
+def _order(path: Path, positions: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Which row has which position."""
+    rows = np.full(len(positions), -1)
+    if len(positions) and positions.min() >= 0 and positions.max() < len(positions):
+        rows[positions] = np.arange(len(positions))
+    if (rows < 0).any():
+        raise _not_as_stated(path)
+    return rows
+
+
+def _not_as_stated(path: Path) -> UsageError:
+    return UsageError(f"{show(str(path))}: its content does not match its digest", HINT)
+
+
+def _as_manifest(path: Path, table: pa.Table, digest: str, stated: Mapping[str, Any], clips: int) -> Manifest:
+    """The clips in a table that is ordered by name, of a manifest of so many."""
     shown = show(str(path))
-    if not is_one:
-        found = ", ".join(f"{show(name)} {kind}" for name, kind in _columns(file.schema))
-        expected = ", ".join(f"{name} {kind}" for name, kind in _columns(MANIFEST_SCHEMA))
-        raise UsageError(f"{shown}: not a manifest: columns {found}; expected {expected}", _HINT)
     names: list[str] = table["clip_name"].to_pylist()
     mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
-    digest, stated = manifest_digest(names, mos, sizes), stated_in(file.schema)
-    if stated.get("manifest") != digest or not names:
-        raise UsageError(f"{shown}: its content does not match its digest", _HINT)
-    leads_out = pc.match_substring_regex(table["clip_name"], _LEADS_OUT)
-    if (at := pc.index(leads_out, True).as_py()) >= 0:
+    examples = stated.get("examples")
+    examples = tuple(examples) if isinstance(examples, list) and all(map(_is_text, examples)) else ()
+    first = stated.get("first")
+    manifest = Manifest(
+        names, mos, sizes, slices, digest, **read_history(stated),
+        stated_first=first if isinstance(first, str) else "", stated_examples=examples,
+        geometry=_geometry(table),
+    )  # fmt: skip
+    every = make_table([[*names, *examples]], pa.schema({"name": pa.string()}))["name"]
+    leads_out = pc.match_substring_regex(every, _LEADS_OUT)
+    if pc.any(leads_out).as_py():  # not pc.index, which imports pandas
+        wrong = [*names, *examples][leads_out.to_pylist().index(True)]
         raise UsageError(
-            f"{shown}: {show(names[at])} leads out of the clips folder, expected a path below it",
-            f"find out who wrote it; {_HINT}",
+            f"{shown}: {show(wrong)} leads out of the clips folder, expected a path below it",
+            f"find out who wrote it; {HINT}",
         )
-    manifest = Manifest(names, mos, sizes, slices, digest, **_read_history(stated))
-    if slices.min() < 0 or slices.max() >= manifest.slices_before + len(names) or sizes.min() < 0:
-        raise UsageError(f"{shown}: slices and sizes are not those of a plan", _HINT)
+    if names and (slices.min() < 0 or slices.max() >= manifest.slices_before + clips or sizes.min() < 0):
+        raise UsageError(f"{shown}: slices and sizes are not those of a plan", HINT)
     return manifest
 
 
-def _read_history(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """What a later generation states of those before; empty for the first."""
-    found = {name: stated.get(name, 0) for name in _HISTORY}
-    earlier = found.pop("earlier")
-    numbers = [found[name] for name in ("generation", "slices_before", "of")]
-    is_sound = isinstance(earlier, list) and all(type(one) is int for one in numbers)
-    if (
-        not is_sound
-        or found["generation"] != len(earlier) + 1
-        or not 0 <= found["slices_before"] <= _MOST_SLICES
-    ):
-        return {}
-    return found | {"earlier": tuple(map(str, earlier))}
-
-
-_MOST_SLICES = 10_000_000
-
-
-def read_stated(path: Path) -> dict[str, Any]:
-    """Read the metadata of a generation of the manifest.
-
-    Returns
-    -------
-    dict
-        ``manifest``: its digest; ``configuration``: what the plan froze, which earlier versions did not
-        write. Empty if the file has no such metadata.
-
-    Raises
-    ------
-    UsageError
-        There is no manifest, or it is damaged.
-    UnavailableError
-        It cannot be read.
-    """
-    with _opened(path) as file:
-        return stated_in(file.schema)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[SealedFile]:
-    shown = show(str(path))
-    try:
-        yield open_sealed(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(
-            f'{shown}: not there: the run "{show(path.parent.name)}" is not planned',
-            "plan it first: vmafarm plan (or make plan); or choose the run with run.name and run.root",
-        ) from None
-    except DamagedError as error:
-        raise UsageError(f"{shown}: not a manifest, or cut: {show(str(error))}", _HINT) from None
-    except PermissionError:
-        raise denied(path) from None
-    except OSError as error:
-        raise UnavailableError(f"cannot read {shown}: {error.strerror or show(str(error))}", _HINT) from None
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def most_rows(folder: RunFolder) -> int:
@@ -227,16 +280,3 @@ def most_rows(folder: RunFolder) -> int:
 
 
 LEAST_ROWS = 10_000
-
-
-def _columns(schema: pa.Schema) -> list[tuple[str, str]]:
-    return [(field.name, f"{field.type}{'' if field.nullable else ' not null'}") for field in schema]
-
-
-def stated_in(schema: pa.Schema) -> dict[str, Any]:
-    """The metadata of a generation of the manifest; see `read_stated`."""
-    try:
-        document = parse_json((schema.metadata or {})[METADATA_KEY])
-    except (KeyError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}

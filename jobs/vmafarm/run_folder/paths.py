@@ -176,6 +176,10 @@ class RunFolder:
         """Return the clip log of one slice by one writer."""
         return self.clip_logs / f"{slice_folder(slice_id)}.{writer}.parquet"
 
+    def failure_file(self, slice_id: int, writer: str) -> Path:
+        """Return the file of failures in one slice by one writer."""
+        return self.failures / f"{slice_folder(slice_id)}.{writer}.jsonl"
+
 
 def slice_folder(slice_id: int) -> str:
     """Return the name of a slice's folder: ``slice-00012``."""

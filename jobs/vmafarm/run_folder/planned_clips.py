@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ class Manifest:
     slices
         Slice numbers, int32, shape (names,), from 0.
     digest
-        ``sha256:...`` of names, mos and bytes, but not of slices.
+        ``sha256:...`` of names, mos, bytes and geometry, but not of slices.
     generation
         Number of the plan, from 1.
     earlier
@@ -35,6 +37,12 @@ class Manifest:
         Number of slices of the generations before.
     of
         Of a sample: the number of clips of the run; 0: this is the whole run.
+    geometry
+        Of raw clips whose geometry the label file says, by name, in words that ``corpus.geometry`` takes.
+    stated_first, stated_examples
+        As the file states `first` and `examples`; empty: computed from the names.
+    is_part
+        It has only the clips of some slices; see `vmafarm.run_folder.manifest.load_slices`.
     """
 
     names: list[str]
@@ -46,11 +54,25 @@ class Manifest:
     earlier: tuple[str, ...] = ()
     slices_before: int = 0
     of: int = 0
+    geometry: Mapping[str, str] = field(default_factory=dict)
+    stated_first: str = ""
+    stated_examples: tuple[str, ...] = ()
+    is_part: bool = False
+
+    @cached_property
+    def first(self) -> str:
+        """The clip of the run that is first by `name_digest`, which is audited in any case."""
+        return self.stated_first or min(self.names, key=name_digest)
+
+    @cached_property
+    def examples(self) -> tuple[str, ...]:
+        """A few clips from everywhere in the run."""
+        return self.stated_examples or tuple(self.names[:: max(1, len(self.names) // _EXAMPLES)][:_EXAMPLES])
 
     @cached_property
     def slice_count(self) -> int:
         """Number of slices that any generation has had: a changed clip leaves its old one."""
-        return max(int(self.slices.max()) + 1, self.slices_before)
+        return max(int(self.slices.max(initial=-1)) + 1, self.slices_before)
 
     @property
     def origin(self) -> str:
@@ -91,7 +113,18 @@ class Manifest:
         return order, edges
 
 
-def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArray[np.int64]) -> str:
+_EXAMPLES = 20
+
+
+def name_digest(name: str) -> bytes:
+    """BLAKE2b digest of a clip's name, 16 bytes: a choice by it is the same on every machine."""
+    return blake2b(name.encode(), digest_size=16).digest()
+
+
+def manifest_digest(
+    names: Sequence[str], mos: NDArray[np.float64], sizes: NDArray[np.int64],
+    geometry: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
     """Hash the clips of a run.
 
     Parameters
@@ -102,12 +135,15 @@ def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArr
         float64, shape (names,); all NaN are treated as equal, and so are 0.0 and -0.0.
     sizes
         Bytes, int64, shape (names,).
+    geometry
+        As in `Manifest`.
 
     Returns
     -------
     str
         ``sha256:`` and 64 digits: the hash of the number of clips, the lengths of the names in bytes
-        (int64), the names (UTF-8), mos (float64) and sizes (int64), all little-endian.
+        (int64), the names (UTF-8), mos (float64) and sizes (int64), all little-endian. If there is a
+        geometry, that of all clips in the order of the names follows, as a JSON array.
     """
     joined = "".join(names)
     in_bytes = map(len, names if joined.isascii() else map(str.encode, names))
@@ -116,4 +152,6 @@ def manifest_digest(names: Sequence[str], mos: NDArray[np.float64], sizes: NDArr
     digest = hashlib.sha256(b"vmafarm manifest 1\n%d\n" % len(names))
     for part in (lengths.tobytes(), joined.encode(), scores.tobytes(), sizes.astype("<i8").tobytes()):
         digest.update(part)
+    if geometry:
+        digest.update(json.dumps([geometry.get(name, "") for name in names]).encode())
     return f"sha256:{digest.hexdigest()}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, ARROW_SCHEMA, FEATURES, KNOWN
+from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, ARROW_SCHEMA, FEATURES, INFORMATIVE, KNOWN
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Column:
     identity
         Its value on an identity pair, in words; ``""`` if it is not a feature's column.
     informative
-        Whether it differs between clips on identity pairs, so that a model can learn from it.
+        Whether it differs between clips on identity pairs by more than rounding, so that a model can learn
+        from it.
     """
 
     name: str
@@ -123,10 +124,10 @@ def _aggregated(feature: str) -> list[Column]:
     # Popoviciu: the variance of values in [a, b] is at most (b - a)^2 / 4.
     bounded = kind.lowest is not None and kind.highest is not None
     spread = (kind.highest - kind.lowest) / 2 if bounded else None  # type: ignore[operator]
-    informative = feature not in KNOWN
+    measured, informative = feature not in KNOWN, feature in INFORMATIVE
     constant = "NaN: the mean is" if feature in ALL_NAN else "0"
     nan = kind.identity.partition("; ")[2]
-    identity = ("measured" if informative else constant) + (f"; {nan}" if nan else "")
+    identity = ("measured" if measured else constant) + (f"; {nan}" if nan else "")
     return [
         Column(f"{feature}_mean", f"{kind.what}: mean over the finite frames", kind.unit,
                kind.lowest, kind.highest, feature, "mean", kind.identity, informative),
@@ -144,6 +145,8 @@ TABLE = (
 )
 """The columns, in the order of `vmafarm.schema.features.COLUMNS`."""
 
+BY_COLUMN = {column.name: column for column in TABLE}
+
 
 def as_markdown() -> str:
     """The page docs/columns.md: all columns."""
@@ -153,7 +156,8 @@ def as_markdown() -> str:
         "Mean and standard deviation are taken over the frames with a finite value; NaN if there is none.",
         "`vmafarm qa` reports values outside the bounds. On an identity pair (the same frames as reference",
         "and distorted) some features have a known value: a model learns nothing from them, and the plan",
-        "`identity` fills them in.",
+        "`identity` fills them in. ADM and VIF are measured, but are 1 within 2e-5 there, which is rounding.",
+        f"The {sum(map(_is_informative, TABLE))} columns that differ between clips are informative.",
         "",
         "| column | type | what | unit | bounds | on an identity pair | informative |",
         "|---|---|---|---|---|---|---|",
@@ -166,6 +170,10 @@ def as_markdown() -> str:
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _is_informative(column: Column) -> bool:
+    return column.informative
 
 
 def _bounds(column: Column) -> str:

@@ -115,6 +115,9 @@ MUST_MEASURE = tuple(f.name for f in FEATURES if f.identity is None)
 """The 14 features that carry information on an identity pair."""
 KNOWN = tuple(f.name for f in FEATURES if f.identity is not None)
 """The 8 features whose value on an identity pair is known."""
+INFORMATIVE = ("motion", "motion2", "motion3", "cambi", "vmaf")
+"""Those of `MUST_MEASURE` that differ between clips on identity pairs. ADM and VIF are 1 within 2e-5 on every
+frame (measured, embedded libvmaf): what varies is the rounding of fixed-point numbers."""
 ALL_NAN = tuple(f.name for f in FEATURES if f.identity is not None and math.isnan(f.identity[8]))
 """Features without a finite value on any identity pair; NaN is their correct value."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.base import Engine
 from vmafarm.engines.failure import ClipFailedError
+from vmafarm.process.gpu_here import look_for_gpu
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from vmafarm.scoring.clip import Clip, Extracted
@@ -110,8 +111,21 @@ def probed_on(
         else:
             return replace(found, gpu=""), list(gpus[at:]), failed
     if errors:
-        raise UnavailableError(f"no GPU works; GPU {gpus[0]}: {errors[0].message}", errors[0].hint)
-    return engine.probed(scratch, stop), list(gpus), {}
+        none_works = UnavailableError(f"no GPU works; GPU {gpus[0]}: {errors[0].message}", errors[0].hint)
+        raise _explained(none_works, engine)
+    try:
+        return engine.probed(scratch, stop), list(gpus), {}
+    except UnavailableError as error:
+        raise _explained(error, engine) from None
+
+
+def _explained(error: UnavailableError, engine: Engine) -> UnavailableError:
+    """The same error, beginning with the cause if there is no GPU for CUDA to find."""
+    problem = look_for_gpu().problem() if engine.backend == "cuda" else None
+    if problem is None:
+        return error
+    message, hint = problem
+    return UnavailableError(f"{message}; {error.message}", hint)
 
 
 class Attempts:

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from vmafarm.common.errors import UnavailableError
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import EngineSection
-from vmafarm.corpus.slices import name_digest
 from vmafarm.engines import make_engine
 from vmafarm.engines.base import Engine
 from vmafarm.process.run import Stop
+from vmafarm.run_folder.planned_clips import name_digest
 from vmafarm.schema.features import BY_NAME, FEATURE_NAMES, IDENTITY_TOLERANCE, KNOWN, identity_value
 
 Values = Mapping[str, NDArray[np.float64]]
@@ -103,26 +103,26 @@ class Apart:
         )
 
 
-def audited_clips(names: Sequence[str], every: int) -> frozenset[str]:
-    """Choose the clips to audit: one in so many, at least one, the same ones on every machine.
+def audited_clips(names: Sequence[str], every: int, first: str) -> frozenset[str]:
+    """Choose the clips to audit: one in so many, at least one of a run, the same ones on every machine.
 
     Parameters
     ----------
     names
-        All clips of the manifest.
+        Clips of the manifest, all or some.
     every
         ``engine.audit_every``; 0: none.
+    first
+        The one clip of the whole manifest that is audited in any case.
 
     Returns
     -------
     frozenset of str
-        The names whose BLAKE2b digest is divisible by `every`, and the one whose digest is smallest.
+        The names whose BLAKE2b digest is divisible by `every`, and the first.
     """
-    if not every or not names:
+    if not every:
         return frozenset()
-    digests = [name_digest(name) for name in names]
-    chosen = {name for name, digest in zip(names, digests, strict=True) if not int.from_bytes(digest) % every}
-    return frozenset(chosen | {names[digests.index(min(digests))]})
+    return frozenset(name for name in names if name == first or not int.from_bytes(name_digest(name)) % every)
 
 
 def make_auditor(section: EngineSection, limits: Limits, scratch: Path, stop: Stop) -> Engine:

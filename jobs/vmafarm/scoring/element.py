@@ -29,7 +29,7 @@ from vmafarm.process.usage import UsageMeter
 from vmafarm.run_folder.broken_nodes import NodeBrokenError, mark_broken, on_this_node
 from vmafarm.run_folder.element_records import OUT_OF_TIME, ElementLog, ElementResult
 from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
-from vmafarm.run_folder.manifest import load_manifest
+from vmafarm.run_folder.manifest import load_slices
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
 from vmafarm.scoring.attempts import Attempts, Outcome, probed_on
 from vmafarm.scoring.audit import make_auditor
@@ -95,7 +95,7 @@ class _Element:
         self._meter: UsageMeter | None = None
         self._began = self._ended = 0.0
         self._shards: dict[int, ShardWriter] = {}
-        self._failures: Appender | None = None
+        self._failures: dict[int, Appender] = {}
         self._done = 0
         self._failed: Counter[str] = Counter()
         self._in_a_row = 0
@@ -130,7 +130,7 @@ class _Element:
 
     def run(self) -> None:
         extract, section, spec = self._config.extract, self._config.engine, self._spec
-        manifest = load_manifest(self._folder, spec.manifest)
+        manifest = load_slices(self._folder, spec.slices, spec.manifest)
         todo = find_todo(self._folder, self._config, manifest, spec.slices, spec.share, self._host)
         todo = take_sample(todo, spec.limit) if spec.limit else todo
         if not todo:
@@ -148,7 +148,7 @@ class _Element:
                     self._examine(self._config)
                 clips = Path(self._config.corpus.clips)
                 require_folder(clips)
-                check_visible(todo, clips, manifest.names)
+                check_visible(todo, clips, manifest.examples)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
                 engine = make_engine(section, self._limits)
                 engine, gpus, failed = probed_on(engine, gpus, scratch, self._stop)
@@ -220,10 +220,11 @@ class _Element:
                 clip.slice, self._host, self._writer, datetime.now(UTC).isoformat(),
                 failed.limit, self._limits.as_dict().get(failed.limit, 0),
             )  # fmt: skip
-            if self._failures is None:
+            if clip.slice not in self._failures:
                 make_folder(self._folder.failures)
-                self._failures = Appender(self._folder.failures / f"{self._writer}.jsonl")
-            self._failures.append(json_line(record.as_dict()))
+                path = self._folder.failure_file(clip.slice, self._writer)
+                self._failures[clip.slice] = Appender(path)
+            self._failures[clip.slice].append(json_line(record.as_dict()))
         if outcome.extracted is None:
             self._count_failure(outcome)
             return
@@ -284,14 +285,14 @@ class _Element:
         shard = self._shards.pop(slice_id, None)
         if shard is not None:
             shard.close()
+        if (failures := self._failures.pop(slice_id, None)) is not None:
+            failures.close()
 
     def _close_all(self) -> None:
         # If the disk is full, the rows are in the journals and the error is already being raised.
-        for slice_id in list(self._shards):
+        for slice_id in {*self._shards, *self._failures}:
             with suppress(VmafarmError):
                 self._close(slice_id)
-        if self._failures is not None:
-            self._failures.close()
 
 
 class EngineBrokenError(NodeBrokenError):

@@ -56,14 +56,14 @@ def find_todo(
     clips = Path(config.corpus.clips)
     every = config.engine.audit_every
     by_name = config.engine.plan == "identity" or config.engine.backend == "cuda"
-    audited = audited_clips(manifest.names, every if by_name else 0)
+    audited = audited_clips(manifest.names, every if by_name else 0, manifest.first)
     todo = []
     for slice_id in slices:
         for i in sorted(manifest.positions(slice_id), key=lambda i: manifest.names[i] not in audited):
             name = manifest.names[i]
             if name in wanted:
                 mos, size = float(manifest.mos[i]), int(manifest.bytes[i])
-                raw = raw_geometry(name, config.corpus.geometry)
+                raw = raw_geometry(name, manifest.geometry.get(name) or config.corpus.geometry)
                 todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited, raw))
     todo.sort(key=lambda clip: clip.name in failed_before)
     if every and not by_name and todo:
@@ -112,19 +112,19 @@ def hand_on_audit(outcome: Outcome, todo: deque[Clip]) -> None:
             return
 
 
-def check_visible(todo: Sequence[Clip], folder: Path, names: Sequence[str]) -> None:
+def check_visible(todo: Sequence[Clip], folder: Path, examples: Sequence[str]) -> None:
     """Raise NodeBrokenError if no clip is visible: their folder is not mounted here.
 
     Parameters
     ----------
     todo
         Clips to score. If just these are gone, the node is not to blame.
-    folder, names
-        Where all clips of the run are.
+    folder, examples
+        Where the clips of the run are, and some of them, from everywhere in the run.
     """
     if not todo or any(clip.path.exists() for clip in todo[:_LOOKED_AT]):
         return
-    if not any((folder / name).exists() for name in names[:: max(1, len(names) // _LOOKED_AT)]):
+    if not any((folder / name).exists() for name in examples):
         raise NodeBrokenError(
             f"the clips are not visible on this node: {show(str(folder))} "
             + ("contains none of them" if folder.is_dir() else "is not there"),

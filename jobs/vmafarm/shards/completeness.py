@@ -183,7 +183,7 @@ def _reason_of(faults: list[FailureRecord]) -> FailedClip:
     return FailedClip(failure, message, len(faults), tuple(sorted({record.host for record in faults})))
 
 
-def read_history(folder: RunFolder, config: Config) -> History:
+def read_history(folder: RunFolder, config: Config, slices: Collection[int] | None = None) -> History:
     """Read the failures of a run; its hosts are known from the records of its elements.
 
     Parameters
@@ -192,9 +192,11 @@ def read_history(folder: RunFolder, config: Config) -> History:
         The run.
     config
         Says how many tries a clip gets, and the limits of now.
+    slices
+        Read those of the clips of these slices alone; None: all.
     """
-    records, unread = load_failures(folder.failures)
-    if (places := read_places(folder)) is not None:
+    records, unread = load_failures(folder.failures, slices)
+    if (places := read_places(folder, slices)) is not None:
         records = [record for record in records if places.get(record.clip_name) == record.slice]
     return History(
         records,
@@ -250,7 +252,7 @@ def read_states(
         names: Iterable[str] = manifest.names
     else:
         names = (manifest.names[at] for number in wanted for at in manifest.positions(number))
-    history = read_history(folder, config)
+    history = read_history(folder, config, None if slices is None else wanted)
     return ClipStates(done, history.sort_out(name for name in names if name not in done), history)
 
 

@@ -17,6 +17,7 @@ from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.fresh_names import look_anew
 from vmafarm.run_folder.element_records import ElementRecord, read_elements
+from vmafarm.run_folder.failures import writer_of
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest
@@ -119,7 +120,7 @@ def find_late_files(folder: RunFolder, manifest: Manifest, reader: DoneReader) -
     list of LateFiles
         Without elements whose slices have a row of each clip, whoever wrote it.
     """
-    failures = _names_in(folder.failures)
+    failures = set(map(writer_of, _names_in(folder.failures)))
     late = [
         found
         for record in read_elements(folder)
@@ -140,7 +141,7 @@ def _late_of(
 ) -> LateFiles | None:
     if not record.ended_at:
         return None
-    lacks_failures = bool(sum(record.failed.values())) and f"{record.writer}.jsonl" not in failures
+    lacks_failures = bool(sum(record.failed.values())) and record.writer not in failures
     rows = reader.count(folder, record.slices, record.writer, record.done)
     if rows >= record.done and not lacks_failures:
         return None

@@ -6,7 +6,7 @@ earlier rows, failures and log entries count no more. In a run with one generati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from vmafarm.disk.arrow import make_table, numbers
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
-from vmafarm.run_folder.manifest import MANIFEST_SCHEMA, load_generation, load_manifest, stated_in
+from vmafarm.run_folder.manifest import load_generation, load_manifest, load_slices
+from vmafarm.run_folder.manifest_file import is_manifest, stated_in
 from vmafarm.run_folder.paths import RunFolder, slice_id
 from vmafarm.sql import templates as sql
 
@@ -62,11 +62,11 @@ def read_outline(folder: RunFolder) -> Outline:
     with suppress(OSError, DamagedError, ValueError, KeyError, TypeError):
         file = open_sealed(folder.manifest)
         stated = stated_in(file.schema)
-        if file.schema.equals(MANIFEST_SCHEMA) and file.rows and "earlier" not in stated:
-            slices = np.unique(numbers(file.read(["slice"])["slice"]))
-            if slices[0] >= 0 and file.rows > slices[-1]:
+        if is_manifest(file.schema) and file.rows and "earlier" not in stated:
+            slices = frozenset(numbers(file.read(["slice"])["slice"]).tolist())
+            if min(slices) >= 0 and file.rows > max(slices):
                 digest = str(stated["manifest"])
-                return Outline(file.rows, 0, frozenset(slices.tolist()), digest, frozenset([digest]), digest)
+                return Outline(file.rows, 0, slices, digest, frozenset([digest]), digest)
     manifest = load_manifest(folder)  # raises an error that says what is wrong
     every = manifest.slices.tolist() if manifest.generation == 1 else range(manifest.slice_count)
     return Outline(
@@ -75,8 +75,15 @@ def read_outline(folder: RunFolder) -> Outline:
     )  # fmt: skip
 
 
-def read_places(folder: RunFolder) -> Mapping[str, int] | None:
+def read_places(folder: RunFolder, slices: Collection[int] | None = None) -> Mapping[str, int] | None:
     """The slice of each clip in which alone its rows count; None: in the first generation, in any.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    slices
+        Only clips of these are asked about: a few are read alone; None: all.
 
     Raises
     ------
@@ -85,8 +92,13 @@ def read_places(folder: RunFolder) -> Mapping[str, int] | None:
     """
     if folder.is_planned_once():
         return None
+    if slices is not None and len(slices) <= _FEW:
+        return load_slices(folder, slices).places
     path = folder.manifest
     return _places(path, Stamp.now(path))
+
+
+_FEW = 1_000
 
 
 @lru_cache(maxsize=2)

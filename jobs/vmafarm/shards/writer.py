@@ -9,7 +9,7 @@ other; readers take the union of all journals and Parquet files.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ def _to_json(value: Any) -> Any:
     return value
 
 
-def read_done(folder: RunFolder, slices: Iterable[int]) -> set[str]:
+def read_done(folder: RunFolder, slices: Collection[int]) -> set[str]:
     """Names of the clips that have a durable row in these slices, whoever wrote it.
 
     Parameters
@@ -152,11 +152,11 @@ class DoneReader:
         """Files that could not be read, or not wholly, with the reason."""
         return self._files.problems
 
-    def read(self, folder: RunFolder, slices: Iterable[int]) -> set[str]:
+    def read(self, folder: RunFolder, slices: Collection[int]) -> set[str]:
         """Names as `read_done` returns them."""
         self._most_rows = most_rows(folder)
         self._files.forget_removed()
-        places = read_places(folder)
+        places = read_places(folder, slices)
         return {
             name
             for number in slices

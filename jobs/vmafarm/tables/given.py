@@ -19,7 +19,9 @@ from vmafarm.common.text import counted
 from vmafarm.disk.jsonl import parse_json, why
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
+from vmafarm.published.combined import Combined, read_combined
 from vmafarm.published.merge_record import read_merge_record
+from vmafarm.published.side_table import CORPUS
 from vmafarm.published.table import CHANGED, is_changed
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY
@@ -64,6 +66,14 @@ class GivenTable:
         """A path for DuckDB that leads to the open file."""
         return f"/proc/self/fd/{self.file.fileno()}"
 
+    @property
+    def combined(self) -> Combined | None:
+        """The tables that it was made of; None: it was not combined, or its metadata does not say so."""
+        try:
+            return read_combined(self.metadata)
+        except ValueError:
+            return None
+
     def is_same_file(self, other: GivenTable) -> bool:
         """Whether both are one file, under two names or one."""
         return os.path.sameopenfile(self.file.fileno(), other.file.fileno())
@@ -83,12 +93,25 @@ class GivenTable:
                 f"{show(str(self.path))}: {counted(self.rows - named, 'row')} without a name, expected a "
                 "clip_name in each row", _HINT,
             )  # fmt: skip
+        if different < self.rows and self.combined is not None and CORPUS in self.schema.names:
+            raise self._in_several_corpora(repeated)
         if different < self.rows:
             raise UsageError(
                 f"{show(str(self.path))}: {self.rows:,} rows of {counted(different, 'clip')}, expected one "
                 f"row per clip; several have {', '.join(map(show, repeated))}",
                 "leave one row of each clip in the table",
             )
+
+    def _in_several_corpora(self, repeated: Sequence[str]) -> UsageError:
+        combined = self.combined
+        hint = "take the tables of its corpora, one by one"
+        if combined is not None and combined.how == "rows":
+            hint += f": {show(', '.join(one.file for one in combined.sources))}"
+        return UsageError(
+            f"{show(str(self.path))}: several of its corpora have clips called "
+            f"{', '.join(map(show, repeated))}, and clips are told apart by clip_name alone here",
+            hint,
+        )
 
 
 def find_table(named: str, root: Path) -> Path:

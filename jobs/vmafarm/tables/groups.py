@@ -19,6 +19,7 @@ from vmafarm.labels.columns import Wanted, find_columns, require_decoded
 from vmafarm.labels.headers import NAME_COLUMNS
 from vmafarm.labels.messages import quote, refuse
 from vmafarm.labels.table import read_label_table
+from vmafarm.published.side_table import key_columns, read_side, side_path
 from vmafarm.run_folder.corpus_findings import Counts
 from vmafarm.run_folder.label_columns import NAME as CLIP_NAME
 from vmafarm.run_folder.label_columns import read_labels
@@ -113,7 +114,7 @@ def find_groups(source: Source, table: GivenTable, names: Sequence[str], config:
     if source.groups is not None:
         return _by_column(names, source.groups, str(source.by), config.corpus.name_column)
     if source.is_label:
-        return _by_label(names, table.path, str(source.by))
+        return _by_label(names, table, str(source.by))
     return group_alike(table, names, config) if source.by else list(names)
 
 
@@ -135,23 +136,42 @@ def _by_pattern(names: Sequence[str], pattern: str) -> list[str]:
     return [str(group) for group in found]
 
 
-def _by_label(names: Sequence[str], path: Path, column: str) -> list[str]:
-    run = run_of_table(path.name)
-    folder = RunFolder(path.parent, run)
-    if not run or not (folder.labels.exists() or folder.carried.exists()):
-        raise UsageError(
-            f"--by {show(column)}: {show(str(path))} is no table of a run whose label file has such columns",
-            "name a file with that column: --groups FILE; or --by fingerprint",
-        )
-    labels = read_labels(folder, [column], None if folder.labels.exists() else folder.carried)
-    values = zip(labels[CLIP_NAME].to_pylist(), labels[column].to_pylist(), strict=True)
-    group_of = {name: str(value) for name, value in values if value is not None}
-    if without := [name for name in names if name not in group_of]:
+def _by_label(names: Sequence[str], table: GivenTable, column: str) -> list[str]:
+    run = run_of_table(table.path.name)
+    folder = RunFolder(table.path.parent, run)
+    if run and folder.labels.exists():
+        labels = read_labels(folder, [column])
+        values = dict(zip(labels[CLIP_NAME].to_pylist(), labels[column].to_pylist(), strict=True))
+        found = [values.get(name) for name in names]
+    else:
+        found = _read_label(table, column)
+    if without := [name for name, value in zip(names, found, strict=True) if value is None]:
         raise UsageError(
             f"--by {show(column)}: {counted(len(without), 'clip')} of {len(names):,} without a group: "
             f"{_few(without)}", "fill in that column of the label file, and plan the run again",
         )  # fmt: skip
-    return [group_of[name] for name in names]
+    return [str(value) for value in found]
+
+
+def _read_label(table: GivenTable, column: str) -> list[str | float | None]:
+    """The label of each row by the side table."""
+    path, beside = table.path, side_path(table.path)
+    hint = "name a file with that column: --groups FILE; or --by fingerprint"
+    side = read_side(path, table.file, table.combined)
+    if side is None:
+        raise UsageError(
+            f"--by {show(column)}: {show(str(path))} has no side table ({show(beside.name)}), and it is no "
+            "table of a run whose label file has such columns",
+            hint,
+        )
+    names = side.schema.names[len(key_columns(table.combined)) :]
+    if column not in names:
+        raise UsageError(
+            f"{show(str(beside))} has no label {show(column)}, expected one of {', '.join(map(show, names))}",
+            hint,
+        )
+    values: list[str | float | None] = side[column].to_pylist()
+    return values
 
 
 def _by_column(names: Sequence[str], file: Path, column: str, name_column: str) -> list[str]:

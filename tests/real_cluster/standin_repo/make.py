@@ -39,7 +39,12 @@ class Repository:
 
 
 def make_fork(
-    folder: Path, *, misbehave: str = "", lacks: Iterable[str] = (), with_program: bool = True
+    folder: Path,
+    *,
+    misbehave: str = "",
+    lacks: Iterable[str] = (),
+    with_program: bool = True,
+    layout: str = "core",
 ) -> Repository:
     """The fork's layout, which builds and installs the stand-in `standin.vmaf`.
 
@@ -51,15 +56,34 @@ def make_fork(
         See `standin.vmaf.write_standin`.
     with_program
         False: its build installs the library and no program.
+    layout
+        "core": as today, with more options and a newer meson. "libvmaf": as in May 2026.
     """
-    tree = folder / "libvmaf"
     shutil.copytree(HERE / "fork", folder)
+    tree = folder / "libvmaf"
+    if layout == "core":
+        tree = tree.rename(folder / "core")
+        shutil.copyfile(HERE / "today" / "meson_options.txt", tree / "meson_options.txt")
+        build = tree / "meson.build"
+        build.write_text(_of_today(build.read_text()))
     shutil.copytree(TESTS / "standin", tree / "standin", ignore=shutil.ignore_patterns("__pycache__"))
     for name, how in (("settings.json", misbehave), ("settings-without-models.json", "no_models")):
         write_settings(tree / name, misbehave=how, lacks=lacks)
     if not with_program:
         (tree / "tools" / "meson.build").write_text("# this commit has no program\n")
     return _commit(folder)
+
+
+def _of_today(text: str) -> str:
+    for old, new in (
+        ("meson_version : '>= 0.56.1'", "meson_version : '>= 1.4.0'"),
+        ("default_options : [", "default_options : ['c_std=c23,c2x,c17,none', 'cpp_std=c++26,c++23,c++20', "),
+        ("if get_option('enable_cuda')", "if get_option('enable_dnn').auto()\n    error('ONNX')\nendif\n{}"),
+    ):
+        if text.count(old) != 1:
+            raise ValueError(f"the stand-in's meson.build has not one {old!r}")
+        text = text.replace(old, new.format(old) if "{}" in new else new)
+    return text
 
 
 def make_headers(folder: Path) -> Repository:
@@ -93,7 +117,7 @@ def _commit(folder: Path) -> Repository:
 
 
 def main() -> None:
-    """Make both repositories in a new folder."""
+    """Make both repositories in a new folder, and in published/ the source of a published image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--misbehave", choices=sorted(MISBEHAVIOURS), default="")
@@ -108,6 +132,7 @@ def main() -> None:
         with_program=not options.without_program,
     )
     headers = make_headers(folder / "nv-codec-headers")
+    make_fork(folder / "published", layout="libvmaf")  # builds with the base's own meson
     for name, repository in (("VMAF", fork), ("NV_CODEC_HEADERS", headers)):
         print(f"{name}_REPO={repository.path}")
         print(f"{name}_REF={repository.commit}")

@@ -24,10 +24,14 @@ sys.modules["ssimulacra2"] = types.SimpleNamespace(compute_ssimulacra2=compute_s
 with open(os.path.join(SHARE, "settings.json")) as file:
     text = file.read()
 # Containers share the host's /tmp, and tests that run at the same time give them other settings.
-digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+digest = hashlib.sha256((text + os.environ.get("VMAF_MODEL_PATH", "")).encode()).hexdigest()[:16]
 FOLDER = os.path.join(tempfile.gettempdir(), f"vmaf-standin-{os.getuid()}-{digest}")
 os.makedirs(FOLDER, mode=0o700, exist_ok=True)
 settings = json.loads(text)
+# As the published images do: what is not built in is looked for here.
+models = os.environ.get("VMAF_MODEL_PATH", "")
+if settings["misbehave"] == "no_models" and os.path.exists(os.path.join(models, "vmaf_v0.6.1.json")):
+    settings["misbehave"] = ""
 settings["ffmpeg"] = imageio_ffmpeg.get_ffmpeg_exe()
 own = os.path.join(FOLDER, f"settings.{os.getpid()}")
 with open(own, "w") as file:
