@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import IO
 
-from vmafarm.common.errors import IncompleteError
+from vmafarm.common.errors import IncompleteError, UnavailableError
 from vmafarm.common.say import say
+from vmafarm.common.text import counted
+from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
-from vmafarm.cost.estimate import Estimate, Work, gpus_of
+from vmafarm.corpus.raw_clips import raw_geometry
+from vmafarm.corpus.sample import stratified
+from vmafarm.cost.estimate import Estimate, Other, Work, gpus_of
 from vmafarm.cost.footprint import footprint
-from vmafarm.cost.measured import Measured, measure
+from vmafarm.cost.measured import Measured, makespan, measure
 from vmafarm.cost.predict import Total
-from vmafarm.engines import find_engine
+from vmafarm.engines import find_engine, make_engine
+from vmafarm.engines.vmaf import VmafEngine
+from vmafarm.process.gpu_here import look_for_gpu
 from vmafarm.process.node import node_name, visible_gpus
+from vmafarm.process.run import Stop
+from vmafarm.process.scratch import scratch_folder
+from vmafarm.process.usage import cpu_seconds
 from vmafarm.run import begun, extract_missing
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import read_submissions
-from vmafarm.scoring.attempts import clips_at_once
+from vmafarm.scoring.attempts import Attempts, clips_at_once, probed_on
+from vmafarm.scoring.clip import Clip
+from vmafarm.scoring.extract import Scorer
 from vmafarm.scoring.local_executor import gpus_here
 from vmafarm.scoring.todo import find_todo
+from vmafarm.scoring.trial import side_by_side
+
+_COMPARED = 8
+"""Clips that are scored on the other backend as well."""
 
 
 def estimate_run(config: Config, sample: int, file: IO[str] | None = None) -> Estimate:
     """Score a sample of a run's clips on this machine, and estimate what the others take.
 
     The run is planned if it is not planned yet, and the rows of the sample are kept. Clips that were
-    measured here earlier in the same way count too: only as many as `sample` lacks are scored.
+    measured here earlier in the same way count too: only as many as `sample` lacks are scored. Where there
+    is a GPU and a program for GPU and CPU, a few clips are scored on the other backend as well.
 
     Parameters
     ----------
@@ -59,7 +80,13 @@ def estimate_run(config: Config, sample: int, file: IO[str] | None = None) -> Es
                 f"failures are in {config.folder.failures}; to measure a finished run again, give it "
                 "another name (--run)",
             )
-        return forecast(config, manifest, measured)
+        found = forecast(config, manifest, measured)
+        gpu = look_for_gpu()
+        if config.engine.backend == "cuda" and not gpu.seen:
+            return replace(found, no_gpu=gpu.tell())
+        if gpu.seen and find_engine(config.engine) is VmafEngine:
+            return replace(found, other=_measure_other(config, manifest, measured, file))
+        return found
 
 
 def _measured_here(config: Config) -> Measured | None:
@@ -80,6 +107,60 @@ def _measured_here(config: Config) -> Measured | None:
             and record.job not in submitted
         ],
     )
+
+
+def _measure_other(
+    config: Config, manifest: Manifest, measured: Measured, file: IO[str] | None
+) -> Other | None:
+    """Score a few of the measured clips on the other backend as well; no row of it is kept.
+
+    None: that does not work, or no clip could be scored; it is said.
+    """
+    backend = "cpu" if config.engine.backend == "cuda" else "cuda"
+    name = "GPU" if backend == "cuda" else "CPU"
+    config = config.model_copy(update={"engine": config.engine.model_copy(update={"backend": backend})})
+    sizes, known = manifest.sizes(), sorted(measured.seconds, key=str.encode)
+    names = [known[at] for at in stratified(known, [sizes[name] for name in known], _COMPARED)]
+    say(f"scoring {counted(len(names), 'clip')} on the {name} too, for comparison", file=file)
+    try:
+        found = _score_aside(config, names)
+    except UnavailableError as error:
+        say(f"the {name} cannot be measured: {error.message}", file=file)
+        return None
+    if found is None:
+        say(f"the {name} cannot be measured: it scores none of these clips", file=file)
+        return None
+    work = forecast(config, manifest, found).all
+    assert work is not None
+    return Other(backend, len(found.seconds), work)
+
+
+def _score_aside(config: Config, names: Sequence[str]) -> Measured | None:
+    """What clips take with this configuration in an element of one GPU, or on the CPU; nothing is kept."""
+    section, folder = config.engine, Path(config.corpus.clips)
+    clips = [
+        Clip(name, folder / name, 0.0, 0, raw=raw_geometry(name, config.corpus.geometry)) for name in names
+    ]
+    gpus = visible_gpus(os.environ)[:1] if section.backend == "cuda" else []
+    stop = Stop()
+    with scratch_folder(config.extract.scratch) as scratch:
+        engine, gpus, _ = probed_on(make_engine(section, Limits.of(config.extract)), gpus, scratch, stop)
+        workers = worker_count(config.extract.workers, section.threads, len(gpus))
+        scorer = Scorer(engine, scratch, stop, config.extract.timeout)
+        attempts = Attempts(scorer, workers, 1, gpus)
+        began, cpu = time.monotonic(), cpu_seconds()
+        seconds: dict[str, float] = {}
+        tasks = [partial(attempts.run, clip) for clip in clips]
+        for at, outcome in side_by_side(tasks, attempts.at_once, stop):
+            if (done := outcome.extracted) is not None:
+                seconds[names[at]] = done.seconds_decoding + done.seconds_scoring
+        wall, cpu = time.monotonic() - began, cpu_seconds() - cpu
+    stop.close()
+    if not seconds:
+        return None
+    each = list(seconds.values())
+    ideal = attempts.at_once * makespan(each, attempts.at_once)
+    return Measured(seconds, wall / ideal, cpu / sum(each), attempts.at_once, section.threads)
 
 
 def forecast(config: Config, manifest: Manifest, measured: Measured) -> Estimate:

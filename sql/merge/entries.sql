@@ -4,6 +4,8 @@
 SELECT
     CASE WHEN audit <> '' OR bad OR elsewhere THEN clip_name END AS clip_name,
     audit,
+    audit_feature,
+    audit_difference,
     host,
     CASE WHEN bad THEN frames END AS frames,
     CASE WHEN bad THEN finite_frames END AS finite_frames,
@@ -16,8 +18,8 @@ FROM (
         backend NOT IN ('', {{ backend | literal }}) AS elsewhere
     FROM (
         SELECT
-            '' AS clip_name, 0 AS slice, '' AS audit, '' AS host, 0::DOUBLE AS seconds_scoring, 0 AS frames,
-            0 AS finite_frames, '' AS backend
+            '' AS clip_name, 0 AS slice, '' AS audit, '' AS audit_feature, 0::DOUBLE AS audit_difference,
+            '' AS host, 0::DOUBLE AS seconds_scoring, 0 AS frames, 0 AS finite_frames, '' AS backend
         WHERE false
 {%- if recovered %}
         UNION ALL SELECT {{ columns | identifier }} FROM recovered_entries

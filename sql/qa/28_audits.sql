@@ -5,5 +5,5 @@
 -- why: If a constant of the plan is not what is measured, its column is wrong in every row.
 SELECT clip_name, audit, notes, host
 FROM audits
-WHERE audit = 'differs'
+WHERE audit = 'differs' AND audit_feature = ''
 ORDER BY clip_name

@@ -1,5 +1,5 @@
-{#- The clips that were scored with both plans, with the outcome. #}
+{#- The audited clips, with the outcome. #}
 CREATE VIEW audits AS
-SELECT clip_name, audit, {{ notes }} AS notes, host
+SELECT clip_name, audit, audit_feature, audit_difference, {{ notes }} AS notes, host
 FROM {{ entries | identifier }}
 WHERE audit <> ''

@@ -40,6 +40,7 @@ def entry(clip: str) -> dict:
     return {
         "clip_name": clip, "frames": 120, "fps": 25.0, "pixel_format": "yuv420p", "bit_depth": 8,
         "seconds_decoding": 0.1, "seconds_scoring": 1.0, "audit": "", "seconds_other_plan": NAN,
+        "audit_feature": "", "audit_difference": NAN,
         "declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True,
         "backend": "cpu", "finite_frames": 120, "zero_motion": 0,
         "attempts": 1, "notes": "", "host": "h1",

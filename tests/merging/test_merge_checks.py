@@ -223,6 +223,10 @@ def bad_frames(run: Run, _: list[dict]) -> None:
     run.log_clips({CLIPS[0]: 1.0}, finite_frames=119)
 
 
+def gpu_audited(run: Run, _: list[dict]) -> None:
+    run.log_clips({CLIPS[0]: 1.0}, audit="differs", audit_feature="adm2", audit_difference=1e-3)
+
+
 def unfit(run: Run, _: list[dict]) -> None:
     pq.write_table(pa.table({"a": [1]}), run.shard([], writer="v"))
 
@@ -246,6 +250,7 @@ REFUSES: dict[str, Callable[[Run, list[dict]], None]] = {
     "mean_and_std": change(0, vmaf_std=NAN),
     "audits": audited,
     "finite_frames": bad_frames,
+    "gpu_differences": gpu_audited,
     "impossible_mos": change(0, mos=9.0),
     "too_small": lambda _, rows: rows[0].update(make_row(CLIPS[0], width=10)),
 }

@@ -340,11 +340,35 @@ def test_audits_are_counted_by_what_came_of_them() -> None:
         connection.execute("""
             CREATE TABLE problems AS SELECT 'd.mp4' AS clip_name, true AS missing;
             CREATE TABLE entries AS FROM (VALUES
-                ('a.mp4', 'equal', 4.0), ('b.mp4', 'failed', 2.0), ('c.mp4', '', 1.0),
-                ('d.mp4', 'differs', 5.0)
-            ) AS _(clip_name, audit, seconds)
+                ('a.mp4', 'equal', '', 'nan'::DOUBLE, 4.0), ('b.mp4', 'failed', '', 'nan'::DOUBLE, 2.0),
+                ('c.mp4', '', '', 'nan'::DOUBLE, 1.0), ('d.mp4', 'differs', 'adm2', 0.5::DOUBLE, 5.0)
+            ) AS _(clip_name, audit, audit_feature, audit_difference, seconds)
         """)
-        assert count_audits(connection) == {"clips": 1, "differ": 0, "failed": 1, "seconds_scoring": 7.0}
+        counts = {"clips": 1, "differ": 0, "failed": 1, "seconds_scoring": 7.0, "gpu": {}}
+        assert count_audits(connection) == counts
+
+
+def test_a_gpu_is_counted_by_the_feature_that_is_farthest_apart() -> None:
+    """Of two entries the worse one counts; a clip without a row does not, nor one that the CPU refused."""
+    with duckdb.connect() as connection:
+        connection.execute("""
+            CREATE TABLE problems AS SELECT 'd.mp4' AS clip_name, true AS missing;
+            CREATE TABLE entries AS FROM (VALUES
+                ('a.mp4', 'equal', 'adm2', 1e-5::DOUBLE, 4.0), ('a.mp4', 'differs', 'adm2', 1e-3, 4.0),
+                ('b.mp4', 'differs', 'motion', 'nan'::DOUBLE, 2.0), ('c.mp4', 'equal', 'adm2', 2e-5, 1.0),
+                ('d.mp4', 'differs', 'vmaf', 0.5, 5.0), ('e.mp4', 'failed', '', 'nan', 5.0)
+            ) AS _(clip_name, audit, audit_feature, audit_difference, seconds)
+        """)
+        found = count_audits(connection)
+    assert found["gpu"] == {
+        "adm2": {"clips": 2, "beyond": 1, "largest": 1e-3},
+        "motion": {"clips": 1, "beyond": 1, "largest": None},
+    }
+    told = [("audited", "3 clips by GPU and CPU: 2 beyond tolerance, at most adm2 0.001, motion NaN")]
+    assert tell_audits(found, "full") == told
+    within = {"adm2": {"clips": 2, "beyond": 0, "largest": 2e-5}}
+    told = [("audited", "2 clips by GPU and CPU: all within tolerance, at most adm2 2e-05")]
+    assert tell_audits(found | {"gpu": within}, "identity") == told
 
 
 def test_status_says_that_rows_have_come_since_the_table_was_published(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pytest
 from support.command import vmafarm
-from support.merge_helpers import Run, make_row, plan_run
+from support.merge_helpers import NAN, Run, make_row, plan_run
 
 from vmafarm.common.errors import IncompleteError, UsageError
 from vmafarm.publish import deliver, examine, require_sound
@@ -176,6 +176,10 @@ FIRES = {
         + where("backend = ''", "g.mp4", "clips"),
         [{"clip_name": "a.mp4", "backend": "cuda", "host": "h1", "notes": "x"}],
     ),
+    "gpu_differences": (
+        where("audit = 'differs', audit_feature = 'adm2', audit_difference = 0.001", table="clips"),
+        [{"clip_name": "a.mp4", "feature": "adm2", "difference": 0.001}],
+    ),
     "fingerprints": (
         "INSERT INTO features SELECT * REPLACE ('copy.mp4' AS clip_name, 4.5 AS mos) FROM features "
         "WHERE clip_name = 'a.mp4'",
@@ -263,6 +267,7 @@ def test_figures_of_a_sound_run(silent: dict[str, Outcome]) -> None:
         }
     ]
     assert figures["failures"] == []
+    assert figures["gpu_agreement"] == []
     (origin,) = figures["origin"]
     assert (origin["engine"], origin["host"], origin["clips"], origin["seconds"]) == (
         "ffmpeg",
@@ -273,6 +278,16 @@ def test_figures_of_a_sound_run(silent: dict[str, Outcome]) -> None:
     correlation = {row["name"]: row for row in figures["correlation"]}
     assert set(correlation) == {f"{name}_mean" for name in INFORMATIVE}
     assert correlation["cambi_mean"]["spearman"] == correlation["cambi_mean"]["pearson"] == 1.0
+
+
+def test_the_audits_of_a_gpu_are_counted_by_the_feature_that_is_farthest_apart(tmp_path: Path) -> None:
+    def change(run: Run, _: dict[str, dict]) -> None:
+        gpu = {"audit": "equal", "audit_feature": "adm2", "audit_difference": 2e-5}
+        run.log_clips({"a.mp4": 1.0}, **gpu)
+        run.log_clips({"it's.mp4": 1.0}, 0, "v", **(gpu | {"audit": "differs", "audit_difference": NAN}))
+
+    (row,) = records(ask(make_run(tmp_path, change), "gpu_agreement"))
+    assert row == {"feature": "adm2", "clips": 2, "beyond_tolerance": 1, "largest_difference": 2e-5}
 
 
 def test_correlations_are_those_of_scipy_or_of_the_definition_with_ties(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from vmafarm.shards.remarks import Remark, RemarkReader, tell_remarks
 
 LATEST = {"backend": "", "finite_frames": -1, "zero_motion": -1, "bytes": 0, "sha256": ""}
 NEW = {"declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True, **LATEST}
-NEWER = {"audit": "", "seconds_other_plan": NAN, **NEW}
+GPU = {"audit_feature": "", "audit_difference": NAN}
+NEWER = {"audit": "", "seconds_other_plan": NAN, **GPU, **NEW}
 
 
 @pytest.fixture
@@ -46,12 +47,12 @@ def forget(path: Path, *columns: str) -> None:
         write_sealed(whole.drop_columns(list(columns)), file)
 
 
-@pytest.mark.parametrize("unknown", [LATEST, NEW, NEWER])
+@pytest.mark.parametrize("unknown", [LATEST, GPU, NEW, NEWER])
 def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknown: dict) -> None:
     (path,) = run.folder.clip_logs.glob("*.parquet")
     whole = read_clip_log(path, 100)
     forget(path, *unknown)
-    before = pa.Table.from_pylist([one | LATEST for one in whole.to_pylist()], CLIP_LOG_SCHEMA)
+    before = pa.Table.from_pylist([one | unknown for one in whole.to_pylist()], CLIP_LOG_SCHEMA)
     after = read_clip_log(path, 100)
     assert after.schema == CLIP_LOG_SCHEMA
     assert str(after.to_pylist()) == str(before.to_pylist())  # equal, NaN too

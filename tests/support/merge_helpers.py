@@ -51,7 +51,8 @@ def log_entry(clip: str, wall: float, writer: str, slice_id: int, at: datetime) 
     return {
         "clip_name": clip, "frames": 120, "fps": 25.0, "pixel_format": "yuv420p", "bit_depth": 8,
         "seconds_decoding": 0.25 * wall, "seconds_scoring": 0.75 * wall,
-        "audit": "", "seconds_other_plan": NAN, "declared_frames": 0, "declared_seconds": NAN,
+        "audit": "", "seconds_other_plan": NAN, "audit_feature": "", "audit_difference": NAN,
+        "declared_frames": 0, "declared_seconds": NAN,
         "short": False, "repeatable": True, "backend": "cpu", "finite_frames": 120, "zero_motion": 0,
         "attempts": 1, "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id,
         "finished_at": at,

@@ -23,13 +23,19 @@ from vmafarm.cluster.status_table import as_json
 from vmafarm.cluster.waiting import Waiting
 from vmafarm.common.errors import IncompleteError
 from vmafarm.common.say import to_json
-from vmafarm.cost.estimate import Estimate, Work
+from vmafarm.cost.estimate import Estimate, Other, Work
 from vmafarm.cost.predict import Total
+from vmafarm.doctor import CheckResult
+from vmafarm.doctor import as_json as doctor_json
+from vmafarm.doctor.gpu import as_document as as_gpu
+from vmafarm.doctor.gpu_trial import Rate, Spread, Trial
 from vmafarm.merging.merge import merge
 from vmafarm.process.identity import own_identity
 from vmafarm.published.up_to_date import Input
 from vmafarm.run_folder.at_work import Worker
 from vmafarm.run_folder.broken_nodes import BrokenNode
+from vmafarm.scoring.audit import Apart
+from vmafarm.scoring.trial import Shape
 from vmafarm.shards.remarks import Remark
 
 pytestmark = pytest.mark.full
@@ -90,6 +96,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     said["vmafarm efficiency --json"] = efficiency(folder / "cluster")
     said["vmafarm compare A B --json"] = compared(folder)
     said["vmafarm doctor --json"] = vmafarm("doctor", "--here", "--json", cwd=folder, status=None).stdout
+    said["vmafarm doctor --gpu --json"] = gpu_trial()
     said[RECORD] = (folder / "runs/full_features_r.merge.json").read_text()
     return {name: json.loads(text) for name, text in said.items()}
 
@@ -100,6 +107,16 @@ def compared(folder: Path) -> str:
     write_rows(folder / "a.parquet", with_changes("ab"), more=["x", "y"])
     write_rows(folder / "b.parquet", with_changes("bc", b=changed), {"engine": "vmaf"})
     return vmafarm("compare", "--json", "a.parquet", "b.parquet", cwd=folder, status=1).stdout
+
+
+def gpu_trial() -> str:
+    """What the verb prints of a GPU that differs from the CPU and from itself."""
+    apart = Apart("adm2", 3, 1.001, NAN, 5e-5)
+    shape, rate = Shape(960, 540, 8), Rate(80.5, 4, 150)
+    trial = Trial(
+        [shape], [(shape, apart)], 1, 2, {"motion": Spread(1, NAN, beyond=True)}, ["late"], shape, rate
+    )
+    return doctor_json([CheckResult("GPU", "ok", "one")], {"gpu": as_gpu(trial)})
 
 
 def efficiency(folder: Path) -> str:
@@ -142,15 +159,16 @@ def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any],
     )  # fmt: skip
     total = Total(1.0, 0.5, 1.5)
     gpu = Work(1, total, total, total, total)
-    estimate = Estimate("r", 4, 2, 1, gpu, 1, 2, 1, all=gpu)
+    estimate = Estimate("r", 4, 2, 1, gpu, 1, 2, 1, all=gpu, other=Other("cpu", 4, gpu))
+    record = refused_record(tmp_path)
+    record["audits"]["gpu"] = {"adm2": {"clips": 2, "beyond": 1, "largest": 0.001}}
     carried = {"file": "full_features_r.labels.parquet", "columns": ["split"], "rows": 1, "labelled": 1}
     seen: set[str] = set()
     for name, document in [
         *documents.items(),
         (
             RECORD,
-            refused_record(tmp_path)
-            | {"tidied": [asdict(Input("shards/x.journal", 1, "00"))], "carried": carried},
+            record | {"tidied": [asdict(Input("shards/x.journal", 1, "00"))], "carried": carried},
         ),
         ("vmafarm status --json", json.loads(as_json(status))),
         ("vmafarm estimate --json", estimate.as_dict()),

@@ -102,7 +102,8 @@ def write_rows(config: Config, done: Sequence[str]) -> Run:
                 entry = {
                     "clip_name": name, "frames": 1, "fps": 25.0, "pixel_format": "yuv420p", "bit_depth": 8,
                     "seconds_decoding": 0.0, "seconds_scoring": 0.1, "audit": "",
-                    "seconds_other_plan": math.nan, "declared_frames": 0, "declared_seconds": math.nan,
+                    "seconds_other_plan": math.nan, "audit_feature": "", "audit_difference": math.nan,
+                    "declared_frames": 0, "declared_seconds": math.nan,
                     "short": False, "repeatable": True, "backend": "cpu", "finite_frames": 1,
                     "zero_motion": 0, "attempts": 1, "notes": "", "host": "h1",
                     "engine": "ffmpeg", "writer": "w", "slice": number, "finished_at": NOW,

@@ -260,7 +260,7 @@ def test_without_scores_there_is_a_table_and_scores_come_later_without_scoring(f
     checked = ("--set", "merge.checks=true")
     said = call("run", "--clips", "clips", *QUICK, *checked, "--run", "a", cwd=folder).stdout
     assert said.count("no scores given") == 1
-    assert "37 checks: nothing found" in said
+    assert "39 checks: nothing found" in said
     path = folder / "runs/full_features_a.parquet"
     assert all(math.isnan(mos) for mos in table(path)["mos"].to_pylist())
     said = call("plan", "--scores", "scores.csv", "--run", "a", cwd=folder).stdout

@@ -11,7 +11,7 @@ from vmafarm.cli.help import at_least
 from vmafarm.cli.local import app
 from vmafarm.cli.options import CORPUS, Drop, Json, Update, configured
 from vmafarm.common.errors import INCOMPLETE, show
-from vmafarm.common.say import say
+from vmafarm.common.say import say, say_aside
 
 if TYPE_CHECKING:
     from vmafarm.cluster.slurm import Slurm
@@ -252,9 +252,18 @@ def doctor(
     here: Annotated[
         bool, typer.Option("--here", help="Check only what scoring needs on this machine, or in this image.")
     ] = False,
+    gpu: Annotated[
+        bool,
+        typer.Option("--gpu", help="Compare the GPU of this node with its CPU; takes up to ten minutes."),
+    ] = False,
+    repeats: Annotated[
+        int, typer.Option(min=0, max=1000, help="With --gpu: further runs of each clip.")
+    ] = 20,
     as_json: Json = False,
 ) -> None:
     """Check everything a run needs: engine, image, folders, SLURM. Leaves nothing behind.
+
+    With --gpu, on a node: whether GPU and CPU agree, whether the GPU repeats itself, and which is faster.
 
     Example: vmafarm doctor --config vmafarm.toml
     """
@@ -263,6 +272,12 @@ def doctor(
     from vmafarm.go_on import to_examine
 
     config = to_examine(config)
+    if gpu:
+        from vmafarm.doctor.gpu import as_document, examine_gpu
+
+        results, trial = examine_gpu(config, repeats, say_aside)
+        say(*([checks.as_json(results, {"gpu": as_document(trial)})] if as_json else checks.lines(results)))
+        raise typer.Exit(checks.exit_status(results))
     results = (
         checks.examine_here(config) if here else checks.examine(config, Slurm(cluster=config.slurm.cluster))
     )

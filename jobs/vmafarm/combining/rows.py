@@ -114,7 +114,7 @@ def provenance_of(source: Source) -> dict[str, Any]:
     if source.info is None:
         return {}
     kept = {**source.info.metadata}
-    for name in ("left_out", "conflicts"):
+    for name in ("left_out", "conflicts", "gpu_differences"):
         kept.pop(name, None)
     return kept
 

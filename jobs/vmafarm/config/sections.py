@@ -105,7 +105,15 @@ class EngineSection(Section):
         ge=0,
         le=MANY,
         description="score one clip in this many (at least one) with both plans and compare (plan full: the "
-        "first clip of an element); 0: none; does not change values",
+        "first clip of an element), and with backend cuda by the CPU; 0: none; does not change values",
+    )
+    max_gpu_differences: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="share of the audited clips on which GPU and CPU may differ; above it nothing is "
+        "published",
     )
 
 
@@ -207,7 +215,7 @@ class Config(Section):
 
 FROZEN = ("corpus", "engine")
 """Sections that a plan freezes."""
-NOT_FROZEN = {"engine.threads", "engine.audit_every"}
+NOT_FROZEN = {"engine.threads", "engine.audit_every", "engine.max_gpu_differences"}
 """Keys of those sections that do not affect values."""
 
 MAY_BE_SECRET = ("slurm.environment", "slurm.setup", "slurm.extra", "slurm.merge.extra", "slurm.notify")

@@ -68,6 +68,29 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Other:
+    """What all clips take on the backend that the run does not use.
+
+    Attributes
+    ----------
+    backend
+        ``cpu`` or ``cuda``.
+    measured
+        Clips that were measured on it.
+    all
+        What all clips take.
+    """
+
+    backend: str
+    measured: int
+    all: Work
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``: see docs/json.md."""
+        return {"backend": self.backend, "measured": self.measured, "all": self.all.as_dict()}
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a run takes, by clips of it that were measured.
 
@@ -83,6 +106,10 @@ class Estimate:
         Elements that run at the same time in SLURM, and what each has.
     space
         On disk; None: not known.
+    other
+        The other backend, where this machine has a GPU and a program for both; else None.
+    no_gpu
+        Where CUDA is asked for and no GPU was seen: what was looked at.
     """
 
     run: str
@@ -95,6 +122,17 @@ class Estimate:
     gpus: int
     all: Work | None = None
     space: Footprint | None = None
+    other: Other | None = None
+    no_gpu: str = ""
+
+    @property
+    def faster(self) -> str:
+        """The backend that takes less time on this machine; "": the other one was not measured."""
+        if self.other is None or self.all is None:
+            return ""
+        here, there = self.all.here_seconds, self.other.all.here_seconds
+        own = "cpu" if self.other.backend == "cuda" else "cuda"
+        return own if here and there and here.value <= there.value else self.other.backend
 
     def lines(self) -> list[str]:
         """As lines that fit the terminal."""
@@ -115,6 +153,15 @@ class Estimate:
             if work is not None:
                 rows.append((f"{name}: {counted(work.clips, 'clip')}", ""))
                 rows += work.rows(elements) if work.clips else []
+        if self.other is not None:
+            name = "GPU" if self.other.backend == "cuda" else "CPU"
+            rows.append(
+                (f"all, on the {name}:", f"by {counted(self.other.measured, 'clip')} scored on it too")
+            )
+            rows += self.other.all.rows(elements)
+            rows.append(("take", f'engine.backend = "{self.faster}", the faster one here'))
+        if self.no_gpu:
+            rows.append(("GPU", f"none was seen, these are not a GPU's figures: {self.no_gpu}"))
         return labelled(rows + self._space_rows())
 
     def _space_rows(self) -> list[tuple[str, str]]:
@@ -144,6 +191,9 @@ class Estimate:
             "elements": self.elements,
             "cpus": self.cpus,
             "gpus": self.gpus,
+            "other": self.other and self.other.as_dict(),
+            "faster": self.faster,
+            "no_gpu": self.no_gpu,
             "space": space
             and {
                 "scratch_bytes": space.scratch_bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +100,8 @@ def _once(results: Sequence[CheckResult]) -> list[CheckResult]:
     return kept
 
 
-def as_json(results: Sequence[CheckResult]) -> str:
-    """Return the results as one JSON object: see docs/json.md."""
+def as_json(results: Sequence[CheckResult], more: Mapping[str, object] | None = None) -> str:
+    """Return the results as one JSON object: see docs/json.md; `more` are further fields of it."""
     document = {
         "version": 1,
         "toolkit": version(),
@@ -116,6 +116,7 @@ def as_json(results: Sequence[CheckResult]) -> str:
             }
             for result in results
         ],
+        **(more or {}),
     }
     return to_json(document)
 

@@ -1,4 +1,4 @@
-"""What the audits of a run have found: whether constants are right."""
+"""What the audits of a run have found: whether constants are right, and a GPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
 _COLUMNS = (
-    "clip_name", "slice", "audit", "host", "seconds_scoring", "frames", "finite_frames", "backend",
+    "clip_name", "slice", "audit", "audit_feature", "audit_difference", "host", "seconds_scoring", "frames",
+    "finite_frames", "backend",
 )  # fmt: skip
 _SCHEMA = pa.schema(
     [CLIP_LOG_SCHEMA.field(name).with_nullable(True) for name in CLIP_LOG_SCHEMA.names if name in _COLUMNS]
@@ -132,9 +133,14 @@ def count_audits(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     -------
     dict
         ``clips``: scored with both plans; ``differ``: those of them with different values; ``failed``:
-        clips that the other plan could not score; ``seconds_scoring``: of all entries, without audits.
+        clips that the other plan could not score; ``seconds_scoring``: of all entries, without audits;
+        ``gpu``: a GPU's clips that the CPU scored too, by the feature that is the farthest apart: ``clips``,
+        ``beyond`` its tolerance, and the ``largest`` absolute difference (None: no two values to compare).
     """
-    return sql.one_row(connection, sql.render("merge/audits", outcomes=list(OUTCOMES)))
+    counts = sql.one_row(connection, sql.render("merge/audits", outcomes=list(OUTCOMES)))
+    found = connection.execute(sql.render("merge/gpu_audits", outcomes=list(OUTCOMES))).fetchall()
+    gpu = {name: {"clips": n, "beyond": beyond, "largest": most} for name, n, beyond, most in found}
+    return {**counts, "gpu": gpu}
 
 
 def count_elsewhere(connection: duckdb.DuckDBPyConnection) -> int:
@@ -149,19 +155,32 @@ def count_elsewhere(connection: duckdb.DuckDBPyConnection) -> int:
     return clips
 
 
-def judge_audits(audits: Mapping[str, Any], plan: str, config: Config) -> list[Finding]:
-    """Judge the counts of `count_audits`; the check ``audits`` reports clips that differ.
+def count_beyond(audits: Mapping[str, Any]) -> tuple[int, int]:
+    """Clips that GPU and CPU scored, and those of them that differ beyond a tolerance."""
+    gpu = audits.get("gpu", {}).values()
+    return sum(one["clips"] for one in gpu), sum(one["beyond"] for one in gpu)
+
+
+def judge_audits(audits: Mapping[str, Any], plan: str, backend: str, config: Config) -> list[Finding]:
+    """Judge the counts of `count_audits`; the checks ``audits`` and ``gpu_differences`` report what differs.
 
     Parameters
     ----------
     audits
         What `count_audits` returned.
-    plan, config
+    plan, backend, config
         The run's.
     """
     findings = []
     every = config.engine.audit_every
-    if plan == "identity" and every and not audits["clips"]:
+    if backend == "cuda" and not count_beyond(audits)[0]:
+        why = ": the chosen clips have no row, or the CPU could not score them" if every else ""
+        message = (
+            f"no clip was scored by GPU and CPU (engine.audit_every = {every}){why}. Nothing here shows that "
+            "the GPU's values are right; a small run with --limit 20 and engine.audit_every = 1 would"
+        )
+        findings.append(Finding("not_audited", "warn", message, 1))
+    elif plan == "identity" and every and not audits["clips"]:
         message = (
             f"no clip was scored by both plans although engine.audit_every = {every}: the chosen clips have "
             "no row, or the other plan could not score them. This run does not show that filled-in values "
@@ -169,9 +188,8 @@ def judge_audits(audits: Mapping[str, Any], plan: str, config: Config) -> list[F
         )
         findings.append(Finding("not_audited", "warn", message, 1))
     if failed := audits["failed"]:
-        message = (
-            f"{counted(failed, 'clip')} could not be scored with the other plan, for comparison: their notes "
-        )
+        how = "by the CPU" if backend == "cuda" else "with the other plan"
+        message = f"{counted(failed, 'clip')} could not be scored {how}, for comparison: their notes "
         findings.append(Finding("audit_failed", "warn", f"{message}in the clip log say why", failed))
     return findings
 
@@ -222,9 +240,28 @@ def judge_unread(unread: Unread, folder: RunFolder, plan: str) -> list[Finding]:
     return [Finding("failures", "error", message, unread.grave)]
 
 
+def tell_gpu(audits: Mapping[str, Any]) -> str:
+    """How far a GPU and the CPU are apart, in words; "" where they were not compared."""
+    clips, beyond = count_beyond(audits)
+    if not clips:
+        return ""
+    told = f"{counted(clips, 'clip')} by GPU and CPU: "
+    features = {name: one for name, one in audits["gpu"].items() if one["beyond"] or not beyond}
+    how_far = ", ".join(f"{show(name)} {_far(one['largest'])}" for name, one in features.items())
+    return (
+        told + (f"{beyond:,} beyond tolerance" if beyond else "all within tolerance") + f", at most {how_far}"
+    )
+
+
+def _far(largest: float | None) -> str:
+    return "NaN" if largest is None else f"{largest:.2g}"
+
+
 def tell_audits(audits: Mapping[str, Any], plan: str) -> list[tuple[str, str]]:
     """Label and text for the summary of a merge: whether the constants of the plan ``identity`` hold."""
     clips = audits["clips"]
+    if told := tell_gpu(audits):
+        return [("audited", told)]
     if audits["differ"]:
         text = f"{audits['differ']:,} of {counted(clips, 'clip')} scored by both plans differ; see merge.json"
         return [("audited", text)]

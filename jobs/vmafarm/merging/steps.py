@@ -18,6 +18,7 @@ from vmafarm.disk.drafts import LockedDraft, sweep
 from vmafarm.disk.durable import Draft
 from vmafarm.merging.audits import (
     count_audits,
+    count_beyond,
     count_elsewhere,
     judge_audits,
     judge_history,
@@ -128,7 +129,9 @@ class Merge:
             if elsewhere := count_elsewhere(self._connection):
                 result.counts["rows_elsewhere"] = elsewhere
             self.result.audits = count_audits(self._connection)
-            self.result.findings += judge_audits(self.result.audits, result.metadata["plan"], self.config)
+            self.result.findings += judge_audits(
+                self.result.audits, result.metadata["plan"], result.metadata["backend"], self.config
+            )
             if not self.result.counts["rows"]:
                 self._find("no_rows", "error", _NO_ROWS, 1)
                 return
@@ -161,6 +164,9 @@ class Merge:
             result.metadata["left_out"] = self._left_out
         if result.counts["conflicts"]:
             result.metadata["conflicts"] = {"clips": result.counts["conflicts"], "taken": "latest"}
+        clips, beyond = count_beyond(result.audits)
+        if beyond:
+            result.metadata["gpu_differences"] = {"audited": clips, "beyond": beyond}
         if self.config.merge.allow:
             result.metadata["allowed"] = sorted(self.config.merge.allow)
         writer.end(result.metadata)

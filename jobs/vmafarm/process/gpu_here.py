@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import show
+from vmafarm.process.gpus import count_gpus
 from vmafarm.process.node import visible_gpus
 
 _LIBRARY = "libcuda.so.1"  # installed with the driver; Apptainer's --nv binds it
@@ -68,6 +69,21 @@ class GpuHere:
                 "SLURM sets it for each job: request GPUs (slurm.gpus or slurm.gres); elsewhere unset it"
             )  # fmt: skip
         return None
+
+    @property
+    def seen(self) -> bool:
+        """Whether a program that is started here can have a GPU; without driver files NVML must show one."""
+        return self.library and self.problem() is None and (bool(self.driver) or bool(count_gpus()))
+
+    def tell(self) -> str:
+        """What was looked at, and what was found, on one line."""
+        found = (
+            (_LIBRARY, "there" if self.library else "not there"),
+            ("NVIDIA driver", self.driver or "none"),
+            ("device files", str(self.devices)),
+            ("CUDA_VISIBLE_DEVICES", "not set" if self.listed is None else show(self.listed)),
+        )
+        return "; ".join(f"{what}: {text}" for what, text in found)
 
 
 _HOW_TO_SEE = {

@@ -40,6 +40,24 @@ class GpuSample:
     total: int
 
 
+def count_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> int | None:
+    """Number of GPUs that NVML shows to this process; None: its library is not there.
+
+    Parameters
+    ----------
+    load
+        Loads a shared library; replaced in tests.
+    """
+    try:
+        library = load(_LIBRARY)
+        count = ctypes.c_uint()
+        if library.nvmlInit_v2() != 0 or library.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
+            return 0
+    except (OSError, AttributeError):
+        return None
+    return count.value
+
+
 class Gpus:
     """Some GPUs of this node.
 

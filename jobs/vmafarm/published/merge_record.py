@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pydantic
 
 from vmafarm.common.errors import UsageError, reason, show
-from vmafarm.disk.jsonl import Count, Flag, Name, Size, Text, Word, parse_json, why
+from vmafarm.disk.jsonl import Count, Flag, Name, Number, Size, Text, Word, parse_json, why
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS, read_regular
 
@@ -53,8 +53,15 @@ class _Made(_Part):
     hosts: list[Word] = []
 
 
+class _GpuFeature(_Part):
+    clips: Count
+    beyond: Count
+    largest: Number | None
+
+
 class _Audits(_Part):
     clips: Count = 0
+    gpu: dict[Word, _GpuFeature] = {}
 
 
 class _Tidied(_Part):

@@ -154,6 +154,10 @@ def _would_be_published(record: Mapping[str, Any], config: Config, allow_missing
         return False
     if counts.get("conflicts", 0) and config.merge.on_conflict == "fail":
         return False
+    gpu = record["audits"]["gpu"].values()
+    beyond, audited = sum(one["beyond"] for one in gpu), sum(one["clips"] for one in gpu)
+    if beyond > audited * config.engine.max_gpu_differences:
+        return False
     failed, allowed = (
         counts.get("failed_for_good", 0),
         failures_allowed(counts.get("clips", 0), config.merge.max_failed_share),

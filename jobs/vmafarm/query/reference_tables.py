@@ -103,6 +103,7 @@ def run_facts(config: Config) -> dict[str, str]:
         "mos_max": repr(config.corpus.mos_max),
         "missing_mos": config.corpus.missing_mos if config.corpus.scores else "nan",
         "tries": str(config.extract.retries + 1),
+        "max_gpu_differences": repr(config.engine.max_gpu_differences),
     }
     with suppress(UsageError):  # a damaged one is reported elsewhere
         if provenance := read_provenance(config.folder.provenance):

@@ -20,6 +20,7 @@ from vmafarm.common.text import size as in_units
 from vmafarm.disk.jsonl import Count, Text, Word, parse_json, why
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
+from vmafarm.merging.audits import tell_gpu
 from vmafarm.published.combined import Combined, column_problems, read_combined
 from vmafarm.published.combined import tell as tell_combined
 from vmafarm.published.merge_record import read_merge_record
@@ -165,6 +166,7 @@ class _Metadata(pydantic.BaseModel):
     incomplete: dict[Word, Count] = {}
     left_out: dict[Text, Word] = {}
     conflicts: dict[Word, Count | Word] = {}
+    gpu_differences: dict[Word, Count] = {}
     split: _Split | None = None
 
 
@@ -193,6 +195,8 @@ def tell(info: Info) -> list[tuple[str, str]]:
         facts.append(("left out", show(_few([f"{name}: {why}" for name, why in left_out.items()]))))
     if "conflicts" in metadata:
         facts.append(("conflicts", _counts(metadata["conflicts"])))
+    if "gpu_differences" in metadata:
+        facts.append(("GPU and CPU", _counts(metadata["gpu_differences"])))
     if split := metadata.get("split"):
         counts = {side: split["counts"].get(side, 0) for side in ("train", "val", "test")}
         facts.append(("split", f"{_counts(counts)}; by {show(split['by'])}, seed {split['seed']}"))
@@ -208,7 +212,7 @@ def _columns(info: Info) -> str:
 
 
 def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:
-    made = record.get("made") or {}
+    made, audits = record.get("made") or {}, record.get("audits", {})
     facts = [
         ("run", str(record.get("run", ""))),
         ("failed for good", _counts(record.get("failed_classes", {}))),
@@ -216,7 +220,7 @@ def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("configuration", f"sha256:{made['configuration_sha256']}" if made else ""),
         ("images", ", ".join(made.get("images", []))),
         ("hosts", _few(made.get("hosts", []))),
-        ("audited", counted(record.get("audits", {}).get("clips", 0), "clip")),
+        ("audited", tell_gpu(audits) or counted(audits.get("clips", 0), "clip")),
         ("checks", _checks(record.get("qa", {}))),
     ]
     return [(label, show(text)) for label, text in facts]

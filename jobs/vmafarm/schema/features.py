@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -30,6 +30,17 @@ EXTRACTORS = (
 """libvmaf's ``--feature`` names, in the order of the table; motion_v2's own keys feed no column."""
 
 
+_WITHIN_PLACES_4 = {8: 5e-5, 10: 5e-5}
+_WITHIN_5E_3 = {8: 5e-3, 10: 5e-3}
+_PARITY_GATE = (
+    "8 bit: the gate between the fork's backends (VMAFx/vmafx, docs/development/cross-backend-gate.md): the "
+    "absolute difference on each frame, 5e-5 for four places; 10 bit: not documented, the same taken here"
+)
+_OF_A_SCORE = (
+    "taken here: a hundred times that of the model's features, since it makes 0 to 100 of values of 0 to 1"
+)
+
+
 @dataclass(frozen=True)
 class Feature:
     """One score per frame.
@@ -46,6 +57,10 @@ class Feature:
         Value on an identity pair by bit depth (8, 10); ``None``: it must be measured.
     source
         Where the identity value comes from.
+    gpu_tolerance
+        By how much a frame's value on a GPU may differ from the CPU's, by bit depth (8, 10).
+    gpu_source
+        Where that tolerance comes from.
     """
 
     name: str
@@ -53,6 +68,8 @@ class Feature:
     keys: tuple[str, ...]
     identity: dict[int, float] | None = None
     source: str = ""
+    gpu_tolerance: dict[int, float] = field(default_factory=lambda: _WITHIN_PLACES_4)
+    gpu_source: str = _PARITY_GATE
 
 
 def _prefixed(name: str, *others: str) -> tuple[str, ...]:
@@ -79,16 +96,17 @@ FEATURES = (
     Feature("float_ssim", "float_ssim", ("float_ssim",), _ONE, _ONE_SOURCE),
     Feature("float_ms_ssim", "float_ms_ssim", ("float_ms_ssim",), _ONE, _ONE_SOURCE),
     Feature("cambi", "cambi", ("cambi",)),
-    Feature("ciede2000", "ciede", ("ciede2000",), _INFINITE, _INFINITE_SOURCE),
-    Feature("psnr_hvs", "psnr_hvs", ("psnr_hvs",), _INFINITE, _INFINITE_SOURCE),
+    Feature("ciede2000", "ciede", ("ciede2000",), _INFINITE, _INFINITE_SOURCE, _WITHIN_5E_3),
+    Feature("psnr_hvs", "psnr_hvs", ("psnr_hvs",), _INFINITE, _INFINITE_SOURCE, dict.fromkeys((8, 10), 5e-4)),
     Feature(
         "ssimulacra2",
         "ssimulacra2",
         ("ssimulacra2",),
         {8: 100.0, 10: 100.0},
         "every error map is zero (measured with the PyPI package ssimulacra2)",
+        _WITHIN_5E_3,
     ),
-    Feature("vmaf", None, ("vmaf",)),
+    Feature("vmaf", None, ("vmaf",), gpu_tolerance=_WITHIN_5E_3, gpu_source=_OF_A_SCORE),
 )
 
 FEATURE_NAMES = tuple(f.name for f in FEATURES)

@@ -27,7 +27,7 @@ class Clip:
     bytes
         Size in the manifest; None: unknown.
     audited
-        Whether it is scored with the other plan as well (see `vmafarm.scoring.audit`).
+        Whether it is scored by the auditor as well (see `vmafarm.scoring.audit`).
     raw
         Geometry of a raw clip.
     """
@@ -60,7 +60,9 @@ class Extracted:
     audit
         Result of its audit, one of `vmafarm.scoring.audit.OUTCOMES`.
     seconds_other_plan
-        `seconds_scoring` of the other plan; NaN: not audited.
+        `seconds_scoring` of the auditor; NaN: not audited.
+    audit_feature, audit_difference
+        Of a GPU's audit by the CPU, see `vmafarm.scoring.audit.Audit`; "" and NaN: none.
     declared_frames, declared_seconds
         Length that the file declares; 0 and NaN: none.
     short
@@ -87,6 +89,8 @@ class Extracted:
     notes: tuple[str, ...]
     audit: str = ""
     seconds_other_plan: float = math.nan
+    audit_feature: str = ""
+    audit_difference: float = math.nan
     declared_frames: int = 0
     declared_seconds: float = math.nan
     short: bool = False

@@ -155,7 +155,7 @@ class _Element:
                 self._leave_out(failed)
                 auditor = None
                 if any(clip.audited for clip in todo):
-                    auditor = make_auditor(section, self._limits, scratch, self._stop, *gpus[:1])
+                    auditor = make_auditor(section, self._limits, scratch, self._stop)
             self._provenance = provenance_of(engine, manifest)
             freeze_for_run(self._folder, self._provenance, manifest)
             workers = worker_count(extract.workers, section.threads, len(gpus))
@@ -241,7 +241,10 @@ class _Element:
         }
         self._shard(clip.slice).append(extracted.row, entry)
         self._done += 1
-        if extracted.audit == "equal" and self._config.engine.plan == "full" and self._log is not None:
+        engine = self._config.engine
+        # A GPU's audit took the CPU's time, which says nothing about the other plan on the GPU.
+        comparable = extracted.audit == "equal" and engine.plan == "full" and engine.backend == "cpu"
+        if comparable and self._log is not None:
             decoding = extracted.seconds_decoding
             self._log.compare_plans(
                 decoding + extracted.seconds_scoring, decoding + extracted.seconds_other_plan

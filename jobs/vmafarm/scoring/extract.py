@@ -23,7 +23,7 @@ from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, MUST_BE_FINITE, MUST_MEASURE, identity_value
-from vmafarm.scoring.audit import Audit, differences, wrong_constants
+from vmafarm.scoring.audit import Audit, audit_of_gpu, compare_gpu, differences, wrong_constants
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.deadline import most_seconds
 from vmafarm.scoring.decode import Programs, Source, look_closer, prepare, read_again
@@ -41,7 +41,9 @@ from vmafarm.scoring.verdict import check_pixels, check_samples, check_side, jud
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
+    """What an engine made of a source: values of each feature per frame, remarks, and its wall time."""
+
     source: Source
     values: Mapping[str, NDArray[np.float64]]
     remarks: tuple[str, ...]
@@ -63,7 +65,7 @@ class Scorer:
     timeout
         Time limit of each child process in seconds; 0: from the clip's size, 10 minutes to a day.
     auditor
-        The engine with the other plan, which scores audited clips again for comparison. The row comes from
+        What scores audited clips again for comparison; see `vmafarm.scoring.audit`. The row comes from
         `engine` alone.
     """
 
@@ -117,7 +119,7 @@ def extract(
         source = prepare(clip.path, engine, programs, f"{name}.y4m", declared, first)
         with permit or nullcontext({}) as environment:
             programs = replace(programs, environment=environment)
-            scored = _score(source, engine, programs, name)
+            scored = score_source(source, engine, programs, name)
             _check_frames(scored, engine, stop)
             audit = Audit()
             if clip.audited and scorer.auditor is not None:
@@ -140,11 +142,11 @@ def extract(
 
 
 def _audit(
-    source: Source, scored: _Scored, engine: Engine, auditor: Engine, programs: Programs, name: str
+    source: Source, scored: Scored, engine: Engine, auditor: Engine, programs: Programs, name: str
 ) -> Audit:
-    """Score with the other plan and compare; a failure there costs no row."""
+    """Score with the auditor and compare; a failure there costs no row."""
     try:
-        again = _score(source, auditor, programs, name)
+        again = score_source(source, auditor, programs, name)
         # What is wrong with a constant is told below.
         _check_frames(again, auditor, programs.stop, MUST_MEASURE)
     except ClipFailedError as failed:
@@ -156,6 +158,9 @@ def _audit(
     wrong = wrong_constants(measured, source.bit_depth, source.width, source.height)
     if wrong and engine.plan == "identity":
         raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
+    if engine.backend == "cuda":
+        apart = compare_gpu(scored.values, again.values, source.bit_depth, source.width, source.height)
+        return audit_of_gpu(apart, again.seconds)
     different = differences(scored.values, again.values)
     reports = (scored.source.report, source.report)
     if different and not wrong and engine.runs_in_ffmpeg and any(one and one.damaged for one in reports):
@@ -165,7 +170,7 @@ def _audit(
 
 
 def _check_frames(
-    scored: _Scored, engine: Engine, stop: Stop | None, features: Sequence[str] = MUST_BE_FINITE
+    scored: Scored, engine: Engine, stop: Stop | None, features: Sequence[str] = MUST_BE_FINITE
 ) -> None:
     """Raise ClipFailedError (``bad_frames``) if a frame has a value that cannot be right."""
     check_finite(scored.values, features)
@@ -173,8 +178,10 @@ def _check_frames(
         check_motion(scored.values["motion"], scored.source.path, stop)
 
 
-def _score(source: Source, engine: Engine, programs: Programs, name: str) -> _Scored:
-    def score(without: Sequence[str]) -> _Scored:
+def score_source(source: Source, engine: Engine, programs: Programs, name: str) -> Scored:
+    """Score what an engine reads; `name` is the stem of its logs. Raises as `extract` does."""
+
+    def score(without: Sequence[str]) -> Scored:
         return _score_without(without, source, engine, programs, name)
 
     scored, remarks = without_crashing(score)
@@ -183,7 +190,7 @@ def _score(source: Source, engine: Engine, programs: Programs, name: str) -> _Sc
 
 def _score_without(
     without: Sequence[str], source: Source, engine: Engine, programs: Programs, name: str
-) -> _Scored:
+) -> Scored:
     refused = refusing(engine, source.width, source.height)
     seconds = 0.0
     while True:
@@ -222,7 +229,7 @@ def _score_without(
             finished[0],
         )
     remarks = tuple(remark(e, source.width, source.height) for e in sorted(refused))
-    return _Scored(source, values, remarks, seconds)
+    return Scored(source, values, remarks, seconds)
 
 
 def _look(source: Source, engine: Engine, finished: Finished) -> Source:
@@ -256,7 +263,7 @@ def _check_passes(source: Source, engine: Engine, passes: list[Pass], finished: 
             raise ClipFailedError(failure, message, done)
 
 
-def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extracted:
+def _finish(clip: Clip, engine: Engine, scored: Scored, audit: Audit) -> Extracted:
     source = scored.source
     declared = source.declared
     assert source.report is not None
@@ -278,6 +285,7 @@ def _finish(clip: Clip, engine: Engine, scored: _Scored, audit: Audit) -> Extrac
     return Extracted(
         row, source.frames, 0.0 if unknown_rate else report.fps, report.pixel_format, source.bit_depth,
         source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
-        declared.frames, declared_seconds(declared, report), bool(short), not report.damaged,
-        engine.backend, finite_frames(scored.values), len(repeated_frames(scored.values["motion"])),
+        audit.feature, audit.difference, declared.frames, declared_seconds(declared, report), bool(short),
+        not report.damaged, engine.backend, finite_frames(scored.values),
+        len(repeated_frames(scored.values["motion"])),
     )  # fmt: skip

@@ -47,15 +47,16 @@ def find_todo(
     list of Clip
         Clips that failed before come last: if the engine fails on them again and ends the element, the
         others are done. With the plan ``identity`` the audited clips of each slice come first: a wrong
-        constant shows before many rows have it, and there is time for them. With ``full`` the very first
-        clip alone is audited, to show what ``identity`` would take.
+        constant shows before many rows have it, and there is time for them. So do those of a GPU. With
+        ``full`` on the CPU the very first clip alone is audited, to show what ``identity`` would take.
     """
     states = read_states(folder, config, manifest, slices)
     wanted = _choose(states.gaps, share, host)
     failed_before = {record.clip_name for record in states.history.records}
     clips = Path(config.corpus.clips)
-    every, identity = config.engine.audit_every, config.engine.plan == "identity"
-    audited = audited_clips(manifest.names, every if identity else 0, manifest.first)
+    every = config.engine.audit_every
+    by_name = config.engine.plan == "identity" or config.engine.backend == "cuda"
+    audited = audited_clips(manifest.names, every if by_name else 0, manifest.first)
     todo = []
     for slice_id in slices:
         for i in sorted(manifest.positions(slice_id), key=lambda i: manifest.names[i] not in audited):
@@ -65,7 +66,7 @@ def find_todo(
                 raw = raw_geometry(name, manifest.geometry.get(name) or config.corpus.geometry)
                 todo.append(Clip(name, clips / name, mos, slice_id, size, name in audited, raw))
     todo.sort(key=lambda clip: clip.name in failed_before)
-    if every and not identity and todo:
+    if every and not by_name and todo:
         todo[0] = replace(todo[0], audited=True)
     return todo
 

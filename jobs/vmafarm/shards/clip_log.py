@@ -28,6 +28,8 @@ CLIP_LOG_SCHEMA = pa.schema(
         pa.field("seconds_scoring", pa.float64(), nullable=False),
         pa.field("audit", pa.string(), nullable=False),
         pa.field("seconds_other_plan", pa.float64(), nullable=False),
+        pa.field("audit_feature", pa.string(), nullable=False),
+        pa.field("audit_difference", pa.float64(), nullable=False),
         pa.field("declared_frames", pa.int32(), nullable=False),
         pa.field("declared_seconds", pa.float64(), nullable=False),
         pa.field("short", pa.bool_(), nullable=False),
@@ -47,6 +49,8 @@ CLIP_LOG_SCHEMA = pa.schema(
     ]
 )
 """``audit`` is one of `vmafarm.scoring.audit.OUTCOMES`; without an audit ``seconds_other_plan`` is NaN.
+``audit_feature`` is the feature that is farthest apart on a GPU and the CPU, ``audit_difference`` its largest
+absolute difference; "" and NaN where these were not compared, NaN also where only one of both has a value.
 ``declared_frames`` and ``declared_seconds`` are what the clip says of its own length, 0 and NaN where it says
 nothing; ``short``: it says more than came out. ``repeatable`` is false where the decoder concealed damage, so
 that another decode may give other values. ``backend`` is where the clip was scored, ``cpu`` or ``cuda``, ""
@@ -58,6 +62,8 @@ where its writer did not count. ``bytes`` and ``sha256`` (hexadecimal) are of th
 DEFAULTS: Mapping[str, Any] = {
     "audit": "",
     "seconds_other_plan": math.nan,
+    "audit_feature": "",
+    "audit_difference": math.nan,
     "declared_frames": 0,
     "declared_seconds": math.nan,
     "short": False,
