@@ -94,3 +94,15 @@ def test_a_log_that_is_replaced_while_it_is_read_is_read_again(
 def test_an_entry_that_is_in_the_journal_and_in_the_log_is_there_once(run: Run) -> None:
     run.journal([make_row(CLIPS[2]), make_row(CLIPS[3])], writer="w")
     assert ask(run, ALL)[0] == [*FOUND, (CLIPS[3], "w")]
+
+
+@pytest.mark.parametrize("place", range(100, 3000, 500))
+def test_a_log_with_one_bit_flipped_is_left_out_and_told(run: Run, place: int) -> None:
+    """DuckDB would read half of them as other values."""
+    path = run.log_clips({CLIPS[3]: 1.0}, writer="x")
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    found, said = ask(run, ALL)
+    assert found == FOUND
+    assert any("clips: left out: slice-00000.x.parquet: cut or damaged" in line for line in said)
