@@ -157,7 +157,7 @@ def test_a_run_that_is_not_planned_is_wrong_use(run):
 
 
 def test_a_full_scratch_folder_is_named_and_not_the_memory_blamed(run, tmp_path, monkeypatch):
-    def fail(connection, config, folder, *_, **options):
+    def fail(connection, config, outline, folder, *_, **options):
         raise duckdb.IOException(f'Could not write file "{folder}/run.duckdb": No space left on device')
 
     monkeypatch.setattr(database, "_fill", fail)
