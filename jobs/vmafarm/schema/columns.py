@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, ARROW_SCHEMA, FEATURES, INFORMATIVE, KNOWN
+from vmafarm.schema.features import (
+    ACCEPTED_SIZES,
+    ALL_NAN,
+    ARROW_SCHEMA,
+    FEATURES,
+    INFORMATIVE,
+    KNOWN,
+    SIZES_SOURCES,
+)
 
 
 @dataclass(frozen=True)
@@ -172,6 +180,8 @@ def as_markdown() -> str:
             f"`{column.name}`", kind, column.what, column.unit, _bounds(column), column.identity, informative
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "How the frame sizes with NaN are known, by engine:", ""]
+    lines += [f"- `{engine}`: {source}." for engine, source in SIZES_SOURCES.items()]
     return "\n".join(lines) + "\n"
 
 

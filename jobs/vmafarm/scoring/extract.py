@@ -259,7 +259,7 @@ def _check_passes(source: Source, engine: Engine, passes: list[Pass], finished: 
         if (problem := engine.diagnose(done)) is not None:
             failure, message = problem
             if not engine.failed_at_start(done):
-                message += f" {describe_pass(one, source.width, source.height)}"
+                message += f" {describe_pass(one, source.width, source.height, source.frames)}"
             raise ClipFailedError(failure, message, done)
 
 
