@@ -155,7 +155,7 @@ def _nobody_mapped() -> int:
     An unprivileged container maps only the user who starts it (user_namespaces(7)).
     """
     try:
-        maps = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
+        maps = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()
         return -1 if int(maps[2]) > _ALL_USERS else int(Path("/proc/sys/kernel/overflowuid").read_bytes())
     except (OSError, ValueError, IndexError):
         return -1
