@@ -7,8 +7,10 @@
 #   Q="SELECT ..."         the query, for sql
 #   ARGS="..."             more options of the verb
 #   PYTHON=python3.12      the interpreter of the virtual environment
+#   UV=                    set it up with pip, although uv is there
 
 PYTHON ?= python3
+UV ?= $(shell command -v uv)
 VENV := .venv
 BIN := $(VENV)/bin
 export CONFIG CLIPS SCORES SLICE CASE Q
@@ -21,7 +23,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Whole files to workers, in the order of tests/conftest.py. One more worker than processors: tests also wait.
 WORKERS = -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run plan estimate doctor image submit retry runs status efficiency logs cancel merge tidy qa report combine sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
+.PHONY: help setup run plan estimate doctor image submit retry runs status failures efficiency logs cancel merge tidy qa report combine sql config demo test fuzz fuzz-containers test-full crash bench test-cluster coverage lint types docs screenshots lock lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -32,17 +34,12 @@ $(VENV)/.setup: requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), Python 3.11 or newer is needed"; \
 	    echo "  choose another one: make PYTHON=python3.12 ..."; exit 3; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-	  { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment"; \
-	    echo "  install its venv module (Debian, Ubuntu: python3-venv)"; exit 3; }
-	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-	  -r requirements.lock -r requirements-build.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "this downloads about 200 MB once, and takes one to three minutes"
+	@PYTHON="$(PYTHON)" UV="$(UV)" ./setup.sh $(VENV) requirements.lock requirements-build.lock .
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
+	@PYTHON="$(PYTHON)" UV="$(UV)" ./setup.sh $(VENV) requirements-dev.lock
 	@touch $@
 
 run: $(VENV)/.setup ## plan, score and publish on this machine; without CLIPS: go on, or score a demo corpus
@@ -86,6 +83,9 @@ runs: $(VENV)/.setup ## list the runs: clips, rows, failures, table, last activi
 
 status: $(VENV)/.setup ## show the progress of a run; ARGS="--watch" refreshes it
 	@$(BIN)/vmafarm status $(OPTIONS) $(ARGS)
+
+failures: $(VENV)/.setup ## list the clips that failed, and why; ARGS="--class timeout"
+	@$(BIN)/vmafarm failures $(OPTIONS) $(ARGS)
 
 efficiency: $(VENV)/.setup ## show what elements used of what was asked for, and what to ask for next time
 	@$(BIN)/vmafarm efficiency $(OPTIONS) $(ARGS)

@@ -93,6 +93,7 @@ def _entries(names: np.ndarray, number: int, writer: str) -> pa.Table:
         "engine": "ffmpeg", "writer": writer, "slice": number, "finished_at": began, "audit": "",
         "seconds_other_plan": float("nan"),
         "declared_frames": 150, "declared_seconds": 5.0, "short": False, "repeatable": True,
+        "backend": "cpu", "finite_frames": 150, "zero_motion": 0,
         "bytes": 200_000, "sha256": "0f" * 32,
     }  # fmt: skip
     arrays = [

@@ -101,6 +101,7 @@ def _run_verb() -> int:
         if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1"), re.ASCII):
             del os.environ[name]
     import vmafarm.cli.cluster
+    import vmafarm.cli.failures
     import vmafarm.cli.labels
     import vmafarm.cli.look
     import vmafarm.cli.tables  # noqa: F401 - these add their verbs
@@ -108,8 +109,8 @@ def _run_verb() -> int:
 
     words = sys.argv[1:]
     try:
-        # typer shows no errors itself, and does not answer to a shell's completion, which is not offered.
-        status = app(words or ["--help"], prog_name="vmafarm", complete_var="", standalone_mode=False)
+        # typer shows no errors itself.
+        status = app(words or ["--help"], prog_name="vmafarm", standalone_mode=False)
     except Exception as error:
         if not hasattr(error, "format_message"):  # as typer's own have, or click's, by its version
             raise

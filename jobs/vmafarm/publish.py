@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -83,7 +81,7 @@ def _deliver(config: Config, say: Say, *, allow_missing: bool) -> list[Outcome]:
         outcomes = _examine(config, lambda _: None, None, 20, folder.report, place)
         _tell(say, "report", unbroken(str(folder.report)))
         _tell(say, "checks", summarise_checks(outcomes))
-    _add_to_record(folder.merge_record, place, delivered=True)  # last: all that belongs to the table is there
+    place.add_to_record(folder.merge_record, delivered=True)  # last: all that belongs to the table is there
     return outcomes
 
 
@@ -161,16 +159,7 @@ def _record(path: Path, place: InPlace, outcomes: list[Outcome]) -> None:
         }
         for outcome in outcomes
     }  # fmt: skip
-    _add_to_record(path, place, qa=found)
-
-
-def _add_to_record(path: Path, place: InPlace, **more: Any) -> None:
-    try:
-        record = read_merge_record(path)
-    except UsageError:  # the next merge replaces it
-        return
-    if record and os.access(path.parent, os.W_OK, effective_ids=True):
-        place.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
+    place.add_to_record(path, qa=found)
 
 
 def _allowed(config: Config, allow_missing: bool) -> list[str]:

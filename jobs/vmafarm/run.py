@@ -199,7 +199,7 @@ def _score(
             result = run_local(config, slices, reporter, limit, share, manifest.digest)
     except KeyboardInterrupt:
         raise _stopped(config, manifest) from None
-    _say_extracted(result, time.monotonic() - started, file, config.folder.failures)
+    _say_extracted(result, time.monotonic() - started, file, config.run.name)
     if result.stopped and not result.message:
         raise _stopped(config, manifest)
     if result.exit_code:
@@ -208,11 +208,11 @@ def _score(
         raise error
 
 
-def _say_extracted(result: ElementResult, seconds: float, file: IO[str] | None, failures: Path) -> None:
+def _say_extracted(result: ElementResult, seconds: float, file: IO[str] | None, run: str) -> None:
     lines = [f"scored {counted(result.done, 'clip')} in {format_seconds(seconds)}"]
     if result.failed:
         classes = ", ".join(f"{name} {count}" for name, count in sorted(result.failed.items()))
-        lines += [f"failed: {classes}", f"  details in {show(str(failures))}"]
+        lines += [f"failed: {classes}", f"  vmafarm failures --run {run} lists the clips, and why"]
     say(*lines, file=file)
 
 

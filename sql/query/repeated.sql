@@ -1,3 +1,3 @@
 {#- The number of rows beyond the first of each clip. #}
 SELECT count(*) - count(DISTINCT clip_name) AS extra
-FROM {{ shards }}
+FROM {{ rows }}

@@ -140,6 +140,21 @@ def test_what_determines_values_must_be_the_same(runs: Path, key: str) -> None:
         put_together(runs / "all.parquet", "k150k", "other")
 
 
+def test_tables_of_another_rounding_are_mixed_only_if_that_is_said(runs: Path) -> None:
+    out = runs / "all.parquet"
+    put_together(out, "k150k")
+    assert "decimals" not in document(out)
+    publish_run(runs, "other", {"f.mp4": 2.0}, decimals=6)
+    assert document(runs / "full_features_other.parquet")["decimals"] == 6
+    with pytest.raises(UsageError, match=r"  decimals: None \(k150k\) and 6 \(other\)"):
+        put_together(out, "k150k", "other")
+    put_together(out, "k150k", "other", allow_mixed=["decimals"])
+    found = document(out)
+    assert (found["decimals"], found["combined"]["mixed"]) == (6, {"decimals": [None, 6]})
+    assert "decimals         6 of each frame's value, rounded by the engine\n" in call("info", out).stdout
+    assert "| decimals of a frame's value | `6` |" in call("info", "--card", out).stdout
+
+
 def test_any_name_of_a_clip_or_a_corpus_is_data(runs: Path) -> None:
     publish_run(runs, "nasty", dict.fromkeys(NASTY, 2.0) | {"z.mp4": 3.0})
     label = "'; DROP TABLE keys; --\n\x1b[31m{{ 7*7 }}"

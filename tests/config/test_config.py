@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.command import call
 
-from vmafarm.cli.options import load_config
+from vmafarm.cli.settings import load_config
 from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load, make_template
 from vmafarm.config.sections import Config, flat, frozen, keys

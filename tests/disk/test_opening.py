@@ -47,6 +47,7 @@ MAY = {
     "process/scratch.py": "locks, opened without a wait",
     "engines/probe.py": "a new folder of its own",
     "corpus/demo.py": "a new folder of its own, as a folder",
+    "query/kept.py": "the scratch folder of this process alone",
     "query/answers.py": "DuckDB's answer, written to a draft",
 }
 """Modules that may open files in another way, and why."""

@@ -39,6 +39,25 @@ def test_the_forks_program_is_probed_on_the_backend_that_is_asked_for(tmp_path, 
 
 
 @pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        ("may", "vmaf 3.0.0-standin, the fork as of May 2026: plan full on cpu"),
+        ("today", "vmaf 3.0.0-standin, the fork: plan full on cpu"),
+        (
+            "upstream",
+            "vmaf 3.0.0-standin, upstream: plan full on cpu; rounds values to 6 decimals; "
+            "lacks motion_v2, ssimulacra2; filled in as constants: ssimulacra2",
+        ),
+    ],
+)
+def test_the_dialect_of_the_program_its_digits_and_what_it_lacks_are_told(tmp_path, machine, dialect, said):
+    program = write_standin(tmp_path / "standin", dialect=dialect)
+    config = configure(tmp_path, engine={"kind": "vmaf", "vmaf": str(program), "plan": "full"})
+    found = check_engine(config, machine)
+    assert (found.state, found.message) == ("ok", said)
+
+
+@pytest.mark.parametrize(
     ("misbehave", "message"),
     [
         ("no_models", "lacks the model vmaf_v0.6.1"),

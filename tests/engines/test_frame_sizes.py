@@ -23,9 +23,11 @@ from support.engine_helpers import (
     write_program,
 )
 
+from vmafarm.engines import ENGINES
 from vmafarm.engines.base import Engine
 from vmafarm.process.run import run
 from vmafarm.query.reference_tables import add_rows, column_rows, refuses
+from vmafarm.schema.columns import as_markdown
 from vmafarm.schema.features import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of
 from vmafarm.sql import templates as sql
 
@@ -82,6 +84,13 @@ def test_the_view_of_refused_clips_is_the_rule_of_the_schema() -> None:
         for statistic in ("mean", "std")
         if not extractor_accepts(extractor, width, height)
     }
+
+
+def test_every_engine_has_the_sizes_that_the_checks_know_and_the_page_of_columns_says_from_where() -> None:
+    page = as_markdown().replace("\n", " ")
+    for kind, engine in ENGINES.items():
+        assert engine.accepted_sizes == ACCEPTED_SIZES
+        assert f"`{kind}`: {engine.sizes_source}" in page
 
 
 # Clips of such sizes
@@ -245,7 +254,9 @@ def test_an_extractor_that_crashes_twice_is_left_out_and_reported(
     extracted = score(dying(tmp_path, kind, extractor, plan), square, tmp_path)
     assert nan_features(extracted.row) == {extractor}
     (note,) = extracted.notes
-    assert note.startswith(f"{extractor} is left out: with it, {kind}: killed by SIGSEGV (240x240, running ")
+    assert note.startswith(
+        f"{extractor} is left out: with it, {kind}: killed by SIGSEGV (240x240, 2 frames, running "
+    )
     assert (tmp_path / "deaths").read_text().count("\n") == (2 if extractor == "cambi" else 3)
     expected = score(ffmpeg_engine(plan), square, tmp_path).row
     left_out = {f"{extractor}_{statistic}": math.nan for statistic in ("mean", "std")}
@@ -260,7 +271,7 @@ def test_crash_that_comes_without_it_too_is_no_extractors(square: Path, tmp_path
     else:
         assert error.failure == "engine_error"
         ran = "adm, vif, motion, cambi, vmaf_v0.6.1"
-        assert error.message == f"{kind}: killed by SIGSEGV (240x240, running {ran})"
+        assert error.message == f"{kind}: killed by SIGSEGV (240x240, 2 frames, running {ran})"
     assert error.crashed
 
 

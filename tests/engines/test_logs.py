@@ -51,6 +51,51 @@ def test_sum_of_differences_is_motion_by_each_name_that_builds_give_it(tmp_path:
     assert log.values["motion"].tolist() == [1.5]
 
 
+@pytest.mark.parametrize(
+    ("keys", "feature", "said"),
+    [
+        (("adm2", "integer_adm2"), "adm2", "adm2 is in the log under two keys: adm2, integer_adm2"),
+        (("integer_motion", "VMAF_integer_feature_motion_sad_score"), "motion", "two keys: integer_motion, "),
+        (("cambi", "cambi_hrs_1080"), "cambi", "under two keys: cambi, cambi_hrs_1080"),
+        (("cambi_hrs_1080_wd_1920",), "cambi", "as cambi_hrs_1080_wd_1920, with options"),
+        (("integer_adm2_egl_1.5",), "adm2", "as integer_adm2_egl_1.5, with options that were not asked for"),
+        (("VMAF_integer_feature_motion2_score_force_0",), "motion2", "with options that were not asked for"),
+        (("psnr_y_cap_true",), "psnr_y", "with options that were not asked for, expected psnr_y"),
+    ],
+)  # fmt: skip
+def test_feature_that_is_there_twice_or_with_options_is_refused_by_name(
+    tmp_path: Path, keys: tuple[str, ...], feature: str, said: str
+) -> None:
+    error = refusal(wrote(tmp_path, document(dict.fromkeys(keys, 1.0))), feature)
+    assert error.failure == "bad_log"
+    assert said in str(error)
+    assert str(error).startswith(f"{feature} is in the log ")
+
+
+def test_feature_is_never_taken_for_another_one_whose_name_begins_alike(tmp_path: Path) -> None:
+    others = {
+        "integer_adm3_csf_2": 9.0, "integer_adm3": 9.0, "adm3_csf_2": 9.0, "psnr_hvs_y": 9.0,
+        "float_ms_ssim_l_scale0": 9.0, "float_ssim_l": 9.0, "VMAF_integer_feature_motion2_v2_score": 9.0,
+        "motion_force_zero": 9.0, "integer_motion_v2": 9.0, "vmaf_ci_p95_lo": 9.0, "vmaf_4k_v0.6.1": 9.0,
+        "integer_vif_num_scale0": 9.0,
+    }  # fmt: skip
+    assert read_log(wrote(tmp_path, document(others)), FEATURE_NAMES).values == {}
+    mine = {"integer_adm2": 1.0, "integer_motion": 1.0, "psnr_hvs": 1.0, "float_ms_ssim": 1.0, "vmaf": 1.0}
+    log = read_log(wrote(tmp_path, document({**others, **mine})), FEATURE_NAMES)
+    assert {name: float(values[0]) for name, values in log.values.items()} == {
+        name.removeprefix("integer_"): 1.0 for name in mine
+    }
+    assert log.keys == {name.removeprefix("integer_"): name for name in mine}
+
+
+def test_key_may_be_fixed_to_the_one_that_a_build_is_known_to_write(tmp_path: Path) -> None:
+    path = wrote(tmp_path, document({"adm2": 1.0, "cambi": 2.0}))
+    assert set(read_log(path, ["adm2", "cambi"], keys=[("adm2", "adm2")]).values) == {"adm2", "cambi"}
+    with pytest.raises(LogError, match=r"adm2 is in the log as adm2, expected integer_adm2 as in") as caught:
+        read_log(path, ["adm2", "cambi"], keys=[("adm2", "integer_adm2")])
+    assert caught.value.failure == "bad_log"
+
+
 def test_keys_of_motion_v2_feed_no_column(tmp_path: Path) -> None:
     metrics = {
         "VMAF_integer_feature_motion_v2_sad_score": 1.0,
@@ -112,6 +157,8 @@ def test_cut_log_is_refused(tmp_path: Path, share: float) -> None:
     error = refusal(wrote(tmp_path, text[: int(len(text) * share)]))
     assert error.failure == "bad_log"
     assert str(error).startswith("the log is cut or not JSON: ")
+    begun = text[: int(len(text) * share)].count("frameNum")
+    assert str(error).endswith(f"; it has {begun} frame{'' if begun == 1 else 's'}")
 
 
 def test_log_that_is_too_large_is_not_loaded(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -103,6 +104,46 @@ def test_wrong_values_of_a_gpu_are_in_the_features_that_are_known_for_them(
         for key, found in frame.items():
             apart = key in ("integer_adm2", "integer_vif_scale0")
             assert found == pytest.approx(right[key] + 0.001 * apart, abs=1e-12)  # type: ignore[operator]
+
+
+def test_keys_of_other_builds(tmp_path: Path, small_y4m: Path) -> None:
+    def keys(how: str) -> set[str]:
+        program = write_standin(tmp_path, misbehave=how)
+        return set(metrics(run(program, small_y4m, *CPU, "--no_prediction", *features(*asked))[2])[0])
+
+    asked = ("adm",)
+    sound = keys("")
+    assert "adm2" not in sound
+    assert keys("feature_twice") == {*sound, "adm2"}
+    assert keys("other_key") == {*sound, "adm2"} - {"integer_adm2"}
+    y4m_of_cambi = tmp_path / "cambi.y4m"
+    media.run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=240x240", "-frames:v", "2", y4m_of_cambi)
+    small_y4m, asked = y4m_of_cambi, ("cambi",)
+    assert (keys(""), keys("key_with_options")) == ({"cambi"}, {"cambi_hrs_1080_wd_1920"})
+
+
+def test_options_that_do_not_do_what_they_say(tmp_path: Path, small_y4m: Path) -> None:
+    program = write_standin(tmp_path, misbehave="refuses_own_option")
+    assert run(program, small_y4m, *features("psnr")) == (1, "problem setting the precision\n", None)
+    assert "--precision" in subprocess.run([program], capture_output=True, text=True).stderr
+    program = write_standin(tmp_path, misbehave="ignores_precision")
+    run(program, small_y4m, *MODEL, *CPU)
+    decimals = re.findall(r'"vmaf": \d+\.(\d+)', (tmp_path / "log.json").read_text())
+    assert max(map(len, decimals)) == 6
+
+
+def test_program_that_dies_midway_leaves_half_a_log(tmp_path: Path, small_y4m: Path) -> None:
+    program = write_standin(tmp_path, misbehave="dies_midway")
+    status, errors, log = run(program, small_y4m, *MODEL, *CUDA, *features("adm_cuda"))
+    assert (status, log) == (255, None)
+    assert errors == "CUDA error: unspecified launch failure\nproblem reading pictures\n"
+    assert (tmp_path / "log.json").read_text().count('"frameNum"') == 3
+
+
+def test_silent_fall_back_shows_in_the_log_alone(tmp_path: Path, small_y4m: Path) -> None:
+    program = write_standin(tmp_path, misbehave="cuda_falls_back_silently")
+    status, errors, log = run(program, small_y4m, *MODEL, *CUDA, *features("adm_cuda"))
+    assert (status, errors, log["backend_used"]) == (0, "", "cpu")
 
 
 def test_damaged_logs(tmp_path: Path, small_y4m: Path) -> None:

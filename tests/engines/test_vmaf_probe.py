@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from support.engine_helpers import (
 )
 
 from vmafarm.process.run import Stop, Stopped
-from vmafarm.schema.features import KNOWN
+from vmafarm.schema.features import FEATURE_NAMES, KNOWN
 
 Clips = Callable[[str], Path]
 
@@ -35,11 +36,16 @@ def test_probe_of_a_whole_build_finds_nothing_amiss(standin: Path, tmp_path: Pat
     engine = vmaf_engine(standin, "full", backend).probed(tmp_path)
     assert engine.constant() == ()
     found = engine.capabilities
+    known = vmaf_engine(standin).capabilities
     assert found == replace(
-        vmaf_engine(standin).capabilities,
-        version="3.0.0-standin", libvmaf_version="3.0.0-standin", decoder_version=found.decoder_version,
+        known, version="3.0.0-standin", libvmaf_version="3.0.0-standin",
+        decoder_version=found.decoder_version, dialect="the fork as of May 2026", keys=found.keys,
+        without_cuda=known.without_cuda if backend == "cuda" else frozenset(),
     )  # fmt: skip
     assert found.decoder_version
+    assert sorted(name for name, _ in found.keys) == sorted(FEATURE_NAMES)
+    motion = "integer_motion" if backend == "cuda" else "VMAF_integer_feature_motion_sad_score"
+    assert dict(found.keys) | {"motion": motion, "adm2": "integer_adm2"} == dict(found.keys)
     assert vmaf_engine(standin, "identity", backend).constant() == KNOWN
 
 
@@ -79,8 +85,13 @@ def test_extractor_that_both_lack_and_a_constant_knows_is_filled(tmp_path: Path)
     assert engine.probed(tmp_path).constant() == ("float_ms_ssim",)
 
 
-def test_build_that_passes_over_unknown_options_is_asked_in_the_old_way(tmp_path: Path) -> None:
-    program = write_standin(tmp_path / "standin", backend_option=False, unknown_options="ignored")
+@pytest.mark.parametrize("lists_options", [True, False])
+def test_build_that_passes_over_unknown_options_is_asked_in_the_old_way(
+    tmp_path: Path, lists_options: bool
+) -> None:
+    standin = write_standin(tmp_path / "standin", backend_option=False, unknown_options="ignored")
+    script = f'test $# = 0 && exit 1; exec {shlex.quote(str(standin))} "$@"\n'
+    program = standin if lists_options else write_program(tmp_path / "vmaf", script)
     engine = vmaf_engine(program).probed(tmp_path)
     (one,) = engine.passes(tmp_path / "x.y4m", "x")
     assert "--no_cuda" in one.arguments
@@ -120,7 +131,9 @@ def test_build_that_lost_its_models_is_unavailable_and_says_why(tmp_path: Path) 
 
 def test_build_from_before_motion3_is_unavailable_and_names_it(tmp_path: Path) -> None:
     engine = vmaf_engine(write_standin(tmp_path / "standin", omits=["integer_motion3"]))
-    assert "does not measure motion3" in unavailable(engine, tmp_path).message
+    error = unavailable(engine, tmp_path)
+    assert "does not measure motion3" in error.message
+    assert error.hint == "use a newer version of it"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +185,7 @@ def test_program_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
 def test_program_with_another_command_line_is_unavailable(tmp_path: Path) -> None:
     other = write_program(tmp_path / "vmaf", "echo unrecognized option >&2; exit 1\n")
     error = unavailable(vmaf_engine(other), tmp_path)
-    assert "does not take the options of the fork's command line:\nunrecognized option" in error.message
+    assert "does not take the options of the command line of vmaf:\nunrecognized option" in error.message
 
 
 @pytest.mark.parametrize(
@@ -192,7 +205,7 @@ def test_older_builds_are_spoken_to_in_their_own_words(
 ) -> None:
     program = write_standin(tmp_path / "standin", **settings)  # type: ignore[arg-type]
     engine = vmaf_engine(program).probed(tmp_path)
-    without_model = engine._pass(clip, "clip", "cpu", ["psnr"]).arguments
+    without_model = engine.one_pass(clip, "clip", "cpu", ["psnr"]).arguments
     options = {"--backend", "--no_prediction", "--no_cuda", "--no_sycl", "--no_vulkan"}
     assert set(without_model) & options == spelling
     expected = score(ffmpeg_engine(), clip, tmp_path).row

@@ -24,7 +24,7 @@ from vmafarm.run_folder.failures import FailureRecord, load_failures
 from vmafarm.run_folder.provenance import Provenance, read_provenance
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.schema.features import FEATURE_NAMES
-from vmafarm.scoring.extract import aggregate
+from vmafarm.scoring.frames import aggregate
 from vmafarm.shards.completeness import History
 
 LOGS = sorted((Path(__file__).parent / "logs").glob("*.json"))

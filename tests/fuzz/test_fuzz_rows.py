@@ -42,6 +42,7 @@ def entry(clip: str) -> dict:
         "seconds_decoding": 0.1, "seconds_scoring": 1.0, "audit": "", "seconds_other_plan": NAN,
         "audit_feature": "", "audit_difference": NAN,
         "declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True,
+        "backend": "cpu", "finite_frames": 120, "zero_motion": 0,
         "attempts": 1, "notes": "", "host": "h1",
         "engine": "ffmpeg", "writer": "w", "slice": 0, "finished_at": NOW,
         "bytes": 1000, "sha256": "ab" * 32,

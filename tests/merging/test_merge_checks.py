@@ -13,6 +13,7 @@ from support.merge_helpers import NAN, Run, make_row, plan_run
 from support.merges import CLIPS, clips_shown, find, finish, refuse, shown
 
 from vmafarm.common.errors import IncompleteError
+from vmafarm.disk.jsonl import checked_line, read_checked
 from vmafarm.merging.result import summarise
 from vmafarm.publish import examine
 from vmafarm.query.checks import list_checks
@@ -179,6 +180,28 @@ def test_measured_features_may_differ_from_their_constants_by_a_millionth(tmp_pa
     assert clips_shown(run, error) == CLIPS
 
 
+@pytest.mark.parametrize("finite", [0, 119, 120, -1])
+@pytest.mark.parametrize("where", ["clip log", "journal"])
+def test_a_row_whose_log_lacks_values_of_frames_is_refused(run, finite, where):
+    """-1: its writer did not count, as earlier versions did not."""
+    rows = [make_row(clip) for clip in CLIPS]
+    run.shard(rows[1:])
+    if where == "clip log":
+        run.shard(rows[:1], writer="v")
+        run.log_clips({CLIPS[0]: 1.0}, writer="v", finite_frames=finite)
+    else:
+        path = run.journal(rows[:1], writer="v")
+        records = [json.loads(line) for line in read_checked(path)[0]]
+        records[1]["log"]["finite_frames"] = finite
+        path.write_bytes(b"".join(map(checked_line, records)))
+    if finite in (120, -1):
+        assert finish(run).published
+        return
+    (error,) = refuse(run, "finite_frames")
+    assert f"{CLIPS[0]} frames=120 finite_frames={finite} host=h1. Expected a finite" in error["message"]
+    assert clips_shown(run, error) == [CLIPS[0]]
+
+
 def test_an_allowed_check_refuses_nothing_and_the_table_says_so(tmp_path):
     run = plan_run(tmp_path, CLIPS, constant=())
     run.shard([make_row(clip, psnr_y_mean=61.0) for clip in CLIPS])
@@ -194,6 +217,10 @@ def test_an_allowed_check_refuses_nothing_and_the_table_says_so(tmp_path):
 
 def audited(run: Run, _: list[dict]) -> None:
     run.log_clips({CLIPS[0]: 1.0}, audit="differs")
+
+
+def bad_frames(run: Run, _: list[dict]) -> None:
+    run.log_clips({CLIPS[0]: 1.0}, finite_frames=119)
 
 
 def gpu_audited(run: Run, _: list[dict]) -> None:
@@ -222,6 +249,7 @@ REFUSES: dict[str, Callable[[Run, list[dict]], None]] = {
     "identity_constants": change(0, float_ssim_mean=0.5),
     "mean_and_std": change(0, vmaf_std=NAN),
     "audits": audited,
+    "finite_frames": bad_frames,
     "gpu_differences": gpu_audited,
     "impossible_mos": change(0, mos=9.0),
     "too_small": lambda _, rows: rows[0].update(make_row(CLIPS[0], width=10)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -157,3 +158,56 @@ def test_a_journal_tells_that_its_row_cannot_repeat(run):
     records[1]["log"]["repeatable"] = False
     path.write_bytes(b"".join(map(checked_line, records)))
     assert finish(run).counts["not_repeatable"] == 1
+
+
+# Clips that a GPU and the CPU have scored
+
+
+def by(run, backend, writer, clips=(CLIPS[0],)):
+    """The clip log of a writer that scored there."""
+    run.log_clips(dict.fromkeys(clips, 1.0), writer=writer, backend=backend)
+
+
+@pytest.mark.parametrize("options", [{}, {"on_conflict": "latest"}])
+@pytest.mark.parametrize(("by_v", "by_w", "taken"), [("cuda", "cpu", 2.0), ("cpu", "cuda", 1.0)])
+def test_of_a_row_by_a_gpu_and_one_by_the_cpu_that_of_the_cpu_is_taken(run, options, by_v, by_w, taken):
+    run.shard([make_row(clip, vmaf_std=1.0) for clip in CLIPS], writer="v")
+    run.shard([make_row(CLIPS[0], vmaf_std=2.0)], writer="w")
+    by(run, by_v, "v")
+    by(run, by_w, "w")
+    result = finish(run, **options)
+    assert run.table()["vmaf_std"].to_pylist()[0] == taken
+    assert (result.counts["conflicts"], result.counts["not_repeatable"]) == (0, 0)
+    (finding,) = find(result, "scored_on_both")
+    assert (finding.severity, finding.count) == ("info", 1)
+
+
+@pytest.mark.parametrize("backends", [("cuda", "cuda"), ("cpu", "cpu"), ("cpu", ""), ("cuda", "cpu", "cpu")])
+def test_rows_that_no_cpu_decides_are_a_conflict(run, backends):
+    run.shard([make_row(clip) for clip in CLIPS], writer="v0")
+    by(run, backends[0], "v0")
+    for number, backend in enumerate(backends[1:], 1):
+        run.shard([make_row(CLIPS[0], vmaf_std=float(number))], writer=f"v{number}")
+        by(run, backend, f"v{number}")
+    refuse(run, "conflict")
+
+
+def test_a_cpu_decides_nothing_about_another_size(run):
+    run.shard([make_row(clip) for clip in CLIPS], writer="v")
+    run.shard([make_row(CLIPS[0]) | {"width": 400}], writer="w")
+    by(run, "cuda", "v")
+    by(run, "cpu", "w")
+    refuse(run, "conflict")
+
+
+def test_clips_of_a_run_on_gpus_that_the_cpu_scored_are_counted(run):
+    run = replace(run, provenance=replace(run.provenance, backend="cuda"))
+    run.folder.provenance.write_text(run.provenance.as_json())
+    run.shard([make_row(clip) for clip in CLIPS])
+    by(run, "cuda", "w", CLIPS)
+    assert "rows_elsewhere" not in finish(run).counts
+    by(run, "cpu", "v", CLIPS[:3])
+    by(run, "", "u", CLIPS[:5])  # an earlier version, which did not say
+    result = finish(run)
+    assert result.counts["rows_elsewhere"] == 3
+    assert "on the CPU       3 clips on which a GPU failed; see the clip logs" in summarise(result)

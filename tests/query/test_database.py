@@ -12,7 +12,8 @@ from support.queries import CLIPS, ask, refuse
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.merging.merge import merge
-from vmafarm.query import database
+from vmafarm.query import clips_table, database
+from vmafarm.query.clips_table import add_clips
 from vmafarm.shards.listing import list_shards
 from vmafarm.shards.recovery import recover
 from vmafarm.shards.writer import ShardWriter
@@ -108,18 +109,17 @@ def test_rows_and_entries_that_move_from_a_journal_meanwhile_are_there(run, monk
     monkeypatch.undo()
 
     journal = run.journal([row], writer="entries")
-    read = database._read_clips
 
-    def late_entries(folder, slices, say):
+    def late_entries(connection, folder, slices, say):
         def list_late(*arguments):
             run.log_clips({CLIPS[3]: 1.0}, writer="entries")
             journal.unlink()
             return list_shards(*arguments)
 
-        monkeypatch.setattr(database, "list_shards", list_late)
-        return read(folder, slices, say)
+        monkeypatch.setattr(clips_table, "list_shards", list_late)
+        add_clips(connection, folder, slices, say)
 
-    monkeypatch.setattr(database, "_read_clips", late_entries)
+    monkeypatch.setattr(database, "add_clips", late_entries)
     assert ask(run, "SELECT clip_name, writer FROM clips")[0] == [(CLIPS[3], "entries")]
 
 
@@ -157,7 +157,7 @@ def test_a_run_that_is_not_planned_is_wrong_use(run):
 
 
 def test_a_full_scratch_folder_is_named_and_not_the_memory_blamed(run, tmp_path, monkeypatch):
-    def fail(connection, config, folder, *_, **options):
+    def fail(connection, config, outline, folder, *_, **options):
         raise duckdb.IOException(f'Could not write file "{folder}/run.duckdb": No space left on device')
 
     monkeypatch.setattr(database, "_fill", fail)

@@ -166,6 +166,16 @@ FIRES = {
         where("audit = 'differs', notes = 'motion_mean'", table="clips"),
         [{"clip_name": "a.mp4", "notes": "motion_mean"}],
     ),
+    "finite_frames": (
+        where("finite_frames = 119", table="clips") + "; " + where("finite_frames = -1", "g.mp4", "clips"),
+        [{"clip_name": "a.mp4", "frames": 120, "finite_frames": 119, "host": "h1"}],
+    ),
+    "scored_elsewhere": (
+        where("backend = 'cuda', notes = 'x'", table="clips")
+        + "; "
+        + where("backend = ''", "g.mp4", "clips"),
+        [{"clip_name": "a.mp4", "backend": "cuda", "host": "h1", "notes": "x"}],
+    ),
     "gpu_differences": (
         where("audit = 'differs', audit_feature = 'adm2', audit_difference = 0.001", table="clips"),
         [{"clip_name": "a.mp4", "feature": "adm2", "difference": 0.001}],

@@ -43,6 +43,7 @@ provenances = st.builds(
     constant=st.sets(st.sampled_from(KNOWN)).map(in_table_order),
     manifest=st.text(max_size=5),
     schema_version=st.integers(1, 9),
+    decimals=st.sampled_from([0, 6]),
 )
 
 
@@ -65,6 +66,20 @@ def test_the_document_says_for_every_feature_whether_it_was_measured():
     assert list(features) == list(FEATURE_NAMES)
     assert {name for name, how in features.items() if how == "constant"} == {"ssimulacra2"}
     assert set(features.values()) == {"constant", "measured"}
+
+
+def test_decimals_are_stated_only_where_values_are_rounded():
+    assert OURS.as_json().count("decimals") == 0, "the bytes of all other documents stay as they were"
+    rounded = dataclasses.replace(OURS, decimals=6)
+    assert rounded.as_dict() == OURS.as_dict() | {"decimals": 6}
+    assert mixing_differences(rounded.as_dict(), OURS) == ["decimals: found 6, expected None"]
+    assert mixing_differences(OURS.as_dict(), rounded) == ["decimals: found None, expected 6"]
+
+
+@pytest.mark.parametrize("decimals", [0, -1, True, "6", 6.0, None])
+def test_decimals_that_mean_nothing_are_refused(decimals):
+    with pytest.raises((TypeError, ValueError)):
+        Provenance.from_dict(OURS.as_dict() | {"decimals": decimals})
 
 
 def test_what_must_be_measured_cannot_be_a_constant():

@@ -129,7 +129,7 @@ def test_a_full_run_says_after_its_first_clip_what_the_identity_plan_would_take(
     assert (report["audits"]["clips"], report["audits"]["differ"]) == (1, 0)
     lines = said.splitlines()
     (advice,) = [at for at, line in enumerate(lines) if line.startswith("plan full: ")]
-    assert "--set engine.plan=identity from here on: about " in lines[advice]
+    assert "--plan identity from here on: about " in lines[advice]
     assert advice < next(at for at, line in enumerate(lines) if line.startswith("scored "))
     (element,) = read_elements(RunFolder(folder / "runs", "r"))
     assert element.seconds_full > element.seconds_identity > 0

@@ -28,7 +28,7 @@ from vmafarm.engines.libvmaf_log import read_log
 from vmafarm.process.run import run
 from vmafarm.schema.features import COLUMNS, FEATURE_NAMES, KNOWN, MUST_MEASURE, identity_value
 from vmafarm.scoring.clip import Extracted
-from vmafarm.scoring.extract import aggregate
+from vmafarm.scoring.frames import aggregate
 
 Clips = Callable[[str], Path]
 SOUND = (

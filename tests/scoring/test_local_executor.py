@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 from support.processes import is_alive
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.scoring.local_executor import _end, _result
+from vmafarm.scoring import local_executor
+from vmafarm.scoring.local_executor import _end, _result, sparing
 
 
 def ended(folder: Path, log: str | None) -> Any:
@@ -102,3 +104,26 @@ def test_a_logs_folder_that_takes_no_result_is_why_there_is_none() -> None:
     with pytest.raises(UnavailableError, match="cannot write /proc: ") as caught:
         _result(ended(Path("/proc"), None), Path("/proc/none"))
     assert "run.root" in caught.value.hint
+
+
+@pytest.mark.parametrize(("seconds", "pause"), [(0.0, 0.2), (0.03, 3.0), (2.0, 15.0)])
+def test_watching_takes_at_most_one_percent_of_the_time_and_never_ends(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, pause: float
+) -> None:
+    """Of a large run a look takes long, and the elements need the processors; a stalled disk ends no look."""
+    now = 0.0
+    looks: list[float] = []
+
+    def watch() -> None:
+        nonlocal now
+        looks.append(now)
+        now += seconds
+
+    monkeypatch.setattr(local_executor, "time", SimpleNamespace(monotonic=lambda: now))
+    seldom = sparing(watch)
+    for call in range(500):
+        now = max(now, call * 0.2)
+        seldom()
+    gaps = {round(later - earlier, 6) for earlier, later in itertools.pairwise(looks)}
+    assert looks[0] == 0
+    assert all(pause <= gap + 1e-6 < pause + 0.2 + 1e-3 for gap in gaps), gaps

@@ -243,7 +243,7 @@ def test_what_the_identity_plan_would_take_is_shown_once_as_soon_as_it_is_known(
         add(done, 1)
         watcher()
     assert file.getvalue() == (
-        "plan full: 8m 59s left; --set engine.plan=identity from here on: about 27s, the same values\n"
+        "plan full: 8m 59s left; --plan identity from here on: about 27s, the same values\n"
     )
 
 
@@ -262,7 +262,7 @@ def test_a_line_above_the_bar_leaves_nothing_of_it_behind(folder, clock, monkeyp
     pyte.ByteStream(screen).feed(file.getvalue().replace("\n", "\r\n").encode())
     shown = [line.rstrip() for line in screen.display if line.strip()]
     assert len(shown) == 2
-    assert shown[0].startswith("plan full: 8m 10s left; --set")
+    assert shown[0].startswith("plan full: 8m 10s left; --plan")
     assert shown[1].endswith("2/100 0.20/s  8m 10s left")
 
 

@@ -22,7 +22,7 @@ from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from vmafarm.shards.journal import read_journal
 from vmafarm.shards.remarks import Remark, RemarkReader, tell_remarks
 
-LATEST = {"bytes": 0, "sha256": ""}
+LATEST = {"backend": "", "finite_frames": -1, "zero_motion": -1, "bytes": 0, "sha256": ""}
 NEW = {"declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True, **LATEST}
 GPU = {"audit_feature": "", "audit_difference": NAN}
 NEWER = {"audit": "", "seconds_other_plan": NAN, **GPU, **NEW}
@@ -47,7 +47,7 @@ def forget(path: Path, *columns: str) -> None:
         write_sealed(whole.drop_columns(list(columns)), file)
 
 
-@pytest.mark.parametrize("unknown", [GPU, NEW, NEWER])
+@pytest.mark.parametrize("unknown", [LATEST, GPU, NEW, NEWER])
 def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknown: dict) -> None:
     (path,) = run.folder.clip_logs.glob("*.parquet")
     whole = read_clip_log(path, 100)
@@ -58,6 +58,13 @@ def test_columns_that_a_writer_did_not_know_have_their_defaults(run: Run, unknow
     assert str(after.to_pylist()) == str(before.to_pylist())  # equal, NaN too
     assert read_clip_log(path, 100, ["repeatable", "clip_name"]).column_names == ["repeatable", "clip_name"]
     assert [field.name for field in CLIP_LOG_SCHEMA if not field.nullable] == CLIP_LOG_SCHEMA.names
+
+
+def test_counts_that_nobody_knows_are_read_as_such(run: Run) -> None:
+    """As `--reuse` writes them, of rows of a version that did not count."""
+    path = run.log_clips({"b.mp4": 1.0}, 1, finite_frames=-1, zero_motion=-1)
+    (entry,) = read_clip_log(path, 100).to_pylist()
+    assert (entry["finite_frames"], entry["zero_motion"]) == (-1, -1)
 
 
 def test_a_log_without_a_column_that_all_versions_have_is_refused(run: Run) -> None:
@@ -82,7 +89,7 @@ def test_a_journal_of_an_earlier_version_has_the_defaults(run: Run) -> None:
     assert math.isnan(null["declared_seconds"])
 
 
-@pytest.mark.parametrize("unknown", [NEW, NEWER])
+@pytest.mark.parametrize("unknown", [LATEST, NEW, NEWER])
 def test_logs_of_two_versions_side_by_side_are_read_by_every_reader(run: Run, unknown: dict) -> None:
     (old,) = run.folder.clip_logs.glob("*.parquet")
     forget(old, *unknown)

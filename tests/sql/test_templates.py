@@ -83,12 +83,12 @@ def test_template_without_a_value_does_not_render():
 
 def test_value_without_a_filter_does_not_render():
     with pytest.raises(TypeError, match="filter"):
-        sql.render("query/repeated", shards="x; DROP TABLE y")
+        sql.render("query/repeated", rows="x; DROP TABLE y")
 
 
 def test_rendered_template_stands_in_another_one():
     shards = sql.render("merge/shards", files=["it's.parquet"], planned=False)
-    assert "'it''s.parquet'" in sql.render("query/repeated", shards=shards)
+    assert "'it''s.parquet'" in sql.render("query/repeated", rows=shards)
 
 
 def test_parameter_is_bound_not_pasted():

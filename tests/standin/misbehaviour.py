@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MISBEHAVIOURS = {
     "cuda_init_falls_back": "says that CUDA did not start, goes on on the CPU, exit 0 (--backend cuda)",
+    "cuda_falls_back_silently": "goes on on the CPU without a word, exit 0 (--backend cuda)",
     "cuda_init_exit_100": "CUDA does not start: exit 100 (--backend cuda; newer builds)",
     "no_models": "built without xxd: no model can be loaded, exit 255; without --model a usage error",
     "no_models_silently": "no model and not a word: the log has no vmaf, exit 0",
@@ -31,6 +32,12 @@ MISBEHAVIOURS = {
     "drops_value": "exit 0, vif_scale0 of the middle frame is null (a race in CUDA's VIF)",
     "zero_motion": "exit 0, every motion of the middle frame is 0 (a race in the reset of CUDA's motion)",
     "thousandth_apart": "exit 0, adm2 and vif_scale0 of every frame are 0.001 too high",
+    "feature_twice": "exit 0, integer_adm2 is in the log as adm2 too",
+    "key_with_options": "exit 0, cambi is logged as cambi_hrs_1080_wd_1920",
+    "other_key": "exit 0, integer_adm2 is logged as adm2",
+    "ignores_precision": "takes --precision max, and writes six decimals",
+    "refuses_own_option": "fails on --precision, which its usage text lists",
+    "dies_midway": "ends with a run-time error in the middle of the clip, and leaves half a log",
     "wrong_constant": "exit 0, in the last frame psnr_y, ciede2000 and float_ssim are those of other frames",
     "fails_first_time": "CUDA does not start, exit 255; the next run succeeds",
     "enomem": "out of memory (-ENOMEM), exit 244",
@@ -47,7 +54,14 @@ MISBEHAVIOURS = {
     "usage_error": "older build: does not know --backend, exit 1",
     "no_no_prediction": "older build: does not know --no_prediction, exit 1",
 }
-_ON_CUDA_ONLY = {"cuda_init_falls_back", "cuda_init_exit_100"}
+STATUSES: dict[int, int] = {}
+"""Exit status that a test asks for to that of this dialect; the same where it is not here."""
+_ON_CUDA_ONLY = {"cuda_init_falls_back", "cuda_falls_back_silently", "cuda_init_exit_100"}
+_OTHER_KEYS = {
+    "feature_twice": ("integer_adm2", "adm2"),
+    "key_with_options": ("cambi", "cambi_hrs_1080_wd_1920"),
+    "other_key": ("integer_adm2", "adm2"),
+}
 _PROBE = (240, 240, 2)
 
 
@@ -55,7 +69,7 @@ def fail(status: int, *lines: str) -> NoReturn:
     """End with this status and these lines on stderr."""
     sys.stderr.write("".join(line + "\n" for line in lines))
     sys.stderr.flush()
-    os._exit(status)
+    os._exit(STATUSES.get(status, status))
 
 
 def is_due(settings: dict[str, Any], folder: str, arguments: list[str], clip: tuple[int, int, int]) -> bool:
@@ -125,6 +139,8 @@ def before_scoring(how: str, settings: dict[str, Any], folder: str, backend: str
         return backend
     if how == "cuda_init_falls_back":
         sys.stderr.write("problem during vmaf_cuda_state_init, using CPU\n")
+        return "cpu"
+    if how == "cuda_falls_back_silently":
         return "cpu"
     if how == "cuda_init_exit_100":
         fail(100, "problem during vmaf_cuda_state_init")
@@ -199,6 +215,13 @@ def change_frames(how: str, frames: list[dict[str, Any]]) -> list[dict[str, Any]
             for key in frame["metrics"]:
                 if key.endswith(("adm2", "vif_scale0")):
                     frame["metrics"][key] += 0.001
+    if how in _OTHER_KEYS:
+        old, new = _OTHER_KEYS[how]
+        for frame in frames:
+            if old in frame["metrics"]:
+                frame["metrics"][new] = frame["metrics"][old]
+                if how != "feature_twice":
+                    del frame["metrics"][old]
     if how == "nan_everywhere":
         for frame in frames:
             frame["metrics"] = dict.fromkeys(frame["metrics"], float("nan"))

@@ -10,6 +10,7 @@ import sys
 import time
 
 from standin import misbehaviour
+from standin.dialects import DIALECTS
 from standin.misbehaviour import fail
 from standin.scoring import Geometry, InputError, Request, Video, score
 
@@ -17,30 +18,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-EXTRACTORS = (
-    "adm",
-    "vif",
-    "motion",
-    "motion_v2",
-    "psnr",
-    "float_ssim",
-    "float_ms_ssim",
-    "cambi",
-    "ciede",
-    "psnr_hvs",
-    "ssimulacra2",
-)
-CUDA_EXTRACTORS = tuple(
-    f"{name}_cuda"
-    for name in ("adm", "vif", "motion", "motion_v2", "psnr", "ciede", "float_ms_ssim", "psnr_hvs")
-)
-_WITH_VALUE = (
-    *("reference", "distorted", "width", "height", "pixel_format", "bitdepth", "model", "output"),
-    *("threads", "feature", "backend", "precision"),
-)
-_FLAGS = ("json", "xml", "no_cuda", "no_sycl", "no_vulkan", "no_prediction", "version", "quiet")
-_SHORT = {name[0]: name for name in (*_WITH_VALUE[:8], "no_prediction", "version", "quiet")}
+_SHORT = {
+    name[0]: name
+    for name in (
+        *("reference", "distorted", "width", "height", "pixel_format", "bitdepth", "model", "output"),
+        *("no_prediction", "version", "quiet", "cpumask"),
+    )
+}
 _MODEL = "vmaf_v0.6.1"
+_ALL_BITS = 0xFFFFFFFF
 
 
 def main(folder: str) -> NoReturn:
@@ -49,11 +35,16 @@ def main(folder: str) -> NoReturn:
     with open(f"{folder}/settings.json", "rb") as file:
         settings = json.load(file)
     arguments = sys.argv[1:]
+    misbehaviour.STATUSES.update(DIALECTS[settings["dialect"]].statuses)
     _record(folder, arguments)
     options = _parse(arguments, settings)
     if options["version"]:
         fail(0, settings["version"])
-    _check(options)
+    if options["help"]:
+        sys.stdout.write("\n".join(_usage(settings)) + "\n")
+        sys.stdout.flush()
+        fail(0)
+    _check(options, settings)
     _run(options, settings, folder, arguments)
 
 
@@ -71,19 +62,33 @@ def _record(folder: str, arguments: list[str]) -> None:
     os.close(file)
 
 
-def usage(reason: str) -> NoReturn:
+def _usage(settings: dict[str, Any]) -> tuple[str, ...]:
+    known = " ".join(f"--{name}" for names in _options(settings) for name in names)
+    return f"Usage: {sys.argv[0]} [options]", "", "Supported options:", known
+
+
+def usage(reason: str, settings: dict[str, Any]) -> NoReturn:
     """End as the real program does on a wrong command line."""
-    known = " ".join(f"--{name}" for name in (*_WITH_VALUE, *_FLAGS))
-    fail(1, reason, "", f"Usage: {sys.argv[0]} [options]", "", "Supported options:", known)
+    fail(1, reason, "", *_usage(settings))
 
 
-def _parse(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+def _options(settings: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Options of this build, with and without a value."""
+    dialect = DIALECTS[settings["dialect"]]
     unknown = set() if settings["backend_option"] else {"backend"}
     if not settings["no_prediction_option"]:
         unknown.add("no_prediction")
+    with_value, flags = (
+        [name for name in names if name not in unknown] for names in (dialect.with_value, dialect.flags)
+    )
+    return with_value, flags
+
+
+def _parse(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    with_value, flags = _options(settings)
     options: dict[str, Any] = {
-        **dict.fromkeys(_WITH_VALUE, ""),
-        **dict.fromkeys(_FLAGS, False),
+        **dict.fromkeys(DIALECTS["may"].with_value, ""),
+        **{name: False for dialect in DIALECTS.values() for name in dialect.flags},
         "feature": [],
     }
     rest = list(arguments)
@@ -95,15 +100,15 @@ def _parse(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
             name, equals, value = _SHORT.get(argument[1], argument[1:]), argument[2:], argument[2:]
         else:
             continue  # getopt passes over what is no option
-        if name in unknown or name not in options:
+        if name not in (*with_value, *flags):
             if settings["unknown_options"] == "usage":
-                usage(f"unrecognized option '{argument}'")
+                usage(f"unrecognized option '{argument}'", settings)
             sys.stderr.write(f"{sys.argv[0]}: unrecognized option '{argument}'\n")
-        elif name in _FLAGS:
+        elif name in flags:
             options[name] = True
         else:
             if not equals and not rest:
-                usage(f"option '{argument}' requires an argument")
+                usage(f"option '{argument}' requires an argument", settings)
             value = value if equals else rest.pop(0)
             if name == "feature":
                 options["feature"].append(value)
@@ -112,25 +117,37 @@ def _parse(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _check(options: dict[str, Any]) -> None:
+def _check(options: dict[str, Any], settings: dict[str, Any]) -> None:
     if not options["reference"]:
-        usage("Reference .y4m or .yuv (-r/--reference) is required")
+        usage("Reference .y4m or .yuv (-r/--reference) is required", settings)
     if not options["distorted"]:
-        usage("Distorted .y4m or .yuv (-d/--distorted) is required")
+        usage("Distorted .y4m or .yuv (-d/--distorted) is required", settings)
     raw = [options[name] for name in ("width", "height", "pixel_format", "bitdepth")]
     if any(raw) and not all(raw):
-        usage("The following options are required for .yuv input: --width --height --pixel_format --bitdepth")
-    if options["pixel_format"] not in ("", "420", "422", "444"):
-        usage(f'Invalid argument "{options["pixel_format"]}" for option --pixel_format')
-    if options["bitdepth"] not in ("", "8", "10", "12", "16"):
-        usage(f'Invalid argument "{options["bitdepth"]}" for option --bitdepth')
-    if options["backend"] not in ("", "auto", "cpu", "cuda"):
-        usage(f"Unknown --backend value '{options['backend']}' (expected: auto|cpu|cuda)")
-    if options["precision"] not in ("", "max", "full", "legacy"):
-        usage("--precision must be one of: max, full, legacy")
-    for name in ("width", "height", "threads"):
+        required = "--width --height --pixel_format --bitdepth"
+        usage(f"The following options are required for .yuv input: {required}", settings)
+    backends, precision = DIALECTS[settings["dialect"]].backends, options["precision"]
+    for name, accepted in (
+        ("pixel_format", ("420", "422", "444")),
+        ("bitdepth", ("8", "10", "12", "16")),
+    ):
+        if options[name] and options[name] not in accepted:
+            usage(f'Invalid argument "{options[name]}" for option --{name}', settings)
+    if options["backend"] and options["backend"] not in backends:
+        expected = "|".join(backends)
+        usage(f"Unknown --backend value '{options['backend']}' (expected: {expected})", settings)
+    if precision not in ("", "max", "full", "legacy", *map(str, range(1, 18))):
+        usage("--precision must be one of: 1..17, max, full, legacy", settings)
+    for name in ("width", "height", "threads", "gpumask", "cpumask", "subsample", "frame_cnt"):
         if options[name] and not options[name].isdigit():
-            usage(f'Invalid argument "{options[name]}" for option --{name}; should be an integer')
+            usage(f'Invalid argument "{options[name]}" for option --{name}; should be an integer', settings)
+
+
+def _backend(options: dict[str, Any], settings: dict[str, Any]) -> str:
+    if settings["dialect"] == "upstream":
+        off = int(options["gpumask"] or 0) & _ALL_BITS == _ALL_BITS
+        return "cuda" if settings["cuda_by_default"] and not off else "cpu"
+    return "cuda" if options["backend"] == "cuda" and not options["no_cuda"] else "cpu"
 
 
 def _run(options: dict[str, Any], settings: dict[str, Any], folder: str, arguments: list[str]) -> NoReturn:
@@ -140,14 +157,18 @@ def _run(options: dict[str, Any], settings: dict[str, Any], folder: str, argumen
     how = settings["misbehave"]
     if how and not misbehaviour.is_due(settings, folder, arguments, clip):
         how = ""
-    backend = "cuda" if options["backend"] == "cuda" and not options["no_cuda"] else "cpu"
+    if how == "refuses_own_option" and options["precision"]:
+        fail(1, "problem setting the precision")
+    backend, dialect = _backend(options, settings), DIALECTS[settings["dialect"]]
     asked_for = backend
     if backend == "cuda" and settings["most_processes"]:
         misbehaviour.take_a_place(folder, settings["most_processes"])
     backend = misbehaviour.before_scoring(how, settings, folder, backend)
     with_model = _load_model(options, settings, how)
     for name in options["feature"]:
-        known = name in EXTRACTORS or (name in CUDA_EXTRACTORS and asked_for == "cuda")
+        known = name in dialect.extractors or (
+            asked_for == "cuda" and name.endswith("_cuda") and name.removesuffix("_cuda") in dialect.cuda
+        )
         if not known or name in settings["lacks"]:
             fail(255, f"problem loading feature extractor: {name}")
     request = Request(
@@ -158,6 +179,8 @@ def _run(options: dict[str, Any], settings: dict[str, Any], folder: str, argumen
     )
     if how == "flush_failure_234":
         fail(234, "problem flushing context")
+    if settings["dialect"] == "today" and reference.is_file() and not clip[2]:
+        fail(101, "no frames decoded")
     frames, status = score(request, reference, distorted, settings["ffmpeg"], folder)
     if status:
         fail(234, "", "problem reading pictures", "problem flushing context")
@@ -166,6 +189,8 @@ def _run(options: dict[str, Any], settings: dict[str, Any], folder: str, argumen
     omits = settings["omits"] + (settings["cuda_omits"] if asked_for == "cuda" else [])
     for frame in frames:
         frame["metrics"] = _rename(frame["metrics"], asked_for, omits)
+        if "vmaf" in frame["metrics"] and not options["model"] and dialect.default_model != _MODEL:
+            frame["metrics"]["vmaf"] -= 2.0  # stands for the score of another model
     _write(options, settings, how, backend, frames)
 
 
@@ -197,7 +222,10 @@ def _load_model(options: dict[str, Any], settings: dict[str, Any], how: str) -> 
     if how == "no_models_silently":
         return False
     if how == "no_models" and not options["model"] and not options["no_prediction"]:
-        usage("At least one model (-m/--model) is required unless no prediction (-n/--no_prediction) is set")
+        usage(
+            "At least one model (-m/--model) is required unless no prediction (-n/--no_prediction) is set",
+            settings,
+        )
     if not options["model"]:
         return bool(by_default)
     fields = dict(part.partition("=")[::2] for part in options["model"].split(":"))
@@ -220,11 +248,17 @@ def _write(
         fail(0)
     if how == "log_not_written":
         fail(0, f"could not open file: {options['output']}")
+    if how == "dies_midway":
+        with open(options["output"], "w") as file:
+            text = _as_json(frames, settings, backend, options["precision"])
+            file.write(text[: text.find(f'"frameNum": {len(frames) // 2}')])
+        fail(255, "CUDA error: unspecified launch failure", "problem reading pictures")
     if how == "log_without_end":
         misbehaviour.write_without_end(options["output"], settings["megabytes"])
     frames = misbehaviour.change_frames(how, frames)
     if options["json"]:
-        text = _as_json(frames, settings, backend, options["precision"] in ("max", "full"))
+        precision = "" if how == "ignores_precision" else options["precision"]
+        text = _as_json(frames, settings, backend, precision)
     else:
         text = f'<VMAF version="{settings["version"]}">\n</VMAF>\n'
     try:
@@ -235,13 +269,14 @@ def _write(
     fail(0)
 
 
-def _as_json(frames: list[dict[str, Any]], settings: dict[str, Any], backend: str, lossless: bool) -> str:
+def _as_json(frames: list[dict[str, Any]], settings: dict[str, Any], backend: str, precision: str) -> str:
     """libvmaf's layout, line for line where it matters: null for what is not finite, %.17g or %.6f."""
+    digits = {"max": ".17g", "full": ".17g", "legacy": ".6f", "": ".6f"}.get(precision, f".{precision}g")
 
     def number(value: float | None) -> str:
         if value is None or not math.isfinite(value):
             return "null"
-        return f"{value:.17g}" if lossless else f"{value:.6f}"
+        return f"{value:{digits}}"
 
     def block(metrics: dict[str, str], indent: str) -> str:
         inside = ",\n".join(f'{indent}  "{key}": {value}' for key, value in metrics.items())

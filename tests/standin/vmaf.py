@@ -1,8 +1,9 @@
-"""Write a stand-in for the fork's ``vmaf`` program into a folder.
+"""Write a stand-in for the program ``vmaf``, of the fork or upstream, into a folder.
 
-It has the documented command line, scores with the real libvmaf inside the embedded ffmpeg (and with the
-PyPI package ``ssimulacra2`` for that feature), and misbehaves on demand in each way that the real one is
-known to. It is a program of its own, started as a process; nothing of it is imported by what is tested.
+It has the documented command line of its dialect, scores with the real libvmaf inside the embedded ffmpeg
+(and with the PyPI package ``ssimulacra2`` for that feature), and misbehaves on demand in each way that the
+real one is known to. It is a program of its own, started as a process; nothing of it is imported by what is
+tested.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import imageio_ffmpeg
 
+from standin.dialects import DIALECTS
 from standin.misbehaviour import MISBEHAVIOURS
 
 _START = """#!/bin/sh
@@ -33,6 +35,7 @@ main({folder!r})
 def write_standin(
     folder: Path,
     *,
+    dialect: str = "may",
     misbehave: str = "",
     lacks: Iterable[str] = (),
     omits: Iterable[str] = (),
@@ -47,7 +50,8 @@ def write_standin(
     most_processes: int = 0,
     version: str = "3.0.0-standin",
     default_model: bool = True,
-    backend_used: bool = True,
+    backend_used: bool | None = None,
+    cuda_by_default: bool = False,
     backend_option: bool = True,
     no_prediction_option: bool = True,
     unknown_options: str = "usage",
@@ -58,6 +62,8 @@ def write_standin(
     ----------
     folder
         Where; made if it is not there. One folder, one stand-in; calling again replaces its settings.
+    dialect
+        A name from `standin.dialects.DIALECTS`: the fork of May, the fork of today, or upstream.
     misbehave
         A name from `standin.misbehaviour.MISBEHAVIOURS`, or "" for none.
     lacks
@@ -86,9 +92,11 @@ def write_standin(
     version
         What ``--version`` prints and the log holds.
     default_model
-        Without ``--model`` and ``--no_prediction``, still load vmaf_v0.6.1, as upstream does.
+        Without ``--model`` and ``--no_prediction``, still load the dialect's default model.
     backend_used
-        Write ``backend_used`` into the log, as newer builds do.
+        Write ``backend_used`` into the log, as newer builds do; None: as the dialect does.
+    cuda_by_default
+        A build of upstream with CUDA, which uses it unless ``--gpumask`` turns it off.
     backend_option, no_prediction_option
         Know these options; older builds do not.
     unknown_options
@@ -107,6 +115,8 @@ def write_standin(
         for name, value in locals().items()
         if name != "folder"
     }
+    if backend_used is None:
+        settings["backend_used"] = bool(DIALECTS[dialect].backends)
     if misbehave == "fails_first_time":
         settings["times"] = times or 1
     if misbehave == "usage_error":

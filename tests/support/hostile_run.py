@@ -38,6 +38,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "efficiency": ("efficiency",),
     "efficiency --json": ("efficiency", "--all", "--json"),
     "logs": ("logs", "0"),
+    "failures": ("failures",),
+    "failures --json": ("failures", "--json"),
     "tidy": ("tidy",),
     "tidy --dry-run": ("tidy", "--dry-run"),
     "sql": ("sql", "SELECT failure, message FROM failures"),

@@ -53,8 +53,9 @@ def log_entry(clip: str, wall: float, writer: str, slice_id: int, at: datetime) 
         "seconds_decoding": 0.25 * wall, "seconds_scoring": 0.75 * wall,
         "audit": "", "seconds_other_plan": NAN, "audit_feature": "", "audit_difference": NAN,
         "declared_frames": 0, "declared_seconds": NAN,
-        "short": False, "repeatable": True, "attempts": 1,
-        "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id, "finished_at": at,
+        "short": False, "repeatable": True, "backend": "cpu", "finite_frames": 120, "zero_motion": 0,
+        "attempts": 1, "notes": "", "host": "h1", "engine": "ffmpeg", "writer": writer, "slice": slice_id,
+        "finished_at": at,
         "bytes": 1000, "sha256": "",
     }  # fmt: skip
 

@@ -31,6 +31,7 @@ def make_entry(name, i=0):
         "seconds_decoding": 0.1, "seconds_scoring": 1 / 3, "audit": "equal", "seconds_other_plan": 7.5,
         "audit_feature": "vif_scale1", "audit_difference": 1e-7,
         "declared_frames": 25, "declared_seconds": 1.5, "short": True, "repeatable": False,
+        "backend": "cuda", "finite_frames": 120 + i, "zero_motion": 3,
         "attempts": 1, "notes": "a 'note'",
         "host": "node1", "engine": "ffmpeg", "writer": "w", "slice": SLICE,
         "finished_at": datetime(2026, 1, 2, 3, 4, 5, 678901 + i, tzinfo=UTC),

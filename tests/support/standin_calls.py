@@ -18,17 +18,26 @@ def features(*names: str) -> list[str]:
 
 
 def start(program: Path, clip: Path, *arguments: str, log: Path, **options: Any) -> subprocess.Popen[bytes]:
-    """The program, at work on an identity pair."""
+    """The program of a dialect with --precision, at work on an identity pair."""
+    return _start(program, clip, *arguments, "--precision", "max", log=log, **options)
+
+
+def _start(program: Path, clip: Path, *arguments: str, log: Path, **options: Any) -> subprocess.Popen[bytes]:
     pair = ("--reference", str(clip), "--distorted", str(clip))
-    rest = ("--threads", "2", "--precision", "max", "--json", "--output", str(log), "-q")
+    rest = ("--threads", "2", "--json", "--output", str(log), "-q")
     return subprocess.Popen([str(program), *pair, *arguments, *rest], stderr=subprocess.PIPE, **options)
 
 
 def run(program: Path, clip: Path, *arguments: str) -> tuple[int, str, Any]:
-    """Exit status, stderr, and the log (None where it is missing or is no JSON)."""
+    """Exit status, stderr, and the log (None where it is missing or is no JSON); with --precision max."""
+    return plain_run(program, clip, *arguments, "--precision", "max")
+
+
+def plain_run(program: Path, clip: Path, *arguments: str) -> tuple[int, str, Any]:
+    """The same with options that every dialect takes."""
     log = program.parent / "log.json"
     log.unlink(missing_ok=True)
-    process = start(program, clip, *arguments, log=log)
+    process = _start(program, clip, *arguments, log=log)
     _, errors = process.communicate(timeout=60)
     try:
         content = json.loads(log.read_text())

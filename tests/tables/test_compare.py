@@ -79,6 +79,36 @@ def test_columns_that_differ_are_counted_beyond_the_tolerance_the_worst_first(tm
     assert [(one.column, one.clips) for one in exact.features] == [("vmaf_mean", 3), ("cambi_mean", 2)]
 
 
+def test_what_an_engine_rounded_away_is_no_difference_of_features(tmp_path: Path) -> None:
+    exact = with_changes(CLIPS, **{"a.mp4": {"vmaf_mean": 98.1234564, "cambi_mean": 1.0, "mos": 3.0}})
+    rounded = [exact[0] | {"vmaf_mean": 98.123456, "cambi_mean": 1.000002, "mos": 3.0000001}, *exact[1:]]
+    a = write_rows(tmp_path / "a.parquet", exact)
+    b = write_rows(tmp_path / "b.parquet", rounded, MADE | {"decimals": 6})
+    for first, second, which in ((a, b, "B"), (b, a, "A")):
+        found = compare(first, second, tolerance=0)
+        assert [one.column for one in found.features] == ["cambi_mean"], "beyond the last decimal it counts"
+        assert [one.column for one in found.mos] == ["mos"], "no engine rounded the scores"
+        said = (
+            f"the engine rounded the values of {which}: features that differ by no more than 1e-06 are equal"
+        )
+        assert found.notes == (said,)
+        assert found.tolerance == 0
+    assert found.provenance == {"decimals": (6, None)}
+    assert compare(a, b).notes == (), "the default tolerance is as wide"
+    unrounded = write_rows(tmp_path / "c.parquet", rounded)
+    assert len(compare(a, unrounded, tolerance=0).features) == 2
+
+
+@pytest.mark.parametrize("decimals", [-3, 0, 10**9, "6", None, [6], True])
+def test_decimals_that_mean_nothing_widen_no_tolerance(tmp_path: Path, decimals: object) -> None:
+    a = write_rows(tmp_path / "a.parquet", CLIPS)
+    other = with_changes(CLIPS, **{"a.mp4": {"vmaf_mean": 98.1234564}})
+    b = write_rows(tmp_path / "b.parquet", other, MADE | {"decimals": decimals})
+    found = compare(a, b, tolerance=0)
+    assert [one.column for one in found.features] == ["vmaf_mean"]
+    assert found.notes == ()
+
+
 @pytest.mark.parametrize(
     ("a", "b", "nan", "largest"),
     [(NAN, NAN, 0, 0), (INF, INF, 0, 0), (0.0, -0.0, 0, 0), (NAN, 1.0, 1, INF), (1.0, NAN, 1, INF),

@@ -28,7 +28,7 @@ from vmafarm.merging.audits import read_entries
 from vmafarm.run_folder.manifest import load_manifest, most_rows
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.features import ARROW_SCHEMA
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, MAY_BE_UNKNOWN, read_clip_log
 from vmafarm.shards.footers import sort_shards
 from vmafarm.shards.journal import read_journal
 from vmafarm.shards.planned import read_outline
@@ -97,7 +97,8 @@ BAD_CELLS = [
     *((field.name, None) for field in CLIP_LOG_SCHEMA),
     *((field.name, NOT_UTF8) for field in CLIP_LOG_SCHEMA if pa.types.is_string(field.type)),
     *((field.name, float("inf")) for field in CLIP_LOG_SCHEMA if pa.types.is_floating(field.type)),
-    *((field.name, -1) for field in CLIP_LOG_SCHEMA if pa.types.is_integer(field.type)),
+    *((field.name, -1 - (field.name in MAY_BE_UNKNOWN)) for field in CLIP_LOG_SCHEMA
+      if pa.types.is_integer(field.type)),
     ("seconds_scoring", -1.0), ("seconds_decoding", 1e300), ("finished_at", FAR),
 ]  # fmt: skip
 

@@ -90,6 +90,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     said["vmafarm estimate --json"] = estimate.stdout
     vmafarm("run", "--max-failed-share", "0.5", *options, cwd=folder)
     said["vmafarm status --json"] = vmafarm("status", "--run", "r", "--json", cwd=folder).stdout
+    said["vmafarm failures --json"] = vmafarm("failures", "--run", "r", "--json", cwd=folder).stdout
     said["vmafarm runs --json"] = vmafarm("runs", "--json", cwd=folder).stdout
     said["vmafarm presets --json"] = vmafarm("presets", "--json", cwd=folder).stdout
     said["vmafarm efficiency --json"] = efficiency(folder / "cluster")

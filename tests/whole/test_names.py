@@ -104,7 +104,8 @@ def write_rows(config: Config, done: Sequence[str]) -> Run:
                     "seconds_decoding": 0.0, "seconds_scoring": 0.1, "audit": "",
                     "seconds_other_plan": math.nan, "audit_feature": "", "audit_difference": math.nan,
                     "declared_frames": 0, "declared_seconds": math.nan,
-                    "short": False, "repeatable": True, "attempts": 1, "notes": "", "host": "h1",
+                    "short": False, "repeatable": True, "backend": "cpu", "finite_frames": 1,
+                    "zero_motion": 0, "attempts": 1, "notes": "", "host": "h1",
                     "engine": "ffmpeg", "writer": "w", "slice": number, "finished_at": NOW,
                     "bytes": 1, "sha256": "",
                 }  # fmt: skip

@@ -162,6 +162,9 @@ def test_a_corpus_of_nothing_but_bad_clips_ends_with_a_list_and_no_table(folder:
     write_scores(folder / "scores.csv", names)
     for allowed in ([], ["--max-failed-share", "1"], ["--allow-missing"]):
         ended = call("run", *corpus(*QUICK, "--run", "r"), *allowed, cwd=folder, status=1)
+        if not allowed:
+            assert "  vmafarm failures --run r lists the clips, and why" in ended.stdout.splitlines()
+            assert "3 clips failed for good" in call("failures", "--run", "r", cwd=folder).stdout
         assert "no clip has a row, so there is nothing to publish" in ended.stderr
         for name in names:
             assert f"\n  {name}: decode_error: " in ended.stderr
@@ -257,7 +260,7 @@ def test_without_scores_there_is_a_table_and_scores_come_later_without_scoring(f
     checked = ("--set", "merge.checks=true")
     said = call("run", "--clips", "clips", *QUICK, *checked, "--run", "a", cwd=folder).stdout
     assert said.count("no scores given") == 1
-    assert "36 checks: nothing found" in said
+    assert "39 checks: nothing found" in said
     path = folder / "runs/full_features_a.parquet"
     assert all(math.isnan(mos) for mos in table(path)["mos"].to_pylist())
     said = call("plan", "--scores", "scores.csv", "--run", "a", cwd=folder).stdout

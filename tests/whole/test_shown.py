@@ -21,6 +21,8 @@ from support.terminal import Terminal
 
 from vmafarm import __main__ as command
 from vmafarm.cli import cluster as cli_cluster
+from vmafarm.cli import failures as cli_failures
+from vmafarm.cli import labels as cli_labels
 from vmafarm.cli import look as cli_look
 from vmafarm.cli import tables as cli_tables
 from vmafarm.config.sections import Config, flat
@@ -140,7 +142,7 @@ QUIET = {
 
 def test_no_verb_is_left_out() -> None:
     words = {command.name or command.callback.__name__ for command in cli_look.app.registered_commands}
-    assert cli_cluster.app is cli_look.app is cli_tables.app
+    assert cli_cluster.app is cli_failures.app is cli_labels.app is cli_look.app is cli_tables.app
     # These two read nothing of a run; both are among the tests from outside of it.
     assert {words[0] for words in VERBS.values()} == words - {"demo", "image"}
 

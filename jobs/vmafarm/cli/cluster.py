@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmafarm.cli.help import at_least
 from vmafarm.cli.local import app
 from vmafarm.cli.options import CORPUS, Drop, Json, Update, configured
 from vmafarm.common.errors import INCOMPLETE, show
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 Canary = Annotated[
-    int, typer.Option(min=0, help="First score this many clips in a small job, and print an estimate.")
+    int,
+    typer.Option(
+        metavar="N", callback=at_least(0), help="First score N clips in a small job, and print an estimate."
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the sbatch script and the command; write and queue nothing.")
@@ -28,19 +32,24 @@ DryRun = Annotated[
 
 @app.command()
 def image(
-    recipe: Annotated[Path, typer.Argument(help="Apptainer recipe.")] = Path("apptainer.def"),
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Apptainer recipe.")] = Path(
+        "apptainer.def"
+    ),
     output: Annotated[
-        Path | None, typer.Option(help="Image; default: vmafarm.sif, or vmafarm-RECIPE.sif.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Image; default: vmafarm.sif, or vmafarm-RECIPE.sif."),
     ] = None,
     arguments: Annotated[
-        list[str] | None, typer.Option("--build-arg", help="NAME=VALUE of the recipe. Repeatable.")
+        list[str] | None,
+        typer.Option("--build-arg", metavar="NAME=VALUE", help="Argument of the recipe. Repeatable."),
     ] = None,
     binds: Annotated[
         list[str] | None,
-        typer.Option("--bind", help="As for apptainer build: SRC:DEST. Repeatable."),
+        typer.Option("--bind", metavar="SRC:DEST", help="As for apptainer build. Repeatable."),
     ] = None,
     wheelhouse: Annotated[
-        Path | None, typer.Option(help="Folder with the wheels of requirements.lock, to build offline.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The wheels of requirements.lock, to build offline."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing image.")] = False,
 ) -> None:
@@ -48,6 +57,7 @@ def image(
 
     Example: vmafarm image containers/cpu.def
     """
+    from vmafarm.common.text import size
     from vmafarm.images.build import build_image
 
     built = build_image(
@@ -59,11 +69,12 @@ def image(
         force=force,
         say=say,
     )
-    say(f"built in {built.seconds:.0f} s: {show(str(built.path))}", built.digest)
+    written = size(built.path.stat().st_size)
+    say(f"built in {built.seconds:.0f} s: {show(str(built.path))}, {written}", built.digest)
 
 
 @app.command()
-@configured(*CORPUS, wanted="")
+@configured(*CORPUS, "plan", wanted="")
 def submit(
     config: Config, update: Update = False, drop: Drop = False, canary: Canary = 0, dry_run: DryRun = False
 ) -> None:
@@ -129,7 +140,10 @@ def _submit(config: Config, *, again: bool, canary: int) -> None:
 def status(
     config: Config,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until the run has finished.")] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two refreshes of --watch.")] = 10,
+    every: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", callback=at_least(1), help="Time between two refreshes of --watch."),
+    ] = 10,
     as_json: Json = False,
 ) -> None:
     """Show the progress of a run, from disk and from SLURM if there is one.
@@ -156,7 +170,9 @@ def status(
 def logs(
     config: Config,
     slice_id: Annotated[int, typer.Argument(metavar="SLICE", help="Number of the slice.")],
-    lines: Annotated[int, typer.Option(min=1, help="Lines per log, and failed tries.")] = 20,
+    lines: Annotated[
+        int, typer.Option(metavar="N", callback=at_least(1), help="Lines per log, and failed tries.")
+    ] = 20,
 ) -> None:
     """Show the tasks of a slice, the end of the latest logs, and the failures of its clips.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from vmafarm.cli.completion import preset_names
 from vmafarm.cli.local import app
 from vmafarm.cli.options import Json
 from vmafarm.common.say import say, to_json
@@ -14,7 +15,10 @@ from vmafarm.common.say import say, to_json
 @app.command()
 def presets(
     preset: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Show all of this preset, with its source.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", autocompletion=preset_names, help="Show all of this preset, with its source."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

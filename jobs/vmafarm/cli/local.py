@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmafarm.cli.help import App, Verbs, at_least
 from vmafarm.cli.options import (
     CORPUS,
     AllowMissing,
@@ -15,9 +16,9 @@ from vmafarm.cli.options import (
     Json,
     Settings,
     Update,
-    config_source,
     configured,
 )
+from vmafarm.cli.settings import config_source
 from vmafarm.common.errors import show
 from vmafarm.common.package import __version__
 from vmafarm.common.say import say, standard_error, to_json
@@ -30,13 +31,15 @@ Verify = Annotated[
 ]
 Reuse = Annotated[
     list[str] | None,
-    typer.Option(help="Take rows of clips with the same content from this run or table. Repeatable."),
+    typer.Option(
+        metavar="RUN", help="Take rows of clips with the same content from this run or table. Repeatable."
+    ),
 ]
 
-app = typer.Typer(
+app = App(
     name="vmafarm",
+    cls=Verbs,
     help="libvmaf features of large video corpora, as one validated Parquet table.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -58,7 +61,7 @@ def main(
 
 
 @app.command()
-@configured(*CORPUS, "max_failed_share", wanted="")
+@configured(*CORPUS, "plan", "workers", "max_failed_share", wanted="")
 def run(
     config: Config, update: Update = False, drop: Drop = False, verify: Verify = False, reuse: Reuse = None,
     allow_missing: AllowMissing = False,
@@ -82,7 +85,7 @@ def run(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="New folder for the corpus.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the corpus.")],
 ) -> None:
     """Write a small corpus with the names and layout of KoNViD-150k: 12 clips and 13 scores.
 
@@ -96,7 +99,7 @@ def demo(
 
 
 @app.command()
-@configured(*CORPUS, wanted="new")
+@configured(*CORPUS, "plan", wanted="new")
 def plan(
     config: Config,
     update: Update = False,
@@ -119,11 +122,14 @@ def plan(
 
 
 @app.command()
-@configured(*CORPUS, wanted="")
+@configured(*CORPUS, "plan", "workers", wanted="")
 def estimate(
     config: Config,
     sample: Annotated[
-        int, typer.Option(min=1, help="Clips to measure, including those measured here earlier.")
+        int,
+        typer.Option(
+            metavar="N", callback=at_least(1), help="Clips to measure, including those measured here earlier."
+        ),
     ] = 20,
     as_json: Json = False,
 ) -> None:

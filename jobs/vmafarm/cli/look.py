@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmafarm.cli.completion import check_names
 from vmafarm.cli.local import app
-from vmafarm.cli.options import ConfigFile, Json, Settings, configured, load_config
+from vmafarm.cli.options import ConfigFile, Json, RunName, Settings, configured
+from vmafarm.cli.settings import load_config
 from vmafarm.common.say import Shown, data_sink, say, say_aside, terminal_width, to_json
 
 if TYPE_CHECKING:
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 
 TableOption = Annotated[
-    Path | None, typer.Option("--table", help="A table that lies alone, such as a combined one, not a run.")
+    Path | None,
+    typer.Option(
+        "--table", metavar="FILE", help="A table that lies alone, such as a combined one, not a run."
+    ),
 ]
 
 
@@ -24,15 +29,18 @@ TableOption = Annotated[
 @configured("name")
 def query_run(
     config: Config,
-    query: Annotated[str | None, typer.Argument(help="One SELECT in DuckDB SQL.")] = None,
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="One SELECT in DuckDB SQL.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
     file: Annotated[
         Path | None,
-        typer.Option("--file", help="Statements from a file; without either, from stdin."),
+        typer.Option("--file", metavar="FILE", help="Statements from a file; without either, from stdin."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write the answer to this file: .csv, .json or .parquet.")
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Write the answer to this file: .csv, .json or .parquet."
+        ),
     ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Allow writing (to a copy of the run) and access to files.")
@@ -74,7 +82,12 @@ def query_run(
 @configured("name", wanted="")
 def qa(
     config: Config,
-    check: Annotated[list[str] | None, typer.Option(help="Show all rows of this check. Repeatable.")] = None,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", autocompletion=check_names, help="Show all rows of this check. Repeatable."
+        ),
+    ] = None,
     table: TableOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all outcomes and their rows as JSON.")
@@ -113,7 +126,9 @@ def qa(
 @configured("name", wanted="")
 def report(
     config: Config,
-    output: Annotated[Path | None, typer.Option(help="Page to write; default: beside the table.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Page to write; default: beside the table.")
+    ] = None,
     table: TableOption = None,
 ) -> None:
     """Write one HTML page about a run, finished or not; it opens offline.
@@ -143,23 +158,29 @@ def report(
 @configured(wanted="")
 def combine(
     config: Config,
-    out: Annotated[Path, typer.Argument(help="Table to write.")],
-    tables: Annotated[list[str], typer.Argument(help="Published tables, or names of runs that have one.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Table to write.")],
+    tables: Annotated[
+        list[str],
+        typer.Argument(metavar="TABLE", help="Published tables, or names of runs that have one."),
+    ],
     names: Annotated[
         list[str] | None,
-        typer.Option("--name", help="Label of a table's corpus: --name TABLE=LABEL. Repeatable."),
+        typer.Option("--name", metavar="TABLE=LABEL", help="Label of a table's corpus. Repeatable."),
     ] = None,
     allow_mixed: Annotated[
         list[str] | None,
-        typer.Option(help="Combine tables that differ in this key, such as engine. Repeatable."),
+        typer.Option(
+            metavar="KEY", help="Combine tables that differ in this key, such as engine. Repeatable."
+        ),
     ] = None,
     mos_scale: Annotated[
-        str | None, typer.Option(help="Map the scores of each corpus to this scale: LOW,HIGH.")
+        str | None, typer.Option(metavar="LOW,HIGH", help="Map the scores of each corpus to this scale.")
     ] = None,
     mos_range: Annotated[
         list[str] | None,
         typer.Option(
-            help="Range of a corpus's scores: LABEL=LOW,HIGH; default: lowest and highest score. Repeatable."
+            metavar="LABEL=LOW,HIGH",
+            help="Range of a corpus's scores; default: lowest and highest score. Repeatable.",
         ),
     ] = None,
     columns: Annotated[
@@ -167,11 +188,16 @@ def combine(
         typer.Option("--columns", help="Join tables of the same clips side by side, the others also CSV."),
     ] = False,
     min_coverage: Annotated[
-        float, typer.Option(help="With --columns: share of the clips that must match on both sides.")
+        float,
+        typer.Option(
+            metavar="SHARE", help="With --columns: share of the clips that must match on both sides."
+        ),
     ] = 1.0,
     prefix: Annotated[
         list[str] | None,
-        typer.Option(help="With --columns: begin a table's column names with this: LABEL=TEXT. Repeatable."),
+        typer.Option(
+            metavar="LABEL=TEXT", help="With --columns: begin a table's column names with TEXT. Repeatable."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is no combined table.")] = False,
 ) -> None:
@@ -221,9 +247,10 @@ def runs(
 def info(
     config_file: ConfigFile = None,
     overrides: Settings = None,
-    name: Annotated[str | None, typer.Option("--run", help="Name of the run (run.name).")] = None,
+    name: RunName = None,
     table: Annotated[
-        Path | None, typer.Argument(help="A table or a shard; without it, the table of a run.")
+        Path | None,
+        typer.Argument(metavar="TABLE", help="A table or a shard; without it, the table of a run."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     card: Annotated[bool, typer.Option("--card", help="Print a Hugging Face dataset card.")] = False,

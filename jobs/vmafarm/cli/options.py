@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -10,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+
+from vmafarm.cli.completion import run_names
+from vmafarm.cli.help import at_least
+from vmafarm.cli.settings import load_config
 
 if TYPE_CHECKING:
     from vmafarm.config.sections import Config
@@ -23,23 +26,40 @@ AllowMissing = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: see docs/json.md.")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; without it ./vmafarm.toml, if it is yours.")
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="TOML file; without it ./vmafarm.toml, if it is yours."
+    ),
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Set a key: --set engine.plan=identity. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key: --set engine.threads=2. Repeatable."),
 ]
+_RUN = typer.Option("--run", metavar="NAME", autocompletion=run_names, help="Name of the run (run.name).")
+RunName = Annotated[str | None, _RUN]
+
+
+def _number_or_word(value: str | None) -> int | str | None:
+    """What a key takes that may be a number or a word."""
+    return int(value) if value and value.isascii() and value.isdigit() and len(value) < _DIGITS else value
+
+
+_DIGITS = 20
 
 _SETS = {
     "clips": (
         "corpus__clips", str,
-        typer.Option(help="Folder of the clips, or a SquashFS image of it (corpus.clips)."),
+        typer.Option(metavar="FOLDER", help="The clips, or a SquashFS image of them (corpus.clips)."),
     ),
-    "scores": ("corpus__scores", str, typer.Option(help="File of the scores (corpus.scores).")),
-    "name": ("run__name", str, typer.Option("--run", help="Name of the run (run.name).")),
+    "scores": (
+        "corpus__scores", str, typer.Option(metavar="FILE", help="The label file (corpus.scores).")
+    ),
+    "name": ("run__name", str, _RUN),
     "limit": (
         "run__sample", int,
         typer.Option(
-            min=1, help="Score and publish a reproducible sample of this many clips of the run (run.sample)."
+            metavar="N", callback=at_least(1),
+            help="Score and publish a reproducible sample of N clips of the run (run.sample).",
         ),
     ),
     "identity": (
@@ -48,10 +68,31 @@ _SETS = {
     ),
     "max_failed_share": (
         "merge__max_failed_share", float,
-        typer.Option(min=0, max=1, help="Share of clips that may have failed for good."),
+        typer.Option(
+            metavar="SHARE",
+            help="Share of clips that may have failed for good, 0 to 1 (merge.max_failed_share).",
+        ),
     ),
     "on_conflict": (
-        "merge__on_conflict", str, typer.Option(help="Rows of a clip that disagree: fail or latest."),
+        "merge__on_conflict", str,
+        typer.Option(
+            metavar="fail|latest", autocompletion=lambda: ["fail", "latest"],
+            help="What to do if rows of a clip disagree (merge.on_conflict).",
+        ),
+    ),
+    "plan": (
+        "engine__plan", str,
+        typer.Option(
+            metavar="full|identity", autocompletion=lambda: ["full", "identity"],
+            help="Run all extractors, or fill in what is known on an identity pair (engine.plan).",
+        ),
+    ),
+    "workers": (
+        "extract__workers", str,
+        typer.Option(
+            metavar="N|auto", callback=_number_or_word,
+            help="Clips scored at once; auto: by the processors (extract.workers).",
+        ),
     ),
 }  # fmt: skip
 """Parameters that set a key of the configuration, with its type and its option."""
@@ -110,17 +151,3 @@ def _with_run(config: Config, wanted: Wanted) -> Config:
     return (
         with_new_name(config) if wanted == "new" else with_planned(config, say_aside, alone=wanted == "one")
     )
-
-
-def load_config(config_file: Path | None, overrides: list[str] | None, **values: object) -> Config:
-    """The configuration from the options that all verbs share."""
-    from vmafarm.config.load import load
-
-    path, settings = config_source(config_file, overrides)
-    return load(path, settings, named=config_file is not None, **values)[0]
-
-
-def config_source(config_file: Path | None, overrides: list[str] | None) -> tuple[Path | None, list[str]]:
-    """The file of the configuration, named or not, and the settings over it."""
-    default = Path("vmafarm.toml")
-    return config_file or (default if os.path.lexists(default) else None), overrides or []

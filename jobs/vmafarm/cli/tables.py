@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @configured(wanted="")
 def compare(
     config: Config,
-    a: Annotated[str, typer.Argument(help="A table file, or the name of a run.")],
-    b: Annotated[str, typer.Argument(help="The same.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A table file, or the name of a run.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same.")],
     tolerance: Annotated[
-        float, typer.Option(help="Numbers that differ by no more are equal; absolute.")
+        float, typer.Option(metavar="NUMBER", help="Numbers that differ by no more are equal; absolute.")
     ] = 1e-6,
     as_json: Json = False,
 ) -> None:
@@ -47,24 +47,33 @@ def compare(
 @configured(wanted="")
 def split(
     config: Config,
-    table: Annotated[str, typer.Argument(help="A table file, or the name of a run.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table file, or the name of a run.")],
     by: Annotated[
         str | None,
         typer.Option(
-            help="Groups: fingerprint (nearly the same features), or a column of the label file or --groups."
+            metavar="COLUMN",
+            help="Groups: fingerprint (nearly the same features), or a column of the label file or --groups.",
         ),
     ] = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV file with clip names and the column --by.")] = None,
+    groups: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV file with clip names and the column --by.")
+    ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option(help="Groups: what the first parentheses of this regular expression find in the name."),
+        typer.Option(
+            metavar="REGEX",
+            help="Groups: what the first parentheses of this regular expression find in the name.",
+        ),
     ] = None,
-    train: Annotated[float, typer.Option(help="Share of the clips for training.")] = 0.8,
-    val: Annotated[float, typer.Option(help="Share for validation.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share for the test.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Another one gives another split.")] = 0,
+    train: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the clips for training, 0 to 1.")
+    ] = 0.8,
+    val: Annotated[float, typer.Option(metavar="SHARE", help="Share for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(metavar="SHARE", help="Share for the test.")] = 0.1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another one gives another split.")] = 0,
     output: Annotated[
-        Path | None, typer.Option(help="File to write; default: <table>.split.parquet beside the table.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Table to write; default: TABLE.split.parquet beside the table."),
     ] = None,
 ) -> None:
     """Add a column split (train, val, test) to a copy of a table; groups stay together.

@@ -90,7 +90,7 @@ def common_metadata(sources: Sequence[Source]) -> dict[str, Any]:
     """What `vmafarm info` shows of any table: values of all tables, several of them as text.
 
     A feature is ``constant`` if it was filled in in all tables: where it was measured in one, its values need
-    not be exactly equal.
+    not be exactly equal. ``decimals`` are the fewest of any table, and left out if none states them.
     """
     documents = [source.info.metadata for source in sources if source.info is not None]
     features = {
@@ -99,9 +99,11 @@ def common_metadata(sources: Sequence[Source]) -> dict[str, Any]:
     }
     found: dict[str, Any] = {"features": features}
     for key in ("plan", *AGREE):
-        if key == "features":
+        if key in ("features", "decimals"):
             continue
         values = list(dict.fromkeys(json.dumps(one.get(key)) for one in documents))
         parts = [json.loads(value) for value in values]
         found[key] = parts[0] if len(parts) == 1 else ", ".join(map(str, parts))
+    if decimals := [one["decimals"] for one in documents if isinstance(one.get("decimals"), int)]:
+        found["decimals"] = min(decimals)
     return found

@@ -18,6 +18,7 @@ AGREE = (
     "decoder_version",
     "backend",
     "model",
+    "decimals",
 )
 """Keys of the metadata in which tables that are put under each other must agree. ``plan`` is none of them,
 since both plans give the same values, nor ``manifest``, since the corpora differ."""

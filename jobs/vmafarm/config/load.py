@@ -6,7 +6,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +16,7 @@ import pydantic
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.geometry import FORM, read_rule
+from vmafarm.config.paths import PATHS, expand
 from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, keys
 from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk.readable import denied
@@ -60,6 +61,8 @@ def load(
     origins = dict.fromkeys(keys(), "default")
     if path is not None:
         document = _read(path, named)
+        # Before other values come in, which a shell has read.
+        _expand(document, lambda _: str(path), variables=True)
         origins.update({key: str(path) for key in (*document, *flatten(document))})
     given = [(*_split_override(text), "--set") for text in overrides]
     given += [(k.replace("__", "."), v, "command line") for k, v in values.items() if v is not None]
@@ -75,6 +78,7 @@ def load(
             above = ".".join(sections[:i])
             if origins.get(above, "default") == "default":
                 origins[above] = origin
+    _expand(document, lambda key: origins[key], variables=False)
     try:
         config = Config.model_validate(document)
     except pydantic.ValidationError as error:
@@ -110,6 +114,14 @@ def load(
             f"for example {FORM}, or 1280x720 30fps 8bit",
         ) from None
     return config, {key: origins[key] for key in keys()}
+
+
+def _expand(document: dict[str, Any], origin: Callable[[str], str], *, variables: bool) -> None:
+    for key in PATHS:
+        section, _, name = key.partition(".")
+        table = document.get(section)
+        if isinstance(table, dict) and name in table:
+            table[name] = expand(key, table[name], origin(key), variables=variables)
 
 
 def make_template() -> str:

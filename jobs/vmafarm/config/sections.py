@@ -88,14 +88,18 @@ class EngineSection(Section):
     """The program that scores frames."""
 
     kind: Literal["auto", "vmaf", "ffmpeg"] = Field(
-        "auto", description="vmaf: the fork's program; ffmpeg: its libvmaf filter; auto: vmaf if it is found"
+        "auto",
+        description="vmaf: the program vmaf of the fork or upstream; ffmpeg: its libvmaf filter; "
+        "auto: vmaf if it is found",
     )
     plan: Literal["full", "identity"] = Field(
         "full",
         description="full: run all extractors; identity: skip those with values known on an identity pair",
     )
-    backend: Literal["cuda", "cpu"] = Field("cpu", description="where the vmaf engine runs")
-    vmaf: str = Field("vmaf", description="the fork's program: a name in PATH or a path")
+    backend: Literal["cuda", "cpu"] = Field(
+        "cpu", description="where the vmaf engine runs; cuda needs the fork's program"
+    )
+    vmaf: str = Field("vmaf", description="the program vmaf: a name in PATH or a path")
     ffmpeg: str = Field("", description="ffmpeg: a name in PATH or a path; empty: the bundled one")
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="threads of one engine process, besides one for decoding; does not change values"

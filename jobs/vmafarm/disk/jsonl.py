@@ -53,6 +53,8 @@ Moment = Annotated[str, Field(strict=True, max_length=40), AfterValidator(_as_mo
 Time = Annotated[datetime, BeforeValidator(_to_time)]
 """The same, as a datetime."""
 Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+CountOrUnknown = Annotated[int, Field(strict=True, ge=-1, le=2**31 - 1)]
+"""-1: unknown."""
 Size = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, le=MOST_SECONDS)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]

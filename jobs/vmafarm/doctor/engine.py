@@ -89,7 +89,11 @@ def check_engine(config: Config, machine: Machine) -> CheckResult:
     said = [f"{engine.kind} {show(found.version)}"]
     if found.libvmaf_version != found.version:
         said.append(f"libvmaf {show(found.libvmaf_version)}")
+    if found.dialect:
+        said.append(found.dialect)
     message = f"{', '.join(said)}: plan {engine.plan} on {engine.backend}"
+    if found.decimals:
+        message += f"; rounds values to {found.decimals} decimals"
     if found.lacking:
         message += f"; lacks {', '.join(found.lacking)}"
     if constant := engine.constant():

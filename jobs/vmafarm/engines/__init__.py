@@ -1,4 +1,4 @@
-"""One interface, two engines: ``ffmpeg`` (embedded libvmaf) and ``vmaf`` (the fork)."""
+"""One interface, two engines: ``ffmpeg`` (embedded libvmaf) and ``vmaf`` (the fork or upstream)."""
 
 from __future__ import annotations
 

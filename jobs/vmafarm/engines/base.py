@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -19,7 +19,7 @@ from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.process.scratch import check_scratch, scratch_error
-from vmafarm.schema.features import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
+from vmafarm.schema.features import ALL_SIZES, EXTRACTORS, KNOWN, MUST_MEASURE, FrameSizes, features_of
 
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
 """Lines in which ffmpeg repeats a file's own metadata, such as its title: never a complaint."""
@@ -27,7 +27,9 @@ _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a probe found out about an engine's programs.
+    """What a probe found out about an engine's programs; commands are made from it alone.
+
+    A build without the model is refused by the probe, so nothing is said of it here.
 
     Attributes
     ----------
@@ -39,6 +41,12 @@ class Capabilities:
         Extractors that have no CUDA version; the others are called NAME_cuda there.
     options
         Command-line options that this build takes and others do not.
+    dialect
+        What kind of build it is, for people; "": there is one kind only.
+    decimals
+        Decimals that the build rounds the values of its log to; 0: it writes all digits.
+    keys
+        Pairs of a feature and the key under which the build logs it; empty: not known.
     """
 
     version: str = ""
@@ -47,6 +55,9 @@ class Capabilities:
     lacking: tuple[str, ...] = ()
     without_cuda: frozenset[str] = frozenset()
     options: frozenset[str] = frozenset()
+    dialect: str = ""
+    decimals: int = 0
+    keys: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,10 @@ class Engine(ABC):
     runs_in_ffmpeg
         It is a filter in ffmpeg: it decodes the clip itself and reports as ffmpeg does. Any other program
         gets decoded frames in a .y4m file.
+    accepted_sizes
+        Frame sizes that its extractors accept; one that is not named accepts all.
+    sizes_source
+        Where these limits come from.
     ffmpeg
         The program that decodes.
     plan
@@ -102,6 +117,8 @@ class Engine(ABC):
 
     kind: ClassVar[str]
     runs_in_ffmpeg: ClassVar[bool]
+    accepted_sizes: ClassVar[Mapping[str, FrameSizes]]
+    sizes_source: ClassVar[str]
     ffmpeg: Path
     plan: str
     backend: str
@@ -183,6 +200,10 @@ class Engine(ABC):
         else:
             needed = set(EXTRACTORS)
         return (*(n for n in EXTRACTORS if n in needed - left_out), None)
+
+    def accepts(self, extractor: str, width: int, height: int) -> bool:
+        """Whether an extractor of this engine accepts frames of this size, in pixels."""
+        return self.accepted_sizes.get(extractor, ALL_SIZES).accepts(width, height)
 
     def constant(self) -> tuple[str, ...]:
         """Known features that no pass measures."""

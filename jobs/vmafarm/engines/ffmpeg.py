@@ -18,7 +18,7 @@ from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
-from vmafarm.schema.features import ACCEPTED_SIZES, EXTRACTORS, FrameSizes
+from vmafarm.schema.features import ACCEPTED_SIZES, EXTRACTORS, SIZES_SOURCES, FrameSizes
 
 _LACKS = re.compile(r"problem during vmaf_use_feature: (\w+)")
 _OWN_ERROR = re.compile(r"^(?:\[[^\]\n]*libvmaf[^\n]*\[(?:error|fatal)\]|libvmaf ERROR)", re.MULTILINE)
@@ -33,6 +33,8 @@ class FfmpegEngine(Engine):
 
     kind = "ffmpeg"
     runs_in_ffmpeg = True
+    accepted_sizes = ACCEPTED_SIZES
+    sizes_source = SIZES_SOURCES[kind]
 
     @classmethod
     def is_installed(cls, section: EngineSection) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import show
+from vmafarm.common.text import counted
 from vmafarm.disk.regular_files import read_regular
 from vmafarm.schema.features import BY_NAME
 
 LARGEST = 1e100
 """Far above any score; the squares of larger numbers, in the standard deviation, are not finite."""
+
+_OPTION_VALUE = re.compile(r"[-+]?\d[\d.eE+-]*|true|false")
+_FRAME = b'"frameNum"'
 
 _NUMBERS = frozenset((int, float, type(None)))
 """Exact types of a score: True is an int as well."""
@@ -51,15 +56,20 @@ class Log:
     values
         Feature to float64 array of shape ``(frames,)``; NaN for null in the log. Features that no frame has
         are left out.
+    keys
+        Feature to the key under which the log has it.
     """
 
     version: str
     backend: str
     frames: int
     values: dict[str, NDArray[np.float64]]
+    keys: dict[str, str]
 
 
-def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> Log:
+def read_log(
+    path: Path, features: Iterable[str], max_bytes: int = 1 << 20, keys: Iterable[tuple[str, str]] = ()
+) -> Log:
     """Read those features from a log.
 
     Parameters
@@ -70,23 +80,29 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
         Names of the table.
     max_bytes
         Limit of the file; a larger one is not read. The default is ample for a probe's two frames.
+    keys
+        Pairs of a feature and the only key that it may have; for other features any known one.
 
     Raises
     ------
     LogError
-        The log is missing, empty, cut, not in libvmaf's layout, or some frames lack a feature.
+        The log is missing, empty, cut, or not in libvmaf's layout; it has a feature under two keys, or under
+        one with options; or some frames lack a feature.
     """
+    content = b""
     try:
         size = path.stat().st_size
         if size > max_bytes:
             raise LogError("bad_log", f"the log has {size:,} bytes, expected at most {max_bytes:,}")
-        document = json.loads(read_regular(path, max_bytes), object_pairs_hook=_unique)
+        content = read_regular(path, max_bytes)
+        document = json.loads(content, object_pairs_hook=_unique)
     except FileNotFoundError:
         raise LogError("bad_log", "the engine wrote no log") from None
     except OSError as error:
         raise LogError("bad_log", f"the log cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        what = "the log is empty" if size == 0 else f"the log is cut or not JSON: {error}"
+        begun = counted(content.count(_FRAME), "frame")
+        what = "the log is empty" if size == 0 else f"the log is cut or not JSON: {error}; it has {begun}"
         raise LogError("bad_log", what) from None
     try:
         frames = document["frames"]
@@ -98,18 +114,50 @@ def read_log(path: Path, features: Iterable[str], max_bytes: int = 1 << 20) -> L
         raise LogError("bad_log", f"the log does not have libvmaf's layout: {error!r}") from None
     if numbers != list(range(len(numbers))) or any(type(number) is not int for number in numbers):
         raise LogError("bad_log", "the log's frames are not numbered 0, 1, 2, ...")
-    values = {}
+    values, found, only = {}, {}, dict(keys)
     for name in features:
-        key = next((key for key in BY_NAME[name].keys if key in anywhere), None)
+        key = _find_key(name, anywhere, only.get(name))
         if key is None:
             continue
+        found[name] = key
         try:
             column = [metric[key] for metric in metrics]
         except KeyError:
             lacking = next(i for i, metric in enumerate(metrics) if key not in metric)
             raise LogError("missing_feature", f"frame {lacking} of {len(metrics)} has no {name}") from None
         values[name] = _as_array(name, column)
-    return Log(version, backend, len(metrics), values)
+    return Log(version, backend, len(metrics), values, found)
+
+
+def _find_key(name: str, keys: Collection[str], only: str | None) -> str | None:
+    """The key of a feature; None: there is none.
+
+    libvmaf adds the options that an extractor was given to its keys (``cambi_hrs_1080``): these are values of
+    something else, and nobody asked for them.
+    """
+    known = BY_NAME[name].keys
+    found = [key for key in known if key in keys]
+    found += sorted(key for key in keys if any(_has_options(key, of=one) for one in known))
+    if len(found) > 1:
+        raise LogError("bad_log", f"{name} is in the log under two keys: {show(found[0])}, {show(found[1])}")
+    if not found:
+        return None
+    if found[0] not in known:
+        raise LogError(
+            "bad_log", f"{name} is in the log as {show(found[0])}, with options that were not asked for, "
+            f"expected {only or known[0]}",
+        )  # fmt: skip
+    if only is not None and found[0] != only:
+        raise LogError(
+            "bad_log", f"{name} is in the log as {found[0]}, expected {only} as in the log of two frames"
+        )
+    return found[0]
+
+
+def _has_options(key: str, of: str) -> bool:
+    """Whether a key is another one with options after it: ``_name_value``; psnr_hvs_y has none."""
+    parts = key.removeprefix(f"{of}_").split("_")
+    return key.startswith(f"{of}_") and any(map(_OPTION_VALUE.fullmatch, parts[1:]))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,9 +7,14 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.regular_files import open_regular
@@ -157,8 +162,13 @@ def read_y4m(path: Path) -> RawVideo:
         Not such a file, or it ends within a frame.
     """
     with open_regular(path, None) as file:
-        header = file.readline(1024)
-        total = file.seek(0, 2) - len(header)
+        return _read_layout(file)[0]
+
+
+def _read_layout(file: BinaryIO) -> tuple[RawVideo, int, int]:
+    """Geometry of a .y4m file, the bytes of its header, and those of a frame with the frame's own header."""
+    header = file.readline(1024)
+    total = file.seek(0, 2) - len(header)
     fields = header.decode("ascii", "replace").split()
     if not fields or fields[0] != "YUV4MPEG2":
         raise ValueError("not a .y4m file")
@@ -169,7 +179,35 @@ def read_y4m(path: Path) -> RawVideo:
         raise ValueError(f"chroma format {chroma}, expected 420")
     depth = 10 if chroma.startswith("420p10") else 8
     samples = width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2)
-    frame = len(b"FRAME\n") + samples * (2 if depth > 8 else 1)
+    frame = len(_FRAME) + samples * (2 if depth > 8 else 1)
     if total % frame:
         raise ValueError(f"ends within a frame: {total} bytes, {frame} a frame")
-    return RawVideo(width, height, depth, total // frame)
+    return RawVideo(width, height, depth, total // frame), len(header), frame
+
+
+_FRAME = b"FRAME\n"
+
+
+@contextmanager
+def open_luma(path: Path) -> Iterator[Callable[[int], NDArray[np.integer]]]:
+    """Open a .y4m file that `read_y4m` accepts, to read the luma of single frames.
+
+    Yields
+    ------
+    callable
+        Number of a frame, from 0, to its luma: uint8, or uint16 at 10 bit, of shape ``(height, width)``.
+        Raises OSError if the file cannot be read, or has no such frame any more.
+    """
+    with open_regular(path, None) as file:
+        shape, start, size = _read_layout(file)
+        kind = np.dtype("<u2" if shape.bit_depth > 8 else "u1")
+        luma = shape.width * shape.height * kind.itemsize
+
+        def read(number: int) -> NDArray[np.integer]:
+            file.seek(start + number * size + len(_FRAME))
+            content = file.read(luma)
+            if len(content) != luma:
+                raise OSError(errno.EIO, "the decoded frames have been cut")
+            return np.frombuffer(content, kind).reshape(shape.height, shape.width)
+
+        yield read

@@ -137,7 +137,9 @@ def main(arguments: list[str]) -> None:
             except VmafarmError as error:
                 error.message = f"the image's own test failed: {error.message}"
                 raise
-            say(f"vmafarm {__version__}: the engine {engine.kind} {engine.capabilities.version} is complete")
+            found = engine.capabilities
+            which = f" ({found.dialect})" if found.dialect else ""
+            say(f"vmafarm {__version__}: the engine {engine.kind} {found.version}{which} is complete")
         else:
             raise UsageError(f"{arguments} is neither 'record KEY=VALUE ...' nor 'test vmaf|ffmpeg'")
     except VmafarmError as error:

@@ -28,7 +28,8 @@ from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
 _COLUMNS = (
-    "clip_name", "slice", "audit", "audit_feature", "audit_difference", "host", "seconds_scoring",
+    "clip_name", "slice", "audit", "audit_feature", "audit_difference", "host", "seconds_scoring", "frames",
+    "finite_frames", "backend",
 )  # fmt: skip
 _SCHEMA = pa.schema(
     [CLIP_LOG_SCHEMA.field(name).with_nullable(True) for name in CLIP_LOG_SCHEMA.names if name in _COLUMNS]
@@ -37,9 +38,11 @@ _SCHEMA = pa.schema(
 
 def read_entries(
     connection: duckdb.DuckDBPyConnection, folder: RunFolder, recovered: Recovered, *,
-    only_planned: bool = False,
+    only_planned: bool = False, backend: str = "cpu",
 ) -> int:  # fmt: skip
-    """Make the table ``entries`` of all log entries; those that were not audited are one row per host.
+    """Make the table ``entries`` of all log entries; those with nothing to tell are one row per host.
+
+    Told are audits, frames without a finite value, and another backend than the run's.
 
     Parameters
     ----------
@@ -51,6 +54,8 @@ def read_entries(
         What the journals held.
     only_planned
         Leave out entries that do not count, by `vmafarm.shards.planned.add_planned`.
+    backend
+        The run's.
 
     Returns
     -------
@@ -65,24 +70,25 @@ def read_entries(
     columns = [[entry[name] for entry in alone] for name in _SCHEMA.names]
     entries = make_table(columns, _SCHEMA)
     try:
-        _make_entries(connection, logs, entries, only_planned)
+        _make_entries(connection, logs, entries, only_planned, backend)
     except duckdb.Error as error:
         if is_outside(error):
             raise
         # One is of an earlier version, lacks a column, or has been replaced meanwhile.
         tables = [table for path in logs if (table := _read(path, most)) is not None]
-        _make_entries(connection, [], pa.concat_tables([entries, *tables]), only_planned)
+        _make_entries(connection, [], pa.concat_tables([entries, *tables]), only_planned, backend)
         return len(unreadable) + len(found) - len(tables)
     return len(unreadable) + len(found) - len(logs)
 
 
 def _make_entries(
-    connection: duckdb.DuckDBPyConnection, logs: list[Path], others: pa.Table, only_planned: bool
-) -> None:
+    connection: duckdb.DuckDBPyConnection, logs: list[Path], others: pa.Table, only_planned: bool,
+    backend: str,
+) -> None:  # fmt: skip
     connection.register("recovered_entries", others)
     entries = sql.render(
         "merge/entries", recovered=bool(others.num_rows), files=sql.Parameter("files") if logs else [],
-        planned=only_planned,
+        planned=only_planned, columns=_COLUMNS, backend=backend,
     )  # fmt: skip
     files = {"files": [sql.exact(path) for path in logs]} if logs else {}
     connection.execute(f"CREATE OR REPLACE TEMP TABLE entries AS {entries}", files)
@@ -135,6 +141,18 @@ def count_audits(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     found = connection.execute(sql.render("merge/gpu_audits", outcomes=list(OUTCOMES))).fetchall()
     gpu = {name: {"clips": n, "beyond": beyond, "largest": most} for name, n, beyond, most in found}
     return {**counts, "gpu": gpu}
+
+
+def count_elsewhere(connection: duckdb.DuckDBPyConnection) -> int:
+    """Count clips with a row that were scored elsewhere than the run's backend says.
+
+    Parameters
+    ----------
+    connection
+        As for `count_audits`.
+    """
+    clips: int = sql.one_row(connection, sql.render("merge/elsewhere"))["clips"]
+    return clips
 
 
 def count_beyond(audits: Mapping[str, Any]) -> tuple[int, int]:

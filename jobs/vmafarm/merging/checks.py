@@ -12,7 +12,7 @@ from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.query.checks import Outcome, list_checks, run_check
-from vmafarm.query.database import add_clips
+from vmafarm.query.clips_table import add_clips
 from vmafarm.query.reference_tables import add_facts, add_rows
 from vmafarm.shards.completeness import FailedClip, History
 from vmafarm.shards.footers import SHOWN, Finding, examples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from vmafarm.disk.arrow import make_table
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.schema.features import COLUMNS, FEATURE_COLUMNS, KEY_COLUMNS
 from vmafarm.shards.footers import Finding, examples
-from vmafarm.shards.recovery import Recovered, read_scored
+from vmafarm.shards.recovery import Recovered, Scored, read_scored
 from vmafarm.sql import templates as sql
 
 TOLERANCE = 1e-6
@@ -59,6 +59,15 @@ def choose_latest(copies: Mapping[str, list[str]], times: Mapping[tuple[str, str
         undecided += len(best) != 1
         winners += [(name, file) for file in best]
     return Latest(winners, undecided)
+
+
+def _only_one_by_cpu(
+    name: str, files: Sequence[str], scored: Mapping[tuple[str, str], Scored]
+) -> tuple[str, str] | None:
+    """The one copy of a clip that a CPU scored, where GPUs scored all others."""
+    backends = {file: scored[name, file].backend if (name, file) in scored else "" for file in files}
+    by_cpu = [file for file, backend in backends.items() if backend == "cpu"]
+    return (name, by_cpu[0]) if len(by_cpu) == 1 and {*backends.values()} == {"cpu", "cuda"} else None
 
 
 def settle_copies(
@@ -107,13 +116,19 @@ def settle_copies(
     damaged = {name for (name, _), one in scored.items() if not one.repeatable}
     # Another decode explains other values; another score or size it does not.
     excused = [row for row in differing if row[0] in damaged and not set(row[2]) & set(KEY_COLUMNS)]
-    conflicts = [row for row in differing if row not in excused]
+    # A GPU and a CPU differ in the last digits, and the CPU's values are the reference.
+    winners = [
+        copy for name, _, columns, files in differing
+        if not set(columns) & set(KEY_COLUMNS) and (copy := _only_one_by_cpu(name, files, scored))
+    ]  # fmt: skip
+    settled = {name for name, _ in winners}
+    excused = [row for row in excused if row[0] not in settled]
+    conflicts = [row for row in differing if row not in excused and row[0] not in settled]
     undecided = 0
-    winners: list[tuple[str, str]] = []
     if latest and conflicts:
         files = {name: files for name, _, _, files in conflicts}
         decided = choose_latest(files, {copy: one.at for copy, one in scored.items()})
-        winners, undecided = decided.winners, decided.undecided
+        winners, undecided = winners + decided.winners, decided.undecided
     names, paths = [name for name, _ in winners], [path for _, path in winners]
     types = pa.schema({"clip_name": pa.string(), "filename": pa.string()})
     connection.register("latest", make_table([names, paths], types))
@@ -130,6 +145,12 @@ def settle_copies(
         rows = counted(counts["duplicate_rows"], "row")
         message = f"{rows} of clips scored more than once, equal: one of each is taken"
         findings.append(Finding("duplicate", "info", message, counts["duplicate_rows"]))
+    if settled:
+        message = (
+            f"{counted(len(settled), 'clip')} scored by a GPU and by the CPU: the row of the CPU is taken, "
+            "whose values are the reference"
+        )
+        findings.append(Finding("scored_on_both", "info", message, len(settled)))
     if excused:
         which = examples(show(name) for name, *_ in excused)
         message = (

@@ -95,7 +95,7 @@ class MergeResult:
             "failed_for_good": {n: _pick(clip, _FAILED) for n, clip in self.failed_for_good.items()},
             "conflicts": self.conflicts, "options": self.options, "metadata": self.metadata,
             "made": self.made, "findings": [_pick(one, _FINDING) for one in self.findings], "qa": {},
-            "tidied": [], "carried": self.carried,
+            "tidied": [], "carried": self.carried, "database": {},
         }  # fmt: skip
 
     def of(self, severity: str) -> list[Finding]:
@@ -156,6 +156,8 @@ def summarise(result: MergeResult) -> list[str]:
     if counts["recovered_rows"]:
         rows = counted(counts["recovered_rows"], "row")
         facts.append(("recovered", f"{rows} from journals of writers that did not end"))
+    if elsewhere := counts.get("rows_elsewhere"):
+        facts.append(("on the CPU", f"{counted(elsewhere, 'clip')} on which a GPU failed; see the clip logs"))
     if counts["missing"]:
         facts.append(("missing", f"{counted(counts['missing'], 'clip')}, published without"))
     if result.failed_classes:

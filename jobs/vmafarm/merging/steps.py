@@ -19,6 +19,7 @@ from vmafarm.disk.durable import Draft
 from vmafarm.merging.audits import (
     count_audits,
     count_beyond,
+    count_elsewhere,
     judge_audits,
     judge_history,
     read_entries,
@@ -119,11 +120,14 @@ class Merge:
             self._check_clips()
             self._check_copies()
             damaged = read_entries(
-                self._connection, self.folder, sources.recovered, only_planned=sources.only_planned
-            )
+                self._connection, self.folder, sources.recovered, only_planned=sources.only_planned,
+                backend=provenance.backend,
+            )  # fmt: skip
             self._find("clip_log", "warn", "clip logs that cannot be read; they do not count", damaged)
             self.hosts = read_hosts(self._connection)
             self._check_gaps()
+            if elsewhere := count_elsewhere(self._connection):
+                result.counts["rows_elsewhere"] = elsewhere
             self.result.audits = count_audits(self._connection)
             self.result.findings += judge_audits(
                 self.result.audits, result.metadata["plan"], result.metadata["backend"], self.config
@@ -147,8 +151,8 @@ class Merge:
         result.nan = written.nan
         if not written.whole:  # the draft ends before the first null
             shards, bound = self._sources.shards()
-            rows = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=True)
-            self._connection.execute(rows, bound)
+            self._connection.execute(sql.render("query/features", columns=COLUMNS, shards=shards), bound)
+            self._connection.execute(sql.render("query/once", columns=COLUMNS))
             self._check_rows()
             return
         if not result.blocked and not written.unique:

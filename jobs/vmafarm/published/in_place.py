@@ -6,18 +6,20 @@ another one has published a newer table.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from vmafarm.common.errors import IncompleteError, show
+from vmafarm.common.errors import IncompleteError, UsageError, show
 from vmafarm.disk.drafts import LockedDraft
 from vmafarm.disk.durable import Draft
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.locks import open_lock, try_lock
+from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.paths import RunFolder
 
@@ -107,6 +109,21 @@ class InPlace:
     def replace_text(self, path: Path, text: str) -> None:
         """`replace` with UTF-8 text."""
         self.replace(path, lambda file: file.write(text.encode()))
+
+    def add_to_record(self, path: Path, **more: Any) -> None:
+        """Add keys to the record of the merge, where there is one that can be written.
+
+        Raises
+        ------
+        SupersededError
+            It is that of another table.
+        """
+        try:
+            record = read_merge_record(path)
+        except UsageError:  # the next merge replaces it
+            return
+        if record and os.access(path.parent, os.W_OK, effective_ids=True):
+            self.replace_text(path, json.dumps(record | more, indent=1, ensure_ascii=False) + "\n")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

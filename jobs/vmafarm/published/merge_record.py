@@ -88,6 +88,7 @@ class _Record(_Part):
     qa: dict[Word, _Check] = {}
     delivered: Flag = False
     tidied: list[_Tidied] = []
+    database: dict[Word, Word] = {}
 
 
 _RECORD = pydantic.TypeAdapter(_Record)

@@ -14,13 +14,13 @@ import duckdb
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.text import counted
+from vmafarm.query.statements import without_end
 from vmafarm.sql.errors import is_outside
-from vmafarm.sql.templates import render, sql_folder
+from vmafarm.sql.templates import Sql, render, sql_folder
 
 SEVERITIES = ("error", "warn", "info")
 RETURNS = ("offenders", "figures")
 _HEADER = ("name", "severity", "returns", "expected", "why")
-_BATCH = 10_000
 _FILE = re.compile(r"(\d+)_(\w+)\.sql")
 
 
@@ -218,19 +218,28 @@ def _tables(tree: Any) -> set[str]:
 def run_check(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None) -> Outcome:
     """Run one check; see `run_checks`."""
     try:
-        result = connection.execute(check.query)
-        columns = tuple(column[0] for column in result.description)
-        rows: list[tuple[Any, ...]] = []
-        count = 0
-        while batch := result.fetchmany(_BATCH):
-            count += len(batch)
-            rows += batch if limit is None else batch[: max(0, limit - len(rows))]
+        columns, rows = _fetch(connection, check.query, limit)
+        count = len(rows)
+        if limit is not None and count > limit:  # few are kept: the others are counted and not fetched
+            rows = rows[:limit]
+            query = render("query/count", query=Sql(without_end(check.query)))
+            (count,) = connection.execute(query).fetchall()[0]
     except duckdb.Error as error:
         if is_outside(error):
             raise
         # The table may lack a column that the query names; the check of the schema reports that.
         return Outcome(check, False, 0, (), (), show(str(error).partition("\n")[0]))
     return Outcome(check, check.returns == "figures" or not count, count, columns, tuple(rows))
+
+
+def _fetch(
+    connection: duckdb.DuckDBPyConnection, query: str, limit: int | None
+) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Columns and rows of a query; with a limit one row more than that, if there are so many."""
+    if limit is not None:
+        query = render("query/first", query=Sql(without_end(query)), rows=limit + 1)
+    result = connection.execute(query)
+    return tuple(column[0] for column in result.description), result.fetchall()
 
 
 def tell(outcomes: Sequence[Outcome], width: int = 80) -> list[str]:

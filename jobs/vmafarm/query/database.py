@@ -9,39 +9,37 @@ write them. A database that is opened read-only, without access to files and wit
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, reason, show
+from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.readable import is_denied, tell_denied_in, tell_first
-from vmafarm.disk.regular_files import freeing_readers, open_regular
-from vmafarm.disk.sealed_parquet import DamagedError
+from vmafarm.disk.regular_files import freeing_readers
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.in_place import InPlace
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import reading_table
+from vmafarm.query.clips_table import add_clips
+from vmafarm.query.kept import describe_sources, take_kept
+from vmafarm.query.kept import keep as keep_copy
 from vmafarm.query.reference_tables import add_facts, add_rows
 from vmafarm.run_folder.label_columns import NO_LABELS, read_labels
-from vmafarm.run_folder.manifest import load_manifest, most_rows
+from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, list_clip_logs, read_clip_log
 from vmafarm.shards.completeness import read_history
 from vmafarm.shards.footers import examples, find_unreadable, short, sort_shards
-from vmafarm.shards.journal import read_journals
 from vmafarm.shards.listing import list_shards
-from vmafarm.shards.planned import Outline, add_planned, read_outline, read_places
+from vmafarm.shards.planned import Outline, add_planned, read_outline
 from vmafarm.shards.recovery import recover
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
@@ -52,7 +50,7 @@ def open_run(
     config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: InPlace | None = None,
     refused: bool = False,
 ) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
-    """Copy a run into a database, and open the copy for queries.
+    """Open a run as a database for queries: a copy of the kept one if that is up to date, else of the run.
 
     Parameters
     ----------
@@ -63,8 +61,8 @@ def open_run(
     unsafe
         Let queries write to the database, and read and write files. It is still a copy.
     keep
-        Keep the copy as ``runs/<run>/qa.duckdb`` for other clients, if that can be written and this is still
-        the published table; None: do not keep it.
+        Keep a new copy as ``runs/<run>/qa.duckdb`` for other clients and later queries, if that can be
+        written and this is still the published table; None: do not keep it.
     refused
         If the last merge was refused, take its rows from the shards, not from an earlier table.
 
@@ -85,38 +83,60 @@ def open_run(
         Another table was published while this one was copied; only with `keep`.
     """
     folder, memory = config.folder, config.merge.memory
-    load_manifest(folder)  # raises if it is damaged
+    outline = read_outline(folder)  # raises if the manifest is damaged
     with scratch_folder(for_databases(config.extract.scratch)) as scratch:
         file, spill = scratch / "run.duckdb", scratch / "spill"
-        try:
-            with sql.connect(spill, memory=memory, database=file) as connection, freeing_readers(folder.path):
-                _fill(connection, config, scratch, say, keep, refused=refused)
-                # Closing does this too, but silently loses rows on a full disk.
-                connection.execute("CHECKPOINT")
-        except duckdb.Error as error:
-            raise UnavailableError(
-                f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
-                "raise merge.memory, or choose another extract.scratch",
-            ) from None
-        if keep and os.access(folder.path, os.W_OK, effective_ids=True):
-            with open_regular(file, None) as copy:
-                keep.replace(folder.database, partial(shutil.copyfileobj, copy))
+        is_kept = take_kept(config, file)
+        if not is_kept:
+            _copy(config, outline, scratch, file, say, keep, refused=refused)
         with sql.connect(
             spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
         ) as connection:
+            if is_kept:
+                _tell_table(connection, folder, say)
             yield connection
 
 
+def _copy(
+    config: Config, outline: Outline, scratch: Path, file: Path, say: Callable[[str], None],
+    place: InPlace | None, *, refused: bool,
+) -> None:  # fmt: skip
+    """Copy a run into a database; see `open_run`."""
+    folder, notes = config.folder, 0
+
+    def tell(line: str) -> None:
+        nonlocal notes
+        notes += 1
+        say(line)
+
+    made_from = describe_sources(config)
+    try:
+        with (
+            sql.connect(scratch / "spill", memory=config.merge.memory, database=file) as connection,
+            freeing_readers(folder.path),
+        ):
+            _fill(connection, config, outline, scratch, tell, place, refused=refused)
+            # Closing does this too, but silently loses rows on a full disk.
+            connection.execute("CHECKPOINT")
+    except duckdb.Error as error:
+        raise UnavailableError(
+            f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
+            "raise merge.memory, or choose another extract.scratch",
+        ) from None
+    if place and os.access(folder.path, os.W_OK, effective_ids=True):
+        # The only note is then that the rows are those of the table: nothing was left out.
+        keep_copy(config, file, place, made_from if notes == 1 else "")
+
+
 def _fill(
-    connection: duckdb.DuckDBPyConnection, config: Config, scratch: Path, say: Callable[[str], None],
-    keep: InPlace | None, *, refused: bool,
+    connection: duckdb.DuckDBPyConnection, config: Config, outline: Outline, scratch: Path,
+    say: Callable[[str], None], keep: InPlace | None, *, refused: bool,
 ) -> None:  # fmt: skip
     folder = config.folder
     record = _read_record(folder)
     manifest = {"files": [sql.exact(folder.manifest)]}
     files = sql.Parameter("files")
     connection.execute(sql.render("query/parquet", name="manifest", files=files), manifest)
-    outline = read_outline(folder)
     history = read_history(folder, config)
     if denied := tell_denied_in(folder.failures, has_unread=bool(history.unread.count)):
         say(f"failures: {denied}")
@@ -129,11 +149,7 @@ def _fill(
     if folder.table.exists() and not refused:
         with reading_table(folder, say, keep) as table:
             connection.execute(sql.render("query/parquet", name="features", files=files), {"files": [table]})
-        counts = sql.one_row(connection, sql.render("query/lacking"))
-        lacking = f", without {counts['lacking']:,} of {counted(counts['clips'], 'clip')}" * bool(
-            counts["lacking"]
-        )
-        say(f"features: the final table, {show(str(folder.table))}{lacking}")
+        _tell_table(connection, folder, say)
         if record.get("metadata", {}).get("manifest", outline.plan_digest) != outline.plan_digest:
             say(f"features: the run was planned again since: vmafarm merge --run {folder.name}")
     else:
@@ -141,6 +157,14 @@ def _fill(
     add_clips(connection, folder, outline.slices, say)
     add_labels(connection, folder, say)
     add_facts(connection, config, history.sort_out(_without_row(connection)).failed, record)
+
+
+def _tell_table(connection: duckdb.DuckDBPyConnection, folder: RunFolder, say: Callable[[str], None]) -> None:
+    counts = sql.one_row(connection, sql.render("query/lacking"))
+    lacking = f", without {counts['lacking']:,} of {counted(counts['clips'], 'clip')}" * bool(
+        counts["lacking"]
+    )
+    say(f"features: the final table, {show(str(folder.table))}{lacking}")
 
 
 def _read_record(folder: RunFolder) -> dict[str, Any]:
@@ -156,14 +180,6 @@ def _without_row(connection: duckdb.DuckDBPyConnection) -> list[str]:
     except duckdb.BinderException:  # a table without names, which the check of the schema reports
         found = connection.execute("SELECT clip_name FROM manifest")
     return [name for (name,) in found.fetchall()]
-
-
-def add_clips(
-    connection: duckdb.DuckDBPyConnection, folder: RunFolder, slices: Collection[int],
-    say: Callable[[str], None],
-) -> None:  # fmt: skip
-    """Make the table ``clips``: how each clip was scored, from the clip logs and journals."""
-    _add(connection, "clips", _read_clips(folder, slices, say))
 
 
 def add_labels(connection: duckdb.DuckDBPyConnection, folder: RunFolder, say: Callable[[str], None]) -> None:
@@ -194,7 +210,7 @@ def _add_shards(
     if provenance is None:
         if listing.shards or listing.journals:
             say(f"features: {show(str(folder.provenance))} is not there, so no shard is read")
-        _add(connection, "features", ARROW_SCHEMA.empty_table())
+        _add(connection, "features", pa.Table.from_batches([], ARROW_SCHEMA))
         return
     recovered = recover(listing.journals, scratch, provenance, folder.shards, most, outline.digests)
     if listing.journals:  # a writer may have ended meanwhile
@@ -248,50 +264,14 @@ def _scan_shards(connection: duckdb.DuckDBPyConnection, folder: RunFolder, files
     """Create the table features; return the number of extra rows that are left out."""
     connection.execute("DROP TABLE IF EXISTS features")
     if not files:
-        _add(connection, "features", ARROW_SCHEMA.empty_table())
+        _add(connection, "features", pa.Table.from_batches([], ARROW_SCHEMA))
         return 0
     planned = add_planned(connection, folder, {str(path): shard for path, shard in files.items()})
     shards = sql.render("merge/shards", files=sql.Parameter("files"), planned=planned)
-    bound = {"files": [sql.exact(path) for path in files]}
-    extra: int = sql.one_row(connection, sql.render("query/repeated", shards=shards), bound)["extra"]
-    features = sql.render("query/features", columns=COLUMNS, shards=shards, repeated=bool(extra))
-    connection.execute(features, bound)
+    features = sql.render("query/features", columns=COLUMNS, shards=shards)
+    connection.execute(features, {"files": [sql.exact(path) for path in files]})
+    repeated = sql.render("query/repeated", rows=sql.identifier("features"))
+    extra: int = sql.one_row(connection, repeated)["extra"]
+    if extra:
+        connection.execute(sql.render("query/once", columns=COLUMNS))
     return extra
-
-
-def _read_clips(folder: RunFolder, slices: Collection[int], say: Callable[[str], None]) -> pa.Table:
-    """Read how each clip was scored: from clip logs, and from journals for what is not in those yet."""
-    left_out: list[str] = []
-    entries = []
-    most = most_rows(folder)
-    # Journals first: a writer that ends meanwhile moves its entries from its journal to its clip log.
-    for path, journal in read_journals(list_shards(folder, slices).journals):
-        if journal.wrong:
-            left_out.append(f"{short(path, folder.shards)}: {journal.wrong}")
-            continue
-        entries.append(pa.Table.from_pylist([entry for _, entry in journal.rows], schema=CLIP_LOG_SCHEMA))
-    tables = [CLIP_LOG_SCHEMA.empty_table()]
-    logs, unreadable = list_clip_logs(folder)
-    left_out += [f"{short(path, folder.clip_logs)}: {why}" for path, why in unreadable.items()]
-    for path in logs:
-        try:
-            tables.append(read_clip_log(path, most))
-        except (OSError, DamagedError) as error:
-            left_out.append(f"{short(path, folder.clip_logs)}: {reason(error)}")
-    logged = pa.concat_tables(tables)
-    seen = set(zip(logged["writer"].to_pylist(), logged["clip_name"].to_pylist(), strict=True))
-    entries = [_without(table, seen) for table in entries]
-    if left_out:
-        say(f"clips: left out: {examples(left_out)}")
-    clips = pa.concat_tables([logged, *entries])
-    if (places := read_places(folder)) is not None:
-        found = zip(clips["clip_name"].to_pylist(), clips["slice"].to_pylist(), strict=True)
-        clips = clips.filter(pa.array([places.get(name) == number for name, number in found], pa.bool_()))
-    # Without the time zone (UTC): to pass time zones to Python, DuckDB needs another package.
-    at = clips.schema.get_field_index("finished_at")
-    return clips.set_column(at, "finished_at", clips["finished_at"].cast(pa.timestamp("us")))
-
-
-def _without(entries: pa.Table, seen: set[tuple[str, str]]) -> pa.Table:
-    keys = zip(entries["writer"].to_pylist(), entries["clip_name"].to_pylist(), strict=True)
-    return entries.take(pa.array([at for at, key in enumerate(keys) if key not in seen], pa.int64()))

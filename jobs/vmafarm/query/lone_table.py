@@ -25,7 +25,8 @@ from vmafarm.sql.errors import is_outside
 
 _ABSENT = {
     "manifest": "a manifest", "clips": "clip logs", "failures": "failures", "failed": "failures",
-    "audits": "clip logs", "labels": "a label file", "conflicts": "a merge", "findings": "a merge",
+    "audits": "clip logs", "bad_frames": "clip logs", "labels": "a label file", "conflicts": "a merge",
+    "findings": "a merge",
 }  # fmt: skip
 """Tables of a run that a table alone does not have, and what they are made of."""
 

@@ -116,7 +116,7 @@ def add_facts(
     connection: duckdb.DuckDBPyConnection, config: Config, failed: Mapping[str, FailedClip],
     record: Mapping[str, Any], *, draft: bool = False,
 ) -> None:  # fmt: skip
-    """Create ``columns``, ``run``, ``failed``, ``findings``, ``conflicts``, ``audits``, and views of rows.
+    """Create ``columns``, ``run``, ``failed``, ``findings`` and ``conflicts``, and views of entries and rows.
 
     Parameters
     ----------
@@ -129,8 +129,8 @@ def add_facts(
     record
         Of the last merge, or of the one at work: ``findings`` and ``conflicts``; may be empty.
     draft
-        Of a merge: the suspects are found once, for all checks, and the audits are in the table ``entries``,
-        without their notes; else they are in ``clips``.
+        Of a merge: the suspects are found once, for all checks, and audits and bad frames are in the table
+        ``entries``, without notes; else they are in ``clips``.
     """
     filled: Collection[str] = ()
     with suppress(UsageError):
@@ -150,7 +150,9 @@ def add_reference(
     for name in ("findings", "conflicts"):
         add_rows(connection, name, record.get(name, ()))
     notes = sql.literal(None) if draft else sql.identifier("notes")
-    connection.execute(sql.render("query/audits", entries="entries" if draft else "clips", notes=notes))
+    entries = "entries" if draft else "clips"
+    connection.execute(sql.render("query/audits", entries=entries, notes=notes))
+    connection.execute(sql.render("query/bad_frames", entries=entries))
     # A table of another schema gets no such views; a check reports its columns.
     with suppress(duckdb.BinderException):
         connection.execute(sql.render("query/feature_values"))

@@ -47,6 +47,8 @@ def as_card(info: Info) -> str:
         ("manifest", str(metadata.get("manifest", ""))),
     ]
     made = info.record.get("made", {})
+    if "decimals" in metadata:
+        versions.append(("decimals of a frame's value", str(metadata["decimals"])))
     versions += [
         (name, str(made[name])) for name in ("toolkit", "commit", "configuration_sha256") if made.get(name)
     ]

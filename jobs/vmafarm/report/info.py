@@ -189,6 +189,10 @@ def tell(info: Info) -> list[tuple[str, str]]:
         ("constant", ", ".join(info.of("constant")) or "none"),
         ("manifest", _join(metadata, "manifest")),
     ]
+    if "decimals" in metadata:
+        facts.append(
+            ("decimals", f"{_join(metadata, 'decimals')} of each frame's value, rounded by the engine")
+        )
     if "incomplete" in metadata:
         facts.append(("incomplete", _counts(metadata["incomplete"])))
     if left_out := metadata.get("left_out"):

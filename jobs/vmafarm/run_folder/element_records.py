@@ -247,7 +247,7 @@ def identity_advice(records: Iterable[ElementRecord], left: float) -> str:
     if not full or identity > _WORTH_IT * full or left < 1:
         return ""
     return (
-        f"plan full: {format_seconds(left)} left; --set engine.plan=identity from here on: about "
+        f"plan full: {format_seconds(left)} left; --plan identity from here on: about "
         f"{format_seconds(left * identity / full)}, the same values"
     )
 

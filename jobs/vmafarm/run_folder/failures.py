@@ -17,7 +17,10 @@ from vmafarm.run_folder.paths import slice_id
 CLIP_FAULTS = ("decode_error", "no_video", "no_frames", "incomplete_decode", "too_small", "too_large")
 """Faults of the clip itself: the same on every try and every host, so they can be final."""
 
-ENGINE_FAULTS = ("engine_error", "missing_feature", "bad_log")
+BAD_FRAMES = "bad_frames"
+"""Frames have a value that cannot be right: none, or no motion where the picture changes."""
+
+ENGINE_FAULTS = ("engine_error", "missing_feature", "bad_log", BAD_FRAMES)
 """Faults of the engine: several in a row mean that the engine is broken, not the clips."""
 
 WRONG_CONSTANT = "wrong_constant"

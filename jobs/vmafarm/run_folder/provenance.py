@@ -42,6 +42,9 @@ class Provenance:
         Digest of the clips and scores in the manifest, ``sha256:...``.
     model, schema_version
         Constants of this version of the toolkit.
+    decimals
+        Decimals to which the program rounds the values of its log; 0: it was asked for all digits. Documents
+        state it only where it is not 0, so that those of other tables keep their bytes.
     """
 
     engine: str
@@ -54,8 +57,11 @@ class Provenance:
     manifest: str
     model: str = MODEL
     schema_version: int = SCHEMA_VERSION
+    decimals: int = 0
 
     def __post_init__(self) -> None:
+        if self.decimals < 0:
+            raise ValueError(f"decimals: {self.decimals}")
         unknown = set(self.constant) - set(KNOWN)
         if unknown:
             raise ValueError(f"not known on an identity pair: {sorted(unknown)}")
@@ -64,6 +70,8 @@ class Provenance:
         """Return the JSON document; ``features`` maps each feature to ``measured`` or ``constant``."""
         document = asdict(self)
         constant = set(document.pop("constant"))
+        if not self.decimals:
+            del document["decimals"]
         document["features"] = {
             name: "constant" if name in constant else "measured" for name in FEATURE_NAMES
         }
@@ -105,6 +113,8 @@ class Provenance:
             raise ValueError(f"its features are not the {len(FEATURE_NAMES)} of this schema")
         if odd := set(features.values()) - {"constant", "measured"}:
             raise ValueError(f"a feature is {sorted(odd, key=repr)[0]!r}, expected measured or constant")
+        if fields.get("decimals", 1) == 0:
+            raise ValueError("decimals is 0: it is stated only where values are rounded")
         constant = tuple(name for name in FEATURE_NAMES if features[name] == "constant")
         provenance = cls(constant=constant, **fields)
         for name, value in fields.items():

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, ARROW_SCHEMA, FEATURES, INFORMATIVE, KNOWN
+from vmafarm.schema.features import (
+    ACCEPTED_SIZES,
+    ALL_NAN,
+    ARROW_SCHEMA,
+    FEATURES,
+    INFORMATIVE,
+    KNOWN,
+    SIZES_SOURCES,
+)
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,10 @@ def as_markdown() -> str:
     lines = [
         "# The columns",
         "",
-        "Mean and standard deviation are taken over the frames with a finite value; NaN if there is none.",
+        "Mean and standard deviation are taken over all frames; they are NaN where a feature is infinite on",
+        "every frame, or its extractor refuses the frame size. Any other frame without a finite value is a",
+        "failure of the scoring (`bad_frames`, docs/errors.md).",
+        "",
         "`vmafarm qa` reports values outside the bounds. On an identity pair (the same frames as reference",
         "and distorted) some features have a known value: a model learns nothing from them, and the plan",
         "`identity` fills them in. ADM and VIF are measured, but are 1 within 2e-5 there, which is rounding.",
@@ -169,6 +180,8 @@ def as_markdown() -> str:
             f"`{column.name}`", kind, column.what, column.unit, _bounds(column), column.identity, informative
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "How the frame sizes with NaN are known, by engine:", ""]
+    lines += [f"- `{engine}`: {source}." for engine, source in SIZES_SOURCES.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -189,10 +189,11 @@ class Attempts:
             with self._lock:
                 name = f"clip-{next(self._numbers):06d}"
             used: list[str] = []
+            scorer, why = self._scorer_after(failures)
             try:
-                extracted = extract(clip, self._scorer, name, self._permit(used))
+                extracted = extract(clip, scorer, name, self._permit(used))
             except ClipFailedError as failed:
-                gpu = used[-1] if used else ""
+                gpu = used[-1] if used and not why else ""
                 if gpu and _may_be_the_engines(failed):
                     failed.message += f" (GPU {gpu})"
                 if failed.otherwise and any(earlier.otherwise for _, earlier in failures):
@@ -209,8 +210,24 @@ class Attempts:
                 if not wants_another_try(tried, self._tries, decides=self._decides):
                     return Outcome(clip, None, failures, time.monotonic() - started)
             else:
+                if why:
+                    extracted = replace(extracted, notes=(*extracted.notes, f"scored on the CPU: {why}"))
                 return Outcome(clip, extracted, failures, time.monotonic() - started)
         raise AssertionError("attempts are bounded")
+
+    def _scorer_after(self, failures: Sequence[tuple[int, ClipFailedError]]) -> tuple[Scorer, str]:
+        """What to score a clip with next, and why not on a GPU; "": as configured.
+
+        A GPU that fails on a clip, but scores the built-in one, gets no second try: the CPU code of the same
+        program gives the reference values.
+        """
+        scorer = self._scorer
+        failed = [one for _, one in failures if _may_be_the_engines(one)]
+        if scorer.engine.backend == "cpu" or not failed:
+            return scorer, ""
+        auditor = scorer.auditor and replace(scorer.auditor, backend="cpu")
+        why = f"{failed[0].failure}: {failed[0].message}"
+        return replace(scorer, engine=replace(scorer.engine, backend="cpu"), auditor=auditor), why
 
     @contextmanager
     def _permit(self, used: list[str]) -> Iterator[Mapping[str, str]]:

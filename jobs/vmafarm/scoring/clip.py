@@ -69,6 +69,12 @@ class Extracted:
         Fewer frames, or a shorter video, than the file declares.
     repeatable
         Another decode gives the same frames; False if the decoder concealed damage.
+    backend
+        Where it was scored: ``cpu`` or ``cuda``; "": unknown.
+    finite_frames
+        Frames with a finite value of the measured feature that has the fewest of them; -1: unknown.
+    zero_motion
+        Frames after the first with a motion of exactly 0; -1: unknown.
     bytes, sha256
         Of the file.
     """
@@ -89,6 +95,9 @@ class Extracted:
     declared_seconds: float = math.nan
     short: bool = False
     repeatable: bool = True
+    backend: str = ""
+    finite_frames: int = -1
+    zero_motion: int = -1
     bytes: int = 0
     sha256: str = ""
 

@@ -19,8 +19,6 @@ from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.squashfs import require_folder
-from vmafarm.disk.durable import Appender, make_folder
-from vmafarm.disk.jsonl import json_line
 from vmafarm.engines import make_engine
 from vmafarm.process.node import image_digest, job_label, node_name, task_of, visible_gpus, writer_name
 from vmafarm.process.run import Stop, Stopped, die_with
@@ -28,6 +26,7 @@ from vmafarm.process.scratch import scratch_folder
 from vmafarm.process.usage import UsageMeter
 from vmafarm.run_folder.broken_nodes import NodeBrokenError, mark_broken, on_this_node
 from vmafarm.run_folder.element_records import OUT_OF_TIME, ElementLog, ElementResult
+from vmafarm.run_folder.failure_log import FailureLog
 from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
 from vmafarm.run_folder.manifest import load_slices
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
@@ -95,7 +94,7 @@ class _Element:
         self._meter: UsageMeter | None = None
         self._began = self._ended = 0.0
         self._shards: dict[int, ShardWriter] = {}
-        self._failures: dict[int, Appender] = {}
+        self._failures = FailureLog(self._folder, self._writer)
         self._done = 0
         self._failed: Counter[str] = Counter()
         self._in_a_row = 0
@@ -220,15 +219,10 @@ class _Element:
                 clip.slice, self._host, self._writer, datetime.now(UTC).isoformat(),
                 failed.limit, self._limits.as_dict().get(failed.limit, 0),
             )  # fmt: skip
-            if clip.slice not in self._failures:
-                make_folder(self._folder.failures)
-                path = self._folder.failure_file(clip.slice, self._writer)
-                self._failures[clip.slice] = Appender(path)
-            self._failures[clip.slice].append(json_line(record.as_dict()))
+            self._failures.append(record)
         if outcome.extracted is None:
             self._count_failure(outcome)
             return
-        self._in_a_row = 0
         extracted = outcome.extracted
         entry = {
             "clip_name": clip.name,
@@ -250,6 +244,7 @@ class _Element:
             self._log.compare_plans(
                 decoding + extracted.seconds_scoring, decoding + extracted.seconds_other_plan
             )
+        self._count_in_a_row(outcome, fails=extracted.backend != self._provenance.backend)
 
     def _count_failure(self, outcome: Outcome) -> None:
         failed = outcome.failures[-1][1]
@@ -261,12 +256,17 @@ class _Element:
                 f"{show(outcome.clip.name)}: {failed.message}",
                 'measure all features: plan another run with engine.plan = "full"',
             )
+        self._count_in_a_row(outcome, fails=failed.failure in ENGINE_FAULTS)
+
+    def _count_in_a_row(self, outcome: Outcome, *, fails: bool) -> None:
+        """Count clips that the engine, or its GPU, fails on; too many in a row are the node's fault."""
         if self._spec.share in (ELSEWHERE, LAST_LOOK):  # all of them are suspects
             return
-        self._in_a_row = self._in_a_row + 1 if failed.failure in ENGINE_FAULTS else 0
+        self._in_a_row = self._in_a_row + 1 if fails else 0
         # After each failure the engine scored the built-in clip (see `Attempts`), so these clips are suspects
         # that another host will try. With this many, the node itself is at fault.
         if self._in_a_row >= self._config.extract.max_engine_failures:
+            failed = outcome.failures[-1][1]
             raise EngineBrokenError(
                 f"{self._in_a_row} engine failures in a row although the engine scores a built-in clip, the "
                 f"last one on {show(outcome.clip.name)}: {failed.message}",
@@ -285,14 +285,13 @@ class _Element:
         shard = self._shards.pop(slice_id, None)
         if shard is not None:
             shard.close()
-        if (failures := self._failures.pop(slice_id, None)) is not None:
-            failures.close()
 
     def _close_all(self) -> None:
         # If the disk is full, the rows are in the journals and the error is already being raised.
-        for slice_id in {*self._shards, *self._failures}:
+        for slice_id in list(self._shards):
             with suppress(VmafarmError):
                 self._close(slice_id)
+        self._failures.close()
 
 
 class EngineBrokenError(NodeBrokenError):

@@ -22,11 +22,12 @@ from vmafarm.engines.media_files import check_readable, check_unchanged, hash_cl
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
-from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, identity_value
+from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, MUST_BE_FINITE, MUST_MEASURE, identity_value
 from vmafarm.scoring.audit import Audit, audit_of_gpu, compare_gpu, differences, wrong_constants
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.deadline import most_seconds
 from vmafarm.scoring.decode import Programs, Source, look_closer, prepare, read_again
+from vmafarm.scoring.frames import aggregate, check_finite, check_motion, finite_frames, repeated_frames
 from vmafarm.scoring.passes import read_pass, run_passes
 from vmafarm.scoring.refusals import (
     CrashedError,
@@ -119,6 +120,7 @@ def extract(
         with permit or nullcontext({}) as environment:
             programs = replace(programs, environment=environment)
             scored = score_source(source, engine, programs, name)
+            _check_frames(scored, engine, stop)
             audit = Audit()
             if clip.audited and scorer.auditor is not None:
                 audit = _audit(source, scored, engine, scorer.auditor, programs, f"{name}-audit")
@@ -145,6 +147,8 @@ def _audit(
     """Score with the auditor and compare; a failure there costs no row."""
     try:
         again = score_source(source, auditor, programs, name)
+        # What is wrong with a constant is told below.
+        _check_frames(again, auditor, programs.stop, MUST_MEASURE)
     except ClipFailedError as failed:
         return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
     source = again.source
@@ -163,6 +167,15 @@ def _audit(
         return Audit("failed", note="audit: another decode of this damaged clip gave other values")
     told = wrong + different
     return Audit("differs" if told else "equal", again.seconds, "; ".join(f"audit: {one}" for one in told))
+
+
+def _check_frames(
+    scored: Scored, engine: Engine, stop: Stop | None, features: Sequence[str] = MUST_BE_FINITE
+) -> None:
+    """Raise ClipFailedError (``bad_frames``) if a frame has a value that cannot be right."""
+    check_finite(scored.values, features)
+    if not engine.runs_in_ffmpeg:
+        check_motion(scored.values["motion"], scored.source.path, stop)
 
 
 def score_source(source: Source, engine: Engine, programs: Programs, name: str) -> Scored:
@@ -246,7 +259,7 @@ def _check_passes(source: Source, engine: Engine, passes: list[Pass], finished: 
         if (problem := engine.diagnose(done)) is not None:
             failure, message = problem
             if not engine.failed_at_start(done):
-                message += f" {describe_pass(one, source.width, source.height)}"
+                message += f" {describe_pass(one, source.width, source.height, source.frames)}"
             raise ClipFailedError(failure, message, done)
 
 
@@ -273,24 +286,6 @@ def _finish(clip: Clip, engine: Engine, scored: Scored, audit: Audit) -> Extract
         row, source.frames, 0.0 if unknown_rate else report.fps, report.pixel_format, source.bit_depth,
         source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
         audit.feature, audit.difference, declared.frames, declared_seconds(declared, report), bool(short),
-        not report.damaged,
+        not report.damaged, engine.backend, finite_frames(scored.values),
+        len(repeated_frames(scored.values["motion"])),
     )  # fmt: skip
-
-
-def aggregate(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and population standard deviation over the finite frames.
-
-    Parameters
-    ----------
-    values
-        float64 array of shape ``(frames,)``.
-
-    Returns
-    -------
-    mean, std : float
-        In float64 with ddof = 0; NaN for both if no frame is finite.
-    """
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return math.nan, math.nan
-    return float(finite.mean()), float(finite.std())

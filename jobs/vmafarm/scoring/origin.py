@@ -24,7 +24,7 @@ def provenance_of(engine: Engine, manifest: Manifest) -> Provenance:
     found = engine.capabilities
     return Provenance(
         engine.kind, found.version, found.libvmaf_version, found.decoder_version, engine.plan,
-        engine.backend, engine.constant(), manifest.plan_digest,
+        engine.backend, engine.constant(), manifest.plan_digest, decimals=found.decimals,
     )  # fmt: skip
 
 

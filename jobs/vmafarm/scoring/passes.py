@@ -62,7 +62,8 @@ def read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scr
         It cannot be trusted, lacks frames of the source, or shows that the pass ran elsewhere.
     """
     try:
-        log = read_log(scratch / one.log, one.features, log_bytes(source.frames))
+        limit, keys = log_bytes(source.frames), engine.capabilities.keys
+        log = read_log(scratch / one.log, one.features, limit, keys)
     except LogError as error:
         said = f"{error} ({source.width}x{source.height}, {counted(source.frames, 'frame')})"
         raise ClipFailedError(error.failure, said, finished) from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from vmafarm.common.text import counted
 from vmafarm.engines.base import Engine, Pass, complains_of_memory
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.finished import Finished
-from vmafarm.schema.features import ACCEPTED_SIZES, MODEL, extractor_accepts
+from vmafarm.schema.features import ACCEPTED_SIZES, MODEL
 
 _Scored = TypeVar("_Scored")
 
@@ -34,7 +35,7 @@ def refusing(engine: Engine, width: int, height: int) -> frozenset[str]:
     """Extractors of the plan that refuse frames of this size; none if it is unknown (0)."""
     if not width:
         return frozenset()
-    return frozenset(e for e in engine.wanted() if e is not None and not extractor_accepts(e, width, height))
+    return frozenset(e for e in engine.wanted() if e is not None and not engine.accepts(e, width, height))
 
 
 def crash_suspects(passes: Sequence[Pass], finished: Sequence[Finished]) -> list[str]:
@@ -95,7 +96,8 @@ def remark(extractor: str, width: int, height: int) -> str:
     return f"{extractor} refuses {width}x{height}"
 
 
-def describe_pass(one: Pass, width: int, height: int) -> str:
-    """Frame size, if known, and extractors of a pass, for the message of its failure."""
+def describe_pass(one: Pass, width: int, height: int, frames: int) -> str:
+    """Frame size and number, if known, and extractors of a pass, for the message of its failure."""
     size = f"{width}x{height}, " if width else ""
+    size += f"{counted(frames, 'frame')}, " if frames else ""
     return f"({size}running {', '.join(e or MODEL for e in one.extractors)})"

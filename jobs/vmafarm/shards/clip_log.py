@@ -34,6 +34,9 @@ CLIP_LOG_SCHEMA = pa.schema(
         pa.field("declared_seconds", pa.float64(), nullable=False),
         pa.field("short", pa.bool_(), nullable=False),
         pa.field("repeatable", pa.bool_(), nullable=False),
+        pa.field("backend", pa.string(), nullable=False),
+        pa.field("finite_frames", pa.int32(), nullable=False),
+        pa.field("zero_motion", pa.int32(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
         pa.field("notes", pa.string(), nullable=False),
         pa.field("host", pa.string(), nullable=False),
@@ -50,8 +53,11 @@ CLIP_LOG_SCHEMA = pa.schema(
 absolute difference; "" and NaN where these were not compared, NaN also where only one of both has a value.
 ``declared_frames`` and ``declared_seconds`` are what the clip says of its own length, 0 and NaN where it says
 nothing; ``short``: it says more than came out. ``repeatable`` is false where the decoder concealed damage, so
-that another decode may give other values. ``bytes`` and ``sha256`` (hexadecimal) are of the file that was
-scored; 0 and "" where its writer did not know them."""
+that another decode may give other values. ``backend`` is where the clip was scored, ``cpu`` or ``cuda``, ""
+where its writer did not say. ``finite_frames`` counts the frames with a finite value of the measured feature
+that has the fewest of them, ``zero_motion`` the frames after the first with a motion of exactly 0; -1 in both
+where its writer did not count. ``bytes`` and ``sha256`` (hexadecimal) are of the file that was scored; 0 and
+"" where its writer did not know them."""
 
 DEFAULTS: Mapping[str, Any] = {
     "audit": "",
@@ -62,10 +68,16 @@ DEFAULTS: Mapping[str, Any] = {
     "declared_seconds": math.nan,
     "short": False,
     "repeatable": True,
+    "backend": "",
+    "finite_frames": -1,
+    "zero_motion": -1,
     "bytes": 0,
     "sha256": "",
 }
 """Of columns that earlier versions did not write."""
+
+MAY_BE_UNKNOWN = ("finite_frames", "zero_motion")
+"""Counts that may be -1: 0 is an answer."""
 
 
 def read_clip_log(path: Path, most_rows: int, columns: Collection[str] = CLIP_LOG_SCHEMA.names) -> pa.Table:
@@ -114,17 +126,20 @@ def _require_possible(field: pa.Field, column: pa.ChunkedArray) -> None:
     if pa.types.is_string(field.type) or pa.types.is_boolean(field.type) or not len(column):
         return
     values = numbers(column.cast(pa.int64()) if pa.types.is_timestamp(field.type) else column)
-    lowest, highest = _bounds(field)
+    lowest, highest = bounds(field)
     if np.isinf(values).any() or not (np.isnan(values) | ((values >= lowest) & (values <= highest))).all():
         raise DamagedError(f"{field.name} is not from {lowest:g} to {highest:g} in all rows")
 
 
-def _bounds(field: pa.Field) -> tuple[float, float]:
-    """The same that `vmafarm.shards.journal` allows."""
+def bounds(field: pa.Field) -> tuple[float, float]:
+    """Lowest and highest value of a column of numbers or times: what `vmafarm.shards.journal` allows.
+
+    Times are in microseconds since 1970; a float may also be NaN, but not infinite.
+    """
     if pa.types.is_timestamp(field.type):  # microseconds
         return EARLIEST.timestamp() * 1e6, LATEST.timestamp() * 1e6
     if pa.types.is_integer(field.type):
-        return 0, np.iinfo(field.type.to_pandas_dtype()).max
+        return -(field.name in MAY_BE_UNKNOWN), np.iinfo(field.type.to_pandas_dtype()).max
     return (0, MOST_SECONDS if field.name.startswith("seconds") else math.inf)
 
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pydantic
 
 from vmafarm.common.errors import reason
+from vmafarm.disk import jsonl
 from vmafarm.disk.jsonl import Count, Flag, Name, Number, Seconds, Size, Text, Time, read_checked, why
 from vmafarm.schema.features import ARROW_SCHEMA
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, DEFAULTS
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, DEFAULTS, MAY_BE_UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def _type(field: pa.Field) -> Any:
         return Name
     if field.type == pa.float64():
         return (Seconds if field.name.startswith("seconds") else Number) | None
+    if field.name in MAY_BE_UNKNOWN:
+        return jsonl.CountOrUnknown
     types = {pa.string(): Text, pa.int32(): Count, pa.int64(): Size, pa.bool_(): Flag}
     return types.get(field.type, Time)
 

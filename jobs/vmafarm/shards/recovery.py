@@ -33,10 +33,13 @@ class Scored:
         When it was finished.
     repeatable
         Whether scoring the clip again gives the same values.
+    backend
+        Where it was scored; "": unknown.
     """
 
     at: datetime
     repeatable: bool
+    backend: str = ""
 
 
 @dataclass
@@ -187,7 +190,7 @@ def read_scored(
             logs[shard] = _read_log(folder, shard)
         scored = logs[shard].get(name)
         if scored is None and (entry := recovered.entries.get((name, shard))):
-            scored = Scored(entry["finished_at"], entry["repeatable"])
+            scored = Scored(entry["finished_at"], entry["repeatable"], entry["backend"])
         if scored:
             found[name, file] = scored
     return found
@@ -207,10 +210,10 @@ def entries_of_journals_alone(folder: RunFolder, recovered: Recovered) -> list[d
 
 def _read_log(folder: RunFolder, shard: Path) -> dict[str, Scored]:
     """The clip log of a shard's writer."""
-    columns = ("clip_name", "repeatable", "finished_at")
+    columns = ("clip_name", "repeatable", "backend", "finished_at")
     try:
         log = read_clip_log(clip_log_of(folder, shard), most_rows(folder), columns)
     except (OSError, DamagedError):
         return {}
-    scored = map(Scored, log["finished_at"].to_pylist(), log["repeatable"].to_pylist())
+    scored = map(Scored, *(log[name].to_pylist() for name in ("finished_at", "repeatable", "backend")))
     return dict(zip(log["clip_name"].to_pylist(), scored, strict=True))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from vmafarm.common.errors import show
 from vmafarm.disk.file_stamp import ReadOnce
 from vmafarm.disk.sealed_parquet import DamagedError
@@ -87,7 +89,9 @@ class RemarkReader:
             entries = [entry for _, entry in read_journal(path).rows]
         else:
             columns = ("clip_name", "short", "repeatable", "slice")
-            entries = read_clip_log(path, self._most_rows, columns).to_pylist()
+            log = read_clip_log(path, self._most_rows, columns)
+            is_worth_it = pc.or_(log["short"], pc.invert(log["repeatable"]))
+            entries = log.filter(is_worth_it).to_pylist()  # hardly any
         found = [("short", one["clip_name"], one["slice"]) for one in entries if one["short"]]
         return found + [
             ("not_repeatable", one["clip_name"], one["slice"]) for one in entries if not one["repeatable"]

@@ -30,7 +30,8 @@ def compare_tables(a: Path, b: Path, *, tolerance: float, config: Config) -> Com
     a, b
         Their files.
     tolerance
-        Absolute: numbers that differ by no more are equal.
+        Absolute: numbers that differ by no more are equal. Features may differ by a unit of the last decimal
+        where the engine of a table rounded its values.
     config
         Its merge.memory and extract.scratch bound what DuckDB uses.
 
@@ -51,9 +52,12 @@ def compare_tables(a: Path, b: Path, *, tolerance: float, config: Config) -> Com
         for name, table in (("a", first), ("b", second)):
             connection.execute(sql.render("tables/table", name=name, file=table.source))
             _require_names(connection, name, table)
+        rounding = max(_rounding(first), _rounding(second))
         columns = [_column(number, name, first, second)
+                   | {"tolerance": max(tolerance, rounding) if name in FEATURE_COLUMNS else tolerance}
                    for number, name in enumerate(_common(first, second))]  # fmt: skip
-        clips, found = _differences(connection, columns, tolerance)
+        clips, found = _differences(connection, columns)
+        notes = [*first.notes, *second.notes, *_told(rounding, tolerance, first, second)]
         return Comparison(
             _side(connection, "a", "b", first, second),
             _side(connection, "b", "a", second, first),
@@ -65,7 +69,7 @@ def compare_tables(a: Path, b: Path, *, tolerance: float, config: Config) -> Com
             tuple(one for one in found if one.column == "mos"),
             tuple(one for one in found if one.column not in (*FEATURE_COLUMNS, "mos")),
             _differing(first.metadata, second.metadata),
-            tuple(dict.fromkeys((*first.notes, *second.notes))),
+            tuple(dict.fromkeys(notes)),
         )
 
 
@@ -93,12 +97,28 @@ def _column(number: int, name: str, first: GivenTable, second: GivenTable) -> di
     return {"name": name, "type": sql.Sql(kind), "is_number": kind != "VARCHAR", **aliases}
 
 
+def _rounding(table: GivenTable) -> float:
+    """A unit of the last decimal to which an engine rounded the values of a table; 0: it did not."""
+    decimals = table.metadata.get("decimals")
+    return 10.0**-decimals if type(decimals) is int and 0 < decimals < 18 else 0.0
+
+
+def _told(rounding: float, tolerance: float, first: GivenTable, second: GivenTable) -> list[str]:
+    if rounding <= tolerance:
+        return []
+    rounded = [name for name, table in (("A", first), ("B", second)) if _rounding(table) == rounding]
+    return [
+        f"the engine rounded the values of {' and '.join(rounded)}: "
+        f"features that differ by no more than {rounding:g} are equal"
+    ]
+
+
 def _differences(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[dict[str, Any]], tolerance: float
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[dict[str, Any]]
 ) -> tuple[int, list[Difference]]:
     """Number of clips in both tables, and the columns that differ, worst first."""
     pairs = sql.render("tables/pairs", columns=columns)
-    query = sql.render("tables/differences", columns=columns, pairs=pairs, tolerance=tolerance)
+    query = sql.render("tables/differences", columns=columns, pairs=pairs)
     clips, *counts = connection.execute(query).fetchall()[0]
     differing = [column | count for column, count in zip(columns, counts, strict=True) if count["clips"]]
     if not differing:

@@ -1,0 +1,5 @@
+{#- How many rows a query returns. #}
+SELECT count(*)
+FROM (
+{{ query }}
+)

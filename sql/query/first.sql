@@ -1,0 +1,6 @@
+{#- The first rows of a query. #}
+SELECT *
+FROM (
+{{ query }}
+)
+LIMIT {{ rows | literal }}
