@@ -71,7 +71,7 @@ def test_one_clip_in_so_many_is_chosen_the_same_ones_on_every_machine():
     names = [f"orig_{i}_540_5s.mp4" for i in range(20_000)]
     assert 70 < len(audited_clips(names, 200, "")) < 130
     few = ["orig_114_540_5s.mp4", "orig_135_540_5s.mp4", "orig_230_540_5s.mp4"]
-    assert sorted(audited_clips(names[:300], 100, "")) == few
+    assert sorted(audited_clips(names[:300], 100, min(names[:300], key=name_digest))) == few
 
 
 @pytest.mark.parametrize("bit_depth", [8, 10])
