@@ -33,10 +33,11 @@ from vmafarm.run import begun, extract_missing
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import read_submissions
-from vmafarm.scoring.attempts import Attempts, clips_at_once, probed_on
+from vmafarm.scoring.attempts import Attempts, clips_at_once
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.extract import Scorer
 from vmafarm.scoring.local_executor import gpus_here
+from vmafarm.scoring.probing import probed_on
 from vmafarm.scoring.todo import find_todo
 from vmafarm.scoring.trial import side_by_side
 

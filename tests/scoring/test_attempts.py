@@ -22,9 +22,10 @@ from vmafarm.config.clip_limits import DEFAULT_LIMITS
 from vmafarm.engines.base import Capabilities, Engine
 from vmafarm.process.gpu_here import GpuHere
 from vmafarm.process.run import Stop, Stopped
-from vmafarm.scoring.attempts import Attempts, Outcome, probed_on, wants_another_try
+from vmafarm.scoring.attempts import Attempts, Outcome, wants_another_try
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.extract import Scorer
+from vmafarm.scoring.probing import probed_on
 
 Clips = Callable[[str], Path]
 
@@ -341,7 +342,8 @@ def test_the_probe_after_a_failure_sees_the_gpu_that_failed_and_records_name_it(
     attempts, left_out = make_with_gpus(program, tmp_path, stop, gpus=["5"])
     outcome = attempts.run(clip)
     assert outcome.failures[0][1].message.endswith(" (GPU 5)")
-    assert {call["cuda_visible_devices"] for call in read_calls(program)} == {"5"}
+    on_gpu = [call for call in read_calls(program) if "cuda" in call["arguments"]]
+    assert {call["cuda_visible_devices"] for call in on_gpu} == {"5"}
     write_standin(tmp_path / "standin", misbehave="exit_255")
     with pytest.raises(UnavailableError, match=r"^GPU 5: "):
         attempts.run(clip)
@@ -362,7 +364,7 @@ def test_a_gpu_that_the_container_does_not_see_is_the_cause_that_is_told_first(
     tmp_path: Path, stop: Stop, monkeypatch: pytest.MonkeyPatch, gpus: list[str]
 ) -> None:
     seen = GpuHere(1, library=False, driver="580.65.06", listed="0", usable=1, container="apptainer")
-    monkeypatch.setattr("vmafarm.scoring.attempts.look_for_gpu", lambda: seen)
+    monkeypatch.setattr("vmafarm.scoring.probing.look_for_gpu", lambda: seen)
     program = write_standin(tmp_path / "standin", misbehave="cuda_init_exit_100")
     with pytest.raises(UnavailableError) as caught:
         probed_on(vmaf_engine(program, backend="cuda"), gpus, tmp_path, stop)
@@ -372,7 +374,7 @@ def test_a_gpu_that_the_container_does_not_see_is_the_cause_that_is_told_first(
     assert "--nv" in caught.value.hint
     documented("a GPU that the container does not see")
 
-    monkeypatch.setattr("vmafarm.scoring.attempts.look_for_gpu", lambda: replace(seen, library=True))
+    monkeypatch.setattr("vmafarm.scoring.probing.look_for_gpu", lambda: replace(seen, library=True))
     with pytest.raises(UnavailableError) as caught:
         probed_on(vmaf_engine(program, backend="cuda"), gpus, tmp_path, stop)
     assert "the container sees" not in caught.value.message

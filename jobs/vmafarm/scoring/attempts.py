@@ -10,13 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.base import Engine
 from vmafarm.engines.failure import ClipFailedError
-from vmafarm.process.gpu_here import look_for_gpu
-from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.extract import Scorer, extract
@@ -74,60 +71,6 @@ def _may_be_the_engines(failed: ClipFailedError) -> bool:
     return failed.failure in ENGINE_FAULTS or failed.crashed
 
 
-def probed_on(
-    engine: Engine, gpus: Sequence[str], scratch: Path, stop: Stop
-) -> tuple[Engine, list[str], dict[str, str]]:
-    """Probe an engine on the first GPU that works.
-
-    Parameters
-    ----------
-    engine, scratch, stop
-        As for `vmafarm.engines.base.Engine.probed`.
-    gpus
-        GPUs to try; of none or a single one the environment decides.
-
-    Returns
-    -------
-    engine : Engine
-        With its capabilities.
-    working : list of str
-        The GPUs from the first that works on.
-    failed : dict
-        Those before it, with the reason.
-
-    Raises
-    ------
-    UnavailableError
-        It works on none of them.
-    """
-    failed: dict[str, str] = {}
-    errors = []
-    for at, gpu in enumerate(gpus if len(gpus) > 1 else ()):
-        try:
-            found = replace(engine, gpu=gpu).probed(scratch, stop)
-        except UnavailableError as error:
-            failed[gpu] = error.message
-            errors.append(error)
-        else:
-            return replace(found, gpu=""), list(gpus[at:]), failed
-    if errors:
-        none_works = UnavailableError(f"no GPU works; GPU {gpus[0]}: {errors[0].message}", errors[0].hint)
-        raise _explained(none_works, engine)
-    try:
-        return engine.probed(scratch, stop), list(gpus), {}
-    except UnavailableError as error:
-        raise _explained(error, engine) from None
-
-
-def _explained(error: UnavailableError, engine: Engine) -> UnavailableError:
-    """The same error, beginning with the cause if there is no GPU for CUDA to find."""
-    problem = look_for_gpu().problem() if engine.backend == "cuda" else None
-    if problem is None:
-        return error
-    message, hint = problem
-    return UnavailableError(f"{message}; {error.message}", hint)
-
-
 class Attempts:
     """Runs the attempts at clips; `run` is called from many threads.
 
@@ -170,6 +113,7 @@ class Attempts:
         self._gpus, self._leave_out = gpus, leave_out
         self._left_out: set[str] = set()
         self._held: list[str] = []
+        self._cpu: Engine | None = None
         self._lock = threading.Lock()
 
     def run(self, clip: Clip) -> Outcome:
@@ -225,9 +169,21 @@ class Attempts:
         failed = [one for _, one in failures if _may_be_the_engines(one)]
         if scorer.engine.backend == "cpu" or not failed:
             return scorer, ""
-        auditor = scorer.auditor and replace(scorer.auditor, backend="cpu")
-        why = f"{failed[0].failure}: {failed[0].message}"
-        return replace(scorer, engine=replace(scorer.engine, backend="cpu"), auditor=auditor), why
+        engine = self._on_cpu()
+        if engine.backend != "cpu":
+            return scorer, ""
+        return replace(scorer, engine=engine), f"{failed[0].failure}: {failed[0].message}"
+
+    def _on_cpu(self) -> Engine:
+        """The same engine on the CPU, probed there, for other log keys; as it is if that does not work."""
+        with self._lock:
+            if self._cpu is None:
+                scorer = self._scorer
+                try:
+                    self._cpu = replace(scorer.engine, backend="cpu").probed(scorer.scratch, scorer.stop)
+                except UnavailableError:
+                    self._cpu = scorer.engine
+            return self._cpu
 
     @contextmanager
     def _permit(self, used: list[str]) -> Iterator[Mapping[str, str]]:

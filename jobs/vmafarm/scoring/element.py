@@ -30,13 +30,14 @@ from vmafarm.run_folder.failure_log import FailureLog
 from vmafarm.run_folder.failures import ENGINE_FAULTS, WRONG_CONSTANT, FailureRecord
 from vmafarm.run_folder.manifest import load_slices
 from vmafarm.run_folder.submissions import ELSEWHERE, LAST_LOOK
-from vmafarm.scoring.attempts import Attempts, Outcome, probed_on
+from vmafarm.scoring.attempts import Attempts, Outcome
 from vmafarm.scoring.audit import make_auditor
 from vmafarm.scoring.clip import Clip
 from vmafarm.scoring.deadline import Deadline, elapsed_seconds, ignore_early_notice, signals_set, watch
 from vmafarm.scoring.element_spec import ElementSpec
 from vmafarm.scoring.extract import Scorer
 from vmafarm.scoring.origin import freeze_for_run, provenance_of
+from vmafarm.scoring.probing import probed_on
 from vmafarm.scoring.todo import check_visible, find_todo, hand_on_audit, take_sample
 from vmafarm.shards.writer import ShardWriter
 

@@ -15,7 +15,7 @@ from vmafarm.process.scratch import scratch_folder
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.provenance import Provenance, freeze_provenance
-from vmafarm.scoring.attempts import probed_on
+from vmafarm.scoring.probing import probed_on
 from vmafarm.shards.lost_provenance import restore_provenance
 
 
