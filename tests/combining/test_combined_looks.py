@@ -22,7 +22,7 @@ from vmafarm.report.info import read_info, tell
 NEEDS_A_RUN = {
     "missing", "failed_for_good", "not_in_manifest", "log_entries", "frames", "slow_clips", "failures",
     "origin", "several_engines", "scored_twice", "disagreeing_copies", "audits", "lengths", "repeatable",
-    "finite_frames", "zero_motion", "scored_elsewhere",
+    "finite_frames", "zero_motion", "scored_elsewhere", "gpu_differences", "gpu_agreement",
 }  # fmt: skip
 
 

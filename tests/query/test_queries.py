@@ -18,6 +18,7 @@ EXPECTED = {
     "Failed tries by class": ("decode_error", "h1", 2, 1),
     "What the first failure": ("decode_error", "d.mp4", "cannot take d.mp4"),
     "Slow clips": ("b.mp4", "h1", 120, 9.0),
+    "Clips that repeat frames": ("b.mp4", 60, 120, 0.5),
     "Clips without a row": ("d.mp4", 1),
     "Progress by slice": (0, 2, 2),
     "Clips whose measured values": ("a.mp4", "b.mp4"),
@@ -37,7 +38,8 @@ def test_a_query_of_the_page_finds_what_is_there(tmp_path, title, query):
     rows = [make_row("a.mp4", 1.0, **twin), make_row("b.mp4", 2.0, **twin)]
     run.shard([*rows, make_row("c.mp4", 4.0, vmaf_mean=0.5, vmaf_std=NAN)])
     run.fail("d.mp4")
-    run.log_clips({"a.mp4": 1.0, "b.mp4": 9.0, "c.mp4": 2.0})
+    run.log_clips({"a.mp4": 1.0, "c.mp4": 2.0})
+    run.log_clips({"b.mp4": 9.0}, writer="v", zero_motion=60)
     found: list[tuple] = []
     run_query(run.config, query, lambda answer: found.extend(answer.rows()[1]), lambda _: None)
     (expected,) = [row for start, row in EXPECTED.items() if title.startswith(start)]

@@ -257,7 +257,7 @@ def doctor(
         typer.Option("--gpu", help="Compare the GPU of this node with its CPU; takes up to ten minutes."),
     ] = False,
     repeats: Annotated[
-        int, typer.Option(min=0, max=1000, help="With --gpu: further runs of each clip.")
+        int, typer.Option(metavar="N", callback=at_least(0), help="With --gpu: further runs of each clip.")
     ] = 20,
     as_json: Json = False,
 ) -> None:
