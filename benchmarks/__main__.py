@@ -17,6 +17,7 @@ NAMES = (
     "workers",
     "scratch",
     "startup",
+    "element_start",
     "merge",
     "look",
     "own_cost",

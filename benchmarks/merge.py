@@ -1,4 +1,4 @@
-"""The merge with all its checks, against a bare copy by DuckDB and against pandas."""
+"""The merge with all its checks, against what a user would write: DuckDB's COPY, and pandas."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _COPY = """
 import sys, duckdb
 from pathlib import Path
 files = sorted(map(str, Path(sys.argv[1]).glob("runs/*/shards/*/*.parquet")))
-copy = "COPY (SELECT * FROM read_parquet($1)) TO '" + sys.argv[1] + "/copy.parquet' (FORMAT parquet)"
+rows = "SELECT DISTINCT ON (clip_name) * FROM read_parquet($1) ORDER BY clip_name"
+copy = "COPY (" + rows + ") TO '" + sys.argv[1] + "/copy.parquet' (FORMAT parquet)"
 duckdb.connect().execute(copy, [files])
 """
 _PANDAS = """
@@ -61,8 +62,8 @@ def measure(folder: Path) -> list[Figure]:
         what = f"{CORPUS_CLIPS:,} rows in {slices:,} shards"
         note = f"{REPETITIONS} repetitions in turns, start-up included"
         figures += [
-            Figure("merge", f"merge / bare COPY by DuckDB, {what}", ratio(walls["merge"], walls["copy"]), "x",
-                   "<= 1.5", walls, note),
+            Figure("merge", f"merge / COPY of distinct sorted rows by DuckDB, {what}",
+                   ratio(walls["merge"], walls["copy"]), "x", "<= 1.3", walls, note),
             Figure("merge", f"pandas / merge, {what}", ratio(walls["pandas"], walls["merge"]), "x", "",
                    walls, "concat + drop_duplicates + to_parquet, which checks nothing"),
             Figure("merge", f"merge, {what}", statistics.median(walls["merge"]), "s"),
