@@ -32,7 +32,7 @@ class FailureLog:
         self._files[number].append(json_line(record.as_dict()))
 
     def close_slice(self, number: int) -> None:
-        """Close the file of a slice of which no clip is left: a process may open 1,024 files on most systems."""
+        """Close the file of a slice of which no clip is left: most systems let a process open 1,024 files."""
         if number in self._files:
             self._files.pop(number).close()
 
