@@ -106,3 +106,19 @@ def test_a_plan_keeps_the_path_as_it_was_when_it_was_planned(tmp_path, monkeypat
     monkeypatch.delenv("DATA")
     assert f'clips = "{tmp_path}/clips"' in (tmp_path / "runs" / "r" / "config.toml").read_text()
     call("plan", *corpus("--run", "r"), cwd=tmp_path)
+
+
+def test_the_configuration_that_is_printed_reads_back_as_itself(tmp_path, monkeypatch):
+    """A dollar sign in a path of a file begins a variable, also in a file that the verb config wrote."""
+    monkeypatch.chdir(tmp_path)
+    settings = [
+        "--set",
+        "corpus.clips=/data/$HOME/a$$b",
+        "--set",
+        "slurm.binds=['/x/$y']",
+        "--set",
+        "run.name=r",
+    ]
+    printed = call("config", *settings).stdout
+    (tmp_path / "written.toml").write_text(printed)
+    assert load(tmp_path / "written.toml")[0] == load(None, settings[1::2])[0]

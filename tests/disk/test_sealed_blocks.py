@@ -12,7 +12,7 @@ import pytest
 
 from vmafarm.disk import sealed_blocks
 from vmafarm.disk.sealed_blocks import NoBlocksError, open_blocks, write_in_blocks
-from vmafarm.disk.sealed_parquet import DamagedError, open_sealed, write_sealed
+from vmafarm.disk.sealed_parquet import DIGITS, DamagedError, open_sealed, write_sealed
 
 TABLE = pa.table(
     {
@@ -31,7 +31,7 @@ def content_of(blocks: list[pa.Table]) -> bytes:
 
 
 def read(path: Path, number: int) -> pa.Table:
-    with open_blocks(path, 1000) as file:
+    with open_blocks(path, 2000) as file:
         return file.read("slice", lambda lowest, highest: lowest <= number <= highest)
 
 
@@ -109,6 +109,39 @@ def test_too_many_rows_are_not_read(tmp_path: Path) -> None:
     path.write_bytes(content_of(BLOCKS))
     with pytest.raises(DamagedError, match="500 rows, expected at most 499"), open_blocks(path, 499):
         pass
+
+
+def test_row_groups_are_counted_each(tmp_path: Path) -> None:
+    """A seal involves no secret: the number of rows that a file states may be another than it has."""
+    path, content = tmp_path / "x", content_of(BLOCKS)
+    stated = b"\x16\xe8\x07"  # field 3 of the footer, 500 (Thrift: i64, zigzag varint)
+    assert content.count(stated) == 1
+    changed = bytearray(content.replace(stated, b"\x16\x8a\x00"))  # 5
+    begin = sealed_blocks._footer_begin(changed, len(changed))
+    at = sealed_blocks._find_blocks(changed, 6 * DIGITS)
+    changed[at : at + DIGITS] = sealed_blocks._digest(sealed_blocks._blanked(changed[begin:], at - begin))
+    path.write_bytes(changed)
+    with pytest.raises(DamagedError, match="500 rows, expected at most 499"), open_blocks(path, 499):
+        pass
+
+
+def test_a_text_that_exceeds_all_memory_is_not_expanded(tmp_path: Path) -> None:
+    """A long text that each row has takes little space in a file."""
+    path = tmp_path / "x"
+    rows = 2000
+    table = pa.table({"name": ["n" * 100_000] * rows, "slice": pa.array([0] * rows, pa.int32())})
+    path.write_bytes(content_of([table]))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DamagedError, match="200,000,000 bytes in 2,000 rows, expected at most"):
+        read(path, 0)
+
+
+def test_a_row_group_without_bounds_is_read(tmp_path: Path) -> None:
+    """Nothing but nulls has no lowest value."""
+    path = tmp_path / "x"
+    table = pa.table({"name": ["a", "b"], "slice": pa.array([None, None], pa.int32())})
+    path.write_bytes(content_of([table]))
+    assert read(path, 4).equals(table)
 
 
 def test_a_large_table_is_cut_into_several_row_groups(

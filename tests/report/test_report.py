@@ -227,6 +227,14 @@ def test_constant_columns_have_a_page(tmp_path: Path, clips: int, values: dict[s
     assert ("Opinion scores" in page.text) == ("mos" not in values)
 
 
+def test_one_row_without_a_score_is_a_row(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)
+    run.shard([make_row(CLIPS[0], mos=NAN)])
+    page = write(run)
+    assert "No feature varies between the clips." in page.text
+    assert "There are no rows." not in page.text
+
+
 @pytest.mark.parametrize("column", ["vmaf_mean", "clip_name"])
 def test_a_table_without_a_column_has_a_page_that_says_so(tmp_path: Path, column: str) -> None:
     run = plan_run(tmp_path / "runs", CLIPS, scratch=tmp_path)

@@ -39,6 +39,7 @@ def of_rows(rows: int, value: float | None) -> Spread:
         (spread("vif_scale0", 0.99992, 0.99996, 1.0), "equal to 1 within 8e-5"),
         (spread("motion", 5.41, 5.42, 5.43), "equal to 5.42 within 1e-2"),
         (spread("motion", 0.0, 0.0, 0.0), "0 in all rows"),
+        (spread("motion", -0.0, 0.0, 0.0), "0 in all rows"),
         (spread("psnr_y", 60.0, 60.0, 72.0), "60 to 72"),
         (spread("psnr_hvs", None, None, None, 10), "NaN in all rows"),
         (spread("adm2", 1.0, 1.0, 1.0, 3), "1 in all rows; NaN in 3 of 10 rows"),

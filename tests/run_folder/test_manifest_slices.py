@@ -13,6 +13,7 @@ import pytest
 
 from vmafarm.common.errors import UsageError
 from vmafarm.disk.arrow import make_table
+from vmafarm.disk.sealed_blocks import write_in_blocks
 from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.run_folder.failures import load_failures, writer_of
 from vmafarm.run_folder.manifest import load_manifest, load_slices, write_manifest
@@ -161,6 +162,18 @@ def test_examples_that_lead_out_of_the_clips_folder_are_refused(folder: RunFolde
     write_manifest(folder, made)
     with pytest.raises(UsageError, match="/etc/passwd leads out of the clips folder"):
         load_slices(folder, [0])
+
+
+@pytest.mark.parametrize("slices", ["x", None, -5, 1e30, [1], 10**18, True])
+def test_a_number_of_slices_that_no_plan_has_is_refused(folder: RunFolder, slices: object) -> None:
+    """A digest involves no secret: whoever may write the file may state anything."""
+    write_manifest(folder, manifest())
+    table = pq.read_table(folder.manifest)
+    stated = json.loads(table.schema.metadata[b"vmafarm"]) | {"slices": slices}
+    with folder.manifest.open("wb") as file:
+        write_in_blocks([table.replace_schema_metadata({b"vmafarm": json.dumps(stated).encode()})], file)
+    with pytest.raises(UsageError, match="slices and sizes are not those of a plan"):
+        load_slices(folder, [3])
 
 
 def test_failures_of_other_slices_are_not_read(folder: RunFolder) -> None:

@@ -20,7 +20,8 @@ from vmafarm.disk import durable
 from vmafarm.merging.merge import merge
 from vmafarm.run_folder.broken_nodes import read_broken
 from vmafarm.run_folder.element_records import ElementResult, read_elements
-from vmafarm.run_folder.failures import read_failures
+from vmafarm.run_folder.failure_log import FailureLog
+from vmafarm.run_folder.failures import FailureRecord, read_failures
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.submissions import ELSEWHERE
 from vmafarm.scoring.todo import find_todo
@@ -65,6 +66,25 @@ def test_clips_that_failed_before_come_last(prepare: Any) -> None:
     todo = find_todo(config.folder, config, load_manifest(config.folder), (0,))
     assert [clip.name for clip in todo][-1] == failed.clip_name
     assert len(todo) == 4
+
+
+def test_no_more_files_of_failures_are_open_than_slices_in_progress(
+    prepare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on one machine is one element: a file per slice of it would be more than a process may open."""
+    config = prepare("slices.count=4", "extract.retries=0", "extract.workers=1", "extract.timeout=0.001")
+    is_open: list[int] = []
+    append = FailureLog.append
+
+    def counted(log: FailureLog, record: FailureRecord) -> None:
+        append(log, record)
+        links = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry)]
+        is_open.append(sum(link.startswith(str(config.folder.failures.absolute())) for link in links))
+
+    monkeypatch.setattr(FailureLog, "append", counted)
+    assert run_slices(config).failed == {"timeout": 4}
+    assert len(list(config.folder.failures.iterdir())) == 4
+    assert is_open == [1, 1, 1, 1]
 
 
 def _full_disk() -> Callable[[int, Any], int]:

@@ -177,6 +177,7 @@ def show_config(
     Example: vmafarm config --template > vmafarm.toml
     """
     from vmafarm.config.load import load, make_template
+    from vmafarm.config.paths import as_in_file
     from vmafarm.config.sections import flat
     from vmafarm.config.toml import to_toml
 
@@ -185,4 +186,5 @@ def show_config(
         return
     path, settings = config_source(config_file, overrides)
     config, origins = load(path, settings, named=config_file is not None)
-    say(to_toml(flat(config), beside=origins).rstrip("\n"))
+    values = {key: as_in_file(key, value) for key, value in flat(config).items()}
+    say(to_toml(values, beside=origins).rstrip("\n"))

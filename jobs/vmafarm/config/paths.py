@@ -52,6 +52,15 @@ def expand(key: str, value: Any, origin: str, *, variables: bool) -> Any:
     return _VARIABLE.sub(lambda found: _value_of(found, where), value)
 
 
+def as_in_file(key: str, value: Any) -> Any:
+    """A value of the configuration as a file has it: in paths, ``$$`` for a dollar sign; see `expand`."""
+    if key not in PATHS:
+        return value
+    if isinstance(value, list):
+        return [part.replace("$", "$$") for part in value]
+    return value.replace("$", "$$")
+
+
 def _value_of(found: re.Match[str], where: str) -> str:
     if found["dollar"]:
         return "$"

@@ -91,3 +91,13 @@ def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
         for chunk in column.chunks
     ]
     return np.concatenate(parts) if parts else np.empty(0, column.type.to_pandas_dtype())
+
+
+def expanded_bytes(column: pa.ChunkedArray) -> int:
+    """Size of all texts of a dictionary-encoded column once expanded, in bytes; nulls count nothing."""
+    total = 0
+    for chunk in column.chunks:
+        texts = chunk.dictionary
+        ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, 4 * texts.offset)
+        total += int(np.diff(ends)[numbers(pa.chunked_array([chunk.indices.drop_null()]))].sum())
+    return total

@@ -26,8 +26,10 @@ from vmafarm.disk.sealed_parquet import (
     DIGITS,
     DamagedError,
     explained,
+    extent_of,
     find_digest,
     look_at_ends,
+    read_bounded,
     require_rows,
     seal,
     written,
@@ -116,7 +118,7 @@ class BlockFile:
         self._digests = [text[at : at + DIGITS] for at in range(0, len(text), DIGITS)]
         if self._digests[0] != _digest(_blanked(footer, _find_blocks(footer, len(text)))):
             raise DamagedError(f"cut or damaged ({self._size:,} bytes): its footer does not match its digest")
-        self.rows = self._metadata.num_rows
+        self.rows = max(self._metadata.num_rows, extent_of(self._metadata, range(groups))[0])
         require_rows(self.rows, most_rows)
 
     def read(self, column: str, wanted: Callable[[int, int], bool]) -> pa.Table:
@@ -137,14 +139,14 @@ class BlockFile:
         Raises
         ------
         DamagedError
-            A row group was changed, or cannot be read.
+            A row group was changed, cannot be read, or needs far more memory than its rows should.
         """
         place = self.schema.get_field_index(column)
         chosen = []
         for number in range(self._metadata.num_row_groups):
             group = self._metadata.row_group(number)
             found = group.column(place).statistics
-            if found is not None and not wanted(found.min, found.max):
+            if found is not None and found.has_min_max and not wanted(found.min, found.max):
                 continue
             chosen.append(number)
             begin, end = _extent(group)
@@ -153,11 +155,15 @@ class BlockFile:
                 raise DamagedError(f"row group {number} ({end - begin:,} bytes) does not match its digest")
             self._known[begin] = content
         with explained(self._known[max(self._known)]):
-            table = pq.ParquetFile(self._source(), metadata=self._metadata, pre_buffer=False).read_row_groups(
-                chosen, use_threads=False
-            )
-            table.validate(full=True)
-        return table
+            return read_bounded(
+                lambda dictionaries: self._open(dictionaries).read_row_groups(chosen, use_threads=False),
+                self.schema, *extent_of(self._metadata, chosen),
+            )  # fmt: skip
+
+    def _open(self, dictionaries: Sequence[str]) -> pq.ParquetFile:
+        return pq.ParquetFile(
+            self._source(), metadata=self._metadata, pre_buffer=False, read_dictionary=list(dictionaries)
+        )
 
     def _bytes(self, begin: int, end: int) -> bytes:
         if not 0 <= begin <= end <= min(self._size, MOST_BYTES):

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vmafarm.common.errors import show
-from vmafarm.disk.arrow import numbers
+from vmafarm.disk.arrow import expanded_bytes
 from vmafarm.disk.regular_files import MOST_BYTES, read_regular
 
 SEAL_KEY = b"vmafarm.sha256"
@@ -128,12 +127,10 @@ class SealedFile:
         with explained(content):
             self._file = self._open()
             self._metadata, self.schema = self._file.metadata, self._file.schema_arrow
-        groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
-        self.rows = max(self._metadata.num_rows, sum(group.num_rows for group in groups))
+        self.rows, self._bytes = extent_of(self._metadata, range(self._metadata.num_row_groups))
+        self.rows = max(self._metadata.num_rows, self.rows)
         require_rows(self.rows, most_rows)
-        self._room = min(MOST_BYTES, _BYTES_OF_A_FILE + self.rows * _BYTES_OF_A_ROW)
-        self._bytes = sum(group.total_byte_size for group in groups)
-        self._require_room(self._bytes)
+        _require_room(self._bytes, self.rows)
 
     @property
     def digest(self) -> str:
@@ -152,23 +149,10 @@ class SealedFile:
             They cannot be read, or need far more memory than this number of rows should.
         """
         with explained(self._content):
-            if self.rows * self._bytes <= _BYTES_AT_ONCE:
-                table = self._file.read(columns, use_threads=False)
-            else:
-                table = self._read_counted(self.schema.names if columns is None else columns)
-            table.validate(full=True)
-        return table
-
-    def _read_counted(self, columns: Sequence[str]) -> pa.Table:
-        """Read text as dictionaries, and check its expanded size before expanding it.
-
-        A long text that occurs a million times takes little space in a file, but may exceed all memory.
-        """
-        texts = [name for name in columns if self.schema.field(name).type == pa.string()]
-        table = self._open(texts).read(columns, use_threads=False)
-        self._require_room(sum(_repeated_bytes(table[name]) for name in texts))
-        fields = [self.schema.field(name) for name in table.schema.names]
-        return table.cast(pa.schema(fields, table.schema.metadata))
+            return read_bounded(
+                lambda dictionaries: self._open(dictionaries).read(columns, use_threads=False),
+                self.schema, self.rows, self._bytes,
+            )  # fmt: skip
 
     def _open(self, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
         # No pre-buffering: it would copy what is already in memory.
@@ -176,24 +160,43 @@ class SealedFile:
             pa.BufferReader(self._content), pre_buffer=False, read_dictionary=list(dictionaries)
         )
 
-    def _require_room(self, size: int) -> None:
-        if size > self._room:
-            raise DamagedError(f"{size:,} bytes in {self.rows:,} rows, expected at most {self._room:,}")
+
+def extent_of(metadata: pq.FileMetaData, chosen: Iterable[int]) -> tuple[int, int]:
+    """Rows, and bytes before compression, of some row groups as each states them."""
+    groups = [metadata.row_group(number) for number in chosen]
+    return sum(group.num_rows for group in groups), sum(group.total_byte_size for group in groups)
+
+
+def read_bounded(
+    read: Callable[[Sequence[str]], pa.Table], schema: pa.Schema, rows: int, size: int
+) -> pa.Table:
+    """Read a table with `read`, which is given the columns of text to read as dictionaries.
+
+    A long text that occurs a million times takes little space in a file, but may exceed all memory. So its
+    size is checked before it is expanded; raises DamagedError if it is far more than these rows should need.
+    """
+    _require_room(size, rows)
+    if rows * size <= _BYTES_AT_ONCE:
+        table = read(())
+    else:
+        table = read([field.name for field in schema if field.type == pa.string()])
+        texts = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+        _require_room(sum(expanded_bytes(table[name]) for name in texts), rows)
+        fields = [schema.field(name) for name in table.schema.names]
+        table = table.cast(pa.schema(fields, table.schema.metadata))
+    table.validate(full=True)
+    return table
+
+
+def _require_room(size: int, rows: int) -> None:
+    room = min(MOST_BYTES, _BYTES_OF_A_FILE + rows * _BYTES_OF_A_ROW)
+    if size > room:
+        raise DamagedError(f"{size:,} bytes in {rows:,} rows, expected at most {room:,}")
 
 
 _BYTES_OF_A_FILE, _BYTES_OF_A_ROW = 1 << 20, 1 << 14
 """A row has 0.4 KB; its notes are rarely longer."""
 _BYTES_AT_ONCE = 1 << 26
-
-
-def _repeated_bytes(column: pa.ChunkedArray) -> int:
-    """Size of all texts of a dictionary-encoded column once expanded, in bytes."""
-    total = 0
-    for chunk in column.chunks:
-        texts = chunk.dictionary
-        ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, 4 * texts.offset)
-        total += int(np.diff(ends)[numbers(pa.chunked_array([chunk.indices.drop_null()]))].sum())
-    return total
 
 
 def require_rows(rows: int, most: int) -> None:

@@ -67,7 +67,7 @@ class Spread:
             return "NaN in all rows"
         some = f"; NaN in {self.nan:,} of {self.rows:,} rows" if self.nan else ""
         if self.lowest == self.highest:
-            return f"{self.lowest:.6g} in all rows{some}"
+            return f"{self.lowest + 0.0:.6g} in all rows{some}"  # + 0.0: no -0
         if self.feature in KNOWN:
             return f"{self.lowest:.6g} to {self.highest:.6g}{some}"
         digits = max(0, -math.floor(math.log10(STILL * _range(self.feature))))

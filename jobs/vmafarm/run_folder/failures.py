@@ -121,6 +121,7 @@ def load_failures(folder: Path, slices: Collection[int] | None = None) -> tuple[
         Lines that are no such records, and files, or the folder, that cannot be read. What a writer did not
         finish is none of them. Fewer records set fewer clips aside: these are done again.
     """
+    slices = None if slices is None else frozenset(slices)  # there may be thousands of both
     records: list[FailureRecord] = []
     damaged = grave = 0
     try:

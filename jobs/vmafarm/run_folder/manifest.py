@@ -31,6 +31,7 @@ from vmafarm.run_folder.manifest_file import (
     describe_columns,
     explained,
     is_manifest,
+    is_slice_count,
     read_history,
     read_stated,
     stated_in,
@@ -149,10 +150,12 @@ def load_slices(folder: RunFolder, slices: Collection[int], expected: str = "") 
         except NoBlocksError:
             return load_generation(path)
     stated = stated_in(schema)
+    if not is_slice_count(count := stated.get("slices")):
+        raise _not_of_a_plan(path)
     chosen = np.flatnonzero(np.isin(numbers(table["slice"]), wanted))
     table = take(table, chosen[np.argsort(numbers(table["position"])[chosen])])
     manifest = _as_manifest(path, table, str(stated.get("manifest")), stated, rows)
-    return replace(manifest, is_part=True, slices_before=int(stated.get("slices", 0)))
+    return replace(manifest, is_part=True, slices_before=count)
 
 
 def _find_generation(folder: RunFolder, digest: str) -> Path:
@@ -256,8 +259,12 @@ def _as_manifest(path: Path, table: pa.Table, digest: str, stated: Mapping[str, 
             f"find out who wrote it; {HINT}",
         )
     if names and (slices.min() < 0 or slices.max() >= manifest.slices_before + clips or sizes.min() < 0):
-        raise UsageError(f"{shown}: slices and sizes are not those of a plan", HINT)
+        raise _not_of_a_plan(path)
     return manifest
+
+
+def _not_of_a_plan(path: Path) -> UsageError:
+    return UsageError(f"{show(str(path))}: slices and sizes are not those of a plan", HINT)
 
 
 def _is_text(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -61,13 +61,14 @@ def read_history(stated: Mapping[str, Any]) -> dict[str, Any]:
     earlier = found.pop("earlier")
     numbers = [found[name] for name in ("generation", "slices_before", "of")]
     is_sound = isinstance(earlier, list) and all(type(one) is int for one in numbers)
-    if (
-        not is_sound
-        or found["generation"] != len(earlier) + 1
-        or not 0 <= found["slices_before"] <= _MOST_SLICES
-    ):
+    if not is_sound or found["generation"] != len(earlier) + 1 or not is_slice_count(found["slices_before"]):
         return {}
     return found | {"earlier": tuple(map(str, earlier))}
+
+
+def is_slice_count(value: object) -> TypeGuard[int]:
+    """Whether a value that a manifest states can be a number of slices."""
+    return type(value) is int and 0 <= value <= _MOST_SLICES
 
 
 _MOST_SLICES = 10_000_000

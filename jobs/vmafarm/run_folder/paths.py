@@ -88,7 +88,7 @@ class RunFolder:
 
     @property
     def failures(self) -> Path:
-        """One JSON Lines file per writer, one record per failed try."""
+        """One JSON Lines file per slice and writer, one record per failed try."""
         return self.path / "failures"
 
     @property

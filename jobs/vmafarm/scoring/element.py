@@ -283,6 +283,7 @@ class _Element:
         return self._shards[slice_id]
 
     def _close(self, slice_id: int) -> None:
+        self._failures.close_slice(slice_id)
         shard = self._shards.pop(slice_id, None)
         if shard is not None:
             shard.close()
