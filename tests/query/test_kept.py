@@ -69,6 +69,18 @@ def test_queries_of_a_published_run_are_answered_without_copying_it(run: Run, co
     assert len(copies) == len(QUERIES)
 
 
+def test_it_answers_by_whatever_path_the_run_is_named(
+    run: Run, copies: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job and a notebook may name the folder of the runs in another way than a shell does."""
+    monkeypatch.chdir(tmp_path / "runs")
+    for root in ("../runs", ".", str(tmp_path / "runs")):
+        config = run.config.model_copy(update={"run": run.config.run.model_copy(update={"root": root})})
+        with database.open_run(config, lambda _: None) as connection:
+            assert connection.execute("SELECT count(*) FROM features").fetchall() == [(3,)]
+    assert copies == []
+
+
 def test_checks_and_the_report_of_it_are_made_without_copying_it(run: Run, copies: list[int]) -> None:
     outcomes = examine(run.config, lambda _: None)
     assert {outcome.result for outcome in outcomes} <= {"ok", "found", "figures"}

@@ -69,6 +69,7 @@ def describe_sources(config: Config) -> str:
         for name, status in sorted(_files(config.folder)):
             stamp = Stamp.of(status).of_content()
             facts = b"%d %d %d" % (stamp.inode, stamp.bytes, stamp.written_ns)
+            name = os.path.relpath(name, config.folder.root)  # the run may be named by another path
             digest.update(b"\n%d %s %s" % (len(name), os.fsencode(name), facts))
     except OSError:
         return ""
