@@ -201,7 +201,7 @@ class Attempts:
                     failed = failed.as_clip_fault()
                     if spared:
                         spared = self._score_more()
-                fewer = self._look_after(failed, gpu)
+                fewer = self._look_after(failed, scorer.engine, gpu)
                 if gpu in self._left_out and _may_be_the_engines(failed):
                     continue  # charged to that GPU; bounded by their number
                 spared = fewer or spared
@@ -225,9 +225,9 @@ class Attempts:
         failed = [one for _, one in failures if _may_be_the_engines(one)]
         if scorer.engine.backend == "cpu" or not failed:
             return scorer, ""
-        auditor = scorer.auditor and replace(scorer.auditor, backend="cpu")
-        why = f"{failed[0].failure}: {failed[0].message}"
-        return replace(scorer, engine=replace(scorer.engine, backend="cpu"), auditor=auditor), why
+        found = replace(scorer.engine.capabilities, keys=())  # those of the CPU's log may be others
+        on_cpu = replace(scorer.engine, backend="cpu", capabilities=found)
+        return replace(scorer, engine=on_cpu), f"{failed[0].failure}: {failed[0].message}"
 
     @contextmanager
     def _permit(self, used: list[str]) -> Iterator[Mapping[str, str]]:
@@ -253,20 +253,19 @@ class Attempts:
                     continue
                 return working[0]
 
-    def _look_after(self, failed: ClipFailedError, gpu: str) -> bool:
+    def _look_after(self, failed: ClipFailedError, engine: Engine, gpu: str) -> bool:
         """Whether fewer clips are scored at once from now on."""
         if failed.failure == "out_of_memory" and not failed.limit:  # its own limit stays the same
             return self._score_fewer()
         if _may_be_the_engines(failed):
             # The clip is to blame only if the engine and the decoder still work without it.
             with self._lock:
-                self._probe(gpu)
+                self._probe(engine, gpu)
         return False
 
-    def _probe(self, gpu: str) -> None:
-        """Have the engine score the built-in clip on this GPU; leave the GPU out if only that fails."""
+    def _probe(self, engine: Engine, gpu: str) -> None:
+        """Have an engine score the built-in clip on this GPU; leave the GPU out if only that fails."""
         scratch, stop = self._scorer.scratch, self._scorer.stop
-        engine = self._scorer.engine
         if not gpu:
             engine.probe(scratch, stop)
         elif gpu not in self._left_out:
