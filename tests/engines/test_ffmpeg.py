@@ -258,3 +258,10 @@ def test_ffmpeg_can_be_chosen(tmp_path: Path) -> None:
     program = write_program(tmp_path / "ffmpeg", "exit 0\n")
     assert find_ffmpeg(str(program)) == program
     assert find_ffmpeg("") == FFMPEG
+
+
+def test_ffmpeg_whose_values_are_null_is_refused_before_the_first_clip(tmp_path: Path) -> None:
+    nulls = '[ ! -f probe.json ] || sed -i \'s/"vmaf": [0-9.][0-9.]*/"vmaf": null/\' probe.json'
+    program = write_program(tmp_path / "ffmpeg", f'{shlex.quote(str(FFMPEG))} "$@" || exit\n{nulls}\n')
+    with pytest.raises(UnavailableError, match=r"clip: vmaf has no finite value on frame 0 of 2"):
+        ffmpeg_engine(ffmpeg=program).probe(tmp_path)

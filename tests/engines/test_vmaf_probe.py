@@ -215,3 +215,13 @@ def test_older_builds_are_spoken_to_in_their_own_words(
 @pytest.mark.parametrize("how", ["usage_error", "no_no_prediction"])
 def test_usage_error_of_an_older_build_is_learnt_from(tmp_path: Path, how: str) -> None:
     assert broken(tmp_path, how).probe(tmp_path).lacking == ()
+
+
+@pytest.mark.parametrize(("how", "frame"), [("nan_everywhere", 0), ("drops_value", 1)])
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+def test_build_whose_values_are_null_is_refused_before_the_first_clip(
+    tmp_path: Path, how: str, frame: int, backend: str
+) -> None:
+    error = unavailable(broken(tmp_path, how, backend), tmp_path)
+    assert "cannot score a two-frame clip: " in error.message
+    assert f" has no finite value on frame {frame} of 2" in error.message

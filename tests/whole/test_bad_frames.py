@@ -154,14 +154,18 @@ def test_wrong_frames_of_a_cpu_are_never_held_against_a_clip(
 def test_an_audited_clip_that_the_cpu_scores_is_audited_on_the_cpu(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every audit of a run on GPUs is the CPU's; this one compares two plans on the CPU."""
+    """It says nothing about the GPU, so it has no feature that is the farthest apart."""
     program = write_standin(
         folder / "bin", misbehave="drops_value", only_with="cuda", spares_probe=True, times=1
     )
     config = planned(folder, program, monkeypatch=monkeypatch)
     engine = config.engine.model_copy(update={"audit_every": 1})
     assert run_slices(config.model_copy(update={"engine": engine})).done == CLIPS
-    assert {entry["audit"] for entry in entries(config.folder).values()} == {"equal"}
-    on_cpu = whole_passes_on_cpu(program)
-    (row,) = [log for log in on_cpu if "-audit" not in log]
-    assert row.replace(".json", "-audit.json") in on_cpu
+    logged = entries(config.folder).values()
+    assert {entry["audit"] for entry in logged} == {"equal"}
+    assert {(entry["backend"], bool(entry["audit_feature"])) for entry in logged} == {
+        ("cuda", True), ("cpu", False),
+    }  # fmt: skip
+    rows = [log for log in whole_passes_on_cpu(program) if "-audit" not in log]
+    assert len(rows) == 1
+    assert sum("-audit" in log for log in whole_passes_on_cpu(program)) == CLIPS

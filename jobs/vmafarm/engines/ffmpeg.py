@@ -77,6 +77,7 @@ class FfmpegEngine(Engine):
             )
         try:
             log = read_log(folder / one.log, one.features)
+            log.require_finite()
         except LogError as error:
             raise UnavailableError(f"{self.ffmpeg} cannot score a two-frame clip: {error}") from None
         missing = [name for name in one.features if name not in log.values]

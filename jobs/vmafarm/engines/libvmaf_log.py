@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.regular_files import read_regular
-from vmafarm.schema.features import BY_NAME
+from vmafarm.schema.features import BY_NAME, MUST_BE_FINITE
 
 LARGEST = 1e100
 """Far above any score; the squares of larger numbers, in the standard deviation, are not finite."""
@@ -65,6 +65,13 @@ class Log:
     frames: int
     values: dict[str, NDArray[np.float64]]
     keys: dict[str, str]
+
+    def require_finite(self) -> None:
+        """Raise LogError if a feature that is finite on every sound frame has no value on one of these."""
+        for name, array in self.values.items():
+            if name in MUST_BE_FINITE and not np.isfinite(array).all():
+                frame = int(np.argmin(np.isfinite(array)))
+                raise LogError("bad_log", f"{name} has no finite value on frame {frame} of {self.frames}")
 
 
 def read_log(

@@ -144,6 +144,7 @@ class _Probe:
                 if problem is not None:
                     raise LogError(*problem)
                 log = read_log(self.folder / one.log, one.features)
+                log.require_finite()
             except LogError as error:
                 raise UnavailableError(
                     f"{engine.vmaf} cannot score a two-frame clip: {error}\n"

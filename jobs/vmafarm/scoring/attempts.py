@@ -145,7 +145,7 @@ class Attempts:
                     failed = failed.as_clip_fault()
                     if spared:
                         spared = self._score_more()
-                fewer = self._look_after(failed, gpu)
+                fewer = self._look_after(failed, scorer.engine, gpu)
                 if gpu in self._left_out and _may_be_the_engines(failed):
                     continue  # charged to that GPU; bounded by their number
                 spared = fewer or spared
@@ -209,20 +209,19 @@ class Attempts:
                     continue
                 return working[0]
 
-    def _look_after(self, failed: ClipFailedError, gpu: str) -> bool:
+    def _look_after(self, failed: ClipFailedError, engine: Engine, gpu: str) -> bool:
         """Whether fewer clips are scored at once from now on."""
         if failed.failure == "out_of_memory" and not failed.limit:  # its own limit stays the same
             return self._score_fewer()
         if _may_be_the_engines(failed):
             # The clip is to blame only if the engine and the decoder still work without it.
             with self._lock:
-                self._probe(gpu)
+                self._probe(engine, gpu)
         return False
 
-    def _probe(self, gpu: str) -> None:
-        """Have the engine score the built-in clip on this GPU; leave the GPU out if only that fails."""
+    def _probe(self, engine: Engine, gpu: str) -> None:
+        """Have an engine score the built-in clip on this GPU; leave the GPU out if only that fails."""
         scratch, stop = self._scorer.scratch, self._scorer.stop
-        engine = self._scorer.engine
         if not gpu:
             engine.probe(scratch, stop)
         elif gpu not in self._left_out:
