@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from standin.vmaf import write_standin
-from support.command import call
+from support.command import call, corpus
 from support.doctor_helpers import by_name, configure
 
 from vmafarm.common.errors import INCOMPLETE, UNAVAILABLE
@@ -169,3 +169,14 @@ def test_the_verb_exits_with_what_was_found(tmp_path, standin):
     assert document["findings"][0]["name"] == "GPU"
     assert document["gpu"]["rates"].keys() == {"gpu", "cpu"}
     assert "GPU and CPU score 2 clips made here" in finished.stderr
+
+
+def test_raw_clips_whose_geometry_the_label_file_says_have_their_rates(tmp_path, standin):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.yuv").write_bytes(bytes(range(256)) * 450)  # 4 frames of 160x120
+    (tmp_path / "scores.csv").write_text("video_name,video_score,width,height\na.yuv,3.5,160,120\n")
+    options = ("--set", f"engine.vmaf={standin}", "--set", "engine.kind=vmaf", "--set", "engine.plan=identity")
+    call("plan", *corpus("--run", "r", *options), cwd=tmp_path)
+    verb = ("doctor", "--gpu", "--run", "r", "--repeats", "0", "--json", *options)
+    finished = call(*verb, cwd=tmp_path, status=UNAVAILABLE)
+    assert json.loads(finished.stdout)["gpu"]["shape"] == "160x120 8 bit"
