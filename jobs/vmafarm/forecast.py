@@ -124,7 +124,7 @@ def _measure_other(
     names = [known[at] for at in stratified(known, [sizes[name] for name in known], _COMPARED)]
     say(f"scoring {counted(len(names), 'clip')} on the {name} too, for comparison", file=file)
     try:
-        found = _score_aside(config, names)
+        found = _score_aside(config, manifest, names)
     except UnavailableError as error:
         say(f"the {name} cannot be measured: {error.message}", file=file)
         return None
@@ -136,11 +136,13 @@ def _measure_other(
     return Other(backend, len(found.seconds), work)
 
 
-def _score_aside(config: Config, names: Sequence[str]) -> Measured | None:
+def _score_aside(config: Config, manifest: Manifest, names: Sequence[str]) -> Measured | None:
     """What clips take with this configuration in an element of one GPU, or on the CPU; nothing is kept."""
     section, folder = config.engine, Path(config.corpus.clips)
+    rules = [manifest.geometry.get(name) or config.corpus.geometry for name in names]
     clips = [
-        Clip(name, folder / name, 0.0, 0, raw=raw_geometry(name, config.corpus.geometry)) for name in names
+        Clip(name, folder / name, 0.0, 0, raw=raw_geometry(name, rule))
+        for name, rule in zip(names, rules, strict=True)
     ]
     gpus = visible_gpus(os.environ)[:1] if section.backend == "cuda" else []
     stop = Stop()

@@ -89,3 +89,14 @@ def test_without_a_gpu_nothing_more_is_said_but_for_cuda_that_there_is_none(fold
     assert "take  " not in said
     said = estimate(folder, standin, "cpu", "--run", "s").stdout
     assert "GPU" not in said
+
+
+@pytest.mark.usefixtures("seen")
+def test_raw_clips_whose_geometry_the_label_file_says_are_measured_too(tmp_path, standin):
+    (tmp_path / "clips").mkdir()
+    for name in ("a.yuv", "b.yuv"):
+        (tmp_path / "clips" / name).write_bytes(bytes(range(256)) * 450)  # 4 frames of 160x120
+    rows = "".join(f"{name},3.5,160,120\n" for name in ("a.yuv", "b.yuv"))
+    (tmp_path / "scores.csv").write_text(f"video_name,video_score,width,height\n{rows}")
+    found = json.loads(estimate(tmp_path, standin, "cpu", "--json").stdout)
+    assert (found["other"]["backend"], found["other"]["measured"]) == ("cuda", 2)

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 from standin.vmaf import write_standin
-from support.command import call
+from support.command import call, corpus
 from support.doctor_helpers import by_name, configure
 
 from vmafarm.common.errors import INCOMPLETE, UNAVAILABLE
 from vmafarm.doctor import as_json, exit_status, lines
 from vmafarm.doctor.gpu import as_document, examine_gpu
+from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.gpu_here import GpuHere
 from vmafarm.process.gpus import count_gpus
 from vmafarm.schema.features import MUST_MEASURE
+from vmafarm.scoring.extract import score_source
 from vmafarm.scoring.trial import Shape
 
 SEEN = GpuHere(1, library=True, driver="580.65.06", listed=None, usable=1, container="")
@@ -169,3 +171,28 @@ def test_the_verb_exits_with_what_was_found(tmp_path, standin):
     assert document["findings"][0]["name"] == "GPU"
     assert document["gpu"]["rates"].keys() == {"gpu", "cpu"}
     assert "GPU and CPU score 2 clips made here" in finished.stderr
+
+
+def test_raw_clips_whose_geometry_the_label_file_says_have_their_rates(tmp_path, standin):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.yuv").write_bytes(bytes(range(256)) * 450)  # 4 frames of 160x120
+    (tmp_path / "scores.csv").write_text("video_name,video_score,width,height\na.yuv,3.5,160,120\n")
+    settings = (f"vmaf={standin}", "kind=vmaf", "plan=identity")
+    options = [word for setting in settings for word in ("--set", f"engine.{setting}")]
+    call("plan", *corpus("--run", "r", *options), cwd=tmp_path)
+    verb = ("doctor", "--gpu", "--run", "r", "--repeats", "0", "--json", *options)
+    finished = call(*verb, cwd=tmp_path, status=UNAVAILABLE)
+    assert json.loads(finished.stdout)["gpu"]["shape"] == "160x120 8 bit"
+
+
+def test_a_cpu_that_fails_a_clip_of_the_rates_costs_not_the_gpus(tmp_path, standin, monkeypatch):
+    def on_cpu(bench, source, turn, name):
+        if name == "rate-0":
+            raise ClipFailedError("engine_error", "vmaf: ended with status 255")
+        return score_source(source, bench.cpu, bench.programs, name)
+
+    monkeypatch.setattr("vmafarm.doctor.gpu_trial._on_cpu", on_cpu)
+    found, trial, _ = look(tmp_path, standin, repeats=0)
+    assert (found["agreement"].state, found["rates"].state) == ("ok", "skipped")
+    assert trial.cpu is None
+    assert trial.gpu.frames_per_second > 0

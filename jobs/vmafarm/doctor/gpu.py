@@ -6,7 +6,7 @@ import os
 import shlex
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.corpus.raw_clips import raw_geometry
-from vmafarm.doctor.check_result import CheckResult, Machine, attempt
+from vmafarm.doctor.check_result import CheckResult, Machine, attempt, in_time
 from vmafarm.doctor.gpu_trial import Bench, Rate, Trial, try_gpu
 from vmafarm.engines import make_engine
 from vmafarm.engines.base import Engine
@@ -129,20 +129,19 @@ def _measure(config: Config, repeats: int, say: Callable[[str], None]) -> tuple[
 
 def _common_shape(config: Config, bench: Bench) -> Shape | None:
     """The most frequent size and bit depth of a few of the corpus's clips; None: there is no corpus here."""
-    folder = Path(config.corpus.clips)
+    folder, rule = Path(config.corpus.clips), config.corpus.geometry
     names: Sequence[str] = []
+    geometry: Mapping[str, str] = {}
     with suppress(VmafarmError, OSError):
-        planned = bool(config.run.name) and config.folder.manifest.exists()
-        if config.corpus.clips and folder.is_dir():
-            names = (
-                load_manifest(config.folder).names
-                if planned
-                else list_clips(folder, None, config.corpus.geometry).names
-            )
+        if bool(config.run.name) and config.folder.manifest.exists():
+            manifest = load_manifest(config.folder)
+            names, geometry = manifest.names, manifest.geometry
+        elif config.corpus.clips:
+            names = in_time(str(folder), lambda: list_clips(folder, None, rule).names)
     shapes: Counter[Shape] = Counter()
     for name in names[:: max(1, len(names) // _LOOKED_AT)][:_LOOKED_AT]:
         with suppress(VmafarmError, OSError):
-            raw = Reading(raw=raw_geometry(name, config.corpus.geometry))
+            raw = Reading(raw=raw_geometry(name, geometry.get(name) or rule))
             command = decode_arguments(bench.gpu.ffmpeg, folder / name, bench.gpu.limits.max_pixels, 1, raw)
             ceiling = bench.gpu.limits.for_decoder()
             (finished,) = bench.programs.run([[*command, "-f", "null", "-"]], folder / name, [ceiling])

@@ -248,8 +248,18 @@ def _rate(bench: Bench, shape: Shape, short: Source, workers: int, score: Callab
     space = _MOST_BYTES // (shape.width * shape.height * (3 if shape.bit_depth == 10 else 2))
     frames = max(FRAMES, min(MOST_FRAMES, int(RATE_SECONDS / max(each, 1e-6)), space))
     source = make_source(shape, frames, bench.gpu, bench.programs, "rate-long.y4m")
-    tasks = [partial(score, source, turn, f"rate-{turn}") for turn in range(workers)]
+
+    def once(turn: int) -> ClipFailedError | None:
+        try:
+            score(source, turn, f"rate-{turn}")
+        except ClipFailedError as failed:  # raised in a thread, it would stop the trial as a whole
+            return failed
+        return None
+
+    tasks = [partial(once, turn) for turn in range(workers)]
     began = time.monotonic()
-    for _ in side_by_side(tasks, workers, bench.stop):
-        pass
-    return Rate(workers * frames / (time.monotonic() - began), workers, frames)
+    failures = [failed for _, failed in side_by_side(tasks, workers, bench.stop)]
+    took = time.monotonic() - began
+    if failed := next(filter(None, failures), None):
+        raise failed
+    return Rate(workers * frames / took, workers, frames)
