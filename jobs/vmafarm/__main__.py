@@ -58,6 +58,10 @@ from vmafarm.disk.writers import make_nothing_for_all
 
 _INTERRUPTED = 130
 """Exit status that typer makes of a KeyboardInterrupt, saying nothing."""
+_COMPLETION = "_VMAFARM_COMPLETE"
+"""Set by a shell that completes a word."""
+_COMPLETES = re.compile("(complete|source)_(bash|zsh|fish|powershell|pwsh)", re.ASCII)
+"""Its values that typer knows; of others it says so, in the text that was given."""
 
 
 def main() -> None:
@@ -100,6 +104,8 @@ def _run_verb() -> int:
     for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):  # which rich and typer take for numbers
         if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "1"), re.ASCII):
             del os.environ[name]
+    if not _COMPLETES.fullmatch(os.environ.get(_COMPLETION, "")):  # of another program, or not of a shell
+        os.environ.pop(_COMPLETION, None)
     import vmafarm.cli.cluster
     import vmafarm.cli.failures
     import vmafarm.cli.labels

@@ -125,7 +125,9 @@ def test_a_hostile_merge_record_is_reported_and_does_no_harm(run: Run) -> None:
     filled = {
         "made": few["made"] | {"images": []},
         "options": few["options"] | {"allow": []},
+        "audits": {"clips": 0, "gpu": {}},
         "conflicts": [],
+        "database": {},
         "tidied": [],
     }
     assert read_merge_record(path) == few | filled

@@ -143,7 +143,7 @@ def test_a_folder_in_the_place_of_what_a_verb_writes_is_to_be_moved_away(
         ("merge", sources, "check_footers", "shard"),
         ("merge", sources, "check_footers", "manifest"),
         ("sql", database, "sort_shards", "shard"),
-        ("sql", database, "load_manifest", "manifest"),
+        ("sql", database, "read_outline", "manifest"),
     ],
 )
 def test_a_fifo_that_takes_a_files_place_after_its_check_keeps_no_verb_waiting(
