@@ -13,7 +13,7 @@ from support.media import make_clip
 from vmafarm.process.gpu_here import GpuHere
 
 NAMES = [f"{letter}.mp4" for letter in "abcdef"]
-pytestmark = pytest.mark.usefixtures("elements_here")
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("elements_here")]
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from vmafarm.schema.features import MUST_MEASURE
 from vmafarm.scoring.extract import score_source
 from vmafarm.scoring.trial import Shape
 
+pytestmark = pytest.mark.full
+
 SEEN = GpuHere(1, library=True, driver="580.65.06", listed=None, usable=1, container="")
 NONE = GpuHere(0, library=False, driver="", listed=None, usable=0, container="")
 

@@ -26,7 +26,7 @@ from vmafarm.schema.features import BY_NAME, FEATURE_NAMES, FEATURES, KNOWN, MUS
 from vmafarm.scoring.audit import compare_gpu
 
 SIZE = (240, 240)
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("undrawn")]
 OTHER = {"identity": "full", "full": "identity"}
 
 

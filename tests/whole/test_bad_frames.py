@@ -19,6 +19,8 @@ from vmafarm.run_folder.failures import read_failures
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.clip_log import read_clip_log
 
+pytestmark = pytest.mark.full
+
 CLIPS = 5
 WRONG = {
     "drops_value": "vif_scale0 has no finite value on frame 3 of 6",
