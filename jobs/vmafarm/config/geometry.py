@@ -172,6 +172,12 @@ def _pattern(word: str) -> re.Pattern[str]:
     return re.compile(("" if parts[0] else r"(?<![0-9])") + text + ("" if parts[-1] else r"(?![0-9])"))
 
 
+def check_geometry(text: str) -> None:
+    """Raise ValueError, as `read_rule`, if a value of ``corpus.geometry`` is not empty and not understood."""
+    if text:
+        read_rule(text)
+
+
 def _geometry(values: Mapping[str, str | None]) -> Geometry:
     """The geometry of these texts, each within its bounds."""
     sides = []

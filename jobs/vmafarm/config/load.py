@@ -15,7 +15,7 @@ import pydantic
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
-from vmafarm.config.geometry import FORM, read_rule
+from vmafarm.config.geometry import FORM, check_geometry
 from vmafarm.config.paths import PATHS, expand
 from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, keys
 from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
@@ -106,7 +106,7 @@ def load(
             f"than corpus.mos_max = {config.corpus.mos_max} ({show(origins['corpus.mos_max'])})"
         )
     try:
-        _ = config.corpus.geometry and read_rule(config.corpus.geometry)
+        check_geometry(config.corpus.geometry)
     except ValueError as error:
         raise UsageError(
             f"corpus.geometry = {show(config.corpus.geometry)} ({show(origins['corpus.geometry'])}): "

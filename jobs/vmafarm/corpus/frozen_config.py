@@ -15,6 +15,7 @@ import pydantic
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.utf8 import is_utf8
+from vmafarm.config.geometry import check_geometry
 from vmafarm.config.sections import PROGRAMS, Config, frozen, keys
 from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
 from vmafarm.disk import durable
@@ -282,11 +283,14 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
         section, _, name = key.partition(".")
         sections[section][name] = values[key]
     try:
-        return Config.model_validate(sections)
+        found = Config.model_validate(sections)
+        check_geometry(found.corpus.geometry)
     except pydantic.ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        folder = replace(config.folder, sample=0)
-        path = folder.manifest if "configuration" in read_stated(folder.manifest) else folder.config
-        raise UsageError(
-            f"{show(str(path))}: not the frozen configuration: {show(key)} has a wrong type", _HINT
-        ) from None
+        wrong = f"{show('.'.join(map(str, error.errors()[0]['loc'])))} has a wrong type"
+    except ValueError as error:
+        wrong = f"corpus.geometry: {show(str(error))}"
+    else:
+        return found
+    folder = replace(config.folder, sample=0)
+    path = folder.manifest if "configuration" in read_stated(folder.manifest) else folder.config
+    raise UsageError(f"{show(str(path))}: not the frozen configuration: {wrong}", _HINT)
