@@ -17,7 +17,7 @@ from vmafarm.run_folder.manifest import write_manifest
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.schema.features import ARROW_SCHEMA, FEATURES
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, DEFAULTS
 
 CORPUS_CLIPS = 152_265
 CORPUS_SLICES = 1_523
@@ -88,10 +88,10 @@ def _rows(
 def _entries(names: np.ndarray, number: int, writer: str) -> pa.Table:
     began = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=number)
     values = {
+        **DEFAULTS,
         "frames": 150, "fps": 30.0, "pixel_format": "yuv420p", "bit_depth": 8, "seconds_decoding": 0.2,
         "seconds_scoring": 4.0, "attempts": 1, "notes": "", "host": f"node{number % _HOSTS}",
-        "engine": "ffmpeg", "writer": writer, "slice": number, "finished_at": began, "audit": "",
-        "seconds_other_plan": float("nan"),
+        "engine": "ffmpeg", "writer": writer, "slice": number, "finished_at": began,
         "declared_frames": 150, "declared_seconds": 5.0, "short": False, "repeatable": True,
         "backend": "cpu", "finite_frames": 150, "zero_motion": 0,
         "bytes": 200_000, "sha256": "0f" * 32,

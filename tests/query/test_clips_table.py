@@ -12,6 +12,7 @@ from support.queries import ask
 
 from vmafarm.disk.sealed_parquet import write_sealed
 from vmafarm.query import clips_table
+from vmafarm.query.answers import run_query
 from vmafarm.shards.clip_log import DEFAULTS
 
 CLIPS = ["a.mp4", "b'.mp4", "c.mp4", "d.mp4"]
@@ -106,3 +107,27 @@ def test_a_log_with_one_bit_flipped_is_left_out_and_told(run: Run, place: int) -
     found, said = ask(run, ALL)
     assert found == FOUND
     assert any("clips: left out: slice-00000.x.parquet: cut or damaged" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("query", "reads_logs"),
+    [
+        ("SELECT count(*) FROM features", False),
+        ('WITH lost AS (FROM Failed) SELECT count(*) FROM lost, "MANIFEST"', False),
+        ("SELECT count(*) FROM features; SELECT count(*) FROM labels", False),
+        ("SELECT (SELECT count(*) FROM Clips) FROM features", True),
+        ("SELECT count(*) FROM features; SELECT count(*) FROM main.clips", True),
+        ("SELECT count(*) FROM audits", True),
+        ("SHOW TABLES", True),
+        ("SELECT estimated_size FROM duckdb_tables() WHERE table_name = 'clips'", True),
+        ("FROM features WHERE EXISTS (FROM query_table('cl' || 'ips'))", True),
+        ("SELECT 1", True),
+    ],
+)
+def test_logs_are_read_for_what_is_made_of_them_only(
+    run: Run, monkeypatch: pytest.MonkeyPatch, query: str, reads_logs: bool
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(clips_table, "list_clip_logs", lambda folder: read.append(folder.path) or ([], {}))
+    run_query(run.config, query, lambda answer: list(answer.rows()[1]), lambda _: None, several=True)
+    assert bool(read) == reads_logs

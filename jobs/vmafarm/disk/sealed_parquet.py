@@ -150,7 +150,9 @@ class SealedFile:
         """
         with explained(self._content):
             return read_bounded(
-                lambda dictionaries: self._open(dictionaries).read(columns, use_threads=False),
+                lambda dictionaries: (self._open(dictionaries) if dictionaries else self._file).read(
+                    columns, use_threads=False
+                ),
                 self.schema, self.rows, self._bytes,
             )  # fmt: skip
 

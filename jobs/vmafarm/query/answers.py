@@ -21,7 +21,7 @@ from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.sections import Config
 from vmafarm.disk.durable import replace
 from vmafarm.query.database import open_run
-from vmafarm.query.statements import check_statements, explain, without_end
+from vmafarm.query.statements import check_statements, explain, tables_of, without_end
 from vmafarm.sql.errors import explain_outside, is_outside
 from vmafarm.sql.templates import one_row
 
@@ -137,7 +137,8 @@ def run_query(
     if not is_utf8(query):
         raise UsageError(f"the query is not UTF-8: {show(query)}")
     statements = [query] if unsafe else check_statements(query, several=several)
-    with open_run(config, say, unsafe=unsafe) as connection:
+    tables = set() if unsafe else tables_of(statements)
+    with open_run(config, say, unsafe=unsafe, tables=tables) as connection:
         try:
             for statement in statements:
                 write(Answer(connection, statement))

@@ -9,7 +9,7 @@ write them. A database that is opened read-only, without access to files and wit
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.completeness import read_history
 from vmafarm.shards.footers import examples, find_unreadable, short, sort_shards
 from vmafarm.shards.listing import list_shards
@@ -44,11 +45,16 @@ from vmafarm.shards.recovery import recover
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
+_WITHOUT_CLIPS = frozenset(
+    {"features", "manifest", "failures", "labels", "columns", "run", "failed", "feature_values"}
+)
+"""Tables that are not made of ``clips``."""
+
 
 @contextmanager
 def open_run(
     config: Config, say: Callable[[str], None], *, unsafe: bool = False, keep: InPlace | None = None,
-    refused: bool = False,
+    refused: bool = False, tables: Collection[str] = (),
 ) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
     """Open a run as a database for queries: a copy of the kept one if that is up to date, else of the run.
 
@@ -65,6 +71,9 @@ def open_run(
         written and this is still the published table; None: do not keep it.
     refused
         If the last merge was refused, take its rows from the shards, not from an earlier table.
+    tables
+        All that is going to be read, in lower case; empty: any. Unless it needs them, clip logs are not read,
+        which takes a third of the time for a run that is going on; ``clips`` is then empty.
 
     Yields
     ------
@@ -88,7 +97,8 @@ def open_run(
         file, spill = scratch / "run.duckdb", scratch / "spill"
         is_kept = take_kept(config, file)
         if not is_kept:
-            _copy(config, outline, scratch, file, say, keep, refused=refused)
+            lacks_clips = bool(tables) and _WITHOUT_CLIPS.issuperset(tables)
+            _copy(config, outline, scratch, file, say, keep, refused=refused, lacks_clips=lacks_clips)
         with sql.connect(
             spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
         ) as connection:
@@ -99,7 +109,7 @@ def open_run(
 
 def _copy(
     config: Config, outline: Outline, scratch: Path, file: Path, say: Callable[[str], None],
-    place: InPlace | None, *, refused: bool,
+    place: InPlace | None, *, refused: bool, lacks_clips: bool,
 ) -> None:  # fmt: skip
     """Copy a run into a database; see `open_run`."""
     folder, notes = config.folder, 0
@@ -115,7 +125,7 @@ def _copy(
             sql.connect(scratch / "spill", memory=config.merge.memory, database=file) as connection,
             freeing_readers(folder.path),
         ):
-            _fill(connection, config, outline, scratch, tell, place, refused=refused)
+            _fill(connection, config, outline, scratch, tell, place, refused=refused, lacks_clips=lacks_clips)
             # Closing does this too, but silently loses rows on a full disk.
             connection.execute("CHECKPOINT")
     except duckdb.Error as error:
@@ -123,14 +133,14 @@ def _copy(
             f'"{folder.name}" cannot be copied for queries: {show(str(error).partition(chr(10))[0])}',
             "raise merge.memory, or choose another extract.scratch",
         ) from None
-    if place and os.access(folder.path, os.W_OK, effective_ids=True):
+    if place and not lacks_clips and os.access(folder.path, os.W_OK, effective_ids=True):
         # The only note is then that the rows are those of the table: nothing was left out.
         keep_copy(config, file, place, made_from if notes == 1 else "")
 
 
 def _fill(
     connection: duckdb.DuckDBPyConnection, config: Config, outline: Outline, scratch: Path,
-    say: Callable[[str], None], keep: InPlace | None, *, refused: bool,
+    say: Callable[[str], None], keep: InPlace | None, *, refused: bool, lacks_clips: bool,
 ) -> None:  # fmt: skip
     folder = config.folder
     record = _read_record(folder)
@@ -154,7 +164,10 @@ def _fill(
             say(f"features: the run was planned again since: vmafarm merge --run {folder.name}")
     else:
         _add_shards(connection, folder, outline, scratch, say)
-    add_clips(connection, folder, outline.slices, say)
+    if lacks_clips:
+        _add(connection, "clips", pa.Table.from_batches([], CLIP_LOG_SCHEMA))
+    else:
+        add_clips(connection, folder, outline.slices, say)
     add_labels(connection, folder, say)
     add_facts(connection, config, history.sort_out(_without_row(connection)).failed, record)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
 
 from vmafarm.common.errors import UsageError, show
@@ -38,6 +40,24 @@ def check_statements(query: str, *, several: bool = False) -> list[str]:
         if statement.type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
             raise UsageError(f"a statement that does not only read: {statement.type.name}", only)
     return [statement.query for statement in statements]
+
+
+def tables_of(statements: Sequence[str]) -> set[str]:
+    """Names of the tables that statements read, in lower case; empty if one of them reads none by its name.
+
+    ``SHOW TABLES`` and DuckDB's own lists of tables are such: they may be about any of them.
+    """
+    found: set[str] = set()
+    with duckdb.connect() as connection:
+        for statement in statements:
+            try:
+                names = connection.get_table_names(statement)
+            except duckdb.Error:  # it is told what is wrong when it is run
+                return set()
+            if not names:
+                return set()
+            found |= {name.lower() for name in names}
+    return found
 
 
 def without_end(statement: str) -> str:
