@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vmafarm.cluster.packing import lay_out, pack, plan_looks
 from vmafarm.cluster.preparation import Prepared
@@ -18,9 +21,9 @@ from vmafarm.corpus.slices import format_indices
 from vmafarm.cost.estimate import Estimate, of_submission
 from vmafarm.cost.measured import measure_latest
 from vmafarm.run_folder.element_records import read_elements
+from vmafarm.run_folder.planned_clips import Manifest
 from vmafarm.run_folder.submissions import EVERYTHING, ORDINARY, Submission, read_submissions
-from vmafarm.scoring.clip import Clip
-from vmafarm.shards.completeness import read_states
+from vmafarm.shards.completeness import Gaps
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,51 @@ class Submitted:
         return lines
 
 
-def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Submitted:
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """Missing clips of a run, of which there may be ten million.
+
+    Attributes
+    ----------
+    names
+        In the order of the manifest.
+    slices
+        int32, shape (names,): the slice of each.
+    one_host
+        As in `vmafarm.shards.completeness.Gaps`.
+    """
+
+    names: Sequence[str]
+    slices: NDArray[np.int32]
+    one_host: Mapping[str, str]
+
+    @classmethod
+    def of(cls, manifest: Manifest, gaps: Gaps) -> Missing:
+        """Those of all clips of a manifest."""
+        left = iter(gaps.missing)  # in the order of the manifest
+        after = next(left, None)
+        places = np.zeros(len(manifest.names), bool)
+        for at, name in enumerate(manifest.names):
+            if name == after:
+                places[at], after = True, next(left, None)
+        return cls(gaps.missing, manifest.slices[places], gaps.one_host)
+
+    def choose(self, wanted: NDArray[np.bool_]) -> Missing:
+        """Some of them; `wanted` has the shape of `slices`."""
+        names = self.names if wanted.all() else tuple(compress(self.names, wanted.tolist()))
+        return Missing(names, self.slices[wanted], self.one_host)
+
+    def without(self, slices: Collection[int]) -> Missing:
+        """Those of other slices."""
+        return self.choose(~np.isin(self.slices, sorted(slices)))
+
+    def count(self) -> dict[int, int]:
+        """How many there are in each slice that has any."""
+        counts = np.bincount(self.slices)
+        return {number: int(counts[number]) for number in np.flatnonzero(counts).tolist()}
+
+
+def make_request(prepared: Prepared, slurm: Slurm, todo: Missing) -> Submitted:
     """Decide what to submit: elements, rounds, retries on another node, scripts.
 
     Parameters
@@ -116,14 +163,12 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
     config, folder, section = prepared.config, prepared.config.folder, prepared.config.slurm
     submissions = read_submissions(folder)
     left = section.max_jobs or slurm.jobs_left(section.account, section.qos)
-    one_host = read_states(folder, config, prepared.manifest).gaps.one_host
     looks = plan_looks(section.rounds, left, prepared.nodes)
-    waiting = [clip for clip in todo if clip.name in one_host] if looks else []
-    ordinary = [clip for clip in todo if not looks or clip.name not in one_host]
-    weights = Counter(clip.slice for clip in ordinary)
+    waits = np.fromiter((bool(looks) and name in todo.one_host for name in todo.names), bool, len(todo.names))
+    waiting, ordinary = todo.choose(waits), todo.choose(~waits)
+    weights = ordinary.count()
     measured = measure_latest(folder, read_elements(folder), submissions)
-    names = [clip.name for clip in ordinary]
-    seconds = measured and measured.predict_elements(names, prepared.manifest.sizes())
+    seconds = measured and measured.predict_elements(ordinary.names, prepared.manifest.sizes())
     minutes = seconds.value / 60 if seconds else None
     elements: tuple[tuple[int, ...], ...] = ()
     rounds: tuple[int, ...] = ()
@@ -141,9 +186,9 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
         image_digest=prepared.image_digest,
         engine=config.engine.kind,
         settings=prepared.settings,
-        done=len(prepared.manifest.names) - len(todo),
+        done=len(prepared.manifest.names) - len(todo.names),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
-        waiting=tuple(sorted({clip.slice for clip in waiting})),
+        waiting=tuple(waiting.count()),
     )
     tasks = min(section.nodes, len(elements) or 1)
     parameters = sbatch_parameters(section, prepared.job_name, section.parallelism, tasks)
@@ -157,8 +202,8 @@ def make_request(prepared: Prepared, slurm: Slurm, todo: Sequence[Clip]) -> Subm
         command=shlex.join(prepared.python),
         rounds=rounds,
         looks=looks,
-        waiting=len(waiting),
-        away_from=_away_from(prepared, slurm, [one_host[clip.name] for clip in waiting]),
+        waiting=len(waiting.names),
+        away_from=_away_from(prepared, slurm, [todo.one_host[name] for name in waiting.names]),
         estimate=of_submission(folder.name, measured, seconds, clips, section)
         if measured and seconds and clips
         else None,

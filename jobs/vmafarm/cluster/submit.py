@@ -13,7 +13,7 @@ from vmafarm.cluster.executor import Queue
 from vmafarm.cluster.job_states import one_line
 from vmafarm.cluster.pilot import run_canary
 from vmafarm.cluster.preparation import Prepared, prepare, refused
-from vmafarm.cluster.request import Submitted, make_request
+from vmafarm.cluster.request import Missing, Submitted, make_request
 from vmafarm.cluster.sbatch import depend_on, merge_parameters, sbatch_parameters
 from vmafarm.cluster.slurm import NoCluster, Slurm
 from vmafarm.cluster.slurm_programs import ignored_variables
@@ -39,8 +39,7 @@ from vmafarm.run_folder.submissions import (
     read_submissions,
     write_next_look,
 )
-from vmafarm.scoring.clip import Clip
-from vmafarm.scoring.todo import find_todo
+from vmafarm.shards.completeness import read_states
 
 
 class NothingToSubmitError(UsageError):
@@ -131,10 +130,9 @@ def submit(
         todo = _missing(prepared, slurm, again)
         if preflight is not None:
             preflight()
-        few = len(todo) // 2  # leave something for the arrays
+        few = len(todo.names) // 2  # leave something for the arrays
         if canary and few:
-            slices = sorted({clip.slice for clip in todo})
-            job = run_canary(prepared, slurm, slices, min(canary, few), say)
+            job = run_canary(prepared, slurm, sorted(todo.count()), min(canary, few), say)
             todo = _missing(prepared, slurm, again, ended=job)
         request = make_request(prepared, slurm, todo)
         for line in request.estimate_lines():
@@ -239,23 +237,22 @@ def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
         raise refused(error, [array.job for array in arrays]) from None
 
 
-def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> list[Clip]:
+def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> Missing:
     """Missing clips of the slices that nobody works on.
 
     The job `ended` does not count, whatever its state in squeue.
     """
     config, manifest = prepared.config, prepared.manifest
     folder = config.folder
-    every = tuple(range(manifest.slice_count))
-    todo = find_todo(folder, config, manifest, every)
-    if not todo:
+    todo = Missing.of(manifest, read_states(folder, config, manifest).gaps)
+    if not todo.names:
         raise NothingToSubmitError(
             f'nothing is missing: every clip of "{folder.name}" has a row or has failed for good',
             f"publish the table: vmafarm merge --run {folder.name}",
         )
     refuse_elsewhere(folder, slurm, prepared.job_name)
     busy, strangers = _find_queued(config, slurm, prepared.job_name, ended)
-    busy &= {clip.slice for clip in todo}
+    busy &= todo.count().keys()
     if strangers:
         raise UsageError(
             f'jobs of "{folder.name}" are in the queue that no submission recorded: {", ".join(strangers)}',
@@ -266,8 +263,8 @@ def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> 
             f'the run "{folder.name}" is in the queue already: slices {format_indices(busy)}',
             "look: vmafarm status; submit only what nobody works on: vmafarm retry; or: vmafarm cancel",
         )
-    left = [clip for clip in todo if clip.slice not in busy]
-    if not left:
+    left = todo.without(busy)
+    if not left.names:
         raise NothingToSubmitError(
             f"everything that is missing waits or runs: slices {format_indices(busy)}",
             _without_merge(folder) or "look: vmafarm status",

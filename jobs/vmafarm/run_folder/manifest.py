@@ -154,7 +154,8 @@ def load_slices(folder: RunFolder, slices: Collection[int], expected: str = "") 
         raise _not_of_a_plan(path)
     chosen = np.flatnonzero(np.isin(numbers(table["slice"]), wanted))
     table = take(table, chosen[np.argsort(numbers(table["position"])[chosen])])
-    manifest = _as_manifest(path, table, str(stated.get("manifest")), stated, rows)
+    names: list[str] = table["clip_name"].to_pylist()
+    manifest = _as_manifest(path, table, names, str(stated.get("manifest")), stated, rows)
     return replace(manifest, is_part=True, slices_before=count)
 
 
@@ -195,15 +196,16 @@ def load_generation(path: Path) -> Manifest:
     with explained(path):
         file = open_sealed(path)
         _require_columns(path, file.schema)
-        table = file.read()
-    stated = stated_in(file.schema)
+        table, schema = file.read(), file.schema
+        del file  # it holds all its bytes
+    stated = stated_in(schema)
     if "position" in table.schema.names:
         table = take(table, _order(path, numbers(table["position"])))
     names: list[str] = table["clip_name"].to_pylist()
     digest = manifest_digest(names, numbers(table["mos"]), numbers(table["bytes"]), _geometry(table))
     if stated.get("manifest") != digest or not names:
         raise _not_as_stated(path)
-    return _as_manifest(path, table, digest, stated, len(names))
+    return _as_manifest(path, table, names, digest, stated, len(names))
 
 
 def _require_columns(path: Path, schema: pa.Schema) -> None:
@@ -237,10 +239,11 @@ def _not_as_stated(path: Path) -> UsageError:
     return UsageError(f"{show(str(path))}: its content does not match its digest", HINT)
 
 
-def _as_manifest(path: Path, table: pa.Table, digest: str, stated: Mapping[str, Any], clips: int) -> Manifest:
+def _as_manifest(
+    path: Path, table: pa.Table, names: list[str], digest: str, stated: Mapping[str, Any], clips: int
+) -> Manifest:
     """The clips in a table that is ordered by name, of a manifest of so many."""
     shown = show(str(path))
-    names: list[str] = table["clip_name"].to_pylist()
     mos, sizes, slices = (numbers(table[column]) for column in ("mos", "bytes", "slice"))
     examples = stated.get("examples")
     examples = tuple(examples) if isinstance(examples, list) and all(map(_is_text, examples)) else ()
@@ -250,14 +253,14 @@ def _as_manifest(path: Path, table: pa.Table, digest: str, stated: Mapping[str, 
         stated_first=first if isinstance(first, str) else "", stated_examples=examples,
         geometry=_geometry(table),
     )  # fmt: skip
-    every = make_table([[*names, *examples]], pa.schema({"name": pa.string()}))["name"]
-    leads_out = pc.match_substring_regex(every, _LEADS_OUT)
-    if pc.any(leads_out).as_py():  # not pc.index, which imports pandas
-        wrong = [*names, *examples][leads_out.to_pylist().index(True)]
-        raise UsageError(
-            f"{shown}: {show(wrong)} leads out of the clips folder, expected a path below it",
-            f"find out who wrote it; {HINT}",
-        )
+    for some in (table["clip_name"], make_table([examples], pa.schema({"name": pa.string()}))["name"]):
+        leads_out = pc.match_substring_regex(some, _LEADS_OUT)
+        if pc.any(leads_out).as_py():  # not pc.index, which imports pandas
+            wrong = some[leads_out.to_pylist().index(True)].as_py()
+            raise UsageError(
+                f"{shown}: {show(wrong)} leads out of the clips folder, expected a path below it",
+                f"find out who wrote it; {HINT}",
+            )
     if names and (slices.min() < 0 or slices.max() >= manifest.slices_before + clips or sizes.min() < 0):
         raise _not_of_a_plan(path)
     return manifest

@@ -114,6 +114,7 @@ class Manifest:
 
 
 _EXAMPLES = 20
+_AT_ONCE = 1 << 16
 
 
 def name_digest(name: str) -> bytes:
@@ -145,13 +146,14 @@ def manifest_digest(
         (int64), the names (UTF-8), mos (float64) and sizes (int64), all little-endian. If there is a
         geometry, that of all clips in the order of the names follows, as a JSON array.
     """
-    joined = "".join(names)
-    in_bytes = map(len, names if joined.isascii() else map(str.encode, names))
-    lengths = np.fromiter(in_bytes, "<i8", len(names))
+    lengths = np.fromiter((len(name) if name.isascii() else len(name.encode()) for name in names), "<i8")
     scores = np.where(np.isnan(mos), np.nan, mos + 0.0).astype("<f8")
     digest = hashlib.sha256(b"vmafarm manifest 1\n%d\n" % len(names))
-    for part in (lengths.tobytes(), joined.encode(), scores.tobytes(), sizes.astype("<i8").tobytes()):
-        digest.update(part)
+    digest.update(lengths.tobytes())
+    for first in range(0, len(names), _AT_ONCE):  # all of a large corpus would be held in memory twice more
+        digest.update("".join(names[first : first + _AT_ONCE]).encode())
+    for part in (scores, sizes.astype("<i8")):
+        digest.update(part.tobytes())
     if geometry:
         digest.update(json.dumps([geometry.get(name, "") for name in names]).encode())
     return f"sha256:{digest.hexdigest()}"
