@@ -19,6 +19,7 @@ NAMES = (
     "startup",
     "element_start",
     "merge",
+    "gaps",
     "look",
     "own_cost",
     "memory",
