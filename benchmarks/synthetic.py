@@ -17,7 +17,7 @@ from vmafarm.run_folder.manifest import write_manifest
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.schema.features import ARROW_SCHEMA, FEATURES
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, DEFAULTS
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, DEFAULTS, write_clip_log
 
 CORPUS_CLIPS = 152_265
 CORPUS_SLICES = 1_523
@@ -64,7 +64,7 @@ def make_run(folder: Path, clips: int, slices: int) -> list[str]:
         with (shards / f"{writer}.parquet").open("wb") as file:
             write_sealed(rows, file)
         with run.clip_log(number, writer).open("wb") as file:
-            write_sealed(_entries(listed[mine], number, writer), file)
+            write_clip_log(_entries(listed[mine], number, writer), file)
         (shards / f"{writer}.done").write_text("".join(f'"{name}"\n' for name in listed[mine]))
     return settings
 

@@ -22,7 +22,7 @@ from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.schema.features import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, write_clip_log
 
 NAN = math.nan
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -112,7 +112,7 @@ class Run:
             at += timedelta(seconds=wall)
             entries.append(log_entry(clip, wall, writer, slice_id, at) | columns)
         with path.open("wb") as file:
-            write_sealed(pa.Table.from_pylist(entries, schema=CLIP_LOG_SCHEMA), file)
+            write_clip_log(pa.Table.from_pylist(entries, schema=CLIP_LOG_SCHEMA), file)
         return path
 
     def freeze(self) -> None:

@@ -26,7 +26,7 @@ from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
-from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
+from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, write_clip_log
 from vmafarm.shards.journal import read_journal
 from vmafarm.shards.planned import read_places
 
@@ -99,7 +99,7 @@ class ShardWriter:
         entries = make_table(
             [[entry[name] for entry in self._entries] for name in CLIP_LOG_SCHEMA.names], CLIP_LOG_SCHEMA
         )
-        replace(self._clip_log, partial(write_sealed, entries))
+        replace(self._clip_log, partial(write_clip_log, entries))
         schema = ARROW_SCHEMA.with_metadata(self._metadata)
         rows = make_table([[row[name] for row in self._rows] for name in COLUMNS], schema)
         replace(self._shard, partial(write_sealed, rows))
