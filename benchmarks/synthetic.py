@@ -91,7 +91,7 @@ def _entries(names: np.ndarray, number: int, writer: str) -> pa.Table:
         "frames": 150, "fps": 30.0, "pixel_format": "yuv420p", "bit_depth": 8, "seconds_decoding": 0.2,
         "seconds_scoring": 4.0, "attempts": 1, "notes": "", "host": f"node{number % _HOSTS}",
         "engine": "ffmpeg", "writer": writer, "slice": number, "finished_at": began, "audit": "",
-        "seconds_other_plan": float("nan"),
+        "seconds_other_plan": float("nan"), "audit_feature": "", "audit_difference": float("nan"),
         "declared_frames": 150, "declared_seconds": 5.0, "short": False, "repeatable": True,
         "backend": "cpu", "finite_frames": 150, "zero_motion": 0,
         "bytes": 200_000, "sha256": "0f" * 32,
