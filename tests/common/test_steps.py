@@ -66,8 +66,9 @@ def test_a_terminal_shows_one_line_that_is_rewritten_and_goes_away(monkeypatch: 
         within_seconds(lambda: shown.screen() == ["planning: reading 40,213 of 152,265 clips"[:39] + "…"])
         step("writing the plan")
         within_seconds(lambda: shown.screen() == ["planning: writing the plan"])
+        # A command that is killed now leaves a terminal with a cursor.
+        assert shown.getvalue().rfind("\x1b[?25h") > shown.getvalue().rfind("\x1b[?25l") > 0
     assert shown.screen() == []
-    assert shown.getvalue().rfind("\x1b[?25h") > shown.getvalue().rfind("\x1b[?25l")  # the cursor is there
 
 
 def test_what_is_said_meanwhile_stands_above_the_line_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
