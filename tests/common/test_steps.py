@@ -67,7 +67,7 @@ def test_a_terminal_shows_one_line_that_is_rewritten_and_goes_away(monkeypatch: 
         step("writing the plan")
         within_seconds(lambda: shown.screen() == ["planning: writing the plan"])
         # A command that is killed now leaves a terminal with a cursor.
-        assert shown.getvalue().rfind("\x1b[?25h") > shown.getvalue().rfind("\x1b[?25l") > 0
+        assert shown.getvalue().rfind("\x1b[?25h") > shown.getvalue().rfind("\x1b[?25l") > -1
     assert shown.screen() == []
 
 
