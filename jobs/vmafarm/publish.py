@@ -12,6 +12,7 @@ from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError
 from vmafarm.common.interrupts import heard, killing
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.say import say as say_aloud
+from vmafarm.common.steps import showing, step, working
 from vmafarm.config.sections import Config
 from vmafarm.merging.merge import merge
 from vmafarm.merging.result import summarise
@@ -132,6 +133,7 @@ def examine(
     raise AssertionError("the last attempt returns or raises")
 
 
+@working("")
 def _examine(
     config: Config,
     say: Say,
@@ -145,6 +147,7 @@ def _examine(
         if names is None:
             _record(config.folder.merge_record, place, outcomes)  # first: the page has it, too
         if page:
+            step("drawing the report")
             from vmafarm.report.page import render  # matplotlib takes longer to import than all else of a run
 
             place.replace_text(page, render(config, connection, outcomes))
@@ -204,7 +207,7 @@ def merge_on_node(document: dict[str, Any]) -> None:
     config = Config.model_validate(document)
     log = MergeJobLog(config.folder, config.slurm.cluster)
     try:
-        with heard(), killing(lambda: log.end("stopped", [_STOPPED])):
+        with heard(), showing(), killing(lambda: log.end("stopped", [_STOPPED])):
             wait_for_late_files(config.folder, say_aloud)
             deliver(config, say_aloud)
     except VmafarmError as error:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vmafarm.common.errors import IncompleteError, VmafarmError, show
 from vmafarm.common.say import say
+from vmafarm.common.steps import working
 from vmafarm.common.text import counted, format_seconds
 from vmafarm.config.sections import Config
 from vmafarm.contents.reuse import reuse as reuse_rows
@@ -122,6 +123,7 @@ def begun(
         yield config, manifest
 
 
+@working("planning")
 def _begin(config: Config, file: IO[str] | None, *, update: bool, drop: bool) -> tuple[Config, Manifest]:
     require_folder(Path(config.corpus.clips))
     if not config.folder.manifest.exists():
@@ -163,7 +165,8 @@ def extract_missing(config: Config, manifest: Manifest, limit: int = 0, file: IO
     VmafarmError
         See `run_local`; also what ended an element.
     """
-    gaps = read_states(config.folder, config, manifest).gaps
+    with working(""):
+        gaps = read_states(config.folder, config, manifest).gaps
     total = len(manifest.names)
     failed = len(gaps.failed)
     done = total - len(gaps.missing) - failed

@@ -119,4 +119,4 @@ def test_image_prints_the_size_of_what_it_built(tmp_path: Path, monkeypatch: pyt
     path.write_bytes(bytes(1_234_567))
     built = BuiltImage(path, "sha256:00", tmp_path / "x.sif.json", {}, 2.0)
     monkeypatch.setattr("vmafarm.images.build.build_image", lambda *_, **__: built)
-    assert call("image", cwd=tmp_path).stdout == f"built in 2 s: {path}, 1.2 MB\nsha256:00\n"
+    assert call("image", cwd=tmp_path).stdout == f"written: {path}, built in 2 s, 1.2 MB\nsha256:00\n"

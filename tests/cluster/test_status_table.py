@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from support import command
 from support.fake_slurm import name_of, planned
+from support.merge_helpers import make_row
 from support.terminal import Terminal, pretend
 
 from vmafarm.cluster import status_table
@@ -20,6 +21,7 @@ from vmafarm.cluster.status import SLICE_STATES, Status, read_status
 from vmafarm.cluster.status_table import as_json, grid, show_once, table, watch
 from vmafarm.cluster.submit import submit
 from vmafarm.run_folder.broken_nodes import BrokenNode
+from vmafarm.run_folder.manifest import load_manifest
 
 SOME = Status(
     run="demo",
@@ -28,6 +30,7 @@ SOME = Status(
     done=3,
     failed_for_good=1,
     missing=8,
+    tried=2,
     waiting=0,
     published=False,
     errors=(),
@@ -98,9 +101,29 @@ def test_the_table_has_a_line_for_each_thing():
         "merge      COMPLETED, nothing published:",
         "           1. [missing] 8 clips have no row",
         "failed     timeout 1: c0004.mp4: took longer than 600 s",
+        "           3 clips tried in vain: vmafarm failures",
         "retry      would submit slices 7-11: vmafarm retry",
         "note       no accounting (sacct): how elements ended is known from disk only",
     ]
+
+
+def test_the_command_that_lists_failed_clips_is_named_only_if_there_are_any():
+    def hints(**clips):
+        return [line.strip() for line in table(replace(SOME, **clips)) if "vmafarm failures" in line]
+
+    assert hints(tried=0, failed_for_good=0) == []
+    assert hints(tried=1, failed_for_good=0) == ["1 clip tried in vain: vmafarm failures"]
+    assert hints(tried=0, failed_for_good=2) == ["2 clips tried in vain: vmafarm failures"]
+
+
+def test_clips_that_were_tried_are_counted_until_they_have_a_row(run):
+    assert read_status(run.config, None).tried == 0
+    names = load_manifest(run.folder).names[:2]
+    for name in names:
+        run.fail(name, "timeout", tries=1)
+    assert read_status(run.config, None).tried == 2
+    run.shard([make_row(names[0])])
+    assert read_status(run.config, None).tried == 1
 
 
 @pytest.mark.parametrize("width", [0, 1, 11, 12, 13, 29])

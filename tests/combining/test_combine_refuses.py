@@ -270,7 +270,7 @@ def test_what_is_written_on_the_command_line_is_read() -> None:
 def test_the_verb_and_the_function_do_the_same(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--mos-scale", "0,1", "--mos-range", "L=0,80", "--name", "live=L", "--set", "run.root=."]
     said = call("combine", "verb.parquet", "k150k", "live", *words, cwd=runs)
-    assert said.stdout.splitlines()[-1] == "table            verb.parquet"
+    assert said.stdout.splitlines()[-1].startswith("written: verb.parquet, ")
     config = load_config(None, f"run.root={runs}")
     out = combine_tables(
         runs / "api.parquet", ["k150k", "live"], config=config, names={"live": "L"}, mos_scale=(0, 1),

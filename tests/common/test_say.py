@@ -101,6 +101,7 @@ ALLOWED = {
     ("common/interrupts.py", "sys.stdout"): "flushes it at the end",
     ("scoring/progress.py", "Console"): "draws the bar",
     ("cluster/status_table.py", "Console"): "draws the table in place",
+    ("common/steps.py", "Console"): "draws the step in place",
 }
 PRINTS = {"print", "echo", "secho", "pprint", "print_exc", "print_exception", "print_json", "Console"}
 

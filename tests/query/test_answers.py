@@ -100,7 +100,7 @@ def test_an_empty_answer_is_an_empty_list(run):
 
 def test_parquet_keeps_types_and_is_written_whole(run, tmp_path):
     path = tmp_path / "answer.parquet"
-    write = write_to(path)
+    write = write_to(path, lambda _: None)
     run_query(run.config, "SELECT clip_name, width, [1.5] AS list FROM features ORDER BY 1", write, print)
     with pq.ParquetFile(path) as file:
         table = file.read()

@@ -17,6 +17,7 @@ from support.merge_helpers import Run
 
 from vmafarm.common.errors import UsageError
 from vmafarm.common.package import PACKAGE
+from vmafarm.common.text import written
 from vmafarm.query.answers import run_query
 from vmafarm.query.text import read_query, write_to
 from vmafarm.sql import templates as sql
@@ -100,28 +101,37 @@ def test_an_impossible_output_is_reported_before_the_query_runs_and_the_run_fold
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "a.csv").touch()
     with pytest.raises(UsageError, match=rf"--output .*{told}") as caught:
-        write_to(tmp_path / output)
+        write_to(tmp_path / output, print)
     assert "run" not in caught.value.hint
     for verb in (("sql", "SELECT 1"), ("report",)):
         status, _, said = command(*verb[1:], "--output", str(tmp_path / output), verb=verb[0])
         assert (status, told in said) == (2, True)
 
 
+def test_the_verb_says_what_it_wrote(command, tmp_path):
+    path = tmp_path / "answer.parquet"
+    status, shown, _ = command("FROM features", "--output", str(path))
+    assert (status, shown) == (0, f"{written(path, '2 rows')}\n")
+
+
 def test_an_answer_is_written_whole_or_not_at_all(run, tmp_path):
     query = "SELECT clip_name FROM features WHERE clip_name < 'b'"
     for suffix, content in ((".csv", "clip_name\na.mp4\n"), (".json", '[\n{"clip_name": "a.mp4"}\n]\n')):
         path = tmp_path / f"answer{suffix}"
-        run_query(run.config, query, write_to(path), lambda _: None)
+        told: list[str] = []
+        run_query(run.config, query, write_to(path, told.append), lambda _: None)
         assert path.read_text() == content
+        assert told == [f"written: {path}, 1 row, {len(content)} bytes"]
         fails = "SELECT CASE WHEN i < 200000 THEN i ELSE error('late') END FROM range(200001) t(i)"
         with pytest.raises(UsageError, match="late"):
-            run_query(run.config, fails, write_to(path), lambda _: None)
+            run_query(run.config, fails, write_to(path, told.append), lambda _: None)
         assert path.read_text() == content
+        assert len(told) == 1
         assert sorted(p.name for p in tmp_path.glob("*answer*")) == sorted(
             p.name for p in tmp_path.glob("answer.*")
         )
     with pytest.raises(UsageError, match="unknown suffix"):
-        write_to(tmp_path / "answer.xlsx")
+        write_to(tmp_path / "answer.xlsx", print)
 
 
 @pytest.mark.parametrize(

@@ -147,4 +147,4 @@ def test_names_are_data(tmp_path: Path) -> None:
     assert document["clips"] == len(names) - 1
     said = call("split", "it's; a 'table'.parquet", "--by", "fingerprint", "--test", "0", "--val", "0.2",
                 cwd=tmp_path).stdout  # fmt: skip
-    assert "written          it's; a 'table'.split.parquet\n" in said
+    assert f"\nwritten: it's; a 'table'.split.parquet, {len(names)} rows, " in said

@@ -162,7 +162,7 @@ def test_each_test_that_the_document_on_reliability_names_is_there() -> None:
 def test_the_status_in_the_readme_is_what_the_table_would_be() -> None:
     status = Status(
         run="k150k", at="2025-03-01T10:20:30+00:00",
-        clips=152_265, done=140_300, failed_for_good=0, missing=11_965, waiting=0,
+        clips=152_265, done=140_300, failed_for_good=0, missing=11_965, tried=41, waiting=0,
         published=False, errors=(),
         slices={"done": 1_403, "running": 27, "pending": 81, "failed": 12, "new": 0, "unknown": 0},
         states="d" * 1_403 + "r" * 27 + "p" * 81 + "f" * 12, missing_slices="1500-1511", working=True,

@@ -146,8 +146,9 @@ def refused_record(folder: Path) -> dict[str, Any]:
 
 def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any], tmp_path: Path) -> None:
     status = Status(
-        run="r", at="2025-03-01T10:20:30+00:00", clips=1, done=0, failed_for_good=0, missing=1, waiting=0,
-        published=False, errors=("mos",), slices=dict.fromkeys(SLICE_STATES, 0), states="r",
+        run="r", at="2025-03-01T10:20:30+00:00", clips=1, done=0, failed_for_good=0, missing=1,
+        tried=1, waiting=0, published=False, errors=("mos",),
+        slices=dict.fromkeys(SLICE_STATES, 0), states="r",
         missing_slices="", working=True,
         clips_per_second=0.5, seconds_left=2.0, seconds_left_between=(1.0, 3.0),
         failures={"timeout": (1, "late")}, elements={"RUNNING": 1}, messages=((1, "too little time"),),

@@ -10,7 +10,7 @@ import typer
 from vmafarm.cli.help import at_least
 from vmafarm.cli.local import app
 from vmafarm.cli.options import CORPUS, Drop, Json, Update, configured
-from vmafarm.common.errors import INCOMPLETE, show
+from vmafarm.common.errors import INCOMPLETE
 from vmafarm.common.say import say, say_aside
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def image(
 
     Example: vmafarm image containers/cpu.def
     """
-    from vmafarm.common.text import size
+    from vmafarm.common.text import written
     from vmafarm.images.build import build_image
 
     built = build_image(
@@ -69,8 +69,7 @@ def image(
         force=force,
         say=say,
     )
-    written = size(built.path.stat().st_size)
-    say(f"built in {built.seconds:.0f} s: {show(str(built.path))}, {written}", built.digest)
+    say(written(built.path, f"built in {built.seconds:.0f} s"), built.digest)
 
 
 @app.command()

@@ -65,7 +65,7 @@ def query_run(
     text = read_query(query, file, sys.stdin)
     write: Write
     if output is not None:
-        write = write_to(output)
+        write = write_to(output, say)
     elif as_csv:
         write = partial(write_csv, data_sink())
     elif as_json:
@@ -136,7 +136,7 @@ def report(
     Example: vmafarm report --run k150k
     """
     from vmafarm import publish
-    from vmafarm.common.errors import show
+    from vmafarm.common.text import written
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.corpus.named_run import with_planned
     from vmafarm.query.text import require_place
@@ -151,7 +151,7 @@ def report(
         config = with_frozen(with_planned(config, say_aside))
         page = output or config.folder.report
         publish.examine(config, say_aside, page=page)
-    say(f"written: {show(str(page))}")
+    say(written(page))
 
 
 @app.command()

@@ -13,6 +13,7 @@ import typer
 from vmafarm.cli.completion import run_names
 from vmafarm.cli.help import at_least
 from vmafarm.cli.settings import load_config
+from vmafarm.common.steps import showing
 
 if TYPE_CHECKING:
     from vmafarm.config.sections import Config
@@ -128,7 +129,10 @@ def configured(*names: str, wanted: Wanted = "any") -> Callable[[Callable[..., N
         def run(**given: Any) -> None:
             values = {_SETS[name][0]: given[name] for name in names}
             config = load_config(given["config_file"], given["overrides"], **values)
-            verb(_with_run(config, wanted), **{parameter.name: given[parameter.name] for parameter in own})
+            with showing(not given.get("as_json")):
+                verb(
+                    _with_run(config, wanted), **{parameter.name: given[parameter.name] for parameter in own}
+                )
 
         options = shared + [
             parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=annotations[parameter.name])

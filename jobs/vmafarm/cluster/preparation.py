@@ -13,6 +13,7 @@ from vmafarm.cluster.sbatch import check_request, chosen
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
+from vmafarm.common.steps import step, working
 from vmafarm.config.sections import Config, recorded
 from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.corpus.squashfs import inside
@@ -119,6 +120,7 @@ class Prepared:
         return submission
 
 
+@working("submitting")
 def prepare(
     config: Config, slurm: Slurm, manifest: Manifest | None = None, tell: Callable[[str], None] | None = None
 ) -> Prepared:
@@ -143,6 +145,7 @@ def prepare(
     """
     folder, section = config.folder, config.slurm
     manifest = manifest or load_manifest(folder)
+    step("asking SLURM")
     slurm.check()
     partitions = slurm.partitions()
     if slurm.is_known:
@@ -152,6 +155,7 @@ def prepare(
     exclude = _with_broken(config, max_broken)
     container = container_of(section)
     try:
+        step("reading the image" if container else "looking for the engine")
         stamp, digest = read_image(container) if container else ("", "")
         kind = _engine_kind(config, container)
         _check_engine(config, kind)

@@ -54,6 +54,8 @@ class Status:
         Time (ISO 8601, UTC).
     clips, done, failed_for_good, missing
         Clips of the manifest; clips with a row; clips that have failed for good; the rest.
+    tried
+        Missing clips that were tried; `vmafarm failures` lists them and those that have failed for good.
     waiting
         Missing clips that failed on one host only, and should be retried on another one.
     published
@@ -103,6 +105,7 @@ class Status:
     done: int
     failed_for_good: int
     missing: int
+    tried: int
     waiting: int
     published: bool
     errors: tuple[str, ...]
@@ -215,6 +218,7 @@ class StatusReader:
             done=len(manifest.names) - missing - len(gaps.failed),
             failed_for_good=len(gaps.failed),
             missing=missing,
+            tried=len(gaps.tried),
             waiting=len(gaps.waiting),
             published=merge.published if merge else folder.table.exists(),
             errors=tuple(errors),

@@ -18,6 +18,7 @@ def as_document(status: Status) -> dict[str, Any]:
         "done": status.done,
         "failed_for_good": status.failed_for_good,
         "missing": status.missing,
+        "tried": status.tried,
         "waiting": status.waiting,
         "published": status.published,
         "errors": list(status.errors),

@@ -70,6 +70,8 @@ def table(status: Status, width: int | None = None) -> list[str]:
         ("failed", _cut(f"{failure} {count:,}: {message}", width))
         for failure, (count, message) in status.failures.items()
     ]
+    if without_row := status.failed_for_good + status.tried:
+        rows.append(("", f"{counted(without_row, 'clip')} tried in vain: vmafarm failures"))
     if status.missing_slices:
         rows.append(("retry", f"would submit slices {_shorten(status.missing_slices)}: vmafarm retry"))
     rows += [("note", note) for note in (*tell_remarks(status.remarks), *status.notes)]

@@ -19,6 +19,7 @@ from vmafarm.cluster.slurm import NoCluster, Slurm
 from vmafarm.cluster.slurm_programs import ignored_variables
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.interrupts import tell_from_now_on, telling
+from vmafarm.common.steps import step, working
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import tell_idle_gpus
 from vmafarm.corpus.slices import format_indices
@@ -170,6 +171,7 @@ def _warn(config: Config, say: Callable[[str], None]) -> None:
         say(line)
 
 
+@working("submitting")
 def _check_links(config: Config, manifest: Manifest, say: Callable[[str], None]) -> None:
     """Warn of clips that lead out of what the container sees; refuse if all do."""
     found = check_linked_clips(
@@ -180,6 +182,7 @@ def _check_links(config: Config, manifest: Manifest, say: Callable[[str], None])
         say(f"  {found[1]}")
 
 
+@working("submitting")
 def _queue(prepared: Prepared, request: Submitted) -> Submitted:
     """Queue all rounds, the retries on another node, and the merge behind them."""
     folder, section, name = prepared.config.folder, prepared.config.slurm, prepared.job_name
@@ -202,6 +205,7 @@ def _queue(prepared: Prepared, request: Submitted) -> Submitted:
         arrays.append(replace(array, job=queue.array(parameters, elements, share=share, tasks=tasks)))
         note_job(folder, submission.number, vars(arrays[-1]))
 
+    step("queueing", "arrays", lambda: len(arrays), len(request.rounds) + len(request.looks))
     with _telling_of(arrays):
         for number, count in enumerate(request.rounds):
             add(queue, number, count, share, arrays[-1:])
@@ -237,6 +241,7 @@ def _telling_of(arrays: Sequence[Array]) -> Iterator[None]:
         raise refused(error, [array.job for array in arrays]) from None
 
 
+@working("submitting")
 def _missing(prepared: Prepared, slurm: Slurm, again: bool, ended: str = "") -> Missing:
     """Missing clips of the slices that nobody works on.
 

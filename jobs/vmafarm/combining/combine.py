@@ -17,8 +17,8 @@ from vmafarm.combining.rows import Hashes, Selected, select_rows
 from vmafarm.combining.sources import Source, open_sources, read_hashes
 from vmafarm.combining.write import as_metadata, require_place, require_side_place, write_both
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
-from vmafarm.common.layout import labelled, unbroken
-from vmafarm.common.text import counted
+from vmafarm.common.layout import labelled
+from vmafarm.common.text import counted, written
 from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.combined import Combined, tell
@@ -123,13 +123,14 @@ def _tell(
 ) -> None:  # fmt: skip
     facts = [
         *((label, text.partition(", sha256:")[0]) for label, text in tell(document)),
-        ("rows", f"{counted(rows, 'row')}, {counted(columns, 'column')}"),
+        ("columns", f"{columns:,}"),
     ]
     if document.names_in_several:
         facts.append(("note", "corpus and clip_name together name a clip; names were left as they are"))
     facts += [("note", show(note)) for note in notes]
-    facts.append(("table", unbroken(str(out))))
-    if document.labels:
-        facts.append(("labels in", unbroken(str(side_path(out)))))
     for line in labelled(facts):
         say(line)
+    of_rows = counted(rows, "row")
+    say(written(out, of_rows))
+    if document.labels:
+        say(written(side_path(out), of_rows))

@@ -11,6 +11,9 @@ import json
 import math
 import shutil
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
 from vmafarm.common.errors import show
@@ -21,6 +24,41 @@ class Sink(Protocol):
 
     def write(self, text: str, /) -> object:
         """Take it."""
+
+
+class _LastLine:
+    """The line at which a terminal is, while something is drawn there in place.
+
+    Attributes
+    ----------
+    hide
+        Erases what is drawn; None: nothing is.
+    """
+
+    def __init__(self) -> None:
+        self.hide: Callable[[], None] | None = None
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other threads from it; but not for ever, since a stopped terminal may keep one of them."""
+        is_mine = self._lock.acquire(timeout=1)
+        try:
+            yield
+        finally:
+            if is_mine:
+                self._lock.release()
+
+    @contextmanager
+    def free(self) -> Iterator[None]:
+        """As `held`, with nothing drawn there."""
+        with self.held():
+            if self.hide is not None:
+                self.hide()
+            yield
+
+
+LAST_LINE = _LastLine()
 
 
 def printable(text: str) -> str:
@@ -39,9 +77,10 @@ def say(*lines: str, file: IO[str] | None = None) -> None:
         Where; None: the standard output.
     """
     file = sys.stdout if file is None else file
-    for line in lines:
-        file.write(f"{printable(line)}\n")
-    file.flush()
+    with LAST_LINE.free():
+        for line in lines:
+            file.write(f"{printable(line)}\n")
+        file.flush()
 
 
 def say_aside(*lines: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.steps import step, working
 from vmafarm.config.geometry import Geometry
 from vmafarm.config.sections import Config
 from vmafarm.contents.verify import file_digest
@@ -69,6 +70,7 @@ class _Row:
     provenance: Provenance
 
 
+@working("reusing rows")
 def reuse(config: Config, manifest: Manifest, source: str, provenance: Provenance) -> Reused:
     """Take the rows of clips that have none yet and whose file is the one that another run scored.
 
@@ -109,6 +111,7 @@ def reuse(config: Config, manifest: Manifest, source: str, provenance: Provenanc
         else:
             unknown += 1
     hashed, taken = 0, []
+    step("compared", "files", lambda: hashed)
     for name in manifest.names:
         candidates = [row for key in _keys(name, sizes[name]) for row in by_key.get(key, ())]
         rule = manifest.geometry.get(name) or config.corpus.geometry

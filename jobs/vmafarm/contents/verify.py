@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vmafarm.common.cpus import cpu_count
 from vmafarm.common.errors import IncompleteError
+from vmafarm.common.steps import counting, working
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.engines.failure import ClipFailedError
@@ -61,6 +62,7 @@ class Verified:
             )
 
 
+@working("verifying")
 def verify(config: Config, manifest: Manifest) -> Verified:
     """Read the files of all clips that have a row, and compare them with what was scored.
 
@@ -84,7 +86,8 @@ def verify(config: Config, manifest: Manifest) -> Verified:
     with ThreadPoolExecutor(cpu_count()) as pool:
         to_read = [name for name in done if name in known]
         digests = pool.map(lambda name: file_digest(clips / name, sizes[name]), to_read)
-        for name, digest in zip(to_read, digests, strict=True):
+        pairs = zip(to_read, digests, strict=True)
+        for name, digest in counting(pairs, "reading", "clips", len(to_read)):
             if not digest:
                 unreadable.append(name)
             elif digest in known[name]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
+from vmafarm.common.steps import step
 from vmafarm.common.utf8 import is_utf8, reads_utf8
 from vmafarm.corpus.raw_clips import GEOMETRY_HINT, check_raw, is_raw
 from vmafarm.corpus.squashfs import ImageEntry
@@ -95,6 +96,7 @@ def list_clips(
     if image is None and not stat.S_ISDIR(mode):
         raise UsageError(f"{shown}: not a folder, expected the folder of the clips", hint)
     scan = _Scan(str(folder), image, takes_raw=bool(geometry) or labelled)
+    step("finding", "clips", lambda: len(scan.sizes))
     scan.run()
     if labelled:
         scan.leave_out_copies()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.steps import step, working
 from vmafarm.config.sections import Config
 from vmafarm.corpus.changes import Changes, compare_corpus, keep_slices, require_asked
 from vmafarm.corpus.frozen_config import (
@@ -36,6 +37,7 @@ from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 
 
+@working("planning")
 def plan(
     config: Config, *, dry_run: bool = False, update: bool = False, drop: bool = False,
     others: Collection[str] = (),
@@ -100,6 +102,7 @@ def plan(
         geometry=geometry,
     )
     new = not planned
+    step("writing the plan" if new else "comparing with the plan")
     if new and not dry_run and not _write_first(folder, values, made):
         return plan(config, update=update, drop=drop, others=others)  # another process was faster
     changes = Changes()
@@ -110,6 +113,7 @@ def plan(
         # If a plan was killed before the manifest's name was durable, there is no copy yet; writing it makes
         # both names durable before rows depend on them.
         keep_copy(folder)
+        step("writing the labels")
         write_labels(folder, made.names, chosen, labels)
     if config.run.sample:
         made = take_sample(made, config.run.sample)

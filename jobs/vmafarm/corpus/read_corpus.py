@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import UsageError, VmafarmError
+from vmafarm.common.steps import step
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config, CorpusSection
 from vmafarm.corpus.chosen import Chosen, Corpus
@@ -181,6 +182,7 @@ class _Reader:
         key = corpus.scores, corpus.sheet, corpus.encoding
         if key not in self._tables:
             path = Path(corpus.scores)
+            step("reading the label file")
             self._tables[key] = read_label_table(path, sheet=corpus.sheet, encoding=corpus.encoding)
         return self._tables[key]
 
@@ -221,6 +223,7 @@ class _Reader:
             path = Path(config.corpus.clips)
             if not config.slurm.uses_image:
                 require_folder(path)
+            step("looking at the clips")
             image = list_image(path, config.extract.scratch)
             self._clips[key] = list_clips(path, image, key[0], labelled=labelled)
         return self._clips[key]
@@ -245,6 +248,7 @@ def _join(
 
     The place of a score also says where the other labels of its clip are.
     """
+    step("joining scores and clips")
     by_column = {scores.name_column: scores for scores in candidates}
     placed = [replace(one, mos=np.arange(len(one.names), dtype=np.float64)) for one in candidates]
 

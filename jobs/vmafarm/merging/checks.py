@@ -11,7 +11,7 @@ import duckdb
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
-from vmafarm.query.checks import Outcome, list_checks, run_check
+from vmafarm.query.checks import Outcome, list_checks, run_check, stepping
 from vmafarm.query.clips_table import add_clips
 from vmafarm.query.reference_tables import add_facts, add_rows
 from vmafarm.shards.completeness import FailedClip, History
@@ -51,7 +51,7 @@ def check_rows(
     if "clips" in asked:
         add_clips(connection, config.folder, slices, lambda _: None)
     add_facts(connection, config, failed, record, draft=True)
-    outcomes = [run_check(connection, check, SHOWN) for check in checks]
+    outcomes = [run_check(connection, check, SHOWN) for check in stepping(checks)]
     return [_explain(outcome, config.merge.allow) for outcome in outcomes if outcome.is_error]
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from vmafarm.common.errors import IncompleteError, UsageError, show
+from vmafarm.common.steps import working
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.regular_files import freeing_readers
@@ -29,6 +30,7 @@ _ATTEMPTS = 3
 noticed; it does so every `extract.flush_every` clips, so that the next attempt nearly always has time."""
 
 
+@working("merging")
 def merge(
     folder: RunFolder, config: Config, *, allow_missing: bool = False, place: InPlace | None = None
 ) -> MergeResult:

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from vmafarm.common.errors import DISK, UnavailableError, show
+from vmafarm.common.steps import step
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.drafts import LockedDraft, sweep
@@ -119,6 +120,7 @@ class Merge:
                 self._find("earlier_plan", "info", message, left_out)
             self._check_clips()
             self._check_copies()
+            step("reading the clip logs")
             damaged = read_entries(
                 self._connection, self.folder, sources.recovered, only_planned=sources.only_planned,
                 backend=provenance.backend,
@@ -179,6 +181,7 @@ class Merge:
             result.findings += self._sources.find_changed()
             if result.blocked:
                 return
+            step("putting the table in place")
             result.table_sha256 = digest_file(path)
         self._place.publish(draft, result.table_sha256)
         result.published = True
@@ -223,6 +226,7 @@ class Merge:
         counts["recovered_rows"], counts["torn_lines"] = sources.recovered.rows, sources.recovered.torn
 
     def _check_clips(self) -> None:
+        step("looking for missing clips")
         manifest = sql.Parameter("manifest")
         bound = {"manifest": sql.exact(self.folder.manifest)}
         problems = sql.render("merge/clips", manifest=manifest)
@@ -233,6 +237,7 @@ class Merge:
         self.result.counts["rows"] = self.result.counts["clips"] - missing["clips"]
 
     def _check_copies(self) -> None:
+        step("comparing rows of the same clip")
         latest = self.config.merge.on_conflict == "latest"
         counts, conflicts, findings = settle_copies(
             self._connection, self.folder, self._sources.recovered, *self._sources.shards(), latest=latest

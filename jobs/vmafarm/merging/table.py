@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vmafarm.common.steps import step
 from vmafarm.disk.arrow import numbers
 from vmafarm.run_folder.provenance import METADATA_KEY
 from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
@@ -87,6 +88,7 @@ class TableWriter:
         reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)
         rows, unique, whole, nan = 0, True, True, dict.fromkeys(_FLOATS, 0)
         last: str | None = None
+        step("writing the table:", "rows", lambda: rows)
         # Rows stream on that connection, so that it can run nothing else meanwhile.
         with connection.cursor() as notes:
             notes.execute("CREATE OR REPLACE TABLE found (clip_name VARCHAR)")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import UsageError
+from vmafarm.common.steps import counting, working
 from vmafarm.config.sections import Config
 from vmafarm.disk.regular_files import MOST_BYTES, open_regular
 from vmafarm.disk.sealed_blocks import stated_digest
@@ -89,7 +90,8 @@ def digest_inputs(folder: RunFolder, tidied: Iterable[Input] = ()) -> str:
     """
     digest = hashlib.sha256()
     parts = {folder.path / one.file: one for one in tidied}
-    parts |= {path: read_input(folder, path) for path in _parts(folder)}
+    there = _parts(folder)
+    parts |= {path: read_input(folder, path) for path in counting(there, "looking at", "files", len(there))}
     first = [read_input(folder, path) for path in (folder.manifest, folder.provenance)]
     for one in (*first, *(parts[path] for path in sorted(parts))):
         name = os.fsencode(one.file)
@@ -112,6 +114,7 @@ def _parts(folder: RunFolder) -> list[Path]:
     return sorted([*shards, *folder.failures.glob("*.jsonl"), *labels])
 
 
+@working("")
 def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, Any] | None:
     """The record of the last merge, if its table is unchanged and up to date, and all beside it is finished.
 

@@ -44,11 +44,17 @@ class Answer:
         As `vmafarm.query.database.open_run` yields it.
     statement
         Checked already.
+
+    Attributes
+    ----------
+    fetched
+        Rows that were taken so far.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, statement: str) -> None:
         self._connection = connection
         self._statement = statement
+        self.fetched = 0
 
     def rows(self) -> tuple[list[str], Iterator[Row]]:
         """Names of the columns, made unique, and the rows as they are fetched."""
@@ -66,6 +72,7 @@ class Answer:
                 ) from None
             if not rows:
                 return
+            self.fetched += len(rows)
             yield from rows
 
     def as_table(self, width: int) -> str:
@@ -83,7 +90,9 @@ class Answer:
 
     def as_arrow(self) -> pa.Table:
         """The answer with its types."""
-        return self._call(lambda: self._connection.sql(self._statement).to_arrow_table())
+        table = self._call(lambda: self._connection.sql(self._statement).to_arrow_table())
+        self.fetched = table.num_rows
+        return table
 
     def _call(self, work: Callable[..., Any], *arguments: Any) -> Any:
         with ThreadPoolExecutor(1) as pool:

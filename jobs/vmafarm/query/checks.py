@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.steps import step
 from vmafarm.common.text import counted
 from vmafarm.query.statements import without_end
 from vmafarm.sql.errors import is_outside
@@ -191,11 +192,18 @@ def run_checks(
     """
     checks = list_checks() if names is None else find_checks(names)
     outcomes = []
-    for check in checks:
+    for check in stepping(checks):
         lacks = _lacks(connection, check, absent) if absent else ""
         outcome = Outcome(check, True, 0, (), (), lacks=lacks)
         outcomes.append(outcome if lacks else run_check(connection, check, limit))
     return outcomes
+
+
+def stepping(checks: Sequence[Check]) -> Iterator[Check]:
+    """Checks in their order; each is noted as the step."""
+    for number, check in enumerate(checks, 1):
+        step(f"check {number} of {len(checks)}: {show(check.name)}")
+        yield check
 
 
 def _lacks(connection: duckdb.DuckDBPyConnection, check: Check, absent: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
+from vmafarm.common.steps import step, working
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.disk.file_stamp import Stamps
@@ -107,6 +108,7 @@ def open_run(
             yield connection
 
 
+@working("")
 def _copy(
     config: Config, outline: Outline, scratch: Path, file: Path, say: Callable[[str], None],
     place: InPlace | None, *, refused: bool, lacks_clips: bool,
@@ -119,6 +121,7 @@ def _copy(
         notes += 1
         say(line)
 
+    step("copying the run")
     made_from = describe_sources(config)
     try:
         with (

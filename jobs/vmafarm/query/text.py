@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import shlex
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.text import counted, written
 from vmafarm.disk.durable import replace
 from vmafarm.query.answers import Answer, Write, write_csv, write_json, write_parquet
 from vmafarm.run_folder.paths import RunFolder
@@ -57,8 +59,15 @@ def tell_clients(folder: RunFolder) -> str:
     )
 
 
-def write_to(path: Path) -> Write:
+def write_to(path: Path, say: Callable[[str], None]) -> Write:
     """Write an answer into a file, whole or not at all; its suffix names the format.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    say
+        Told what was written.
 
     Raises
     ------
@@ -66,20 +75,26 @@ def write_to(path: Path) -> Write:
         The suffix is unknown, or no file can be written there.
     """
     require_place(path)
-    if path.suffix == ".parquet":
-        return partial(write_parquet, path)
     formats = {".csv": write_csv, ".json": write_json}
     write = formats.get(path.suffix)
-    if write is None:
+    if write is None and path.suffix != ".parquet":
         raise UsageError(f"{show(str(path))}: an unknown suffix", "choose .csv, .json or .parquet")
 
     def fill(answer: Answer, file: BinaryIO) -> None:
+        assert write is not None
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         write(text, answer)
         text.flush()
         text.detach()  # the creator of the draft closes it
 
-    return lambda answer: replace(path, partial(fill, answer))
+    def put(answer: Answer) -> None:
+        if write is None:
+            write_parquet(path, answer)
+        else:
+            replace(path, partial(fill, answer))
+        say(written(path, counted(answer.fetched, "row")))
+
+    return put
 
 
 def require_place(output: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
+from vmafarm.common.steps import step, working
 from vmafarm.config.sections import Config
 from vmafarm.disk.durable import replace_text
 from vmafarm.published.combined import Combined
@@ -18,6 +19,7 @@ from vmafarm.query.lone_table import absent_tables, open_table
 from vmafarm.report.info import opened_info
 
 
+@working("")
 def examine_table(
     config: Config,
     table: Path,
@@ -66,6 +68,7 @@ def examine_table(
         with open_table(config, *given, say, labels) as connection:
             outcomes = run_checks(connection, names, limit=limit, absent=absent_tables(info.combined))
             if page is not None:
+                step("drawing the report")
                 from vmafarm.report.page import render_table  # matplotlib takes long to import
 
                 names = labels.schema.names[len(key_columns(info.combined)) :] if labels else []

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vmafarm.common.errors import show
+from vmafarm.common.steps import step
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.readable import denied, is_denied
@@ -120,7 +121,10 @@ def sort_shards(
     # One for each text of a provenance that was found good; nearly all shards have one of a few.
     outlines = {text: _outline(text) for text in [provenance.as_json().encode()]}
 
+    begun: list[Path] = []
+
     def check(path: Path) -> tuple[str, str] | None:
+        begun.append(path)
         try:
             content = stamps.read(path, look_at_ends)
             sealed = is_sealed(content)
@@ -147,6 +151,7 @@ def sort_shards(
             outlines.setdefault(found, _outline(found))
         return None if sealed else ("unreadable_shard", describe_unsealed(content))
 
+    step("reading", "shards", lambda: len(begun), len(shards))
     # On a shared file system every read waits for the network; threads wait in parallel.
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = [shards[first::_THREADS] for first in range(_THREADS)]

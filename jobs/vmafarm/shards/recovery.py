@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vmafarm.common.steps import counting
 from vmafarm.disk.readable import is_denied, tell_first
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns
 from vmafarm.process.scratch import in_scratch
@@ -97,7 +98,9 @@ def recover(
     recovered = Recovered()
     problems: list[tuple[Path, str]] = []
     refused: list[Path] = []
-    for number, (path, journal) in enumerate(read_journals(journals)):
+    for number, (path, journal) in enumerate(
+        counting(read_journals(journals), "reading", "journals", len(journals))
+    ):
         recovered.torn += journal.torn
         shard = path.with_suffix(".parquet")
         try:

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from vmafarm.common.errors import reason
+from vmafarm.common.steps import counting
 from vmafarm.disk.arrow import make_table
 from vmafarm.disk.durable import Appender, make_folder, remove, replace
 from vmafarm.disk.file_stamp import ReadOnce
@@ -159,7 +160,7 @@ class DoneReader:
         places = read_places(folder, slices)
         return {
             name
-            for number in slices
+            for number in counting(slices, "reading", "slices", len(slices))
             for name in self._in_folder(folder.shard_folder(number))
             if places is None or places.get(name) == number
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmafarm.common.errors import show
 from vmafarm.common.layout import labelled, unbroken
-from vmafarm.common.text import counted
+from vmafarm.common.text import counted, written
 from vmafarm.tables.split import Part, Split
 
 
@@ -22,8 +22,7 @@ def lines(found: Split) -> list[str]:
         rows.append(("", "to keep related clips together: --by, --groups, --pattern"))
     for part in found.parts:
         rows += [(part.side, _clips(part, sum(found.counts.values()))), ("", _mos(part))]
-    rows.append(("written", unbroken(str(found.path))))
-    return labelled(rows)
+    return [*labelled(rows), written(found.path, counted(sum(found.counts.values()), "row"))]
 
 
 def _clips(part: Part, clips: int) -> str:
