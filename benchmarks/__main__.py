@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.measure import Figure, as_json, as_markdown, describe_machine, measure_one, say
 
 NAMES = (
+    "set_up",
     "overhead",
     "plans",
     "workers",

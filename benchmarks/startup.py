@@ -61,4 +61,8 @@ def measure(folder: Path) -> list[Figure]:
                 f"{times:.2f} x the import of pyarrow and duckdb; {REPETITIONS} repetitions in turns",
             )
         )  # fmt: skip
+    if image:
+        size = Path(image).stat().st_size / 1e6
+        note = "containers/README.md says what is in it; the CUDA build adds its libraries"
+        figures.append(Figure("start-up", "size of the image", size, "MB", note=note))
     return figures
