@@ -248,5 +248,5 @@ def test_an_answer_that_does_not_fit_names_its_file_and_leaves_the_old_one(run, 
     path.write_text("old")
     query = "SELECT range, repeat('x', 100) FROM range(100000)"
     with file_size_limit(1 << 22), pytest.raises(UnavailableError, match=r"answer\.csv: File too large"):
-        run_query(run.config, query, write_to(path), lambda _: None)
+        run_query(run.config, query, write_to(path, print), lambda _: None)
     assert path.read_text() == "old"
