@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmafarm.schema.feature_set import Feature
 from vmafarm.schema.features import (
     ACCEPTED_SIZES,
     ALL_NAN,
     ARROW_SCHEMA,
     FEATURES,
+    INFORMATIVE,
+    KNOWN,
     SIZES_SOURCES,
 )
 
@@ -60,6 +61,10 @@ class _Kind:
     identity: str
 
 
+def _similarity(what: str) -> _Kind:
+    return _Kind(what, "", 0.0, 1.0, "1 within 2e-5, measured")
+
+
 def nan_by_size(extractor: str) -> str:
     """Frame sizes for which an extractor's columns are NaN, in words; see `ACCEPTED_SIZES`."""
     sizes = ACCEPTED_SIZES[extractor]
@@ -84,24 +89,58 @@ _KEYS = {
     "height": _Kind("height of the decoded frames, after rotation", "pixels", 18, None, ""),
 }
 
+# Bounds: ADM, VIF and SSIM are ratios of information or similarities; motion is a mean absolute difference
+# of luma at 8 bit; PSNR is capped by libvmaf (features.py); 24 is the highest CAMBI that its authors report
+# (libvmaf, cambi documentation); the model's score is clipped to 0..100 (model vmaf_v0.6.1).
+_KINDS = {
+    "adm2": _similarity("detail loss, all scales"),
+    **{f"adm_scale{i}": _similarity(f"detail loss at scale {i}") for i in range(4)},
+    **{f"vif_scale{i}": _similarity(f"visual information fidelity at scale {i}") for i in range(4)},
+    "motion": _Kind("change of the blurred luma from the previous frame", "luma levels", 0, 255, "measured"),
+    "motion2": _Kind("smaller motion of a frame and the next", "luma levels", 0, 255, "measured"),
+    "motion3": _Kind("motion2 with the corrections of libvmaf 3", "luma levels", 0, 255, "measured"),
+    **{
+        f"psnr_{plane}": _Kind(
+            f"PSNR of the plane {plane.capitalize()}",
+            "dB",
+            0,
+            72,
+            "60 at 8 bit, 72 at 10 bit",
+        )
+        for plane in ("y", "cb", "cr")
+    },
+    "float_ssim": _Kind("structural similarity", "", -1, 1, "1"),
+    "float_ms_ssim": _Kind(
+        "multi-scale structural similarity", "", -1, 1, f"1; {nan_by_size('float_ms_ssim')}"
+    ),
+    "cambi": _Kind("banding; 0: none", "", 0, 24, f"measured; {nan_by_size('cambi')}"),
+    "ciede2000": _Kind(
+        "CIEDE2000 colour difference, in logarithms",
+        "dB",
+        None,
+        None,
+        "NaN: it is infinite",
+    ),
+    "psnr_hvs": _Kind("PSNR weighted by contrast sensitivity", "dB", None, None, "NaN: it is infinite"),
+    "ssimulacra2": _Kind("SSIMULACRA 2", "", None, 100, "100"),
+    "vmaf": _Kind("score of the model vmaf_v0.6.1", "", 0, 100, "97.43 to 100, measured"),
+}
 
-def _aggregated(feature: Feature) -> list[Column]:
-    identity = feature.on_identity
-    if feature.extractor in ACCEPTED_SIZES and feature.name not in ALL_NAN:
-        identity += f"; {nan_by_size(feature.extractor)}"
-    kind = _Kind(feature.what, feature.unit, feature.lowest, feature.highest, identity)
+
+def _aggregated(feature: str) -> list[Column]:
+    kind = _KINDS[feature]
     # Popoviciu: the variance of values in [a, b] is at most (b - a)^2 / 4.
     bounded = kind.lowest is not None and kind.highest is not None
     spread = (kind.highest - kind.lowest) / 2 if bounded else None  # type: ignore[operator]
-    measured, informative, name = feature.identity is None, feature.informative, feature.name
-    constant = "NaN: the mean is" if name in ALL_NAN else "0"
+    measured, informative = feature not in KNOWN, feature in INFORMATIVE
+    constant = "NaN: the mean is" if feature in ALL_NAN else "0"
     nan = kind.identity.partition("; ")[2]
     identity = ("measured" if measured else constant) + (f"; {nan}" if nan else "")
     return [
-        Column(f"{name}_mean", f"{kind.what}: mean over the finite frames", kind.unit,
-               kind.lowest, kind.highest, name, "mean", kind.identity, informative),
-        Column(f"{name}_std", f"{kind.what}: population standard deviation (ddof = 0)", kind.unit,
-               0.0, spread, name, "std", identity, informative),
+        Column(f"{feature}_mean", f"{kind.what}: mean over the finite frames", kind.unit,
+               kind.lowest, kind.highest, feature, "mean", kind.identity, informative),
+        Column(f"{feature}_std", f"{kind.what}: population standard deviation (ddof = 0)", kind.unit,
+               0.0, spread, feature, "std", identity, informative),
     ]  # fmt: skip
 
 
@@ -110,7 +149,7 @@ TABLE = (
         Column(name, kind.what, kind.unit, kind.lowest, kind.highest, None, "", "", False)
         for name, kind in _KEYS.items()
     ),
-    *(column for feature in FEATURES for column in _aggregated(feature)),
+    *(column for feature in FEATURES for column in _aggregated(feature.name)),
 )
 """The columns, in the order of `vmafarm.schema.features.COLUMNS`."""
 

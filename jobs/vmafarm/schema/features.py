@@ -1,24 +1,113 @@
 """The 22 features, the 11 extractors, the keys of libvmaf's logs and the 48 columns.
 
-They are defined only in sets/full.toml; all other modules derive what they need.
+They are defined only here; all other modules derive what they need.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from vmafarm.schema.feature_set import FrameSizes, built_in
+SCHEMA_VERSION = 1
+MODEL = "vmaf_v0.6.1"
 
-FULL = built_in("full")
-
-SCHEMA_VERSION = FULL.version
-MODEL = FULL.model
-EXTRACTORS = tuple(extractor.name for extractor in FULL.extractors)
+EXTRACTORS = (
+    "adm",
+    "vif",
+    "motion",
+    "motion_v2",
+    "psnr",
+    "float_ssim",
+    "float_ms_ssim",
+    "cambi",
+    "ciede",
+    "psnr_hvs",
+    "ssimulacra2",
+)
 """libvmaf's ``--feature`` names, in the order of the table; motion_v2's own keys feed no column."""
-FEATURES = FULL.features
+
+
+_WITHIN_PLACES_4 = {8: 5e-5, 10: 5e-5}
+_WITHIN_5E_3 = {8: 5e-3, 10: 5e-3}
+_PARITY_GATE = (
+    "8 bit: the gate between the fork's backends (VMAFx/vmafx, docs/development/cross-backend-gate.md): the "
+    "absolute difference on each frame, 5e-5 for four places; 10 bit: not documented, the same taken here"
+)
+_OF_A_SCORE = (
+    "taken here: a hundred times that of the model's features, since it makes 0 to 100 of values of 0 to 1"
+)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One score per frame.
+
+    Attributes
+    ----------
+    name
+        Name in the table.
+    extractor
+        The extractor that produces it; ``None`` for the model's own score.
+    keys
+        Possible keys in libvmaf's JSON log; the first one found counts.
+    identity
+        Value on an identity pair by bit depth (8, 10); ``None``: it must be measured.
+    source
+        Where the identity value comes from.
+    gpu_tolerance
+        By how much a frame's value on a GPU may differ from the CPU's, by bit depth (8, 10).
+    gpu_source
+        Where that tolerance comes from.
+    """
+
+    name: str
+    extractor: str | None
+    keys: tuple[str, ...]
+    identity: dict[int, float] | None = None
+    source: str = ""
+    gpu_tolerance: dict[int, float] = field(default_factory=lambda: _WITHIN_PLACES_4)
+    gpu_source: str = _PARITY_GATE
+
+
+def _prefixed(name: str, *others: str) -> tuple[str, ...]:
+    return (name, f"integer_{name}", *others)
+
+
+_PSNR_CAP = {8: 60.0, 10: 72.0}
+_PSNR_SOURCE = "libvmaf caps PSNR at 6 * bit depth + 12 dB (libvmaf, integer_psnr.c)"
+_INFINITE = {8: math.nan, 10: math.nan}
+_INFINITE_SOURCE = (
+    "10 * log10(1 / 0) is infinite, logged as null: no finite frame (measured, embedded libvmaf)"
+)
+_ONE = {8: 1.0, 10: 1.0}
+_ONE_SOURCE = "similarity of a signal with itself (measured, min = max = 1.0 on every frame)"
+
+FEATURES = (
+    Feature("adm2", "adm", _prefixed("adm2")),
+    *(Feature(f"adm_scale{i}", "adm", _prefixed(f"adm_scale{i}")) for i in range(4)),
+    *(Feature(f"vif_scale{i}", "vif", _prefixed(f"vif_scale{i}")) for i in range(4)),
+    Feature("motion", "motion", _prefixed("motion", "VMAF_integer_feature_motion_sad_score")),
+    Feature("motion2", "motion", _prefixed("motion2", "VMAF_integer_feature_motion2_score")),
+    Feature("motion3", "motion", _prefixed("motion3", "VMAF_integer_feature_motion3_score")),
+    *(Feature(f"psnr_{p}", "psnr", (f"psnr_{p}",), _PSNR_CAP, _PSNR_SOURCE) for p in ("y", "cb", "cr")),
+    Feature("float_ssim", "float_ssim", ("float_ssim",), _ONE, _ONE_SOURCE),
+    Feature("float_ms_ssim", "float_ms_ssim", ("float_ms_ssim",), _ONE, _ONE_SOURCE),
+    Feature("cambi", "cambi", ("cambi",)),
+    Feature("ciede2000", "ciede", ("ciede2000",), _INFINITE, _INFINITE_SOURCE, _WITHIN_5E_3),
+    Feature("psnr_hvs", "psnr_hvs", ("psnr_hvs",), _INFINITE, _INFINITE_SOURCE, dict.fromkeys((8, 10), 5e-4)),
+    Feature(
+        "ssimulacra2",
+        "ssimulacra2",
+        ("ssimulacra2",),
+        {8: 100.0, 10: 100.0},
+        "every error map is zero (measured with the PyPI package ssimulacra2)",
+        _WITHIN_5E_3,
+    ),
+    Feature("vmaf", None, ("vmaf",), gpu_tolerance=_WITHIN_5E_3, gpu_source=_OF_A_SCORE),
+)
 
 FEATURE_NAMES = tuple(f.name for f in FEATURES)
 BY_NAME = {f.name: f for f in FEATURES}
@@ -26,8 +115,9 @@ MUST_MEASURE = tuple(f.name for f in FEATURES if f.identity is None)
 """The 14 features that carry information on an identity pair."""
 KNOWN = tuple(f.name for f in FEATURES if f.identity is not None)
 """The 8 features whose value on an identity pair is known."""
-INFORMATIVE = tuple(f.name for f in FEATURES if f.informative)
-"""Those of `MUST_MEASURE` that differ between clips on identity pairs by more than rounding."""
+INFORMATIVE = ("motion", "motion2", "motion3", "cambi", "vmaf")
+"""Those of `MUST_MEASURE` that differ between clips on identity pairs. ADM and VIF are 1 within 2e-5 on every
+frame (measured, embedded libvmaf): what varies is the rounding of fixed-point numbers."""
 ALL_NAN = tuple(f.name for f in FEATURES if f.identity is not None and math.isnan(f.identity[8]))
 """Features without a finite value on any identity pair; NaN is their correct value."""
 MUST_BE_FINITE = tuple(name for name in FEATURE_NAMES if name not in ALL_NAN)
@@ -58,8 +148,53 @@ MIN_SIDE = 18
 IDENTITY_TOLERANCE = 1e-6
 
 
+@dataclass(frozen=True)
+class FrameSizes:
+    """Frame sizes that an extractor accepts.
+
+    Attributes
+    ----------
+    shorter_side, longer_side
+        Minimum of the shorter and of the longer side, in pixels.
+    both_sides
+        Maximum sum of width and height, in pixels; ``None``: no limit.
+    aspect, slack
+        The longer side has at most ``aspect`` times the pixels of the shorter one plus ``slack``; ``None``:
+        no limit.
+    even_height
+        The height must be even.
+    """
+
+    shorter_side: int = 0
+    longer_side: int = 0
+    both_sides: int | None = None
+    aspect: int | None = None
+    slack: int = 0
+    even_height: bool = False
+
+    def accepts(self, width: int, height: int) -> bool:
+        """Whether frames of this size, in pixels, are accepted."""
+        shorter, longer = sorted((width, height))
+        return (
+            shorter >= self.shorter_side
+            and longer >= self.longer_side
+            and (self.both_sides is None or width + height <= self.both_sides)
+            and not self.stretched(width, height)
+            and not (self.even_height and height % 2)
+        )
+
+    def stretched(self, width: int, height: int) -> bool:
+        """Whether the longer side is too long for the shorter one."""
+        shorter, longer = sorted((width, height))
+        return self.aspect is not None and longer > self.aspect * shorter + self.slack
+
+
 ALL_SIZES = FrameSizes()
-ACCEPTED_SIZES = {one.name: one.frame_sizes for one in FULL.extractors if one.frame_sizes != ALL_SIZES}
+ACCEPTED_SIZES = {
+    "cambi": FrameSizes(longer_side=216, both_sides=6092, aspect=10, slack=16),
+    "float_ms_ssim": FrameSizes(shorter_side=176),
+    "ciede": FrameSizes(even_height=True),
+}
 """Extractors that do not accept every size that libvmaf accepts: they are left out for other sizes, and their
 features are NaN (`SIZES_SOURCES` says how that is known of each engine).
 
