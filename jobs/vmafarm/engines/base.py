@@ -19,7 +19,8 @@ from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.process.scratch import check_scratch, scratch_error
-from vmafarm.schema.features import ALL_SIZES, EXTRACTORS, KNOWN, MUST_MEASURE, FrameSizes, features_of
+from vmafarm.schema.extractors import ALL_SIZES, FrameSizes
+from vmafarm.schema.features import EXTRACTORS, KNOWN, MUST_MEASURE, features_of
 
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
 """Lines in which ffmpeg repeats a file's own metadata, such as its title: never a complaint."""

@@ -18,7 +18,8 @@ from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
-from vmafarm.schema.features import ACCEPTED_SIZES, EXTRACTORS, SIZES_SOURCES, FrameSizes
+from vmafarm.schema.extractors import ACCEPTED_SIZES, SIZES_SOURCES, FrameSizes
+from vmafarm.schema.features import EXTRACTORS
 
 _LACKS = re.compile(r"problem during vmaf_use_feature: (\w+)")
 _OWN_ERROR = re.compile(r"^(?:\[[^\]\n]*libvmaf[^\n]*\[(?:error|fatal)\]|libvmaf ERROR)", re.MULTILINE)

@@ -15,15 +15,8 @@ from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import Config
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.columns import TABLE
-from vmafarm.schema.features import (
-    ACCEPTED_SIZES,
-    ALL_NAN,
-    ALL_SIZES,
-    ARROW_SCHEMA,
-    BY_NAME,
-    FEATURES,
-    MIN_SIDE,
-)
+from vmafarm.schema.extractors import ACCEPTED_SIZES, ALL_SIZES, MIN_SIDE
+from vmafarm.schema.features import ALL_NAN, ARROW_SCHEMA, BY_NAME, FEATURES
 from vmafarm.shards.completeness import FailedClip
 from vmafarm.sql import templates as sql
 

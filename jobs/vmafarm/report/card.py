@@ -8,8 +8,9 @@ from itertools import islice
 from vmafarm.common.say import to_json
 from vmafarm.published.combined import Added, Combined
 from vmafarm.report.info import Info
-from vmafarm.schema.columns import TABLE, nan_by_size
-from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, BY_NAME
+from vmafarm.schema.columns import TABLE
+from vmafarm.schema.extractors import ACCEPTED_SIZES, nan_by_size
+from vmafarm.schema.features import ALL_NAN, BY_NAME
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 

@@ -22,7 +22,8 @@ from vmafarm.engines.media_files import check_readable, check_unchanged, hash_cl
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
-from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, MUST_BE_FINITE, MUST_MEASURE, identity_value
+from vmafarm.schema.extractors import MIN_SIDE
+from vmafarm.schema.features import FEATURE_NAMES, MUST_BE_FINITE, MUST_MEASURE, identity_value
 from vmafarm.scoring.audit import Audit, audit_of_gpu, compare_gpu, differences, wrong_constants
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.deadline import most_seconds

@@ -9,7 +9,8 @@ from vmafarm.common.text import counted
 from vmafarm.engines.base import Engine, Pass, complains_of_memory
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.finished import Finished
-from vmafarm.schema.features import ACCEPTED_SIZES, MODEL
+from vmafarm.schema.extractors import ACCEPTED_SIZES
+from vmafarm.schema.features import MODEL
 
 _Scored = TypeVar("_Scored")
 
