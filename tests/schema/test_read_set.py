@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {
     "pools": ["mean"],
     "gpu_tolerance": 1e-3,
     "extractors": {"psnr": {}, "cambi": {"full_ref": True}},
-    "models": {"vmaf": {"version": "vmaf_v0.6.1", "extractors": ["psnr"]}},
+    "models": {"vmaf": {"version": "vmaf_v0.6.1"}},
     "features": {
         "psnr_y": {
             "extractor": "psnr",
@@ -89,8 +89,14 @@ WRONG = [
     ("features/psnr_y/identity", math.nan, r"features\.psnr_y\.identity is nan, but finite is not false"),
     ("features/psnr_y/source", ..., r"features\.psnr_y\.source is missing"),
     ("features/psnr_y/informative", True, r"features\.psnr_y is informative, but has a known value"),
-    ("models/vmaf/extractors", ["psnrr"], r"models\.vmaf\.extractors has psnrr, expected psnr"),
     ("models/vmaf/version", 1, r"models\.vmaf\.version is 1, expected text"),
+    (
+        "models/vmaf/version",
+        "v1:path=/etc/passwd",
+        r"models\.vmaf\.version has v1:path=/etc/passwd, expected one",
+    ),
+    ("extractors/psnr", {"a": "1'[x]"}, r"extractors\.psnr\.a is 1'\[x\], expected letters"),
+    ("extractors/psnr", {"a": math.nan}, r"extractors\.psnr\.a is nan, expected letters"),
     ("extractors/psnr", {"a b": 1}, r"extractors\.psnr\.a b: expected a name"),
     ("extractors/psnr", {"a": []}, r"extractors\.psnr\.a is \[\], expected"),
 ]
@@ -122,7 +128,7 @@ def test_two_features_never_share_a_column() -> None:
     [
         ("version", 2),
         ("extractors/cambi", {"full_ref": False}),
-        ("models/vmaf/version", "vmaf_v1"),
+        ("models/vmaf/version", "vmaf_v0.6.1neg"),
         ("features/psnr_y/identity", {"8": 60, "10": 71}),
         ("features/cambi/keys", ["cambi"]),
         ("features/cambi", ...),

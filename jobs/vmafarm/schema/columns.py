@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from vmafarm.schema.extractors import ACCEPTED_SIZES, SIZES_SOURCES, nan_by_size
 from vmafarm.schema.feature_set import Feature, FeatureSet
 from vmafarm.schema.features import ARROW_SCHEMA, FULL
+from vmafarm.schema.pools import POOLS
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Column:
     feature
         The feature that it aggregates; ``None``: not a feature's column.
     statistic
-        ``mean``, ``std`` or ``""``.
+        One of `vmafarm.schema.pools.POOLS`, or ``""``.
     identity
         Its value on an identity pair, in words; ``""`` if it is not a feature's column.
     informative
@@ -73,14 +74,13 @@ def _pooled(feature: Feature, pools: Collection[str]) -> list[Column]:
     spread = (high - low) / 2 if low is not None and high is not None else None
     constant = "NaN: the mean is" if is_nan else "0"
     still = ("measured" if feature.identity is None else constant) + nan
-    found = {
-        "mean": ("mean over the finite frames", low, high, words + nan),
-        "std": ("population standard deviation (ddof = 0)", 0.0, spread, still),
-    }
     return [
         Column(f"{feature.name}_{pool}", f"{feature.what}: {what}", feature.unit, lowest, highest,
                feature.name, pool, identity, feature.informative)
-        for pool, (what, lowest, highest, identity) in ((pool, found[pool]) for pool in pools)
+        for pool in pools
+        for what, lowest, highest, identity in [
+            (POOLS[pool], *((0.0, spread, still) if pool == "std" else (low, high, words + nan)))
+        ]
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What is known of libvmaf's extractors, whatever set names them: the frame sizes that they accept."""
+"""What is known of libvmaf's extractors and models, whatever set names them."""
 
 from __future__ import annotations
 
@@ -84,6 +84,19 @@ SIZES_SOURCES = {
     "extractor that crashes on a clip all the same is left out",
 }
 """How the frame sizes that extractors accept are known of each engine."""
+
+
+MODELS = {
+    "vmaf_v0.6.1": ("adm", "vif", "motion"),
+    "vmaf_v0.6.1neg": ("motion",),
+    "vmaf_4k_v0.6.1": ("adm", "vif", "motion"),
+    "vmaf_4k_v0.6.1neg": ("motion",),
+}
+"""Models that a set may name, and the extractors that they run without options (measured, libvmaf 86da14d).
+
+Those without enhancement gain (neg) run ADM and VIF with an option, under other keys of the log. Models of
+version 1 run CAMBI themselves, and a model cannot be left out for the frame sizes that `ACCEPTED_SIZES` keeps
+from CAMBI, so that these are not among them."""
 
 
 def extractor_accepts(extractor: str, width: int, height: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vmafarm.schema.extractors import extractor_accepts
+from vmafarm.schema.extractors import MODELS, extractor_accepts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +19,11 @@ KEY_COLUMNS = ("clip_name", "mos", "width", "height")
 """The columns that every table begins with, whatever its set."""
 
 Option = bool | int | float | str
+
+
+def option_text(value: Option) -> str:
+    """An option's value as libvmaf reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,10 @@ class Model:
         Its name in the set.
     version
         As libvmaf calls it.
-    extractors
-        Those that it runs itself.
     """
 
     name: str
     version: str
-    extractors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,25 @@ class FeatureSet:
     models: tuple[Model, ...]
     features: tuple[Feature, ...]
     pools: tuple[str, ...]
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether nothing runs with options: no extractor, and no model but the usual one.
+
+        Other models run extractors with options of their own, whose values stand in the log beside those of
+        the same extractors without options: ``integer_adm2`` and ``integer_adm2_egl_1``.
+        """
+        return not any(self.extractors.values()) and self.has_default_model
+
+    @cached_property
+    def has_default_model(self) -> bool:
+        """Whether the only model is the one that the embedded libvmaf runs by default."""
+        return [(model.name, model.version) for model in self.models] == [("vmaf", "vmaf_v0.6.1")]
+
+    @cached_property
+    def in_models(self) -> tuple[str, ...]:
+        """Extractors that a model runs itself, without options."""
+        return tuple(dict.fromkeys(name for model in self.models for name in MODELS[model.version]))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -199,7 +220,7 @@ class FeatureSet:
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
     def features_of(self, extractors: Iterable[str | None]) -> tuple[str, ...]:
-        """Names of the features that these extractors produce (``None``: the model), in table order."""
+        """Names of the features that these extractors produce (``None``: the models), in table order."""
         wanted = set(extractors)
         return tuple(feature.name for feature in self.features if feature.extractor in wanted)
 

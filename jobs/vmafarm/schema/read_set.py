@@ -16,16 +16,17 @@ from typing import Any
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.package import PACKAGE
+from vmafarm.schema.extractors import MODELS
 from vmafarm.schema.feature_set import KEY_COLUMNS, Feature, FeatureSet, Model
-
-POOLS = ("mean", "std")
-"""What can be made of a feature's values over the finite frames."""
+from vmafarm.schema.pools import POOLS
 
 _DEPTHS = (8, 10)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+_WORD = re.compile(r"[A-Za-z0-9._+-]{1,100}")
+"""A value that becomes part of a filter graph."""
 _SET = {"version": int, "pools": list, "gpu_tolerance": (int, float, dict), "gpu_source": str,
         "extractors": dict, "models": dict, "features": dict}  # fmt: skip
-_MODEL = {"version": str, "extractors": list}
+_MODEL = {"version": str}
 _FEATURE = {
     "extractor": str, "model": str, "keys": list, "what": str, "unit": str, "lowest": (int, float),
     "highest": (int, float), "identity": (int, float, dict), "on_identity": str, "source": str,
@@ -83,8 +84,9 @@ def _set(name: str, document: Mapping[str, Any]) -> FeatureSet:
         for option, value in options.items():
             _name(option, f"{where}.{show(option)}")
             _kind(f"{where}.{option}", value, (bool, int, float, str))
+            _word(f"{where}.{option}", str(value))
         extractors[extractor] = dict(options)
-    models = tuple(_model(key, model, extractors) for key, model in document.get("models", {}).items())
+    models = tuple(_model(key, model) for key, model in document.get("models", {}).items())
     features = tuple(
         _feature(key, feature, document, extractors, {model.name for model in models})
         for key, feature in document["features"].items()
@@ -103,14 +105,12 @@ def _set(name: str, document: Mapping[str, Any]) -> FeatureSet:
     return found
 
 
-def _model(key: str, model: Any, extractors: Collection[str]) -> Model:
+def _model(key: str, model: Any) -> Model:
     where = f"models.{show(key)}"
     _name(key, where)
-    _check(where, model, _MODEL, ("version", "extractors"))
-    runs = _texts(f"{where}.extractors", model["extractors"])
-    for extractor in runs:
-        _among(f"{where}.extractors", extractor, extractors)
-    return Model(key, model["version"], runs)
+    _check(where, model, _MODEL, ("version",))
+    _among(f"{where}.version", model["version"], MODELS)
+    return Model(key, model["version"])
 
 
 def _feature(
@@ -196,6 +196,11 @@ def _kind(where: str, value: Any, kinds: type | tuple[type, ...]) -> None:
 def _name(name: str, where: str) -> None:
     if not _NAME.fullmatch(name):
         raise _WrongError(f"{where}: expected a name of a to z, 0 to 9 and _, a letter first, at most 60")
+
+
+def _word(where: str, value: str) -> None:
+    if not _WORD.fullmatch(value) or value in ("nan", "inf", "-inf"):
+        raise _WrongError(f"{where} is {show(value)}, expected letters, digits and . _ + - only")
 
 
 def _texts(where: str, values: list[Any]) -> tuple[str, ...]:
