@@ -6,40 +6,23 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from standin.vmaf import write_standin
 from support.engine_helpers import FFMPEG, ffmpeg_engine, score, vmaf_engine
+from support.feature_sets import small_set
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.ffmpeg import FfmpegEngine
 from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.process.run import run
-from vmafarm.schema.feature_set import FeatureSet
-from vmafarm.schema.read_set import built_in, parse_set
+from vmafarm.schema.read_set import built_in
 
 Clips = Callable[[str], Path]
 
 
-def a_set(extractors: dict[str, Any], **keys: str) -> FeatureSet:
-    """A set without a model: features by the key of each, of the extractor that its name begins with."""
-    features = {
-        name: {
-            "extractor": next(e for e in extractors if name.startswith(e)),
-            "keys": [key], "what": name, "on_identity": "measured",
-        }
-        for name, key in keys.items()
-    }  # fmt: skip
-    return parse_set(
-        "mine",
-        {"version": 1, "pools": ["mean", "p05"], "gpu_tolerance": 1e-3, "extractors": extractors,
-         "features": features},
-    )  # fmt: skip
-
-
-CAMBI = a_set(
+CAMBI = small_set(
     {"cambi": {"window_size": 63}, "psnr": {"enable_chroma": False}}, cambi="cambi_ws_63", psnr_y="psnr_y"
 )
 
@@ -93,13 +76,13 @@ def test_frame_sizes_that_an_extractor_refuses_are_kept_from_it_in_every_set(
 
 
 def test_a_key_that_the_options_change_is_told_by_the_probe(tmp_path: Path) -> None:
-    wrong = a_set({"cambi": {"window_size": 63}}, cambi="cambi")
+    wrong = small_set({"cambi": {"window_size": 63}}, cambi="cambi")
     with pytest.raises(UnavailableError, match=r"cambi is in the log as cambi_ws_63, with options"):
         FfmpegEngine(FFMPEG, "full", "cpu", 1, feature_set=wrong).probe(tmp_path)
 
 
 def test_what_a_build_lacks_is_found_by_the_probe(tmp_path: Path) -> None:
-    wrong = a_set({"psnr": {}, "nonsense": {}}, psnr_y="psnr_y", nonsense="nonsense")
+    wrong = small_set({"psnr": {}, "nonsense": {}}, psnr_y="psnr_y", nonsense="nonsense")
     with pytest.raises(UnavailableError, match=r"lacks the feature extractors nonsense"):
         FfmpegEngine(FFMPEG, "full", "cpu", 1, feature_set=wrong).probe(tmp_path)
 

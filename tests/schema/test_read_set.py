@@ -7,9 +7,10 @@ import math
 from typing import Any
 
 import pytest
+from support.feature_sets import parse_document as parse_set
 
 from vmafarm.common.errors import UsageError
-from vmafarm.schema.read_set import built_in, parse_set
+from vmafarm.schema.read_set import built_in
 
 SMALL: dict[str, Any] = {
     "version": 1,

@@ -96,7 +96,7 @@ class Model:
     version: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureSet:
     """Features, how they are measured, and how the values of the frames become columns.
 
@@ -115,6 +115,8 @@ class FeatureSet:
         In the order of the table.
     pools
         What is made of a feature's values over the finite frames: the ends of its columns' names.
+    text
+        The TOML document that it was read from.
     """
 
     name: str
@@ -123,6 +125,7 @@ class FeatureSet:
     models: tuple[Model, ...]
     features: tuple[Feature, ...]
     pools: tuple[str, ...]
+    text: str
 
     @cached_property
     def is_plain(self) -> bool:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.package import PACKAGE
+from vmafarm.common.toml import parse_toml
 from vmafarm.schema.extractors import MODELS
 from vmafarm.schema.feature_set import KEY_COLUMNS, Feature, FeatureSet, Model
 from vmafarm.schema.pools import POOLS
@@ -47,32 +47,33 @@ def sets_folder() -> Path:
 @cache
 def built_in(name: str) -> FeatureSet:
     """Return a set of the package, by its file's name without suffix."""
-    return parse_set(name, tomllib.loads((sets_folder() / f"{name}.toml").read_text("utf-8")))
+    return parse_set(name, (sets_folder() / f"{name}.toml").read_text("utf-8"))
 
 
-def parse_set(name: str, document: Mapping[str, Any]) -> FeatureSet:
-    """Make a set of its document.
+@lru_cache(maxsize=64)
+def parse_set(name: str, text: str) -> FeatureSet:
+    """Make a set of its document; the same one for the same text.
 
     Parameters
     ----------
     name
         What it is called.
-    document
-        A parsed TOML file.
+    text
+        Content of a TOML file.
 
     Raises
     ------
     UsageError
-        A key is missing or not known, a value has another kind, or the parts do not fit together; the message
-        says where.
+        It is not TOML, a key is missing or not known, a value has another kind, or the parts do not fit
+        together; the message says where.
     """
     try:
-        return _set(name, document)
-    except _WrongError as wrong:
-        raise UsageError(f"feature set {show(name)}: {wrong}", "correct the set's file") from None
+        return _set(name, text, parse_toml(text))
+    except (_WrongError, ValueError) as wrong:
+        raise UsageError(f"feature set {show(name)}: {show(str(wrong))}", "correct the set's file") from None
 
 
-def _set(name: str, document: Mapping[str, Any]) -> FeatureSet:
+def _set(name: str, text: str, document: Mapping[str, Any]) -> FeatureSet:
     _check("the set", document, _SET, ("version", "pools", "extractors", "features"))
     if document["version"] < 1:
         raise _WrongError(f"version is {document['version']}, expected 1 or more")
@@ -100,7 +101,7 @@ def _set(name: str, document: Mapping[str, Any]) -> FeatureSet:
             raise _WrongError(f"pools has {show(pool)}, expected {_close(pool, POOLS)}")
     if not pools:
         raise _WrongError("pools is empty, expected at least one")
-    found = FeatureSet(name, document["version"], extractors, models, features, pools)
+    found = FeatureSet(name, document["version"], extractors, models, features, pools, text)
     _no_column_twice(found.columns)
     return found
 
