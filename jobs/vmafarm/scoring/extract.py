@@ -29,7 +29,7 @@ from vmafarm.scoring.deadline import most_seconds
 from vmafarm.scoring.decode import Programs, Source, look_closer, prepare, read_again
 from vmafarm.scoring.frames import check_finite, check_motion, finite_frames, repeated_frames
 from vmafarm.scoring.passes import read_pass, run_passes
-from vmafarm.scoring.pools import pool
+from vmafarm.scoring.pools import pool, pool_constant
 from vmafarm.scoring.refusals import (
     CrashedError,
     crash_suspects,
@@ -275,13 +275,13 @@ def _finish(clip: Clip, engine: Engine, scored: Scored, audit: Audit) -> Extract
     known = engine.feature_set
     for name in known.names:
         if name in scored.values:
-            values = scored.values[name]
+            pooled = pool(scored.values[name], known.pools)
         elif name in engine.constant():
             size = source.width, source.height
-            values = np.full(1, known.identity_value(name, source.bit_depth, *size))
+            pooled = pool_constant(known.identity_value(name, source.bit_depth, *size), known.pools)
         else:
-            values = np.full(1, math.nan)
-        row |= {f"{name}_{what}": value for what, value in pool(values, known.pools).items()}
+            pooled = pool_constant(math.nan, known.pools)
+        row |= {f"{name}_{what}": value for what, value in pooled.items()}
     remarks = [*scored.remarks, *source.reading.notes(), *([audit.note] if audit.note else [])]
     report, short = source.report, shortfall(declared, source.report)
     unknown_rate = clip.raw is not None and clip.raw.fps is None  # ffmpeg then assumes one

@@ -52,3 +52,8 @@ def pool(values: _Values, pools: Iterable[str]) -> dict[str, float]:
     """
     finite = values[np.isfinite(values)]
     return {name: _POOLED[name](finite) if finite.size else math.nan for name in pools}
+
+
+def pool_constant(value: float, pools: Iterable[str]) -> dict[str, float]:
+    """Pool a value that is known of every frame, without any rounding; NaN: no frame has one."""
+    return {name: 0.0 if name == "std" and not math.isnan(value) else value for name in pools}
