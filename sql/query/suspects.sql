@@ -6,21 +6,33 @@ SELECT *
 FROM features
 WHERE clip_name IS NULL OR mos IS NULL OR width IS NULL OR height IS NULL OR least(width, height) < {{ min_side | literal }}
 {%- for feature in features %}
-{% set mean, std = feature.mean | identifier, feature.std | identifier %}
 {% if feature.all_nan %}
+{% for column in feature.columns %}
 
-    OR isnan({{ mean }}) IS NOT TRUE OR isnan({{ std }}) IS NOT TRUE
+    OR isnan({{ column | identifier }}) IS NOT TRUE
+{%- endfor %}
 {%- elif feature.refuses %}
 
-    OR (isfinite({{ mean }}) AND isfinite({{ std }}) OR isnan({{ mean }}) AND isnan({{ std }})) IS NOT TRUE
-    OR isnan({{ mean }}) <> {{ feature.refuses }} OR {{ std }} < 0
+    OR ({% for column in feature.columns %}isfinite({{ column | identifier }}){% if not loop.last %} AND {% endif %}{% endfor %} OR {% for column in feature.columns %}isnan({{ column | identifier }}){% if not loop.last %} AND {% endif %}{% endfor %}) IS NOT TRUE
+    OR isnan({{ feature.columns[0] | identifier }}) <> {{ feature.refuses }}
 {%- else %}
+{% for column in feature.columns %}
 
-    OR isfinite({{ mean }}) IS NOT TRUE OR isfinite({{ std }}) IS NOT TRUE OR {{ std }} < 0
+    OR isfinite({{ column | identifier }}) IS NOT TRUE
+{%- endfor %}
+{%- endif %}
+{%- if feature.std and not feature.all_nan %}
+ OR {{ feature.std | identifier }} < 0
 {%- endif %}
 {%- if feature.constants %}
+{% for level in feature.levels %}
 
-    OR NOT isnan({{ mean }}) AND ({{ std }} <> 0 OR {% for constant in feature.constants %}{{ mean }} <> {{ constant | literal }}{% if not loop.last %} AND {% endif %}{% endfor %})
+    OR NOT isnan({{ level | identifier }}) AND {% for constant in feature.constants %}{{ level | identifier }} <> {{ constant | literal }}{% if not loop.last %} AND {% endif %}{% endfor %}
+{%- endfor %}
+{%- if feature.std %}
+
+    OR NOT isnan({{ feature.std | identifier }}) AND {{ feature.std | identifier }} <> 0
+{%- endif %}
 {%- endif %}
 {%- endfor %}
 

@@ -28,7 +28,8 @@ from vmafarm.engines.base import Engine
 from vmafarm.process.run import run
 from vmafarm.query.reference_tables import add_rows, column_rows, refuses
 from vmafarm.schema.columns import as_markdown
-from vmafarm.schema.features import ACCEPTED_SIZES, FEATURE_NAMES, extractor_accepts, features_of
+from vmafarm.schema.extractors import ACCEPTED_SIZES, extractor_accepts
+from vmafarm.schema.features import FEATURE_NAMES, features_of
 from vmafarm.sql import templates as sql
 
 Clips = Callable[[str], Path]

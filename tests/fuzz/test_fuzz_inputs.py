@@ -24,7 +24,7 @@ from vmafarm.run_folder.failures import FailureRecord, load_failures
 from vmafarm.run_folder.provenance import Provenance, read_provenance
 from vmafarm.run_folder.submissions import Array, Submission, new_submission, note_job, read_submissions
 from vmafarm.schema.features import FEATURE_NAMES
-from vmafarm.scoring.frames import aggregate
+from vmafarm.scoring.pools import pool
 from vmafarm.shards.completeness import History
 
 LOGS = sorted((Path(__file__).parent / "logs").glob("*.json"))
@@ -43,7 +43,7 @@ def check_log(path: Path) -> bool:
     for values in log.values.values():
         assert values.shape == (log.frames,)
         assert not np.any(np.isfinite(values) & (np.abs(values) > LARGEST))
-        mean, std = aggregate(values)
+        mean, std = pool(values, ("mean", "std")).values()
         assert math.isnan(mean) == math.isnan(std)
         assert not math.isinf(mean)
         assert not math.isinf(std)

@@ -28,7 +28,6 @@ from vmafarm.engines.libvmaf_log import read_log
 from vmafarm.process.run import run
 from vmafarm.schema.features import COLUMNS, FEATURE_NAMES, KNOWN, MUST_MEASURE, identity_value
 from vmafarm.scoring.clip import Extracted
-from vmafarm.scoring.frames import aggregate
 
 Clips = Callable[[str], Path]
 SOUND = (
@@ -306,24 +305,6 @@ def test_name_is_data_to_both_engines(clips: Clips, tmp_path: Path, engine: Engi
 
 
 # Aggregation
-
-
-def test_mean_and_std_are_those_of_the_finite_frames() -> None:
-    values = np.array([97.5, math.nan, 99.0, math.inf, -math.inf, 98.25, math.nan])
-    finite = [97.5, 99.0, 98.25]
-    mean = sum(finite) / 3
-    std = math.sqrt(sum((x - mean) ** 2 for x in finite) / 3)  # ddof = 0
-    assert aggregate(values) == pytest.approx((mean, std), rel=1e-15)
-
-
-def test_one_finite_frame_has_no_spread() -> None:
-    assert aggregate(np.array([math.nan, 3.25])) == (3.25, 0.0)
-    assert aggregate(np.array([3.25])) == (3.25, 0.0)
-
-
-def test_no_finite_frame_has_neither_mean_nor_std() -> None:
-    for values in ([], [math.nan], [math.nan, math.inf]):
-        assert all(map(math.isnan, aggregate(np.array(values, dtype=np.float64))))
 
 
 def test_mean_and_std_of_a_clip_are_those_of_its_log(clips: Clips, tmp_path: Path) -> None:

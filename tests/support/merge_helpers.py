@@ -21,7 +21,8 @@ from vmafarm.run_folder.manifest import write_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
-from vmafarm.schema.features import ARROW_SCHEMA, FEATURES, KNOWN, extractor_accepts, identity_value
+from vmafarm.schema.extractors import extractor_accepts
+from vmafarm.schema.features import ARROW_SCHEMA, FEATURES, KNOWN, identity_value
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, write_clip_log
 
 NAN = math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from standin.vmaf import write_standin
 from support.command import QUICK, call, corpus, table, vmafarm, write_scores
@@ -286,6 +288,11 @@ def test_a_run_by_a_name_that_is_not_planned_is_not_the_demo(tmp_path: Path, ver
     assert list(tmp_path.iterdir()) == []
 
 
+DEMO_COLUMNS = "c38b8e6d4dfe6faec1cd6f481d23d5d3a5a89b97a8141578aa82b6a82ec7baed"
+DEMO_ROWS = "540823ef93196a86190aeab7986a0a351d925b2f2d35f25b296a20e6eb4cc609"
+"""SHA-256 of the demo's columns (name, type, nullable), and of its rows to nine digits."""
+
+
 @pytest.mark.full
 def test_without_a_corpus_the_demo_is_made_and_scored(tmp_path: Path) -> None:
     finished = vmafarm("run", *QUICK, cwd=tmp_path)
@@ -293,5 +300,14 @@ def test_without_a_corpus_the_demo_is_made_and_scored(tmp_path: Path) -> None:
     assert "runs/full_features_demo.parquet" in finished.stdout
     result = table(tmp_path / "runs/full_features_demo.parquet")
     assert (result.num_rows, result.num_columns) == (12, 48)
+    columns = [(field.name, str(field.type), field.nullable) for field in result.schema]
+    rows = [[f"{v:.9g}" if isinstance(v, float) else v for v in row.values()] for row in result.to_pylist()]
+    assert hashlib.sha256(json.dumps(columns).encode()).hexdigest() == DEMO_COLUMNS
+    assert hashlib.sha256(json.dumps(rows).encode()).hexdigest() == DEMO_ROWS
+    metadata = json.loads(pq.read_metadata(tmp_path / "runs/full_features_demo.parquet").metadata[b"vmafarm"])
+    assert set(metadata) == {
+        "engine", "engine_version", "libvmaf_version", "decoder_version", "plan", "backend", "features",
+        "manifest", "model", "schema_version",
+    }  # fmt: skip
     lines = finished.stdout.splitlines()
     assert max(map(len, lines)) <= 80, [line for line in lines if len(line) > 80]

@@ -9,6 +9,7 @@ from typing import Any
 from vmafarm.combining.options import AGREE
 from vmafarm.combining.sources import Source
 from vmafarm.common.errors import UsageError, show
+from vmafarm.schema.feature_set import FeatureSet
 
 
 def require_columns(source: Source) -> None:
@@ -36,6 +37,23 @@ def refuse_split(source: Source) -> None:
             f"{show(source.given)} was made by vmafarm split, and has its column",
             "name the table that was split, and split the combined one",
         )
+
+
+def require_one_set(sources: Sequence[Source]) -> FeatureSet:
+    """The feature set of tables to put under each other; raises UsageError if they have several."""
+    by_digest: dict[str, list[str]] = {}
+    sets = [source.info.feature_set for source in sources if source.info is not None]
+    for source, features in zip(sources, sets, strict=True):
+        by_digest.setdefault(features.digest, [f"{features.name} ({features.digest[:19]}):"]).append(
+            source.given
+        )
+    if len(by_digest) > 1:
+        lines = [show(f"  {what} {', '.join(of)}") for what, *of in by_digest.values()]
+        raise UsageError(
+            "\n".join(["the tables are of different feature sets, so that their columns differ:", *lines]),
+            "join tables of the same clips side by side: --columns",
+        )
+    return sets[0]
 
 
 def find_mixed(sources: Sequence[Source], allowed: Sequence[str]) -> dict[str, list[Any]]:
@@ -106,4 +124,6 @@ def common_metadata(sources: Sequence[Source]) -> dict[str, Any]:
         found[key] = parts[0] if len(parts) == 1 else ", ".join(map(str, parts))
     if decimals := [one["decimals"] for one in documents if isinstance(one.get("decimals"), int)]:
         found["decimals"] = min(decimals)
+    if stated := documents[0].get("feature_set"):  # of all: see `require_one_set`
+        found["feature_set"] = stated
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from vmafarm.combining.agree import common_metadata, find_mixed, require_columns
+from vmafarm.combining.agree import common_metadata, find_mixed, require_columns, require_one_set
 from vmafarm.combining.beside import select_beside
 from vmafarm.combining.labels import collect_labels, read_sides
 from vmafarm.combining.options import Options
@@ -23,6 +23,7 @@ from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.combined import Combined, tell
 from vmafarm.published.side_table import side_path
+from vmafarm.schema.features import FULL
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
@@ -74,6 +75,7 @@ def combine(
         if not options.columns:
             for source in sources:
                 require_columns(source)
+        features = FULL if options.columns else require_one_set(sources)
         mixed = {} if options.columns else find_mixed(sources, options.allow_mixed)
         scratch = stack.enter_context(scratch_folder(for_databases(config.extract.scratch)))
         connection = stack.enter_context(sql.connect(scratch / "spill", memory=config.merge.memory))
@@ -81,7 +83,7 @@ def combine(
             selected: Selected = (
                 select_beside(connection, sources, options)
                 if options.columns
-                else select_rows(connection, sources, options, mixed, hashes)
+                else select_rows(connection, sources, options, mixed, hashes, features)
             )
             labels = collect_labels(connection, sides, selected)
             document = selected.document

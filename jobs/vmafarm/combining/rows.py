@@ -15,7 +15,7 @@ from vmafarm.combining.sources import Source
 from vmafarm.common.errors import UsageError, show
 from vmafarm.published.combined import Added, Combined, Duplicates
 from vmafarm.published.combined import Source as Described
-from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.schema.feature_set import FeatureSet
 from vmafarm.shards.footers import SHOWN, examples
 from vmafarm.sql import templates as sql
 
@@ -47,7 +47,7 @@ class Selected:
 
 def select_rows(
     connection: duckdb.DuckDBPyConnection, sources: Sequence[Source], options: Options,
-    mixed: Mapping[str, list[Any]], hashes: Hashes,
+    mixed: Mapping[str, list[Any]], hashes: Hashes, features: FeatureSet,
 ) -> Selected:  # fmt: skip
     """Put tables under each other.
 
@@ -63,6 +63,8 @@ def select_rows(
         What the tables differ in.
     hashes
         SHA-256 of the clips of a source.
+    features
+        The feature set of all sources.
 
     Raises
     ------
@@ -70,7 +72,7 @@ def select_rows(
         A corpus has a clip twice, or scores that cannot be mapped.
     """
     tables = [{"corpus": source.corpus, "file": source.scanned} for source in sources]
-    connection.execute(sql.render("combine/stacked", tables=tables, columns=COLUMNS))
+    connection.execute(sql.render("combine/stacked", tables=tables, columns=features.columns))
     connection.execute(sql.render("combine/keys"))
     _require_keys(connection, sources)
     rows = _count(connection, "keys")
@@ -90,12 +92,13 @@ def select_rows(
         )
         for at, source in enumerate(sources)
     ]
+    schema = features.arrow_schema
     added = [Added(name="corpus", type="string")]
-    fields = [ARROW_SCHEMA.field("clip_name"), added[0].field, ARROW_SCHEMA.field("mos")]
+    fields = [schema.field("clip_name"), added[0].field, schema.field("mos")]
     if options.mos_scale:
         added.append(Added(name="mos_native", type="double"))
         fields.append(added[1].field)
-    others = [name for name in COLUMNS if name not in ("clip_name", "mos")]
+    others = [name for name in features.columns if name not in ("clip_name", "mos")]
     document = Combined(
         how="rows",
         sources=described,
@@ -106,7 +109,7 @@ def select_rows(
         mos_scale=options.mos_scale,
     )
     query = sql.render("combine/rows", scale=options.mos_scale, columns=others)
-    return Selected(query, pa.schema([*fields, *map(ARROW_SCHEMA.field, others)]), document)
+    return Selected(query, pa.schema([*fields, *map(schema.field, others)]), document)
 
 
 def provenance_of(source: Source) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from typing import Any
 import pydantic
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.toml import MOST_BYTES, parse_toml
 from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.geometry import check_geometry
 from vmafarm.config.sections import PROGRAMS, Config, frozen, keys
-from vmafarm.config.toml import MOST_BYTES, parse_toml, to_toml
+from vmafarm.config.toml import to_toml
 from vmafarm.disk import durable
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import read_regular_text

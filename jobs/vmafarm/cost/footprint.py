@@ -14,7 +14,8 @@ from vmafarm.disk.sealed_parquet import DamagedError, read_columns, write_sealed
 from vmafarm.engines import ENGINES
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.schema.features import ARROW_SCHEMA
+from vmafarm.run_folder.provenance import read_provenance
+from vmafarm.schema.features import FULL
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log, shard_of
 
 _ROWS = 200
@@ -110,8 +111,10 @@ def _written(table: pa.Table, options: dict[str, object]) -> int:
 
 def _read(folder: RunFolder, logs: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
     """Rows and clip log entries of the same clips, of the first files that have enough of them."""
-    rows, entries = [ARROW_SCHEMA.empty_table()], [CLIP_LOG_SCHEMA.empty_table()]
-    most, types = most_rows(folder), {field.name: field.type for field in ARROW_SCHEMA}
+    provenance = read_provenance(folder.provenance)
+    schema = (provenance.feature_set if provenance else FULL).arrow_schema
+    rows, entries = [schema.empty_table()], [CLIP_LOG_SCHEMA.empty_table()]
+    most, types = most_rows(folder), {field.name: field.type for field in schema}
     for path in logs:
         with suppress(OSError, DamagedError):
             found = read_columns(shard_of(folder, path), types, most)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
 from vmafarm.config.sections import EngineSection
 from vmafarm.engines.base import Engine
 from vmafarm.engines.ffmpeg import FfmpegEngine
 from vmafarm.engines.vmaf import VmafEngine
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 
 ENGINES: dict[str, type[Engine]] = {engine.kind: engine for engine in (VmafEngine, FfmpegEngine)}
 """Engines by their names in ``engine.kind``; "auto" is the first one that is installed."""
@@ -19,7 +23,9 @@ def find_engine(section: EngineSection) -> type[Engine]:
     return next(engine for engine in ENGINES.values() if engine.is_installed(section))
 
 
-def make_engine(section: EngineSection, limits: Limits = DEFAULT_LIMITS) -> Engine:
+def make_engine(
+    section: EngineSection, limits: Limits = DEFAULT_LIMITS, feature_set: FeatureSet = FULL
+) -> Engine:
     """The engine that the configuration asks for, not probed yet.
 
     Parameters
@@ -28,6 +34,8 @@ def make_engine(section: EngineSection, limits: Limits = DEFAULT_LIMITS) -> Engi
         ``[engine]``; ``kind = "auto"`` is ``vmaf`` where that program is found, else ``ffmpeg``.
     limits
         What a clip may take.
+    feature_set
+        What it is to measure.
 
     Raises
     ------
@@ -36,4 +44,4 @@ def make_engine(section: EngineSection, limits: Limits = DEFAULT_LIMITS) -> Engi
     UsageError
         CUDA is asked of the embedded engine, which has none.
     """
-    return find_engine(section).configured(section, limits)
+    return replace(find_engine(section).configured(section, limits), feature_set=feature_set)

@@ -19,7 +19,9 @@ from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.process.scratch import check_scratch, scratch_error
-from vmafarm.schema.features import ALL_SIZES, EXTRACTORS, KNOWN, MUST_MEASURE, FrameSizes, features_of
+from vmafarm.schema.extractors import ALL_SIZES, FrameSizes
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 
 _QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
 """Lines in which ffmpeg repeats a file's own metadata, such as its title: never a complaint."""
@@ -71,17 +73,20 @@ class Pass:
     log
         File name of its log within the working folder.
     extractors
-        In the order of the command line (``None``: the model).
+        In the order of the command line (``None``: the models).
+    feature_set
+        The engine's.
     """
 
     arguments: list[str]
     log: str
     extractors: tuple[str | None, ...]
+    feature_set: FeatureSet = FULL
 
     @property
     def features(self) -> tuple[str, ...]:
         """The features that this pass measures."""
-        return features_of(self.extractors)
+        return self.feature_set.features_of(self.extractors)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ class Engine(ABC):
         What its build can do. Without a probe: everything.
     gpu
         The only GPU that a probe sees, as CUDA_VISIBLE_DEVICES names it; empty: as the environment says.
+    feature_set
+        What it measures.
     """
 
     kind: ClassVar[str]
@@ -126,6 +133,7 @@ class Engine(ABC):
     limits: Limits = field(default=DEFAULT_LIMITS, kw_only=True)
     capabilities: Capabilities = field(default=Capabilities(), kw_only=True)
     gpu: str = field(default="", kw_only=True)
+    feature_set: FeatureSet = field(default=FULL, kw_only=True)
 
     @classmethod
     @abstractmethod
@@ -193,13 +201,15 @@ class Engine(ABC):
         return False
 
     def wanted(self, without: Collection[str] = ()) -> tuple[str | None, ...]:
-        """Extractors to run by the plan, the model last."""
+        """Extractors to run by the plan, the models last (``None``)."""
+        known = self.feature_set
         left_out = {*self.capabilities.lacking, *without}
         if self.plan == "identity":
-            needed = {n for n in EXTRACTORS if set(features_of([n])) & set(MUST_MEASURE)}
+            needed = {n for n in known.extractors if set(known.features_of([n])) & set(known.must_measure)}
         else:
-            needed = set(EXTRACTORS)
-        return (*(n for n in EXTRACTORS if n in needed - left_out), None)
+            needed = set(known.extractors)
+        chosen = [name for name in known.extractors if name in needed - left_out]
+        return (*chosen, None) if known.models else tuple(chosen)
 
     def accepts(self, extractor: str, width: int, height: int) -> bool:
         """Whether an extractor of this engine accepts frames of this size, in pixels."""
@@ -207,13 +217,14 @@ class Engine(ABC):
 
     def constant(self) -> tuple[str, ...]:
         """Known features that no pass measures."""
-        measured = features_of(self.wanted())
-        return tuple(name for name in KNOWN if name not in measured)
+        measured = self.feature_set.features_of(self.wanted())
+        return tuple(name for name in self.feature_set.known if name not in measured)
 
     def check_lacking(self, program: Path) -> None:
         """Raise UnavailableError if the engine lacks an extractor whose features must be measured."""
         lacking = self.capabilities.lacking
-        columns = [f for f in features_of(lacking) if f in MUST_MEASURE]
+        must_measure = self.feature_set.must_measure
+        columns = [name for name in self.feature_set.features_of(lacking) if name in must_measure]
         if columns:
             raise UnavailableError(
                 f"{program} lacks the feature extractors {', '.join(lacking)}: "

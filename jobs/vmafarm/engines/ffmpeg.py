@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -18,13 +18,12 @@ from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
-from vmafarm.schema.features import ACCEPTED_SIZES, EXTRACTORS, SIZES_SOURCES, FrameSizes
+from vmafarm.schema.extractors import ACCEPTED_SIZES, SIZES_SOURCES, FrameSizes
+from vmafarm.schema.feature_set import Option, option_text
 
 _LACKS = re.compile(r"problem during vmaf_use_feature: (\w+)")
 _OWN_ERROR = re.compile(r"^(?:\[[^\]\n]*libvmaf[^\n]*\[(?:error|fatal)\]|libvmaf ERROR)", re.MULTILINE)
 _VERSION = re.compile(r"^ffmpeg version (\S+)", re.MULTILINE)
-_IN_THE_MODEL = ("adm", "vif", "motion")
-"""The default model always runs in the filter and brings these along."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,13 @@ class FfmpegEngine(Engine):
         clip = folder / "probe.y4m"
         write_probe_clip(clip)
         lacking: tuple[str, ...] = ()
-        for _ in range(len(EXTRACTORS) + 1):
+        for _ in range(len(self.feature_set.extractors) + 1):
             tried = replace(self, capabilities=Capabilities(lacking=lacking))
             (one,) = tried.passes(clip, "probe")
             (folder / one.log).unlink(missing_ok=True)
             finished = run_probe(self.ffmpeg, one.arguments, folder, stop)
             found = _LACKS.search(finished.stderr)
-            if found is None or found[1] not in EXTRACTORS:
+            if found is None or found[1] not in self.feature_set.extractors:
                 break
             lacking = (*lacking, found[1])
         tried.check_lacking(self.ffmpeg)
@@ -76,7 +75,7 @@ class FfmpegEngine(Engine):
                 "engine.ffmpeg must have the filter libvmaf; empty: the bundled one",
             )
         try:
-            log = read_log(folder / one.log, one.features)
+            log = read_log(folder / one.log, one.features, feature_set=self.feature_set)
             log.require_finite()
         except LogError as error:
             raise UnavailableError(f"{self.ffmpeg} cannot score a two-frame clip: {error}") from None
@@ -92,11 +91,16 @@ class FfmpegEngine(Engine):
     ) -> list[Pass]:
         """See `Engine.passes`: always one."""
         wanted = self.wanted(without)
-        named = [e for e in wanted if e is not None and e not in (*_IN_THE_MODEL, "motion_v2")]
+        known = self.feature_set
+        # The filter runs the models with what belongs to them; what feeds no column is of no use here.
+        named = [e for e in wanted if e and e not in known.in_models and known.features_of([e])]
         log = f"{name}.json"
         options = [f"log_fmt=json:log_path={log}:n_threads={self.threads}"]
         if named:
-            options.insert(0, "feature='" + "|".join(f"name={extractor}" for extractor in named) + "'")
+            options.insert(0, _named("feature", [(e, known.extractors[e]) for e in named]))
+        if not known.has_default_model:
+            versions = [(model.version, {"name": model.name}) for model in known.models]
+            options.insert(0, _named("model", versions, key="version"))
         graph = (
             f"{reading.graph()},{_size_check(named)}split[reference][distorted];"
             f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
@@ -106,7 +110,8 @@ class FfmpegEngine(Engine):
             *("-lavfi", graph, "-map", "[scored]", "-fps_mode", "passthrough"),
             *("-frames:v", str(self.limits.max_frames + 1), "-f", "null", "-"),
         ]
-        return [Pass(arguments, log, (*(e for e in _IN_THE_MODEL), *named, None))]
+        models = (None,) if known.models else ()
+        return [Pass(arguments, log, (*known.in_models, *named, *models), known)]
 
     def diagnose(self, finished: Finished) -> tuple[str, str] | None:
         """See `Engine.diagnose`."""
@@ -123,6 +128,15 @@ class FfmpegEngine(Engine):
         return finished.returncode < 0 or (
             finished.returncode != 0 and bool(_OWN_ERROR.search(finished.stderr))
         )
+
+
+def _named(option: str, parts: Sequence[tuple[str, Mapping[str, Option]]], key: str = "name") -> str:
+    """An option of the filter that lists parts, each with options of its own; their names are plain words."""
+    words = (
+        r"\:".join([f"{key}={name}", *(f"{one}={option_text(value)}" for one, value in options.items())])
+        for name, options in parts
+    )
+    return f"{option}='{'|'.join(words)}'"
 
 
 def _size_check(extractors: Collection[str]) -> str:

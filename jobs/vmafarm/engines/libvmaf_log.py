@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.regular_files import read_regular
-from vmafarm.schema.features import BY_NAME, MUST_BE_FINITE
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 
 LARGEST = 1e100
 """Far above any score; the squares of larger numbers, in the standard deviation, are not finite."""
@@ -58,6 +59,8 @@ class Log:
         are left out.
     keys
         Feature to the key under which the log has it.
+    feature_set
+        The set that the features are of.
     """
 
     version: str
@@ -65,18 +68,20 @@ class Log:
     frames: int
     values: dict[str, NDArray[np.float64]]
     keys: dict[str, str]
+    feature_set: FeatureSet = FULL
 
     def require_finite(self) -> None:
         """Raise LogError if a feature that is finite on every sound frame has no value on one of these."""
         for name, array in self.values.items():
-            if name in MUST_BE_FINITE and not np.isfinite(array).all():
+            if name in self.feature_set.must_be_finite and not np.isfinite(array).all():
                 frame = int(np.argmin(np.isfinite(array)))
                 raise LogError("bad_log", f"{name} has no finite value on frame {frame} of {self.frames}")
 
 
 def read_log(
-    path: Path, features: Iterable[str], max_bytes: int = 1 << 20, keys: Iterable[tuple[str, str]] = ()
-) -> Log:
+    path: Path, features: Iterable[str], max_bytes: int = 1 << 20, keys: Iterable[tuple[str, str]] = (),
+    feature_set: FeatureSet = FULL,
+) -> Log:  # fmt: skip
     """Read those features from a log.
 
     Parameters
@@ -89,6 +94,8 @@ def read_log(
         Limit of the file; a larger one is not read. The default is ample for a probe's two frames.
     keys
         Pairs of a feature and the only key that it may have; for other features any known one.
+    feature_set
+        The set that the features are of.
 
     Raises
     ------
@@ -123,7 +130,7 @@ def read_log(
         raise LogError("bad_log", "the log's frames are not numbered 0, 1, 2, ...")
     values, found, only = {}, {}, dict(keys)
     for name in features:
-        key = _find_key(name, anywhere, only.get(name))
+        key = _find_key(name, anywhere, only.get(name), feature_set)
         if key is None:
             continue
         found[name] = key
@@ -133,18 +140,20 @@ def read_log(
             lacking = next(i for i, metric in enumerate(metrics) if key not in metric)
             raise LogError("missing_feature", f"frame {lacking} of {len(metrics)} has no {name}") from None
         values[name] = _as_array(name, column)
-    return Log(version, backend, len(metrics), values, found)
+    return Log(version, backend, len(metrics), values, found, feature_set)
 
 
-def _find_key(name: str, keys: Collection[str], only: str | None) -> str | None:
+def _find_key(name: str, keys: Collection[str], only: str | None, features: FeatureSet) -> str | None:
     """The key of a feature; None: there is none.
 
     libvmaf adds the options that an extractor was given to its keys (``cambi_hrs_1080``): these are values of
-    something else, and nobody asked for them.
+    something else, and nobody asked for them. A set that runs models or extractors with options gets them
+    beside the key that the feature has; there they are passed over.
     """
-    known = BY_NAME[name].keys
+    known = features.by_name[name].keys
     found = [key for key in known if key in keys]
-    found += sorted(key for key in keys if any(_has_options(key, of=one) for one in known))
+    if features.is_plain or not found:
+        found += sorted(key for key in keys if any(_has_options(key, of=one) for one in known))
     if len(found) > 1:
         raise LogError("bad_log", f"{name} is in the log under two keys: {show(found[0])}, {show(found[1])}")
     if not found:

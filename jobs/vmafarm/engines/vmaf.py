@@ -15,7 +15,7 @@ from vmafarm.engines.ffmpeg import find_ffmpeg
 from vmafarm.engines.vmaf_probe import probe_vmaf
 from vmafarm.engines.vmaf_program import VmafProgram
 from vmafarm.process.run import Stop
-from vmafarm.schema.features import ACCEPTED_SIZES, SIZES_SOURCES
+from vmafarm.schema.extractors import ACCEPTED_SIZES, SIZES_SOURCES
 
 
 @dataclass(frozen=True)

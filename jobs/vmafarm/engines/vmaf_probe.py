@@ -24,7 +24,6 @@ from vmafarm.engines.vmaf_options import (
 from vmafarm.engines.vmaf_program import VmafProgram
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
-from vmafarm.schema.features import BY_NAME, MODEL
 
 _LACKS = re.compile(r"problem loading feature extractor(?::\s*(\w+))?")
 _DECIMALS = re.compile(rb":\s*-?\d+\.(\d+)")
@@ -76,7 +75,7 @@ class _Probe:
         return self.folder / "probe.y4m"
 
     def capabilities(self) -> Capabilities:
-        program = self.engine.vmaf
+        program, known = self.engine.vmaf, self.engine.feature_set
         decoder_version = read_ffmpeg_version(self.engine.ffmpeg, self.folder, self.stop)
         write_probe_clip(self.clip)
         usage = self._run([str(program)]).stderr  # without a video: a usage error in every dialect
@@ -94,7 +93,7 @@ class _Probe:
             )
         found, tried = self._fit(found)
         self._having(found).check_lacking(program)
-        if "vmaf" in tried.missing:
+        if any(known.by_name[name].model for name in tried.missing):
             raise self._no_model()
         if tried.missing:
             raise UnavailableError(
@@ -123,7 +122,8 @@ class _Probe:
                 else:
                     found = replace(found, lacking=(*found.lacking, lacks.extractor))
                 continue
-            on_cuda = {BY_NAME[name].extractor for name in tried.missing} - found.without_cuda - {None}
+            known = self.engine.feature_set.by_name
+            on_cuda = {known[name].extractor for name in tried.missing} - found.without_cuda - {None}
             if self.engine.backend == "cpu" or not on_cuda:
                 return found, tried
             # For example motion_cuda without motion3.
@@ -143,7 +143,7 @@ class _Probe:
                 problem = engine.diagnose(finished)
                 if problem is not None:
                     raise LogError(*problem)
-                log = read_log(self.folder / one.log, one.features)
+                log = read_log(self.folder / one.log, one.features, feature_set=engine.feature_set)
                 log.require_finite()
             except LogError as error:
                 raise UnavailableError(
@@ -194,8 +194,10 @@ class _Probe:
         return run_probe(self.engine.vmaf, arguments, self.folder, self.stop, self.engine.gpu)
 
     def _no_model(self) -> UnavailableError:
+        models = [model.version for model in self.engine.feature_set.models]
+        lacks = f"the model {models[0]}" if len(models) == 1 else f"one of the models {', '.join(models)}"
         return UnavailableError(
-            f"{self.engine.vmaf} lacks the model {MODEL}: it was built without xxd",
+            f"{self.engine.vmaf} lacks {lacks}: it was built without xxd",
             "build it again with xxd installed",
         )
 

@@ -11,7 +11,7 @@ from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.engines.vmaf_options import BACKEND, NO_PREDICTION, PRECISION, cpu_words
 from vmafarm.process.finished import Finished
-from vmafarm.schema.features import MODEL
+from vmafarm.schema.feature_set import option_text
 
 _FORK = Capabilities(
     options=frozenset({BACKEND, NO_PREDICTION, PRECISION}),
@@ -99,16 +99,20 @@ class VmafProgram(Engine):
         extractors
             What it runs; None: the model.
         """
-        options = self.capabilities.options
+        options, known = self.capabilities.options, self.feature_set
         arguments = [str(self.vmaf), "--reference", str(source), "--distorted", str(source)]
         if None in extractors:
-            arguments += ["--model", f"version={MODEL}"]  # the default differs between builds
+            for model in known.models:  # named even where there is one: the default differs between builds
+                called = "" if known.has_default_model else f":name={model.name}"
+                arguments += ["--model", f"version={model.version}{called}"]
         elif NO_PREDICTION in options:
             arguments.append(NO_PREDICTION)
         suffix = "_cuda" if backend == "cuda" else ""
         for extractor in extractors:
             if extractor is not None:
-                arguments += ["--feature", extractor + suffix]
+                options_of = known.extractors.get(extractor, {})
+                told = ":".join(f"{name}={option_text(value)}" for name, value in options_of.items())
+                arguments += ["--feature", extractor + suffix + (f"={told}" if told else "")]
         arguments += ["--threads", str(self.threads)]
         if backend == "cpu":
             arguments += cpu_words(options)
@@ -118,4 +122,4 @@ class VmafProgram(Engine):
             arguments += [PRECISION, "max"]
         log = f"{name}.json"
         arguments += ["--json", "--output", log, "-q"]
-        return Pass(arguments, log, tuple(extractors))
+        return Pass(arguments, log, tuple(extractors), known)

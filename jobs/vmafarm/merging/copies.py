@@ -14,7 +14,7 @@ from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.arrow import make_table
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.schema.features import COLUMNS, FEATURE_COLUMNS, KEY_COLUMNS
+from vmafarm.schema.feature_set import KEY_COLUMNS, FeatureSet
 from vmafarm.shards.footers import Finding, examples
 from vmafarm.shards.recovery import Recovered, Scored, read_scored
 from vmafarm.sql import templates as sql
@@ -76,6 +76,7 @@ def settle_copies(
     recovered: Recovered,
     shards: sql.Sql,
     bound: Mapping[str, Any],
+    features: FeatureSet,
     *,
     latest: bool,
 ) -> tuple[dict[str, int], list[dict[str, Any]], list[Finding]]:
@@ -89,6 +90,8 @@ def settle_copies(
         The run, and what its journals held; they say when a row was finished.
     shards, bound
         What to read, and the values bound in it.
+    features
+        The run's feature set.
     latest
         Take the latest row of a clip whose rows disagree; if false, that is an error.
 
@@ -107,7 +110,7 @@ def settle_copies(
     )
     if not found["extra"]:
         return {}, [], []
-    copies = sql.render("merge/copies", columns=COLUMNS, shards=shards)
+    copies = sql.render("merge/copies", columns=features.columns, shards=shards)
     connection.execute(f"CREATE TEMP TABLE copies AS {copies}", bound)
     conflicting = sql.render("merge/conflicts", exact=KEY_COLUMNS[1:], tolerance=TOLERANCE)
     differing = connection.execute(conflicting).fetchall()
@@ -132,7 +135,7 @@ def settle_copies(
     names, paths = [name for name, _ in winners], [path for _, path in winners]
     types = pa.schema({"clip_name": pa.string(), "filename": pa.string()})
     connection.register("latest", make_table([names, paths], types))
-    chosen = sql.render("merge/chosen", columns=COLUMNS, floats=("mos", *FEATURE_COLUMNS))
+    chosen = sql.render("merge/chosen", columns=features.columns, floats=("mos", *features.feature_columns))
     connection.execute(f"CREATE TEMP TABLE chosen AS {chosen}")
 
     counts = {

@@ -11,7 +11,7 @@ from vmafarm.common.errors import show
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.text import counted
 from vmafarm.merging.audits import tell_audits
-from vmafarm.schema.features import ALL_NAN, COLUMNS
+from vmafarm.run_folder.provenance import feature_set_of
 from vmafarm.shards.completeness import FailedClip
 from vmafarm.shards.footers import Finding
 
@@ -144,8 +144,9 @@ _SHOWN = 10
 
 def summarise(result: MergeResult) -> list[str]:
     """Describe a published merge in lines that fit the terminal, but for a longer path."""
-    counts = result.counts
-    facts = [("rows", f"{counts['rows']:,} of {counts['clips']:,} clips, {len(COLUMNS)} columns")]
+    counts, features = result.counts, feature_set_of(result.metadata)
+    columns = len(features.columns)
+    facts = [("rows", f"{counts['rows']:,} of {counts['clips']:,} clips, {columns} columns")]
     if counts["duplicate_rows"]:
         facts.append(("duplicates", f"{counted(counts['duplicate_rows'], 'equal row')} collapsed"))
     if counts["conflicts"]:
@@ -169,7 +170,8 @@ def summarise(result: MergeResult) -> list[str]:
         facts.append(("constant", f"known on an identity pair, filled in: {', '.join(constant)}"))
     facts += tell_audits(result.audits, result.metadata["plan"])
     nan = [name for name, rows in result.nan.items() if rows == counts["rows"]]
-    expected = [name for name in nan if name == "mos" or name.rpartition("_")[0] in ALL_NAN]
+    all_nan = {f"{name}_{pool}" for name in features.all_nan for pool in features.pools}
+    expected = [name for name in nan if name == "mos" or name in all_nan]
     if expected:
         facts.append(("as expected", f"NaN in all rows: {', '.join(expected)}"))
     if others := [name for name in nan if name not in expected]:

@@ -14,6 +14,7 @@ from vmafarm.disk.jsonl import parse_json
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance
+from vmafarm.schema.features import FULL
 from vmafarm.shards.footers import Finding, check_data, check_footers, examples, short
 from vmafarm.shards.listing import judge_listing, list_shards
 from vmafarm.shards.planned import add_planned, count_rows, read_outline
@@ -44,6 +45,8 @@ class Sources:
         What the journals held.
     changed
         Whether a file was found to have changed since it was checked.
+    features
+        The run's feature set.
     """
 
     def __init__(self, folder: RunFolder, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
@@ -53,6 +56,7 @@ class Sources:
         self.recovered = Recovered()
         self.changed = False
         self.only_planned = False
+        self.features = FULL
         self._folder, self._connection, self._scratch = folder, connection, scratch
         self._stamps = Stamps()
         self._files: list[str] = []
@@ -62,6 +66,7 @@ class Sources:
     def read(self, provenance: Provenance) -> list[Finding]:
         """Check all files, and recover what journals hold; the findings name those that cannot be used."""
         digests, root = self.outline.digests, self._folder.shards
+        self.features = provenance.feature_set
         self.recovered = recover(
             self.listing.journals, self._scratch, provenance, root, self._most_rows, digests
         )
@@ -142,7 +147,7 @@ class Sources:
 
     def find_damaged(self) -> list[Finding]:
         """Find shards that can no longer be read."""
-        return check_data(self.listing.shards, self._folder.shards, self._most_rows)
+        return check_data(self.listing.shards, self._folder.shards, self._most_rows, self.features)
 
 
 def _newest_plan(folder: RunFolder) -> tuple[Path, Stamp | None]:

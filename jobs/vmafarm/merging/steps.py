@@ -37,7 +37,6 @@ from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance, read_provenance
-from vmafarm.schema.features import COLUMNS
 from vmafarm.shards.completeness import FailedClip, History, count_clips, read_history
 from vmafarm.shards.footers import Finding
 from vmafarm.sql import templates as sql
@@ -109,7 +108,7 @@ class Merge:
         The shards are read once, or twice if clips have several rows.
         """
         sources, result = self._sources, self.result
-        with LockedDraft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
+        with LockedDraft(self.folder.table) as draft, self._writer(draft) as writer:
             written = self._write(writer)
             result.metadata |= sources.describe(provenance)
             if reused := sources.count_reused():
@@ -140,8 +139,11 @@ class Merge:
             if written.unique or self.result.blocked:
                 self._finish(draft, writer, written)
                 return
-        with LockedDraft(self.folder.table) as draft, TableWriter(cast(BinaryIO, draft)) as writer:
+        with LockedDraft(self.folder.table) as draft, self._writer(draft) as writer:
             self._finish(draft, writer, self._write(writer, chosen=True))
+
+    def _writer(self, draft: Draft) -> TableWriter:
+        return TableWriter(cast(BinaryIO, draft), self._sources.features)
 
     def _write(self, writer: TableWriter, *, chosen: bool = False) -> Written:
         written = writer.write(self._connection, *self._sources.shards(), chosen=chosen)
@@ -152,9 +154,9 @@ class Merge:
         result = self.result
         result.nan = written.nan
         if not written.whole:  # the draft ends before the first null
-            shards, bound = self._sources.shards()
-            self._connection.execute(sql.render("query/features", columns=COLUMNS, shards=shards), bound)
-            self._connection.execute(sql.render("query/once", columns=COLUMNS))
+            (shards, bound), columns = self._sources.shards(), self._sources.features.columns
+            self._connection.execute(sql.render("query/features", columns=columns, shards=shards), bound)
+            self._connection.execute(sql.render("query/once", columns=columns))
             self._check_rows()
             return
         if not result.blocked and not written.unique:
@@ -240,7 +242,12 @@ class Merge:
         step("comparing rows of the same clip")
         latest = self.config.merge.on_conflict == "latest"
         counts, conflicts, findings = settle_copies(
-            self._connection, self.folder, self._sources.recovered, *self._sources.shards(), latest=latest
+            self._connection,
+            self.folder,
+            self._sources.recovered,
+            *self._sources.shards(),
+            self._sources.features,
+            latest=latest,
         )
         self.result.counts.update(counts)
         self.result.conflicts = conflicts[:LISTED]

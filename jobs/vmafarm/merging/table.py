@@ -19,13 +19,12 @@ import pyarrow.parquet as pq
 from vmafarm.common.steps import step
 from vmafarm.disk.arrow import numbers
 from vmafarm.run_folder.provenance import METADATA_KEY
-from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS, FEATURE_COLUMNS
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.sql import templates as sql
 
 ROW_GROUP = 16_384
 """Rows in a row group: fixed, since it decides the bytes."""
-
-_FLOATS = ("mos", *FEATURE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,13 @@ class TableWriter:
     ----------
     file
         Where to write.
+    features
+        The run's feature set.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._writer = open_writer(file, ARROW_SCHEMA, ["clip_name"])
+    def __init__(self, file: BinaryIO, features: FeatureSet = FULL) -> None:
+        self._features = features
+        self._writer = open_writer(file, features.arrow_schema, ["clip_name"])
 
     def write(
         self,
@@ -84,9 +86,10 @@ class TableWriter:
         chosen
             Take the row in ``chosen`` for clips that have one there.
         """
-        query = sql.render("merge/rows", columns=COLUMNS, shards=shards, chosen=chosen)
+        query = sql.render("merge/rows", columns=self._features.columns, shards=shards, chosen=chosen)
         reader = connection.sql(query, params=dict(bound)).to_arrow_reader(ROW_GROUP)
-        rows, unique, whole, nan = 0, True, True, dict.fromkeys(_FLOATS, 0)
+        floats = ("mos", *self._features.feature_columns)
+        rows, unique, whole, nan = 0, True, True, dict.fromkeys(floats, 0)
         last: str | None = None
         step("writing the table:", "rows", lambda: rows)
         # Rows stream on that connection, so that it can run nothing else meanwhile.
@@ -100,9 +103,10 @@ class TableWriter:
                 if whole:
                     increasing, last = is_increasing(last, table["clip_name"].combine_chunks())
                     unique = unique and increasing
-                    table = pa.Table.from_arrays(table.columns, schema=ARROW_SCHEMA)  # not nullable
+                    schema = self._features.arrow_schema  # not nullable
+                    table = pa.Table.from_arrays(table.columns, schema=schema)
                     self._writer.write_table(table, row_group_size=ROW_GROUP)
-                    for name in _FLOATS:
+                    for name in floats:
                         nan[name] += int(np.isnan(numbers(table[name])).sum())
         return Written(rows, unique, whole, nan)
 

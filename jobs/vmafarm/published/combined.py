@@ -12,6 +12,8 @@ from pydantic import Field
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.disk.jsonl import Flag, Name, Number, Size, Text, Word
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.shards.footers import schema_differences
 
 KEY = "combined"
@@ -176,12 +178,12 @@ def read_combined(metadata: Mapping[str, Any]) -> Combined | None:
     return Combined.model_validate(metadata[KEY]) if KEY in metadata else None
 
 
-def column_problems(schema: pa.Schema, combined: Combined | None) -> list[str]:
-    """Differences between the columns of a table and the 48, or what a combined table says it has."""
+def column_problems(schema: pa.Schema, combined: Combined | None, features: FeatureSet = FULL) -> list[str]:
+    """Differences between the columns of a table and its set's, or what a combined table says it has."""
     if combined is None:
-        return schema_differences(schema)
+        return schema_differences(schema, features)
     names = [one.name for one in combined.added]
-    problems = schema_differences(pa.schema([field for field in schema if field.name not in names]))
+    problems = schema_differences(pa.schema([field for field in schema if field.name not in names]), features)
     for one in combined.added:
         if schema.names.count(one.name) != 1:
             problems.append(f"column {show(one.name)} is there {schema.names.count(one.name)} times")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +14,9 @@ import duckdb
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.steps import step
 from vmafarm.common.text import counted
+from vmafarm.query.check_needs import find_lacking_column, find_lacking_table
 from vmafarm.query.statements import without_end
+from vmafarm.schema.features import FULL
 from vmafarm.sql.errors import is_outside
 from vmafarm.sql.templates import Sql, render, sql_folder
 
@@ -71,7 +72,7 @@ class Outcome:
     failure
         Why the query could not be run; else "".
     lacks
-        What the check needs and a table alone does not have, so that it does not apply; else "".
+        What the check needs and a table alone, or of its feature set, does not have; else "".
     """
 
     check: Check
@@ -193,7 +194,8 @@ def run_checks(
     checks = list_checks() if names is None else find_checks(names)
     outcomes = []
     for check in stepping(checks):
-        lacks = _lacks(connection, check, absent) if absent else ""
+        lacks = find_lacking_table(connection, check.query, absent) if absent else ""
+        lacks = lacks or find_lacking_column(connection, check.query)
         outcome = Outcome(check, True, 0, (), (), lacks=lacks)
         outcomes.append(outcome if lacks else run_check(connection, check, limit))
     return outcomes
@@ -204,23 +206,6 @@ def stepping(checks: Sequence[Check]) -> Iterator[Check]:
     for number, check in enumerate(checks, 1):
         step(f"check {number} of {len(checks)}: {show(check.name)}")
         yield check
-
-
-def _lacks(connection: duckdb.DuckDBPyConnection, check: Check, absent: Mapping[str, str]) -> str:
-    """What a check reads that is not there; "" too for a wrong query, which the check itself tells."""
-    parsed = connection.execute(render("query/parsed"), {"query": check.query}).fetchall()
-    read = _tables(json.loads(parsed[0][0]))
-    return next((what for table, what in absent.items() if table in read), "")
-
-
-def _tables(tree: Any) -> set[str]:
-    """Names of the tables and views in the tree of a query."""
-    if isinstance(tree, list):
-        return set().union(*map(_tables, tree))
-    if not isinstance(tree, dict):
-        return set()
-    own = {tree["table_name"]} if tree.get("type") == "BASE_TABLE" else set()
-    return own.union(*map(_tables, tree.values()))
 
 
 def run_check(connection: duckdb.DuckDBPyConnection, check: Check, limit: int | None) -> Outcome:
@@ -271,8 +256,9 @@ def summarise(outcomes: Sequence[Outcome]) -> str:
         for names, what in ((errors, "error"), (warnings, "warning"))
         if names
     ]
-    skipped = sum(bool(outcome.lacks) for outcome in outcomes)
-    more = f"; {skipped} do not apply to a table alone" if skipped else ""
+    lacks = [outcome.lacks for outcome in outcomes if outcome.lacks]
+    skipped, alone = len(lacks), any(what not in FULL.feature_columns for what in lacks)
+    more = f"; {skipped} do not apply{' to a table alone' if alone else ''}" if skipped else ""
     return f"{counted(len(outcomes) - skipped, 'check')}: {', '.join(told) or 'nothing found'}{more}"
 
 

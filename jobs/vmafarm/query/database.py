@@ -36,7 +36,8 @@ from vmafarm.run_folder.label_columns import NO_LABELS, read_labels
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import read_provenance
-from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.completeness import read_history
 from vmafarm.shards.footers import examples, find_unreadable, short, sort_shards
@@ -226,7 +227,7 @@ def _add_shards(
     if provenance is None:
         if listing.shards or listing.journals:
             say(f"features: {show(str(folder.provenance))} is not there, so no shard is read")
-        _add(connection, "features", pa.Table.from_batches([], ARROW_SCHEMA))
+        _add(connection, "features", pa.Table.from_batches([], FULL.arrow_schema))
         return
     recovered = recover(listing.journals, scratch, provenance, folder.shards, most, outline.digests)
     if listing.journals:  # a writer may have ended meanwhile
@@ -236,12 +237,13 @@ def _add_shards(
         stamps = Stamps()
         good, bad = sort_shards(listing.shards, provenance, stamps, most, outline.digests)
         try:
-            extra = _scan_shards(connection, folder, {path: path for path in good} | recovered.files)
+            files = {path: path for path in good} | recovered.files
+            extra = _scan_shards(connection, folder, files, provenance.feature_set)
         except duckdb.Error as error:
             if is_outside(error):
                 raise
             if not stamps.changed():
-                unreadable = find_unreadable(good, most)
+                unreadable = find_unreadable(good, most, provenance.feature_set)
                 if not unreadable:
                     raise
                 broken += unreadable.items()
@@ -276,18 +278,20 @@ _ATTEMPTS = 5
 """A running element may replace the shard that is being read with a longer one."""
 
 
-def _scan_shards(connection: duckdb.DuckDBPyConnection, folder: RunFolder, files: Mapping[Path, Path]) -> int:
+def _scan_shards(
+    connection: duckdb.DuckDBPyConnection, folder: RunFolder, files: Mapping[Path, Path], known: FeatureSet
+) -> int:
     """Create the table features; return the number of extra rows that are left out."""
     connection.execute("DROP TABLE IF EXISTS features")
     if not files:
-        _add(connection, "features", pa.Table.from_batches([], ARROW_SCHEMA))
+        _add(connection, "features", pa.Table.from_batches([], known.arrow_schema))
         return 0
     planned = add_planned(connection, folder, {str(path): shard for path, shard in files.items()})
     shards = sql.render("merge/shards", files=sql.Parameter("files"), planned=planned)
-    features = sql.render("query/features", columns=COLUMNS, shards=shards)
+    features = sql.render("query/features", columns=known.columns, shards=shards)
     connection.execute(features, {"files": [sql.exact(path) for path in files]})
     repeated = sql.render("query/repeated", rows=sql.identifier("features"))
     extra: int = sql.one_row(connection, repeated)["extra"]
     if extra:
-        connection.execute(sql.render("query/once", columns=COLUMNS))
+        connection.execute(sql.render("query/once", columns=known.columns))
     return extra

@@ -19,6 +19,7 @@ from vmafarm.published.side_table import CORPUS
 from vmafarm.query.reference_tables import add_reference, add_rows
 from vmafarm.run_folder.label_columns import NAME, NO_LABELS
 from vmafarm.run_folder.manifest_file import MANIFEST_SCHEMA
+from vmafarm.run_folder.provenance import feature_set_of
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
@@ -100,7 +101,8 @@ def open_table(
             connection.execute("DROP TABLE labels")
             _add(connection, "labels", _as_in_features(labels, has_corpus))
         filled = [name for name, how in metadata["features"].items() if how == "constant"]
-        add_reference(connection, filled, _facts(combined, metadata), {}, {})
+        known = feature_set_of(metadata)
+        add_reference(connection, filled, _facts(combined, metadata), {}, {}, known)
         yield connection
 
 

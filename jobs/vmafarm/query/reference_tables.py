@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,16 +15,10 @@ import pyarrow as pa
 from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import Config
 from vmafarm.run_folder.provenance import read_provenance
-from vmafarm.schema.columns import TABLE
-from vmafarm.schema.features import (
-    ACCEPTED_SIZES,
-    ALL_NAN,
-    ALL_SIZES,
-    ARROW_SCHEMA,
-    BY_NAME,
-    FEATURES,
-    MIN_SIDE,
-)
+from vmafarm.schema.columns import table_of
+from vmafarm.schema.extractors import ACCEPTED_SIZES, ALL_SIZES, MIN_SIDE
+from vmafarm.schema.feature_set import Feature, FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.shards.completeness import FailedClip
 from vmafarm.sql import templates as sql
 
@@ -56,7 +51,7 @@ def add_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: Iterable[Ma
     connection.execute(sql.render("query/rows", name=name, types=json.dumps([types])), {"rows": text})
 
 
-def column_rows(filled: Collection[str | None] = ()) -> list[dict[str, Any]]:
+def column_rows(filled: Collection[str | None] = (), features: FeatureSet = FULL) -> list[dict[str, Any]]:
     """The table ``columns``: one row per column; see `vmafarm.schema.columns.Column` for what they say.
 
     ``constants`` are the values that a known feature may have on an identity pair; ``filled`` says that the
@@ -69,18 +64,20 @@ def column_rows(filled: Collection[str | None] = ()) -> list[dict[str, Any]]:
     ----------
     filled
         Features that the run's provenance says are filled in.
+    features
+        The run's feature set.
     """
     rows = []
-    for position, column in enumerate(TABLE, 1):
-        feature = BY_NAME[column.feature] if column.feature else None
+    for position, column in enumerate(table_of(features), 1):
+        feature = features.by_name[column.feature] if column.feature else None
         sizes = ACCEPTED_SIZES.get((feature and feature.extractor) or "", ALL_SIZES)
         rows.append(
             {
                 **{name: getattr(column, name) for name in TABLES["columns"] if hasattr(column, name)},
                 "position": position,
-                "type": _TYPES[ARROW_SCHEMA.field(column.name).type],
-                "all_nan": column.feature in ALL_NAN,
-                "constants": _constants(column.feature, column.statistic),
+                "type": _TYPES[features.arrow_schema.field(column.name).type],
+                "all_nan": column.feature in features.all_nan,
+                "constants": _constants(feature, column.statistic),
                 "filled": column.feature in filled,
                 **asdict(sizes),
             }
@@ -88,9 +85,9 @@ def column_rows(filled: Collection[str | None] = ()) -> list[dict[str, Any]]:
     return rows
 
 
-def _constants(feature: str | None, statistic: str) -> list[float] | None:
-    known = BY_NAME[feature].identity if feature and feature not in ALL_NAN else None
-    if known is None:
+def _constants(feature: Feature | None, statistic: str) -> list[float] | None:
+    known = feature.identity if feature else None
+    if known is None or any(map(math.isnan, known.values())):
         return None
     return [0.0] if statistic == "std" else sorted(set(known.values()))
 
@@ -133,18 +130,20 @@ def add_facts(
         ``entries``, without notes; else they are in ``clips``.
     """
     filled: Collection[str] = ()
+    features = FULL
     with suppress(UsageError):
         if provenance := read_provenance(config.folder.provenance):
-            filled = provenance.constant
-    add_reference(connection, filled, run_facts(config), failed, record, draft=draft)
+            filled, features = provenance.constant, provenance.feature_set
+    add_reference(connection, filled, run_facts(config), failed, record, features, draft=draft)
 
 
 def add_reference(
     connection: duckdb.DuckDBPyConnection, filled: Collection[str], facts: Mapping[str, str],
-    failed: Mapping[str, FailedClip], record: Mapping[str, Any], *, draft: bool = False,
+    failed: Mapping[str, FailedClip], record: Mapping[str, Any], features: FeatureSet = FULL, *,
+    draft: bool = False,
 ) -> None:  # fmt: skip
-    """As `add_facts`, from what is known: features that are filled in, and the table ``run``."""
-    add_rows(connection, "columns", column_rows(filled))
+    """As `add_facts`, from what is known: features that are filled in, the table ``run``, and the set."""
+    add_rows(connection, "columns", column_rows(filled, features))
     add_rows(connection, "run", ({"key": key, "value": value} for key, value in facts.items()))
     add_rows(connection, "failed", ({"clip_name": name, **asdict(clip)} for name, clip in failed.items()))
     for name in ("findings", "conflicts"):
@@ -158,7 +157,9 @@ def add_reference(
         connection.execute(sql.render("query/feature_values"))
         connection.execute(sql.render("query/refused", refuses=refuses()))
         kind = sql.Sql("TABLE" if draft else "VIEW")
-        connection.execute(sql.render("query/suspects", features=_conditions(), min_side=MIN_SIDE, kind=kind))
+        connection.execute(
+            sql.render("query/suspects", features=_conditions(features), min_side=MIN_SIDE, kind=kind)
+        )
         connection.execute(sql.render("query/suspect_values", refuses=refuses(), kind=kind))
 
 
@@ -167,18 +168,20 @@ def refuses() -> sql.Sql:
     return sql.render("query/refuses", **{name: sql.identifier(name) for name in asdict(ALL_SIZES)})
 
 
-def _conditions() -> list[dict[str, Any]]:
+def _conditions(features: FeatureSet) -> list[dict[str, Any]]:
     """What a row of `features` is compared with to find the suspects."""
     found = []
-    for feature in FEATURES:
+    for feature in features.features:
         limits = asdict(ACCEPTED_SIZES.get(feature.extractor or "", ALL_SIZES))
         refused = sql.render("query/refuses", **{name: sql.literal(value) for name, value in limits.items()})
         found.append(
             {
-                **{what: f"{feature.name}_{what}" for what in ("mean", "std")},
-                "all_nan": feature.name in ALL_NAN,
+                "columns": [f"{feature.name}_{pool}" for pool in features.pools],
+                "levels": [f"{feature.name}_{pool}" for pool in features.pools if pool != "std"],
+                "std": f"{feature.name}_std" if "std" in features.pools else None,
+                "all_nan": feature.name in features.all_nan,
                 "refuses": None if limits == asdict(ALL_SIZES) else refused,
-                "constants": _constants(feature.name, "mean") or [],
+                "constants": _constants(feature, "mean") or [],
             }
         )
     return found

@@ -8,8 +8,8 @@ from itertools import islice
 from vmafarm.common.say import to_json
 from vmafarm.published.combined import Added, Combined
 from vmafarm.report.info import Info
-from vmafarm.schema.columns import TABLE, nan_by_size
-from vmafarm.schema.features import ACCEPTED_SIZES, ALL_NAN, BY_NAME
+from vmafarm.schema.columns import table_of
+from vmafarm.schema.extractors import ACCEPTED_SIZES, nan_by_size
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -38,7 +38,8 @@ def as_card(info: Info) -> str:
         f"  data_files: {to_json(info.path.name)}",
         "---",
     ]
-    metadata = info.metadata
+    metadata, features = info.metadata, info.feature_set
+    columns = table_of(features)
     versions = [
         ("engine", " ".join(str(metadata.get(key, "")) for key in ("engine", "backend", "engine_version"))),
         ("libvmaf", f"{metadata.get('libvmaf_version', '')}, model {metadata.get('model', '')}"),
@@ -55,13 +56,17 @@ def as_card(info: Info) -> str:
     counts = [("rows", f"{info.rows:,}"), ("columns", str(len(info.schema)))]
     if "incomplete" in metadata:
         counts += [(_words(what), f"{n:,}") for what, n in metadata["incomplete"].items()]
-    nan = [f"`{column.name}`" for column in TABLE if column.feature in ALL_NAN]
-    always = {BY_NAME[feature].extractor for feature in ALL_NAN}
+    nan = [f"`{column.name}`" for column in columns if column.feature in features.all_nan]
+    always = {features.by_name[name].extractor for name in features.all_nan}
+    sized = [name for name in ACCEPTED_SIZES if name in features.extractors and name not in always]
+    pools = ", ".join(features.pools[:-1]) + " and " * (len(features.pools) > 1) + features.pools[-1]
+    pooled = "mean and standard deviation" if features.pools == ("mean", "std") else pools
+    infinite = "both features are" if len(features.all_nan) == 2 else "these features are"
     constant = [_code(name) for name in info.of("constant")]
     body = [
         f"# libvmaf features of {_code(run)}",
         "",
-        f"One row per clip: its opinion score, and mean and standard deviation of {len(BY_NAME)} libvmaf",
+        f"One row per clip: its opinion score, and {pooled} of {len(features.names)} libvmaf",
         "features over its frames. Each clip was decoded once, and libvmaf compared it with itself (an",
         "identity pair), so that the features describe the content and not a loss of quality.",
         "",
@@ -86,8 +91,8 @@ def as_card(info: Info) -> str:
         "",
         "## Columns without values",
         "",
-        f"{', '.join(nan)} are NaN in all rows: both features are infinite on an identity pair.",
-        *(f"`{name}_*` are {nan_by_size(name)}." for name in ACCEPTED_SIZES if name not in always),
+        *([f"{', '.join(nan)} are NaN in all rows: {infinite} infinite on an identity pair."] if nan else []),
+        *(f"`{name}_*` are {nan_by_size(name)}." for name in sized),
         "Drop or fill them:",
         "",
         "```python",
@@ -102,7 +107,7 @@ def as_card(info: Info) -> str:
         *_table(
             ("column", "what", "unit", "on an identity pair"),
             [
-                *((f"`{column.name}`", column.what, column.unit, column.identity) for column in TABLE),
+                *((f"`{column.name}`", column.what, column.unit, column.identity) for column in columns),
                 *(
                     (_code(one.name), _added(one), "", "")
                     for one in (info.combined.added if info.combined else ())

@@ -25,8 +25,9 @@ from vmafarm.published.combined import Combined, column_problems, read_combined
 from vmafarm.published.combined import tell as tell_combined
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import CHANGED, is_changed
-from vmafarm.run_folder.provenance import METADATA_KEY
-from vmafarm.schema.features import COLUMNS
+from vmafarm.run_folder.provenance import METADATA_KEY, feature_set_of
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Info:
         The tables that it was made of; None: it was not combined.
     damage
         What is wrong with the record, or with the table according to it; empty if nothing is.
+    feature_set
+        What was measured.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class Info:
     schema: pa.Schema
     combined: Combined | None = None
     damage: str = ""
+    feature_set: FeatureSet = FULL
 
     @property
     def is_split(self) -> bool:
@@ -122,7 +126,8 @@ def describe(path: Path, content: FileIO) -> Info:
         _METADATA.validate_json(text)
         metadata = parse_json(text)
         combined = read_combined(metadata)
-    except (KeyError, ValueError) as error:
+        features = feature_set_of(metadata)
+    except (KeyError, TypeError, ValueError) as error:
         odd = f": {why(error)}" if isinstance(error, ValueError) else ""
         raise UsageError(
             f"{show(str(path))} is not a file of vmafarm: expected the key vmafarm in its metadata{odd}",
@@ -130,8 +135,8 @@ def describe(path: Path, content: FileIO) -> Info:
         ) from None
     by_split = SPLIT in metadata and not (combined and combined.of(SPLIT))
     fields = [field for field in schema if not (by_split and field.name == SPLIT)]
-    problems = column_problems(pa.schema(fields), combined)
-    return Info(path, size, rows, problems, metadata, record, schema, combined, damage)
+    problems = column_problems(pa.schema(fields), combined, features)
+    return Info(path, size, rows, problems, metadata, record, schema, combined, damage, features)
 
 
 SPLIT = "split"
@@ -211,8 +216,9 @@ def tell(info: Info) -> list[tuple[str, str]]:
 
 
 def _columns(info: Info) -> str:
-    more = len(info.schema) - len(COLUMNS)
-    return f"the {len(COLUMNS)} of the schema" + (f" and {more:,} more" if more > 0 else "")
+    known = len(info.feature_set.columns)
+    more = len(info.schema) - known
+    return f"the {known} of the schema" + (f" and {more:,} more" if more > 0 else "")
 
 
 def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:

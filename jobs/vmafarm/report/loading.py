@@ -11,6 +11,8 @@ from vmafarm.common.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vmafarm.schema.feature_set import FeatureSet
+
 
 def read_table(
     path: str | Path, *, drop_constant: bool = False, to: Literal["pandas", "arrow", "polars"] = "pandas"
@@ -50,7 +52,7 @@ def read_table(
         # With Arrow's threads, some versions occasionally abort the process at exit.
         table = pq.read_table(content, use_threads=False, pre_buffer=False)
     if drop_constant:
-        table = table.drop_columns(_silent(table, info.of("constant")))
+        table = table.drop_columns(_silent(table, info.of("constant"), info.feature_set))
     if to == "arrow":
         return table
     if to == "polars":
@@ -60,15 +62,13 @@ def read_table(
     return table.to_pandas(use_threads=False)
 
 
-def _silent(table: pa.Table, constant: Sequence[str]) -> list[str]:
+def _silent(table: pa.Table, constant: Sequence[str], known: FeatureSet) -> list[str]:
     """List feature columns with only one value, according to the metadata or the rows."""
     import pyarrow.compute as pc
 
-    from vmafarm.schema.features import FEATURE_NAMES
-
     silent = []
-    for feature in FEATURE_NAMES:
-        for column in (f"{feature}_mean", f"{feature}_std"):
+    for feature in known.names:
+        for column in (f"{feature}_{pool}" for pool in known.pools):
             values = table[column].filter(pc.invert(pc.is_nan(table[column])))
             if feature in constant or pc.count_distinct(values).as_py() <= 1:
                 silent.append(column)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from vmafarm.report.info import Info, read_info
 from vmafarm.report.info import tell as tell_info
 from vmafarm.report.rank import interval
 from vmafarm.report.spread import Spread, read_spread
-from vmafarm.schema.features import COLUMNS, FEATURE_NAMES
+from vmafarm.run_folder.provenance import read_provenance
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
@@ -56,7 +59,18 @@ def render(config: Config, connection: duckdb.DuckDBPyConnection, outcomes: Sequ
     info = read_info(table) if table.exists() else None
     labels = _count_labels(connection, config.corpus.carry)
     head = read_head(config, connection, info)
-    return _render(connection, outcomes, config.folder.name, info, head, _used(config), labels=labels)
+    return _render(
+        connection, outcomes, config.folder.name, info, head, _used(config), labels=labels,
+        features=_feature_set(config),
+    )  # fmt: skip
+
+
+def _feature_set(config: Config) -> FeatureSet:
+    """Of the run; that of its table, if there is one, counts before it."""
+    with suppress(UsageError):  # a damaged provenance is reported elsewhere
+        if provenance := read_provenance(config.folder.provenance):
+            return provenance.feature_set
+    return FULL
 
 
 def render_table(
@@ -71,14 +85,17 @@ def render_table(
 def _render(
     connection: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], name: str, info: Info | None,
     head: list[tuple[str, str]], used: list[tuple[str, str]], *, alone: bool = False,
-    labels: Sequence[tuple[str, list[dict[str, Any]]]] = (),
+    labels: Sequence[tuple[str, list[dict[str, Any]]]] = (), features: FeatureSet = FULL,
 ) -> str:  # fmt: skip
     sources = info.combined.sources if info and info.combined else []
     by_check = {outcome.check.name: outcome for outcome in outcomes}
     whole = by_check["schema"].ok
     found = {query: _ask(connection, query, whole) for query in _QUERIES}
-    means = [f"{feature}_mean" for feature in FEATURE_NAMES]
-    spreads = [read_spread(row) for row in _ask(connection, "spread", whole, names=means)]
+    known = info.feature_set if info else features
+    means = [f"{name}_mean" for name in known.names] if "mean" in known.pools else []
+    spreads = [
+        read_spread(row, known) for row in (_ask(connection, "spread", whole, names=means) if means else ())
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -89,7 +106,7 @@ def _render(
     )
     environment.filters["shown"] = _shown
     return environment.get_template("page.html.j2").render(
-        columns=len(COLUMNS),
+        columns=len(known.columns),
         name=name,
         head=head,
         alone=alone,

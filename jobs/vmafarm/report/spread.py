@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmafarm.schema.columns import BY_COLUMN
-from vmafarm.schema.features import ALL_NAN, KNOWN
+from vmafarm.schema.feature_set import Feature, FeatureSet
+from vmafarm.schema.features import FULL
 
 STILL = 1e-4
 """Share of a feature's range: one that varies less between all clips says nothing about them. ADM and VIF of
@@ -21,24 +21,35 @@ class Spread:
 
     Attributes
     ----------
-    feature
-        Its name.
-    what, unit
-        Of its values.
+    known
+        The feature.
     rows, nan
         Rows, and those of them with NaN.
     lowest, middle, highest
         Of the finite values, with their median; None: there is none.
     """
 
-    feature: str
-    what: str
-    unit: str
+    known: Feature
     rows: int
     nan: int
     lowest: float | None
     middle: float | None
     highest: float | None
+
+    @property
+    def feature(self) -> str:
+        """Its name."""
+        return self.known.name
+
+    @property
+    def what(self) -> str:
+        """Meaning of its values."""
+        return self.known.what
+
+    @property
+    def unit(self) -> str:
+        """Unit of its values."""
+        return self.known.unit
 
     @property
     def column(self) -> str:
@@ -48,16 +59,16 @@ class Spread:
     @property
     def varies(self) -> bool:
         """Whether it tells clips apart: it is measured, and varies by `STILL` of its range at least."""
-        if self.feature in KNOWN or self.lowest is None or self.highest is None:
+        if self.known.identity is not None or self.lowest is None or self.highest is None:
             return False
-        return self.highest - self.lowest >= STILL * _range(self.feature)
+        return self.highest - self.lowest >= STILL * _range(self.known)
 
     @property
     def is_odd(self) -> bool:
         """Whether that it says nothing is a surprise: one value or none where clips should differ."""
-        if not self.rows or self.varies or self.feature in ALL_NAN:
+        if not self.rows or self.varies or _is_nan(self.known):
             return False
-        return self.lowest is None or (self.rows > 1 and BY_COLUMN[self.column].informative)
+        return self.lowest is None or (self.rows > 1 and self.known.informative)
 
     def in_words(self) -> str:
         """What its value is, of a feature that does not vary."""
@@ -68,9 +79,9 @@ class Spread:
         some = f"; NaN in {self.nan:,} of {self.rows:,} rows" if self.nan else ""
         if self.lowest == self.highest:
             return f"{self.lowest + 0.0:.6g} in all rows{some}"  # + 0.0: no -0
-        if self.feature in KNOWN:
+        if self.known.identity is not None:
             return f"{self.lowest:.6g} to {self.highest:.6g}{some}"
-        digits = max(0, -math.floor(math.log10(STILL * _range(self.feature))))
+        digits = max(0, -math.floor(math.log10(STILL * _range(self.known))))
         near = round(self.middle, digits)
         within = max(self.highest - near, near - self.lowest)
         return f"equal to {near:g} within {_short(within)}{some}"
@@ -85,16 +96,18 @@ def _short(value: float) -> str:
     return f"{tenths / 10:g}e{exponent}" if tenths < 100 else f"1e{exponent + 1}"
 
 
-def _range(feature: str) -> float:
-    column = BY_COLUMN[f"{feature}_mean"]
-    if column.lowest is None or column.highest is None:
+def _range(feature: Feature) -> float:
+    if feature.lowest is None or feature.highest is None:
         return 0.0
-    return column.highest - column.lowest
+    return feature.highest - feature.lowest
 
 
-def read_spread(row: Mapping[str, Any]) -> Spread:
+def _is_nan(feature: Feature) -> bool:
+    return feature.identity is not None and all(map(math.isnan, feature.identity.values()))
+
+
+def read_spread(row: Mapping[str, Any], features: FeatureSet = FULL) -> Spread:
     """The spread of one row of sql/report/spread.sql."""
-    column = BY_COLUMN[row["name"]]
-    what = column.what.partition(": mean")[0]
+    feature = features.by_name[row["name"].removesuffix("_mean")]
     numbers = (row[name] for name in ("rows", "nan", "lowest", "middle", "highest"))
-    return Spread(str(column.feature), what, column.unit, *numbers)
+    return Spread(feature, *numbers)

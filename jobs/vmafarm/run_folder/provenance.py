@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from vmafarm.disk.durable import create_text
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import MOST_BYTES_OF_DOCUMENT, read_regular
-from vmafarm.schema.features import FEATURE_NAMES, KNOWN, MODEL, SCHEMA_VERSION
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL, MODEL, SCHEMA_VERSION
+from vmafarm.schema.read_set import parse_set
 
 METADATA_KEY = b"vmafarm"
 """Key of the JSON document in the Parquet key-value metadata."""
 _DIGEST = "sha256"
+_SET = "feature_set"
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,13 @@ class Provenance:
     manifest
         Digest of the clips and scores in the manifest, ``sha256:...``.
     model, schema_version
-        Constants of this version of the toolkit.
+        Of the feature set: versions of its models, divided by commas, and its own.
     decimals
         Decimals to which the program rounds the values of its log; 0: it was asked for all digits. Documents
         state it only where it is not 0, so that those of other tables keep their bytes.
+    feature_set
+        What was measured. Documents state it only where it is not the default, for the same reason: its name,
+        digest and text.
     """
 
     engine: str
@@ -58,23 +64,26 @@ class Provenance:
     model: str = MODEL
     schema_version: int = SCHEMA_VERSION
     decimals: int = 0
+    feature_set: FeatureSet = FULL
 
     def __post_init__(self) -> None:
         if self.decimals < 0:
             raise ValueError(f"decimals: {self.decimals}")
-        unknown = set(self.constant) - set(KNOWN)
+        unknown = set(self.constant) - set(self.feature_set.known)
         if unknown:
             raise ValueError(f"not known on an identity pair: {sorted(unknown)}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document; ``features`` maps each feature to ``measured`` or ``constant``."""
-        document = asdict(self)
-        constant = set(document.pop("constant"))
+        document = dict(vars(self))
+        constant, features = set(document.pop("constant")), document.pop("feature_set")
         if not self.decimals:
             del document["decimals"]
         document["features"] = {
-            name: "constant" if name in constant else "measured" for name in FEATURE_NAMES
+            name: "constant" if name in constant else "measured" for name in features.names
         }
+        if features is not FULL:
+            document[_SET] = {"name": features.name, "digest": features.digest, "text": features.text}
         return document
 
     def as_json(self) -> str:
@@ -109,18 +118,43 @@ class Provenance:
         """
         fields = dict(document)
         features = fields.pop("features")
-        if set(features) != set(FEATURE_NAMES):
-            raise ValueError(f"its features are not the {len(FEATURE_NAMES)} of this schema")
+        known = feature_set_of(fields)
+        fields.pop(_SET, None)
+        if set(features) != set(known.names):
+            raise ValueError(f"its features are not the {len(known.names)} of this schema")
         if odd := set(features.values()) - {"constant", "measured"}:
             raise ValueError(f"a feature is {sorted(odd, key=repr)[0]!r}, expected measured or constant")
         if fields.get("decimals", 1) == 0:
             raise ValueError("decimals is 0: it is stated only where values are rounded")
-        constant = tuple(name for name in FEATURE_NAMES if features[name] == "constant")
-        provenance = cls(constant=constant, **fields)
+        constant = tuple(name for name in known.names if features[name] == "constant")
+        provenance = cls(constant=constant, feature_set=known, **fields)
         for name, value in fields.items():
             if type(value) is not type(getattr(_PLAIN, name)):
                 raise TypeError(f"{name} is {value!r}")
         return provenance
+
+
+def feature_set_of(document: Mapping[str, Any]) -> FeatureSet:
+    """The feature set that a document of provenance states; the default where it states none.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        It is not one, or not the one whose digest is stated.
+    """
+    if _SET not in document:
+        return FULL
+    stated = document[_SET]
+    name, digest, text = (stated[key] for key in ("name", "digest", "text"))
+    if not isinstance(name, str) or not isinstance(text, str) or len(stated) != 3:
+        raise TypeError(f"{_SET} is {str(stated)[:80]!r}")
+    try:
+        found = parse_set(name, text)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    if found.digest != digest:
+        raise ValueError(f"{_SET}: its text does not have the digest {digest!r}")
+    return found
 
 
 _PLAIN = Provenance("", "", "", "", "", "", (), "")
@@ -167,7 +201,13 @@ def mixing_differences(
         pass
     else:
         document |= {name: expected.as_dict()[name] for name in ("plan", "features")}
-    return differences(document, expected.as_dict())
+    # Sets with one digest give the same values, whatever their words; and a message has no room for a text.
+    return differences(_without_text(document), _without_text(expected.as_dict()))
+
+
+def _without_text(document: dict[str, Any]) -> dict[str, Any]:
+    stated = document.get(_SET)
+    return document | {_SET: stated | {"text": ""}} if isinstance(stated, dict) else document
 
 
 class DamagedProvenanceError(UsageError):

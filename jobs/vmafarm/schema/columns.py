@@ -1,18 +1,15 @@
-"""The 48 columns: meaning, unit, bounds and value on an identity pair."""
+"""The columns of a table: meaning, unit, bounds and value on an identity pair."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from vmafarm.schema.features import (
-    ACCEPTED_SIZES,
-    ALL_NAN,
-    ARROW_SCHEMA,
-    FEATURES,
-    INFORMATIVE,
-    KNOWN,
-    SIZES_SOURCES,
-)
+from vmafarm.schema.extractors import ACCEPTED_SIZES, SIZES_SOURCES, nan_by_size
+from vmafarm.schema.feature_set import Feature, FeatureSet
+from vmafarm.schema.features import ARROW_SCHEMA, FULL
+from vmafarm.schema.pools import POOLS
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Column:
     feature
         The feature that it aggregates; ``None``: not a feature's column.
     statistic
-        ``mean``, ``std`` or ``""``.
+        One of `vmafarm.schema.pools.POOLS`, or ``""``.
     identity
         Its value on an identity pair, in words; ``""`` if it is not a feature's column.
     informative
@@ -52,106 +49,43 @@ class Column:
     informative: bool
 
 
-@dataclass(frozen=True)
-class _Kind:
-    what: str
-    unit: str
-    lowest: float | None
-    highest: float | None
-    identity: str
-
-
-def _similarity(what: str) -> _Kind:
-    return _Kind(what, "", 0.0, 1.0, "1 within 2e-5, measured")
-
-
-def nan_by_size(extractor: str) -> str:
-    """Frame sizes for which an extractor's columns are NaN, in words; see `ACCEPTED_SIZES`."""
-    sizes = ACCEPTED_SIZES[extractor]
-    where = []
-    if sizes.shorter_side:
-        where.append(f"below {sizes.shorter_side} pixels on the shorter side")
-    if sizes.longer_side:
-        where.append(f"below {sizes.longer_side} pixels on the longer side")
-    if sizes.both_sides is not None:
-        where.append(f"where width + height is above {sizes.both_sides:,}")
-    if sizes.aspect is not None:
-        where.append(f"where the longer side is above {sizes.aspect} x the shorter one + {sizes.slack}")
-    if sizes.even_height:
-        where.append("where the height is odd")
-    return "NaN " + ", or ".join(where)
-
-
 _KEYS = {
-    "clip_name": _Kind("path of the clip below the clips folder", "", None, None, ""),
-    "mos": _Kind("mean opinion score, from the scores file", "of the scores file", None, None, ""),
-    "width": _Kind("width of the decoded frames, after rotation", "pixels", 18, None, ""),
-    "height": _Kind("height of the decoded frames, after rotation", "pixels", 18, None, ""),
-}
-
-# Bounds: ADM, VIF and SSIM are ratios of information or similarities; motion is a mean absolute difference
-# of luma at 8 bit; PSNR is capped by libvmaf (features.py); 24 is the highest CAMBI that its authors report
-# (libvmaf, cambi documentation); the model's score is clipped to 0..100 (model vmaf_v0.6.1).
-_KINDS = {
-    "adm2": _similarity("detail loss, all scales"),
-    **{f"adm_scale{i}": _similarity(f"detail loss at scale {i}") for i in range(4)},
-    **{f"vif_scale{i}": _similarity(f"visual information fidelity at scale {i}") for i in range(4)},
-    "motion": _Kind("change of the blurred luma from the previous frame", "luma levels", 0, 255, "measured"),
-    "motion2": _Kind("smaller motion of a frame and the next", "luma levels", 0, 255, "measured"),
-    "motion3": _Kind("motion2 with the corrections of libvmaf 3", "luma levels", 0, 255, "measured"),
-    **{
-        f"psnr_{plane}": _Kind(
-            f"PSNR of the plane {plane.capitalize()}",
-            "dB",
-            0,
-            72,
-            "60 at 8 bit, 72 at 10 bit",
-        )
-        for plane in ("y", "cb", "cr")
-    },
-    "float_ssim": _Kind("structural similarity", "", -1, 1, "1"),
-    "float_ms_ssim": _Kind(
-        "multi-scale structural similarity", "", -1, 1, f"1; {nan_by_size('float_ms_ssim')}"
-    ),
-    "cambi": _Kind("banding; 0: none", "", 0, 24, f"measured; {nan_by_size('cambi')}"),
-    "ciede2000": _Kind(
-        "CIEDE2000 colour difference, in logarithms",
-        "dB",
-        None,
-        None,
-        "NaN: it is infinite",
-    ),
-    "psnr_hvs": _Kind("PSNR weighted by contrast sensitivity", "dB", None, None, "NaN: it is infinite"),
-    "ssimulacra2": _Kind("SSIMULACRA 2", "", None, 100, "100"),
-    "vmaf": _Kind("score of the model vmaf_v0.6.1", "", 0, 100, "97.43 to 100, measured"),
+    "clip_name": ("path of the clip below the clips folder", "", None, None),
+    "mos": ("mean opinion score, from the scores file", "of the scores file", None, None),
+    "width": ("width of the decoded frames, after rotation", "pixels", 18, None),
+    "height": ("height of the decoded frames, after rotation", "pixels", 18, None),
 }
 
 
-def _aggregated(feature: str) -> list[Column]:
-    kind = _KINDS[feature]
+def table_of(features: FeatureSet) -> tuple[Column, ...]:
+    """The columns of a set's table, in order."""
+    return (
+        *(Column(name, *words, None, "", "", False) for name, words in _KEYS.items()),
+        *(column for feature in features.features for column in _pooled(feature, features.pools)),
+    )
+
+
+def _pooled(feature: Feature, pools: Collection[str]) -> list[Column]:
+    """The columns of a feature; `identity` says where the extractor refuses frames if it refuses some."""
+    low, high, words = feature.lowest, feature.highest, feature.on_identity
+    is_nan = feature.identity is not None and math.isnan(feature.identity[8])
+    nan = f"; {nan_by_size(feature.extractor)}" if feature.extractor in ACCEPTED_SIZES and not is_nan else ""
     # Popoviciu: the variance of values in [a, b] is at most (b - a)^2 / 4.
-    bounded = kind.lowest is not None and kind.highest is not None
-    spread = (kind.highest - kind.lowest) / 2 if bounded else None  # type: ignore[operator]
-    measured, informative = feature not in KNOWN, feature in INFORMATIVE
-    constant = "NaN: the mean is" if feature in ALL_NAN else "0"
-    nan = kind.identity.partition("; ")[2]
-    identity = ("measured" if measured else constant) + (f"; {nan}" if nan else "")
+    spread = (high - low) / 2 if low is not None and high is not None else None
+    constant = "NaN: the mean is" if is_nan else "0"
+    still = ("measured" if feature.identity is None else constant) + nan
     return [
-        Column(f"{feature}_mean", f"{kind.what}: mean over the finite frames", kind.unit,
-               kind.lowest, kind.highest, feature, "mean", kind.identity, informative),
-        Column(f"{feature}_std", f"{kind.what}: population standard deviation (ddof = 0)", kind.unit,
-               0.0, spread, feature, "std", identity, informative),
+        Column(f"{feature.name}_{pool}", f"{feature.what}: {what}", feature.unit, lowest, highest,
+               feature.name, pool, identity, feature.informative)
+        for pool in pools
+        for what, lowest, highest, identity in [
+            (POOLS[pool], *((0.0, spread, still) if pool == "std" else (low, high, words + nan)))
+        ]
     ]  # fmt: skip
 
 
-TABLE = (
-    *(
-        Column(name, kind.what, kind.unit, kind.lowest, kind.highest, None, "", "", False)
-        for name, kind in _KEYS.items()
-    ),
-    *(column for feature in FEATURES for column in _aggregated(feature.name)),
-)
-"""The columns, in the order of `vmafarm.schema.features.COLUMNS`."""
+TABLE = table_of(FULL)
+"""The columns of the default set, in the order of `vmafarm.schema.features.COLUMNS`."""
 
 BY_COLUMN = {column.name: column for column in TABLE}
 

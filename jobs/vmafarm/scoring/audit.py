@@ -23,7 +23,8 @@ from vmafarm.engines import make_engine
 from vmafarm.engines.base import Engine
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.planned_clips import name_digest
-from vmafarm.schema.features import BY_NAME, FEATURE_NAMES, IDENTITY_TOLERANCE, KNOWN, identity_value
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL, IDENTITY_TOLERANCE
 
 Values = Mapping[str, NDArray[np.float64]]
 """Feature to its value on each frame, float64 of shape (frames,); NaN where the log has null."""
@@ -70,7 +71,7 @@ class Apart:
     gpu, cpu
         Values on that frame.
     tolerance
-        By `vmafarm.schema.features.Feature.gpu_tolerance`.
+        By `vmafarm.schema.feature_set.Feature.gpu_tolerance`.
     """
 
     feature: str
@@ -125,10 +126,12 @@ def audited_clips(names: Sequence[str], every: int, first: str) -> frozenset[str
     return frozenset(name for name in names if name == first or not int.from_bytes(name_digest(name)) % every)
 
 
-def make_auditor(section: EngineSection, limits: Limits, scratch: Path, stop: Stop) -> Engine:
+def make_auditor(
+    section: EngineSection, limits: Limits, scratch: Path, stop: Stop, feature_set: FeatureSet = FULL
+) -> Engine:
     """The same engine with the other plan, on the CPU, probed."""
     other = "full" if section.plan == "identity" else "identity"
-    auditor = make_engine(section.model_copy(update={"plan": other, "backend": "cpu"}), limits)
+    auditor = make_engine(section.model_copy(update={"plan": other, "backend": "cpu"}), limits, feature_set)
     try:
         return auditor.probed(scratch, stop)
     except UnavailableError:
@@ -136,7 +139,9 @@ def make_auditor(section: EngineSection, limits: Limits, scratch: Path, stop: St
         return auditor
 
 
-def wrong_constants(values: Values, bit_depth: int, width: int, height: int) -> list[str]:
+def wrong_constants(
+    values: Values, bit_depth: int, width: int, height: int, feature_set: FeatureSet = FULL
+) -> list[str]:
     """Known features whose measured value is not their constant.
 
     Parameters
@@ -145,6 +150,8 @@ def wrong_constants(values: Values, bit_depth: int, width: int, height: int) -> 
         Measured values; known features that were not measured are skipped.
     bit_depth, width, height
         Of the frames.
+    feature_set
+        What the engine measures.
 
     Returns
     -------
@@ -152,10 +159,10 @@ def wrong_constants(values: Values, bit_depth: int, width: int, height: int) -> 
         One line per feature: value found, first such frame, value expected.
     """
     wrong = []
-    for name in KNOWN:
+    for name in feature_set.known:
         if name not in values:
             continue
-        expected = identity_value(name, bit_depth, width, height)
+        expected = feature_set.identity_value(name, bit_depth, width, height)
         at = _first(values[name], np.full(values[name].shape, expected))
         if at is not None:
             wrong.append(f"{name} is {_say(values[name][at])} on frame {at}, expected {_say(expected)}")
@@ -184,7 +191,9 @@ def differences(one: Values, other: Values) -> list[str]:
     return sorted(told)
 
 
-def compare_gpu(gpu: Values, cpu: Values, bit_depth: int, width: int, height: int) -> list[Apart]:
+def compare_gpu(
+    gpu: Values, cpu: Values, bit_depth: int, width: int, height: int, feature_set: FeatureSet = FULL
+) -> list[Apart]:
     """Compare each feature that a GPU's run has measured with the CPU.
 
     Parameters
@@ -196,6 +205,8 @@ def compare_gpu(gpu: Values, cpu: Values, bit_depth: int, width: int, height: in
         its constant.
     bit_depth, width, height
         Of the frames.
+    feature_set
+        What the engine measures.
 
     Returns
     -------
@@ -203,17 +214,17 @@ def compare_gpu(gpu: Values, cpu: Values, bit_depth: int, width: int, height: in
         One per feature, the farthest apart first.
     """
     found = []
-    for name in (name for name in FEATURE_NAMES if name in gpu):
+    for name in (name for name in feature_set.names if name in gpu):
         if name in cpu:
             expected = cpu[name]
-        elif name in KNOWN:
-            expected = np.full(gpu[name].shape, identity_value(name, bit_depth, width, height))
+        elif name in feature_set.known:
+            expected = np.full(gpu[name].shape, feature_set.identity_value(name, bit_depth, width, height))
         else:
             continue
         one, other = np.isfinite(gpu[name]), np.isfinite(expected)
         apart = np.abs(np.where(one & other, gpu[name], 0.0) - np.where(one & other, expected, 0.0))
         frame = int(np.argmax(np.where(one != other, np.inf, apart)))
-        tolerance = BY_NAME[name].gpu_tolerance[bit_depth]
+        tolerance = feature_set.by_name[name].gpu_tolerance[bit_depth]
         found.append(Apart(name, frame, float(gpu[name][frame]), float(expected[frame]), tolerance))
     return sorted(found, key=lambda one: -one.times_tolerance)
 

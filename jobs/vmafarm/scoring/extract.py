@@ -22,13 +22,14 @@ from vmafarm.engines.media_files import check_readable, check_unchanged, hash_cl
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.run_folder.failures import CLIP_FAULTS, ENGINE_FAULTS, WRONG_CONSTANT
-from vmafarm.schema.features import FEATURE_NAMES, MIN_SIDE, MUST_BE_FINITE, MUST_MEASURE, identity_value
+from vmafarm.schema.extractors import MIN_SIDE
 from vmafarm.scoring.audit import Audit, audit_of_gpu, compare_gpu, differences, wrong_constants
 from vmafarm.scoring.clip import Clip, Extracted
 from vmafarm.scoring.deadline import most_seconds
 from vmafarm.scoring.decode import Programs, Source, look_closer, prepare, read_again
-from vmafarm.scoring.frames import aggregate, check_finite, check_motion, finite_frames, repeated_frames
+from vmafarm.scoring.frames import check_finite, check_motion, finite_frames, repeated_frames
 from vmafarm.scoring.passes import read_pass, run_passes
+from vmafarm.scoring.pools import pool, pool_constant
 from vmafarm.scoring.refusals import (
     CrashedError,
     crash_suspects,
@@ -148,18 +149,19 @@ def _audit(
     try:
         again = score_source(source, auditor, programs, name)
         # What is wrong with a constant is told below.
-        _check_frames(again, auditor, programs.stop, MUST_MEASURE)
+        _check_frames(again, auditor, programs.stop, auditor.feature_set.must_measure)
     except ClipFailedError as failed:
         return Audit("failed", note=f"audit: {failed.failure}: {failed.message}")
     source = again.source
     if source.frames != scored.source.frames:
         return Audit("failed", note=f"audit: {source.frames} frames, {scored.source.frames} before")
     measured = {**again.values, **scored.values}
-    wrong = wrong_constants(measured, source.bit_depth, source.width, source.height)
+    wrong = wrong_constants(measured, source.bit_depth, source.width, source.height, engine.feature_set)
     if wrong and engine.plan == "identity":
         raise ClipFailedError(WRONG_CONSTANT, "; ".join(wrong))
     if engine.backend == "cuda":
-        apart = compare_gpu(scored.values, again.values, source.bit_depth, source.width, source.height)
+        size = source.width, source.height
+        apart = compare_gpu(scored.values, again.values, source.bit_depth, *size, engine.feature_set)
         return audit_of_gpu(apart, again.seconds)
     different = differences(scored.values, again.values)
     reports = (scored.source.report, source.report)
@@ -170,11 +172,11 @@ def _audit(
 
 
 def _check_frames(
-    scored: Scored, engine: Engine, stop: Stop | None, features: Sequence[str] = MUST_BE_FINITE
+    scored: Scored, engine: Engine, stop: Stop | None, features: Sequence[str] | None = None
 ) -> None:
     """Raise ClipFailedError (``bad_frames``) if a frame has a value that cannot be right."""
-    check_finite(scored.values, features)
-    if not engine.runs_in_ffmpeg:
+    check_finite(scored.values, features, engine.feature_set)
+    if not engine.runs_in_ffmpeg and "motion" in scored.values:
         check_motion(scored.values["motion"], scored.source.path, stop)
 
 
@@ -222,7 +224,7 @@ def _score_without(
     ]
     values = {name: array for log in logs for name, array in log.values.items()}
     if missing := {f for one in passes for f in one.features} - set(values):
-        lacking = ", ".join(f for f in FEATURE_NAMES if f in missing)
+        lacking = ", ".join(f for f in engine.feature_set.names if f in missing)
         raise ClipFailedError(
             "missing_feature",
             f"the engine's log has no {lacking} ({source.width}x{source.height})",
@@ -270,15 +272,16 @@ def _finish(clip: Clip, engine: Engine, scored: Scored, audit: Audit) -> Extract
     row: dict[str, Any] = {
         "clip_name": clip.name, "mos": clip.mos, "width": source.width, "height": source.height
     }  # fmt: skip
-    for name in FEATURE_NAMES:
+    known = engine.feature_set
+    for name in known.names:
         if name in scored.values:
-            mean, std = aggregate(scored.values[name])
+            pooled = pool(scored.values[name], known.pools)
         elif name in engine.constant():
-            mean = identity_value(name, source.bit_depth, source.width, source.height)
-            std = math.nan if math.isnan(mean) else 0.0
+            size = source.width, source.height
+            pooled = pool_constant(known.identity_value(name, source.bit_depth, *size), known.pools)
         else:
-            mean = std = math.nan
-        row[f"{name}_mean"], row[f"{name}_std"] = mean, std
+            pooled = pool_constant(math.nan, known.pools)
+        row |= {f"{name}_{what}": value for what, value in pooled.items()}
     remarks = [*scored.remarks, *source.reading.notes(), *([audit.note] if audit.note else [])]
     report, short = source.report, shortfall(declared, source.report)
     unknown_rate = clip.raw is not None and clip.raw.fps is None  # ffmpeg then assumes one
@@ -286,6 +289,6 @@ def _finish(clip: Clip, engine: Engine, scored: Scored, audit: Audit) -> Extract
         row, source.frames, 0.0 if unknown_rate else report.fps, report.pixel_format, source.bit_depth,
         source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
         audit.feature, audit.difference, declared.frames, declared_seconds(declared, report), bool(short),
-        not report.damaged, engine.backend, finite_frames(scored.values),
-        len(repeated_frames(scored.values["motion"])),
+        not report.damaged, engine.backend, finite_frames(scored.values, known),
+        len(repeated_frames(scored.values["motion"])) if "motion" in scored.values else 0,
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.media_files import open_luma
 from vmafarm.process.run import Stop, Stopped
 from vmafarm.run_folder.failures import BAD_FRAMES
-from vmafarm.schema.features import FEATURE_NAMES, MUST_BE_FINITE
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.scoring.audit import Values
 
 HIDDEN_MOTION = 0.01
@@ -29,7 +29,9 @@ _BLUR = np.array([3571, 16004, 26386, 16004, 3571], np.float32) / 65536
 """The filter of libvmaf's motion (libvmaf, integer_motion.c)."""
 
 
-def check_finite(values: Values, features: Collection[str] = MUST_BE_FINITE) -> None:
+def check_finite(
+    values: Values, features: Collection[str] | None = None, feature_set: FeatureSet = FULL
+) -> None:
     """Refuse frames without a finite value, which a mean would leave out without a trace.
 
     Parameters
@@ -37,7 +39,9 @@ def check_finite(values: Values, features: Collection[str] = MUST_BE_FINITE) -> 
     values
         Measured values.
     features
-        Those that must be finite; the ones that were not measured are skipped.
+        Those that must be finite; the ones that were not measured are skipped. None: all that the set says.
+    feature_set
+        The engine's.
 
     Raises
     ------
@@ -45,8 +49,9 @@ def check_finite(values: Values, features: Collection[str] = MUST_BE_FINITE) -> 
         ``bad_frames``: which features, on how many frames, and the first of these.
     """
     told = []
-    for name in FEATURE_NAMES:
-        if name in values and name in features:
+    wanted = feature_set.must_be_finite if features is None else features
+    for name in feature_set.names:
+        if name in values and name in wanted:
             lacking = np.flatnonzero(~np.isfinite(values[name]))
             if lacking.size:
                 told.append(f"{name} has no finite value on {_frames(lacking, len(values[name]))}")
@@ -142,28 +147,11 @@ def least_motion(one: NDArray[np.integer], other: NDArray[np.integer]) -> float:
     return float(np.sum(np.abs(blurred), dtype=np.float64)) / size
 
 
-def finite_frames(values: Values) -> int:
+def finite_frames(values: Values, feature_set: FeatureSet = FULL) -> int:
     """Frames with a finite value of the measured feature that has the fewest of them.
 
-    Features that are infinite on every identity pair do not count.
+    Features that need not be finite do not count, unless no other was measured.
     """
-    return min(int(np.isfinite(array).sum()) for name, array in values.items() if name in MUST_BE_FINITE)
-
-
-def aggregate(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and population standard deviation over the finite frames.
-
-    Parameters
-    ----------
-    values
-        float64 array of shape ``(frames,)``.
-
-    Returns
-    -------
-    mean, std : float
-        In float64 with ddof = 0; NaN for both if no frame is finite.
-    """
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return math.nan, math.nan
-    return float(finite.mean()), float(finite.std())
+    counts = {name: int(np.isfinite(array).sum()) for name, array in values.items()}
+    finite = [count for name, count in counts.items() if name in feature_set.must_be_finite]
+    return min(finite or counts.values())

@@ -21,10 +21,12 @@ from vmafarm.shards.lost_provenance import restore_provenance
 
 def provenance_of(engine: Engine, manifest: Manifest) -> Provenance:
     """The provenance of rows by an engine that was probed."""
-    found = engine.capabilities
+    found, features = engine.capabilities, engine.feature_set
     return Provenance(
         engine.kind, found.version, found.libvmaf_version, found.decoder_version, engine.plan,
-        engine.backend, engine.constant(), manifest.plan_digest, decimals=found.decimals,
+        engine.backend, engine.constant(), manifest.plan_digest,
+        model=",".join(model.version for model in features.models), schema_version=features.version,
+        decimals=found.decimals, feature_set=features,
     )  # fmt: skip
 
 

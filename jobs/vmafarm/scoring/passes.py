@@ -63,7 +63,7 @@ def read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scr
     """
     try:
         limit, keys = log_bytes(source.frames), engine.capabilities.keys
-        log = read_log(scratch / one.log, one.features, limit, keys)
+        log = read_log(scratch / one.log, one.features, limit, keys, engine.feature_set)
     except LogError as error:
         said = f"{error} ({source.width}x{source.height}, {counted(source.frames, 'frame')})"
         raise ClipFailedError(error.failure, said, finished) from None

@@ -9,7 +9,7 @@ from vmafarm.common.text import counted
 from vmafarm.engines.base import Engine, Pass, complains_of_memory
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.finished import Finished
-from vmafarm.schema.features import ACCEPTED_SIZES, MODEL
+from vmafarm.schema.extractors import ACCEPTED_SIZES
 
 _Scored = TypeVar("_Scored")
 
@@ -100,4 +100,7 @@ def describe_pass(one: Pass, width: int, height: int, frames: int) -> str:
     """Frame size and number, if known, and extractors of a pass, for the message of its failure."""
     size = f"{width}x{height}, " if width else ""
     size += f"{counted(frames, 'frame')}, " if frames else ""
-    return f"({size}running {', '.join(e or MODEL for e in one.extractors)})"
+    names = [name for name in one.extractors if name]
+    if None in one.extractors:
+        names += [model.version for model in one.feature_set.models]
+    return f"({size}running {', '.join(names)})"

@@ -13,7 +13,7 @@ from vmafarm.engines.ffmpeg_report import Report
 from vmafarm.engines.judge import judge
 from vmafarm.process.finished import Finished
 from vmafarm.process.memory import grantable_bytes, spare_bytes
-from vmafarm.schema.features import MIN_SIDE
+from vmafarm.schema.extractors import MIN_SIDE
 
 
 def judge_clip(

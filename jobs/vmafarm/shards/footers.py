@@ -27,7 +27,8 @@ from vmafarm.disk.sealed_parquet import (
     require_rows,
 )
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, mixing_differences
-from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.shards.outline import Outline
 
 SHOWN = 5
@@ -117,9 +118,9 @@ def sort_shards(
     bad : dict
         Maps each rule to the files that break it, with the reason.
     """
-    stated = {} if texts is None else texts
+    stated, features = {} if texts is None else texts, provenance.feature_set
     # One for each text of a provenance that was found good; nearly all shards have one of a few.
-    outlines = {text: _outline(text) for text in [provenance.as_json().encode()]}
+    outlines = {text: _outline(text, features) for text in [provenance.as_json().encode()]}
 
     begun: list[Path] = []
 
@@ -137,7 +138,7 @@ def sort_shards(
             # A file without a seal is parsed only to say what it is; its rows are never used.
             with explained(content), pq.ParquetFile(pa.BufferReader(content)) as file:
                 require_rows(file.metadata.num_rows, most_rows)
-                problem = schema_differences(file.schema_arrow)
+                problem = schema_differences(file.schema_arrow, features)
                 metadata = file.metadata.metadata
         except (OSError, DamagedError) as error:
             return "unreadable_shard", _reason(error)
@@ -148,7 +149,7 @@ def sort_shards(
             return "provenance", "; ".join(problem)
         if found is not None:
             stated[path] = found
-            outlines.setdefault(found, _outline(found))
+            outlines.setdefault(found, _outline(found, features))
         return None if sealed else ("unreadable_shard", describe_unsealed(content))
 
     step("reading", "shards", lambda: len(begun), len(shards))
@@ -165,36 +166,37 @@ def sort_shards(
     return [path for path in shards if problems[path] is None], bad
 
 
-def _outline(text: bytes) -> Outline:
-    return Outline(ARROW_SCHEMA.with_metadata({METADATA_KEY: text}))
+def _outline(text: bytes, features: FeatureSet) -> Outline:
+    return Outline(features.arrow_schema.with_metadata({METADATA_KEY: text}))
 
 
 _THREADS = 4
 
 _FOOTER_RULES = {
     "unreadable_shard": "shards that are damaged, incomplete or not written by vmafarm",
-    "schema": f"shards whose columns are not the {len(COLUMNS)} of the schema",
+    "schema": "shards whose columns are not those of the schema",
     "provenance": "shards of another engine or manifest than those of this run",
 }
 
 
-def schema_differences(found: pa.Schema) -> list[str]:
-    """Describe how names, order and types of columns differ from `ARROW_SCHEMA`."""
-    if found.equals(ARROW_SCHEMA):  # the usual case, and fast
+def schema_differences(found: pa.Schema, features: FeatureSet = FULL) -> list[str]:
+    """Describe how names, order and types of columns differ from those of a feature set."""
+    columns, expected = features.columns, features.arrow_schema
+    if found.equals(expected):  # the usual case, and fast
         return []
-    if found.names == list(COLUMNS):
+    if found.names == list(columns):
         return [
             f"column {have.name} is {have.type}, expected {want.type}"
-            for have, want in zip(found, ARROW_SCHEMA, strict=True)
+            for have, want in zip(found, expected, strict=True)
             if have.type != want.type
         ]
     names = found.names
-    problems = [f"column {name} is missing" for name in COLUMNS if name not in names]
-    problems += [f"unknown column {show(name)}" for name in names if name not in COLUMNS]
-    problems += [f"column {name} occurs more than once" for name in COLUMNS if names.count(name) > 1]
+    problems = [f"column {name} is missing" for name in columns if name not in names]
+    problems += [f"unknown column {show(name)}" for name in names if name not in columns]
+    problems += [f"column {name} occurs more than once" for name in columns if names.count(name) > 1]
     if not problems:
-        place = next(i for i, name in enumerate(names) if name != COLUMNS[i])
-        problems.append(f"column {place + 1} is {names[place]}, expected {COLUMNS[place]}: the order differs")
+        place = next(i for i, name in enumerate(names) if name != columns[i])
+        problems.append(f"column {place + 1} is {names[place]}, expected {columns[place]}: the order differs")
     return [*problems[:SHOWN], *([f"{len(problems)} differences in all"] if len(problems) > SHOWN else [])]
 
 
@@ -212,24 +214,28 @@ def _provenance_differences(
     return mixing_differences(document, expected, manifests)
 
 
-def check_data(shards: Iterable[Path], root: Path, most_rows: int) -> list[Finding]:
+def check_data(
+    shards: Iterable[Path], root: Path, most_rows: int, features: FeatureSet = FULL
+) -> list[Finding]:
     """Find the shards that cannot be read, or were damaged after `check_footers` read them.
 
     Parameters
     ----------
     shards, root, most_rows
         As for `check_footers`.
+    features
+        The run's feature set.
     """
-    bad = find_unreadable(shards, most_rows)
+    bad = find_unreadable(shards, most_rows, features)
     return [_finding("unreadable_shard", list(bad.items()), root)] if bad else []
 
 
-def find_unreadable(shards: Iterable[Path], most_rows: int) -> dict[Path, str]:
+def find_unreadable(shards: Iterable[Path], most_rows: int, features: FeatureSet = FULL) -> dict[Path, str]:
     """Read all shards completely; return those that cannot be read, with the reason."""
     bad = {}
     for path in shards:
         try:
-            read_columns(path, {field.name: field.type for field in ARROW_SCHEMA}, most_rows)
+            read_columns(path, {field.name: field.type for field in features.arrow_schema}, most_rows)
         except (OSError, DamagedError) as error:
             bad[path] = _reason(error)
     return bad

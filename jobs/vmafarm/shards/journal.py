@@ -16,7 +16,9 @@ import pydantic
 from vmafarm.common.errors import reason
 from vmafarm.disk import jsonl
 from vmafarm.disk.jsonl import Count, Flag, Name, Number, Seconds, Size, Text, Time, read_checked, why
-from vmafarm.schema.features import ARROW_SCHEMA
+from vmafarm.run_folder.provenance import feature_set_of
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, DEFAULTS, MAY_BE_UNKNOWN
 
 
@@ -51,20 +53,20 @@ def read_journal(path: Path) -> Journal:
         As `vmafarm.shards.writer.ShardWriter` writes it.
     """
     lines, torn = read_checked(path)
-    provenance, rows, wrong = None, [], ""
+    provenance, rows, wrong, features = None, [], "", FULL
     for line in lines:
         try:
-            record: Any = _record().validate_json(line)
+            record: Any = _record(features).validate_json(line)
             if record.provenance is not None:
-                provenance = record.provenance
+                features, provenance = feature_set_of(record.provenance), record.provenance
                 continue
             if record.row is None or record.log is None:
                 raise ValueError("a record without a row, or without how it was made")
-            row, entry = _plain(record.row, ARROW_SCHEMA), _plain(record.log, CLIP_LOG_SCHEMA)
+            row, entry = _plain(record.row, features.arrow_schema), _plain(record.log, CLIP_LOG_SCHEMA)
             if row["clip_name"] != entry["clip_name"]:
                 raise ValueError("a row of one clip with how another one was made")
-        except ValueError as error:
-            wrong = wrong or why(error)
+        except (ValueError, KeyError, TypeError) as error:
+            wrong = wrong or (why(error) if isinstance(error, ValueError) else repr(error))
         else:
             entry["finished_at"] = entry["finished_at"].astimezone(UTC)
             rows.append((row, entry))
@@ -85,9 +87,9 @@ def read_journals(paths: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
             yield path, Journal(None, [], 0, reason(error))
 
 
-@functools.cache
-def _record() -> pydantic.TypeAdapter[Any]:
-    row = pydantic.create_model("Row", __config__={"extra": "forbid"}, **_fields(ARROW_SCHEMA))
+@functools.lru_cache(maxsize=8)
+def _record(features: FeatureSet) -> pydantic.TypeAdapter[Any]:
+    row = pydantic.create_model("Row", __config__={"extra": "forbid"}, **_fields(features.arrow_schema))
     log = pydantic.create_model("Log", **_fields(CLIP_LOG_SCHEMA))
     fields: dict[str, Any] = {"provenance": (dict[str, Any] | None, None)}
     fields |= {"row": (row | None, None), "log": (log | None, None)}

@@ -18,7 +18,6 @@ from vmafarm.process.scratch import in_scratch
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance, mixing_differences
-from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import clip_log_of, read_clip_log
 from vmafarm.shards.footers import Finding, examples, short
 from vmafarm.shards.journal import Journal, read_journals
@@ -161,9 +160,10 @@ def _names(shard: Path, most_rows: int) -> set[str]:
 
 
 def _write(rows: list[dict[str, Any]], path: Path, provenance: Provenance) -> None:
-    table = pa.Table.from_pylist(rows, schema=ARROW_SCHEMA)
+    columns = provenance.feature_set.arrow_schema
+    table = pa.Table.from_pylist(rows, schema=columns)
     table.validate(full=True)
-    schema = ARROW_SCHEMA.with_metadata({METADATA_KEY: provenance.as_json().encode()})
+    schema = columns.with_metadata({METADATA_KEY: provenance.as_json().encode()})
     content = pa.BufferOutputStream()
     pq.write_table(table.cast(schema), content, write_statistics=["clip_name"])
     with in_scratch(path.parent):

@@ -18,7 +18,6 @@ from vmafarm.disk.file_stamp import Stamp, Stamps
 from vmafarm.disk.sealed_parquet import DamagedError, read_columns
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance, mixing_differences
-from vmafarm.schema.features import ARROW_SCHEMA
 from vmafarm.shards.clip_log import clip_log_of, read_clip_log
 from vmafarm.shards.footers import short, sort_shards
 from vmafarm.shards.journal import Journal, read_journals
@@ -79,7 +78,8 @@ def find_redundant(
     written = {path: Stamp.now(path) for path in listing.journals}
     journals = dict(read_journals(listing.journals))
     names = _read_names(folder, good, most_rows, found.kept)
-    rows, doubted = _read_repeated(names, journals, most_rows)
+    schema = provenance.feature_set.arrow_schema
+    rows, doubted = _read_repeated(names, journals, schema, most_rows)
 
     values: dict[_Key, set[bytes]] = defaultdict(set)
     plain: dict[_Key, set[bytes]] = defaultdict(set)  # NaN is NaN: a journal does not say which one
@@ -88,7 +88,12 @@ def find_redundant(
             values[name].add(value)
             plain[name].add(same)
     in_shards = set(plain)
-    logged = {path: _fingerprints(journal.rows, path) for path, journal in journals.items()}
+    # Rows of another feature set have other columns; their journal is told below.
+    ours = {
+        path: [] if one.rows and list(one.rows[0][0]) != schema.names else one.rows
+        for path, one in journals.items()
+    }
+    logged = {path: _fingerprints(found_rows, path, schema) for path, found_rows in ours.items()}
     for name, value in (row for found_rows in logged.values() for row in found_rows):
         plain[name].add(value)
     agreed = {name for name in in_shards - doubted if len(values[name]) == len(plain[name]) == 1}
@@ -130,7 +135,7 @@ def _read_names(
 
 
 def _read_repeated(
-    names: Mapping[Path, list[_Key]], journals: Mapping[Path, Journal], most_rows: int
+    names: Mapping[Path, list[_Key]], journals: Mapping[Path, Journal], schema: pa.Schema, most_rows: int
 ) -> tuple[dict[Path, tuple[_Rows, _Rows]], set[_Key]]:
     """Rows, exact and with one NaN, of the shards that share a clip with another file: usually few.
 
@@ -144,16 +149,16 @@ def _read_repeated(
     for path, found in names.items():
         if any(counts[name] > 1 for name in found):
             try:
-                table = read_columns(path, {field.name: field.type for field in ARROW_SCHEMA}, most_rows)
+                table = read_columns(path, {field.name: field.type for field in schema}, most_rows)
                 rows[path] = _of_table(table, path), _of_table(table, path, one_nan=True)
             except (OSError, DamagedError, ValueError):
                 doubted.update(found)
     return rows, doubted
 
 
-def _fingerprints(rows: Sequence[tuple[Mapping[str, Any], Any]], path: Path) -> _Rows:
-    columns = [[row[name] for row, _ in rows] for name in ARROW_SCHEMA.names]
-    return _of_table(make_table(columns, ARROW_SCHEMA), path, one_nan=True)
+def _fingerprints(rows: Sequence[tuple[Mapping[str, Any], Any]], path: Path, schema: pa.Schema) -> _Rows:
+    columns = [[row[name] for row, _ in rows] for name in schema.names]
+    return _of_table(make_table(columns, schema), path, one_nan=True)
 
 
 def _of_table(table: pa.Table, path: Path, *, one_nan: bool = False) -> _Rows:
@@ -166,7 +171,7 @@ def _of_table(table: pa.Table, path: Path, *, one_nan: bool = False) -> _Rows:
     """
     if any(column.null_count for column in table.columns):
         raise ValueError("nulls")
-    columns = [numbers(table[name]) for name in ARROW_SCHEMA.names if name != "clip_name"]
+    columns = [numbers(table[name]) for name in table.schema.names if name != "clip_name"]
     bits = np.empty((table.num_rows, len(columns)), np.uint64)
     for at, column in enumerate(columns):
         if column.dtype == np.float64:

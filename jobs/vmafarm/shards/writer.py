@@ -26,7 +26,6 @@ from vmafarm.disk.sealed_parquet import DamagedError, read_columns, write_sealed
 from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
-from vmafarm.schema.features import ARROW_SCHEMA, COLUMNS
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, write_clip_log
 from vmafarm.shards.journal import read_journal
 from vmafarm.shards.planned import read_places
@@ -61,7 +60,9 @@ class ShardWriter:
         self.name = writer
         self._shard = shards / f"{writer}.parquet"
         self._clip_log = folder.clip_log(slice_id, writer)
-        self._metadata = {METADATA_KEY: provenance.as_json().encode()}
+        features = provenance.feature_set
+        self._columns = features.columns
+        self._schema = features.arrow_schema.with_metadata({METADATA_KEY: provenance.as_json().encode()})
         self._flush_every = flush_every
         self._rows: list[dict[str, Any]] = []
         self._entries: list[dict[str, Any]] = []
@@ -76,18 +77,18 @@ class ShardWriter:
         Parameters
         ----------
         row
-            The 48 columns.
+            The columns of the feature set.
         entry
             The clip log's columns, ``finished_at`` as datetime.
         """
         record = {
-            "row": {name: _to_json(row[name]) for name in COLUMNS},
+            "row": {name: _to_json(row[name]) for name in self._columns},
             "log": {name: _to_json(value) for name, value in entry.items()}
             | {"finished_at": entry["finished_at"].isoformat()},
         }
         self._journal.append(checked_line(record))
         # Before .done: should that fail, `close` removes the journal, and the row must stand elsewhere.
-        self._rows.append({name: row[name] for name in COLUMNS})
+        self._rows.append({name: row[name] for name in self._columns})
         self._entries.append(dict(entry))
         self._done.append(json_line(row["clip_name"]))
         if len(self._rows) - self._flushed >= self._flush_every:
@@ -101,8 +102,7 @@ class ShardWriter:
             [[entry[name] for entry in self._entries] for name in CLIP_LOG_SCHEMA.names], CLIP_LOG_SCHEMA
         )
         replace(self._clip_log, partial(write_clip_log, entries))
-        schema = ARROW_SCHEMA.with_metadata(self._metadata)
-        rows = make_table([[row[name] for row in self._rows] for name in COLUMNS], schema)
+        rows = make_table([[row[name] for row in self._rows] for name in self._columns], self._schema)
         replace(self._shard, partial(write_sealed, rows))
         self._flushed = len(self._rows)
 
