@@ -31,6 +31,7 @@ MAY = {
     "process/toolkit.py": "files of the package",
     "query/checks.py": "files of the package",
     "labels/presets.py": "files of the package",
+    "schema/feature_set.py": "files of the package",
     "images/command.py": "files of the package",
     "images/build.py": "files of the checkout, and a new folder of its own",
     "images/inside.py": "in an image, while it is built",

@@ -17,8 +17,8 @@ from vmafarm.combining.rows import Hashes, Selected, select_rows
 from vmafarm.combining.sources import Source, open_sources, read_hashes
 from vmafarm.combining.write import as_metadata, require_place, require_side_place, write_both
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
-from vmafarm.common.layout import labelled
-from vmafarm.common.text import counted, written
+from vmafarm.common.layout import labelled, written
+from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.combined import Combined, tell
@@ -131,6 +131,6 @@ def _tell(
     for line in labelled(facts):
         say(line)
     of_rows = counted(rows, "row")
-    say(written(out, of_rows))
+    say(*written(out, of_rows))
     if document.labels:
-        say(written(side_path(out), of_rows))
+        say(*written(side_path(out), of_rows))
