@@ -17,7 +17,7 @@ from support.command import call
 from support.errors_document import documented
 
 from vmafarm.common.errors import IncompleteError, UsageError
-from vmafarm.common.text import written
+from vmafarm.common.layout import written
 
 K150K = {"a.mp4": 1.0, "b.mp4": 3.0, "ä.mp4": 5.0}
 LIVE = {"B.mp4": 80.0, "b.mp4": 20.0, "c.mp4": 40.0}
@@ -73,7 +73,7 @@ def test_labels_stand_beside_the_rows_of_their_own_clips(roots: Path) -> None:
     assert stated["columns"] == ["content", "split", "fps"]
     assert stated["labelled"] == 6
     assert "labels           content, split, fps; 6 rows with a label" in said
-    assert said[-1] == written(side(out), "6 rows")
+    assert said[-1:] == written(side(out), "6 rows")
     before = side(out).read_bytes()
     put_together(out, "live", "k150k")
     assert side(out).read_bytes() == before
@@ -294,4 +294,4 @@ def test_a_name_in_two_corpora_is_told_with_what_to_do(roots: Path) -> None:
 def test_the_verb_says_of_both_files_what_it_wrote(roots: Path) -> None:
     out = publish(roots)
     said = call("combine", out, "k150k", "live", "--set", f"run.root={roots}").stdout
-    assert said.splitlines()[-2:] == [written(out, "6 rows"), written(side(out), "6 rows")]
+    assert said.splitlines()[-2:] == [*written(out, "6 rows"), *written(side(out), "6 rows")]

@@ -12,7 +12,7 @@ import pytest
 from support.combined import document, put_together, rows
 from support.command import call
 
-from vmafarm.common.text import written
+from vmafarm.common.layout import written
 from vmafarm.config.sections import Config
 from vmafarm.query.checks import Outcome, list_checks, run_checks
 from vmafarm.query.database import open_run
@@ -172,7 +172,7 @@ def test_a_damaged_table_is_one_message(combined: Path, runs: Path) -> None:
 def test_the_report_on_a_table_alone_names_its_tables_and_no_run(combined: Path, undrawn: None) -> None:
     said = call("report", "--table", combined)
     page = combined.with_suffix(".report.html")
-    assert said.stdout == f"{written(page)}\n"
+    assert said.stdout == f"{written(page)[0]}\n"
     text = page.read_text()
     assert "full_features_live.parquet" in text
     assert "20 to 80 (observed)" in text

@@ -16,8 +16,8 @@ from support.command import call
 from support.merge_helpers import Run
 
 from vmafarm.common.errors import UsageError
+from vmafarm.common.layout import written
 from vmafarm.common.package import PACKAGE
-from vmafarm.common.text import written
 from vmafarm.query.answers import run_query
 from vmafarm.query.text import read_query, write_to
 from vmafarm.sql import templates as sql
@@ -111,7 +111,7 @@ def test_an_impossible_output_is_reported_before_the_query_runs_and_the_run_fold
 def test_the_verb_says_what_it_wrote(command, tmp_path):
     path = tmp_path / "answer.parquet"
     status, shown, _ = command("FROM features", "--output", str(path))
-    assert (status, shown) == (0, f"{written(path, '2 rows')}\n")
+    assert (status, shown) == (0, f"{written(path, '2 rows')[0]}\n")
 
 
 def test_an_answer_is_written_whole_or_not_at_all(run, tmp_path):

@@ -20,8 +20,8 @@ from support.made_up import NASTY, make_up
 from support.merge_helpers import NAN, Run, make_row, plan_run
 
 from vmafarm.common.errors import IncompleteError
+from vmafarm.common.layout import written
 from vmafarm.common.package import PACKAGE
-from vmafarm.common.text import written
 from vmafarm.publish import deliver, examine
 from vmafarm.query.checks import list_checks, run_checks
 from vmafarm.query.database import open_run
@@ -261,7 +261,7 @@ def test_the_verb_writes_the_page_to_the_given_path(tmp_path: Path) -> None:
     run.shard([make_row(CLIPS[0])])
     run.freeze()
     said = vmafarm("report", "--run", "demo", "--output", "page.html", cwd=tmp_path)
-    assert said.stdout == f"{written(tmp_path / 'page.html')}\n".replace(f"{tmp_path}/", "")
+    assert said.stdout == f"{written(tmp_path / 'page.html')[0]}\n".replace(f"{tmp_path}/", "")
     assert "1 of 6 clips" in Page(tmp_path / "page.html").text
     with pytest.raises(IncompleteError):
         deliver(run.config, lambda _: None)

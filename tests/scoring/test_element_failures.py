@@ -57,9 +57,18 @@ def test_clips_that_failed_for_good_are_not_tried_again(prepare: Any) -> None:
     assert run_slices(config) == ElementResult()
 
 
-def test_clips_that_failed_before_come_last(prepare: Any) -> None:
-    config = prepare("extract.retries=0", "extract.workers=1", "extract.timeout=0.001")
-    assert run_slices(config).failed == {"timeout": 4}
+def _failing(tmp_path: Path) -> tuple[str, ...]:
+    """Settings of an engine with which each clip fails, as certainly on a busy machine as on an idle one."""
+    program = write_standin(tmp_path / "bin", misbehave="log_cut", spares_probe=True)
+    return (
+        "engine.kind=vmaf", f"engine.vmaf={program}", "extract.retries=0", "extract.workers=1",
+        "extract.max_engine_failures=5",
+    )  # fmt: skip
+
+
+def test_clips_that_failed_before_come_last(prepare: Any, tmp_path: Path) -> None:
+    config = prepare(*_failing(tmp_path))
+    assert run_slices(config).failed == {"bad_log": 4}
     for path in config.folder.failures.iterdir():
         path.write_bytes(path.read_bytes().split(b"\n")[0] + b"\n")
     (failed,) = read_failures(config.folder.failures)
@@ -69,10 +78,10 @@ def test_clips_that_failed_before_come_last(prepare: Any) -> None:
 
 
 def test_no_more_files_of_failures_are_open_than_slices_in_progress(
-    prepare: Any, monkeypatch: pytest.MonkeyPatch
+    prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run on one machine is one element: a file per slice of it would be more than a process may open."""
-    config = prepare("slices.count=4", "extract.retries=0", "extract.workers=1", "extract.timeout=0.001")
+    config = prepare("slices.count=4", *_failing(tmp_path))
     is_open: list[int] = []
     append = FailureLog.append
 
@@ -82,7 +91,7 @@ def test_no_more_files_of_failures_are_open_than_slices_in_progress(
         is_open.append(sum(link.startswith(str(config.folder.failures.absolute())) for link in links))
 
     monkeypatch.setattr(FailureLog, "append", counted)
-    assert run_slices(config).failed == {"timeout": 4}
+    assert run_slices(config).failed == {"bad_log": 4}
     assert len(list(config.folder.failures.iterdir())) == 4
     assert is_open == [1, 1, 1, 1]
 

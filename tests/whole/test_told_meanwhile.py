@@ -89,6 +89,23 @@ def test_a_merge_names_its_steps_and_each_check(run: Run, tmp_path: Path, noted:
         del noted[: next(at for at, line in enumerate(noted) if step in line)]
 
 
+def test_verbs_on_tables_name_their_steps(run: Run, tmp_path: Path, noted: list[str]) -> None:
+    call("merge", cwd=tmp_path, status=None)
+    table = str(run.config.folder.table)
+    for words, wanted in (
+        (("compare", table, table), ["comparing the tables"]),
+        (("split", table, "--train", "0.5", "--val", "0.5", "--test", "0"), ["splitting the table"]),
+        (
+            ("combine", "all.parquet", table),
+            ["combining", "combining: reading the tables", "combining: choosing the rows",
+             "combining: writing the table: rows"],
+        ),
+    ):  # fmt: skip
+        noted.clear()
+        call(*words, cwd=tmp_path)
+        assert list(dict.fromkeys(noted)) == wanted
+
+
 def test_checks_are_told_while_they_run_but_not_to_programs(
     run: Run, tmp_path: Path, slow: list[str]
 ) -> None:

@@ -57,7 +57,7 @@ def image(
 
     Example: vmafarm image containers/cpu.def
     """
-    from vmafarm.common.text import written
+    from vmafarm.common.layout import written
     from vmafarm.images.build import build_image
 
     built = build_image(
@@ -69,7 +69,7 @@ def image(
         force=force,
         say=say,
     )
-    say(written(built.path, f"built in {built.seconds:.0f} s"), built.digest)
+    say(*written(built.path, f"built in {built.seconds:.0f} s"), built.digest)
 
 
 @app.command()

@@ -136,7 +136,7 @@ def report(
     Example: vmafarm report --run k150k
     """
     from vmafarm import publish
-    from vmafarm.common.text import written
+    from vmafarm.common.layout import written
     from vmafarm.corpus.frozen_config import with_frozen
     from vmafarm.corpus.named_run import with_planned
     from vmafarm.query.text import require_place
@@ -151,7 +151,7 @@ def report(
         config = with_frozen(with_planned(config, say_aside))
         page = output or config.folder.report
         publish.examine(config, say_aside, page=page)
-    say(written(page))
+    say(*written(page))
 
 
 @app.command()

@@ -17,8 +17,9 @@ from vmafarm.combining.rows import Hashes, Selected, select_rows
 from vmafarm.combining.sources import Source, open_sources, read_hashes
 from vmafarm.combining.write import as_metadata, require_place, require_side_place, write_both
 from vmafarm.common.errors import IncompleteError, UsageError, VmafarmError, show
-from vmafarm.common.layout import labelled
-from vmafarm.common.text import counted, written
+from vmafarm.common.layout import labelled, written
+from vmafarm.common.steps import step, working
+from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.published.combined import Combined, tell
@@ -68,6 +69,8 @@ def combine(
     """
     root = Path(config.run.root)
     with ExitStack() as stack:
+        stack.enter_context(working("combining"))
+        step("reading the tables")
         sources = open_sources(stack, given, root, options.names, columns=options.columns)
         require_place(out, sources, force=options.force)
         sides, notes = read_sides(sources)
@@ -79,6 +82,7 @@ def combine(
         mixed = {} if options.columns else find_mixed(sources, options.allow_mixed)
         scratch = stack.enter_context(scratch_folder(for_databases(config.extract.scratch)))
         connection = stack.enter_context(sql.connect(scratch / "spill", memory=config.merge.memory))
+        step("choosing the rows")
         try:
             selected: Selected = (
                 select_beside(connection, sources, options)
@@ -133,6 +137,6 @@ def _tell(
     for line in labelled(facts):
         say(line)
     of_rows = counted(rows, "row")
-    say(written(out, of_rows))
+    say(*written(out, of_rows))
     if document.labels:
-        say(written(side_path(out), of_rows))
+        say(*written(side_path(out), of_rows))

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from vmafarm.combining.sources import Source
 from vmafarm.common.errors import UsageError, VmafarmError, show
+from vmafarm.common.steps import step
 from vmafarm.disk import durable
 from vmafarm.disk.drafts import LockedDraft, sweep
 from vmafarm.disk.sealed_blocks import stated_digest
@@ -194,6 +195,7 @@ def write_table(
     rows = 0
     with LockedDraft(out) as draft:
         with open_writer(cast(BinaryIO, draft), schema, statistics) as writer:
+            step("writing the table:", "rows", lambda: rows)
             reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
             for table in ahead(cut(reader, ROW_GROUP)):
                 _require_no_nulls(table, schema)

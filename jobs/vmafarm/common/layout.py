@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from pathlib import Path
 
 from vmafarm.common.errors import show
-from vmafarm.common.say import text_width
+from vmafarm.common.say import on_terminal, text_width
+from vmafarm.common.text import size
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_ENDLESS = 1 << 30
 
 
 def unbroken(text: str) -> str:
@@ -60,3 +63,22 @@ def labelled(
         for label, text in rows
         for line in wrapped(text, f"{label:<{column}}", below, width, strict=strict)
     ]
+
+
+def written(path: Path, *facts: str) -> list[str]:
+    """What a verb says of a file that it wrote: ``written: all.parquet, 24 rows, 1.5 MB``.
+
+    Parameters
+    ----------
+    path
+        As the user named it.
+    *facts
+        Of its content, such as the number of its rows; its size is added.
+
+    Returns
+    -------
+    list of str
+        One line, or on a narrow terminal as many as it takes.
+    """
+    text = ", ".join(map(unbroken, (str(path), *facts, size(path.stat().st_size))))
+    return wrapped(text, "written: ", width=None if on_terminal() else _ENDLESS)

@@ -98,9 +98,14 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns
 
 
+def on_terminal() -> bool:
+    """Whether the standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
 def text_width() -> int:
     """Columns for text: 80, or fewer where the standard output is a terminal that has fewer; at least 30."""
-    return max(30, min(80, terminal_width())) if sys.stdout.isatty() else 80
+    return max(30, min(80, terminal_width())) if on_terminal() else 80
 
 
 class Shown:

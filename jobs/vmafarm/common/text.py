@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from vmafarm.common.errors import show
-
 
 def counted(number: int, noun: str) -> str:
     """A count with its noun, such as "1 clip" and "1,200 clips"."""
@@ -20,19 +16,6 @@ def size(number: int) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:,.1f} TB"
-
-
-def written(path: Path, *facts: str) -> str:
-    """What a verb says of a file that it wrote: ``written: all.parquet, 24 rows, 1.5 MB``.
-
-    Parameters
-    ----------
-    path
-        As the user named it.
-    *facts
-        Of its content, such as the number of its rows; its size is added.
-    """
-    return f"written: {', '.join((show(str(path)), *facts, size(path.stat().st_size)))}"
 
 
 def format_seconds(seconds: float) -> str:

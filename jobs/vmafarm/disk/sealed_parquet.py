@@ -150,9 +150,7 @@ class SealedFile:
         """
         with explained(self._content):
             return read_bounded(
-                lambda dictionaries: (self._open(dictionaries) if dictionaries else self._file).read(
-                    columns, use_threads=False
-                ),
+                lambda texts: (self._open(texts) if texts else self._file).read(columns, use_threads=False),
                 self.schema, self.rows, self._bytes,
             )  # fmt: skip
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from vmafarm.common.errors import UsageError, show
-from vmafarm.common.text import counted, written
+from vmafarm.common.layout import written
+from vmafarm.common.text import counted
 from vmafarm.disk.durable import replace
 from vmafarm.query.answers import Answer, Write, write_csv, write_json, write_parquet
 from vmafarm.run_folder.paths import RunFolder
@@ -92,7 +93,7 @@ def write_to(path: Path, say: Callable[[str], None]) -> Write:
             write_parquet(path, answer)
         else:
             replace(path, partial(fill, answer))
-        say(written(path, counted(answer.fetched, "row")))
+        say(*written(path, counted(answer.fetched, "row")))
 
     return put
 

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from vmafarm.common.errors import UsageError
+from vmafarm.common.steps import working
 from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
 from vmafarm.schema.features import FEATURE_COLUMNS
@@ -22,6 +23,7 @@ from vmafarm.tables.given import NAME, GivenTable, is_number, open_given, readin
 _EXAMPLES = 5
 
 
+@working("comparing the tables")
 def compare_tables(a: Path, b: Path, *, tolerance: float, config: Config) -> Comparison:
     """Compare two tables, clip by clip; their order does not matter.
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import UsageError, show
+from vmafarm.common.steps import working
 from vmafarm.config.sections import Config
 from vmafarm.disk.durable import Draft
 from vmafarm.disk.sealed_parquet import SEAL_KEY
@@ -98,6 +99,7 @@ class Split:
         return {part.side: part.clips for part in self.parts}
 
 
+@working("splitting the table")
 def split_table(
     path: Path, source: Source, shares: Sequence[float], seed: int, output: Path | None, config: Config
 ) -> Split:

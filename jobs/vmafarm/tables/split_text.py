@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vmafarm.common.errors import show
-from vmafarm.common.layout import labelled, unbroken
-from vmafarm.common.text import counted, written
+from vmafarm.common.layout import labelled, unbroken, written
+from vmafarm.common.text import counted
 from vmafarm.tables.split import Part, Split
 
 
@@ -22,7 +22,7 @@ def lines(found: Split) -> list[str]:
         rows.append(("", "to keep related clips together: --by, --groups, --pattern"))
     for part in found.parts:
         rows += [(part.side, _clips(part, sum(found.counts.values()))), ("", _mos(part))]
-    return [*labelled(rows), written(found.path, counted(sum(found.counts.values()), "row"))]
+    return [*labelled(rows), *written(found.path, counted(sum(found.counts.values()), "row"))]
 
 
 def _clips(part: Part, clips: int) -> str:
