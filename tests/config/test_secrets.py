@@ -14,7 +14,8 @@ from support.media import make_clip
 
 from vmafarm.common.errors import UsageError
 from vmafarm.config.load import load
-from vmafarm.config.sections import MAY_BE_SECRET, Config, keys, recorded
+from vmafarm.config.secret_keys import MAY_BE_SECRET, recorded
+from vmafarm.config.sections import Config, keys
 from vmafarm.images.recipe import check_arguments
 
 pytestmark = pytest.mark.full

@@ -15,7 +15,7 @@ from support.merge_helpers import NOW, Run, make_row, plan_run
 from support.merges import finish
 
 from vmafarm.common.errors import IncompleteError
-from vmafarm.config.sections import recorded
+from vmafarm.config.secret_keys import recorded
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS
 from vmafarm.merging.complete import count_classes

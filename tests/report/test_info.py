@@ -16,7 +16,7 @@ from support.merge_helpers import Run, make_row, plan_run
 
 from vmafarm import split
 from vmafarm.common.errors import UsageError
-from vmafarm.config.sections import recorded
+from vmafarm.config.secret_keys import recorded
 from vmafarm.process.toolkit import version
 from vmafarm.publish import deliver
 from vmafarm.report.card import as_card

@@ -16,7 +16,7 @@ from typing import Any
 
 from support.merge_helpers import Run, make_row, plan_run
 
-from vmafarm.config.sections import recorded
+from vmafarm.config.secret_keys import recorded
 from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.process.finished import Finished
 from vmafarm.run_folder.manifest import load_manifest

@@ -23,7 +23,7 @@ from vmafarm.cluster.status import read_status
 from vmafarm.cluster.status_table import as_json, table
 from vmafarm.common.errors import VmafarmError, explain
 from vmafarm.common.say import to_json
-from vmafarm.config.sections import recorded
+from vmafarm.config.secret_keys import recorded
 from vmafarm.corpus.frozen_config import with_frozen
 from vmafarm.cost.measured import measure
 from vmafarm.merging.merge import merge

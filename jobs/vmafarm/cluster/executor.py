@@ -16,7 +16,8 @@ from vmafarm.cluster.sbatch import left_out
 from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_programs import queue_script
 from vmafarm.common.errors import UsageError, VmafarmError, show
-from vmafarm.config.sections import Config, for_jobs
+from vmafarm.config.secret_keys import for_jobs
+from vmafarm.config.sections import Config
 from vmafarm.disk.durable import Draft
 from vmafarm.process.job_ids import on_cluster
 from vmafarm.run_folder.permissions import secure_logs

@@ -14,7 +14,8 @@ from vmafarm.cluster.slurm import Slurm
 from vmafarm.cluster.slurm_answers import Partition
 from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, show
 from vmafarm.common.steps import step, working
-from vmafarm.config.sections import Config, recorded
+from vmafarm.config.secret_keys import recorded
+from vmafarm.config.sections import Config
 from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.corpus.squashfs import inside
 from vmafarm.disk import durable

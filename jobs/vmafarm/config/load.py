@@ -18,7 +18,8 @@ from vmafarm.common.toml import MOST_BYTES, parse_toml
 from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.geometry import FORM, check_geometry
 from vmafarm.config.paths import PATHS, expand
-from vmafarm.config.sections import MAY_BE_SECRET, Config, flat, flatten, keys
+from vmafarm.config.secret_keys import MAY_BE_SECRET
+from vmafarm.config.sections import Config, flat, flatten, keys
 from vmafarm.config.toml import to_toml
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular

@@ -12,7 +12,8 @@ from pydantic import Field
 from vmafarm.cluster.preparation import check_image
 from vmafarm.common.errors import UNAVAILABLE, USAGE, UnavailableError, UsageError, show
 from vmafarm.common.text import size
-from vmafarm.config.sections import MAY_BE_SECRET, Config, flat
+from vmafarm.config.secret_keys import MAY_BE_SECRET
+from vmafarm.config.sections import Config, flat
 from vmafarm.config.toml import as_override
 from vmafarm.corpus.squashfs import inside
 from vmafarm.disk.jsonl import why

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from vmafarm.common.errors import UnavailableError, UsageError
-from vmafarm.config.sections import Config, recorded
+from vmafarm.config.secret_keys import recorded
+from vmafarm.config.sections import Config
 from vmafarm.process.toolkit import commit, version
 from vmafarm.run_folder.element_records import read_elements
 from vmafarm.run_folder.paths import RunFolder

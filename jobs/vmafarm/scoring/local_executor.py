@@ -20,7 +20,8 @@ from vmafarm.common.interrupts import in_order
 from vmafarm.common.say import say_aside
 from vmafarm.common.signals import ignored
 from vmafarm.common.text import counted
-from vmafarm.config.sections import Config, for_jobs
+from vmafarm.config.secret_keys import for_jobs
+from vmafarm.config.sections import Config
 from vmafarm.disk.durable import explained
 from vmafarm.process.descendants import kill_orphans, kill_tree, orphans_ended
 from vmafarm.process.interpreter import own_command, safe_environment
