@@ -146,7 +146,7 @@ types: $(VENV)/.setup-dev ## run mypy
 docs: $(VENV)/.setup ## generate docs/qa.md, docs/columns.md and the diagram in CONTRIBUTING.md
 	@$(BIN)/python tests/house.py
 	@$(BIN)/python -c 'from vmafarm.query import checks; print(checks.as_markdown(), end="")' > docs/qa.md
-	@$(BIN)/python -c 'from vmafarm.schema import columns; print(columns.as_markdown(), end="")' > docs/columns.md
+	@$(BIN)/python -c 'from vmafarm.schema import columns_text; print(columns_text.as_markdown(), end="")' > docs/columns.md
 
 screenshots: $(VENV)/.setup-dev ## render docs/images/ from a synthetic run with Chromium
 	@cd tests && "$(CURDIR)/$(BIN)/python" -m screenshots "$(CURDIR)/docs/images"

@@ -108,6 +108,7 @@ def _run_verb() -> int:
         os.environ.pop(_COMPLETION, None)
     import vmafarm.cli.cluster
     import vmafarm.cli.failures
+    import vmafarm.cli.features
     import vmafarm.cli.labels
     import vmafarm.cli.look
     import vmafarm.cli.tables  # noqa: F401 - these add their verbs

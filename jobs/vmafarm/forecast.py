@@ -16,6 +16,7 @@ from vmafarm.common.text import counted
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
+from vmafarm.corpus.planned_set import measured_set
 from vmafarm.corpus.raw_clips import raw_geometry
 from vmafarm.corpus.sample import stratified
 from vmafarm.cost.estimate import Estimate, Other, Work, gpus_of
@@ -146,8 +147,9 @@ def _score_aside(config: Config, manifest: Manifest, names: Sequence[str]) -> Me
     ]
     gpus = visible_gpus(os.environ)[:1] if section.backend == "cuda" else []
     stop = Stop()
+    made = make_engine(section, Limits.of(config.extract), measured_set(config))
     with scratch_folder(config.extract.scratch) as scratch:
-        engine, gpus, _ = probed_on(make_engine(section, Limits.of(config.extract)), gpus, scratch, stop)
+        engine, gpus, _ = probed_on(made, gpus, scratch, stop)
         workers = worker_count(config.extract.workers, section.threads, len(gpus))
         scorer = Scorer(engine, scratch, stop, config.extract.timeout)
         attempts = Attempts(scorer, workers, 1, gpus)

@@ -27,7 +27,7 @@ from vmafarm.engines import ENGINES
 from vmafarm.engines.base import Engine
 from vmafarm.process.run import run
 from vmafarm.query.reference_tables import add_rows, column_rows, refuses
-from vmafarm.schema.columns import as_markdown
+from vmafarm.schema.columns_text import as_markdown
 from vmafarm.schema.extractors import ACCEPTED_SIZES, extractor_accepts
 from vmafarm.schema.features import FEATURE_NAMES, features_of
 from vmafarm.sql import templates as sql

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from vmafarm.schema.columns import TABLE, as_markdown
+from vmafarm.schema.columns import TABLE
+from vmafarm.schema.columns_text import as_markdown
 from vmafarm.schema.features import ALL_NAN, COLUMNS, FEATURES, KNOWN
 
 

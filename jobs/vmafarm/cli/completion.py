@@ -1,4 +1,4 @@
-"""What a shell completes as values of options: names of runs, checks and presets.
+"""What a shell completes as values of options: names of runs, checks, presets and sets.
 
 Whatever goes wrong, nothing is offered: a shell that completes a word has no place for messages.
 """
@@ -36,6 +36,13 @@ def failure_classes() -> list[str]:
     from vmafarm.run_folder.failures import FAILURE_CLASSES
 
     return list(FAILURE_CLASSES)
+
+
+def set_names() -> list[str]:
+    """Names of the feature sets of the package."""
+    from vmafarm.config.feature_sets import built_in_names
+
+    return built_in_names()
 
 
 def preset_names() -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from vmafarm.cli.completion import run_names
+from vmafarm.cli.completion import run_names, set_names
 from vmafarm.cli.help import at_least
 from vmafarm.cli.settings import load_config
 from vmafarm.common.steps import showing
@@ -86,6 +86,13 @@ _SETS = {
         typer.Option(
             metavar="full|identity", autocompletion=lambda: ["full", "identity"],
             help="Run all extractors, or fill in what is known on an identity pair (engine.plan).",
+        ),
+    ),
+    "features": (
+        "engine__features", str,
+        typer.Option(
+            metavar="SET|FILE", autocompletion=set_names,
+            help="What is measured: a set that vmafarm features lists, or a TOML file (engine.features).",
         ),
     ),
     "workers": (

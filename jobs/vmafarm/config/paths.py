@@ -9,8 +9,8 @@ from typing import Any
 from vmafarm.common.errors import UsageError, show
 
 PATHS = (
-    "run.root", "corpus.clips", "corpus.scores", "engine.vmaf", "engine.ffmpeg", "extract.scratch",
-    "slurm.image", "slurm.binds", "slurm.stage_folder",
+    "run.root", "corpus.clips", "corpus.scores", "engine.vmaf", "engine.ffmpeg", "engine.features",
+    "extract.scratch", "slurm.image", "slurm.binds", "slurm.stage_folder",
 )  # fmt: skip
 """Keys whose value is a path, or a list of paths. Patterns and shell commands are none."""
 

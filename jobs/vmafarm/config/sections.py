@@ -94,6 +94,11 @@ class EngineSection(Section):
         "full",
         description="full: run all extractors; identity: skip those with values known on an identity pair",
     )
+    features: str = Field(
+        "full",
+        min_length=1,
+        description="the feature set: a name that vmafarm features lists, or a TOML file of your own",
+    )
     backend: Literal["cuda", "cpu"] = Field(
         "cpu", description="where the vmaf engine runs; cuda needs the fork's program"
     )
@@ -119,7 +124,11 @@ class EngineSection(Section):
     )
 
 
-PROGRAMS = tuple(name for name, field in EngineSection.model_fields.items() if field.annotation is str)
+PROGRAMS = tuple(
+    name
+    for name, field in EngineSection.model_fields.items()
+    if field.annotation is str and name != "features"  # of which a plan freezes the text
+)
 """Keys of ``[engine]`` that name a program, which nobody else's plan may choose: all that are free text."""
 
 

@@ -17,7 +17,7 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.toml import MOST_BYTES, parse_toml
 from vmafarm.common.utf8 import is_utf8
 from vmafarm.config.geometry import check_geometry
-from vmafarm.config.sections import PROGRAMS, Config, frozen, keys
+from vmafarm.config.sections import PROGRAMS, Config, EngineSection, frozen, keys
 from vmafarm.config.toml import to_toml
 from vmafarm.disk import durable
 from vmafarm.disk.readable import denied
@@ -30,6 +30,8 @@ from vmafarm.run_folder.provenance import read_provenance
 
 LIMIT = "plan.limit"
 DIGEST = "plan.manifest"
+TEXT = "plan.features"
+"""The text of the feature set; see `vmafarm.corpus.planned_set`."""
 
 _HEAD = "# A copy for people of what manifest.parquet has; changes here have no effect.\n"
 _HINT = "restore it from a copy, or plan again under another run.name"
@@ -85,7 +87,7 @@ def tell_moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {show(repr(_was(before, key)))} -> {show(repr(value))}"
         for key, value in now.items()
-        if key != LIMIT and _was(before, key) != value
+        if key in keys() and _was(before, key) != value
     ]
 
 
@@ -193,7 +195,7 @@ def keep_copy(folder: RunFolder) -> None:
     values = _read_embedded(folder)
     if values is None:
         return
-    text = _HEAD + to_toml(values)
+    text = _HEAD + to_toml({key: value for key, value in values.items() if key != TEXT})
     with suppress(OSError, UnicodeDecodeError):
         if read_regular_text(folder.config, MOST_BYTES) == text:
             return
@@ -225,14 +227,13 @@ def with_frozen(config: Config, *, to_start: bool = False) -> Config:
 def with_plan(config: Config) -> Config:
     """The configuration of a planned run that is to go on: keys that are not set are those of its plan.
 
-    Raises
-    ------
-    UsageError
-        As `with_frozen`, whose `to_start` this implies.
+    Raises UsageError as `with_frozen`, whose `to_start` this implies.
     """
     found = with_values(config, config_to_freeze(config, read_frozen_config(config.folder)))
     _require_own_programs(config, found)
-    return found
+    # A feature set's file is read again only where the user names it.
+    engine = EngineSection.model_construct(config.engine.model_fields_set, **dict(found.engine))
+    return found.model_copy(update={"engine": engine})
 
 
 def _require_own_programs(given: Config, found: Config) -> None:

@@ -28,6 +28,7 @@ from vmafarm.corpus.full_reference import look_for_references
 from vmafarm.corpus.join import Joined
 from vmafarm.corpus.labels_of_run import describe_labels, write_labels
 from vmafarm.corpus.plan_result import Plan
+from vmafarm.corpus.planned_set import refuse_other_set, tell_other_set, with_set
 from vmafarm.corpus.read_corpus import choose_preset
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.slices import balance, sample, slice_count
@@ -80,7 +81,7 @@ def plan(
     before = read_frozen_config(folder) if planned else {}
     chosen = choose_preset(config, before)
     config, joined = chosen.config, chosen.corpus.joined
-    values = config_to_freeze(config, before)
+    values = with_set(config_to_freeze(config, before), before, config)
     labels, notes = describe_labels(chosen, values["corpus.carry"])
     if not planned:
         notes += look_for_references(chosen)
@@ -157,7 +158,9 @@ def _plan_again(
         )
     refuse_other_engine(folder, before, values)
     refuse_other_geometry(folder, before, values)
-    changes = compare_corpus(kept, made, tell_moved(before, values), asked.others)
+    refuse_other_set(folder, before, values)
+    moved = [*tell_moved(before, values), *tell_other_set(before, values)]
+    changes = compare_corpus(kept, made, moved, asked.others)
     if not changes:
         return kept, changes
     if changes.of_clips:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError, UsageError, show
-from vmafarm.config.sections import Config, EngineSection
+from vmafarm.config.sections import Config
+from vmafarm.corpus.planned_set import measured_set
 from vmafarm.doctor.check_result import CheckResult, Machine, in_time
 from vmafarm.engines import make_engine
 from vmafarm.engines.ffmpeg import find_ffmpeg, read_ffmpeg_version
@@ -17,6 +18,7 @@ from vmafarm.images.inside import read_build
 from vmafarm.process.gpu_here import read_driver
 from vmafarm.process.scratch import scratch_folder
 from vmafarm.process.toolkit import version
+from vmafarm.schema.features import FULL
 
 OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 """Oldest driver branch that runs programs built with a major version of CUDA, from NVIDIA's "CUDA
@@ -77,12 +79,13 @@ def check_engine(config: Config, machine: Machine) -> CheckResult:
         CUDA is set for the embedded engine, which has none.
     """
     section = config.engine
-    engine = make_engine(section)
+    features = measured_set(config)
+    engine = make_engine(section, feature_set=features)
     untried = (
         section.backend == "cuda" and read_driver(machine.driver) is None and not machine.works_for(config)
     )
     if untried:
-        engine = make_engine(EngineSection.model_validate(section.model_dump() | {"backend": "cpu"}))
+        engine = make_engine(section.model_copy(update={"backend": "cpu"}), feature_set=features)
     with _probe_folder(config) as folder:
         engine = engine.probed(folder)
     found = engine.capabilities
@@ -92,6 +95,8 @@ def check_engine(config: Config, machine: Machine) -> CheckResult:
     if found.dialect:
         said.append(found.dialect)
     message = f"{', '.join(said)}: plan {engine.plan} on {engine.backend}"
+    if features is not FULL:
+        message += f", feature set {show(features.name)}"
     if found.decimals:
         message += f"; rounds values to {found.decimals} decimals"
     if found.lacking:

@@ -18,6 +18,7 @@ from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
 from vmafarm.corpus.clips import list_clips
 from vmafarm.corpus.frozen_config import with_frozen
+from vmafarm.corpus.planned_set import measured_set
 from vmafarm.corpus.raw_clips import raw_geometry
 from vmafarm.doctor.check_result import CheckResult, Machine, attempt, in_time
 from vmafarm.doctor.gpu_trial import Bench, Rate, Trial, try_gpu
@@ -100,13 +101,14 @@ def _tell_here(here: GpuHere) -> CheckResult:
 
 def _measure(config: Config, repeats: int, say: Callable[[str], None]) -> tuple[Trial, Engine]:
     section, limits = config.engine, Limits.of(config.extract)
+    features = measured_set(config)
     stop = Stop()
     timer = threading.Timer(SECONDS, stop.set)
     timer.daemon = True
 
     def engine(backend: str, plan: str) -> Engine:
         wanted = section.model_copy(update={"kind": "vmaf", "backend": backend, "plan": plan})
-        return make_engine(wanted, limits).probed(scratch, stop)
+        return make_engine(wanted, limits, features).probed(scratch, stop)
 
     with scratch_folder(config.extract.scratch) as scratch:
         gpus = visible_gpus(os.environ)

@@ -211,6 +211,11 @@ class Engine(ABC):
         chosen = [name for name in known.extractors if name in needed - left_out]
         return (*chosen, None) if known.models else tuple(chosen)
 
+    @property
+    def is_audited(self) -> bool:
+        """Whether a second look can find anything: a GPU's values, or constants that the set fills in."""
+        return self.backend == "cuda" or bool(self.feature_set.known)
+
     def accepts(self, extractor: str, width: int, height: int) -> bool:
         """Whether an extractor of this engine accepts frames of this size, in pixels."""
         return self.accepted_sizes.get(extractor, ALL_SIZES).accepts(width, height)

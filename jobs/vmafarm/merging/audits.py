@@ -161,17 +161,22 @@ def count_beyond(audits: Mapping[str, Any]) -> tuple[int, int]:
     return sum(one["clips"] for one in gpu), sum(one["beyond"] for one in gpu)
 
 
-def judge_audits(audits: Mapping[str, Any], plan: str, backend: str, config: Config) -> list[Finding]:
+def judge_audits(
+    audits: Mapping[str, Any], metadata: Mapping[str, Any], config: Config, *, fills: bool
+) -> list[Finding]:
     """Judge the counts of `count_audits`; the checks ``audits`` and ``gpu_differences`` report what differs.
 
     Parameters
     ----------
     audits
         What `count_audits` returned.
-    plan, backend, config
+    metadata, config
         The run's.
+    fills
+        Whether its feature set has values that the plan ``identity`` fills in.
     """
     findings = []
+    plan, backend = metadata["plan"], metadata["backend"]
     every = config.engine.audit_every
     if backend == "cuda" and not count_beyond(audits)[0]:
         why = ": the chosen clips have no row, or the CPU could not score them" if every else ""
@@ -180,7 +185,7 @@ def judge_audits(audits: Mapping[str, Any], plan: str, backend: str, config: Con
             "the GPU's values are right; a small run with --limit 20 and engine.audit_every = 1 would"
         )
         findings.append(Finding("not_audited", "warn", message, 1))
-    elif plan == "identity" and every and not audits["clips"]:
+    elif plan == "identity" and fills and every and not audits["clips"]:
         message = (
             f"no clip was scored by both plans although engine.audit_every = {every}: the chosen clips have "
             "no row, or the other plan could not score them. This run does not show that filled-in values "

@@ -131,7 +131,7 @@ class Merge:
                 result.counts["rows_elsewhere"] = elsewhere
             self.result.audits = count_audits(self._connection)
             self.result.findings += judge_audits(
-                self.result.audits, result.metadata["plan"], result.metadata["backend"], self.config
+                self.result.audits, result.metadata, self.config, fills=bool(self._sources.features.known)
             )
             if not self.result.counts["rows"]:
                 self._find("no_rows", "error", _NO_ROWS, 1)

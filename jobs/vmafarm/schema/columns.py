@@ -6,9 +6,9 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from vmafarm.schema.extractors import ACCEPTED_SIZES, SIZES_SOURCES, nan_by_size
+from vmafarm.schema.extractors import ACCEPTED_SIZES, nan_by_size
 from vmafarm.schema.feature_set import Feature, FeatureSet
-from vmafarm.schema.features import ARROW_SCHEMA, FULL
+from vmafarm.schema.features import FULL
 from vmafarm.schema.pools import POOLS
 
 
@@ -88,46 +88,3 @@ TABLE = table_of(FULL)
 """The columns of the default set, in the order of `vmafarm.schema.features.COLUMNS`."""
 
 BY_COLUMN = {column.name: column for column in TABLE}
-
-
-def as_markdown() -> str:
-    """The page docs/columns.md: all columns."""
-    lines = [
-        "# The columns",
-        "",
-        "Mean and standard deviation are taken over all frames; they are NaN where a feature is infinite on",
-        "every frame, or its extractor refuses the frame size. Any other frame without a finite value is a",
-        "failure of the scoring (`bad_frames`, docs/errors.md).",
-        "",
-        "`vmafarm qa` reports values outside the bounds. On an identity pair (the same frames as reference",
-        "and distorted) some features have a known value: a model learns nothing from them, and the plan",
-        "`identity` fills them in. ADM and VIF are measured, but are 1 within 2e-5 there, which is rounding.",
-        f"The {sum(map(_is_informative, TABLE))} columns that differ between clips are informative.",
-        "",
-        "| column | type | what | unit | bounds | on an identity pair | informative |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for column in TABLE:
-        kind = str(ARROW_SCHEMA.field(column.name).type).replace("double", "float64")
-        informative = "" if column.feature is None else "yes" if column.informative else "no"
-        cells = (
-            f"`{column.name}`", kind, column.what, column.unit, _bounds(column), column.identity, informative
-        )  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "How the frame sizes with NaN are known, by engine:", ""]
-    lines += [f"- `{engine}`: {source}." for engine, source in SIZES_SOURCES.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _is_informative(column: Column) -> bool:
-    return column.informative
-
-
-def _bounds(column: Column) -> str:
-    if column.name == "mos":
-        return "corpus.mos_min to corpus.mos_max"
-    if column.highest is None:
-        return "" if column.lowest is None else f"at least {column.lowest:g}"
-    return (
-        f"at most {column.highest:g}" if column.lowest is None else f"{column.lowest:g} to {column.highest:g}"
-    )

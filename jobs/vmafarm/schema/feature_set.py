@@ -117,6 +117,8 @@ class FeatureSet:
         What is made of a feature's values over the finite frames: the ends of its columns' names.
     text
         The TOML document that it was read from.
+    what
+        What it is for, in one phrase.
     """
 
     name: str
@@ -126,6 +128,7 @@ class FeatureSet:
     features: tuple[Feature, ...]
     pools: tuple[str, ...]
     text: str
+    what: str = ""
 
     @cached_property
     def is_plain(self) -> bool:

@@ -24,7 +24,7 @@ _DEPTHS = (8, 10)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _WORD = re.compile(r"[A-Za-z0-9._+-]{1,100}")
 """A value that becomes part of a filter graph."""
-_SET = {"version": int, "pools": list, "gpu_tolerance": (int, float, dict), "gpu_source": str,
+_SET = {"version": int, "what": str, "pools": list, "gpu_tolerance": (int, float, dict), "gpu_source": str,
         "extractors": dict, "models": dict, "features": dict}  # fmt: skip
 _MODEL = {"version": str}
 _FEATURE = {
@@ -98,10 +98,12 @@ def _set(name: str, text: str, document: Mapping[str, Any]) -> FeatureSet:
     pools = _texts("pools", document["pools"])
     for pool in pools:
         if pool not in POOLS:
-            raise _WrongError(f"pools has {show(pool)}, expected {_close(pool, POOLS)}")
+            raise _WrongError(f"pools has {show(pool)}, expected {close(pool, POOLS)}")
     if not pools:
         raise _WrongError("pools is empty, expected at least one")
-    found = FeatureSet(name, document["version"], extractors, models, features, pools, text)
+    found = FeatureSet(
+        name, document["version"], extractors, models, features, pools, text, document.get("what", "")
+    )
     _no_column_twice(found.columns)
     return found
 
@@ -180,7 +182,7 @@ def _check(where: str, table: Any, known: Mapping[str, Any], needed: Collection[
     _kind(where, table, dict)
     for key, value in table.items():
         if key not in known:
-            raise _WrongError(f"{where} has the key {show(key)}, expected {_close(key, known)}")
+            raise _WrongError(f"{where} has the key {show(key)}, expected {close(key, known)}")
         _kind(f"{where}.{key}" if known is not _SET else key, value, known[key])
     for key in needed:
         if key not in table:
@@ -214,11 +216,11 @@ def _texts(where: str, values: list[Any]) -> tuple[str, ...]:
 
 def _among(where: str, value: str, known: Collection[str]) -> None:
     if value not in known:
-        raise _WrongError(f"{where} has {show(value)}, expected {_close(value, known)}")
+        raise _WrongError(f"{where} has {show(value)}, expected {close(value, known)}")
 
 
-def _close(given: str, known: Collection[str]) -> str:
-    """The name that was probably meant, or all of them."""
+def close(given: str, known: Collection[str]) -> str:
+    """The name that was probably meant, or all of them, for a message."""
     import difflib
 
     close = difflib.get_close_matches(given, known, 1)

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import EngineSection
 from vmafarm.engines import make_engine
 from vmafarm.engines.base import Engine
@@ -126,12 +125,11 @@ def audited_clips(names: Sequence[str], every: int, first: str) -> frozenset[str
     return frozenset(name for name in names if name == first or not int.from_bytes(name_digest(name)) % every)
 
 
-def make_auditor(
-    section: EngineSection, limits: Limits, scratch: Path, stop: Stop, feature_set: FeatureSet = FULL
-) -> Engine:
+def make_auditor(section: EngineSection, engine: Engine, scratch: Path, stop: Stop) -> Engine:
     """The same engine with the other plan, on the CPU, probed."""
     other = "full" if section.plan == "identity" else "identity"
-    auditor = make_engine(section.model_copy(update={"plan": other, "backend": "cpu"}), limits, feature_set)
+    section = section.model_copy(update={"plan": other, "backend": "cpu"})
+    auditor = make_engine(section, engine.limits, engine.feature_set)
     try:
         return auditor.probed(scratch, stop)
     except UnavailableError:

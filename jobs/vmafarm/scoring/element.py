@@ -18,6 +18,7 @@ from vmafarm.common.signals import hear_of_children
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
+from vmafarm.corpus.planned_set import measured_set
 from vmafarm.corpus.squashfs import require_folder
 from vmafarm.engines import make_engine
 from vmafarm.process.node import image_digest, job_label, node_name, task_of, visible_gpus, writer_name
@@ -150,12 +151,11 @@ class _Element:
                 require_folder(clips)
                 check_visible(todo, clips, manifest.examples)
                 scratch = stack.enter_context(scratch_folder(extract.scratch))
-                engine = make_engine(section, self._limits)
+                engine = make_engine(section, self._limits, measured_set(self._config))
                 engine, gpus, failed = probed_on(engine, gpus, scratch, self._stop)
                 self._leave_out(failed)
-                auditor = None
-                if any(clip.audited for clip in todo):
-                    auditor = make_auditor(section, self._limits, scratch, self._stop)
+                is_audited = engine.is_audited and any(clip.audited for clip in todo)
+                auditor = make_auditor(section, engine, scratch, self._stop) if is_audited else None
             self._provenance = provenance_of(engine, manifest)
             freeze_for_run(self._folder, self._provenance, manifest)
             workers = worker_count(extract.workers, section.threads, len(gpus))

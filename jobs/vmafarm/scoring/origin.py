@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import Config
+from vmafarm.corpus.planned_set import measured_set
 from vmafarm.engines import make_engine
 from vmafarm.engines.base import Engine
 from vmafarm.process.node import visible_gpus
@@ -52,5 +53,5 @@ def probe_here(config: Config) -> Engine:
     """
     gpus = visible_gpus(os.environ) if config.engine.backend == "cuda" else []
     with scratch_folder(config.extract.scratch) as scratch:
-        engine = make_engine(config.engine, Limits.of(config.extract))
+        engine = make_engine(config.engine, Limits.of(config.extract), measured_set(config))
         return probed_on(engine, gpus, scratch, Stop())[0]
