@@ -82,7 +82,7 @@ def complete(line: str, cwd: Path, **more: str) -> list[str]:
     return finished.stdout.split()
 
 
-def test_a_shell_completes_verbs_options_runs_checks_and_presets(tmp_path: Path) -> None:
+def test_a_shell_completes_verbs_options_runs_checks_presets_and_sets(tmp_path: Path) -> None:
     plan_run(tmp_path / "runs", ["a.mp4"])
     (name,) = [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     assert complete("vmafarm ru", tmp_path) == ["run", "runs"]
@@ -92,6 +92,8 @@ def test_a_shell_completes_verbs_options_runs_checks_and_presets(tmp_path: Path)
     assert complete(f"vmafarm status --set run.root={tmp_path}/runs --run ", Path("/")) == [name]
     assert "mos" in complete("vmafarm qa --check m", tmp_path)
     assert "konvid-1k" in complete("vmafarm presets k", tmp_path)
+    assert complete("vmafarm run --features in", tmp_path) == ["informative"]
+    assert complete("vmafarm features fu", tmp_path)[0] == "full"
 
 
 def test_a_configuration_that_cannot_be_read_completes_nothing_and_says_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from support.feature_sets import parse_document as parse_set
 
 from vmafarm.common.errors import UsageError
 from vmafarm.schema.read_set import built_in
+from vmafarm.schema.read_set import parse_set as parse_text
 
 SMALL: dict[str, Any] = {
     "version": 1,
@@ -152,3 +155,12 @@ def test_the_set_in_the_package_is_the_one_of_tables_made_before() -> None:
     assert (
         built_in("full").digest == "sha256:1029087eb52bbeb3bd770f02616072cc171891e49d86af7fee504e884d367e36"
     )
+
+
+def test_the_set_in_the_documentation_can_be_measured_as_it_stands() -> None:
+    page = (Path(__file__).parents[2] / "docs/features.md").read_text()
+    text = "".join(f"{line[4:]}\n" for line in re.findall(r"^(?:    .*|)$", page, re.MULTILINE))
+    found = parse_text("mine", text[text.index("version = 1") : text.index("vmafarm run --clips")])
+    assert found.columns[4:] == (
+        "motion_mean", "motion_p95", "banding_mean", "banding_p95", "vmaf_mean", "vmaf_p95",
+    )  # fmt: skip

@@ -74,6 +74,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "compare --json": ("compare", "--json", "demo", "other.parquet"),
     "presets": ("presets",),
     "presets --json": ("presets", "--json"),
+    "features": ("features",),
+    "features --json": ("features", "--json"),
     "split": (
         "split", "demo", "--pattern", "(?s)^c[0-9](.+)$", "--train", "1", "--val", "0", "--test", "0",
     ),

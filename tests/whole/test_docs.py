@@ -14,7 +14,7 @@ import pytest
 import typer
 from support.command import QUICK, vmafarm
 
-from vmafarm.cli import cluster, failures, labels, look, tables  # noqa: F401 - they add their verbs
+from vmafarm.cli import cluster, failures, features, labels, look, tables  # noqa: F401 - they add their verbs
 from vmafarm.cli.local import app
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import Status
@@ -142,10 +142,10 @@ def test_the_help_of_each_verb_has_an_example_that_can_be_typed(verb: str) -> No
 def test_verbs_of_a_run_share_the_options_that_make_its_configuration() -> None:
     options = {verb: [parameter.name for parameter in VERBS[verb].params] for verb in VERBS}
     assert {verb for verb in VERBS if options[verb][:2] == ["config_file", "overrides"]} == set(VERBS) - {
-        "demo", "image", "presets",
+        "demo", "features", "image", "presets",
     }  # fmt: skip
     assert {verb for verb in VERBS if "name" not in options[verb]} == {
-        "combine", "compare", "config", "demo", "image", "presets", "runs", "split",
+        "combine", "compare", "config", "demo", "features", "image", "presets", "runs", "split",
     }  # fmt: skip
     assert {verb for verb in VERBS if "clips" in options[verb]} == {
         "run", "plan", "estimate", "submit", "doctor",

@@ -93,6 +93,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     said["vmafarm failures --json"] = vmafarm("failures", "--run", "r", "--json", cwd=folder).stdout
     said["vmafarm runs --json"] = vmafarm("runs", "--json", cwd=folder).stdout
     said["vmafarm presets --json"] = vmafarm("presets", "--json", cwd=folder).stdout
+    said["vmafarm features --json"] = vmafarm("features", "--json", cwd=folder).stdout
     said["vmafarm efficiency --json"] = efficiency(folder / "cluster")
     said["vmafarm compare A B --json"] = compared(folder)
     said["vmafarm doctor --json"] = vmafarm("doctor", "--here", "--json", cwd=folder, status=None).stdout

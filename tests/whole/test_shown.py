@@ -22,6 +22,7 @@ from support.terminal import Terminal
 from vmafarm import __main__ as command
 from vmafarm.cli import cluster as cli_cluster
 from vmafarm.cli import failures as cli_failures
+from vmafarm.cli import features as cli_features
 from vmafarm.cli import labels as cli_labels
 from vmafarm.cli import look as cli_look
 from vmafarm.cli import tables as cli_tables
@@ -141,14 +142,15 @@ QUIET = {
     "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run", "combine",
     "estimate", "estimate --json", "submit", "submit --dry-run", "retry", "cancel",
     "efficiency", "efficiency --json", "tidy", "tidy --dry-run", "runs",
-    "runs --json", "presets", "presets --json",
+    "runs --json", "presets", "presets --json", "features", "features --json",
 }  # fmt: skip
 """Verbs that show nothing of these records; most of them show paths."""
 
 
 def test_no_verb_is_left_out() -> None:
     words = {command.name or command.callback.__name__ for command in cli_look.app.registered_commands}
-    assert cli_cluster.app is cli_failures.app is cli_labels.app is cli_look.app is cli_tables.app
+    assert cli_cluster.app is cli_failures.app is cli_features.app is cli_labels.app is cli_look.app
+    assert cli_look.app is cli_tables.app
     # These two read nothing of a run; both are among the tests from outside of it.
     assert {words[0] for words in VERBS.values()} == words - {"demo", "image"}
 
