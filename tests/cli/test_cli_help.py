@@ -13,7 +13,8 @@ import typer
 from support.command import call
 from support.merge_helpers import plan_run
 
-from vmafarm.cli.cluster import app
+from vmafarm.cli import cluster, failures, features, labels, look, tables  # noqa: F401 - they add their verbs
+from vmafarm.cli.local import app
 from vmafarm.config.load import load
 from vmafarm.images.build import BuiltImage
 

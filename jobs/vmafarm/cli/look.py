@@ -196,7 +196,8 @@ def combine(
     prefix: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="LABEL=TEXT", help="With --columns: begin a table's column names with TEXT. Repeatable."
+            metavar="LABEL=PREFIX",
+            help="With --columns: begin a table's column names with PREFIX. Repeatable.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is no combined table.")] = False,
@@ -216,7 +217,7 @@ def combine(
         mos_ranges={label: parse_range("--mos-range", text) for label, text in ranges.items()},
         columns=columns,
         min_coverage=min_coverage,
-        prefixes=parse_pairs("--prefix", prefix or (), "TEXT"),
+        prefixes=parse_pairs("--prefix", prefix or (), "PREFIX"),
         force=force,
     )
     combine_tables(config, out, tables, options, say)
