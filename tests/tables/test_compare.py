@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.command import call
 from support.errors_document import documented
+from support.feature_sets import small_set
 from support.merge_helpers import NAN, make_row, plan_run
 from support.tables import MADE, with_changes, write_rows
 from support.terminal import Terminal
@@ -167,6 +168,23 @@ def test_a_column_of_the_schema_in_one_table_only_makes_them_differ(tmp_path: Pa
     assert (found.columns, found.a.only_columns) == (45, ("mos", "vmaf_std"))
     said = call("compare", "a.parquet", "b.parquet", cwd=tmp_path, status=1).stdout
     assert said.endswith("the tables differ: columns\n")
+
+
+def test_features_are_those_of_the_tables_own_sets(tmp_path: Path) -> None:
+    mine = small_set({"cambi": {"window_size": 63}}, ("mean", "max"), cambi_small="cambi_ws_63")
+    stated = {"feature_set": {"name": mine.name, "digest": mine.digest, "text": mine.text}}
+    for name, values in (("a", (1.0, 2.0, 3.0)), ("b", (1.0, 2.0, 3.0000004)), ("c", (1.0, 2.0, 3.0))):
+        columns = {"cambi_small_mean": list(values), "other": list(values)}
+        if name != "c":
+            columns["cambi_small_max"] = [5.0] * 3
+        path = write_rows(tmp_path / f"{name}.parquet", CLIPS, MADE | stated | {"decimals": 6}, **columns)
+        kept = [column for column in pq.read_schema(path).names if column not in FEATURE_COLUMNS]
+        pq.write_table(pq.read_table(path).select(kept), path)
+    a, b, c = (tmp_path / f"{name}.parquet" for name in "abc")
+    found = compare(a, b, tolerance=0)
+    assert found.features == (), "the engine rounded them"
+    assert [one.column for one in found.others] == ["other"]
+    assert not compare(a, c).equal, "a column of the set is lacking"
 
 
 def test_columns_of_any_name_are_compared(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from vmafarm.common.errors import UsageError
 from vmafarm.common.steps import working
 from vmafarm.config.sections import Config
 from vmafarm.process.scratch import for_databases, scratch_folder
-from vmafarm.schema.features import FEATURE_COLUMNS
+from vmafarm.schema.feature_set import KEY_COLUMNS
 from vmafarm.sql import templates as sql
 from vmafarm.tables.comparison import Comparison, Difference, Side
 from vmafarm.tables.given import NAME, GivenTable, is_number, open_given, reading
@@ -54,9 +54,11 @@ def compare_tables(a: Path, b: Path, *, tolerance: float, config: Config) -> Com
         for name, table in (("a", first), ("b", second)):
             connection.execute(sql.render("tables/table", name=name, file=table.source))
             _require_names(connection, name, table)
+        sets = (first.features, second.features)
+        known = {column for features in sets for column in features.feature_columns}
         rounding = max(_rounding(first), _rounding(second))
         columns = [_column(number, name, first, second)
-                   | {"tolerance": max(tolerance, rounding) if name in FEATURE_COLUMNS else tolerance}
+                   | {"tolerance": max(tolerance, rounding) if name in known else tolerance}
                    for number, name in enumerate(_common(first, second))]  # fmt: skip
         clips, found = _differences(connection, columns)
         notes = [*first.notes, *second.notes, *_told(rounding, tolerance, first, second)]
@@ -67,11 +69,12 @@ def compare_tables(a: Path, b: Path, *, tolerance: float, config: Config) -> Com
             tolerance,
             clips,
             len(columns),
-            tuple(one for one in found if one.column in FEATURE_COLUMNS),
+            tuple(one for one in found if one.column in known),
             tuple(one for one in found if one.column == "mos"),
-            tuple(one for one in found if one.column not in (*FEATURE_COLUMNS, "mos")),
+            tuple(one for one in found if one.column not in (*known, "mos")),
             _differing(first.metadata, second.metadata),
             tuple(dict.fromkeys(notes)),
+            (set(first.schema.names) ^ set(second.schema.names)) & {*KEY_COLUMNS, *known},
         )
 
 
@@ -149,6 +152,6 @@ def _differing(first: dict[str, Any], second: dict[str, Any], above: str = "") -
         a, b = first.get(key), second.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             found |= _differing(a, b, f"{above}{key}.")
-        elif a != b:
+        elif a != b and f"{above}{key}" != "feature_set.text":  # whose digest says it
             found[f"{above}{key}"] = a, b
     return found

@@ -9,7 +9,6 @@ from vmafarm.common.errors import show
 from vmafarm.common.layout import labelled, unbroken
 from vmafarm.common.say import to_json
 from vmafarm.common.text import counted
-from vmafarm.schema.features import COLUMNS
 from vmafarm.tables.comparison import Comparison, Difference, Side
 
 _KEYS = 20
@@ -94,7 +93,7 @@ def _result(found: Comparison) -> str:
         return f"equal within {found.tolerance:g}"
     what = [
         ("clips", found.a.only_clips or found.b.only_clips),
-        ("columns", {*found.a.only_columns, *found.b.only_columns} & set(COLUMNS)),
+        ("columns", found.lacking),
         ("features", found.features),
         ("mos", found.mos),
         ("other columns", found.others),

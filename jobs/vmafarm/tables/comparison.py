@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
-
-from vmafarm.schema.features import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ class Comparison:
         Key of the metadata to the values in both tables, where they differ; None: not stated.
     notes
         What is odd about the tables.
+    lacking
+        Columns of the feature set of either, or those that every table has, that one of them lacks.
     """
 
     a: Side
@@ -97,6 +98,7 @@ class Comparison:
     others: tuple[Difference, ...]
     provenance: dict[str, tuple[Any, Any]]
     notes: tuple[str, ...]
+    lacking: Collection[str]
 
     @property
     def equal(self) -> bool:
@@ -104,15 +106,16 @@ class Comparison:
 
         Provenance does not count, nor does a column in one table only that is not of the schema.
         """
-        lacking = {*self.a.only_columns, *self.b.only_columns} & set(COLUMNS)
         differing = self.features or self.mos or self.others
-        return not (self.a.only_clips or self.b.only_clips or lacking or differing)
+        return not (self.a.only_clips or self.b.only_clips or self.lacking or differing)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document; see docs/json.md."""
+        fields = asdict(self)
+        del fields["lacking"]  # the sides have all columns of one table only
         return {
             "version": 1,
             "equal": self.equal,
-            **asdict(self),
+            **fields,
             "provenance": {key: {"a": a, "b": b} for key, (a, b) in self.provenance.items()},
         }

@@ -24,7 +24,9 @@ from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.side_table import CORPUS
 from vmafarm.published.table import CHANGED, is_changed
 from vmafarm.run_folder.paths import RunFolder
-from vmafarm.run_folder.provenance import METADATA_KEY
+from vmafarm.run_folder.provenance import METADATA_KEY, feature_set_of
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 from vmafarm.sql.errors import is_outside
 
 NAME = "clip_name"
@@ -65,6 +67,14 @@ class GivenTable:
     def source(self) -> str:
         """A path for DuckDB that leads to the open file."""
         return f"/proc/self/fd/{self.file.fileno()}"
+
+    @property
+    def features(self) -> FeatureSet:
+        """What was measured, by its metadata; the default set where that does not say so."""
+        try:
+            return feature_set_of(self.metadata)
+        except (KeyError, TypeError, ValueError):
+            return FULL
 
     @property
     def combined(self) -> Combined | None:
