@@ -91,9 +91,11 @@ def run_measured(
     RuntimeError
         It did not end with 0; its output is quoted.
     """
+    # As for users: with PYTHONDONTWRITEBYTECODE each start would compile all of vmafarm again.
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.NamedTemporaryFile("r") as told, subprocess.Popen(
         [sys.executable, "-c", _LAUNCH, told.name, *map(str, command)],
-        cwd=cwd, env={**os.environ, **(environment or {})},
+        cwd=cwd, env={**inherited, **(environment or {})},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         assert process.stdout is not None

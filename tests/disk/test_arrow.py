@@ -118,7 +118,7 @@ from vmafarm.shards.footers import check_data
 from vmafarm.shards.planned import read_outline
 from vmafarm.shards.writer import read_done
 from vmafarm.cluster.status import read_status
-from vmafarm.query.answers import run_query
+import vmafarm.scoring.element
 
 config = with_frozen(load(None, ["run.root=runs", "run.name=demo"])[0])
 before = os.listdir("/proc/self/task")
@@ -129,6 +129,8 @@ assert read_done(config.folder, [0]) == {"a.mp4"}
 assert read_status(config, None).done == 1
 assert not check_data(config.folder.shards.glob("*/*.parquet"), config.folder.shards, 100)
 assert os.listdir("/proc/self/task") == before
+assert not {"duckdb", "jinja2"} & sys.modules.keys()  # elements and status ask no database
+from vmafarm.query.answers import run_query
 run_query(config, "SELECT clip_name FROM clips", lambda answer: list(answer.rows()[1]), lambda line: None)
 assert "pandas" not in sys.modules
 """

@@ -53,7 +53,7 @@ def read_entries(
     recovered
         What the journals held.
     only_planned
-        Leave out entries that do not count, by `vmafarm.shards.planned.add_planned`.
+        Leave out entries that do not count, by `vmafarm.shards.planned_rows.add_planned`.
     backend
         The run's.
 

@@ -17,7 +17,8 @@ from vmafarm.run_folder.provenance import Provenance
 from vmafarm.schema.features import FULL
 from vmafarm.shards.footers import Finding, check_data, check_footers, examples, short
 from vmafarm.shards.listing import judge_listing, list_shards
-from vmafarm.shards.planned import add_planned, count_rows, read_outline
+from vmafarm.shards.planned import read_outline
+from vmafarm.shards.planned_rows import add_planned, count_rows
 from vmafarm.shards.recovery import Recovered, recover
 from vmafarm.shards.writer import REUSE
 from vmafarm.sql import templates as sql

@@ -42,7 +42,8 @@ from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.completeness import read_history
 from vmafarm.shards.footers import examples, find_unreadable, short, sort_shards
 from vmafarm.shards.listing import list_shards
-from vmafarm.shards.planned import Outline, add_planned, read_outline
+from vmafarm.shards.planned import Outline, read_outline
+from vmafarm.shards.planned_rows import add_planned
 from vmafarm.shards.recovery import recover
 from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
