@@ -15,6 +15,7 @@ NAMES = (
     "set_up",
     "overhead",
     "plans",
+    "sets",
     "workers",
     "scratch",
     "startup",
