@@ -133,7 +133,9 @@ def test_other_words_for_the_same_values_change_nothing(folder: Path) -> None:
     call("run", *options("--features", "mine.toml"), cwd=folder)
     (folder / "mine.toml").write_text(MINE.replace("banding | in a smaller window", "other words"))
     call("run", *options("--features", "mine.toml"), cwd=folder)
-    found = read_provenance(RunFolder(folder / "runs", "r").provenance)
+    run = RunFolder(folder / "runs", "r")
+    assert list(run.manifests()) == [run.manifest], "no other plan"
+    found = read_provenance(run.provenance)
     assert found is not None
     assert found.feature_set.text == MINE
 
