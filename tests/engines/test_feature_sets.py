@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 from standin.vmaf import write_standin
 from support.engine_helpers import FFMPEG, ffmpeg_engine, score, vmaf_engine
-from support.feature_sets import small_set
+from support.errors_document import documented
+from support.feature_sets import parse_document, small_set
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.ffmpeg import FfmpegEngine
 from vmafarm.engines.libvmaf_log import LogError, read_log
+from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.run import run
+from vmafarm.schema.extractors import OPTIONS
 from vmafarm.schema.read_set import built_in
 
 Clips = Callable[[str], Path]
@@ -77,14 +81,73 @@ def test_frame_sizes_that_an_extractor_refuses_are_kept_from_it_in_every_set(
 
 def test_a_key_that_the_options_change_is_told_by_the_probe(tmp_path: Path) -> None:
     wrong = small_set({"cambi": {"window_size": 63}}, cambi="cambi")
-    with pytest.raises(UnavailableError, match=r"cambi is in the log as cambi_ws_63, with options"):
+    with pytest.raises(
+        UnavailableError, match=r"as cambi_ws_63, as the set's options make it, expected cambi"
+    ):
         FfmpegEngine(FFMPEG, "full", "cpu", 1, feature_set=wrong).probe(tmp_path)
 
 
-def test_what_a_build_lacks_is_found_by_the_probe(tmp_path: Path) -> None:
-    wrong = small_set({"psnr": {}, "nonsense": {}}, psnr_y="psnr_y", nonsense="nonsense")
-    with pytest.raises(UnavailableError, match=r"lacks the feature extractors nonsense"):
-        FfmpegEngine(FFMPEG, "full", "cpu", 1, feature_set=wrong).probe(tmp_path)
+PROBED = [
+    (
+        {"psnr": {}, "nonsense": {}},
+        {"psnr_y": "psnr_y", "nonsense": "nonsense"},
+        "lacks the feature extractors nonsense",
+        "use a build",
+    ),
+    ({"camby": {}}, {"camby": "cambi"}, "lacks the feature extractors camby", "is cambi meant?"),
+    ({"cambi": {}}, {"cambi": "camby"}, "its log has none of the keys camby", "the log has cambi"),
+    ({"cambi": {"window": 63}}, {"cambi": "cambi"}, "cambi has no option window", "is window_size meant?"),
+    (
+        {"cambi": {"heatmaps_path": "x"}},
+        {"cambi": "cambi"},
+        "has no option heatmaps_path",
+        "it has cambi_eotf",
+    ),
+    (
+        {"float_psnr": {"gamma": 2}},
+        {"float_psnr": "float_psnr"},
+        "float_psnr has no option gamma",
+        "take it out",
+    ),
+]
+
+
+@pytest.mark.parametrize(("extractors", "keys", "message", "hint"), PROBED)
+def test_what_a_build_does_not_measure_is_found_by_the_probe(
+    extractors: dict, keys: dict[str, str], message: str, hint: str, tmp_path: Path
+) -> None:
+    documented("a feature set that the engine does not measure")
+    engine = FfmpegEngine(FFMPEG, "full", "cpu", 1, feature_set=small_set(extractors, **keys))
+    with pytest.raises(UnavailableError) as caught:
+        engine.probe(tmp_path)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_the_options_that_are_known_of_an_extractor_are_those_that_it_has(
+    tmp_path: Path,
+) -> None:
+    for extractor in ("vif", "float_ms_ssim"):  # a few: each option takes a run of the program
+        for option in OPTIONS[extractor]:
+            engine = ffmpeg_engine("full")
+            known = small_set({extractor: {option: "nonsense"}}, **{extractor: extractor})
+            (one,) = replace(engine, feature_set=known).passes(tmp_path / "probe.y4m", "probe")
+            write_probe_clip(tmp_path / "probe.y4m")
+            assert run_probe(FFMPEG, one.arguments, tmp_path, None).returncode != 0, option
+
+
+def test_an_extractor_runs_with_its_options_beside_a_model_that_runs_it_without(
+    clips: Clips, tmp_path: Path
+) -> None:
+    document = tomllib.loads(built_in("models").text)
+    document["extractors"] = {"vif": {"vif_enhn_gain_limit": 1.0}}
+    document["features"]["limited"] = {
+        "extractor": "vif", "keys": ["integer_vif_scale0_egl_1"], "what": "x", "on_identity": "measured",
+    }  # fmt: skip
+    engine = replace(ffmpeg_engine("full"), feature_set=parse_document("mine", document)).probed(tmp_path)
+    row = score(engine, clips("plain.mp4"), tmp_path).row
+    assert row["limited_mean"] == pytest.approx(1, abs=1e-4)
+    assert row["vmaf_mean"] > 97
 
 
 def test_values_of_a_models_options_are_taken_for_nothing_else(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.process.scratch import check_scratch, scratch_error
-from vmafarm.schema.extractors import ALL_SIZES, FrameSizes
+from vmafarm.schema.extractors import ALL_SIZES, OPTIONS, FrameSizes, advice
 from vmafarm.schema.feature_set import FeatureSet
 from vmafarm.schema.features import FULL
 
@@ -234,7 +234,7 @@ class Engine(ABC):
             raise UnavailableError(
                 f"{program} lacks the feature extractors {', '.join(lacking)}: "
                 f"the columns of {', '.join(columns)} cannot be measured",
-                "use a build of libvmaf that has them",
+                advice(lacking[-1], OPTIONS) or "use a build of libvmaf that has them",
             )
 
 

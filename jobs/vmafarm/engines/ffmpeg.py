@@ -16,6 +16,7 @@ from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, input_arguments
 from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
+from vmafarm.engines.set_check import check_options, require_measured
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.schema.extractors import ACCEPTED_SIZES, SIZES_SOURCES, FrameSizes
@@ -79,11 +80,8 @@ class FfmpegEngine(Engine):
             log.require_finite()
         except LogError as error:
             raise UnavailableError(f"{self.ffmpeg} cannot score a two-frame clip: {error}") from None
-        missing = [name for name in one.features if name not in log.values]
-        if missing:
-            raise UnavailableError(
-                f"{self.ffmpeg} does not measure {', '.join(missing)}", "use a newer libvmaf"
-            )
+        require_measured(self, self.ffmpeg, [name for name in one.features if name not in log.values], [log])
+        check_options(replace(self, capabilities=tried.capabilities), self.ffmpeg, clip, stop)
         return Capabilities(version, log.version, version, lacking)
 
     def passes(
@@ -93,7 +91,8 @@ class FfmpegEngine(Engine):
         wanted = self.wanted(without)
         known = self.feature_set
         # The filter runs the models with what belongs to them; what feeds no column is of no use here.
-        named = [e for e in wanted if e and e not in known.in_models and known.features_of([e])]
+        named = [e for e in wanted if e and known.features_of([e])]
+        named = [e for e in named if e not in known.in_models or known.extractors[e]]
         log = f"{name}.json"
         options = [f"log_fmt=json:log_path={log}:n_threads={self.threads}"]
         if named:

@@ -61,6 +61,8 @@ class Log:
         Feature to the key under which the log has it.
     feature_set
         The set that the features are of.
+    logged
+        All keys of the log.
     """
 
     version: str
@@ -69,6 +71,7 @@ class Log:
     values: dict[str, NDArray[np.float64]]
     keys: dict[str, str]
     feature_set: FeatureSet = FULL
+    logged: frozenset[str] = frozenset()
 
     def require_finite(self) -> None:
         """Raise LogError if a feature that is finite on every sound frame has no value on one of these."""
@@ -140,7 +143,7 @@ def read_log(
             lacking = next(i for i, metric in enumerate(metrics) if key not in metric)
             raise LogError("missing_feature", f"frame {lacking} of {len(metrics)} has no {name}") from None
         values[name] = _as_array(name, column)
-    return Log(version, backend, len(metrics), values, found, feature_set)
+    return Log(version, backend, len(metrics), values, found, feature_set, frozenset(anywhere))
 
 
 def _find_key(name: str, keys: Collection[str], only: str | None, features: FeatureSet) -> str | None:
@@ -159,10 +162,11 @@ def _find_key(name: str, keys: Collection[str], only: str | None, features: Feat
     if not found:
         return None
     if found[0] not in known:
+        is_asked = bool(features.extractors.get(features.by_name[name].extractor or ""))
+        why = "as the set's options make it" if is_asked else "with options that were not asked for"
         raise LogError(
-            "bad_log", f"{name} is in the log as {show(found[0])}, with options that were not asked for, "
-            f"expected {only or known[0]}",
-        )  # fmt: skip
+            "bad_log", f"{name} is in the log as {show(found[0])}, {why}, expected {only or known[0]}"
+        )
     if only is not None and found[0] != only:
         raise LogError(
             "bad_log", f"{name} is in the log as {found[0]}, expected {only} as in the log of two frames"

@@ -13,6 +13,7 @@ from vmafarm.engines.base import Capabilities, Pass
 from vmafarm.engines.ffmpeg import read_ffmpeg_version
 from vmafarm.engines.libvmaf_log import Log, LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
+from vmafarm.engines.set_check import check_options, require_measured
 from vmafarm.engines.vmaf_options import (
     DECIMALS,
     PRECISION,
@@ -95,10 +96,8 @@ class _Probe:
         self._having(found).check_lacking(program)
         if any(known.by_name[name].model for name in tried.missing):
             raise self._no_model()
-        if tried.missing:
-            raise UnavailableError(
-                f"{program} does not measure {', '.join(tried.missing)}", "use a newer version of it"
-            )
+        require_measured(self.engine, program, tried.missing, tried.logs)
+        check_options(self._having(found), program, self.clip, self.stop)
         if PRECISION in options and 0 < tried.decimals <= DECIMALS:
             raise UnavailableError(
                 f"{program} takes {PRECISION} max, but writes {tried.decimals} decimals all the same",

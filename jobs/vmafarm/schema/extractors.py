@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 MIN_SIDE = 18
@@ -97,6 +98,80 @@ MODELS = {
 Those without enhancement gain (neg) run ADM and VIF with an option, under other keys of the log. Models of
 version 1 run CAMBI themselves, and a model cannot be left out for the frame sizes that `ACCEPTED_SIZES` keeps
 from CAMBI, so that these are not among them."""
+
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "adm": (
+        "adm_csf_diag_scale", "adm_csf_mode", "adm_csf_scale", "adm_dlm_weight",
+        "adm_enhn_gain_limit", "adm_min_val", "adm_noise_weight", "adm_norm_view_dist",
+        "adm_ref_display_height", "adm_skip_aim", "adm_skip_scale0", "debug",
+    ),
+    "vif": ("debug", "vif_enhn_gain_limit", "vif_skip_scale0"),
+    "motion": (
+        "debug", "motion_blend_factor", "motion_blend_offset", "motion_five_frame_window",
+        "motion_force_zero", "motion_fps_weight", "motion_max_val", "motion_moving_average",
+    ),
+    "psnr": ("enable_apsnr", "enable_chroma", "enable_mse", "min_sse", "reduced_hbd_peak"),
+    "float_ssim": ("clip_db", "enable_db", "enable_lcs", "scale"),
+    "float_ms_ssim": ("clip_db", "enable_db", "enable_lcs"),
+    "cambi": (
+        "cambi_eotf", "cambi_high_res_speedup", "cambi_max_val", "cambi_topk",
+        "cambi_vis_lum_threshold", "enc_bitdepth", "enc_height", "enc_width", "eotf",
+        "full_ref", "max_log_contrast", "src_height", "src_width", "topk", "tvi_threshold",
+        "window_size",
+    ),
+    "ciede": (),
+    "psnr_hvs": (),
+    "speed_chroma": (
+        "speed_kernelscale", "speed_max_val", "speed_nn_floor", "speed_prescale",
+        "speed_prescale_method", "speed_sigma_nn", "speed_weight_var_mode",
+    ),
+    "speed_temporal": (
+        "speed_kernelscale", "speed_max_val", "speed_nn_floor", "speed_prescale",
+        "speed_prescale_method", "speed_sigma_nn", "speed_use_ref_diff",
+    ),
+    "float_adm": (
+        "adm_adm3_apply_hm", "adm_bypass_cm", "adm_csf_diag_scale", "adm_csf_mode",
+        "adm_csf_scale", "adm_dlm_weight", "adm_enhn_gain_limit", "adm_f1s0", "adm_f1s1",
+        "adm_f1s2", "adm_f1s3", "adm_f2s0", "adm_f2s1", "adm_f2s2", "adm_f2s3", "adm_min_val",
+        "adm_noise_weight", "adm_norm_view_dist", "adm_p_norm", "adm_ref_display_height",
+        "adm_skip_aim_scale", "adm_skip_scale0", "debug",
+    ),
+    "float_vif": (
+        "debug", "vif_enhn_gain_limit", "vif_kernelscale", "vif_prescale",
+        "vif_prescale_method", "vif_scale1_min_val", "vif_scale2_min_val", "vif_scale3_min_val",
+        "vif_sigma_nsq", "vif_skip_scale0",
+    ),
+    "float_motion": (
+        "debug", "motion_add_scale1", "motion_add_uv", "motion_blend_factor",
+        "motion_blend_offset", "motion_filter_size", "motion_force_zero", "motion_fps_weight",
+        "motion_max_val",
+    ),
+    "float_psnr": (),
+    "motion_v2": (),
+    "ssimulacra2": (),
+}  # fmt: skip
+"""Extractors and their options, to find what a user probably meant: a build may have others.
+
+Measured with libvmaf 86da14d, by a value that none of these options takes: an extractor that does not know an
+option passes over it. Options whose value is any text are not among them, since `heatmaps_path` writes files;
+`motion_v2` and `ssimulacra2` are the fork's, whose options were not looked at."""
+
+
+def advice(name: str, known: Collection[str]) -> str:
+    """What was probably meant by a name that a build does not know; "": nothing close is known.
+
+    Parameters
+    ----------
+    name
+        Of an extractor or an option.
+    known
+        `OPTIONS`, or those of one extractor.
+    """
+    from difflib import get_close_matches
+
+    close = [] if name in known else get_close_matches(name, known, 1)
+    return f"is {close[0]} meant? Correct the feature set" if close else ""
 
 
 def extractor_accepts(extractor: str, width: int, height: int) -> bool:
