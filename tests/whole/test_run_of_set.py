@@ -111,6 +111,15 @@ def test_a_plan_keeps_the_text_of_its_set_when_the_file_is_gone(folder: Path) ->
     assert table(folder / "runs/full_features_r.parquet").column_names[4:] == COLUMNS
 
 
+def test_a_run_without_rows_is_asked_for_the_columns_of_its_set(folder: Path) -> None:
+    call("plan", *options("--features", "mine.toml"), cwd=folder)
+    query = "SELECT column_name AS name FROM (DESCRIBE features)"
+    answer = json.loads(call("sql", "--json", query, cwd=folder).stdout)
+    assert [row["name"] for row in answer][4:] == COLUMNS
+    told = json.loads(call("sql", "--json", "SELECT name FROM columns", cwd=folder).stdout)
+    assert "banding_last" in {row["name"] for row in told}
+
+
 def test_an_edit_before_the_first_row_is_a_change_of_the_plan(folder: Path) -> None:
     call("plan", *options("--features", "mine.toml"), cwd=folder)
     (folder / "mine.toml").write_text(MINE.replace('"p05"', '"p10"'))

@@ -71,6 +71,17 @@ def set_of(values: Mapping[str, Any]) -> FeatureSet:
     return parse_set(Path(name).name.removesuffix(SUFFIX), text)
 
 
+def planned_set(folder: RunFolder) -> FeatureSet:
+    """The feature set that the plan of a run has frozen.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        The run is not planned, or its plan is damaged or cannot be read.
+    """
+    return set_of(read_frozen_config(folder))
+
+
 def measured_set(config: Config) -> FeatureSet:
     """The feature set that a run measures: of its plan or, if it has none yet, the one that is configured.
 
@@ -79,9 +90,8 @@ def measured_set(config: Config) -> FeatureSet:
     UsageError, UnavailableError
         The plan, or the set's file, cannot be read.
     """
-    folder = replace(config.folder, sample=0) if config.run.name else None
-    if folder is not None and folder.manifest.exists():
-        return set_of(read_frozen_config(folder))
+    if config.run.name and replace(config.folder, sample=0).manifest.exists():
+        return planned_set(config.folder)
     return read_feature_set(config.engine.features)
 
 
