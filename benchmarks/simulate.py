@@ -52,7 +52,7 @@ def simulate(
     costs: NDArray[np.float64], slices: NDArray[np.int32], section: SlurmSection, cluster: Cluster,
     minutes: float | None,
 ) -> Outcome:  # fmt: skip
-    """Submit a planned run and see it through its rounds.
+    """Submit a planned run and see it through its rounds, and those of a retry where clips are left.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def simulate(
     elements = [np.concatenate([clips[number] for number in element]) for element in pack(weights, layout)]
     simulation = Simulation(costs, cluster, section.time)
     begin = 0.0
-    for _ in range(section.rounds):
+    for _ in range(2 * section.rounds):
         left = simulation.run(elements, section.parallelism, begin)
         if not left:
             break
