@@ -82,6 +82,14 @@ def planned_set(folder: RunFolder) -> FeatureSet:
     return set_of(read_frozen_config(folder))
 
 
+def shown_set(folder: RunFolder) -> FeatureSet:
+    """As `planned_set`, for those who only look: the default set where the plan cannot be read."""
+    try:
+        return planned_set(folder)
+    except UsageError:
+        return FULL
+
+
 def measured_set(config: Config) -> FeatureSet:
     """The feature set that a run measures: of its plan or, if it has none yet, the one that is configured.
 

@@ -21,7 +21,7 @@ from vmafarm.common.errors import UnavailableError, UsageError, VmafarmError, sh
 from vmafarm.common.steps import step, working
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
-from vmafarm.corpus.planned_set import planned_set
+from vmafarm.corpus.planned_set import shown_set
 from vmafarm.disk.file_stamp import Stamps
 from vmafarm.disk.readable import is_denied, tell_denied_in, tell_first
 from vmafarm.disk.regular_files import freeing_readers
@@ -228,7 +228,7 @@ def _add_shards(
     if provenance is None:
         if listing.shards or listing.journals:
             say(f"features: {show(str(folder.provenance))} is not there, so no shard is read")
-        _add(connection, "features", pa.Table.from_batches([], planned_set(folder).arrow_schema))
+        _add(connection, "features", pa.Table.from_batches([], shown_set(folder).arrow_schema))
         return
     recovered = recover(listing.journals, scratch, provenance, folder.shards, most, outline.digests)
     if listing.journals:  # a writer may have ended meanwhile

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from vmafarm.common.errors import UsageError
 from vmafarm.config.sections import Config
-from vmafarm.corpus.planned_set import planned_set
+from vmafarm.corpus.planned_set import shown_set
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.columns import table_of
 from vmafarm.schema.extractors import ACCEPTED_SIZES, ALL_SIZES, MIN_SIDE
@@ -131,9 +131,8 @@ def add_facts(
         ``entries``, without notes; else they are in ``clips``.
     """
     filled: Collection[str] = ()
-    features = FULL
+    features = shown_set(config.folder)
     with suppress(UsageError):
-        features = planned_set(config.folder)
         if provenance := read_provenance(config.folder.provenance):
             filled, features = provenance.constant, provenance.feature_set
     add_reference(connection, filled, run_facts(config), failed, record, features, draft=draft)
