@@ -24,7 +24,7 @@ from vmafarm.config.slurm_section import SlurmSection
 from vmafarm.corpus.slices import balance, slice_count
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import Provenance
-from vmafarm.schema.features import COLUMNS
+from vmafarm.schema.features import FULL
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA
 from vmafarm.shards.writer import ShardWriter, read_done
 
@@ -106,7 +106,7 @@ def measure(folder: Path) -> list[Figure]:
             f"<= {WORKERS}", note=f"{of}: one per worker; {share:.4f}% of all work",
         ),
         Figure(
-            "simulate", "rows not counted after an append, no close", _unseen(folder), "rows", "<= 0",
+            "simulate", "rows not counted after an append, no close", unseen(folder), "rows", "<= 0",
             note="vmafarm.shards.writer.read_done after each of 100 appends",
         ),
         Figure("simulate", "peak of the simulation", own_peak(), "MB"),
@@ -162,16 +162,17 @@ def _compare(
     return figures
 
 
-def _unseen(folder: Path) -> int:
+def unseen(folder: Path) -> int:
     """Rows that a run would do again, of those that were appended by a writer that is still at it."""
-    made_up = {pa.string(): "", pa.int32(): 0, pa.float64(): 0.0}
+    made_up = {pa.string(): "", pa.bool_(): False, pa.int32(): 1, pa.int64(): 1, pa.float64(): 1.0}
+    row: dict[str, Any] = {field.name: made_up[field.type] for field in FULL.arrow_schema}
     entry = {field.name: made_up.get(field.type, datetime.now(UTC)) for field in CLIP_LOG_SCHEMA}
     provenance = Provenance("vmaf", "", "", "", "full", "cpu", (), "")
     run = RunFolder(folder, "r")
     writer = ShardWriter(run, 0, "w", provenance, 1000)
     most = 0
     for number in range(100):
-        row: dict[str, Any] = dict.fromkeys(COLUMNS, 1.0) | {"clip_name": f"{number}.mp4"}
-        writer.append(row, entry)
+        name = {"clip_name": f"{number}.mp4"}
+        writer.append(row | name, entry | name)
         most = max(most, number + 1 - len(read_done(run, [0])))
     return most

@@ -32,3 +32,10 @@ def test_the_made_up_run_is_one_that_a_merge_publishes(
     assert result.published
     assert result.counts["rows"] == 30
     assert {finding.name for finding in result.findings if finding.severity != "info"} == {"not_audited"}
+
+
+def test_the_simulation_counts_rows_that_a_journal_can_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    assert importlib.import_module("benchmarks.simulate").unseen(tmp_path) == 0

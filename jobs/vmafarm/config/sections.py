@@ -187,7 +187,7 @@ class MergeSection(Section):
         description="share of clips that may have failed for good; with up to 10,000 clips also ten of them, "
         "but at most 5%; 0: none",
     )
-    memory: str = Field("1.5GB", pattern=MEMORY, description="memory limit of DuckDB, for example 2GB")
+    memory: str = Field("1.1GB", pattern=MEMORY, description="memory limit of DuckDB, for example 2GB")
     checks: bool = Field(
         True,
         description="after publishing, run all checks of sql/qa, and write the report and qa.duckdb; checks "
