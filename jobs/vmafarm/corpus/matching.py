@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from vmafarm.corpus.clips import stem
 from vmafarm.corpus.names import Key, base, with_extension
@@ -106,20 +106,21 @@ class Matching:
         """Scores that one of the rules gives to a clip without score, or would if that were the only one."""
         return {score for rule in rules for _, found in self._fitting(rule) for score in found}
 
-    def _fitting(self, rule: _Rule) -> list[tuple[list[int], list[int]]]:
+    def _fitting(self, rule: _Rule) -> Iterator[tuple[list[int], list[int]]]:
         """Clips and scores of each key that a clip without score and a score without clip share."""
-        (clip_key, score_key), (clips, scores) = rule, self._written
-        keys = {clip_key(name) for name, score in zip(clips, self.score_of, strict=True) if score < 0}
-        keys &= {score_key(name) for name, clip in zip(scores, self.clip_of, strict=True) if clip < 0}
-        keys.discard(None)
-        if not keys:
-            return []
-        found: dict[str | None, tuple[list[int], list[int]]] = {key: ([], []) for key in keys}
-        for side, names, key_of in ((0, clips, clip_key), (1, scores, score_key)):
-            for at, key in enumerate(map(key_of, names)):
-                if key in found:
-                    found[key][side].append(at)
-        return list(found.values())
+        if not self.is_open():
+            return
+        sides = [
+            (list(map(key_of, names)), given)
+            for key_of, names, given in zip(rule, self._written, (self.score_of, self.clip_of), strict=True)
+        ]
+        clip_keys, score_keys = (
+            {key for key, to in zip(keys, given, strict=True) if to < 0} for keys, given in sides
+        )
+        shared = clip_keys & score_keys - {None}
+        if shared:
+            clips, scores = (_Places(keys, shared) for keys, _ in sides)
+            yield from ((clips.of(key), scores.of(key)) for key in clips.first)
 
     def _give(self, rule: _Rule, *, strict: bool, held: Collection[int] = ()) -> None:
         for clips, scores in self._fitting(rule):
@@ -132,3 +133,21 @@ class Matching:
             elif open_scores:
                 self.doubtful.update(open_scores)
                 self._doubtful_clips.update(open_clips)
+
+
+class _Places:
+    """Where each of the shared keys is; `first` has its first place, and the keys in the order of these.
+
+    Nearly every key is there once: a list for each would be millions of objects, which the garbage collector
+    looks through again and again.
+    """
+
+    def __init__(self, keys: Sequence[str | None], shared: Collection[str | None]) -> None:
+        self.first: dict[str | None, int] = {}
+        self._several: dict[str | None, list[int]] = {}
+        for at, key in enumerate(keys):
+            if key in shared and (first := self.first.setdefault(key, at)) != at:
+                self._several.setdefault(key, [first]).append(at)
+
+    def of(self, key: str | None) -> list[int]:
+        return self._several.get(key) or [self.first[key]]
