@@ -164,6 +164,11 @@ class RunFolder:
         """Columns of the label file that are published beside the table, one row per row of the table."""
         return self._published("labels.parquet")
 
+    @property
+    def frames_table(self) -> Path:
+        """The value of each measured feature on each frame; only of a run with engine.frames."""
+        return self._published("frames.parquet")
+
     def delivered(self) -> tuple[Path, ...]:
         """Return the table and the files beside it."""
         return self.table, self.merge_record, self.card, self.report, self.database, self.carried
