@@ -82,13 +82,13 @@ def test_a_clip_is_drawn_with_the_features_that_vary_in_it(run: Run) -> None:
     picture = (run.folder.root.parent / "orig_1.svg").read_bytes()
     shown = texts(picture)
     assert re.search(r"^written: orig_1.svg, 3 features, 120 frames, \d+\.\d kB$", said.stdout, re.MULTILINE)
-    assert "left out: they do not vary in this clip (--features draws them): adm2, adm_scale0" in said.stderr
+    assert "left out: they do not vary in this clip (--features draws them): adm2," in said.stderr
     assert [name for name in shown if name in FULL.names] == ["motion", "cambi", "vmaf"]
     assert "b/orig_1.mp4" in shown
-    assert "120 frames; 5s at 25 fps; dashed: mean; grey: no value" in shown
+    assert "120 frames; 5s at 25 frames per second; dashed: mean; grey: no value" in shown
     assert "time in seconds" in shown
     assert shown.count("luma levels") == 1
-    assert f"mean {4 + np.abs(np.sin(np.arange(120) / 9)).mean():.5g}, std 0.305" in shown
+    assert f"mean {4 + np.abs(np.sin(np.arange(120) / 9)).mean():.5g}, std 0.312" in shown
     assert any(text.endswith("10 of 120 frames without a value") for text in shown)
 
 
@@ -138,7 +138,10 @@ def test_a_clip_of_any_length_is_drawn_and_no_peak_is_lost() -> None:
     shown = texts(svg)
     assert len(svg) < 2_000_000
     assert "time in minutes" in shown
-    assert any(text.startswith("100,000 frames; 1h 06m at 25 fps; dark: mean of 167;") for text in shown)
+    assert any(
+        text.startswith("100,000 frames; 1h 06m at 25 frames per second; dark: mean of 167 frames;")
+        for text in shown
+    )
     paths = re.findall(rb'<path d="([^"]+)"', svg)
     longest = max(paths, key=len)
     heights = [float(pair[1]) for pair in re.findall(rb"[ML] ([\d.]+) ([\d.]+)", longest)]
@@ -159,8 +162,9 @@ def test_any_name_is_text_and_no_markup(name: str) -> None:
     for kind in ("svg", "png"):
         picture = draw_clip(name, [Curve(FULL.by_name["vmaf"], np.arange(3.0))], 25.0, kind)
         if kind == "svg":
-            shown = texts(picture)
-            assert name in shown or "\\n" in shown[0] or " ... " in shown[0]
+            escaped = name.replace("\n", "\\n").replace("\x1b", "\\x1b")
+            whole = [text for text in texts(picture) if text.replace(" ... ", "x" * 500)[:60] == escaped[:60]]
+            assert len(whole) == 1
 
 
 def test_a_file_is_named_after_the_clip_in_plain_characters(run: Run) -> None:
@@ -274,7 +278,8 @@ def test_a_damaged_frames_table_is_one_message(run: Run) -> None:
     for content, what in (
         (b"", "empty (0 bytes)"),
         (whole[:-5], "cut or damaged"),
-        (whole[:-40] + bytes(30) + whole[-10:], "cut or damaged"),
+        (whole[:9] + bytes([whole[9] ^ 1]) + whole[10:], "cut or damaged"),
+        (whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:], "cut or damaged"),
         (run.folder.table.read_bytes(), "no frames table: its columns are not clip_name (string), frame"),
     ):
         path.write_bytes(content)

@@ -46,7 +46,7 @@ def write_frames(path: Path, clips: Clips, provenance: Provenance, table: Path |
     encoding = dict.fromkeys(features, "BYTE_STREAM_SPLIT")
     with pq.ParquetWriter(
         path, schema, compression="zstd", use_dictionary=["clip_name"], column_encoding=encoding,
-        write_statistics=["clip_name", "frame"],
+        write_statistics=["clip_name", "frame"], write_page_checksum=True,
     ) as writer:  # fmt: skip
         waiting: list[pa.Table] = []
         for name in sorted(clips, key=str.encode):

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class Curve:
     @property
     def varies(self) -> bool:
         """Whether it changes within the clip by more than rounding; see `vmafarm.report.spread.STILL`."""
-        return bool(self.finite.size) and np.ptp(self.finite) > _least_span(self.feature)
+        return bool(self.finite.size and np.ptp(self.finite) > _least_span(self.feature))
 
     def in_words(self) -> str:
         """Its mean and spread, and how many frames have no value."""
@@ -108,7 +109,13 @@ def draw_clip(clip: str, curves: Sequence[Curve], fps: float | None, kind: str) 
         # A name is no formula, whatever dollar signs it has.
         figure.text(left, top, name, size=12, weight="bold", va="top", parse_math=False)
         figure.text(
-            left, top - 0.25 / height, _facts(curves, frames, fps), color=_QUIET, va="top", parse_math=False
+            left,
+            top - 0.25 / height,
+            _facts(curves, frames, fps),
+            color=_QUIET,
+            size=8,
+            va="top",
+            parse_math=False,
         )
         first = None
         for at, curve in enumerate(curves):
@@ -154,7 +161,7 @@ def _draw_panel(axes: Axes, curve: Curve, fps: float | None, *, is_last: bool, i
     axes.set_ylabel(feature.unit, size=8)
     axes.yaxis.set_label_coords(-0.08, 0.5)
     axes.tick_params(labelsize=8, labelbottom=is_last)
-    heading = {"transform": axes.transAxes, "va": "bottom", "parse_math": False}
+    heading: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom", "parse_math": False}
     name = axes.text(0, 1.06, feature.name, weight="bold", **heading)
     axes.annotate(
         feature.what, (1, 0), (7, 0), xycoords=name, textcoords="offset points", color=_QUIET, size=8,
@@ -185,8 +192,8 @@ def _means(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     there = np.isfinite(points).reshape(-1, size)
     sums = np.where(there, points.reshape(-1, size), 0).sum(axis=1)
     counts = there.sum(axis=1)
-    means = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
-    return means[: len(values[size // 2 :: size])]
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return means[: len(range(size // 2, len(values), size))]
 
 
 def _set_height(axes: Axes, lowest: float, highest: float, least: float) -> None:
@@ -204,7 +211,7 @@ def _gaps(values: NDArray[np.float64]) -> list[tuple[int, int]]:
 
 def _alone(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Frames with a value between two without."""
-    there = np.pad(np.isfinite(values), 1)
+    there: NDArray[np.bool_] = np.pad(np.isfinite(values), 1)
     return there[1:-1] & ~there[:-2] & ~there[2:]
 
 
@@ -213,7 +220,7 @@ def _facts(curves: Sequence[Curve], frames: int, fps: float | None) -> str:
     if fps:
         facts.append(f"{format_seconds(frames / fps)} at {fps:.5g} frames per second")
     if frames > _MANY:
-        facts.append(f"dark: mean of {_per_point(frames):,}")
+        facts.append(f"dark: mean of {_per_point(frames):,} frames")
     facts.append("dashed: mean of all" if frames > _MANY else "dashed: mean")
     if any(len(curve.finite) < frames for curve in curves):
         facts.append("grey: no value")
