@@ -90,13 +90,13 @@ class FramesTable:
         look_at_ends(file)
         self._bytes = os.fstat(file.fileno()).st_size
         with self._explained():
+            self._metadata = pq.read_metadata(file)
+            self.head = _read_head(self._metadata.schema.to_arrow_schema(), self._metadata)
             # A hostile file repeats one long name a million times: a dictionary has it once.
             self._file = pq.ParquetFile(
-                file, read_dictionary=[NAME], pre_buffer=False, page_checksum_verification=True
-            )
-            self._metadata, schema = self._file.metadata, self._file.schema_arrow
-            names = list(schema.names)
-            self.head = _read_head(names, schema.types, self._metadata)
+                file, metadata=self._metadata, read_dictionary=[NAME], pre_buffer=False,
+                page_checksum_verification=True,
+            )  # fmt: skip
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -180,8 +180,8 @@ class FramesTable:
         return np.concatenate(found)
 
 
-def _read_head(names: list[str], types: list[pa.DataType], metadata: pq.FileMetaData) -> FramesHead:
-    kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in types]
+def _read_head(schema: pa.Schema, metadata: pq.FileMetaData) -> FramesHead:
+    names, kinds = list(schema.names), schema.types
     expected = [pa.string(), pa.int32(), *[pa.float64()] * (len(kinds) - 2)]
     if names[:2] != [NAME, FRAME] or len(kinds) < 3 or kinds != expected:
         raise DamagedError(
@@ -195,7 +195,7 @@ def _read_head(names: list[str], types: list[pa.DataType], metadata: pq.FileMeta
     except (KeyError, TypeError, ValueError) as error:
         odd = f": {why(error)}" if isinstance(error, ValueError) else ""
         raise DamagedError(f"no frames table: its metadata does not say which table it is of{odd}") from None
-    if list(names[2:]) != [name for name in features.names if name in names[2:]]:
+    if names[2:] != [name for name in features.names if name in names[2:]]:
         raise DamagedError("no frames table: its columns are not the features of its set, in their order")
     return FramesHead(tuple(names[2:]), features, metadata.num_rows, table)
 
