@@ -54,7 +54,7 @@ def test_damage_elsewhere_does_not_matter_and_damage_of_the_clip_is_found(path: 
     assert footer.num_row_groups > 2
     content = bytearray(path.read_bytes())
     content[footer.row_group(1).column(2).data_page_offset + 60] ^= 4
-    content[footer.row_group(2).column(0).data_page_offset + 30] ^= 4  # names, which all row groups have
+    content[footer.row_group(2).column(0).dictionary_page_offset + 30] ^= 4  # a name
     path.write_bytes(content)
     with opened_frames(path) as table:
         assert len(table.read_clip("a.mp4", ["motion"])["motion"]) == 40
