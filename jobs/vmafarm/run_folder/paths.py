@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "shards"
 
     @property
+    def frames(self) -> Path:
+        """One folder per slice, with the frames of each writer's rows, where a run keeps them."""
+        return self.path / "frames"
+
+    @property
     def clip_logs(self) -> Path:
         """How each clip was scored: one Parquet file per slice and writer.
 
@@ -166,7 +171,7 @@ class RunFolder:
 
     @property
     def frames_table(self) -> Path:
-        """The value of each measured feature on each frame; only of a run with engine.frames."""
+        """Each frame's value of each measured feature, where the run keeps them."""
         return self._published("frames.parquet")
 
     def delivered(self) -> tuple[Path, ...]:
