@@ -14,6 +14,8 @@ from vmafarm.disk.sealed_parquet import DamagedError
 from vmafarm.published.frames_table import OtherTableError, opened_frames
 from vmafarm.run_folder.provenance import Provenance
 from vmafarm.schema.features import KNOWN
+from vmafarm.shards.frames_columns import frames_schema, frames_table
+from vmafarm.shards.frames_columns import write_frames as write_frames_file
 
 PROVENANCE = Provenance("ffmpeg", "9", "3", "9", "identity", "cpu", KNOWN, "sha256:0")
 CLIPS = {
@@ -63,6 +65,28 @@ def test_damage_elsewhere_does_not_matter_and_damage_of_the_clip_is_found(path: 
             table.read_clip("c.mp4", ["motion"])
         with pytest.raises(DamagedError, match="cut or damaged"):
             table.read_clip("e.mp4", ["vmaf"])
+
+
+def test_each_changed_bit_of_a_clips_values_is_found_in_what_a_merge_writes(path: Path) -> None:
+    schema = frames_schema(["motion"]).with_metadata(pq.read_schema(path).metadata)
+    values = np.random.default_rng(1).random(200)
+    with path.open("wb") as file:
+        write_frames_file(schema, [("a.mp4", frames_table("a.mp4", [values], 200, schema))], file)
+    column = pq.read_metadata(path).row_group(0).column(2)
+    whole = path.read_bytes()
+    begin, size = column.data_page_offset, column.total_compressed_size
+    unseen = []
+    for at in range(begin, begin + size):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 8]) + whole[at + 1 :])
+        try:
+            with opened_frames(path) as table:
+                found = table.read_clip("a.mp4", ["motion"])["motion"]
+        except DamagedError:
+            continue
+        if not np.array_equal(found, values):
+            unseen.append(at)
+    assert size > 1_000
+    assert not unseen
 
 
 @pytest.mark.parametrize("statistics", [True, False])

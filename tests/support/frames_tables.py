@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from vmafarm.published.frames_table import TABLE_KEY
 from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
+from vmafarm.shards.frames_columns import frames_schema, frames_table
 
 ROWS = 64
 """Of a row group, unless a clip has more: so few that small tables have several."""
@@ -38,11 +39,7 @@ def write_frames(path: Path, clips: Clips, provenance: Provenance, table: Path |
     """
     features = list(next(iter(clips.values())))
     document = provenance.as_dict() | {TABLE_KEY: "0" * 64 if table is None else digest_file(table)}
-    kinds = {"clip_name": pa.string(), "frame": pa.int32()} | dict.fromkeys(features, pa.float64())
-    schema = pa.schema(
-        [pa.field(name, kind, nullable=False) for name, kind in kinds.items()],
-        {METADATA_KEY: json.dumps(document)},
-    )
+    schema = frames_schema(features).with_metadata({METADATA_KEY: json.dumps(document)})
     encoding = dict.fromkeys(features, "BYTE_STREAM_SPLIT")
     with pq.ParquetWriter(
         path, schema, compression="zstd", use_dictionary=["clip_name"], column_encoding=encoding,
@@ -51,9 +48,7 @@ def write_frames(path: Path, clips: Clips, provenance: Provenance, table: Path |
         waiting: list[pa.Table] = []
         for name in sorted(clips, key=str.encode):
             values = [np.asarray(clips[name][feature], float) for feature in features]
-            frames = len(values[0])
-            columns = [[name] * frames, np.arange(frames, dtype=np.int32), *values]
-            waiting.append(pa.table([pa.array(column) for column in columns], schema=schema))
+            waiting.append(frames_table(name, values, len(values[0]), schema))
             if sum(part.num_rows for part in waiting) >= ROWS:
                 writer.write_table(pa.concat_tables(waiting).combine_chunks())
                 waiting = []

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vmafarm.common.errors import show
+from vmafarm.common.text import counted
 from vmafarm.disk.arrow import numbers
 from vmafarm.disk.jsonl import parse_json, why
 from vmafarm.disk.regular_files import open_regular
@@ -137,10 +138,7 @@ class FramesTable:
                     continue
                 rows = self._rows_of(group, clip)
                 for name in columns if rows.any() else ():
-                    column = self._file.read_row_group(group, [name], use_threads=False).column(0)
-                    if column.null_count:
-                        raise DamagedError(f"{name} has nulls")
-                    parts[name].append(numbers(column)[rows])
+                    parts[name].append(numbers(self._read(group, name))[rows])
         if not parts[FRAME]:
             return {}
         found = {name: np.concatenate(some) for name, some in parts.items()}
@@ -153,7 +151,7 @@ class FramesTable:
         found: dict[str, None] = {}
         with self._explained():
             for group in range(self._metadata.num_row_groups):
-                for chunk in self._names(group).chunks:
+                for chunk in self._read(group, NAME).chunks:
                     found |= dict.fromkeys(chunk.dictionary.to_pylist())
         return list(found)
 
@@ -164,16 +162,19 @@ class FramesTable:
         lowest, highest = statistics.min, statistics.max
         return not isinstance(lowest, str) or bool(lowest <= clip <= highest)
 
-    def _names(self, group: int) -> pa.ChunkedArray:
-        require_rows(self._metadata.row_group(group).num_rows, MOST_ROWS)
-        names = self._file.read_row_group(group, [NAME], use_threads=False).column(0)
-        if names.null_count:
-            raise DamagedError(f"{NAME} has nulls")
-        return names
+    def _read(self, group: int, name: str) -> pa.ChunkedArray:
+        rows = self._metadata.row_group(group).num_rows
+        require_rows(rows, MOST_ROWS)
+        column = self._file.read_row_group(group, [name], use_threads=False).column(0)
+        if column.null_count:
+            raise DamagedError(f"{name} has nulls")
+        if len(column) != rows:  # as Arrow reads a column whose first page cannot be read
+            raise DamagedError(f"{len(column):,} values of {name} in {counted(rows, 'row')}")
+        return column
 
     def _rows_of(self, group: int, clip: str) -> NDArray[np.bool_]:
         found = [np.empty(0, bool)]
-        for chunk in self._names(group).chunks:
+        for chunk in self._read(group, NAME).chunks:
             known = chunk.dictionary.to_pylist()
             places = [at for at, name in enumerate(known) if name == clip]
             found.append(np.isin(numbers(pa.chunked_array([chunk.indices])), places))
