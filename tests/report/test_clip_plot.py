@@ -300,6 +300,12 @@ def test_metadata_that_says_nothing_is_one_message(run: Run) -> None:
     path = run.folder.frames_table
     table = pq.ParquetFile(path).read()
     stated = json.loads(table.schema.metadata[b"vmafarm"])
-    for document in ("[]", "{", "{}", json.dumps(stated | {"table_sha256": 1})):
+    for document in (
+        "[]",
+        "{",
+        "{}",
+        json.dumps(stated | {"frames": 1}),
+        json.dumps(stated | {"frames": {"table_sha256": 1}}),
+    ):
         pq.write_table(table.replace_schema_metadata({"vmafarm": document}), path)
         assert "does not say which table it is of" in refused(run, CLIPS[0], status=1)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
-from vmafarm.published.frames_table import TABLE_KEY
+from vmafarm.published.frames_by_clip import KEY, TABLE_KEY
 from vmafarm.published.up_to_date import digest_file
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.shards.frames_columns import frames_schema, frames_table
@@ -38,7 +38,9 @@ def write_frames(path: Path, clips: Clips, provenance: Provenance, table: Path |
         The table that it was published with; None: one that is not here.
     """
     features = list(next(iter(clips.values())))
-    document = provenance.as_dict() | {TABLE_KEY: "0" * 64 if table is None else digest_file(table)}
+    document = provenance.as_dict() | {
+        KEY: {"run": "demo", TABLE_KEY: "0" * 64 if table is None else digest_file(table)}
+    }
     schema = frames_schema(features).with_metadata({METADATA_KEY: json.dumps(document)})
     encoding = dict.fromkeys(features, "BYTE_STREAM_SPLIT")
     with pq.ParquetWriter(

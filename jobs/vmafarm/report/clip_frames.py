@@ -20,7 +20,7 @@ from vmafarm.disk.durable import replace
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.sealed_parquet import DamagedError
-from vmafarm.published.frames_table import FramesTable, OtherTableError, opened_frames
+from vmafarm.published.frames_by_clip import FramesTable, OtherTableError, opened_frames
 from vmafarm.query.text import require_place
 from vmafarm.run_folder.label_columns import NAME
 from vmafarm.run_folder.manifest import most_rows
@@ -87,7 +87,7 @@ def plot_clip(
     if output.suffix.lower() not in KINDS:
         raise UsageError(f"{show(str(output))}: an unknown suffix", f"choose {' or '.join(KINDS)}")
     require_place(output)
-    path = _frames_of_run(config) if table is None else frames_beside(table)
+    path = _frames_of_run(config) if table is None else given_frames(table)
     with _explained(path, None if table else config.run.name), opened_frames(path) as frames:
         beside = config.folder.table if table is None else path.with_name(_stem(path) + ".parquet")
         if table is None or beside.exists():
@@ -115,7 +115,7 @@ def default_output(clip: str) -> Path:
     return Path(f"{stem or 'clip'}.svg")
 
 
-def frames_beside(table: Path) -> Path:
+def given_frames(table: Path) -> Path:
     """A frames table, given itself or the table beside it."""
     beside = table.with_name(f"{table.stem}{SUFFIX}")
     return beside if not table.name.endswith(SUFFIX) and beside.exists() else table

@@ -11,7 +11,7 @@ import pytest
 from support.frames_tables import ROWS, write_frames
 
 from vmafarm.disk.sealed_parquet import DamagedError
-from vmafarm.published.frames_table import OtherTableError, opened_frames
+from vmafarm.published.frames_by_clip import OtherTableError, opened_frames
 from vmafarm.run_folder.provenance import Provenance
 from vmafarm.schema.features import KNOWN
 from vmafarm.shards.frames_columns import frames_schema, frames_table

@@ -1,4 +1,4 @@
-"""The frames table: the value of each measured feature on each frame, published beside the table of a run.
+"""Reads one clip of a frames table: the values of features by frame, published beside the table of a run.
 
 It may have 23 million rows: one clip is found by the statistics of the row groups, and only that is read.
 """
@@ -31,8 +31,8 @@ from vmafarm.schema.feature_set import FeatureSet
 
 FRAME = "frame"
 """Column that numbers the frames of a clip, from 0."""
-TABLE_KEY = "table_sha256"
-"""Of the document in its metadata: the SHA-256 of the table that was published with it."""
+KEY, TABLE_KEY = "frames", "table_sha256"
+"""Of the document in its metadata, and in there, of the SHA-256 of the table that it was published with."""
 
 
 class OtherTableError(DamagedError):
@@ -190,7 +190,7 @@ def _read_head(schema: pa.Schema, metadata: pq.FileMetaData) -> FramesHead:
         )
     try:
         document: Mapping[str, Any] = parse_json((metadata.metadata or {})[METADATA_KEY])
-        features, table = feature_set_of(document), document[TABLE_KEY]
+        features, table = feature_set_of(document), document[KEY][TABLE_KEY]
         if not isinstance(table, str):
             raise TypeError
     except (KeyError, TypeError, ValueError) as error:
