@@ -1,11 +1,12 @@
 """Reads one clip of a frames table: the values of features by frame, published beside the table of a run.
 
-It may have 23 million rows: one clip is found by the statistics of the row groups, and only that is read.
+It may have 23 million rows: as they are sorted, one clip is found by the names in a few row groups.
 """
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,9 +134,7 @@ class FramesTable:
         columns = (FRAME, *features)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
         with self._explained():
-            for group in range(self._metadata.num_row_groups):
-                if not self._may_have(group, clip):
-                    continue
+            for group in self._groups_with(clip):
                 rows = self._rows_of(group, clip)
                 for name in columns if rows.any() else ():
                     parts[name].append(numbers(self._read(group, name))[rows])
@@ -155,12 +154,24 @@ class FramesTable:
                     found |= dict.fromkeys(chunk.dictionary.to_pylist())
         return list(found)
 
-    def _may_have(self, group: int, clip: str) -> bool:
-        statistics = self._metadata.row_group(group).column(0).statistics
-        if statistics is None or not statistics.has_min_max:
-            return True
-        lowest, highest = statistics.min, statistics.max
-        return not isinstance(lowest, str) or bool(lowest <= clip <= highest)
+    def _groups_with(self, clip: str) -> Iterator[int]:
+        """Row groups that have a clip, as they are sorted by its name.
+
+        Statistics would say so at once, but those of a damaged footer end the process: pyarrow has functions
+        out of which an exception of C++ leads nowhere.
+        """
+        groups = range(self._metadata.num_row_groups)
+        for group in groups[bisect_left(groups, clip, key=lambda group: self._ends(group)[1]) :]:
+            if self._ends(group)[0] > clip:
+                return
+            yield group
+
+    def _ends(self, group: int) -> tuple[str, str]:
+        """The first and the last clip of a row group."""
+        names = self._read(group, NAME)
+        if not len(names):
+            raise DamagedError("a row group without rows")
+        return names[0].as_py(), names[-1].as_py()
 
     def _read(self, group: int, name: str) -> pa.ChunkedArray:
         rows = self._metadata.row_group(group).num_rows
