@@ -203,7 +203,18 @@ def test_a_run_that_keeps_no_frames_says_how_to_keep_them(run: Run) -> None:
     run.folder.frames_table.unlink()
     said = refused(run, CLIPS[0])
     assert 'the run "demo" does not keep the values of frames (engine.frames is false)' in said
-    assert "--set engine.frames=true" in said
+    assert "vmafarm run --frames --run NAME" in said
+
+
+def test_a_run_that_keeps_frames_but_has_no_frames_table_is_merged_again(run: Run) -> None:
+    run.folder.frames_table.unlink()
+    kept = run.config.model_copy(update={"engine": run.config.engine.model_copy(update={"frames": True})})
+    Run(run.folder, kept, run.provenance).freeze()
+    said = refused(run, CLIPS[0], status=1)
+    assert (
+        "full_features_demo.frames.parquet is not there, although the run keeps the values of frames" in said
+    )
+    assert "vmafarm merge --run demo" in said
 
 
 def test_a_run_that_is_not_merged_says_so(run: Run) -> None:

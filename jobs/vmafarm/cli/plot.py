@@ -40,7 +40,7 @@ def plot(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Draw the features of one clip over its frames; the run must keep them (engine.frames).
+    """Draw the features of one clip over its frames; the run must keep them (--frames).
 
     Example: vmafarm plot clip.mp4 --features motion,vmaf -o clip.png
     """

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from vmafarm.common.errors import IncompleteError, UsageError, reason, show
 from vmafarm.config.sections import Config
+from vmafarm.corpus.planned_set import keeps_frames
 from vmafarm.disk.durable import replace
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
@@ -136,15 +137,14 @@ def _frames_of_run(config: Config) -> Path:
         )
     if folder.frames_table.exists():
         return folder.frames_table
-    if getattr(config.engine, "frames", False):
+    if keeps_frames(config):
         raise IncompleteError(
             f"{show(str(folder.frames_table))} is not there, although the run keeps the values of frames",
             f"write it again: vmafarm merge --run {name}",
         )
     raise UsageError(
         f'the run "{name}" does not keep the values of frames (engine.frames is false)',
-        "score its clips again in a new run: vmafarm run --run NAME --clips DIR --scores FILE "
-        "--set engine.frames=true",
+        "score its clips again in a new run: vmafarm run --frames --run NAME --clips DIR --scores FILE",
     )
 
 
