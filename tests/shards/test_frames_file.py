@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -193,6 +195,50 @@ def test_a_full_disk_costs_no_frame(folder: RunFolder, monkeypatch: pytest.Monke
     parquet, journal = paths(folder)
     assert not parquet.exists()
     assert_are(read(journal), CLIPS)
+
+
+def test_a_journal_that_cannot_be_read_back_is_kept_and_named(folder: RunFolder) -> None:
+    """A disk that gives other bytes than it was given."""
+    writer = write(folder)
+    parquet, journal = paths(folder)
+    content = journal.read_bytes()
+    for damaged in (content.replace(b'"frames":200', b'"frames":201'), b""):
+        journal.write_bytes(damaged)
+        with pytest.raises(
+            UnavailableError, match=r"cannot be read back: .*w\.journal: frames of [02] clips, 3"
+        ):
+            writer.close()
+        assert not parquet.exists()
+    journal.write_bytes(content)
+    writer.close()
+    assert_are(read(parquet), CLIPS)
+
+
+def test_memory_does_not_grow_with_the_number_of_clips() -> None:
+    """Clips of 20,000 frames, 3.5 MB each; by its peak, the process holds no more than a few of them."""
+    script = """
+import resource, sys, tempfile
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, "tests")
+from support.shard_helpers import PROVENANCE
+from vmafarm.run_folder.paths import RunFolder
+from vmafarm.shards.frames_file import FramesWriter, frame_features
+values = {name: np.arange(20_000) / 8 for name in frame_features(PROVENANCE)}
+with tempfile.TemporaryDirectory() as folder:
+    for clips in (5, 50):
+        writer = FramesWriter(RunFolder(Path(folder), "r"), clips, "w", PROVENANCE)
+        for number in range(clips):
+            writer.append(f"{number}.mp4", values, 20_000)
+        writer.close()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+    )
+    few, many = map(int, done.stdout.split())
+    assert many - few < 15 << 10
 
 
 STATED = {"provenance": PROVENANCE.as_dict()}

@@ -21,7 +21,7 @@ import pydantic
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vmafarm.common.errors import show
+from vmafarm.common.errors import UnavailableError, reason, show
 from vmafarm.disk.durable import Appender, make_folder, remove, replace
 from vmafarm.disk.jsonl import Name, checked_line, json_line, parse_json, unchecked, why, with_checksum
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS, open_regular
@@ -71,7 +71,8 @@ class FramesWriter:
     def __init__(self, folder: RunFolder, slice_id: int, writer: str, provenance: Provenance) -> None:
         self._parquet, journal = frames_of(folder, folder.shard_folder(slice_id) / f"{writer}.parquet")
         make_folder(journal.parent)
-        self._names, self._clips = frame_features(provenance), 0
+        self._names = frame_features(provenance)
+        self._clips: set[str] = set()
         self._provenance = provenance
         self._journal = Appender(journal)
         self._journal.append(checked_line({"provenance": provenance.as_dict()}))
@@ -89,16 +90,37 @@ class FramesWriter:
             Number of frames.
         """
         self._journal.append(_line(clip_name, [values.get(name) for name in self._names], frames))
-        self._clips += 1
+        self._clips.add(clip_name)
 
     def close(self) -> None:
-        """Put all frames in place as one Parquet file, then remove the journal."""
+        """Put all frames in place as one Parquet file, then remove the journal.
+
+        Raises
+        ------
+        UnavailableError
+            The journal stays: it cannot be read back whole, or no file can be written.
+        """
         self._journal.close()
         if self._clips:
             schema = _with_provenance(self._names, self._provenance)
-            clips = read_frames(self._journal.path, self._names)
-            replace(self._parquet, partial(write_frames, schema, clips))
+            replace(self._parquet, partial(write_frames, schema, self._read_back()))
         remove(self._journal.path)
+
+    def _read_back(self) -> Iterator[tuple[str, pa.Table]]:
+        journal, clips = self._journal.path, 0
+        try:
+            for clip in read_frames(journal, self._names):
+                clips += 1
+                yield clip
+            if clips != len(self._clips):
+                raise DamagedError(f"frames of {clips:,} clips, {len(self._clips):,} were written")
+        except (DamagedError, OSError) as error:
+            why = show(reason(error) if isinstance(error, OSError) else str(error))
+            raise UnavailableError(
+                f"frames that were just written cannot be read back: {show(str(journal))}: {why}",
+                f"check the disk; then move that file away, and also the shard {show(journal.parent.name)}/"
+                f"{show(self._parquet.name)}, and run again: its clips are scored again",
+            ) from None
 
 
 def _with_provenance(names: Sequence[str], provenance: Provenance) -> pa.Schema:
