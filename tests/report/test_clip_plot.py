@@ -253,6 +253,12 @@ def test_a_clip_that_is_not_there_is_one_message_with_those_like_it(run: Run, cl
     assert hint in said
 
 
+def test_a_frames_table_without_clips_is_one_message(run: Run) -> None:
+    path = run.folder.frames_table
+    pq.ParquetWriter(path, pq.read_schema(path)).close()
+    assert "full_features_demo.frames.parquet has no clips" in refused(run, CLIPS[0])
+
+
 @pytest.mark.parametrize(
     ("features", "what"),
     [

@@ -189,12 +189,12 @@ def _choose(frames: FramesTable, given: str, path: Path) -> tuple[str, ...]:
 
 
 def _no_clip(clip: str, names: Sequence[str], path: Path) -> UsageError:
+    if not names:
+        return UsageError(f"{show(str(path))} has no clips", "merge its run when clips are scored")
     wanted = clip.casefold()
     alike = [name for name in names if wanted in name.casefold()][:_SHOWN] if wanted else []
     alike = alike or get_close_matches(clip, names, _SHOWN)
     hint = f"did you mean {' or '.join(map(show, alike))}?" if alike else f"such as {show(names[0])}"
-    if not names:
-        return UsageError(f"{show(str(path))} has no clips", "merge its run when clips are scored")
     return UsageError(f"there is no clip {show(clip) or '(an empty name)'} in {show(str(path))}", hint)
 
 
