@@ -111,6 +111,7 @@ def _run_verb() -> int:
     import vmafarm.cli.features
     import vmafarm.cli.labels
     import vmafarm.cli.look
+    import vmafarm.cli.plot
     import vmafarm.cli.tables  # noqa: F401 - these add their verbs
     from vmafarm.cli.local import app
 

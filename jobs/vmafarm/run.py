@@ -16,6 +16,7 @@ from vmafarm.common.say import say
 from vmafarm.common.steps import working
 from vmafarm.common.text import counted, format_seconds
 from vmafarm.config.sections import Config
+from vmafarm.contents.reuse import refuse_with_frames
 from vmafarm.contents.reuse import reuse as reuse_rows
 from vmafarm.contents.verify import verify as find_others
 from vmafarm.corpus.frozen_config import with_frozen
@@ -62,6 +63,8 @@ def run(
     VmafarmError
         See `plan`, `run_local` and `merge`.
     """
+    if reuse:  # a new run leaves no plan behind
+        refuse_with_frames(config)
     with begun(config, file, update=update, drop=drop) as (config, manifest):
         if verify:
             manifest = _verify(config, manifest, file, update=update)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crash.kept_frames import FRAMES, are_made_up, lost_frames, values_of
 from crash.workload import BAD, GOOD, Place, names_in, replaced
 from support import merge_helpers
 
@@ -66,7 +67,7 @@ def _cheap(place: Place, round_: str) -> Iterator[None]:
             raise ClipFailedError("decode_error", "cannot be decoded")
         values = {"vmaf_mean": float(clip.bytes or 0)}
         row = merge_helpers.make_row(clip.name, clip.mos, **values)
-        return Extracted(row, 10, 25.0, "yuv420p", 8, 0.0, 0.1, ())
+        return Extracted(row, FRAMES, 25.0, "yuv420p", 8, 0.0, 0.1, (), values=values_of(clip.name))
 
     def run_here(config: Any, slices: Any, _: object, limit: int, share: str, manifest: str) -> ElementResult:
         assert not limit
@@ -104,7 +105,7 @@ def wrong(place: Place, before: dict[str, bytes]) -> list[str]:
     kept = set(GOOD) - {GONE, CHANGED}
     if not kept <= read_done(folder, range(newest.slice_count)):
         found.append("a row")
-    return found
+    return found + lost_frames(folder, are_made_up)
 
 
 def scored_again(place: Place) -> set[str]:

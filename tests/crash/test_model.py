@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from crash import power
 from crash.faults import CrashError, Faults, FaultySystem, boundaries
+from crash.kept_frames import FRAMES, are_made_up, lost_frames, values_of
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -65,7 +66,7 @@ class Shards(RuleBasedStateMachine):
 
         def begin() -> None:
             self.writers[number] = ShardWriter(
-                self.run.folder, 0, f"w{self.names}", self.run.provenance, flush_every
+                self.run.folder, 0, f"w{self.names}", self.run.provenance, flush_every, frames=True
             )
 
         self._do(number, begin, crash)
@@ -82,7 +83,7 @@ class Shards(RuleBasedStateMachine):
     def _append(self, number: int, clip: str, crash: int | None) -> None:
         row = ROWS[clip]
         entry = {
-            "clip_name": clip, "frames": 1, "fps": 1.0, "pixel_format": "", "bit_depth": 8,
+            "clip_name": clip, "frames": FRAMES, "fps": 1.0, "pixel_format": "", "bit_depth": 8,
             "seconds_decoding": 0.0, "seconds_scoring": 0.0, "audit": "", "seconds_other_plan": math.nan,
             "audit_feature": "", "audit_difference": math.nan,
             "declared_frames": 0, "declared_seconds": math.nan, "short": False, "repeatable": True,
@@ -92,7 +93,7 @@ class Shards(RuleBasedStateMachine):
             "bytes": 1, "sha256": "",
         }  # fmt: skip
         self.tried.add(clip)
-        if self._do(number, lambda: self.writers[number].append(row, entry), crash):
+        if self._do(number, lambda: self.writers[number].append(row, entry, values_of(clip)), crash):
             self.model[clip] = row
 
     @precondition(lambda self: self.writers)
@@ -148,6 +149,11 @@ class Shards(RuleBasedStateMachine):
             return
         assert set(self.model) <= self.reader.read(self.run.folder, [0]) <= self.tried
 
+    @invariant()
+    def every_row_has_its_frames(self) -> None:
+        if hasattr(self, "model"):
+            assert lost_frames(self.run.folder, are_made_up) == []
+
     def _one(self, data: Any) -> int:
         number: int = data.draw(st.sampled_from(sorted(self.writers)))
         return number
@@ -182,6 +188,7 @@ class Shards(RuleBasedStateMachine):
 def _close(writer: ShardWriter) -> None:
     # A dead process has no open files; this one goes on.
     writer._journal.close()
+    writer._frames._journal.close()
     writer._done.close()
 
 

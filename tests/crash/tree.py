@@ -17,6 +17,7 @@ from pathlib import Path
 from crash import power
 from crash.cases import Result, compare
 from crash.faults import Faults, boundaries
+from crash.kept_frames import are_pooled, lost_frames
 from support.command import QUICK, command, corpus, write_scores
 from support.media import make_clip
 
@@ -24,7 +25,7 @@ from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.writer import read_done
 
 HERE = Path(__file__).parent
-SETTINGS = ("--run", "r", "--set", "slices.count=2", "--set", "extract.flush_every=2")
+SETTINGS = ("--run", "r", "--set", "slices.count=2", "--set", "extract.flush_every=2", "--frames")
 RUN = ("run", *corpus(*QUICK, *SETTINGS))
 TABLE = Path("runs/full_features_r.parquet")
 CLIPS = tuple(f"orig_{i}_540_5s.mp4" for i in range(6))
@@ -106,12 +107,14 @@ def run_tree(template: Template, seed: int, kills: int = 4) -> Result:
                 power.lose_power(work / "state", chance=chance.choice([None, random.Random(seed)]))
             held = read_done(RunFolder(work / "runs", "r"), range(2))
             result.lost += [f"row of {name}" for name in promised - held]
+            result.lost += lost_frames(RunFolder(work / "runs", "r"), are_pooled)
         process = start(work)
         process.wait(300)
         _end(process)
         if process.returncode:
             result.differing.append(f"the last run ended with {process.returncode}: {said(work)[-2000:]}")
         compare(work / TABLE, template.table, result, CLIPS)
+        result.lost += lost_frames(RunFolder(work / "runs", "r"), are_pooled)
     return result
 
 

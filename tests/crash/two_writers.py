@@ -17,6 +17,7 @@ from pathlib import Path
 
 from crash.cases import Result, compare
 from crash.faults import Faults
+from crash.kept_frames import are_pooled, lost_frames
 from crash.tree import CLIPS, make_corpus
 from crash.workload import Ended, Place, fork, wait
 
@@ -107,6 +108,7 @@ def _merge_and_compare(place: Place, template: Slice, result: Result) -> None:
     place.table.unlink(missing_ok=True)
     _judge(wait(fork(lambda: _merge(place.folder), place), place), result)
     compare(place.table, template.table, result, CLIPS)
+    result.lost += lost_frames(_planned(place.folder).folder, are_pooled)
 
 
 def _judge(ended: Ended, result: Result) -> None:
@@ -123,7 +125,7 @@ def _config(work: Path) -> Config:
         "engine.plan=identity", "engine.kind=ffmpeg", "run.name=r", f"run.root={work / 'runs'}",
         f"corpus.clips={work / 'clips'}", f"corpus.scores={work / 'scores.csv'}", "slices.count=1",
         f"extract.scratch={work / 'scratch'}", "extract.workers=1", "extract.flush_every=2",
-        "engine.audit_every=0",
+        "engine.audit_every=0", "engine.frames=true",
     ]  # fmt: skip
     config, _ = load(None, given)
     return config

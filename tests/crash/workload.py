@@ -20,6 +20,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from crash.faults import Faults, install
+from crash.kept_frames import FRAMES, are_made_up, lost_frames, values_of
 from support import merge_helpers
 
 import vmafarm.run
@@ -78,8 +79,8 @@ class Place:
             "run.name=r", f"run.root={self.folder / 'runs'}", f"corpus.clips={clips}",
             f"corpus.scores={scores}", f"extract.scratch={self.folder / 'scratch'}", "extract.workers=1",
             "extract.flush_every=2", "extract.retries=1", f"slices.count={SLICES}", "engine.kind=ffmpeg",
-            "engine.plan=identity", "engine.audit_every=0", "merge.max_failed_share=0.5",
-            "merge.checks=false",
+            "engine.plan=identity", "engine.frames=true", "engine.audit_every=0",
+            "merge.max_failed_share=0.5", "merge.checks=false",
         ]  # fmt: skip
         config, _ = load(None, settings)
         return config
@@ -123,7 +124,10 @@ def full_run(place: Place) -> None:
         settled.append(clip.name)
         if clip.name == BAD:
             raise ClipFailedError("decode_error", "cannot be decoded")
-        return Extracted(merge_helpers.make_row(clip.name), 10, 25.0, "yuv420p", 8, 0.0, 0.1, ())
+        return Extracted(
+            merge_helpers.make_row(clip.name), FRAMES, 25.0, "yuv420p", 8, 0.0, 0.1, (),
+            values=values_of(clip.name),
+        )  # fmt: skip
 
     def run_here(
         config: Config, slices: Any, _: object, limit: int, share: str, manifest: str
@@ -229,7 +233,7 @@ def broken_promises(place: Place) -> list[str]:
             ),
         }[kind]
         check(f"{kind} {given}", holds)
-    return lost
+    return lost + lost_frames(folder, are_made_up)
 
 
 def names_in(table: Path) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from support.fake_slurm import planned, write_log, write_merge_job, write_record
+from support.frames_tables import write_frames
 from support.merge_helpers import Run, make_row
 
 from vmafarm.cluster.slurm import Slurm
@@ -76,6 +77,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "presets --json": ("presets", "--json"),
     "features": ("features",),
     "features --json": ("features", "--json"),
+    "plot": ("plot", f"d{TEXT}", "--table", "kept.frames.parquet", "--output", "plot.svg"),
     "split": (
         "split", "demo", "--pattern", "(?s)^c[0-9](.+)$", "--train", "1", "--val", "0", "--test", "0",
     ),
@@ -86,7 +88,8 @@ VERBS: dict[str, tuple[str, ...]] = {
 def make_hostile(root: Path) -> Run:
     """Plan, submit and merge a run of four clips: two scored, one failed on one host and one for good.
 
-    Another table, other.parquet, has another clip, column and provenance.
+    Another table, other.parquet, has another clip, column and provenance; kept.frames.parquet, which no merge
+    replaces, has frames of that clip.
 
     Parameters
     ----------
@@ -137,4 +140,6 @@ def make_hostile(root: Path) -> Run:
     document = json.dumps({f"engine{TEXT}": TEXT}).encode()
     pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata({METADATA_KEY: document}),
                    root / "other.parquet")  # fmt: skip
+    frames = {f"d{TEXT}": {"motion": np.arange(9.0), "vmaf": np.full(9, 98.0)}}
+    write_frames(root / "kept.frames.parquet", frames, run.provenance)
     return run

@@ -14,7 +14,7 @@ import pytest
 import typer
 from support.command import QUICK, vmafarm
 
-from vmafarm.cli import cluster, failures, features, labels, look, tables  # noqa: F401 - they add their verbs
+from vmafarm.cli import cluster, failures, features, labels, look, plot, tables  # noqa: F401 - add verbs
 from vmafarm.cli.local import app
 from vmafarm.cluster.merge_job import MergeJob
 from vmafarm.cluster.status import Status

@@ -25,6 +25,7 @@ from vmafarm.cli import failures as cli_failures
 from vmafarm.cli import features as cli_features
 from vmafarm.cli import labels as cli_labels
 from vmafarm.cli import look as cli_look
+from vmafarm.cli import plot as cli_plot
 from vmafarm.cli import tables as cli_tables
 from vmafarm.config.sections import Config, flat
 from vmafarm.config.toml import as_override
@@ -142,7 +143,7 @@ QUIET = {
     "info --card", "retry --dry-run", "config", "qa", "report", "plan", "run", "combine",
     "estimate", "estimate --json", "submit", "submit --dry-run", "retry", "cancel",
     "efficiency", "efficiency --json", "tidy", "tidy --dry-run", "runs",
-    "runs --json", "presets", "presets --json", "features", "features --json",
+    "runs --json", "presets", "presets --json", "features", "features --json", "plot",
 }  # fmt: skip
 """Verbs that show nothing of these records; most of them show paths."""
 
@@ -150,7 +151,7 @@ QUIET = {
 def test_no_verb_is_left_out() -> None:
     words = {command.name or command.callback.__name__ for command in cli_look.app.registered_commands}
     assert cli_cluster.app is cli_failures.app is cli_features.app is cli_labels.app is cli_look.app
-    assert cli_look.app is cli_tables.app
+    assert cli_look.app is cli_plot.app is cli_tables.app
     # These two read nothing of a run; both are among the tests from outside of it.
     assert {words[0] for words in VERBS.values()} == words - {"demo", "image"}
 

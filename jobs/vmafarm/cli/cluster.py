@@ -73,7 +73,7 @@ def image(
 
 
 @app.command()
-@configured(*CORPUS, "plan", "features", wanted="")
+@configured(*CORPUS, "plan", "features", "frames", wanted="")
 def submit(
     config: Config, update: Update = False, drop: Drop = False, canary: Canary = 0, dry_run: DryRun = False
 ) -> None:

@@ -61,7 +61,7 @@ def main(
 
 
 @app.command()
-@configured(*CORPUS, "plan", "features", "workers", "max_failed_share", wanted="")
+@configured(*CORPUS, "plan", "features", "frames", "workers", "max_failed_share", wanted="")
 def run(
     config: Config, update: Update = False, drop: Drop = False, verify: Verify = False, reuse: Reuse = None,
     allow_missing: AllowMissing = False,
@@ -99,7 +99,7 @@ def demo(
 
 
 @app.command()
-@configured(*CORPUS, "plan", "features", wanted="new")
+@configured(*CORPUS, "plan", "features", "frames", wanted="new")
 def plan(
     config: Config,
     update: Update = False,
@@ -122,7 +122,7 @@ def plan(
 
 
 @app.command()
-@configured(*CORPUS, "plan", "features", "workers", wanted="")
+@configured(*CORPUS, "plan", "features", "frames", "workers", wanted="")
 def estimate(
     config: Config,
     sample: Annotated[

@@ -95,6 +95,10 @@ _SETS = {
             help="What is measured: a set that vmafarm features lists, or a TOML file (engine.features).",
         ),
     ),
+    "frames": (
+        "engine__frames", bool,
+        typer.Option("--frames", help="Keep each frame's value of every measured feature (engine.frames)."),
+    ),
     "workers": (
         "extract__workers", str,
         typer.Option(

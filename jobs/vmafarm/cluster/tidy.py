@@ -196,7 +196,7 @@ def _remove(found: dict[Path, Stamp], kept: list[str]) -> None:
 
 
 def _remove_empty_folders(folder: RunFolder) -> None:
-    for base in (folder.shards, folder.clip_logs):
+    for base in (folder.shards, folder.frames, folder.clip_logs):
         slices = list(slice_folders(base))
         if not slices:
             continue

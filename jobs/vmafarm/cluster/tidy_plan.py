@@ -79,7 +79,7 @@ def make_plan(folder: RunFolder) -> Plan:
 def _folders_with_drafts(folder: RunFolder) -> Iterator[Path]:
     yield from (folder.path, folder.logs, folder.submissions, folder.merge_jobs, folder.broken_nodes)
     yield folder.clip_logs
-    for base in (folder.shards, folder.clip_logs):
+    for base in (folder.shards, folder.frames, folder.clip_logs):
         yield from slice_folders(base)
 
 

@@ -99,6 +99,7 @@ class EngineSection(Section):
         min_length=1,
         description="the feature set: a name that vmafarm features lists, or a TOML file of your own",
     )
+    frames: bool = Field(False, description="keep each frame's value of every measured feature as well")
     backend: Literal["cuda", "cpu"] = Field(
         "cpu", description="where the vmaf engine runs; cuda needs the fork's program"
     )

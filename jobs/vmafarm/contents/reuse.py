@@ -70,6 +70,16 @@ class _Row:
     provenance: Provenance
 
 
+def refuse_with_frames(config: Config) -> None:
+    """Raise UsageError if the run keeps frames: the rows of another run come without theirs."""
+    if config.engine.frames:
+        raise UsageError(
+            "--reuse takes rows without their frames, and engine.frames = true keeps the frames of all rows",
+            "leave --reuse out, which scores all clips; or --frames (engine.frames), under another run.name "
+            "if there are rows",
+        )
+
+
 @working("reusing rows")
 def reuse(config: Config, manifest: Manifest, source: str, provenance: Provenance) -> Reused:
     """Take the rows of clips that have none yet and whose file is the one that another run scored.
@@ -89,8 +99,9 @@ def reuse(config: Config, manifest: Manifest, source: str, provenance: Provenanc
     Raises
     ------
     UsageError
-        There is no such run, it has no rows, or these were made with another engine.
+        There is no such run, it has no rows, these were made with another engine, or frames are kept.
     """
+    refuse_with_frames(config)
     other = _find(config, source)
     theirs = read_provenance(other.provenance)
     if theirs is None:

@@ -28,7 +28,7 @@ from vmafarm.corpus.full_reference import look_for_references
 from vmafarm.corpus.join import Joined
 from vmafarm.corpus.labels_of_run import describe_labels, write_labels
 from vmafarm.corpus.plan_result import Plan
-from vmafarm.corpus.planned_set import refuse_other_set, tell_other_set, with_set
+from vmafarm.corpus.planned_set import refuse_other_frames, refuse_other_set, tell_other_set, with_set
 from vmafarm.corpus.read_corpus import choose_preset
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.slices import balance, sample, slice_count
@@ -159,6 +159,7 @@ def _plan_again(
     refuse_other_engine(folder, before, values)
     refuse_other_geometry(folder, before, values)
     refuse_other_set(folder, before, values)
+    refuse_other_frames(folder, before, values)
     moved = [*tell_moved(before, values), *tell_other_set(before, values)]
     changes = compare_corpus(kept, made, moved, asked.others)
     if not changes:

@@ -19,6 +19,7 @@ from vmafarm.schema.features import FULL
 from vmafarm.schema.read_set import parse_set
 
 FEATURES = "engine.features"
+FRAMES = "engine.frames"
 
 
 def with_set(values: Mapping[str, Any], before: Mapping[str, Any], config: Config) -> dict[str, Any]:
@@ -101,6 +102,32 @@ def measured_set(config: Config) -> FeatureSet:
     if config.run.name and replace(config.folder, sample=0).manifest.exists():
         return planned_set(config.folder)
     return read_feature_set(config.engine.features)
+
+
+def keeps_frames(config: Config) -> bool:
+    """Whether a run keeps each frame's values: as its plan says or, if it has none yet, the configuration.
+
+    Raises
+    ------
+    UsageError, UnavailableError
+        The plan cannot be read.
+    """
+    if config.run.name and replace(config.folder, sample=0).manifest.exists():
+        # A plan of an earlier version does not say so, whatever is configured now.
+        return read_frozen_config(config.folder).get(FRAMES, False) is True
+    return config.engine.frames
+
+
+def refuse_other_frames(folder: RunFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise UsageError if there are rows, and frames would be kept of some of them alone."""
+    kept, wanted = before.get(FRAMES, False), now[FRAMES]
+    if kept == wanted or read_provenance(folder.provenance) is None:
+        return
+    have = "with their frames" if kept else "without their frames"
+    raise UsageError(
+        f'the run "{folder.name}" has rows {have}, now {FRAMES} = {str(wanted).lower()}',
+        f"leave {FRAMES} = {str(kept).lower()}, or score the clips again under another run.name",
+    )
 
 
 def tell_other_set(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

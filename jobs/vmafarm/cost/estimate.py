@@ -175,6 +175,8 @@ class Estimate:
                 f"{space.width}x{space.height}, {counted(space.frames, 'frame')}, {space.bit_depth} bit"
             )
         output = f"table {size(space.table_bytes)}, run folder {size(space.folder_bytes)}"
+        if space.frames_bytes:
+            output += f", frames {size(space.frames_bytes)} more"
         return [("scratch", scratch), ("output", output)]
 
     def as_dict(self) -> dict[str, Any]:
@@ -203,6 +205,7 @@ class Estimate:
                 "bit_depth": space.bit_depth,
                 "table_bytes": space.table_bytes,
                 "folder_bytes": space.folder_bytes,
+                "frames_bytes": space.frames_bytes,
             },
         }
 

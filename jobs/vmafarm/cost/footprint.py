@@ -17,6 +17,7 @@ from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import read_provenance
 from vmafarm.schema.features import FULL
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log, shard_of
+from vmafarm.shards.frames_file import frames_of
 
 _ROWS = 200
 """So many rows tell how well rows compress."""
@@ -38,6 +39,8 @@ class Footprint:
         Of the final table.
     folder_bytes
         Of the shards and clip logs.
+    frames_bytes
+        Of the frames, in the run folder and once more beside the table; 0: the run does not keep them.
     """
 
     scratch_bytes: int
@@ -47,6 +50,7 @@ class Footprint:
     bit_depth: int
     table_bytes: int
     folder_bytes: int
+    frames_bytes: int = 0
 
 
 def frame_bytes(width: int, height: int, bit_depth: int) -> int:
@@ -91,7 +95,21 @@ def footprint(folder: RunFolder, logs: Sequence[Path], clips: int, slices: int) 
         width=width, height=height, frames=frames, bit_depth=depth,
         table_bytes=_extrapolated(rows, 1, clips, **_PLAIN),
         folder_bytes=sum(_extrapolated(one, slices, clips) for one in (rows, entries)),
+        frames_bytes=_frames_bytes(folder, logs, clips),
     )  # fmt: skip
+
+
+def _frames_bytes(folder: RunFolder, logs: Sequence[Path], clips: int) -> int:
+    """Bytes of the frames of so many clips, twice, by the Parquet files of writers."""
+    found = measured = 0
+    for path in logs:
+        with suppress(OSError, DamagedError):
+            bytes_ = frames_of(folder, shard_of(folder, path))[0].stat().st_size
+            measured += read_clip_log(path, most_rows(folder), ("clip_name",)).num_rows
+            found += bytes_
+        if measured >= _ROWS:
+            break
+    return 2 * found * clips // measured if measured else 0
 
 
 def _extrapolated(sample: pa.Table, files: int, rows: int, **options: object) -> int:

@@ -69,8 +69,19 @@ def json_line(value: Any) -> bytes:
 
 def checked_line(value: Any) -> bytes:
     """A line of JSON behind its CRC-32, so that a torn write shows."""
-    line = json_line(value)
+    return with_checksum(json_line(value))
+
+
+def with_checksum(line: bytes) -> bytes:
+    """A line, with its end, behind its CRC-32."""
     return f"{zlib.crc32(line):08x} ".encode() + line
+
+
+def unchecked(line: bytes) -> bytes | None:
+    """What `with_checksum` was given; None: the line is cut, or does not match its checksum."""
+    body = line[9:]
+    # The checksum is of the line end, too.
+    return body if line[8:9] == b" " and line[:8] == f"{zlib.crc32(body):08x}".encode() else None
 
 
 def parse_json(data: bytes) -> Any:
@@ -105,9 +116,7 @@ def read_checked(path: Path) -> tuple[list[bytes], int]:
     records = []
     torn = 0
     for line in io.BytesIO(read_regular(path, MOST_BYTES_OF_RECORDS)):
-        crc, body = line[:8], line[9:]
-        # The checksum is of the line end, too.
-        if line[8:9] == b" " and crc == f"{zlib.crc32(body):08x}".encode():
+        if (body := unchecked(line)) is not None:
             records.append(body)
         else:
             torn += 1

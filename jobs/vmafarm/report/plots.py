@@ -9,8 +9,8 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -55,6 +55,21 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+@contextmanager
+def styled(**more: Any) -> Iterator[None]:
+    """Draw in the style of the report, with `more` of matplotlib's settings, and none of the user's.
+
+    Parameters
+    ----------
+    **more
+        Their names, with _ for the first dot: ``text_color``.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE | {name.replace("_", ".", 1): value for name, value in more.items()})
+        yield
+
+
 def draw(slug: str, label: str, size: tuple[float, float], paint: Callable[[Axes], None]) -> Markup:
     """Draw one figure.
 
@@ -69,9 +84,7 @@ def draw(slug: str, label: str, size: tuple[float, float], paint: Callable[[Axes
     paint
         Draws on the axes.
     """
-    with mpl.rc_context():
-        mpl.rcdefaults()  # ignore the user's settings
-        mpl.rcParams.update(_STYLE)
+    with styled():
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -195,7 +208,7 @@ def _few_ticks(axes: Axes) -> None:
         axes.locator_params(axis="x", nbins=2)
 
 
-_UNITS = ((7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
+UNITS = ((7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 """From how many seconds on, seconds in one, and its name."""
 
 
@@ -205,7 +218,7 @@ def throughput(rows: list[dict[str, Any]]) -> Markup | None:
         return None
     seconds = rows[0]["seconds"]
     counts = dict.fromkeys(range(60), 0) | {row["part"]: row["clips"] for row in rows}
-    unit, name = next((unit, name) for least, unit, name in _UNITS if seconds >= least)
+    unit, name = next((unit, name) for least, unit, name in UNITS if seconds >= least)
 
     def paint(axes: Axes) -> None:
         rates = [counts[part] / (seconds / 60) for part in range(60)]

@@ -10,8 +10,8 @@ from vmafarm.common.text import size
 from vmafarm.disk.drafts import is_draft
 from vmafarm.run_folder.paths import RunFolder
 
-LOGS, SHARDS, JOURNALS, MARKERS, DRAFTS, OTHERS = (
-    "logs, scripts", "shards", "journals", "markers", "drafts", "all else"
+LOGS, SHARDS, JOURNALS, FRAMES, MARKERS, DRAFTS, OTHERS = (
+    "logs, scripts", "shards", "journals", "frames", "markers", "drafts", "all else"
 )  # fmt: skip
 """Kinds: markers are ``.done``, drafts what killed processes left, all else mainly clip logs and records."""
 
@@ -45,7 +45,7 @@ class FileCounts:
 
 def count_files(folder: RunFolder) -> FileCounts:
     """Count the files of a run; links count as files, and are not followed."""
-    kinds = (LOGS, SHARDS, JOURNALS, MARKERS, DRAFTS, OTHERS)
+    kinds = (LOGS, SHARDS, JOURNALS, FRAMES, MARKERS, DRAFTS, OTHERS)
     files, sizes, folders = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, 0), 0
     for path, below, names in os.walk(folder.path):
         folders += len(below)
@@ -68,6 +68,8 @@ def _kind(parts: tuple[str, ...], name: str) -> str:
         return LOGS
     if parts[:1] == ("shards",):
         return _SUFFIXES.get(Path(name).suffix, OTHERS)
+    if parts[:1] == ("frames",):
+        return FRAMES
     return OTHERS
 
 
@@ -77,6 +79,7 @@ def compare(before: FileCounts, after: FileCounts) -> list[str]:
     rows = [
         (kind, before.files[kind], after.files[kind], before.bytes[kind], after.bytes[kind])
         for kind in before.files
+        if kind != FRAMES or before.files[kind]  # few runs keep them
     ]
     one, two, three, four = (sum(column) for column in list(zip(*rows, strict=True))[1:])
     for kind, files, left, size_before, size_left in (*rows, ("in all", one, two, three, four)):

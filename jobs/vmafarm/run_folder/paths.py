@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "shards"
 
     @property
+    def frames(self) -> Path:
+        """One folder per slice, with the frames of each writer's rows, where a run keeps them."""
+        return self.path / "frames"
+
+    @property
     def clip_logs(self) -> Path:
         """How each clip was scored: one Parquet file per slice and writer.
 
@@ -163,6 +168,11 @@ class RunFolder:
     def carried(self) -> Path:
         """Columns of the label file that are published beside the table, one row per row of the table."""
         return self._published("labels.parquet")
+
+    @property
+    def frames_table(self) -> Path:
+        """Each frame's value of each measured feature, where the run keeps them."""
+        return self._published("frames.parquet")
 
     def delivered(self) -> tuple[Path, ...]:
         """Return the table and the files beside it."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vmafarm.config.geometry import Geometry
 
@@ -77,6 +81,8 @@ class Extracted:
         Frames after the first with a motion of exactly 0; -1: unknown.
     bytes, sha256
         Of the file.
+    values
+        Values of each measured feature, shape ``(frames,)``, if frames are kept.
     """
 
     row: dict[str, Any]
@@ -100,8 +106,11 @@ class Extracted:
     zero_motion: int = -1
     bytes: int = 0
     sha256: str = ""
+    values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def log_entry(self) -> dict[str, Any]:
         """Columns of the clip log that say how the clip was scored, but not by whom."""
-        entry = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "row"}
+        entry = {
+            one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("row", "values")
+        }
         return {**entry, "notes": "; ".join(self.notes)}

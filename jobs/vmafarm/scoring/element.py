@@ -18,7 +18,7 @@ from vmafarm.common.signals import hear_of_children
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import Config
 from vmafarm.config.workers import worker_count
-from vmafarm.corpus.planned_set import measured_set
+from vmafarm.corpus.planned_set import keeps_frames, measured_set
 from vmafarm.corpus.squashfs import require_folder
 from vmafarm.engines import make_engine
 from vmafarm.process.node import image_digest, job_label, node_name, task_of, visible_gpus, writer_name
@@ -158,10 +158,11 @@ class _Element:
                 auditor = make_auditor(section, engine, scratch, self._stop) if is_audited else None
             self._provenance = provenance_of(engine, manifest)
             freeze_for_run(self._folder, self._provenance, manifest)
+            self._frames = keeps_frames(self._config)  # no plan may change it from here on
             workers = worker_count(extract.workers, section.threads, len(gpus))
             attempts = Attempts(
-                Scorer(engine, scratch, self._stop, extract.timeout, auditor), workers, extract.retries + 1,
-                gpus, decides=self._spec.share == LAST_LOOK, leave_out=self._leave_out,
+                Scorer(engine, scratch, self._stop, extract.timeout, auditor, self._frames), workers,
+                extract.retries + 1, gpus, decides=self._spec.share == LAST_LOOK, leave_out=self._leave_out,
             )  # fmt: skip
             self._remaining = Counter(clip.slice for clip in todo)
             self._log.work_begins(attempts.at_once, self._config.engine.threads)
@@ -235,7 +236,7 @@ class _Element:
             "slice": clip.slice,
             "finished_at": datetime.now(UTC),
         }
-        self._shard(clip.slice).append(extracted.row, entry)
+        self._shard(clip.slice).append(extracted.row, entry, extracted.values)
         self._done += 1
         engine = self._config.engine
         # A GPU's audit took the CPU's time, which says nothing about the other plan on the GPU.
@@ -277,9 +278,8 @@ class _Element:
 
     def _shard(self, slice_id: int) -> ShardWriter:
         if slice_id not in self._shards:
-            self._shards[slice_id] = ShardWriter(
-                self._folder, slice_id, self._writer, self._provenance, self._config.extract.flush_every
-            )
+            place, every = (self._folder, slice_id, self._writer), self._config.extract.flush_every
+            self._shards[slice_id] = ShardWriter(*place, self._provenance, every, frames=self._frames)
         return self._shards[slice_id]
 
     def _close(self, slice_id: int) -> None:

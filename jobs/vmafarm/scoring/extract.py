@@ -68,6 +68,8 @@ class Scorer:
     auditor
         What scores audited clips again for comparison; see `vmafarm.scoring.audit`. The row comes from
         `engine` alone.
+    frames
+        Hand over each frame's values as well.
     """
 
     engine: Engine
@@ -75,6 +77,7 @@ class Scorer:
     stop: Stop | None = None
     timeout: float = 0.0
     auditor: Engine | None = None
+    frames: bool = False
 
 
 def extract(
@@ -139,7 +142,8 @@ def extract(
     finally:
         for path in scratch.glob(f"{name}[.-]*"):
             path.unlink(missing_ok=True)
-    return replace(_finish(clip, engine, scored, audit), bytes=stamp.bytes, sha256=sha256)
+    values = scored.values if scorer.frames else {}
+    return replace(_finish(clip, engine, scored, audit), bytes=stamp.bytes, sha256=sha256, values=values)
 
 
 def _audit(

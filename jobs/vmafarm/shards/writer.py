@@ -12,9 +12,12 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from vmafarm.common.errors import reason
 from vmafarm.common.steps import counting
@@ -27,6 +30,7 @@ from vmafarm.run_folder.manifest import most_rows
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, write_clip_log
+from vmafarm.shards.frames_file import FramesWriter
 from vmafarm.shards.journal import read_journal
 from vmafarm.shards.planned import read_places
 
@@ -49,11 +53,14 @@ class ShardWriter:
         What determines the values; stored in the shard's metadata.
     flush_every
         Rows between two atomic writes.
+    frames
+        Keep the frames of each row as well.
     """
 
     def __init__(
-        self, folder: RunFolder, slice_id: int, writer: str, provenance: Provenance, flush_every: int
-    ) -> None:
+        self, folder: RunFolder, slice_id: int, writer: str, provenance: Provenance, flush_every: int,
+        *, frames: bool = False,
+    ) -> None:  # fmt: skip
         shards = folder.shard_folder(slice_id)
         make_folder(shards)
         make_folder(folder.clip_logs)
@@ -67,11 +74,15 @@ class ShardWriter:
         self._rows: list[dict[str, Any]] = []
         self._entries: list[dict[str, Any]] = []
         self._flushed = 0
+        self._frames = FramesWriter(folder, slice_id, writer, provenance) if frames else None
         self._journal = Appender(shards / f"{writer}.journal")
         self._journal.append(checked_line({"provenance": provenance.as_dict()}))
         self._done = Appender(shards / f"{writer}.done", durable=False)
 
-    def append(self, row: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+    def append(
+        self, row: Mapping[str, Any], entry: Mapping[str, Any],
+        values: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         """Make one row durable, then count its clip as done.
 
         Parameters
@@ -80,12 +91,16 @@ class ShardWriter:
             The columns of the feature set.
         entry
             The clip log's columns, ``finished_at`` as datetime.
+        values
+            Values of each measured feature, shape ``(frames,)``, if frames are kept.
         """
         record = {
             "row": {name: _to_json(row[name]) for name in self._columns},
             "log": {name: _to_json(value) for name, value in entry.items()}
             | {"finished_at": entry["finished_at"].isoformat()},
         }
+        if self._frames is not None:  # first: a row counts only if its frames are there
+            self._frames.append(row["clip_name"], values, entry["frames"])
         self._journal.append(checked_line(record))
         # Before .done: should that fail, `close` removes the journal, and the row must stand elsewhere.
         self._rows.append({name: row[name] for name in self._columns})
@@ -107,11 +122,13 @@ class ShardWriter:
         self._flushed = len(self._rows)
 
     def close(self) -> None:
-        """Flush, and remove the journal, whose rows all stand in the Parquet file now."""
+        """Flush, and remove the journal, whose rows all stand in the Parquet file now; frames likewise."""
         self.flush()
         self._journal.close()
         self._done.close()
         remove(self._journal.path)
+        if self._frames is not None:
+            self._frames.close()
 
 
 def _to_json(value: Any) -> Any:
