@@ -12,7 +12,8 @@ from typing import Self
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import EngineSection
-from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis
+from vmafarm.engines.base import Capabilities, Engine, Pass
+from vmafarm.engines.diagnosis import common_diagnosis
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, input_arguments
 from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
@@ -57,7 +58,7 @@ class FfmpegEngine(Engine):
         """See `Engine.probe`."""
         version = read_ffmpeg_version(self.ffmpeg, folder, stop)
         clip = folder / "probe.y4m"
-        write_probe_clip(clip)
+        write_probe_clip(clip, self.feature_set)
         lacking: tuple[str, ...] = ()
         for _ in range(len(self.feature_set.extractors) + 1):
             tried = replace(self, capabilities=Capabilities(lacking=lacking))
@@ -89,7 +90,7 @@ class FfmpegEngine(Engine):
     ) -> list[Pass]:
         """See `Engine.passes`: always one."""
         wanted = self.wanted(without)
-        known = self.feature_set
+        known = self.feature_set.without_models(without)
         # The filter runs the models with what belongs to them; what feeds no column is of no use here.
         named = [e for e in wanted if e and known.features_of([e])]
         named = [e for e in named if e not in known.in_models or known.extractors[e]]
@@ -101,7 +102,8 @@ class FfmpegEngine(Engine):
             versions = [(model.version, {"name": model.name}) for model in known.models]
             options.insert(0, _named("model", versions, key="version"))
         graph = (
-            f"{reading.graph()},{_size_check(named)}split[reference][distorted];"
+            f"{reading.graph()},{_size_check([*named, *(m.version for m in known.models)])}"
+            "split[reference][distorted];"
             f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
         )
         arguments = [
@@ -138,13 +140,13 @@ def _named(option: str, parts: Sequence[tuple[str, Mapping[str, Option]]], key: 
     return f"{option}='{'|'.join(words)}'"
 
 
-def _size_check(extractors: Collection[str]) -> str:
-    """A filter that ends ffmpeg before libvmaf gets a frame of a size that an extractor refuses.
+def _size_check(producers: Collection[str]) -> str:
+    """A filter that ends ffmpeg before libvmaf gets a frame of a size that an extractor or model refuses.
 
     Only the decoded frames show the size that counts, and at some sizes an extractor corrupts memory. This
     filter crops to a width larger than such a frame, which is an error; other frames pass unchanged.
     """
-    sizes = [ACCEPTED_SIZES[e] for e in extractors if e in ACCEPTED_SIZES]
+    sizes = dict.fromkeys(ACCEPTED_SIZES[p] for p in producers if p in ACCEPTED_SIZES)
     refused = "+".join(map(_refused, sizes))
     return f"crop=w='iw+({refused})':h=ih:x=0:y=0:exact=1," if sizes else ""
 

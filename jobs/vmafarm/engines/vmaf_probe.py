@@ -78,7 +78,7 @@ class _Probe:
     def capabilities(self) -> Capabilities:
         program, known = self.engine.vmaf, self.engine.feature_set
         decoder_version = read_ffmpeg_version(self.engine.ffmpeg, self.folder, self.stop)
-        write_probe_clip(self.clip)
+        write_probe_clip(self.clip, known)
         usage = self._run([str(program)]).stderr  # without a video: a usage error in every dialect
         listed = listed_options(usage)
         options = find_options(program, listed, self._run_plainly)

@@ -72,7 +72,7 @@ def as_markdown(features: FeatureSet = FULL) -> str:
             informative_word,
         )  # fmt: skip
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    if not set(features.extractors).isdisjoint(ACCEPTED_SIZES):
+    if not ACCEPTED_SIZES.keys().isdisjoint(map(features.producer_of, features.features)):
         lines += ["", "How the frame sizes with NaN are known, by engine:", ""]
         lines += [f"- `{engine}`: {source}." for engine, source in SIZES_SOURCES.items()]
     return "\n".join(lines) + "\n"

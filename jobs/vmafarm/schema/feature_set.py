@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vmafarm.schema.extractors import MODELS, extractor_accepts
+from vmafarm.schema.extractors import MODELS, accepts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -230,6 +230,26 @@ class FeatureSet:
         wanted = set(extractors)
         return tuple(feature.name for feature in self.features if feature.extractor in wanted)
 
+    def producer_of(self, feature: Feature) -> str:
+        """What produces a feature, as `vmafarm.schema.extractors.ACCEPTED_SIZES` has it.
+
+        Returns
+        -------
+        str
+            Name of the extractor, or version of the model.
+        """
+        versions = {model.name: model.version for model in self.models}
+        return feature.extractor or versions[feature.model or ""]
+
+    def without_models(self, versions: Collection[str]) -> FeatureSet:
+        """The set without the models of these versions, and without their scores."""
+        models = tuple(model for model in self.models if model.version not in versions)
+        if models == self.models:
+            return self
+        names = {model.name for model in models}
+        kept = tuple(f for f in self.features if f.model is None or f.model in names)
+        return replace(self, models=models, features=kept)
+
     def identity_value(self, name: str, bit_depth: int, width: int, height: int) -> float:
         """Value of a known feature on every frame of an identity pair.
 
@@ -245,7 +265,7 @@ class FeatureSet:
         Returns
         -------
         float
-            The constant, or NaN where the extractor refuses frames of this size.
+            The constant, or NaN where its extractor or model refuses frames of this size.
 
         Raises
         ------
@@ -255,6 +275,6 @@ class FeatureSet:
         feature = self.by_name[name]
         if feature.identity is None:
             raise KeyError(f"{name} has no constant on an identity pair")
-        if feature.extractor is not None and not extractor_accepts(feature.extractor, width, height):
+        if not accepts(self.producer_of(feature), width, height):
             return math.nan
         return feature.identity[bit_depth]

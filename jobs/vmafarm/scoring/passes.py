@@ -69,7 +69,7 @@ def read_pass(source: Source, engine: Engine, one: Pass, finished: Finished, scr
         raise ClipFailedError(error.failure, said, finished) from None
     if (wrong := engine.wrong_backend(one, log.backend)) is not None:
         raise ClipFailedError("engine_error", wrong, finished)
-    if log.frames != source.frames:
+    if one.features and log.frames != source.frames:  # without features libvmaf logs no frame
         raise ClipFailedError(
             "bad_log", f"the log has {log.frames} frames, {source.frames} were decoded", finished
         )
