@@ -184,7 +184,7 @@ def test_the_doctor_probes_the_set_that_is_going_to_be_measured(folder: Path) ->
     [
         ("informtive", None, "no such feature set, expected informative"),
         ("gone.toml", None, "cannot be read: No such file or directory"),
-        ("clips", None, "expected one of full, informative, models"),
+        ("clips", None, "expected one of full, full-v1, informative, models"),
         ("models.toml", MINE, "models is the name of a set that comes with vmafarm"),
         ("odd.toml", "version = [", "feature set odd: "),
         ("twice.toml", f"{MINE}\n[features.motion]\n", "feature set twice: "),

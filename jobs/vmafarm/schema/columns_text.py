@@ -58,7 +58,7 @@ def as_markdown(features: FeatureSet = FULL) -> str:
         "`vmafarm qa` reports values outside the bounds. On an identity pair (the same frames as reference",
         "and distorted) some features have a known value: a model learns nothing from them, and the plan",
         "`identity` fills them in."
-        + " ADM and VIF are measured, but are 1 within 2e-5 there, which is rounding." * has_rounding,
+        + " ADM and VIF are measured, but differ from 1 by rounding only there." * has_rounding,
         f"Columns that differ between clips are informative: {informative} of them.",
         "",
         "| column | type | what | unit | bounds | on an identity pair | informative |",
