@@ -63,22 +63,35 @@ class Pass:
     arguments
         The command line.
     log
-        File name of its log within the working folder.
+        File name of libvmaf's log within the working folder; "": libvmaf does not run.
     extractors
         In the order of the command line (``None``: the models).
     feature_set
         The engine's, less the models that are left out.
+    metadata
+        File name of what filters measure; "": no filter runs.
     """
 
     arguments: list[str]
     log: str
     extractors: tuple[str | None, ...]
     feature_set: FeatureSet = FULL
+    metadata: str = ""
 
     @property
     def features(self) -> tuple[str, ...]:
         """The features that this pass measures."""
+        return (*self.in_log, *(self.feature_set.filtered if self.metadata else ()))
+
+    @property
+    def in_log(self) -> tuple[str, ...]:
+        """The features that libvmaf measures in it."""
         return self.feature_set.features_of(self.extractors)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that it writes into the working folder."""
+        return tuple(filter(None, (self.log, self.metadata)))
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ from vmafarm.config.sections import EngineSection
 from vmafarm.engines.base import Capabilities, Engine, Pass
 from vmafarm.engines.diagnosis import common_diagnosis
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, input_arguments
+from vmafarm.engines.filters import check_filters, measuring
 from vmafarm.engines.libvmaf_log import LogError, read_log
-from vmafarm.engines.probe import run_probe, write_probe_clip
+from vmafarm.engines.probe import PROBE_FRAMES, run_probe, write_probe_clip
 from vmafarm.engines.set_check import check_options, require_measured
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
@@ -59,6 +60,7 @@ class FfmpegEngine(Engine):
         version = read_ffmpeg_version(self.ffmpeg, folder, stop)
         clip = folder / "probe.y4m"
         write_probe_clip(clip, self.feature_set)
+        check_filters(self.ffmpeg, self.feature_set, self.limits, clip, PROBE_FRAMES, stop)
         lacking: tuple[str, ...] = ()
         for _ in range(len(self.feature_set.extractors) + 1):
             tried = replace(self, capabilities=Capabilities(lacking=lacking))
@@ -77,11 +79,11 @@ class FfmpegEngine(Engine):
                 "engine.ffmpeg must have the filter libvmaf; empty: the bundled one",
             )
         try:
-            log = read_log(folder / one.log, one.features, feature_set=self.feature_set)
+            log = read_log(folder / one.log, one.in_log, feature_set=self.feature_set)
             log.require_finite()
         except LogError as error:
             raise UnavailableError(f"{self.ffmpeg} cannot score a two-frame clip: {error}") from None
-        require_measured(self, self.ffmpeg, [name for name in one.features if name not in log.values], [log])
+        require_measured(self, self.ffmpeg, [name for name in one.in_log if name not in log.values], [log])
         check_options(replace(self, capabilities=tried.capabilities), self.ffmpeg, clip, stop)
         return Capabilities(version, log.version, version, lacking)
 
@@ -94,7 +96,8 @@ class FfmpegEngine(Engine):
         # The filter runs the models with what belongs to them; what feeds no column is of no use here.
         named = [e for e in wanted if e and known.features_of([e])]
         named = [e for e in named if e not in known.in_models or known.extractors[e]]
-        log = f"{name}.json"
+        log, metadata = f"{name}.json", f"{name}.txt" if known.filtered else ""
+        filtered = f";[content]{measuring(known, metadata)},nullsink" if metadata else ""
         options = [f"log_fmt=json:log_path={log}:n_threads={self.threads}"]
         if named:
             options.insert(0, _named("feature", [(e, known.extractors[e]) for e in named]))
@@ -103,8 +106,8 @@ class FfmpegEngine(Engine):
             options.insert(0, _named("model", versions, key="version"))
         graph = (
             f"{reading.graph()},{_size_check([*named, *(m.version for m in known.models)])}"
-            "split[reference][distorted];"
-            f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
+            f"split{'=3' if filtered else ''}[reference][distorted]{'[content]' if filtered else ''};"
+            f"[distorted][reference]libvmaf={':'.join(options)}[scored]{filtered}"
         )
         arguments = [
             *input_arguments(self.ffmpeg, source, self.limits.max_pixels, reading),
@@ -112,7 +115,7 @@ class FfmpegEngine(Engine):
             *("-frames:v", str(self.limits.max_frames + 1), "-f", "null", "-"),
         ]
         models = (None,) if known.models else ()
-        return [Pass(arguments, log, (*known.in_models, *named, *models), known)]
+        return [Pass(arguments, log, (*known.in_models, *named, *models), known, metadata)]
 
     def diagnose(self, finished: Finished) -> tuple[str, str] | None:
         """See `Engine.diagnose`."""

@@ -29,6 +29,7 @@ def as_document(sets: Sequence[FeatureSet]) -> dict[str, Any]:
             {
                 "name": one.name, "what": one.what, "digest": one.digest, "features": list(one.names),
                 "extractors": list(one.extractors), "models": [model.version for model in one.models],
+                "filters": list(one.filters),
                 "pools": list(one.pools), "columns": list(one.columns),
             }
             for one in sets
@@ -46,10 +47,11 @@ def as_markdown(features: FeatureSet = FULL) -> str:
     informative = sum(map(_is_informative, table))
     has_rounding = {"adm", "vif"} <= features.extractors.keys()
     models = ", ".join(model.version for model in features.models) or "none"
+    filters = f"Filters of ffmpeg: {', '.join(features.filters)}. " if features.filters else ""
     lines = [
         "# The columns" + ("" if features is FULL else f" of the set {show(features.name)}"),
         "",
-        f"{_size(features)}. Models: {models}. Pools: {pools}.",
+        f"{_size(features)}. Models: {models}. {filters}Pools: {pools}.",
         "",
         "All pools are taken over all frames; they are NaN where a feature is infinite on every frame, or",
         "its extractor refuses the frame size. Any other frame without a finite value is a failure of the",

@@ -6,9 +6,9 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmafarm.schema.extractors import MODELS, accepts
 
@@ -34,12 +34,11 @@ class Feature:
     ----------
     name
         Name in the table.
-    extractor
-        The extractor that produces it; ``None`` for a model's own score.
-    model
-        The model whose score it is, by its name in the set; ``None`` for an extractor's.
+    extractor, model, filter
+        What produces it: an extractor of libvmaf; a model, by its name in the set, whose score it is; or a
+        filter of ffmpeg. The other two are ``None``.
     keys
-        Possible keys in libvmaf's JSON log; the first one found counts.
+        Possible keys in libvmaf's JSON log, or in the metadata of a filter; the first one found counts.
     what
         Meaning in one phrase.
     unit
@@ -66,6 +65,7 @@ class Feature:
     name: str
     extractor: str | None
     model: str | None
+    filter: str | None
     keys: tuple[str, ...]
     what: str
     unit: str
@@ -119,6 +119,8 @@ class FeatureSet:
         The TOML document that it was read from.
     what
         What it is for, in one phrase.
+    filters
+        Filters of ffmpeg in the order in which they run, and their options.
     """
 
     name: str
@@ -129,6 +131,7 @@ class FeatureSet:
     pools: tuple[str, ...]
     text: str
     what: str = ""
+    filters: dict[str, dict[str, Option]] = field(default_factory=dict)
 
     @cached_property
     def is_plain(self) -> bool:
@@ -158,6 +161,11 @@ class FeatureSet:
     def by_name(self) -> dict[str, Feature]:
         """The features by their names."""
         return {feature.name: feature for feature in self.features}
+
+    @cached_property
+    def filtered(self) -> tuple[str, ...]:
+        """The features that filters of ffmpeg measure."""
+        return tuple(feature.name for feature in self.features if feature.filter is not None)
 
     @cached_property
     def must_measure(self) -> tuple[str, ...]:
@@ -212,7 +220,7 @@ class FeatureSet:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what determines the columns and their values, ``sha256:...``: no words, no bounds."""
-        document = {
+        document: dict[str, Any] = {
             "version": self.version,
             "pools": self.pools,
             "extractors": list(self.extractors.items()),
@@ -222,13 +230,16 @@ class FeatureSet:
                 for f in self.features
             ],
         }
+        if self.filters:
+            document["filters"] = list(self.filters.items())
+            document["filtered"] = [(f.name, f.filter) for f in self.features if f.filter]
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
     def features_of(self, extractors: Iterable[str | None]) -> tuple[str, ...]:
         """Names of the features that these extractors produce (``None``: the models), in table order."""
         wanted = set(extractors)
-        return tuple(feature.name for feature in self.features if feature.extractor in wanted)
+        return tuple(f.name for f in self.features if f.filter is None and f.extractor in wanted)
 
     def producer_of(self, feature: Feature) -> str:
         """What produces a feature, as `vmafarm.schema.extractors.ACCEPTED_SIZES` has it.
@@ -236,10 +247,10 @@ class FeatureSet:
         Returns
         -------
         str
-            Name of the extractor, or version of the model.
+            Name of the extractor or filter, or version of the model.
         """
         versions = {model.name: model.version for model in self.models}
-        return feature.extractor or versions[feature.model or ""]
+        return feature.extractor or feature.filter or versions[feature.model or ""]
 
     def without_models(self, versions: Collection[str]) -> FeatureSet:
         """The set without the models of these versions, and without their scores."""

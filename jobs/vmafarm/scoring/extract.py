@@ -219,11 +219,9 @@ def _score_without(
         if suspects := crash_suspects(passes, finished):
             raise CrashedError(failed, suspects) from None
         raise
-    logs = [
-        read_pass(source, engine, one, done, programs.scratch)
-        for one, done in zip(passes, finished, strict=True)
-    ]
-    values = {name: array for log in logs for name, array in log.values.items()}
+    values: dict[str, NDArray[np.float64]] = {}
+    for one, done in zip(passes, finished, strict=True):
+        values |= read_pass(source, engine, one, done, programs.scratch)
     if missing := {f for one in passes for f in one.features} - set(values):
         lacking = ", ".join(f for f in engine.feature_set.names if f in missing)
         raise ClipFailedError(

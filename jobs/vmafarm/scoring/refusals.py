@@ -100,4 +100,5 @@ def describe_pass(one: Pass, width: int, height: int, frames: int) -> str:
     size = f"{width}x{height}, " if width else ""
     size += f"{counted(frames, 'frame')}, " if frames else ""
     names = [name for name in one.extractors if name]
-    return f"({size}running {', '.join([*names, *one.models])})"
+    filters = one.feature_set.filters if one.metadata else ()
+    return f"({size}running {', '.join([*names, *one.models, *filters])})"
