@@ -29,9 +29,9 @@ TABLES = {
     "columns": {
         "position": "BIGINT", "name": "VARCHAR", "type": "VARCHAR", "what": "VARCHAR", "unit": "VARCHAR",
         "lowest": "DOUBLE", "highest": "DOUBLE", "feature": "VARCHAR", "statistic": "VARCHAR",
-        "identity": "VARCHAR", "informative": "BOOLEAN", "all_nan": "BOOLEAN", "constants": "DOUBLE[]",
-        "filled": "BOOLEAN", "shorter_side": "BIGINT", "longer_side": "BIGINT", "both_sides": "BIGINT",
-        "aspect": "BIGINT", "slack": "BIGINT", "even_height": "BOOLEAN",
+        "identity": "VARCHAR", "informative": "BOOLEAN", "all_nan": "BOOLEAN", "finite": "BOOLEAN",
+        "constants": "DOUBLE[]", "filled": "BOOLEAN", "shorter_side": "BIGINT", "longer_side": "BIGINT",
+        "both_sides": "BIGINT", "aspect": "BIGINT", "slack": "BIGINT", "even_height": "BOOLEAN",
     },
     "run": {"key": "VARCHAR", "value": "VARCHAR"},
     "failed": {"clip_name": "VARCHAR", "failure": "VARCHAR", "message": "VARCHAR", "tries": "BIGINT"},
@@ -55,8 +55,9 @@ def add_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: Iterable[Ma
 def column_rows(filled: Collection[str | None] = (), features: FeatureSet = FULL) -> list[dict[str, Any]]:
     """The table ``columns``: one row per column; see `vmafarm.schema.columns.Column` for what they say.
 
-    ``constants`` are the values that a known feature may have on an identity pair; ``filled`` says that the
-    run's plan fills them in. The extractor or model takes frames whose shorter side is at least
+    ``finite`` says that every frame whose size is accepted has a finite value of the feature. ``constants``
+    are the values that a known feature may have on an identity pair; ``filled`` says that the run's plan
+    fills them in. The extractor or model takes frames whose shorter side is at least
     ``shorter_side``, whose longer side is at least ``longer_side`` and at most ``aspect`` times the shorter
     one plus ``slack``, and whose width and height come to at most ``both_sides``; with ``even_height`` none
     with an odd height.
@@ -78,6 +79,7 @@ def column_rows(filled: Collection[str | None] = (), features: FeatureSet = FULL
                 "position": position,
                 "type": _TYPES[features.arrow_schema.field(column.name).type],
                 "all_nan": column.feature in features.all_nan,
+                "finite": feature is None or feature.finite,
                 "constants": _constants(feature, column.statistic),
                 "filled": column.feature in filled,
                 **asdict(sizes),

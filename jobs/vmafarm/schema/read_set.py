@@ -30,8 +30,9 @@ _SET = {"version": int, "what": str, "pools": list, "gpu_tolerance": (int, float
 _MODEL = {"version": str}
 _FEATURE = {
     "extractor": str, "model": str, "filter": str, "keys": list, "what": str, "unit": str,
-    "lowest": (int, float), "highest": (int, float), "identity": (int, float, dict), "on_identity": str, "source": str,
-    "finite": bool, "informative": bool, "gpu_tolerance": (int, float, dict), "gpu_source": str,
+    "lowest": (int, float), "highest": (int, float), "identity": (int, float, dict),
+    "on_identity": str, "source": str, "finite": bool, "informative": bool,
+    "gpu_tolerance": (int, float, dict), "gpu_source": str,
 }  # fmt: skip
 _KINDS = {int: "a whole number", str: "text", bool: "true or false", list: "a list", dict: "a table"}
 
@@ -169,9 +170,9 @@ def _feature(
     if not all(0 < value < math.inf for value in tolerances.values()):
         raise _WrongError(f"{where}.gpu_tolerance is {tolerance}, expected a positive number")
     return Feature(
-        key, feature.get("extractor"), feature.get("model"), feature.get("filter"), keys,
-        feature["what"], feature.get("unit", ""), lowest, highest, identity, feature["on_identity"], feature.get("source", ""), finite,
-        feature.get("informative", False), tolerances,
+        key, feature.get("extractor"), feature.get("model"), feature.get("filter"), keys, feature["what"],
+        feature.get("unit", ""), lowest, highest, identity, feature["on_identity"], feature.get("source", ""),
+        finite, feature.get("informative", False), tolerances,
         feature.get("gpu_source", document.get("gpu_source", "")),
     )  # fmt: skip
 
