@@ -22,6 +22,7 @@ from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.run import run
 from vmafarm.schema.extractors import OPTIONS
+from vmafarm.schema.feature_set import FeatureSet
 from vmafarm.schema.read_set import built_in
 
 Clips = Callable[[str], Path]
@@ -198,6 +199,23 @@ def test_values_of_a_models_options_are_taken_for_nothing_else(tmp_path: Path) -
         read_log(log, ["motion2"], feature_set=informative)
     both = replace(informative, models=models.models)
     assert read_log(log, ["motion2"], feature_set=both).values["motion2"].tolist() == [1.0]
+
+
+def test_an_option_that_the_program_vmaf_passes_over_is_found_by_the_probe(tmp_path: Path) -> None:
+    documented("a feature set that the engine does not measure")
+    wrong = small_set({"cambi": {"window": 63}}, cambi="cambi")
+    engine = vmaf_engine(write_standin(tmp_path / "standin"), "full")
+    with pytest.raises(UnavailableError, match=r"cambi has no option window, which libvmaf would pass"):
+        replace(engine, feature_set=wrong).probe(tmp_path)
+
+
+@pytest.mark.parametrize("known", [built_in("models"), CAMBI, built_in("full-v1")], ids=lambda f: f.name)
+def test_the_program_vmaf_measures_the_same(known: FeatureSet, clips: Clips, tmp_path: Path) -> None:
+    clip = media.first_frames(clips("240x240.mkv"), tmp_path / "x.mkv", 3)
+    expected = score(replace(ffmpeg_engine("full"), feature_set=known), clip, tmp_path).row
+    engine = vmaf_engine(write_standin(tmp_path / "standin", dialect="today"), "full")
+    engine = replace(engine, feature_set=known).probed(tmp_path)
+    assert_equal_rows(score(engine, clip, tmp_path).row, expected, 1e-6)
 
 
 def test_the_program_vmaf_is_asked_for_the_same(tmp_path: Path) -> None:
