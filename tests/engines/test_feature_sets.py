@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from standin.vmaf import write_standin
-from support.engine_helpers import FFMPEG, ffmpeg_engine, score, vmaf_engine
+from support import media
+from support.engine_helpers import FFMPEG, assert_equal_rows, ffmpeg_engine, score, vmaf_engine
 from support.errors_document import documented
 from support.feature_sets import parse_document, small_set
 
@@ -21,6 +22,7 @@ from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.run import run
 from vmafarm.schema.extractors import OPTIONS
+from vmafarm.schema.feature_set import FeatureSet
 from vmafarm.schema.read_set import built_in
 
 Clips = Callable[[str], Path]
@@ -49,6 +51,44 @@ def test_models_side_by_side_are_what_a_plain_run_of_each_gives(clips: Clips, tm
         values = np.array([frame["vmaf"] for frame in frames])
         assert row[f"{model.name}_mean"] == pytest.approx(values.mean(), abs=1e-9)
         assert row[f"{model.name}_std"] == pytest.approx(values.std(), abs=1e-9)
+
+
+def test_what_the_public_project_extracts_is_what_a_plain_run_of_it_gives(
+    clips: Clips, tmp_path: Path
+) -> None:
+    clip, known = media.first_frames(clips("bikes_12.mp4"), tmp_path / "x.mkv", 3), built_in("full-v1")
+    engine = replace(ffmpeg_engine("full"), feature_set=known).probed(tmp_path)
+    row = score(engine, clip, tmp_path).row
+    assert tuple(row) == known.columns
+    extractors = "|".join(f"name={name}" for name in known.extractors)
+    frames = plainly(clip, tmp_path, rf"model=version=vmaf_v0.6.1:feature='{extractors}'")
+    new = plainly(clip, tmp_path, "model=version=vmaf_v1.0.16_3d0h")
+    for feature in known.features:
+        if feature.name == "vmaf_v1":
+            values = np.array([frame["vmaf"] for frame in new])
+        else:
+            key = next(key for key in feature.keys if key in frames[0])
+            values = np.array([np.nan if f[key] is None else f[key] for f in frames])
+        assert row[f"{feature.name}_mean"] == pytest.approx(values.mean(), abs=1e-9, nan_ok=True)
+        assert row[f"{feature.name}_std"] == pytest.approx(values.std(), abs=1e-9, nan_ok=True)
+        if feature.identity is not None:
+            assert row[f"{feature.name}_mean"] == pytest.approx(feature.identity[8], abs=0, nan_ok=True)
+    quickly = replace(ffmpeg_engine("identity"), feature_set=known).probed(tmp_path)
+    assert_equal_rows(score(quickly, clip, tmp_path).row, row, 1e-9)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("240x240.mkv", 8), ("ten_bit.mkv", 10)])
+def test_what_is_filled_in_of_full_v1_is_what_is_measured(
+    clips: Clips, tmp_path: Path, name: str, bits: int
+) -> None:
+    known = built_in("full-v1")
+    clip = media.first_frames(clips(name), tmp_path / "x.mkv", 2)
+    found = score(replace(ffmpeg_engine("full"), feature_set=known), clip, tmp_path)
+    assert found.bit_depth == bits
+    for feature in known.known:
+        size = found.row["width"], found.row["height"]
+        expected = known.identity_value(feature, bits, *size)
+        assert found.row[f"{feature}_mean"] == pytest.approx(expected, abs=0, nan_ok=True)
 
 
 def test_what_is_informative_is_as_in_the_default_set(clips: Clips, tmp_path: Path) -> None:
@@ -161,13 +201,30 @@ def test_values_of_a_models_options_are_taken_for_nothing_else(tmp_path: Path) -
     assert read_log(log, ["motion2"], feature_set=both).values["motion2"].tolist() == [1.0]
 
 
+def test_an_option_that_the_program_vmaf_passes_over_is_found_by_the_probe(tmp_path: Path) -> None:
+    documented("a feature set that the engine does not measure")
+    wrong = small_set({"cambi": {"window": 63}}, cambi="cambi")
+    engine = vmaf_engine(write_standin(tmp_path / "standin"), "full")
+    with pytest.raises(UnavailableError, match=r"cambi has no option window, which libvmaf would pass"):
+        replace(engine, feature_set=wrong).probe(tmp_path)
+
+
+@pytest.mark.parametrize("known", [built_in("models"), CAMBI, built_in("full-v1")], ids=lambda f: f.name)
+def test_the_program_vmaf_measures_the_same(known: FeatureSet, clips: Clips, tmp_path: Path) -> None:
+    clip = media.first_frames(clips("240x240.mkv"), tmp_path / "x.mkv", 3)
+    expected = score(replace(ffmpeg_engine("full"), feature_set=known), clip, tmp_path).row
+    engine = vmaf_engine(write_standin(tmp_path / "standin", dialect="today"), "full")
+    engine = replace(engine, feature_set=known).probed(tmp_path)
+    assert_equal_rows(score(engine, clip, tmp_path).row, expected, 1e-6)
+
+
 def test_the_program_vmaf_is_asked_for_the_same(tmp_path: Path) -> None:
     program = write_standin(tmp_path / "standin")
     (one,) = replace(vmaf_engine(program, "full"), feature_set=built_in("models")).passes(Path("/a.y4m"), "a")
     words = [one.arguments[at + 1] for at, word in enumerate(one.arguments) if word == "--model"]
     assert words == [
         "version=vmaf_v0.6.1:name=vmaf", "version=vmaf_v0.6.1neg:name=vmaf_neg",
-        "version=vmaf_4k_v0.6.1:name=vmaf_4k",
+        "version=vmaf_4k_v0.6.1:name=vmaf_4k", "version=vmaf_v1.0.16_3d0h:name=vmaf_v1",
     ]  # fmt: skip
     (one,) = replace(vmaf_engine(program, "full"), feature_set=CAMBI).passes(Path("/a.y4m"), "a")
     words = [one.arguments[at + 1] for at, word in enumerate(one.arguments) if word == "--feature"]

@@ -16,7 +16,7 @@ from support.engine_helpers import FFMPEG, ffmpeg_engine, write_program
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.config.sections import EngineSection
 from vmafarm.engines import ENGINES, make_engine
-from vmafarm.engines.base import common_diagnosis
+from vmafarm.engines.diagnosis import common_diagnosis
 from vmafarm.engines.ffmpeg import FfmpegEngine, find_ffmpeg
 from vmafarm.engines.ffmpeg_arguments import decode_arguments, y4m_arguments
 from vmafarm.engines.vmaf import VmafEngine

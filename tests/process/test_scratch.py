@@ -18,7 +18,7 @@ import pytest
 from support.errors_document import documented
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.engines.base import common_diagnosis
+from vmafarm.engines.diagnosis import common_diagnosis
 from vmafarm.engines.probe import run_probe, write_probe_clip
 from vmafarm.process.run import Finished
 from vmafarm.process.scratch import check_scratch, in_scratch, scratch_folder

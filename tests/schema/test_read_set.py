@@ -82,8 +82,8 @@ WRONG = [
     ("features/cambi/finite", 1, r"features\.cambi\.finite is 1, expected true or false"),
     ("features/cambi/extractor", "camby", r"features\.cambi\.extractor has camby, expected cambi"),
     ("features/cambi/extractor", "x", r"features\.cambi\.extractor has x, expected one of psnr, cambi"),
-    ("features/cambi/extractor", ..., r"features\.cambi has extractor and model, or neither"),
-    ("features/cambi/model", "vmaf", r"features\.cambi has extractor and model, or neither"),
+    ("features/cambi/extractor", ..., r"features\.cambi has none of extractor, model and filter"),
+    ("features/cambi/model", "vmaf", r"features\.cambi has extractor and model, expected one"),
     ("features/vmaf/model", "vmaff", r"features\.vmaf\.model has vmaff, expected vmaf"),
     ("features/vmaf/lowest", math.nan, r"features\.vmaf\.lowest is nan, expected a finite number"),
     ("features/vmaf/gpu_tolerance", 0, r"features\.vmaf\.gpu_tolerance is 0, expected a positive number"),
@@ -157,10 +157,11 @@ def test_the_set_in_the_package_is_the_one_of_tables_made_before() -> None:
     )
 
 
-def test_the_set_in_the_documentation_can_be_measured_as_it_stands() -> None:
+def test_the_set_in_the_documentation_is_one_also_with_its_filters() -> None:
     page = (Path(__file__).parents[2] / "docs/features.md").read_text()
     text = "".join(f"{line[4:]}\n" for line in re.findall(r"^(?:    .*|)$", page, re.MULTILINE))
     found = parse_text("mine", text[text.index("version = 1") : text.index("vmafarm run --clips")])
     assert found.columns[4:] == (
         "motion_mean", "motion_p95", "banding_mean", "banding_p95", "vmaf_mean", "vmaf_p95",
+        "si_mean", "si_p95",
     )  # fmt: skip

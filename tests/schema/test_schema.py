@@ -98,8 +98,8 @@ def test_no_key_of_a_log_belongs_to_two_features():
     ],
 )
 def test_extractors_take_frames_of_certain_sizes(extractor, width, height, accepted):
-    assert extractors.extractor_accepts(extractor, width, height) is accepted
-    assert extractors.extractor_accepts(extractor, height, width) is accepted
+    assert extractors.accepts(extractor, width, height) is accepted
+    assert extractors.accepts(extractor, height, width) is accepted
 
 
 # Measured: on these, cambi of the embedded libvmaf 86da14d writes outside its buffers.
@@ -111,19 +111,15 @@ CORRUPTED = [
 
 @pytest.mark.parametrize(("width", "height"), CORRUPTED)
 def test_cambi_is_kept_from_frames_on_which_it_corrupts_memory(width, height):
-    assert not extractors.extractor_accepts("cambi", width, height)
-    assert not extractors.extractor_accepts("cambi", height, width)
+    assert not extractors.accepts("cambi", width, height)
+    assert not extractors.accepts("cambi", height, width)
 
 
 def test_the_smallest_scale_of_cambi_is_larger_than_half_its_window_wherever_it_runs():
     for shorter in range(extractors.MIN_SIDE, 3047):
         # The window grows with the longer side, the rows do not: the longest accepted side is the worst.
         longer = max(
-            (
-                n
-                for n in (10 * shorter + 16, 6092 - shorter)
-                if extractors.extractor_accepts("cambi", n, shorter)
-            ),
+            (n for n in (10 * shorter + 16, 6092 - shorter) if extractors.accepts("cambi", n, shorter)),
             default=0,
         )
         window = 65 * (shorter + longer) // 6000

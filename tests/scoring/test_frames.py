@@ -79,8 +79,9 @@ def test_frames_without_a_finite_value_are_named(values: dict[str, list[float]],
 def test_what_is_infinite_on_every_identity_pair_is_no_failure_and_does_not_count() -> None:
     values = {"ciede2000": np.full(3, NAN), "psnr_hvs": np.full(3, NAN), "motion": np.zeros(3)}
     check_finite(values)
-    assert finite_frames(values) == 3
-    assert finite_frames({**values, "vmaf": np.array([1, NAN, 2])}) == 2
+    assert finite_frames(values, 3) == 3
+    assert finite_frames({**values, "vmaf": np.array([1, NAN, 2])}, 3) == 2
+    assert finite_frames({}, 3) == 3
 
 
 @pytest.mark.parametrize("plan", ["full", "identity"])

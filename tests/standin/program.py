@@ -26,6 +26,7 @@ _SHORT = {
     )
 }
 _MODEL = "vmaf_v0.6.1"
+_MODELS = (_MODEL, "vmaf_v0.6.1neg", "vmaf_4k_v0.6.1", "vmaf_4k_v0.6.1neg", "vmaf_v1.0.16_3d0h")
 _ALL_BITS = 0xFFFFFFFF
 
 
@@ -90,6 +91,7 @@ def _parse(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(DIALECTS["may"].with_value, ""),
         **{name: False for dialect in DIALECTS.values() for name in dialect.flags},
         "feature": [],
+        "model": [],
     }
     rest = list(arguments)
     while rest:
@@ -110,8 +112,8 @@ def _parse(arguments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
             if not equals and not rest:
                 usage(f"option '{argument}' requires an argument", settings)
             value = value if equals else rest.pop(0)
-            if name == "feature":
-                options["feature"].append(value)
+            if name in ("feature", "model"):
+                options[name].append(value)
             else:
                 options[name] = value
     return options
@@ -164,16 +166,18 @@ def _run(options: dict[str, Any], settings: dict[str, Any], folder: str, argumen
     if backend == "cuda" and settings["most_processes"]:
         misbehaviour.take_a_place(folder, settings["most_processes"])
     backend = misbehaviour.before_scoring(how, settings, folder, backend)
-    with_model = _load_model(options, settings, how)
-    for name in options["feature"]:
+    models = _load_models(options, settings, how)
+    asked = [word.partition("=")[::2] for word in options["feature"]]
+    for name, _ in asked:
         known = name in dialect.extractors or (
             asked_for == "cuda" and name.endswith("_cuda") and name.removesuffix("_cuda") in dialect.cuda
         )
         if not known or name in settings["lacks"]:
             fail(255, f"problem loading feature extractor: {name}")
     request = Request(
-        features=tuple(dict.fromkeys(name.removesuffix("_cuda") for name in options["feature"])),
-        with_model=with_model,
+        features=tuple(dict.fromkeys(name.removesuffix("_cuda") for name, _ in asked)),
+        told={name.removesuffix("_cuda"): told for name, told in asked if told},
+        models=models,
         with_prediction=not options["no_prediction"],
         threads=int(options["threads"] or 0),
     )
@@ -184,7 +188,7 @@ def _run(options: dict[str, Any], settings: dict[str, Any], folder: str, argumen
     frames, status = score(request, reference, distorted, settings["ffmpeg"], folder)
     if status:
         fail(234, "", "problem reading pictures", "problem flushing context")
-    if not frames and with_model and request.with_prediction:
+    if not frames and models and request.with_prediction:
         fail(255, "problem generating pooled VMAF score")
     omits = settings["omits"] + (settings["cuda_omits"] if asked_for == "cuda" else [])
     for frame in frames:
@@ -216,23 +220,26 @@ def _open(options: dict[str, Any]) -> tuple[Video, Video]:
     return videos[0], videos[1]
 
 
-def _load_model(options: dict[str, Any], settings: dict[str, Any], how: str) -> bool:
-    """Whether the model runs; ends the process where it cannot be loaded."""
+def _load_models(options: dict[str, Any], settings: dict[str, Any], how: str) -> tuple[tuple[str, str], ...]:
+    """Versions and names of the models that run; ends the process where one cannot be loaded."""
     by_default = settings["default_model"] and not options["no_prediction"]
     if how == "no_models_silently":
-        return False
+        return ()
     if how == "no_models" and not options["model"] and not options["no_prediction"]:
         usage(
             "At least one model (-m/--model) is required unless no prediction (-n/--no_prediction) is set",
             settings,
         )
     if not options["model"]:
-        return bool(by_default)
-    fields = dict(part.partition("=")[::2] for part in options["model"].split(":"))
-    version = fields.get("version", fields.get("path", ""))
-    if version != _MODEL or how == "no_models":
-        fail(255, f"problem loading model: {version}")
-    return True
+        return ((_MODEL, "vmaf"),) if by_default else ()
+    models = []
+    for word in options["model"]:
+        fields = dict(part.partition("=")[::2] for part in word.split(":"))
+        version = fields.get("version", fields.get("path", ""))
+        if version not in _MODELS or how == "no_models":
+            fail(255, f"problem loading model: {version}")
+        models.append((version, fields.get("name", "vmaf")))
+    return tuple(models)
 
 
 def _rename(metrics: dict[str, Any], backend: str, omits: list[str]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MODEL_EXTRACTORS = ("adm", "vif", "motion")
 """What vmaf_v0.6.1 needs. The embedded filter runs that model, and so these, whatever it is asked for."""
-_NOT_EMBEDDED = (*MODEL_EXTRACTORS, "motion_v2", "ssimulacra2")
+_FORKS_OWN = ("motion_v2", "ssimulacra2")
+_NOT_EMBEDDED = (*MODEL_EXTRACTORS, *_FORKS_OWN)
 _SAD = "VMAF_integer_feature_motion_sad_score"
 _KEYS = {
     "adm": ("integer_adm", "integer_aim"),
@@ -110,8 +111,17 @@ class Video:
             yield frame
 
 
-class Request(namedtuple("Request", ("features", "with_model", "with_prediction", "threads"))):
-    """What to compute; features by their names without ``_cuda``, in the caller's order."""
+class Request(namedtuple("Request", ("features", "told", "models", "with_prediction", "threads"))):
+    """What to compute.
+
+    Features by their names without ``_cuda``, in the caller's order; the options that some were told; and
+    pairs of version and name of the models.
+    """
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the filter's default model does, and no extractor has options."""
+        return not self.told and self.models in ((), (("vmaf_v0.6.1", "vmaf"),))
 
 
 def score(
@@ -166,7 +176,8 @@ def _compute(
     request: Request, reference: Video, distorted: Video, ffmpeg: str, folder: str
 ) -> tuple[list[dict[str, Any]], list[float], int]:
     log = f"{folder}/{os.getpid()}.json"
-    embedded = [name for name in request.features if name not in _NOT_EMBEDDED]
+    lacking = _NOT_EMBEDDED if request.is_plain else _FORKS_OWN
+    embedded = [name for name in request.features if name not in lacking]
     scorer = _Scorer(request, reference, distorted, ffmpeg, folder)
     status = scorer.run(embedded, os.path.basename(log))
     if status < 0:
@@ -198,7 +209,12 @@ class _Scorer:
             if same_file
             else "[0:v]split[x][y];[x]select='mod(n+1,2)',setpts=N[r];[y]select='mod(n,2)',setpts=N[d]"
         )
-        asked = "feature='" + "|".join(f"name={name}" for name in features) + "':" if features else ""
+        told = {name: f":{text}".replace(":", r"\:") for name, text in self.request.told.items()}
+        asked = "|".join(f"name={name}{told.get(name, '')}" for name in features)
+        asked = f"feature='{asked}':" if features else ""
+        if not self.request.is_plain:
+            models = (rf"version={version}\:name={name}" for version, name in self.request.models)
+            asked = f"model='{'|'.join(models)}':{asked}"
         command = [
             *(self.ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", shape.pixel_format),
             *("-video_size", f"{shape.width}x{shape.height}", "-framerate", "25", "-i", "pipe:0", "-lavfi"),
@@ -307,7 +323,10 @@ def _select(request: Request, metrics: dict[str, Any], ssimulacra2: list[float])
 
     The filter does that itself for the extractors it has; here it is done for the others.
     """
-    wanted = list(MODEL_EXTRACTORS) if request.with_model else []
+    if not request.is_plain:
+        own = {"ssimulacra2": ssimulacra2.pop(0)} if "ssimulacra2" in request.features else {}
+        return {**metrics, **own}
+    wanted = list(MODEL_EXTRACTORS) if request.models else []
     ssimulacra2_ran = False
     for name in request.features:
         if name not in _NOT_EMBEDDED and not any(_belongs(name, key) for key in metrics):
@@ -319,7 +338,7 @@ def _select(request: Request, metrics: dict[str, Any], ssimulacra2: list[float])
         selected["VMAF_integer_feature_motion_v2_sad_score"] = metrics[_SAD]
     if ssimulacra2_ran:
         selected["ssimulacra2"] = ssimulacra2.pop(0)
-    if request.with_model and request.with_prediction:
+    if request.models and request.with_prediction:
         selected["vmaf"] = metrics["vmaf"]
     return selected
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from vmafarm.config.toml import toml_value
+from vmafarm.schema.extractors import MODELS
 from vmafarm.schema.feature_set import FeatureSet
 from vmafarm.schema.read_set import parse_set
 
@@ -32,3 +34,19 @@ def small_set(
         {"version": 1, "pools": list(pools), "gpu_tolerance": 1e-3, "extractors": extractors}
         | {"features": features},
     )
+
+
+def set_of(producers: Iterable[str]) -> FeatureSet:
+    """A set of these extractors and versions of models, in which the features are called f0, f1, ..."""
+    document: dict[str, Any] = {"version": 1, "pools": ["mean", "std"], "gpu_tolerance": 1e-3}
+    document |= {"extractors": {}, "models": {}, "features": {}}
+    for at, producer in enumerate(producers):
+        feature = {"keys": [f"f{at}"], "what": producer, "on_identity": "measured", "finite": False}
+        if producer in MODELS:
+            document["models"][f"f{at}"] = {"version": producer}
+            feature["model"] = f"f{at}"
+        else:
+            document["extractors"][producer] = {}
+            feature["extractor"] = producer
+        document["features"][f"f{at}"] = feature
+    return parse_document("mine", document)

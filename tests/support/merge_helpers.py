@@ -21,7 +21,7 @@ from vmafarm.run_folder.manifest import write_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.planned_clips import Manifest, manifest_digest
 from vmafarm.run_folder.provenance import METADATA_KEY, Provenance
-from vmafarm.schema.extractors import extractor_accepts
+from vmafarm.schema.extractors import accepts
 from vmafarm.schema.features import ARROW_SCHEMA, FEATURES, KNOWN, identity_value
 from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, write_clip_log
 
@@ -36,7 +36,7 @@ def make_row(clip: str, mos: float = 3.0, width: int = 960, height: int = 540, *
     for feature in FEATURES:
         if feature.identity is None:
             mean, std = generator.uniform(1, 2), generator.uniform(0, 0.1)
-            if feature.extractor is not None and not extractor_accepts(feature.extractor, width, height):
+            if feature.extractor is not None and not accepts(feature.extractor, width, height):
                 mean = std = NAN
         else:
             mean = identity_value(feature.name, 8, width, height)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support import media
 from support.command import call, corpus, table, write_scores
 from support.errors_document import documented
 
@@ -21,7 +22,7 @@ from vmafarm.run_folder.manifest import load_manifest, write_manifest
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.run_folder.provenance import METADATA_KEY, read_provenance
 from vmafarm.schema.features import FULL
-from vmafarm.schema.read_set import sets_folder
+from vmafarm.schema.read_set import built_in, sets_folder
 
 MINE = """\
 what = "motion and | banding"
@@ -104,6 +105,22 @@ def test_values_are_those_of_the_frames_whatever_the_plan(folder: Path) -> None:
         assert "not_audited" not in json.dumps(record["findings"])
 
 
+def test_a_flat_clip_without_blur_is_no_finding(folder: Path) -> None:
+    flat = folder / "clips" / "240x240.mkv"
+    media.run_ffmpeg("-f", "lavfi", "-i", "color=gray:s=240x240", "-frames:v", "3", "-c:v", "ffv1", flat)
+    said = call("run", *options("--features", "content"), cwd=folder).stdout
+    assert re.search(r"^checks .* nothing found", said, re.MULTILINE)
+    found = table(folder / "runs/full_features_r.parquet").to_pydict()
+    assert tuple(found) == built_in("content").columns
+    at = found["clip_name"].index("240x240.mkv")
+    assert np.isnan(found["blur_mean"][at])
+    assert found["blur_mean"][1 - at] > 0
+    answer = json.loads(call("sql", "--json", "SELECT name FROM columns WHERE NOT finite", cwd=folder).stdout)
+    assert {row["name"] for row in answer} == {
+        f"{name}_{pool}" for name in ("blur", "block") for pool in ("mean", "std", "p95")
+    }
+
+
 def test_a_plan_keeps_the_text_of_its_set_when_the_file_is_gone(folder: Path) -> None:
     call("plan", *options("--features", "mine.toml"), cwd=folder)
     (folder / "mine.toml").unlink()
@@ -184,7 +201,7 @@ def test_the_doctor_probes_the_set_that_is_going_to_be_measured(folder: Path) ->
     [
         ("informtive", None, "no such feature set, expected informative"),
         ("gone.toml", None, "cannot be read: No such file or directory"),
-        ("clips", None, "expected one of full, informative, models"),
+        ("clips", None, "expected one of full, content, full-v1, informative, models"),
         ("models.toml", MINE, "models is the name of a set that comes with vmafarm"),
         ("odd.toml", "version = [", "feature set odd: "),
         ("twice.toml", f"{MINE}\n[features.motion]\n", "feature set twice: "),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,13 +14,9 @@ from vmafarm.config.sections import EngineSection
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
-from vmafarm.process.scratch import check_scratch, scratch_error
 from vmafarm.schema.extractors import ALL_SIZES, OPTIONS, FrameSizes, advice
 from vmafarm.schema.feature_set import FeatureSet
 from vmafarm.schema.features import FULL
-
-_QUOTED = re.compile(r"^(?:\s.*|(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:info|verbose|debug)\].*)$", re.MULTILINE)
-"""Lines in which ffmpeg repeats a file's own metadata, such as its title: never a complaint."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +63,40 @@ class Pass:
     arguments
         The command line.
     log
-        File name of its log within the working folder.
+        File name of libvmaf's log within the working folder; "": libvmaf does not run.
     extractors
         In the order of the command line (``None``: the models).
     feature_set
-        The engine's.
+        The engine's, less the models that are left out.
+    metadata
+        File name of what filters measure; "": no filter runs.
     """
 
     arguments: list[str]
     log: str
     extractors: tuple[str | None, ...]
     feature_set: FeatureSet = FULL
+    metadata: str = ""
 
     @property
     def features(self) -> tuple[str, ...]:
         """The features that this pass measures."""
+        return (*self.in_log, *(self.feature_set.filtered if self.metadata else ()))
+
+    @property
+    def in_log(self) -> tuple[str, ...]:
+        """The features that libvmaf measures in it."""
         return self.feature_set.features_of(self.extractors)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that it writes into the working folder."""
+        return tuple(filter(None, (self.log, self.metadata)))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Versions of the models that it runs."""
+        return tuple(model.version for model in self.feature_set.models if None in self.extractors)
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Engine(ABC):
         It is a filter in ffmpeg: it decodes the clip itself and reports as ffmpeg does. Any other program
         gets decoded frames in a .y4m file.
     accepted_sizes
-        Frame sizes that its extractors accept; one that is not named accepts all.
+        Frame sizes that its extractors and models accept; one that is not named accepts all.
     sizes_source
         Where these limits come from.
     ffmpeg
@@ -170,7 +180,7 @@ class Engine(ABC):
     def passes(
         self, source: Path, name: str, without: Collection[str] = (), reading: Reading = FIRST
     ) -> list[Pass]:
-        """Runs that score one clip, to be started side by side.
+        """Runs that score one clip, to be started side by side; the first one of `runs_in_ffmpeg` decodes it.
 
         Parameters
         ----------
@@ -179,7 +189,7 @@ class Engine(ABC):
         name
             Stem of the log files.
         without
-            Extractors to leave out because they refuse this clip's size.
+            Extractors and versions of models to leave out because they refuse this clip's size.
         reading
             How the clip is read; a .y4m file has one stream and never changes.
         """
@@ -202,7 +212,7 @@ class Engine(ABC):
 
     def wanted(self, without: Collection[str] = ()) -> tuple[str | None, ...]:
         """Extractors to run by the plan, the models last (``None``)."""
-        known = self.feature_set
+        known = self.feature_set.without_models(without)
         left_out = {*self.capabilities.lacking, *without}
         if self.plan == "identity":
             needed = {n for n in known.extractors if set(known.features_of([n])) & set(known.must_measure)}
@@ -216,9 +226,12 @@ class Engine(ABC):
         """Whether a second look can find anything: a GPU's values, or constants that the set fills in."""
         return self.backend == "cuda" or bool(self.feature_set.known)
 
-    def accepts(self, extractor: str, width: int, height: int) -> bool:
-        """Whether an extractor of this engine accepts frames of this size, in pixels."""
-        return self.accepted_sizes.get(extractor, ALL_SIZES).accepts(width, height)
+    def refusing(self, width: int, height: int) -> frozenset[str]:
+        """Extractors of the plan and versions of models that refuse frames of this size, in pixels."""
+        extractors = (name for name in self.wanted() if name is not None)
+        producers = (*extractors, *(model.version for model in self.feature_set.models))
+        sizes = self.accepted_sizes
+        return frozenset(p for p in producers if not sizes.get(p, ALL_SIZES).accepts(width, height))
 
     def constant(self) -> tuple[str, ...]:
         """Known features that no pass measures."""
@@ -236,58 +249,3 @@ class Engine(ABC):
                 f"the columns of {', '.join(columns)} cannot be measured",
                 advice(lacking[-1], OPTIONS) or "use a build of libvmaf that has them",
             )
-
-
-def common_diagnosis(finished: Finished) -> tuple[str, str] | None:
-    """Failures that mean the same for every engine: time, memory, signals.
-
-    Raises
-    ------
-    UnavailableError
-        See `stopped_from_outside`.
-    """
-    if (found := stopped_from_outside(finished)) is not None:
-        return found
-    if finished.returncode != 0 and complains_of_memory(finished):
-        return "out_of_memory", "the engine could not allocate memory"
-    return None
-
-
-def stopped_from_outside(finished: Finished, memory: str = "engine_memory") -> tuple[str, str] | None:
-    """Failures imposed from outside: time, too much memory, signals.
-
-    Parameters
-    ----------
-    finished
-        The program.
-    memory
-        Key of its memory limit.
-
-    Raises
-    ------
-    UnavailableError
-        The scratch folder is full or gone: a fault of this machine, not of a clip.
-    """
-    check_scratch(finished.folder)
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        if (reason := os.strerror(number)) in _complaints(finished):
-            raise scratch_error(finished.folder, number, reason)
-    if finished.timed_out:
-        return "timeout", f"killed after {finished.seconds:.0f} s"
-    if finished.excess and finished.excess.what == "memory":
-        return "out_of_memory", f"killed with {finished.excess}, more than extract.{memory}"
-    if finished.excess or finished.returncode == -signal.SIGXFSZ:
-        return "bad_log", "killed because its log grew without end"
-    if finished.returncode == -signal.SIGKILL:
-        return "out_of_memory", "killed by SIGKILL from outside, as the kernel does when memory runs out"
-    return None
-
-
-def complains_of_memory(finished: Finished) -> bool:
-    """Whether a program reports that an allocation failed."""
-    lowered = _complaints(finished).lower()
-    return "cannot allocate memory" in lowered or "enomem" in lowered
-
-
-def _complaints(finished: Finished) -> str:
-    return _QUOTED.sub("", finished.stderr)

@@ -12,10 +12,12 @@ from typing import Self
 from vmafarm.common.errors import UnavailableError, UsageError
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.sections import EngineSection
-from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis
+from vmafarm.engines.base import Capabilities, Engine, Pass
+from vmafarm.engines.diagnosis import common_diagnosis
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, input_arguments
+from vmafarm.engines.filters import check_filters, measuring
 from vmafarm.engines.libvmaf_log import LogError, read_log
-from vmafarm.engines.probe import run_probe, write_probe_clip
+from vmafarm.engines.probe import PROBE_FRAMES, run_probe, write_probe_clip
 from vmafarm.engines.set_check import check_options, require_measured
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
@@ -57,7 +59,8 @@ class FfmpegEngine(Engine):
         """See `Engine.probe`."""
         version = read_ffmpeg_version(self.ffmpeg, folder, stop)
         clip = folder / "probe.y4m"
-        write_probe_clip(clip)
+        write_probe_clip(clip, self.feature_set)
+        check_filters(self.ffmpeg, self.feature_set, self.limits, clip, PROBE_FRAMES, stop)
         lacking: tuple[str, ...] = ()
         for _ in range(len(self.feature_set.extractors) + 1):
             tried = replace(self, capabilities=Capabilities(lacking=lacking))
@@ -76,11 +79,11 @@ class FfmpegEngine(Engine):
                 "engine.ffmpeg must have the filter libvmaf; empty: the bundled one",
             )
         try:
-            log = read_log(folder / one.log, one.features, feature_set=self.feature_set)
+            log = read_log(folder / one.log, one.in_log, feature_set=self.feature_set)
             log.require_finite()
         except LogError as error:
             raise UnavailableError(f"{self.ffmpeg} cannot score a two-frame clip: {error}") from None
-        require_measured(self, self.ffmpeg, [name for name in one.features if name not in log.values], [log])
+        require_measured(self, self.ffmpeg, [name for name in one.in_log if name not in log.values], [log])
         check_options(replace(self, capabilities=tried.capabilities), self.ffmpeg, clip, stop)
         return Capabilities(version, log.version, version, lacking)
 
@@ -89,11 +92,12 @@ class FfmpegEngine(Engine):
     ) -> list[Pass]:
         """See `Engine.passes`: always one."""
         wanted = self.wanted(without)
-        known = self.feature_set
+        known = self.feature_set.without_models(without)
         # The filter runs the models with what belongs to them; what feeds no column is of no use here.
         named = [e for e in wanted if e and known.features_of([e])]
         named = [e for e in named if e not in known.in_models or known.extractors[e]]
-        log = f"{name}.json"
+        log, metadata = f"{name}.json", f"{name}.txt" if known.filtered else ""
+        filtered = f";[content]{measuring(known, metadata)},nullsink" if metadata else ""
         options = [f"log_fmt=json:log_path={log}:n_threads={self.threads}"]
         if named:
             options.insert(0, _named("feature", [(e, known.extractors[e]) for e in named]))
@@ -101,8 +105,9 @@ class FfmpegEngine(Engine):
             versions = [(model.version, {"name": model.name}) for model in known.models]
             options.insert(0, _named("model", versions, key="version"))
         graph = (
-            f"{reading.graph()},{_size_check(named)}split[reference][distorted];"
-            f"[distorted][reference]libvmaf={':'.join(options)}[scored]"
+            f"{reading.graph()},{_size_check([*named, *(m.version for m in known.models)])}"
+            f"split{'=3' if filtered else ''}[reference][distorted]{'[content]' if filtered else ''};"
+            f"[distorted][reference]libvmaf={':'.join(options)}[scored]{filtered}"
         )
         arguments = [
             *input_arguments(self.ffmpeg, source, self.limits.max_pixels, reading),
@@ -110,7 +115,7 @@ class FfmpegEngine(Engine):
             *("-frames:v", str(self.limits.max_frames + 1), "-f", "null", "-"),
         ]
         models = (None,) if known.models else ()
-        return [Pass(arguments, log, (*known.in_models, *named, *models), known)]
+        return [Pass(arguments, log, (*known.in_models, *named, *models), known, metadata)]
 
     def diagnose(self, finished: Finished) -> tuple[str, str] | None:
         """See `Engine.diagnose`."""
@@ -138,13 +143,13 @@ def _named(option: str, parts: Sequence[tuple[str, Mapping[str, Option]]], key: 
     return f"{option}='{'|'.join(words)}'"
 
 
-def _size_check(extractors: Collection[str]) -> str:
-    """A filter that ends ffmpeg before libvmaf gets a frame of a size that an extractor refuses.
+def _size_check(producers: Collection[str]) -> str:
+    """A filter that ends ffmpeg before libvmaf gets a frame of a size that an extractor or model refuses.
 
     Only the decoded frames show the size that counts, and at some sizes an extractor corrupts memory. This
     filter crops to a width larger than such a frame, which is an error; other frames pass unchanged.
     """
-    sizes = [ACCEPTED_SIZES[e] for e in extractors if e in ACCEPTED_SIZES]
+    sizes = dict.fromkeys(ACCEPTED_SIZES[p] for p in producers if p in ACCEPTED_SIZES)
     refused = "+".join(map(_refused, sizes))
     return f"crop=w='iw+({refused})':h=ih:x=0:y=0:exact=1," if sizes else ""
 

@@ -10,6 +10,9 @@ from vmafarm.config.clip_limits import DEFAULT_LIMITS
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop, run
 from vmafarm.process.scratch import check_scratch, in_scratch
+from vmafarm.schema.extractors import ACCEPTED_SIZES, ALL_SIZES
+from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.features import FULL
 
 PROBE_SIDE = 240
 PROBE_FRAMES = 2
@@ -54,19 +57,26 @@ def run_probe(
     return finished
 
 
-def write_probe_clip(path: Path) -> None:
-    """Write two frames of 240x240 as .y4m, large enough for every extractor.
+def write_probe_clip(path: Path, features: FeatureSet = FULL) -> None:
+    """Write two frames as .y4m, large enough for each extractor and model of a set: 240x240, or larger.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    features
+        The set.
 
     Raises
     ------
     UnavailableError
         The scratch folder cannot be written.
     """
-    luma = bytes(
-        (x * 3 + y * 5 + (x * y) // 7) % 220 + 16 for y in range(PROBE_SIDE) for x in range(PROBE_SIDE)
-    )
-    chroma = bytes(PROBE_SIDE * PROBE_SIDE // 2).replace(b"\0", b"\x80")
-    header = f"YUV4MPEG2 W{PROBE_SIDE} H{PROBE_SIDE} F25:1 Ip A1:1 C420jpeg\n".encode()
-    moved = luma[PROBE_SIDE:] + luma[:PROBE_SIDE]
+    sizes = (ACCEPTED_SIZES.get(features.producer_of(feature), ALL_SIZES) for feature in features.features)
+    side = max(PROBE_SIDE, *(one.shorter_side for one in sizes))
+    luma = bytes((x * 3 + y * 5 + (x * y) // 7) % 220 + 16 for y in range(side) for x in range(side))
+    chroma = bytes(side * side // 2).replace(b"\0", b"\x80")
+    header = f"YUV4MPEG2 W{side} H{side} F25:1 Ip A1:1 C420jpeg\n".encode()
+    moved = luma[side:] + luma[:side]
     with in_scratch(path.parent):
         path.write_bytes(header + b"FRAME\n" + luma + chroma + b"FRAME\n" + moved + chroma)

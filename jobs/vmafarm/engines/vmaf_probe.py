@@ -11,8 +11,9 @@ from vmafarm.common.errors import UnavailableError
 from vmafarm.disk.regular_files import read_regular
 from vmafarm.engines.base import Capabilities, Pass
 from vmafarm.engines.ffmpeg import read_ffmpeg_version
+from vmafarm.engines.filters import check_filters
 from vmafarm.engines.libvmaf_log import Log, LogError, read_log
-from vmafarm.engines.probe import run_probe, write_probe_clip
+from vmafarm.engines.probe import PROBE_FRAMES, run_probe, write_probe_clip
 from vmafarm.engines.set_check import check_options, require_measured
 from vmafarm.engines.vmaf_options import (
     DECIMALS,
@@ -78,7 +79,8 @@ class _Probe:
     def capabilities(self) -> Capabilities:
         program, known = self.engine.vmaf, self.engine.feature_set
         decoder_version = read_ffmpeg_version(self.engine.ffmpeg, self.folder, self.stop)
-        write_probe_clip(self.clip)
+        write_probe_clip(self.clip, known)
+        check_filters(self.engine.ffmpeg, known, self.engine.limits, self.clip, PROBE_FRAMES, self.stop)
         usage = self._run([str(program)]).stderr  # without a video: a usage error in every dialect
         listed = listed_options(usage)
         options = find_options(program, listed, self._run_plainly)
@@ -103,7 +105,7 @@ class _Probe:
                 f"{program} takes {PRECISION} max, but writes {tried.decimals} decimals all the same",
                 "use a build that does what its usage text says",
             )
-        libvmaf = tried.logs[0].version
+        libvmaf = tried.logs[0].version if tried.logs else ""
         return replace(
             found, version=self._version() or libvmaf, libvmaf_version=libvmaf,
             decoder_version=decoder_version,
@@ -133,6 +135,8 @@ class _Probe:
         engine = self._having(found)
         logs, missing, decimals = [], [], 0
         for one in engine.passes(self.clip, "probe"):
+            if not one.log:
+                continue
             finished = self._run_pass(one)
             if "problem loading model" in finished.stderr:
                 raise self._no_model()

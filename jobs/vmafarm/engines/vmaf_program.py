@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vmafarm.engines.base import Capabilities, Engine, Pass, common_diagnosis
+from vmafarm.engines.base import Capabilities, Engine, Pass
+from vmafarm.engines.diagnosis import common_diagnosis
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
+from vmafarm.engines.filters import filter_pass
 from vmafarm.engines.vmaf_options import BACKEND, NO_PREDICTION, PRECISION, cpu_words
 from vmafarm.process.finished import Finished
 from vmafarm.schema.feature_set import option_text
@@ -42,19 +44,23 @@ class VmafProgram(Engine):
     ) -> list[Pass]:
         """See `Engine.passes`.
 
-        On CUDA there is a second one on the CPU if an extractor has no CUDA version; the logs are merged
-        frame by frame.
+        There is none if every extractor and model is left out. On CUDA there is a second one on the CPU if
+        an extractor has no CUDA version; the logs are merged frame by frame. Filters run in ffmpeg.
         """
-        wanted = self.wanted(without)
+        known, wanted = self.feature_set, self.wanted(without)
+        filtered = [filter_pass(self.ffmpeg, source, name, known, self.limits)] if known.filtered else []
+        if not wanted:
+            return filtered
+        this = replace(self, feature_set=known.without_models(without))
         if self.backend == "cpu":
-            return [self.one_pass(source, name, "cpu", wanted)]
+            return [this.one_pass(source, name, "cpu", wanted), *filtered]
         without_cuda = self.capabilities.without_cuda
         on_gpu = [e for e in wanted if e not in without_cuda]
         on_cpu = [e for e in wanted if e in without_cuda]
-        passes = [self.one_pass(source, name, "cuda", on_gpu)]
+        passes = [this.one_pass(source, name, "cuda", on_gpu)]
         if on_cpu:
-            passes.append(self.one_pass(source, f"{name}-cpu", "cpu", on_cpu))
-        return passes
+            passes.append(this.one_pass(source, f"{name}-cpu", "cpu", on_cpu))
+        return [*passes, *filtered]
 
     def wrong_backend(self, one: Pass, said: str) -> str | None:
         """See `Engine.wrong_backend`."""

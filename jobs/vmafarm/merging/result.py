@@ -175,7 +175,7 @@ def summarise(result: MergeResult) -> list[str]:
     if expected:
         facts.append(("as expected", f"NaN in all rows: {', '.join(expected)}"))
     if others := [name for name in nan if name not in expected]:
-        facts.append(("NaN in all rows", f"{', '.join(others)}: right for clips of some sizes alone"))
+        facts.append(("NaN in all rows", f"{', '.join(others)}: right for clips of some sizes or contents"))
     if warnings := result.of("warn"):
         names = ", ".join(dict.fromkeys(f.name for f in warnings))
         facts.append(("warnings", f"{len(warnings):,}: {names}; see the record"))

@@ -29,9 +29,9 @@ TABLES = {
     "columns": {
         "position": "BIGINT", "name": "VARCHAR", "type": "VARCHAR", "what": "VARCHAR", "unit": "VARCHAR",
         "lowest": "DOUBLE", "highest": "DOUBLE", "feature": "VARCHAR", "statistic": "VARCHAR",
-        "identity": "VARCHAR", "informative": "BOOLEAN", "all_nan": "BOOLEAN", "constants": "DOUBLE[]",
-        "filled": "BOOLEAN", "shorter_side": "BIGINT", "longer_side": "BIGINT", "both_sides": "BIGINT",
-        "aspect": "BIGINT", "slack": "BIGINT", "even_height": "BOOLEAN",
+        "identity": "VARCHAR", "informative": "BOOLEAN", "all_nan": "BOOLEAN", "finite": "BOOLEAN",
+        "constants": "DOUBLE[]", "filled": "BOOLEAN", "shorter_side": "BIGINT", "longer_side": "BIGINT",
+        "both_sides": "BIGINT", "aspect": "BIGINT", "slack": "BIGINT", "even_height": "BOOLEAN",
     },
     "run": {"key": "VARCHAR", "value": "VARCHAR"},
     "failed": {"clip_name": "VARCHAR", "failure": "VARCHAR", "message": "VARCHAR", "tries": "BIGINT"},
@@ -55,11 +55,12 @@ def add_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: Iterable[Ma
 def column_rows(filled: Collection[str | None] = (), features: FeatureSet = FULL) -> list[dict[str, Any]]:
     """The table ``columns``: one row per column; see `vmafarm.schema.columns.Column` for what they say.
 
-    ``constants`` are the values that a known feature may have on an identity pair; ``filled`` says that the
-    run's plan fills them in. The extractor takes frames whose shorter side is at least ``shorter_side``,
-    whose longer side is at least ``longer_side`` and at most ``aspect`` times the shorter one plus
-    ``slack``, and whose width and height come to at most ``both_sides``; with ``even_height`` none with an
-    odd height.
+    ``finite`` says that every frame whose size is accepted has a finite value of the feature. ``constants``
+    are the values that a known feature may have on an identity pair; ``filled`` says that the run's plan
+    fills them in. The extractor or model takes frames whose shorter side is at least
+    ``shorter_side``, whose longer side is at least ``longer_side`` and at most ``aspect`` times the shorter
+    one plus ``slack``, and whose width and height come to at most ``both_sides``; with ``even_height`` none
+    with an odd height.
 
     Parameters
     ----------
@@ -71,13 +72,14 @@ def column_rows(filled: Collection[str | None] = (), features: FeatureSet = FULL
     rows = []
     for position, column in enumerate(table_of(features), 1):
         feature = features.by_name[column.feature] if column.feature else None
-        sizes = ACCEPTED_SIZES.get((feature and feature.extractor) or "", ALL_SIZES)
+        sizes = ACCEPTED_SIZES.get(features.producer_of(feature), ALL_SIZES) if feature else ALL_SIZES
         rows.append(
             {
                 **{name: getattr(column, name) for name in TABLES["columns"] if hasattr(column, name)},
                 "position": position,
                 "type": _TYPES[features.arrow_schema.field(column.name).type],
                 "all_nan": column.feature in features.all_nan,
+                "finite": feature is None or feature.finite,
                 "constants": _constants(feature, column.statistic),
                 "filled": column.feature in filled,
                 **asdict(sizes),
@@ -173,7 +175,7 @@ def _conditions(features: FeatureSet) -> list[dict[str, Any]]:
     """What a row of `features` is compared with to find the suspects."""
     found = []
     for feature in features.features:
-        limits = asdict(ACCEPTED_SIZES.get(feature.extractor or "", ALL_SIZES))
+        limits = asdict(ACCEPTED_SIZES.get(features.producer_of(feature), ALL_SIZES))
         refused = sql.render("query/refuses", **{name: sql.literal(value) for name, value in limits.items()})
         found.append(
             {

@@ -57,8 +57,11 @@ def as_card(info: Info) -> str:
     if "incomplete" in metadata:
         counts += [(_words(what), f"{n:,}") for what, n in metadata["incomplete"].items()]
     nan = [f"`{column.name}`" for column in columns if column.feature in features.all_nan]
-    always = {features.by_name[name].extractor for name in features.all_nan}
-    sized = [name for name in ACCEPTED_SIZES if name in features.extractors and name not in always]
+    sized: dict[str, list[str]] = {}
+    for feature in features.features:
+        producer = features.producer_of(feature)
+        if producer in ACCEPTED_SIZES and feature.name not in features.all_nan:
+            sized.setdefault(producer, []).append(f"`{feature.name}_*`")
     pools = ", ".join(features.pools[:-1]) + " and " * (len(features.pools) > 1) + features.pools[-1]
     pooled = "mean and standard deviation" if features.pools == ("mean", "std") else pools
     infinite = "both features are" if len(features.all_nan) == 2 else "these features are"
@@ -92,7 +95,7 @@ def as_card(info: Info) -> str:
         "## Columns without values",
         "",
         *([f"{', '.join(nan)} are NaN in all rows: {infinite} infinite on an identity pair."] if nan else []),
-        *(f"`{name}_*` are {nan_by_size(name)}." for name in sized),
+        *(f"{', '.join(names)} are {nan_by_size(producer)}." for producer, names in sized.items()),
         "Drop or fill them:",
         "",
         "```python",

@@ -61,15 +61,19 @@ def table_of(features: FeatureSet) -> tuple[Column, ...]:
     """The columns of a set's table, in order."""
     return (
         *(Column(name, *words, None, "", "", False) for name, words in _KEYS.items()),
-        *(column for feature in features.features for column in _pooled(feature, features.pools)),
+        *(
+            column
+            for feature in features.features
+            for column in _pooled(feature, features.pools, features.producer_of(feature))
+        ),
     )
 
 
-def _pooled(feature: Feature, pools: Collection[str]) -> list[Column]:
-    """The columns of a feature; `identity` says where the extractor refuses frames if it refuses some."""
+def _pooled(feature: Feature, pools: Collection[str], producer: str) -> list[Column]:
+    """The columns of a feature; `identity` says where its producer refuses frames if it refuses some."""
     low, high, words = feature.lowest, feature.highest, feature.on_identity
     is_nan = feature.identity is not None and math.isnan(feature.identity[8])
-    nan = f"; {nan_by_size(feature.extractor)}" if feature.extractor in ACCEPTED_SIZES and not is_nan else ""
+    nan = f"; {nan_by_size(producer)}" if producer in ACCEPTED_SIZES and not is_nan else ""
     # Popoviciu: the variance of values in [a, b] is at most (b - a)^2 / 4.
     spread = (high - low) / 2 if low is not None and high is not None else None
     constant = "NaN: the mean is" if is_nan else "0"

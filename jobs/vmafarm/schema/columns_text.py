@@ -29,6 +29,7 @@ def as_document(sets: Sequence[FeatureSet]) -> dict[str, Any]:
             {
                 "name": one.name, "what": one.what, "digest": one.digest, "features": list(one.names),
                 "extractors": list(one.extractors), "models": [model.version for model in one.models],
+                "filters": list(one.filters),
                 "pools": list(one.pools), "columns": list(one.columns),
             }
             for one in sets
@@ -46,10 +47,11 @@ def as_markdown(features: FeatureSet = FULL) -> str:
     informative = sum(map(_is_informative, table))
     has_rounding = {"adm", "vif"} <= features.extractors.keys()
     models = ", ".join(model.version for model in features.models) or "none"
+    filters = f"Filters of ffmpeg: {', '.join(features.filters)}. " if features.filters else ""
     lines = [
         "# The columns" + ("" if features is FULL else f" of the set {show(features.name)}"),
         "",
-        f"{_size(features)}. Models: {models}. Pools: {pools}.",
+        f"{_size(features)}. Models: {models}. {filters}Pools: {pools}.",
         "",
         "All pools are taken over all frames; they are NaN where a feature is infinite on every frame, or",
         "its extractor refuses the frame size. Any other frame without a finite value is a failure of the",
@@ -58,7 +60,7 @@ def as_markdown(features: FeatureSet = FULL) -> str:
         "`vmafarm qa` reports values outside the bounds. On an identity pair (the same frames as reference",
         "and distorted) some features have a known value: a model learns nothing from them, and the plan",
         "`identity` fills them in."
-        + " ADM and VIF are measured, but are 1 within 2e-5 there, which is rounding." * has_rounding,
+        + " ADM and VIF are measured, but differ from 1 by rounding only there." * has_rounding,
         f"Columns that differ between clips are informative: {informative} of them.",
         "",
         "| column | type | what | unit | bounds | on an identity pair | informative |",
@@ -72,7 +74,7 @@ def as_markdown(features: FeatureSet = FULL) -> str:
             informative_word,
         )  # fmt: skip
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    if not set(features.extractors).isdisjoint(ACCEPTED_SIZES):
+    if not ACCEPTED_SIZES.keys().isdisjoint(map(features.producer_of, features.features)):
         lines += ["", "How the frame sizes with NaN are known, by engine:", ""]
         lines += [f"- `{engine}`: {source}." for engine, source in SIZES_SOURCES.items()]
     return "\n".join(lines) + "\n"

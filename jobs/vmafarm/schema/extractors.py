@@ -11,7 +11,7 @@ MIN_SIDE = 18
 
 @dataclass(frozen=True)
 class FrameSizes:
-    """Frame sizes that an extractor accepts.
+    """Frame sizes that an extractor, or a model with its extractors, accepts.
 
     Attributes
     ----------
@@ -51,13 +51,23 @@ class FrameSizes:
 
 
 ALL_SIZES = FrameSizes()
+_VIEWED = {"3d0h": 160, "5d0h": 266, "1d5h_2160": 160, "3d0h_2160": 318}
+"""Viewing conditions of the models of version 1, and the shorter side that their SpEED needs."""
+
 ACCEPTED_SIZES = {
     "cambi": FrameSizes(longer_side=216, both_sides=6092, aspect=10, slack=16),
     "float_ms_ssim": FrameSizes(shorter_side=176),
     "ciede": FrameSizes(even_height=True),
+    "speed_chroma": FrameSizes(shorter_side=160),
+    "speed_temporal": FrameSizes(shorter_side=80),
+    **{
+        f"vmaf_v1.0.16_{rate}{viewed}": FrameSizes(shorter_side, 216, both_sides=12092, aspect=10, slack=16)
+        for rate in ("", "hfr_")
+        for viewed, shorter_side in _VIEWED.items()
+    },
 }
-"""Extractors that do not accept every size that libvmaf accepts: they are left out for other sizes, and their
-features are NaN (`SIZES_SOURCES` says how that is known of each engine).
+"""Extractors and models that do not accept every size that libvmaf accepts: they are left out for other
+sizes, and their features are NaN (`SIZES_SOURCES` says how that is known of each engine).
 
 Multi-scale SSIM needs five scales of an 11-tap window. CAMBI refuses frames below 216 pixels on both sides.
 Its window is ``window = 65 * (width + height) // 6000`` pixels wide, and it refuses one above 65: 3840x2252
@@ -76,6 +86,15 @@ CIEDE2000 reads beyond its buffers on frames with an odd height and 4:2:0 sampli
 481x271 gave 65 to 77 on identity pairs, different every time, and once a segmentation fault; 481x270,
 4:2:2 and 4:4:4 gave infinity. As that is its value on every identity pair, leaving it out loses nothing,
 whatever the sampling.
+
+SpEED needs 5x5 blocks at a sixteenth of the size, 80 pixels on the shorter side of a plane; below that it
+ends with a segmentation fault: speed_temporal works at 80x640 and not at 79x640, speed_chroma, whose planes
+have half the size, at 160x640 and not at 159x640. The models of version 1 run it on chroma as it is (3d0h,
+1d5h_2160), or scaled down by 0.6 (5d0h: 266 pixels, not 265) or 0.5 (3d0h_2160: 318, not 317). They run
+CAMBI with a speedup: from 1920x1080 pixels on it works on half the size with half the window. It refuses
+what CAMBI alone refuses below 216 pixels, but takes larger frames: 6046x6046 and 7680x4412, not 6047x6046
+nor 7680x4413. The same limits keep its smallest scale larger than half its window. Where a model refuses a
+frame, libvmaf writes no log at all, or crashes.
 """
 
 
@@ -92,12 +111,12 @@ MODELS = {
     "vmaf_v0.6.1neg": ("motion",),
     "vmaf_4k_v0.6.1": ("adm", "vif", "motion"),
     "vmaf_4k_v0.6.1neg": ("motion",),
+    **{f"vmaf_v1.0.16_{rate}{viewed}": () for rate in ("", "hfr_") for viewed in _VIEWED},
 }
 """Models that a set may name, and the extractors that they run without options (measured, libvmaf 86da14d).
 
 Those without enhancement gain (neg) run ADM and VIF with an option, under other keys of the log. Models of
-version 1 run CAMBI themselves, and a model cannot be left out for the frame sizes that `ACCEPTED_SIZES` keeps
-from CAMBI, so that these are not among them."""
+version 1 run all of theirs (ADM, motion, CAMBI, SpEED) with options."""
 
 
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -174,22 +193,22 @@ def advice(name: str, known: Collection[str]) -> str:
     return f"is {close[0]} meant? Correct the feature set" if close else ""
 
 
-def extractor_accepts(extractor: str, width: int, height: int) -> bool:
-    """Whether an extractor accepts frames of this size.
+def accepts(producer: str, width: int, height: int) -> bool:
+    """Whether an extractor or a model accepts frames of this size.
 
     Parameters
     ----------
-    extractor
-        Its name.
+    producer
+        Name of the extractor, or version of the model.
     width, height
         Size of the luma plane in pixels.
     """
-    return ACCEPTED_SIZES.get(extractor, ALL_SIZES).accepts(width, height)
+    return ACCEPTED_SIZES.get(producer, ALL_SIZES).accepts(width, height)
 
 
-def nan_by_size(extractor: str) -> str:
-    """Frame sizes for which an extractor's columns are NaN, in words; see `ACCEPTED_SIZES`."""
-    sizes = ACCEPTED_SIZES[extractor]
+def nan_by_size(producer: str) -> str:
+    """Frame sizes for which the columns of an extractor or a model are NaN; see `ACCEPTED_SIZES`."""
+    sizes = ACCEPTED_SIZES[producer]
     where = []
     if sizes.shorter_side:
         where.append(f"below {sizes.shorter_side} pixels on the shorter side")

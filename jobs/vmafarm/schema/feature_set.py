@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vmafarm.schema.extractors import MODELS, extractor_accepts
+from vmafarm.schema.extractors import MODELS, accepts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,12 +34,11 @@ class Feature:
     ----------
     name
         Name in the table.
-    extractor
-        The extractor that produces it; ``None`` for a model's own score.
-    model
-        The model whose score it is, by its name in the set; ``None`` for an extractor's.
+    extractor, model, filter
+        What produces it: an extractor of libvmaf; a model, by its name in the set, whose score it is; or a
+        filter of ffmpeg. The other two are ``None``.
     keys
-        Possible keys in libvmaf's JSON log; the first one found counts.
+        Possible keys in libvmaf's JSON log, or in the metadata of a filter; the first one found counts.
     what
         Meaning in one phrase.
     unit
@@ -66,6 +65,7 @@ class Feature:
     name: str
     extractor: str | None
     model: str | None
+    filter: str | None
     keys: tuple[str, ...]
     what: str
     unit: str
@@ -119,6 +119,8 @@ class FeatureSet:
         The TOML document that it was read from.
     what
         What it is for, in one phrase.
+    filters
+        Filters of ffmpeg in the order in which they run, and their options.
     """
 
     name: str
@@ -129,6 +131,7 @@ class FeatureSet:
     pools: tuple[str, ...]
     text: str
     what: str = ""
+    filters: dict[str, dict[str, Option]] = field(default_factory=dict)
 
     @cached_property
     def is_plain(self) -> bool:
@@ -158,6 +161,11 @@ class FeatureSet:
     def by_name(self) -> dict[str, Feature]:
         """The features by their names."""
         return {feature.name: feature for feature in self.features}
+
+    @cached_property
+    def filtered(self) -> tuple[str, ...]:
+        """The features that filters of ffmpeg measure."""
+        return tuple(feature.name for feature in self.features if feature.filter is not None)
 
     @cached_property
     def must_measure(self) -> tuple[str, ...]:
@@ -212,7 +220,7 @@ class FeatureSet:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what determines the columns and their values, ``sha256:...``: no words, no bounds."""
-        document = {
+        document: dict[str, Any] = {
             "version": self.version,
             "pools": self.pools,
             "extractors": list(self.extractors.items()),
@@ -222,13 +230,36 @@ class FeatureSet:
                 for f in self.features
             ],
         }
+        if self.filters:
+            document["filters"] = list(self.filters.items())
+            document["filtered"] = [(f.name, f.filter) for f in self.features if f.filter]
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
     def features_of(self, extractors: Iterable[str | None]) -> tuple[str, ...]:
         """Names of the features that these extractors produce (``None``: the models), in table order."""
         wanted = set(extractors)
-        return tuple(feature.name for feature in self.features if feature.extractor in wanted)
+        return tuple(f.name for f in self.features if f.filter is None and f.extractor in wanted)
+
+    def producer_of(self, feature: Feature) -> str:
+        """What produces a feature, as `vmafarm.schema.extractors.ACCEPTED_SIZES` has it.
+
+        Returns
+        -------
+        str
+            Name of the extractor or filter, or version of the model.
+        """
+        versions = {model.name: model.version for model in self.models}
+        return feature.extractor or feature.filter or versions[feature.model or ""]
+
+    def without_models(self, versions: Collection[str]) -> FeatureSet:
+        """The set without the models of these versions, and without their scores."""
+        models = tuple(model for model in self.models if model.version not in versions)
+        if models == self.models:
+            return self
+        names = {model.name for model in models}
+        kept = tuple(f for f in self.features if f.model is None or f.model in names)
+        return replace(self, models=models, features=kept)
 
     def identity_value(self, name: str, bit_depth: int, width: int, height: int) -> float:
         """Value of a known feature on every frame of an identity pair.
@@ -245,7 +276,7 @@ class FeatureSet:
         Returns
         -------
         float
-            The constant, or NaN where the extractor refuses frames of this size.
+            The constant, or NaN where its extractor or model refuses frames of this size.
 
         Raises
         ------
@@ -255,6 +286,6 @@ class FeatureSet:
         feature = self.by_name[name]
         if feature.identity is None:
             raise KeyError(f"{name} has no constant on an identity pair")
-        if feature.extractor is not None and not extractor_accepts(feature.extractor, width, height):
+        if not accepts(self.producer_of(feature), width, height):
             return math.nan
         return feature.identity[bit_depth]

@@ -17,7 +17,8 @@ from vmafarm.common.errors import UsageError, show
 from vmafarm.common.package import PACKAGE
 from vmafarm.common.toml import parse_toml
 from vmafarm.schema.extractors import MODELS
-from vmafarm.schema.feature_set import KEY_COLUMNS, Feature, FeatureSet, Model
+from vmafarm.schema.feature_set import KEY_COLUMNS, Feature, FeatureSet, Model, Option
+from vmafarm.schema.filters import FILTERS
 from vmafarm.schema.pools import POOLS
 
 _DEPTHS = (8, 10)
@@ -25,12 +26,13 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _WORD = re.compile(r"[A-Za-z0-9._+-]{1,100}")
 """A value that becomes part of a filter graph."""
 _SET = {"version": int, "what": str, "pools": list, "gpu_tolerance": (int, float, dict), "gpu_source": str,
-        "extractors": dict, "models": dict, "features": dict}  # fmt: skip
+        "extractors": dict, "models": dict, "filters": dict, "features": dict}  # fmt: skip
 _MODEL = {"version": str}
 _FEATURE = {
-    "extractor": str, "model": str, "keys": list, "what": str, "unit": str, "lowest": (int, float),
-    "highest": (int, float), "identity": (int, float, dict), "on_identity": str, "source": str,
-    "finite": bool, "informative": bool, "gpu_tolerance": (int, float, dict), "gpu_source": str,
+    "extractor": str, "model": str, "filter": str, "keys": list, "what": str, "unit": str,
+    "lowest": (int, float), "highest": (int, float), "identity": (int, float, dict),
+    "on_identity": str, "source": str, "finite": bool, "informative": bool,
+    "gpu_tolerance": (int, float, dict), "gpu_source": str,
 }  # fmt: skip
 _KINDS = {int: "a whole number", str: "text", bool: "true or false", list: "a list", dict: "a table"}
 
@@ -77,19 +79,12 @@ def _set(name: str, text: str, document: Mapping[str, Any]) -> FeatureSet:
     _check("the set", document, _SET, ("version", "pools", "extractors", "features"))
     if document["version"] < 1:
         raise _WrongError(f"version is {document['version']}, expected 1 or more")
-    extractors = {}
-    for extractor, options in document["extractors"].items():
-        where = f"extractors.{show(extractor)}"
-        _name(extractor, where)
-        _kind(where, options, dict)
-        for option, value in options.items():
-            _name(option, f"{where}.{show(option)}")
-            _kind(f"{where}.{option}", value, (bool, int, float, str))
-            _word(f"{where}.{option}", str(value))
-        extractors[extractor] = dict(options)
+    extractors, filters = (_optioned(kind, document.get(kind, {})) for kind in ("extractors", "filters"))
+    for name_of_filter in filters:
+        _among("filters", name_of_filter, FILTERS)
     models = tuple(_model(key, model) for key, model in document.get("models", {}).items())
     features = tuple(
-        _feature(key, feature, document, extractors, {model.name for model in models})
+        _feature(key, feature, document, extractors, {model.name for model in models}, filters)
         for key, feature in document["features"].items()
     )
     if not features:
@@ -102,10 +97,24 @@ def _set(name: str, text: str, document: Mapping[str, Any]) -> FeatureSet:
     if not pools:
         raise _WrongError("pools is empty, expected at least one")
     found = FeatureSet(
-        name, document["version"], extractors, models, features, pools, text, document.get("what", "")
-    )
+        name, document["version"], extractors, models, features, pools, text, document.get("what", ""),
+        filters,
+    )  # fmt: skip
     _no_column_twice(found.columns)
     return found
+
+
+def _optioned(kind: str, table: Mapping[str, Any]) -> dict[str, dict[str, Option]]:
+    """What runs, each with its options."""
+    for name, options in table.items():
+        where = f"{kind}.{show(name)}"
+        _name(name, where)
+        _kind(where, options, dict)
+        for option, value in options.items():
+            _name(option, f"{where}.{show(option)}")
+            _kind(f"{where}.{option}", value, (bool, int, float, str))
+            _word(f"{where}.{option}", str(value))
+    return {name: dict(options) for name, options in table.items()}
 
 
 def _model(key: str, model: Any) -> Model:
@@ -117,20 +126,28 @@ def _model(key: str, model: Any) -> Model:
 
 
 def _feature(
-    key: str, feature: Any, document: Mapping[str, Any], extractors: Collection[str], models: Collection[str]
-) -> Feature:
+    key: str, feature: Any, document: Mapping[str, Any], extractors: Collection[str], models: Collection[str],
+    filters: Collection[str],
+) -> Feature:  # fmt: skip
     where = f"features.{show(key)}"
     _name(key, where)
     _check(where, feature, _FEATURE, ("keys", "what", "on_identity"))
-    if ("extractor" in feature) == ("model" in feature):
-        raise _WrongError(f"{where} has extractor and model, or neither; expected one of them")
-    if "extractor" in feature:
-        _among(f"{where}.extractor", feature["extractor"], extractors)
-    else:
-        _among(f"{where}.model", feature["model"], models)
+    given_by = [kind for kind in ("extractor", "model", "filter") if kind in feature]
+    if len(given_by) != 1:
+        has = " and ".join(given_by) or "none of extractor, model and filter"
+        raise _WrongError(f"{where} has {has}, expected one of them")
+    (kind,) = given_by
+    _among(
+        f"{where}.{kind}", feature[kind], {"extractor": extractors, "model": models, "filter": filters}[kind]
+    )
     keys = _texts(f"{where}.keys", feature["keys"])
     if not keys:
         raise _WrongError(f"{where}.keys is empty, expected the feature's names in libvmaf's log")
+    if kind == "filter":
+        for name in keys:
+            _among(f"{where}.keys", name, FILTERS[feature["filter"]].keys)
+        if "identity" in feature:
+            raise _WrongError(f"{where}.identity: what a filter gives is measured; leave identity out")
     lowest, highest = (_bound(f"{where}.{end}", feature.get(end)) for end in ("lowest", "highest"))
     if lowest is not None and highest is not None and not lowest < highest:
         raise _WrongError(f"{where}: lowest is {lowest:g}, highest {highest:g}, expected less than that")
@@ -153,9 +170,9 @@ def _feature(
     if not all(0 < value < math.inf for value in tolerances.values()):
         raise _WrongError(f"{where}.gpu_tolerance is {tolerance}, expected a positive number")
     return Feature(
-        key, feature.get("extractor"), feature.get("model"), keys, feature["what"], feature.get("unit", ""),
-        lowest, highest, identity, feature["on_identity"], feature.get("source", ""), finite,
-        feature.get("informative", False), tolerances,
+        key, feature.get("extractor"), feature.get("model"), feature.get("filter"), keys, feature["what"],
+        feature.get("unit", ""), lowest, highest, identity, feature["on_identity"], feature.get("source", ""),
+        finite, feature.get("informative", False), tolerances,
         feature.get("gpu_source", document.get("gpu_source", "")),
     )  # fmt: skip
 

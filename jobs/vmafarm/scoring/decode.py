@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError
-from vmafarm.engines.base import Engine, stopped_from_outside
+from vmafarm.engines.base import Engine
 from vmafarm.engines.declared import Declared
+from vmafarm.engines.diagnosis import stopped_from_outside
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_arguments import (
     FIRST,

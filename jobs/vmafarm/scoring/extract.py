@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmafarm.engines.base import Engine, Pass, stopped_from_outside
+from vmafarm.engines.base import Engine, Pass
 from vmafarm.engines.declared import declared_seconds, read_declared, shortfall
+from vmafarm.engines.diagnosis import stopped_from_outside
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_arguments import Reading
 from vmafarm.engines.ffmpeg_report import read_report
@@ -202,8 +203,8 @@ def _score_without(
     while True:
         passes = engine.passes(source.path, name, refused.union(without), source.reading)
         finished = run_passes(passes, source, engine, programs)
-        seconds += max(one.seconds for one in finished)
-        source = _look(source, engine, finished[0])
+        seconds += max((one.seconds for one in finished), default=0.0)
+        source = _look(source, engine, finished)
         # The embedded engine learns the frame size from the frames. If an extractor refuses it, nothing of
         # this pass is used, however it ended.
         found = refusing(engine, source.width, source.height)
@@ -222,11 +223,9 @@ def _score_without(
         if suspects := crash_suspects(passes, finished):
             raise CrashedError(failed, suspects) from None
         raise
-    logs = [
-        read_pass(source, engine, one, done, programs.scratch)
-        for one, done in zip(passes, finished, strict=True)
-    ]
-    values = {name: array for log in logs for name, array in log.values.items()}
+    values: dict[str, NDArray[np.float64]] = {}
+    for one, done in zip(passes, finished, strict=True):
+        values |= read_pass(source, engine, one, done, programs.scratch)
     if missing := {f for one in passes for f in one.features} - set(values):
         lacking = ", ".join(f for f in engine.feature_set.names if f in missing)
         raise ClipFailedError(
@@ -238,11 +237,11 @@ def _score_without(
     return Scored(source, values, remarks, seconds)
 
 
-def _look(source: Source, engine: Engine, finished: Finished) -> Source:
+def _look(source: Source, engine: Engine, finished: Sequence[Finished]) -> Source:
     """Fill in what only a pass of the embedded engine shows."""
     if not engine.runs_in_ffmpeg:
         return source
-    report = read_report(finished.stderr)
+    report = read_report(finished[0].stderr)
     return replace(
         source, report=report, width=report.width, height=report.height,
         bit_depth=report.bit_depth, frames=report.frames,
@@ -293,6 +292,6 @@ def _finish(clip: Clip, engine: Engine, scored: Scored, audit: Audit) -> Extract
         row, source.frames, 0.0 if unknown_rate else report.fps, report.pixel_format, source.bit_depth,
         source.seconds, scored.seconds, (*remarks, *notes(report, short)), audit.outcome, audit.seconds,
         audit.feature, audit.difference, declared.frames, declared_seconds(declared, report), bool(short),
-        not report.damaged, engine.backend, finite_frames(scored.values, known),
+        not report.damaged, engine.backend, finite_frames(scored.values, source.frames, known),
         len(repeated_frames(scored.values["motion"])) if "motion" in scored.values else 0,
     )  # fmt: skip

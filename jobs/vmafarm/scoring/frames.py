@@ -147,11 +147,11 @@ def least_motion(one: NDArray[np.integer], other: NDArray[np.integer]) -> float:
     return float(np.sum(np.abs(blurred), dtype=np.float64)) / size
 
 
-def finite_frames(values: Values, feature_set: FeatureSet = FULL) -> int:
+def finite_frames(values: Values, frames: int, feature_set: FeatureSet = FULL) -> int:
     """Frames with a finite value of the measured feature that has the fewest of them.
 
-    Features that need not be finite do not count, unless no other was measured.
+    Features that need not be finite do not count, unless no other was measured; all `frames` where none was.
     """
     counts = {name: int(np.isfinite(array).sum()) for name, array in values.items()}
     finite = [count for name, count in counts.items() if name in feature_set.must_be_finite]
-    return min(finite or counts.values())
+    return min(finite or counts.values(), default=frames)

@@ -1,4 +1,4 @@
-"""Extractors left out of a clip's passes because they refuse its frame size or crash on it."""
+"""Extractors and models left out of a clip's passes because they refuse its frame size or crash on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from vmafarm.common.text import counted
-from vmafarm.engines.base import Engine, Pass, complains_of_memory
+from vmafarm.engines.base import Engine, Pass
+from vmafarm.engines.diagnosis import complains_of_memory
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.process.finished import Finished
 from vmafarm.schema.extractors import ACCEPTED_SIZES
@@ -22,7 +23,7 @@ class CrashedError(Exception):
     failed
         The clip's failure if that extractor was not the cause.
     suspects
-        Optional extractors of the passes that crashed.
+        Optional extractors and models of the passes that crashed.
     """
 
     def __init__(self, failed: ClipFailedError, suspects: Sequence[str]) -> None:
@@ -32,21 +33,19 @@ class CrashedError(Exception):
 
 
 def refusing(engine: Engine, width: int, height: int) -> frozenset[str]:
-    """Extractors of the plan that refuse frames of this size; none if it is unknown (0)."""
-    if not width:
-        return frozenset()
-    return frozenset(e for e in engine.wanted() if e is not None and not engine.accepts(e, width, height))
+    """Extractors of the plan and models that refuse frames of this size; none if it is unknown (0)."""
+    return engine.refusing(width, height) if width else frozenset()
 
 
 def crash_suspects(passes: Sequence[Pass], finished: Sequence[Finished]) -> list[str]:
-    """Optional extractors of the passes that crashed, lack of memory aside."""
+    """Optional extractors and models of the passes that crashed, lack of memory aside."""
     run = {
         extractor
         for one, done in zip(passes, finished, strict=True)
         if done.crashed and not complains_of_memory(done)
-        for extractor in one.extractors
+        for extractor in (*one.extractors, *one.models)
     }
-    return [extractor for extractor in ACCEPTED_SIZES if extractor in run]
+    return [producer for producer in ACCEPTED_SIZES if producer in run]
 
 
 def without_crashing(score: Callable[[Sequence[str]], _Scored]) -> tuple[_Scored, list[str]]:
@@ -88,12 +87,12 @@ def without_crashing(score: Callable[[Sequence[str]], _Scored]) -> tuple[_Scored
         raise crash.failed from None
 
 
-def remark(extractor: str, width: int, height: int) -> str:
-    """Remark on an extractor that refuses frames of this size."""
-    if ACCEPTED_SIZES[extractor].stretched(width, height):
+def remark(producer: str, width: int, height: int) -> str:
+    """Remark on an extractor or model that refuses frames of this size."""
+    if ACCEPTED_SIZES[producer].stretched(width, height):
         shape = "wide and low" if width > height else "tall and narrow"
-        return f"{extractor} is left out: {width}x{height} is too {shape} for it"
-    return f"{extractor} refuses {width}x{height}"
+        return f"{producer} is left out: {width}x{height} is too {shape} for it"
+    return f"{producer} refuses {width}x{height}"
 
 
 def describe_pass(one: Pass, width: int, height: int, frames: int) -> str:
@@ -101,6 +100,5 @@ def describe_pass(one: Pass, width: int, height: int, frames: int) -> str:
     size = f"{width}x{height}, " if width else ""
     size += f"{counted(frames, 'frame')}, " if frames else ""
     names = [name for name in one.extractors if name]
-    if None in one.extractors:
-        names += [model.version for model in one.feature_set.models]
-    return f"({size}running {', '.join(names)})"
+    filters = one.feature_set.filters if one.metadata else ()
+    return f"({size}running {', '.join([*names, *one.models, *filters])})"

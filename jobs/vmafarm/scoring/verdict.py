@@ -6,8 +6,8 @@ import re
 
 from vmafarm.config.clip_limits import Limits
 from vmafarm.config.geometry import Geometry
-from vmafarm.engines.base import complains_of_memory
 from vmafarm.engines.declared import Declared, missing
+from vmafarm.engines.diagnosis import complains_of_memory
 from vmafarm.engines.failure import ClipFailedError
 from vmafarm.engines.ffmpeg_report import Report
 from vmafarm.engines.judge import judge
