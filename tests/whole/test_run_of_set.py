@@ -121,6 +121,22 @@ def test_a_flat_clip_without_blur_is_no_finding(folder: Path) -> None:
     }
 
 
+def test_a_clip_whose_size_a_model_refuses_has_a_row_and_is_no_finding(
+    folder: Path, clips: Callable[[str], Path]
+) -> None:
+    shutil.copy(clips("160x120.mkv"), folder / "clips" / "240x240.mkv")
+    said = call("run", *options("--features", "models"), cwd=folder).stdout
+    assert re.search(r"^checks .* nothing found", said, re.MULTILINE)
+    found = table(folder / "runs/full_features_r.parquet").to_pydict()
+    at = found["clip_name"].index("240x240.mkv")
+    assert np.isnan(found["vmaf_v1_mean"][at])
+    assert min(found["vmaf_v1_mean"][1 - at], *found["vmaf_mean"]) > 90
+    notes = json.loads(call("sql", "--json", "SELECT notes FROM clips", cwd=folder).stdout)
+    assert "vmaf_v1.0.16_3d0h refuses 160x120" in str(notes)
+    card = (folder / "runs/full_features_r.card.md").read_text()
+    assert "`vmaf_v1_*` are NaN below 160 pixels on the shorter side, or below 216" in card
+
+
 def test_a_plan_keeps_the_text_of_its_set_when_the_file_is_gone(folder: Path) -> None:
     call("plan", *options("--features", "mine.toml"), cwd=folder)
     (folder / "mine.toml").unlink()
