@@ -12,7 +12,7 @@ from vmafarm.schema.features import FULL
 
 STILL = 1e-4
 """Share of a feature's range: one that varies less between all clips says nothing about them. ADM and VIF of
-identity pairs differ from 1 by the rounding of fixed-point numbers, which plots and rankings would magnify."""
+identity pairs differ from 1 by the rounding of fixed-point numbers, which plots would magnify."""
 
 
 @dataclass(frozen=True)
