@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from support.merge_helpers import make_row, plan_run
 
 from vmafarm.cost.footprint import footprint, frame_bytes
 from vmafarm.merging.merge import merge
+from vmafarm.schema.features import FULL
+from vmafarm.shards.frames_file import FramesWriter
 
 CLIPS = [f"orig_{i * 7919 % 99991:05d}_540_5s.mp4" for i in range(400)]
 
@@ -51,6 +54,18 @@ def test_the_largest_clip_by_its_decoded_frames_tells_the_scratch_space(run):
     found = footprint(run.folder, logs, 400, 4)
     assert (found.width, found.height, found.frames, found.bit_depth) == (1920, 1080, 300, 10)
     assert found.scratch_bytes == 300 * 1920 * 1080 * 3
+
+
+def test_the_space_of_frames_follows_from_a_few_clips(run):
+    logs = score(run, 2)
+    assert footprint(run.folder, logs, 400, 4).frames_bytes == 0, "none are kept"
+    writer = FramesWriter(run.folder, 0, "w", run.provenance)
+    for name in CLIPS[:2]:
+        writer.append(name, {one: np.random.default_rng(0).random(300) for one in FULL.names}, 300)
+    writer.close()
+    (path,) = run.folder.frames.glob("*/*")
+    found = footprint(run.folder, logs, 400, 4).frames_bytes
+    assert found == 2 * path.stat().st_size * 400 // 2, "in the run folder and beside the table"
 
 
 def test_clips_of_a_log_that_its_shard_lacks_do_not_count(run):
