@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from support.merge_helpers import make_row, plan_run
 
-from vmafarm.cost.footprint import footprint, frame_bytes
+from vmafarm.cost.estimate import Estimate, Work
+from vmafarm.cost.footprint import Footprint, footprint, frame_bytes
+from vmafarm.cost.predict import Total
 from vmafarm.merging.merge import merge
 from vmafarm.schema.features import FULL
 from vmafarm.shards.frames_file import FramesWriter
@@ -83,3 +85,14 @@ def test_one_row_is_enough_and_none_tells_nothing(run):
     (log,) = score(run, 2)
     run.folder.shard_folder(0).joinpath("w.parquet").write_bytes(b"PAR1")
     assert footprint(run.folder, [log], 400, 4) is None
+
+
+@pytest.mark.parametrize(("frames", "told"), [(0, ""), (3_000_000_000, ", frames 3.0 GB more")])
+def test_the_space_of_frames_is_told_if_they_are_kept(frames, told):
+    work = Work(1, *[Total(1.0, 1.0, 1.0)] * 4)
+    space = Footprint(0, 960, 540, 300, 8, 50_000_000, 80_000_000, frames)
+    estimate = Estimate("r", 4, 2, 1, work, 1, 2, 1, space=space)
+    said = " ".join(" ".join(estimate.lines()).split())
+    assert f"table 50.0 MB, run folder 80.0 MB{told}" in said
+    assert ("frames" in said.partition("output")[2]) == bool(told)
+    assert estimate.as_dict()["space"]["frames_bytes"] == frames
