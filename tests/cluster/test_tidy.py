@@ -99,6 +99,20 @@ def test_run_has_nothing_to_do_and_retry_nothing_to_submit(run: Run) -> None:
     assert json.loads(run.folder.merge_record.read_text())["tidied"] == []
 
 
+def test_frames_stay_and_are_counted_but_drafts_beside_them_go(run: Run) -> None:
+    folder = run.folder.frames / "slice-00000"
+    (run.folder.frames / "slice-00001").mkdir(parents=True)
+    folder.mkdir()
+    for name in ("w.parquet", "killed.journal", ".w.parquet.17.0123abcd.tmp"):
+        (folder / name).write_bytes(b"1234")
+    age(folder / ".w.parquet.17.0123abcd.tmp")
+    found = tidy(run.config)
+    assert sorted(path.name for path in folder.iterdir()) == ["killed.journal", "w.parquet"]
+    assert not (run.folder.frames / "slice-00001").exists()
+    assert (found.after.files["frames"], found.after.bytes["frames"]) == (2, 8)
+    assert re.search(r"^frames +2 +2 +8 bytes +8 bytes$", "\n".join(found.lines()), re.MULTILINE)
+
+
 def test_tidying_twice_does_nothing_more(run: Run) -> None:
     first = tidy(run.config)
     before = files(run), packed_logs(run.folder), run.folder.merge_record.read_bytes()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from support.merge_helpers import make_row, plan_run
 
-from vmafarm.cost.footprint import footprint, frame_bytes
+from vmafarm.cost.estimate import Estimate, Work
+from vmafarm.cost.footprint import Footprint, footprint, frame_bytes
+from vmafarm.cost.predict import Total
 from vmafarm.merging.merge import merge
+from vmafarm.schema.features import FULL
+from vmafarm.shards.frames_file import FramesWriter
 
 CLIPS = [f"orig_{i * 7919 % 99991:05d}_540_5s.mp4" for i in range(400)]
 
@@ -53,6 +58,18 @@ def test_the_largest_clip_by_its_decoded_frames_tells_the_scratch_space(run):
     assert found.scratch_bytes == 300 * 1920 * 1080 * 3
 
 
+def test_the_space_of_frames_follows_from_a_few_clips(run):
+    logs = score(run, 2)
+    assert footprint(run.folder, logs, 400, 4).frames_bytes == 0, "none are kept"
+    writer = FramesWriter(run.folder, 0, "w", run.provenance)
+    for name in CLIPS[:2]:
+        writer.append(name, {one: np.random.default_rng(0).random(300) for one in FULL.names}, 300)
+    writer.close()
+    (path,) = run.folder.frames.glob("*/*")
+    found = footprint(run.folder, logs, 400, 4).frames_bytes
+    assert found == 2 * path.stat().st_size * 400 // 2, "in the run folder and beside the table"
+
+
 def test_clips_of_a_log_that_its_shard_lacks_do_not_count(run):
     """A writer that was killed between the two leaves that, and so does an older copy of a shard."""
     run.shard([make_row(name) for name in CLIPS[:2]])
@@ -68,3 +85,14 @@ def test_one_row_is_enough_and_none_tells_nothing(run):
     (log,) = score(run, 2)
     run.folder.shard_folder(0).joinpath("w.parquet").write_bytes(b"PAR1")
     assert footprint(run.folder, [log], 400, 4) is None
+
+
+@pytest.mark.parametrize(("frames", "told"), [(0, ""), (3_000_000_000, ", frames 3.0 GB more")])
+def test_the_space_of_frames_is_told_if_they_are_kept(frames, told):
+    work = Work(1, *[Total(1.0, 1.0, 1.0)] * 4)
+    space = Footprint(0, 960, 540, 300, 8, 50_000_000, 80_000_000, frames)
+    estimate = Estimate("r", 4, 2, 1, work, 1, 2, 1, space=space)
+    said = " ".join(" ".join(estimate.lines()).split())
+    assert f"table 50.0 MB, run folder 80.0 MB{told}" in said
+    assert ("frames" in said.partition("output")[2]) == bool(told)
+    assert estimate.as_dict()["space"]["frames_bytes"] == frames

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vmafarm.disk.sealed_parquet import DamagedError
+from vmafarm.disk.sealed_parquet import DamagedError, open_sealed
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.schema.features import FULL
 from vmafarm.scoring.pools import pool
@@ -70,6 +69,8 @@ def lost_frames(folder: RunFolder, are_right: Callable[[Row, pa.Table], bool]) -
 def _rows(path: Path) -> list[Row]:
     if path.suffix == ".journal":
         return [row for row, _ in read_journal(path).rows]
-    with pq.ParquetFile(path) as file:
-        rows: list[Row] = file.read().to_pylist()
+    try:
+        rows: list[Row] = open_sealed(path).read().to_pylist()
+    except (OSError, DamagedError):  # where an fsync was taken away: no row of it counts
+        return []
     return rows

@@ -87,7 +87,7 @@ class Shards(RuleBasedStateMachine):
             "seconds_decoding": 0.0, "seconds_scoring": 0.0, "audit": "", "seconds_other_plan": math.nan,
             "audit_feature": "", "audit_difference": math.nan,
             "declared_frames": 0, "declared_seconds": math.nan, "short": False, "repeatable": True,
-            "backend": "cpu", "finite_frames": 1, "zero_motion": 0,
+            "backend": "cpu", "finite_frames": FRAMES, "zero_motion": 0,
             "attempts": 1, "notes": "", "host": "h",
             "engine": "ffmpeg", "writer": "w", "slice": 0, "finished_at": merge_helpers.NOW,
             "bytes": 1, "sha256": "",

@@ -14,7 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from vmafarm.disk.arrow import make_table
-from vmafarm.disk.sealed_parquet import DamagedError, is_sealed, open_sealed, sealed_digest, write_sealed
+from vmafarm.disk.sealed_parquet import (
+    BLANK,
+    DIGITS,
+    DamagedError,
+    find_digest,
+    is_sealed,
+    open_sealed,
+    seal,
+    sealed_digest,
+    write_sealed,
+)
 from vmafarm.disk.sealed_stream import open_stream, write_stream
 
 SCHEMA = pa.schema(
@@ -126,3 +136,27 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return 1024 * int(done.stdout)
+
+
+def test_a_sealed_file_that_is_no_parquet_is_damaged_and_an_error_of_the_disk_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    content = bytearray(written(group("a", 50)))
+    at = content.rfind(b"name")  # in the footer
+    content[at - 8 : at + 4] = b"\xff" * 12
+    place = find_digest(content)
+    content[place : place + DIGITS] = BLANK
+    seal(content)
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"cut or damaged \([\d,]+ bytes\)"), open_stream(path):
+        pass
+    path.write_bytes(written(group("a", 50)))
+    with open_stream(path) as file:
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(file, "_read", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            list(file.tables())

@@ -142,7 +142,7 @@ def test_little_space_and_few_inodes_are_warned_about(
     assert found.state == state
     assert ("files" in found.message) == bool(total_files)
     if slices:
-        assert "room for 60,000 files" in found.hint
+        assert "room for 72,000 files" in found.hint
 
 
 def test_a_node_without_any_scratch_folder_is_found(tmp_path, machine, monkeypatch):

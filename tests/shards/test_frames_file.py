@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from support.errors_document import documented
 from support.shard_helpers import PROVENANCE, SLICE
 
 from vmafarm.common.errors import UnavailableError
@@ -199,6 +200,7 @@ def test_a_full_disk_costs_no_frame(folder: RunFolder, monkeypatch: pytest.Monke
 
 def test_a_journal_that_cannot_be_read_back_is_kept_and_named(folder: RunFolder) -> None:
     """A disk that gives other bytes than it was given."""
+    documented("frames that were just written and cannot be read back")
     writer = write(folder)
     parquet, journal = paths(folder)
     content = journal.read_bytes()

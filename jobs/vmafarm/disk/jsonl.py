@@ -77,7 +77,7 @@ def with_checksum(line: bytes) -> bytes:
     return f"{zlib.crc32(line):08x} ".encode() + line
 
 
-def unchecked(line: bytes) -> bytes | None:
+def checked_body(line: bytes) -> bytes | None:
     """What `with_checksum` was given; None: the line is cut, or does not match its checksum."""
     body = line[9:]
     # The checksum is of the line end, too.
@@ -116,7 +116,7 @@ def read_checked(path: Path) -> tuple[list[bytes], int]:
     records = []
     torn = 0
     for line in io.BytesIO(read_regular(path, MOST_BYTES_OF_RECORDS)):
-        if (body := unchecked(line)) is not None:
+        if (body := checked_body(line)) is not None:
             records.append(body)
         else:
             torn += 1

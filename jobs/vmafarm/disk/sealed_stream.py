@@ -19,13 +19,13 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vmafarm.common.errors import show
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.sealed_parquet import (
     BLANK,
     DIGITS,
     SEAL_KEY,
     DamagedError,
-    explained,
     extent_of,
     find_digest,
     look_at_ends,
@@ -167,11 +167,12 @@ class StreamFile:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            with explained(b"PAR1"):
-                yield
-        except DamagedError as error:
-            told = str(error).replace("(4 bytes)", f"({self._size:,} bytes)")
-            raise DamagedError(told) from None
+            yield
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and error.errno:  # of the system; pyarrow's own have none
+                raise
+            why = show(str(error).strip().partition("\n")[0])
+            raise DamagedError(f"cut or damaged ({self._size:,} bytes): {why}") from None
 
 
 def _verified(file: FileIO, size: int) -> str:

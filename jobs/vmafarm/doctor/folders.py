@@ -32,9 +32,9 @@ LOW_BYTES = 1_000_000_000
 """A run of 152,265 clips in 1,523 slices takes about half of it: some 400 bytes per row (48 columns), in the
 shard, in the table and once more during the merge, and 40 kB per slice for blocks of small files."""
 LOW_FILES = 10_000
-FILES_PER_SLICE = 10
-"""Counted: shard, list of finished clips, clip log, their folders, and four files of submitit for every
-element that takes the slice."""
+FILES_PER_SLICE = 12
+"""Counted: shard, list of finished clips, clip log, frames if they are kept, their folders, and four files of
+submitit for every element that takes the slice."""
 RAW_CLIP_BYTES = 250_000_000
 """The vmaf engine reads raw video: 5 s of 960x540, 4:2:0, 8 bit, 30 frames per second are 117 MB; twice
 as many frames, or 10 bit, double that."""

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from vmafarm.common.errors import UnavailableError, reason, show
 from vmafarm.disk.durable import Appender, make_folder, remove, replace
-from vmafarm.disk.jsonl import Name, checked_line, json_line, parse_json, unchecked, why, with_checksum
+from vmafarm.disk.jsonl import Name, checked_body, checked_line, json_line, parse_json, why, with_checksum
 from vmafarm.disk.regular_files import MOST_BYTES_OF_RECORDS, open_regular
 from vmafarm.disk.sealed_parquet import DamagedError
 from vmafarm.disk.sealed_stream import open_stream
@@ -212,7 +212,7 @@ def _records(raw: io.FileIO, begin: int = 0) -> Iterator[tuple[int, _Record]]:
             if len(line) == MOST_BYTES_OF_RECORDS:
                 raise DamagedError(f"a line of more than {MOST_BYTES_OF_RECORDS:,} bytes")
             begin, at = at, at + len(line)
-            if (body := unchecked(line)) is None:  # its writer died in it
+            if (body := checked_body(line)) is None:  # its writer died in it
                 continue
             try:
                 record = _Record.model_validate_json(body)
