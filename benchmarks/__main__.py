@@ -21,6 +21,7 @@ NAMES = (
     "startup",
     "element_start",
     "merge",
+    "frames",
     "gaps",
     "look",
     "own_cost",

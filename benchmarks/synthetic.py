@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ CORPUS_SLICES = 1_523
 _HOSTS = 20
 
 
-def make_run(folder: Path, clips: int, slices: int) -> list[str]:
+def make_run(folder: Path, clips: int, slices: int, more: Sequence[str] = ()) -> list[str]:
     """Write the run and all its shards; returns its settings.
 
     Parameters
@@ -33,10 +34,12 @@ def make_run(folder: Path, clips: int, slices: int) -> list[str]:
         New or empty.
     clips, slices
         How many.
+    more
+        Further settings.
     """
     settings = [
         f"run.root={folder / 'runs'}", "run.name=synthetic", f"corpus.clips={folder / 'clips'}",
-        f"corpus.scores={folder / 'scores.csv'}", "engine.plan=identity", "engine.kind=ffmpeg",
+        f"corpus.scores={folder / 'scores.csv'}", "engine.plan=identity", "engine.kind=ffmpeg", *more,
     ]  # fmt: skip
     config, _ = load(None, settings)
     run = config.folder

@@ -23,7 +23,7 @@ from vmafarm.images.command import starter_command
 from vmafarm.process.run import ask
 from vmafarm.process.toolkit import version
 from vmafarm.publish import merge_on_node
-from vmafarm.query.checks import list_checks
+from vmafarm.query.checks import usual_checks
 from vmafarm.run_folder.at_work import at_work
 from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.run_folder.paths import RunFolder
@@ -277,7 +277,7 @@ def test_the_merge_job_says_what_is_missing_and_publishes_what_is_complete(runs,
     merge_on_node(run.config.model_dump())
     assert run.folder.table.exists()
     assert run.folder.report.exists()
-    assert f"\nchecks           {len(list_checks())} checks" in capsys.readouterr().out
+    assert f"\nchecks           {len(usual_checks())} checks" in capsys.readouterr().out
 
 
 def test_gpus_that_would_be_idle_and_charged_are_a_warning_of_the_submission(cluster, runs, standin):

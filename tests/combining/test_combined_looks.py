@@ -14,7 +14,7 @@ from support.command import call
 
 from vmafarm.common.layout import written
 from vmafarm.config.sections import Config
-from vmafarm.query.checks import Outcome, list_checks, run_checks
+from vmafarm.query.checks import Outcome, run_checks, usual_checks
 from vmafarm.query.database import open_run
 from vmafarm.report.alone import examine_table
 from vmafarm.report.card import as_card
@@ -98,7 +98,7 @@ def test_a_document_that_is_none_of_ours_is_refused(combined: Path) -> None:
 def test_checks_that_need_a_run_say_so_and_the_others_run(combined: Path) -> None:
     outcomes = look(combined)
     assert {name for name, outcome in outcomes.items() if outcome.result == "skipped"} == NEEDS_A_RUN
-    assert set(outcomes) == {check.name for check in list_checks()}
+    assert set(outcomes) == {check.name for check in usual_checks()}
     assert not [name for name, outcome in outcomes.items() if outcome.failure or outcome.is_error]
     said = call("qa", "--table", combined, status=0)
     assert re.search(r"^missing +error +skipped  0  needs a manifest$", said.stdout, re.MULTILINE)

@@ -36,6 +36,7 @@ MAY = {
     "images/build.py": "files of the checkout, and a new folder of its own",
     "images/inside.py": "in an image, while it is built",
     "shards/recovery.py": "the scratch folder of this process alone",
+    "merging/frame_sources.py": "the scratch folder of this process alone",
     "process/identity.py": "/proc",
     "process/memory.py": "/proc and /sys",
     "process/process_limits.py": "/proc",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.kept_frames import keep_frames, rows_for, set_frames
 from support.merge_helpers import NAN, Run, make_row, plan_run
 from support.merges import CLIPS, clips_shown, find, finish, refuse, shown
 
@@ -227,6 +228,18 @@ def gpu_audited(run: Run, _: list[dict]) -> None:
     run.log_clips({CLIPS[0]: 1.0}, audit="differs", audit_feature="adm2", audit_difference=1e-3)
 
 
+def lost_frames(run: Run, rows: list[dict]) -> None:
+    set_frames(run, True)
+    keep_frames(run, CLIPS, logged={CLIPS[0]: 99})
+    rows[:] = rows_for(CLIPS)
+
+
+def other_frames(run: Run, rows: list[dict]) -> None:
+    lost_frames(run, rows)
+    keep_frames(run, CLIPS)
+    rows[0]["vmaf_mean"] += 1e-11
+
+
 def unfit(run: Run, _: list[dict]) -> None:
     pq.write_table(pa.table({"a": [1]}), run.shard([], writer="v"))
 
@@ -251,6 +264,8 @@ REFUSES: dict[str, Callable[[Run, list[dict]], None]] = {
     "audits": audited,
     "finite_frames": bad_frames,
     "gpu_differences": gpu_audited,
+    "frames_kept": lost_frames,
+    "frame_pools": other_frames,
     "impossible_mos": change(0, mos=9.0),
     "too_small": lambda _, rows: rows[0].update(make_row(CLIPS[0], width=10)),
 }

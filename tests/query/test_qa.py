@@ -16,7 +16,7 @@ from support.merge_helpers import NAN, Run, make_row, plan_run
 from vmafarm.common.errors import IncompleteError, UsageError
 from vmafarm.publish import deliver, examine, require_sound
 from vmafarm.published.up_to_date import read_delivered, read_errors
-from vmafarm.query.checks import Outcome, as_markdown, list_checks, run_checks, summarise
+from vmafarm.query.checks import Outcome, as_markdown, list_checks, run_checks, summarise, usual_checks
 from vmafarm.query.database import open_run
 from vmafarm.schema.columns import TABLE
 from vmafarm.schema.features import ARROW_SCHEMA, INFORMATIVE
@@ -26,7 +26,8 @@ CLIPS = [
     "a.mp4", "it's.mp4", "two\nlines.mp4", "'); DROP TABLE features; --.mp4", "{{ 7*7 }}.mp4", "😀/é.mp4",
     "g.mp4", "h.mp4", "i.mp4", "j.mp4",
 ]  # fmt: skip
-NAMES = [check.name for check in list_checks()]
+NAMES = [check.name for check in usual_checks()]
+"""Of a run that keeps no frames; those of frames: test_frames_view.py."""
 MOS = {clip: 2.0 + 0.2 * place for place, clip in enumerate(CLIPS)}
 
 

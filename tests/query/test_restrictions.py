@@ -79,6 +79,18 @@ def test_no_other_file_is_read_by_its_name_or_from_within(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "explain", ["EXPLAIN", "explain ANALYZE", "EXPLAIN (ANALYZE)", "EXPLAIN /*(*/ ANALYZE --\n"]
+)
+def test_what_explain_analyze_would_run_must_only_read_too(run, explain):
+    ask(run, f"{explain} SELECT 1")
+    ask(run, f"{explain} (FROM features)")
+    for kind, statement in (("COPY", "COPY features TO 'x'"), ("DROP", "DROP VIEW suspects")):
+        assert refuse(run, f"{explain} {statement}").startswith(
+            f"a statement that does not only read: {kind}"
+        )
+
+
 def test_no_variable_of_python_is_named(run):
     config = [1]  # noqa: F841 - what a query must not see
     assert "does not exist" in refuse(run, "FROM config")

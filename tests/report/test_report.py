@@ -23,7 +23,7 @@ from vmafarm.common.errors import IncompleteError
 from vmafarm.common.layout import written
 from vmafarm.common.package import PACKAGE
 from vmafarm.publish import deliver, examine
-from vmafarm.query.checks import list_checks, run_checks
+from vmafarm.query.checks import run_checks, usual_checks
 from vmafarm.query.database import open_run
 from vmafarm.report.page import render
 from vmafarm.schema.features import FEATURE_NAMES, INFORMATIVE
@@ -121,7 +121,7 @@ def test_the_head_says_when_on_what_and_with_what(run: Run, page: Page) -> None:
 
 
 def test_checks_that_give_figures_are_counted_and_shown(page: Page) -> None:
-    checks = list_checks()
+    checks = usual_checks()
     figures = [check.name for check in checks if check.returns == "figures"]
     assert (
         f"{len(checks)} checks: 1 found something, {len(checks) - 1 - len(figures)} found nothing"
@@ -136,7 +136,7 @@ def test_failures_hosts_and_provenance_are_shown(run: Run, page: Page) -> None:
     assert "cannot take orig_00000000_540_5s.mp4" in page.text
     assert all(f"node{number}" in page.text for number in range(4))
     assert run.provenance.manifest in page.text
-    assert f"{len(list_checks())} checks" in page.text
+    assert f"{len(usual_checks())} checks" in page.text
 
 
 def test_nothing_is_run_fetched_or_taken_for_markup(page: Page) -> None:

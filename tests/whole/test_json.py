@@ -165,12 +165,22 @@ def test_each_table_of_the_page_belongs_to_a_document(documents: dict[str, Any],
     record = refused_record(tmp_path)
     record["audits"]["gpu"] = {"adm2": {"clips": 2, "beyond": 1, "largest": 0.001}}
     carried = {"file": "full_features_r.labels.parquet", "columns": ["split"], "rows": 1, "labelled": 1}
+    problem = {
+        "clip_name": "a.mp4",
+        "column": "vmaf_std",
+        "expected": None,
+        "found": 0.5,
+        "file": "w.parquet",
+    }
+    frames = {"file": "full_features_r.frames.parquet", "clips": 1, "rows": 24, "columns": ["vmaf"]}
+    frames |= {"sha256": "00", "problems": [problem]}
     seen: set[str] = set()
     for name, document in [
         *documents.items(),
         (
             RECORD,
-            record | {"tidied": [asdict(Input("shards/x.journal", 1, "00"))], "carried": carried},
+            record
+            | {"tidied": [asdict(Input("shards/x.journal", 1, "00"))], "carried": carried, "frames": frames},
         ),
         ("vmafarm status --json", json.loads(as_json(status))),
         ("vmafarm estimate --json", estimate.as_dict()),

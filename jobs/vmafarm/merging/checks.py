@@ -11,6 +11,7 @@ import duckdb
 from vmafarm.common.errors import show
 from vmafarm.common.text import counted
 from vmafarm.config.sections import Config
+from vmafarm.query.check_needs import keeps_frames
 from vmafarm.query.checks import Outcome, list_checks, run_check, stepping
 from vmafarm.query.clips_table import add_clips
 from vmafarm.query.reference_tables import add_facts, add_rows
@@ -39,7 +40,7 @@ def check_rows(
     history, failed
         Failed tries, and the clips that have failed for good.
     record
-        ``findings`` and ``conflicts`` of this merge.
+        ``findings``, ``conflicts`` and ``frames`` of this merge.
     """
     checks = [check for check in list_checks() if check.severity == "error" and check.name not in _KNOWN]
     manifest = sql.render("merge/shards", files=[sql.exact(config.folder.manifest)], planned=False)
@@ -51,6 +52,8 @@ def check_rows(
     if "clips" in asked:
         add_clips(connection, config.folder, slices, lambda _: None)
     add_facts(connection, config, failed, record, draft=True)
+    if not keeps_frames(connection):
+        checks = [check for check in checks if not check.is_about_frames]
     outcomes = [run_check(connection, check, SHOWN) for check in stepping(checks)]
     return [_explain(outcome, config.merge.allow) for outcome in outcomes if outcome.is_error]
 

@@ -16,6 +16,7 @@ from vmafarm.merging.record import describe_making
 from vmafarm.merging.result import MergeResult, refusal
 from vmafarm.merging.steps import Merge
 from vmafarm.process.scratch import for_databases, scratch_folder
+from vmafarm.published.frames_table import remove_frames, require_place
 from vmafarm.published.in_place import InPlace
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.up_to_date import digest_inputs
@@ -69,6 +70,8 @@ def merge(
     find_checks(config.merge.allow)
     place = place or InPlace(folder)
     labels = read_carried(folder, config.corpus.carry)
+    if config.engine.frames:
+        require_place(folder)
     restored = restore_provenance(folder)
     for _ in range(_ATTEMPTS):
         place.look()
@@ -93,6 +96,8 @@ def merge(
     result.made = describe_making(folder, config, state.hosts)
     if result.published:
         result.carried = put_carried(folder, labels, place)
+        if not result.frames:
+            remove_frames(folder)
     else:
         result.table_sha256 = _digest_before(folder)
     place.replace_text(folder.merge_record, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")

@@ -64,6 +64,8 @@ class MergeResult:
         Errors first, then warnings, then information.
     carried
         The side table; see `vmafarm.merging.carried.put_carried`. Empty: there is none.
+    frames
+        The table of frames; see `vmafarm.merging.frames.add_frames`. Empty: there is none.
     """
 
     run: str
@@ -84,6 +86,7 @@ class MergeResult:
     made: Mapping[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     carried: Mapping[str, Any] = field(default_factory=dict)
+    frames: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The record: see docs/json.md. What comes after the merge is filled in later."""
@@ -95,7 +98,7 @@ class MergeResult:
             "failed_for_good": {n: _pick(clip, _FAILED) for n, clip in self.failed_for_good.items()},
             "conflicts": self.conflicts, "options": self.options, "metadata": self.metadata,
             "made": self.made, "findings": [_pick(one, _FINDING) for one in self.findings], "qa": {},
-            "tidied": [], "carried": self.carried, "database": {},
+            "tidied": [], "carried": self.carried, "frames": self.frames, "database": {},
         }  # fmt: skip
 
     def of(self, severity: str) -> list[Finding]:
@@ -179,5 +182,7 @@ def summarise(result: MergeResult) -> list[str]:
     if warnings := result.of("warn"):
         names = ", ".join(dict.fromkeys(f.name for f in warnings))
         facts.append(("warnings", f"{len(warnings):,}: {names}; see the record"))
+    if result.frames:
+        facts.append(("frames", f"{result.frames['rows']:,} rows in {show(result.frames['file'])}"))
     files = [("record", unbroken(str(result.record))), ("table", unbroken(str(result.table)))]
     return labelled(facts + files)

@@ -61,6 +61,7 @@ class Sources:
         self._folder, self._connection, self._scratch = folder, connection, scratch
         self._stamps = Stamps()
         self._files: list[str] = []
+        self._paths: dict[str, Path] = {}
         self._texts: dict[str, bytes] = {}
         self._most_rows = most_rows(folder)
 
@@ -81,6 +82,7 @@ class Sources:
         )
         paths = [*self.listing.shards, *self.recovered.files]
         self._files = [sql.exact(path) for path in paths]
+        self._paths = {str(path.absolute()): path for path in paths}
         self._texts = {str(path): text for path, text in (texts | self.recovered.texts).items()}
         shards = {str(path): self.recovered.files.get(path, path) for path in paths}
         self.only_planned = add_planned(self._connection, self._folder, shards)
@@ -92,6 +94,12 @@ class Sources:
             return sql.render("merge/shards", files=[], planned=False), {}
         files = sql.Parameter("files")
         return sql.render("merge/shards", files=files, planned=self.only_planned), {"files": self._files}
+
+    def writer_of(self, filename: str) -> tuple[Path, Provenance]:
+        """The shard of the writer of a file's rows, as DuckDB names it, and what they were made with."""
+        path = self._paths[filename]
+        text = self._texts[str(path)]
+        return self.recovered.files.get(path, path), Provenance.from_dict(parse_json(text))
 
     def count_left_out(self, rows: int) -> int:
         """How many rows there are besides these because they do not count by the newest plan."""

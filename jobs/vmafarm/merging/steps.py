@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -29,6 +30,7 @@ from vmafarm.merging.audits import (
 from vmafarm.merging.checks import check_rows
 from vmafarm.merging.complete import LISTED, count_classes, describe_left_out, judge_gaps, names_without_row
 from vmafarm.merging.copies import settle_copies
+from vmafarm.merging.frames import add_frames
 from vmafarm.merging.result import MergeResult
 from vmafarm.merging.sources import Sources
 from vmafarm.merging.table import TableWriter, Written
@@ -140,7 +142,7 @@ class Merge:
                 self._finish(draft, writer, written)
                 return
         with LockedDraft(self.folder.table) as draft, self._writer(draft) as writer:
-            self._finish(draft, writer, self._write(writer, chosen=True))
+            self._finish(draft, writer, self._write(writer, chosen=True), chosen=True)
 
     def _writer(self, draft: Draft) -> TableWriter:
         return TableWriter(cast(BinaryIO, draft), self._sources.features)
@@ -150,7 +152,7 @@ class Merge:
         self.result.findings += self._sources.find_changed()
         return written
 
-    def _finish(self, draft: Draft, writer: TableWriter, written: Written) -> None:
+    def _finish(self, draft: Draft, writer: TableWriter, written: Written, *, chosen: bool = False) -> None:
         result = self.result
         result.nan = written.nan
         if not written.whole:  # the draft ends before the first null
@@ -176,26 +178,29 @@ class Merge:
         writer.end(result.metadata)
         draft.sync()
         # The file itself is checked, so that what is published is what was found to be right.
-        with draft.there() as path:
+        beside: list[Draft] = []
+        with ExitStack() as stack:
+            path = stack.enter_context(draft.there())
             shards = sql.render("merge/shards", files=[sql.exact(path)], planned=False)
             self._connection.execute(sql.render("merge/view", name="features", shards=shards))
+            if self.config.engine.frames and not result.blocked:
+                given = (stack, self.folder, self._scratch, self._sources, result, self._connection, path)
+                beside = add_frames(*given, chosen=chosen)
             self._check_rows()
             result.findings += self._sources.find_changed()
             if result.blocked:
                 return
             step("putting the table in place")
             result.table_sha256 = digest_file(path)
-        self._place.publish(draft, result.table_sha256)
+            self._place.publish(draft, result.table_sha256, beside)
         result.published = True
 
     def _check_rows(self) -> None:
-        about = {
-            "findings": [asdict(finding) for finding in self.result.findings],
-            "conflicts": self.result.conflicts,
-        }
-        self.result.findings += check_rows(
-            self._connection, self.config, self._sources.outline.slices, self._history, self._failed, about
-        )
+        result, slices = self.result, self._sources.outline.slices
+        about: dict[str, Any] = {"findings": [asdict(finding) for finding in result.findings]}
+        about |= {"conflicts": result.conflicts, "frames": result.frames}
+        given = (self._connection, self.config, slices, self._history, self._failed, about)
+        result.findings += check_rows(*given)
 
     def _find(self, name: str, severity: str, message: str, count: int) -> None:
         if count:
@@ -241,14 +246,8 @@ class Merge:
     def _check_copies(self) -> None:
         step("comparing rows of the same clip")
         latest = self.config.merge.on_conflict == "latest"
-        counts, conflicts, findings = settle_copies(
-            self._connection,
-            self.folder,
-            self._sources.recovered,
-            *self._sources.shards(),
-            self._sources.features,
-            latest=latest,
-        )
+        given = (self._connection, self.folder, self._sources.recovered, *self._sources.shards())
+        counts, conflicts, findings = settle_copies(*given, self._sources.features, latest=latest)
         self.result.counts.update(counts)
         self.result.conflicts = conflicts[:LISTED]
         self.result.findings += findings

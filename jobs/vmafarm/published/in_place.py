@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -69,7 +69,7 @@ class InPlace:
             raise _superseded(self._table, is_mixed=is_mixed)
         self._stamp = now
 
-    def publish(self, draft: Draft, digest: str) -> None:
+    def publish(self, draft: Draft, digest: str, beside: Sequence[Draft] = ()) -> None:
         """Put a new table in place.
 
         Parameters
@@ -78,6 +78,9 @@ class InPlace:
             Finished draft of the table.
         digest
             SHA-256 of its bytes.
+        beside
+            Finished drafts of files that state this digest. They come first: after a kill in between, readers
+            find that they are not of the earlier table, which still has its record.
 
         Raises
         ------
@@ -88,12 +91,14 @@ class InPlace:
         UnavailableError
             The lock cannot be opened.
         """
-        draft.sync()
+        for one in (*beside, draft):
+            one.sync()
         with self._alone():
             now, new = _stamp(self._table), _stamp(draft.path)
             if now not in (None, self._stamp) and digest_file(self._table) != digest:
                 raise _superseded(self._table)
-            draft.publish()
+            for one in (*beside, draft):
+                one.publish()
             self._stamp, self._digest = new, digest
 
     def replace(self, path: Path, write: Callable[[BinaryIO], object]) -> None:

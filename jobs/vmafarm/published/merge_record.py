@@ -70,6 +70,27 @@ class _Tidied(_Part):
     sha256: Word
 
 
+class _FrameProblem(_Part):
+    clip_name: Name
+    column: Word
+    expected: Number | None
+    found: Number | None
+    file: Text
+
+
+class _Frames(_Part):
+    file: Text
+    clips: Count
+    rows: Size
+    columns: list[Word]
+    sha256: Word
+    problems: list[_FrameProblem] = []
+
+
+class _NoFrames(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+
 class _Record(_Part):
     """The keys that are read; see `vmafarm.merging.result.MergeResult` and `vmafarm.publish`."""
 
@@ -88,6 +109,7 @@ class _Record(_Part):
     qa: dict[Word, _Check] = {}
     delivered: Flag = False
     tidied: list[_Tidied] = []
+    frames: _Frames | _NoFrames = _NoFrames()
     database: dict[Word, Word] = {}
 
 

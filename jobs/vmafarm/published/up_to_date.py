@@ -19,6 +19,7 @@ from vmafarm.config.sections import Config
 from vmafarm.disk.regular_files import MOST_BYTES, open_regular
 from vmafarm.disk.sealed_blocks import stated_digest
 from vmafarm.disk.sealed_parquet import DamagedError
+from vmafarm.published.frames_table import is_whole
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.shards.completeness import failures_allowed
@@ -140,6 +141,7 @@ def read_delivered(config: Config, *, allow_missing: bool = False) -> dict[str, 
             all(path.exists() for path in beside)
             and record["inputs_sha256"] == digest_inputs(folder, read_tidied(record))
             and record["table_sha256"] == digest_file(folder.table)
+            and (not record["frames"] or is_whole(folder.frames_table, record["frames"]))
         )
     except (OSError, UsageError):
         return None

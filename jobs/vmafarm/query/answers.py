@@ -152,7 +152,13 @@ def run_query(
             for statement in statements:
                 write(Answer(connection, statement))
         except duckdb.Error as error:
+            if "frames" in tables and isinstance(error, duckdb.PermissionException) and _OPEN in str(error):
+                # DuckDB no longer takes the open file for the one that it may read.
+                raise UsageError("another merge has replaced the frames meanwhile", "ask again") from None
             raise _explain(connection, error) from None
+
+
+_OPEN = "/proc/self/fd/"
 
 
 def _explain(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> BaseException:

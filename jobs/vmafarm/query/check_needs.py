@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from vmafarm.query.reference_tables import FRAMES
 from vmafarm.schema.features import FULL
 from vmafarm.sql.templates import render
 
@@ -18,6 +19,11 @@ def find_lacking_table(connection: duckdb.DuckDBPyConnection, query: str, absent
     parsed = connection.execute(render("query/parsed"), {"query": query}).fetchall()
     read = _tables(json.loads(parsed[0][0]))
     return next((what for table, what in absent.items() if table in read), "")
+
+
+def keeps_frames(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the merge of a run has taken frames."""
+    return bool(connection.execute("SELECT 1 FROM run WHERE key = $1", [FRAMES]).fetchall())
 
 
 def find_lacking_column(connection: duckdb.DuckDBPyConnection, query: str) -> str:

@@ -14,7 +14,7 @@ import duckdb
 from vmafarm.common.errors import UsageError, show
 from vmafarm.common.steps import step
 from vmafarm.common.text import counted
-from vmafarm.query.check_needs import find_lacking_column, find_lacking_table
+from vmafarm.query.check_needs import find_lacking_column, find_lacking_table, keeps_frames
 from vmafarm.query.statements import without_end
 from vmafarm.schema.features import FULL
 from vmafarm.sql.errors import is_outside
@@ -53,6 +53,11 @@ class Check:
     expected: str
     why: str
     query: str
+
+    @property
+    def is_about_frames(self) -> bool:
+        """Whether it does not apply to a run that keeps no frames."""
+        return "frame_problems" in self.query
 
 
 @dataclass(frozen=True)
@@ -184,21 +189,32 @@ def run_checks(
     connection
         As `vmafarm.query.database.open_run` yields it.
     names
-        Names of the checks to run; None: all.
+        Names of the checks to run; None: all that apply.
     limit
         Rows to keep of each outcome; None: all.
     absent
-        Tables that hold nothing since there is no run, and what they are made of: a check that reads one does
-        not apply.
+        Tables that hold nothing since there is no run, and what they are made of: their checks do not apply.
     """
-    checks = list_checks() if names is None else find_checks(names)
+    checks = find_checks(names) if names is not None else applying(connection)
     outcomes = []
     for check in stepping(checks):
         lacks = find_lacking_table(connection, check.query, absent) if absent else ""
         lacks = lacks or find_lacking_column(connection, check.query)
+        if check.is_about_frames and not keeps_frames(connection):
+            lacks = lacks or "engine.frames"
         outcome = Outcome(check, True, 0, (), (), lacks=lacks)
         outcomes.append(outcome if lacks else run_check(connection, check, limit))
     return outcomes
+
+
+def applying(connection: duckdb.DuckDBPyConnection) -> list[Check]:
+    """All checks, but for those about frames where a run keeps none."""
+    return list(list_checks()) if keeps_frames(connection) else usual_checks()
+
+
+def usual_checks() -> list[Check]:
+    """All checks, but for those about frames."""
+    return [check for check in list_checks() if not check.is_about_frames]
 
 
 def stepping(checks: Sequence[Check]) -> Iterator[Check]:
@@ -272,7 +288,7 @@ def as_markdown() -> str:
         "finds something refuses the merge: nothing is published, and the exit status is 1. Review any",
         "`warn`. `vmafarm qa --check mos` shows the rows of one check; after a refused merge, the rows that",
         "it refused. On a table alone (`vmafarm qa --table all.parquet`) the checks that need a run",
-        "are skipped.",
+        "are skipped; those of frames run where a run keeps them ([frames.md](frames.md)).",
         "",
         "| check | severity | returns | expected | why |",
         "|---|---|---|---|---|",

@@ -1,6 +1,4 @@
-"""A run as a database file with the tables features, clips, failures, labels and manifest.
-
-It also has the tables of `vmafarm.query.reference_tables`, which say what the rows must look like.
+"""A run as a database file: features, clips, failures, labels, manifest, and `query.reference_tables`.
 
 Why a file with tables: views on Parquet need access to files, and DuckDB that may read files may also
 write them. A database that is opened read-only, without access to files and with locked settings, is safe.
@@ -30,6 +28,7 @@ from vmafarm.published.in_place import InPlace
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import reading_table
 from vmafarm.query.clips_table import add_clips
+from vmafarm.query.frames_view import add_view, readable_frames
 from vmafarm.query.kept import describe_sources, take_kept
 from vmafarm.query.kept import keep as keep_copy
 from vmafarm.query.reference_tables import add_facts, add_rows
@@ -49,7 +48,7 @@ from vmafarm.sql import templates as sql
 from vmafarm.sql.errors import is_outside
 
 _WITHOUT_CLIPS = frozenset(
-    {"features", "manifest", "failures", "labels", "columns", "run", "failed", "feature_values"}
+    {"features", "manifest", "failures", "labels", "columns", "run", "failed", "feature_values", "frames"}
 )
 """Tables that are not made of ``clips``."""
 
@@ -86,7 +85,7 @@ def open_run(
     Raises
     ------
     UsageError
-        The run is not planned, or is damaged.
+        The run is not planned, is damaged, or lacks frames that are to be read.
     IncompleteError
         Its table is not the one that was published.
     UnavailableError
@@ -96,17 +95,20 @@ def open_run(
     """
     folder, memory = config.folder, config.merge.memory
     outline = read_outline(folder)  # raises if the manifest is damaged
-    with scratch_folder(for_databases(config.extract.scratch)) as scratch:
+    with (
+        scratch_folder(for_databases(config.extract.scratch)) as scratch,
+        readable_frames(config, tables, say) as frames,
+    ):
         file, spill = scratch / "run.duckdb", scratch / "spill"
-        is_kept = take_kept(config, file)
-        if not is_kept:
+        if not (is_kept := take_kept(config, file)):
             lacks_clips = bool(tables) and _WITHOUT_CLIPS.issuperset(tables)
             _copy(config, outline, scratch, file, say, keep, refused=refused, lacks_clips=lacks_clips)
         with sql.connect(
-            spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe
+            spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe, readable=frames
         ) as connection:
             if is_kept:
                 _tell_table(connection, folder, say)
+            add_view(connection, frames)
             yield connection
 
 

@@ -56,7 +56,7 @@ def describe_sources(config: Config) -> str:
     if not record.get("published"):
         return ""
     about = {
-        "record": [record[key] for key in ("table_sha256", "findings", "conflicts")],
+        "record": [record[key] for key in ("table_sha256", "findings", "conflicts", "frames")],
         "vmafarm": __version__, "duckdb": duckdb.__version__, "sample": config.run.sample,
         "facts": run_facts(config), "limits": Limits.of(config.extract).as_dict(), "columns": column_rows(),
     }  # fmt: skip

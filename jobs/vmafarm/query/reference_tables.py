@@ -25,6 +25,9 @@ from vmafarm.sql import templates as sql
 
 _TYPES = {pa.string(): "VARCHAR", pa.float64(): "DOUBLE", pa.int32(): "INTEGER"}
 
+FRAMES = "frames"
+"""Key of the table ``run``: how many frames a run has kept; there is none where it has not kept them."""
+
 TABLES = {
     "columns": {
         "position": "BIGINT", "name": "VARCHAR", "type": "VARCHAR", "what": "VARCHAR", "unit": "VARCHAR",
@@ -37,6 +40,10 @@ TABLES = {
     "failed": {"clip_name": "VARCHAR", "failure": "VARCHAR", "message": "VARCHAR", "tries": "BIGINT"},
     "findings": {"name": "VARCHAR", "severity": "VARCHAR", "message": "VARCHAR", "count": "BIGINT"},
     "conflicts": {"clip_name": "VARCHAR", "copies": "BIGINT", "columns": "VARCHAR[]", "files": "VARCHAR[]"},
+    "frame_problems": {
+        "clip_name": "VARCHAR", "column": "VARCHAR", "expected": "DOUBLE", "found": "DOUBLE",
+        "file": "VARCHAR",
+    },
     "failures": {
         "clip_name": "VARCHAR", "failure": "VARCHAR", "message": "VARCHAR", "stderr": "VARCHAR[]",
         "attempt": "BIGINT", "slice": "BIGINT", "host": "VARCHAR", "writer": "VARCHAR", "at": "VARCHAR",
@@ -116,7 +123,7 @@ def add_facts(
     connection: duckdb.DuckDBPyConnection, config: Config, failed: Mapping[str, FailedClip],
     record: Mapping[str, Any], *, draft: bool = False,
 ) -> None:  # fmt: skip
-    """Create ``columns``, ``run``, ``failed``, ``findings`` and ``conflicts``, and views of entries and rows.
+    """Create ``columns``, ``run``, ``failed``, ``findings``, ``conflicts`` and others, and views of rows.
 
     Parameters
     ----------
@@ -127,7 +134,7 @@ def add_facts(
     failed
         Clips that have failed for good.
     record
-        Of the last merge, or of the one at work: ``findings`` and ``conflicts``; may be empty.
+        Of the last merge, or of the one at work: ``findings``, ``conflicts``, ``frames``; may be empty.
     draft
         Of a merge: the suspects are found once, for all checks, and audits and bad frames are in the table
         ``entries``, without notes; else they are in ``clips``.
@@ -147,10 +154,13 @@ def add_reference(
 ) -> None:  # fmt: skip
     """As `add_facts`, from what is known: features that are filled in, the table ``run``, and the set."""
     add_rows(connection, "columns", column_rows(filled, features))
+    frames: Mapping[str, Any] = record.get("frames", {})
+    facts = {**facts, **({FRAMES: str(frames["rows"])} if frames else {})}
     add_rows(connection, "run", ({"key": key, "value": value} for key, value in facts.items()))
     add_rows(connection, "failed", ({"clip_name": name, **asdict(clip)} for name, clip in failed.items()))
     for name in ("findings", "conflicts"):
         add_rows(connection, name, record.get(name, ()))
+    add_rows(connection, "frame_problems", frames.get("problems", ()))
     notes = sql.literal(None) if draft else sql.identifier("notes")
     entries = "entries" if draft else "clips"
     connection.execute(sql.render("query/audits", entries=entries, notes=notes))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
 
 import duckdb
 
@@ -37,9 +39,27 @@ def check_statements(query: str, *, several: bool = False) -> list[str]:
         expected = "at least one" if several else "one"
         raise UsageError(f"{len(statements)} statements, expected {expected} that reads", only)
     for statement in statements:
-        if statement.type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-            raise UsageError(f"a statement that does not only read: {statement.type.name}", only)
+        kind = _kind(statement)
+        if kind != duckdb.StatementType.SELECT:
+            raise UsageError(f"a statement that does not only read: {kind.name}", only)
     return [statement.query for statement in statements]
+
+
+def _kind(statement: duckdb.Statement) -> duckdb.StatementType:
+    """The type of a statement; of EXPLAIN that of what it explains, which EXPLAIN ANALYZE runs."""
+    if statement.type != duckdb.StatementType.EXPLAIN:
+        return statement.type
+    text = statement.query.encode()
+    begins = [at for at, _ in duckdb.tokenize(statement.query) if text[at : at + 2] not in (b"--", b"/*")]
+    words = [text[at:end].split(maxsplit=1)[0].upper() for at, end in pairwise([*begins, len(text)])]
+    first = 2 if words[1:2] == [b"ANALYZE"] else 1
+    options = words.index(b")") + 1 if b")" in words else first  # EXPLAIN (FORMAT json) SELECT ...
+    for number in (first, options):
+        with suppress(duckdb.Error, IndexError):
+            found = duckdb.extract_statements(text[begins[number] :].decode())
+            if len(found) == 1:
+                return found[0].type
+    return statement.type
 
 
 def tables_of(statements: Sequence[str]) -> set[str]:

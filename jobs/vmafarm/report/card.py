@@ -24,6 +24,7 @@ def as_card(info: Info) -> str:
     """
     size = next((name for limit, name in _SIZES if info.rows < limit), "1M<n<10M")
     run = str(info.record.get("run") or info.path.stem.removeprefix("full_features_"))
+    frames = info.record.get("frames")
     # JSON is valid YAML: names may contain quotes, colons or line breaks.
     head = [
         "---",
@@ -36,6 +37,7 @@ def as_card(info: Info) -> str:
         "configs:",
         "- config_name: default",
         f"  data_files: {to_json(info.path.name)}",
+        *(["- config_name: frames", f"  data_files: {to_json(frames['file'])}"] if frames else []),
         "---",
     ]
     metadata, features = info.metadata, info.feature_set
@@ -54,6 +56,8 @@ def as_card(info: Info) -> str:
         (name, str(made[name])) for name in ("toolkit", "commit", "configuration_sha256") if made.get(name)
     ]
     counts = [("rows", f"{info.rows:,}"), ("columns", str(len(info.schema)))]
+    if frames:
+        counts.append(("frames, in a table of their own", f"{frames['rows']:,}"))
     if "incomplete" in metadata:
         counts += [(_words(what), f"{n:,}") for what, n in metadata["incomplete"].items()]
     nan = [f"`{column.name}`" for column in columns if column.feature in features.all_nan]

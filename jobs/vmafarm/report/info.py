@@ -23,6 +23,7 @@ from vmafarm.disk.regular_files import open_regular
 from vmafarm.merging.audits import tell_gpu
 from vmafarm.published.combined import Combined, column_problems, read_combined
 from vmafarm.published.combined import tell as tell_combined
+from vmafarm.published.frames_table import KEY as FRAMES
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import CHANGED, is_changed
 from vmafarm.run_folder.provenance import METADATA_KEY, feature_set_of
@@ -136,6 +137,8 @@ def describe(path: Path, content: FileIO) -> Info:
     by_split = SPLIT in metadata and not (combined and combined.of(SPLIT))
     fields = [field for field in schema if not (by_split and field.name == SPLIT)]
     problems = column_problems(pa.schema(fields), combined, features)
+    if FRAMES in metadata:
+        problems = ["frames, one row each, not a table of clips"]
     return Info(path, size, rows, problems, metadata, record, schema, combined, damage, features)
 
 
@@ -230,10 +233,19 @@ def _tell_record(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("configuration", f"sha256:{made['configuration_sha256']}" if made else ""),
         ("images", ", ".join(made.get("images", []))),
         ("hosts", _few(made.get("hosts", []))),
+        ("frames", tell_frames(record)),
         ("audited", tell_gpu(audits) or counted(audits.get("clips", 0), "clip")),
         ("checks", _checks(record.get("qa", {}))),
     ]
     return [(label, show(text)) for label, text in facts]
+
+
+def tell_frames(record: dict[str, Any]) -> str:
+    """What is said of the frames of a table; "": none are kept."""
+    about = record.get("frames")
+    if not about:
+        return ""
+    return f"{about['rows']:,} rows, {counted(len(about['columns']), 'feature')}: {about['file']}"
 
 
 def _checks(qa: dict[str, Any]) -> str:

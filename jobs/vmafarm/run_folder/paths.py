@@ -176,7 +176,8 @@ class RunFolder:
 
     def delivered(self) -> tuple[Path, ...]:
         """Return the table and the files beside it."""
-        return self.table, self.merge_record, self.card, self.report, self.database, self.carried
+        beside = (self.merge_record, self.card, self.report, self.database, self.carried, self.frames_table)
+        return self.table, *beside
 
     def shard_folder(self, slice_id: int) -> Path:
         """Return the folder of the shards of one slice."""

@@ -114,6 +114,9 @@ def joined_clips(tables: Iterable[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
     for table in tables:
         if any(column.null_count for column in table.columns):
             raise DamagedError("it has nulls")
+        floats = (table[field.name] for field in table.schema if field.type == pa.float64())
+        if any(np.isinf(numbers(column)).any() for column in floats):
+            raise DamagedError("it has an infinite value")
         if not table.num_rows:
             continue
         begins = np.flatnonzero(numbers(table["frame"]) == 0).tolist()
@@ -134,6 +137,4 @@ def _joined(parts: Sequence[pa.Table]) -> tuple[str, pa.Table]:
     names = clip["clip_name"].unique().to_pylist()
     if len(names) != 1 or not np.array_equal(numbers(clip["frame"]), np.arange(clip.num_rows)):
         raise DamagedError(f"the frames of {show(names[0])} are not from 0 on without a gap")
-    if any(np.isinf(numbers(clip[field.name])).any() for field in clip.schema if field.type == pa.float64()):
-        raise DamagedError(f"an infinite value of {show(names[0])}")
     return names[0], clip

@@ -242,13 +242,13 @@ def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[str, pa.Ta
         if not file.schema.equals(own):
             raise DamagedError(f"its columns are not those of its provenance: {show(str(file.schema.names))}")
         schema = _for_names(names, provenance)
-        seen: set[str] = set()
+        known, wanted, seen = {*own.names}, schema.names, set[str]()
         for name, table in joined_clips(file.tables()):
             if name in seen:
                 raise DamagedError(f"the frames of {show(name)} are there twice")
             seen.add(name)
             missing = array_of(np.full(table.num_rows, np.nan))
-            arrays = [table[n] if n in own.names else missing for n in schema.names]
+            arrays = [table[n] if n in known else missing for n in wanted]
             yield name, pa.Table.from_arrays(arrays, schema=schema)
 
 

@@ -171,7 +171,7 @@ _STORAGE = "v1.0.0"
 @contextmanager
 def connect(
     spill: Path, *, memory: str = "2GB", threads: int | None = None,
-    database: Path | None = None, read_only: bool = False, locked: bool = True,
+    database: Path | None = None, read_only: bool = False, locked: bool = True, readable: str = "",
 ) -> Iterator[duckdb.DuckDBPyConnection]:  # fmt: skip
     """Open DuckDB with a memory limit and without network access.
 
@@ -190,6 +190,9 @@ def connect(
         variables.
     locked
         Whether settings can no longer be changed.
+    readable
+        A file that statements may read all the same. DuckDB would let them write it as well, so whoever runs
+        statements of users must have checked that they only read; "": none.
 
     Yields
     ------
@@ -209,7 +212,7 @@ def connect(
             ":memory:" if database is None else str(database),
             read_only=read_only,
             config={
-                "enable_external_access": not read_only,
+                "enable_external_access": not read_only or bool(readable),
                 "python_enable_replacements": not read_only,
                 "storage_compatibility_version": _STORAGE,
                 "memory_limit": memory,
@@ -222,6 +225,9 @@ def connect(
         )
         with breaking(connection.interrupt), closing(connection):
             connection.execute("SET enable_progress_bar = false")
+            if read_only and readable:
+                connection.execute(f"SET allowed_paths = {literal([readable])}")
+                connection.execute("SET enable_external_access = false")
             if locked:
                 connection.execute("SET lock_configuration = true")
             yield connection
