@@ -274,7 +274,8 @@ def summarise(outcomes: Sequence[Outcome]) -> str:
     ]
     lacks = [outcome.lacks for outcome in outcomes if outcome.lacks]
     skipped, alone = len(lacks), any(what not in FULL.feature_columns for what in lacks)
-    more = f"; {skipped} do not apply{' to a table alone' if alone else ''}" if skipped else ""
+    verb = "does" if skipped == 1 else "do"
+    more = f"; {skipped} {verb} not apply{' to a table alone' if alone else ''}" if skipped else ""
     return f"{counted(len(outcomes) - skipped, 'check')}: {', '.join(told) or 'nothing found'}{more}"
 
 

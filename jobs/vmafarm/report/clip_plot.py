@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ _MANY, _POINTS = 3_000, 600
 _DOTS_PER_INCH = 150
 _LONGEST = 96
 """Characters of a clip's name that fit in the heading."""
+_BESIDE = 84
+"""Characters of a name and its meaning beside the mean; of a longer meaning only the first part is shown."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,10 @@ def _draw_panel(axes: Axes, curve: Curve, fps: float | None, *, is_last: bool, i
     axes.tick_params(labelsize=8, labelbottom=is_last)
     heading: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom", "parse_math": False}
     name = axes.text(0, 1.06, feature.name, weight="bold", **heading)
+    room = _BESIDE - len(feature.name)
+    what = feature.what if len(feature.what) <= room else feature.what.partition(";")[0]
     axes.annotate(
-        feature.what, (1, 0), (7, 0), xycoords=name, textcoords="offset points", color=_QUIET, size=8,
+        textwrap.shorten(what, room, placeholder=" ..."), (1, 0), (7, 0), xycoords=name, textcoords="offset points", color=_QUIET, size=8,
         va="bottom", parse_math=False,
     )  # fmt: skip
     axes.text(1, 1.06, curve.in_words(), ha="right", size=8, **heading)
