@@ -169,8 +169,8 @@ def _draw_panel(axes: Axes, curve: Curve, fps: float | None, *, is_last: bool, i
     room = _BESIDE - len(feature.name)
     what = feature.what if len(feature.what) <= room else feature.what.partition(";")[0]
     axes.annotate(
-        textwrap.shorten(what, room, placeholder=" ..."), (1, 0), (7, 0), xycoords=name, textcoords="offset points", color=_QUIET, size=8,
-        va="bottom", parse_math=False,
+        textwrap.shorten(what, room, placeholder=" ..."), (1, 0), (7, 0), xycoords=name,
+        textcoords="offset points", color=_QUIET, size=8, va="bottom", parse_math=False,
     )  # fmt: skip
     axes.text(1, 1.06, curve.in_words(), ha="right", size=8, **heading)
     if is_last:
