@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crash.kept_frames import FRAMES, are_made_up, lost_frames, values_of
+import numpy as np
+from crash.kept_frames import FRAMES, are_pooled, lost_frames, pooled, values_of
 from crash.workload import BAD, GOOD, Place, names_in, replaced
 from support import merge_helpers
 
@@ -65,9 +66,9 @@ def _cheap(place: Place, round_: str) -> Iterator[None]:
         place.promise(f"scored in round {round_}", clip.name)
         if clip.name == BAD:
             raise ClipFailedError("decode_error", "cannot be decoded")
-        values = {"vmaf_mean": float(clip.bytes or 0)}
-        row = merge_helpers.make_row(clip.name, clip.mos, **values)
-        return Extracted(row, FRAMES, 25.0, "yuv420p", 8, 0.0, 0.1, (), values=values_of(clip.name))
+        values = values_of(clip.name) | {"vmaf": np.full(FRAMES, float(clip.bytes or 0))}
+        row = pooled(merge_helpers.make_row(clip.name, clip.mos), values)
+        return Extracted(row, FRAMES, 25.0, "yuv420p", 8, 0.0, 0.1, (), values=values)
 
     def run_here(config: Any, slices: Any, _: object, limit: int, share: str, manifest: str) -> ElementResult:
         assert not limit
@@ -96,7 +97,7 @@ def wrong(place: Place, before: dict[str, bytes]) -> list[str]:
     for name, content in before.items():
         path = place.folder / "runs" / name
         is_product = name.endswith((".json", ".md")) or name in ("r/config.toml", "r/qa.duckdb")
-        if name.endswith("features_r.parquet") or path == combined(place):
+        if name.endswith(("features_r.parquet", "features_r.frames.parquet")) or path == combined(place):
             names = set(names_in(path))
             if names not in ({*GOOD}, {*NOW}):
                 found.append(f"{name}: {names}")
@@ -105,7 +106,7 @@ def wrong(place: Place, before: dict[str, bytes]) -> list[str]:
     kept = set(GOOD) - {GONE, CHANGED}
     if not kept <= read_done(folder, range(newest.slice_count)):
         found.append("a row")
-    return found + lost_frames(folder, are_made_up)
+    return found + lost_frames(folder, are_pooled)
 
 
 def scored_again(place: Place) -> set[str]:

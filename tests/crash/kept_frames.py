@@ -28,6 +28,15 @@ def values_of(clip: str) -> dict[str, NDArray[np.float64]]:
     return {name: generator.random(FRAMES) for name in NAMES}
 
 
+def pooled(row: Row, values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """The row with the means and standard deviations of these frames."""
+    return dict(row) | {
+        f"{name}_{what}": value
+        for name in NAMES
+        for what, value in pool(values[name], ("mean", "std")).items()
+    }
+
+
 def are_made_up(row: Row, table: pa.Table) -> bool:
     """Whether the frames of a row are those of `values_of`."""
     made = values_of(row["clip_name"])

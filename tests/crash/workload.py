@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from crash.faults import Faults, install
-from crash.kept_frames import FRAMES, are_made_up, lost_frames, values_of
+from crash.kept_frames import FRAMES, are_made_up, lost_frames, pooled, values_of
 from support import merge_helpers
 
 import vmafarm.run
@@ -124,10 +124,9 @@ def full_run(place: Place) -> None:
         settled.append(clip.name)
         if clip.name == BAD:
             raise ClipFailedError("decode_error", "cannot be decoded")
-        return Extracted(
-            merge_helpers.make_row(clip.name), FRAMES, 25.0, "yuv420p", 8, 0.0, 0.1, (),
-            values=values_of(clip.name),
-        )  # fmt: skip
+        values = values_of(clip.name)
+        row = pooled(merge_helpers.make_row(clip.name), values)
+        return Extracted(row, FRAMES, 25.0, "yuv420p", 8, 0.0, 0.1, (), values=values)
 
     def run_here(
         config: Config, slices: Any, _: object, limit: int, share: str, manifest: str
