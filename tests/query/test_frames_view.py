@@ -20,7 +20,9 @@ from vmafarm.published.merge_record import read_merge_record
 from vmafarm.query.answers import Answer, run_query
 from vmafarm.query.checks import run_checks
 from vmafarm.query.database import open_run
+from vmafarm.report.alone import examine_table
 from vmafarm.report.info import read_info, tell
+from vmafarm.run_folder.provenance import METADATA_KEY
 
 CLIPS = ["a.mp4", "b'; DROP TABLE features; --.mp4", "c.mp4"]
 
@@ -116,6 +118,19 @@ def test_card_and_info_say_that_frames_are_there(run):
     assert dict(tell(read_info(run.folder.frames_table)))["columns"] == (
         "frames, one row each, not a table of clips"
     )
+
+
+@pytest.mark.parametrize("page", [None, Path("page.html")])
+def test_a_table_without_a_row_per_clip_is_not_checked(run, page, tmp_path):
+    documented("a table to check that lacks a column that each table has, or that is of frames")
+    with pytest.raises(UsageError, match=r"frames, one row each, not a table of clips"):
+        examine_table(run.config, run.folder.frames_table, lambda _: None, page=page)
+    lacking = tmp_path / "lacking.parquet"
+    text = pq.read_metadata(run.folder.table).metadata[METADATA_KEY]
+    table = pq.read_table(run.folder.table).drop_columns(["mos"])
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: text}), lacking)
+    with pytest.raises(UsageError, match=r"lacking\.parquet: column mos is missing"):
+        examine_table(run.config, lacking, lambda _: None, page=page)
 
 
 @pytest.mark.parametrize("forged", [{"rows": 1}, {"file": 5}, [], "x", None])

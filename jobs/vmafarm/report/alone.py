@@ -17,6 +17,9 @@ from vmafarm.published.side_table import key_columns, read_side
 from vmafarm.query.checks import Outcome, run_checks
 from vmafarm.query.lone_table import absent_tables, open_table
 from vmafarm.report.info import opened_info
+from vmafarm.schema.feature_set import KEY_COLUMNS
+
+_HINT = "name a table with one row per clip, such as runs/full_features_<run>.parquet"
 
 
 @working("")
@@ -52,7 +55,7 @@ def examine_table(
     Raises
     ------
     UsageError
-        It is not a table of vmafarm.
+        It is not a table of vmafarm, or lacks one of the columns that each has, as a table of frames does.
     IncompleteError
         It cannot be read, or is not the one that its record describes.
     UnavailableError
@@ -61,6 +64,8 @@ def examine_table(
     with opened_info(table) as (info, content):
         if info.damage:
             raise IncompleteError(f"{show(str(table))}: {info.damage}")
+        if not set(KEY_COLUMNS) <= set(info.schema.names):  # which nearly all checks and the page read
+            raise UsageError(f"{show(str(table))}: {'; '.join(info.problems)}", _HINT)
         if info.problems:
             say(f"columns: {'; '.join(info.problems)}")
         given = content, info.schema.names, info.combined, info.metadata
