@@ -129,6 +129,7 @@ def test_a_hostile_merge_record_is_reported_and_does_no_harm(run: Run) -> None:
         "conflicts": [],
         "database": {},
         "tidied": [],
+        "frames": {},
     }
     assert read_merge_record(path) == few | filled
     for where, odd in spoiled(few):
