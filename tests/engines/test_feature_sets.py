@@ -14,7 +14,7 @@ from standin.vmaf import write_standin
 from support import media
 from support.engine_helpers import FFMPEG, assert_equal_rows, ffmpeg_engine, score, vmaf_engine
 from support.errors_document import documented
-from support.feature_sets import parse_document, small_set
+from support.feature_sets import parse_document, set_in_the_documentation, small_set
 
 from vmafarm.common.errors import UnavailableError
 from vmafarm.engines.ffmpeg import FfmpegEngine
@@ -138,9 +138,9 @@ PROBED = [
     ({"cambi": {}}, {"cambi": "camby"}, "its log has none of the keys camby", "the log has cambi"),
     ({"cambi": {"window": 63}}, {"cambi": "cambi"}, "cambi has no option window", "is window_size meant?"),
     (
-        {"cambi": {"heatmaps_path": "x"}},
+        {"cambi": {"quirk": "x"}},
         {"cambi": "cambi"},
-        "has no option heatmaps_path",
+        "has no option quirk",
         "it has cambi_eotf",
     ),
     (
@@ -231,3 +231,9 @@ def test_the_program_vmaf_is_asked_for_the_same(tmp_path: Path) -> None:
     assert words == ["cambi=window_size=63", "psnr=enable_chroma=false"]
     assert "--model" not in one.arguments
     assert "--no_prediction" in one.arguments
+
+
+def test_the_set_in_the_documentation_is_measured_by_the_embedded_engine(tmp_path: Path) -> None:
+    known = set_in_the_documentation()
+    engine = replace(ffmpeg_engine("full"), feature_set=known).probed(tmp_path)
+    assert engine.capabilities.lacking == ()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.feature_sets import parse_document as parse_set
+from support.feature_sets import set_in_the_documentation
 
 from vmafarm.common.errors import UsageError
 from vmafarm.schema.read_set import built_in
@@ -103,6 +102,12 @@ WRONG = [
     ("extractors/psnr", {"a": math.nan}, r"extractors\.psnr\.a is nan, expected letters"),
     ("extractors/psnr", {"a b": 1}, r"extractors\.psnr\.a b: expected a name"),
     ("extractors/psnr", {"a": []}, r"extractors\.psnr\.a is \[\], expected"),
+    ("extractors/cambi", {"heatmaps_path": ".."}, r"extractors\.cambi\.heatmaps_path names a file"),
+    ("extractors/cambi", {"name": "ciede"}, r"extractors\.cambi\.name names what runs"),
+    ("filters", {"signalstats": {"out": "tout"}}, r"filters\.signalstats\.out paints on the frames"),
+    ("filters", {"siti": {"enable": "0"}}, r"filters\.siti\.enable leaves frames out"),
+    ("features/frame", {}, r"features\.frame: frame is a column of every table of frames"),
+    ("features/clip_name", {}, r"features\.clip_name: clip_name is a column of every table of frames"),
 ]
 
 
@@ -157,10 +162,13 @@ def test_the_set_in_the_package_is_the_one_of_tables_made_before() -> None:
     )
 
 
+def test_a_set_may_begin_as_editors_on_windows_begin_a_file() -> None:
+    text = built_in("models").text
+    assert parse_text("models", f"\ufeff{text}").digest == built_in("models").digest
+
+
 def test_the_set_in_the_documentation_is_one_also_with_its_filters() -> None:
-    page = (Path(__file__).parents[2] / "docs/features.md").read_text()
-    text = "".join(f"{line[4:]}\n" for line in re.findall(r"^(?:    .*|)$", page, re.MULTILINE))
-    found = parse_text("mine", text[text.index("version = 1") : text.index("vmafarm run --clips")])
+    found = set_in_the_documentation()
     assert found.columns[4:] == (
         "motion_mean", "motion_p95", "banding_mean", "banding_p95", "vmaf_mean", "vmaf_p95",
         "si_mean", "si_p95",

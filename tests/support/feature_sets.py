@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from vmafarm.config.toml import toml_value
@@ -14,6 +16,13 @@ from vmafarm.schema.read_set import parse_set
 def parse_document(name: str, document: dict[str, Any]) -> FeatureSet:
     """The set of a document, written as TOML."""
     return parse_set(name, "\n".join(f"{key} = {toml_value(value)}" for key, value in document.items()))
+
+
+def set_in_the_documentation() -> FeatureSet:
+    """The set that docs/features.md begins with, with the filters that it adds below."""
+    page = (Path(__file__).parents[2] / "docs/features.md").read_text()
+    text = "".join(f"{line[4:]}\n" for line in re.findall(r"^(?:    .*|)$", page, re.MULTILINE))
+    return parse_set("mine", text[text.index("version = 1") : text.index("vmafarm run --clips")])
 
 
 def small_set(

@@ -31,7 +31,7 @@ def parse_toml(text: str) -> dict[str, Any]:
         if line.count(".") > _DOTS:
             raise ValueError(f"line {number} has more than {_DOTS:,} dots")
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text.removeprefix("\ufeff"))  # as editors on Windows begin a file
     except RecursionError:
         raise ValueError(f"nested more than {_DEPTH} deep") from None
     _check(document)

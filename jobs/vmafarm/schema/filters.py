@@ -38,7 +38,7 @@ FILTERS = {
                 *("TOUT", "VREP", "BRNG"),
             )
         ),
-        ("c", "color", "out", "stat"),
+        ("stat",),
     ),
 }
-"""The filters that a set may name. Those that change the frames would do no harm: libvmaf gets other ones."""
+"""The filters that a set may name; none changes the frames, as the option for it is refused."""

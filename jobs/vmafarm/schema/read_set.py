@@ -34,6 +34,16 @@ _FEATURE = {
     "on_identity": str, "source": str, "finite": bool, "informative": bool,
     "gpu_tolerance": (int, float, dict), "gpu_source": str,
 }  # fmt: skip
+_REFUSED = {
+    "name": "names what runs, not how",
+    "enable": "leaves frames out",
+    "out": "paints on the frames that later filters measure",
+}
+"""Options that are none of a set's, and why."""
+_FILES = ("path", "file", "dir")
+"""Parts of the names of options that name files: libvmaf writes some (``heatmaps_path`` of cambi)."""
+_IN_FRAMES = ("clip_name", "frame")
+"""Columns beside the features in a table of frames (`vmafarm.shards.frames_columns`)."""
 _KINDS = {int: "a whole number", str: "text", bool: "true or false", list: "a list", dict: "a table"}
 
 
@@ -112,6 +122,8 @@ def _optioned(kind: str, table: Mapping[str, Any]) -> dict[str, dict[str, Option
         _kind(where, options, dict)
         for option, value in options.items():
             _name(option, f"{where}.{show(option)}")
+            if why := _REFUSED.get(option, "names a file" if any(map(option.__contains__, _FILES)) else ""):
+                raise _WrongError(f"{where}.{option} {why}: leave it out")
             _kind(f"{where}.{option}", value, (bool, int, float, str))
             _word(f"{where}.{option}", str(value))
     return {name: dict(options) for name, options in table.items()}
@@ -131,6 +143,8 @@ def _feature(
 ) -> Feature:  # fmt: skip
     where = f"features.{show(key)}"
     _name(key, where)
+    if key in _IN_FRAMES:
+        raise _WrongError(f"{where}: {key} is a column of every table of frames, choose another name")
     _check(where, feature, _FEATURE, ("keys", "what", "on_identity"))
     given_by = [kind for kind in ("extractor", "model", "filter") if kind in feature]
     if len(given_by) != 1:
