@@ -137,6 +137,20 @@ PROBED = [
     ({"camby": {}}, {"camby": "cambi"}, "lacks the feature extractors camby", "is cambi meant?"),
     ({"cambi": {}}, {"cambi": "camby"}, "its log has none of the keys camby", "the log has cambi"),
     ({"cambi": {"window": 63}}, {"cambi": "cambi"}, "cambi has no option window", "is window_size meant?"),
+    ({"cambi": {"window": 63}}, {"cambi": "cambi_ws_63"}, "cambi has no option window", "is window_size"),
+    (
+        {"cambi": {"window_size": "abc"}},
+        {"cambi": "cambi_ws_63"},
+        "cambi, or does not take a value of their options (cambi: window_size = abc)",
+        "correct the options in the feature set, or use",
+    ),
+    (
+        {"cambi": {"topk": 0.2, "window_size": -1}},
+        {"cambi": "cambi_ws_63"},
+        "lacks the feature extractors cambi, or does not take a value of their options "
+        "(cambi: topk = 0.2, cambi: window_size = -1): the columns of cambi cannot be measured",
+        "correct the options",
+    ),
     (
         {"cambi": {"heatmaps_path": "x"}},
         {"cambi": "cambi"},
@@ -207,6 +221,12 @@ def test_an_option_that_the_program_vmaf_passes_over_is_found_by_the_probe(tmp_p
     engine = vmaf_engine(write_standin(tmp_path / "standin"), "full")
     with pytest.raises(UnavailableError, match=r"cambi has no option window, which libvmaf would pass"):
         replace(engine, feature_set=wrong).probe(tmp_path)
+
+
+def test_an_extractor_that_the_program_vmaf_does_not_load_may_have_a_wrong_value(tmp_path: Path) -> None:
+    engine = vmaf_engine(write_standin(tmp_path / "standin", lacks=["cambi"]), "full")
+    with pytest.raises(UnavailableError, match=r"cambi, or does not take .* \(cambi: window_size = 63\)"):
+        replace(engine, feature_set=CAMBI).probe(tmp_path)
 
 
 @pytest.mark.parametrize("known", [built_in("models"), CAMBI, built_in("full-v1")], ids=lambda f: f.name)

@@ -83,8 +83,8 @@ class FfmpegEngine(Engine):
             log.require_finite()
         except LogError as error:
             raise UnavailableError(f"{self.ffmpeg} cannot score a two-frame clip: {error}") from None
-        require_measured(self, self.ffmpeg, [name for name in one.in_log if name not in log.values], [log])
         check_options(replace(self, capabilities=tried.capabilities), self.ffmpeg, clip, stop)
+        require_measured(self, self.ffmpeg, [name for name in one.in_log if name not in log.values], [log])
         return Capabilities(version, log.version, version, lacking)
 
     def passes(

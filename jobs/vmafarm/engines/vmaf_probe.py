@@ -98,8 +98,8 @@ class _Probe:
         self._having(found).check_lacking(program)
         if any(known.by_name[name].model for name in tried.missing):
             raise self._no_model()
-        require_measured(self.engine, program, tried.missing, tried.logs)
         check_options(self._having(found), program, self.clip, self.stop)
+        require_measured(self.engine, program, tried.missing, tried.logs)
         if PRECISION in options and 0 < tried.decimals <= DECIMALS:
             raise UnavailableError(
                 f"{program} takes {PRECISION} max, but writes {tried.decimals} decimals all the same",
