@@ -17,6 +17,7 @@ from support.errors_document import documented
 from support.feature_sets import parse_document, small_set
 
 from vmafarm.common.errors import UnavailableError
+from vmafarm.engines.base import Engine
 from vmafarm.engines.ffmpeg import FfmpegEngine
 from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
@@ -202,6 +203,54 @@ def test_an_extractor_runs_with_its_options_beside_a_model_that_runs_it_without(
     row = score(engine, clips("plain.mp4"), tmp_path).row
     assert row["limited_mean"] == pytest.approx(1, abs=1e-4)
     assert row["vmaf_mean"] > 97
+
+
+def set_with_options_of_motion(**keys: str) -> FeatureSet:
+    document = tomllib.loads(built_in("informative").text)
+    document["extractors"]["motion"] = {"motion_force_zero": True}
+    for name, key in keys.items():
+        document["features"][name]["keys"] = [key]
+    return parse_document("mine", document)
+
+
+@pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
+def test_a_models_value_is_not_taken_for_that_of_an_extractor_with_options(kind: str, tmp_path: Path) -> None:
+    documented("a feature set that the engine does not measure")
+    engine: Engine = ffmpeg_engine("full")
+    if kind == "vmaf":
+        engine = vmaf_engine(write_standin(tmp_path / "standin", dialect="today"), "full")
+    wrong = set_with_options_of_motion(motion2="integer_motion2_force_0")
+    with pytest.raises(UnavailableError) as caught:
+        replace(engine, feature_set=wrong).probe(tmp_path)
+    assert caught.value.message.endswith(
+        " does not measure motion, motion3 with the options of motion: a model of the set runs motion "
+        "itself, without these options, and what the log has under VMAF_integer_feature_motion_sad_score, "
+        "integer_motion3 is the model's"
+    )
+    sad, third = "VMAF_integer_feature_motion_sad_score_force_0", "integer_motion3_force_0"
+    assert caught.value.hint == (
+        f"correct the keys of the feature set to those that the options make: motion: {sad}; motion3: {third}"
+    )
+    right = set_with_options_of_motion(motion2="integer_motion2_force_0", motion=sad, motion3=third)
+    replace(engine, feature_set=right).probe(tmp_path)
+
+
+def test_what_a_model_makes_with_options_of_its_own_is_not_that_of_others(tmp_path: Path) -> None:
+    document = tomllib.loads(built_in("models").text)
+    document["extractors"] = {"vif": {"vif_skip_scale0": True}}
+    document["features"]["skipped"] = {
+        "extractor": "vif", "keys": ["integer_vif_scale1_egl_1"], "what": "x", "on_identity": "measured",
+    }  # fmt: skip
+    engine = replace(ffmpeg_engine("full"), feature_set=parse_document("mine", document))
+    with pytest.raises(UnavailableError, match=r"under integer_vif_scale1_egl_1 is the model's") as caught:
+        engine.probe(tmp_path)
+    assert "integer_vif_scale1_ssclz" in caught.value.hint
+
+
+def test_an_option_that_changes_no_value_is_taken_beside_a_model(tmp_path: Path) -> None:
+    document = tomllib.loads(built_in("informative").text)
+    document["extractors"]["motion"] = {"motion_blend_factor": 1.0}
+    replace(ffmpeg_engine("full"), feature_set=parse_document("mine", document)).probe(tmp_path)
 
 
 def test_values_of_a_models_options_are_taken_for_nothing_else(tmp_path: Path) -> None:
