@@ -17,6 +17,7 @@ from support.errors_document import documented
 from support.feature_sets import parse_document, set_in_the_documentation, small_set
 
 from vmafarm.common.errors import UnavailableError
+from vmafarm.engines.base import Engine
 from vmafarm.engines.ffmpeg import FfmpegEngine
 from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import run_probe, write_probe_clip
@@ -137,6 +138,20 @@ PROBED = [
     ({"camby": {}}, {"camby": "cambi"}, "lacks the feature extractors camby", "is cambi meant?"),
     ({"cambi": {}}, {"cambi": "camby"}, "its log has none of the keys camby", "the log has cambi"),
     ({"cambi": {"window": 63}}, {"cambi": "cambi"}, "cambi has no option window", "is window_size meant?"),
+    ({"cambi": {"window": 63}}, {"cambi": "cambi_ws_63"}, "cambi has no option window", "is window_size"),
+    (
+        {"cambi": {"window_size": "abc"}},
+        {"cambi": "cambi_ws_63"},
+        "cambi, or does not take a value of their options (cambi: window_size = abc)",
+        "correct the options in the feature set, or use",
+    ),
+    (
+        {"cambi": {"topk": 0.2, "window_size": -1}},
+        {"cambi": "cambi_ws_63"},
+        "lacks the feature extractors cambi, or does not take a value of their options "
+        "(cambi: topk = 0.2, cambi: window_size = -1): the columns of cambi cannot be measured",
+        "correct the options",
+    ),
     (
         {"cambi": {"quirk": "x"}},
         {"cambi": "cambi"},
@@ -190,6 +205,54 @@ def test_an_extractor_runs_with_its_options_beside_a_model_that_runs_it_without(
     assert row["vmaf_mean"] > 97
 
 
+def set_with_options_of_motion(**keys: str) -> FeatureSet:
+    document = tomllib.loads(built_in("informative").text)
+    document["extractors"]["motion"] = {"motion_force_zero": True}
+    for name, key in keys.items():
+        document["features"][name]["keys"] = [key]
+    return parse_document("mine", document)
+
+
+@pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
+def test_a_models_value_is_not_taken_for_that_of_an_extractor_with_options(kind: str, tmp_path: Path) -> None:
+    documented("a feature set that the engine does not measure")
+    engine: Engine = ffmpeg_engine("full")
+    if kind == "vmaf":
+        engine = vmaf_engine(write_standin(tmp_path / "standin", dialect="today"), "full")
+    wrong = set_with_options_of_motion(motion2="integer_motion2_force_0")
+    with pytest.raises(UnavailableError) as caught:
+        replace(engine, feature_set=wrong).probe(tmp_path)
+    assert caught.value.message.endswith(
+        " does not measure motion, motion3 with the options of motion: a model of the set runs motion "
+        "itself, without these options, and what the log has under VMAF_integer_feature_motion_sad_score, "
+        "integer_motion3 is the model's"
+    )
+    sad, third = "VMAF_integer_feature_motion_sad_score_force_0", "integer_motion3_force_0"
+    assert caught.value.hint == (
+        f"correct the keys of the feature set to those that the options make: motion: {sad}; motion3: {third}"
+    )
+    right = set_with_options_of_motion(motion2="integer_motion2_force_0", motion=sad, motion3=third)
+    replace(engine, feature_set=right).probe(tmp_path)
+
+
+def test_what_a_model_makes_with_options_of_its_own_is_not_that_of_others(tmp_path: Path) -> None:
+    document = tomllib.loads(built_in("models").text)
+    document["extractors"] = {"vif": {"vif_skip_scale0": True}}
+    document["features"]["skipped"] = {
+        "extractor": "vif", "keys": ["integer_vif_scale1_egl_1"], "what": "x", "on_identity": "measured",
+    }  # fmt: skip
+    engine = replace(ffmpeg_engine("full"), feature_set=parse_document("mine", document))
+    with pytest.raises(UnavailableError, match=r"under integer_vif_scale1_egl_1 is the model's") as caught:
+        engine.probe(tmp_path)
+    assert "integer_vif_scale1_ssclz" in caught.value.hint
+
+
+def test_an_option_that_changes_no_value_is_taken_beside_a_model(tmp_path: Path) -> None:
+    document = tomllib.loads(built_in("informative").text)
+    document["extractors"]["motion"] = {"motion_blend_factor": 1.0}
+    replace(ffmpeg_engine("full"), feature_set=parse_document("mine", document)).probe(tmp_path)
+
+
 def test_values_of_a_models_options_are_taken_for_nothing_else(tmp_path: Path) -> None:
     metrics = {"integer_motion2": 1.0, "integer_motion2_mmxv_18": 2.0, "vmaf": 3.0}
     log = tmp_path / "log.json"
@@ -207,6 +270,12 @@ def test_an_option_that_the_program_vmaf_passes_over_is_found_by_the_probe(tmp_p
     engine = vmaf_engine(write_standin(tmp_path / "standin"), "full")
     with pytest.raises(UnavailableError, match=r"cambi has no option window, which libvmaf would pass"):
         replace(engine, feature_set=wrong).probe(tmp_path)
+
+
+def test_an_extractor_that_the_program_vmaf_does_not_load_may_have_a_wrong_value(tmp_path: Path) -> None:
+    engine = vmaf_engine(write_standin(tmp_path / "standin", lacks=["cambi"]), "full")
+    with pytest.raises(UnavailableError, match=r"cambi, or does not take .* \(cambi: window_size = 63\)"):
+        replace(engine, feature_set=CAMBI).probe(tmp_path)
 
 
 @pytest.mark.parametrize("known", [built_in("models"), CAMBI, built_in("full-v1")], ids=lambda f: f.name)

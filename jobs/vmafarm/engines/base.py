@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
-from vmafarm.common.errors import UnavailableError
+from vmafarm.common.errors import UnavailableError, show
 from vmafarm.config.clip_limits import DEFAULT_LIMITS, Limits
 from vmafarm.config.sections import EngineSection
 from vmafarm.engines.ffmpeg_arguments import FIRST, Reading
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.schema.extractors import ALL_SIZES, OPTIONS, FrameSizes, advice
-from vmafarm.schema.feature_set import FeatureSet
+from vmafarm.schema.feature_set import FeatureSet, option_text
 from vmafarm.schema.features import FULL
 
 
@@ -244,8 +244,16 @@ class Engine(ABC):
         must_measure = self.feature_set.must_measure
         columns = [name for name in self.feature_set.features_of(lacking) if name in must_measure]
         if columns:
+            # libvmaf says the same of a value that an option does not take.
+            told = [
+                f"{extractor}: {name} = {show(option_text(value))}"
+                for extractor in lacking
+                for name, value in self.feature_set.extractors[extractor].items()
+            ]
+            options = f", or does not take a value of their options ({', '.join(told)})" if told else ""
+            correct = "correct the options in the feature set, or " if told else ""
             raise UnavailableError(
-                f"{program} lacks the feature extractors {', '.join(lacking)}: "
+                f"{program} lacks the feature extractors {', '.join(lacking)}{options}: "
                 f"the columns of {', '.join(columns)} cannot be measured",
-                advice(lacking[-1], OPTIONS) or "use a build of libvmaf that has them",
+                advice(lacking[-1], OPTIONS) or f"{correct}use a build of libvmaf that has them",
             )

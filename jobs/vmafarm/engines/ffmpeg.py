@@ -18,7 +18,7 @@ from vmafarm.engines.ffmpeg_arguments import FIRST, Reading, input_arguments
 from vmafarm.engines.filters import check_filters, measuring
 from vmafarm.engines.libvmaf_log import LogError, read_log
 from vmafarm.engines.probe import PROBE_FRAMES, run_probe, write_probe_clip
-from vmafarm.engines.set_check import check_options, require_measured
+from vmafarm.engines.set_check import check_options, require_measured, require_own_values
 from vmafarm.process.finished import Finished
 from vmafarm.process.run import Stop
 from vmafarm.schema.extractors import ACCEPTED_SIZES, SIZES_SOURCES, FrameSizes
@@ -83,8 +83,9 @@ class FfmpegEngine(Engine):
             log.require_finite()
         except LogError as error:
             raise UnavailableError(f"{self.ffmpeg} cannot score a two-frame clip: {error}") from None
+        check_options(tried, self.ffmpeg, clip, stop)
         require_measured(self, self.ffmpeg, [name for name in one.in_log if name not in log.values], [log])
-        check_options(replace(self, capabilities=tried.capabilities), self.ffmpeg, clip, stop)
+        require_own_values(tried, self.ffmpeg, clip, stop, [log])
         return Capabilities(version, log.version, version, lacking)
 
     def passes(

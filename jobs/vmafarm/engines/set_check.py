@@ -2,6 +2,10 @@
 
 libvmaf passes over an option that an extractor does not have, and measures as without it. A value that no
 option takes tells the two apart: an extractor that has the option refuses it (measured, libvmaf 86da14d).
+
+Where a model runs an extractor that the set runs with options, the log has the values of both. An option
+that changes a value of an identity pair changes its key as well (measured, all options of adm, vif and
+motion), so a key that the extractor does not write without the model is the model's.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from pathlib import Path
 
 from vmafarm.common.errors import UnavailableError, show
 from vmafarm.engines.base import Engine
-from vmafarm.engines.libvmaf_log import Log
+from vmafarm.engines.libvmaf_log import Log, LogError, read_log
 from vmafarm.engines.probe import run_probe
 from vmafarm.process.run import Stop
 from vmafarm.schema.extractors import OPTIONS, advice
@@ -67,3 +71,46 @@ def check_options(engine: Engine, program: Path, clip: Path, stop: Stop | None) 
                     "over in silence",
                     advice(option, has) or others,
                 )
+
+
+def require_own_values(
+    engine: Engine, program: Path, clip: Path, stop: Stop | None, logs: Sequence[Log]
+) -> None:
+    """Raise UnavailableError if a feature of an extractor with options is a model's value without them.
+
+    Parameters
+    ----------
+    engine, program, clip, stop
+        As for `check_options`.
+    logs
+        Of the whole set.
+    """
+    known = engine.feature_set
+    optioned = {name: told for name, told in known.extractors.items() if told and name in engine.wanted()}
+    if not optioned or not known.models:
+        return
+    features = tuple(feature for feature in known.features if feature.extractor in optioned)
+    alone = replace(known, extractors=optioned, models=(), filters={}, features=features)
+    own: set[str] = set()
+    for one in replace(engine, feature_set=alone).passes(clip, "alone"):
+        if one.extractors:
+            run_probe(program, one.arguments, clip.parent, stop, engine.gpu)
+            try:
+                own |= read_log(clip.parent / one.log, ()).logged
+            except LogError as error:
+                message = f"{program} cannot score a two-frame clip without a model: {error}"
+                raise UnavailableError(message) from None
+    keys = {name: key for log in logs for name, key in log.keys.items()}
+    wrong = [f for f in features if f.name in keys and keys[f.name] not in own]
+    if wrong:
+        of = ", ".join(dict.fromkeys(f.extractor for f in wrong if f.extractor))
+        told = []
+        for feature in wrong:
+            right = [key for key in sorted(own) if key.startswith(f"{keys[feature.name]}_")] or sorted(own)
+            told.append(f"{feature.name}: {show(', '.join(right))}")
+        raise UnavailableError(
+            f"{program} does not measure {', '.join(f.name for f in wrong)} with the options of {of}: a "
+            f"model of the set runs {of} itself, without these options, and what the log has under "
+            f"{show(', '.join(keys[f.name] for f in wrong))} is the model's",
+            f"correct the keys of the feature set to those that the options make: {'; '.join(told)}",
+        )

@@ -14,7 +14,7 @@ from vmafarm.engines.ffmpeg import read_ffmpeg_version
 from vmafarm.engines.filters import check_filters
 from vmafarm.engines.libvmaf_log import Log, LogError, read_log
 from vmafarm.engines.probe import PROBE_FRAMES, run_probe, write_probe_clip
-from vmafarm.engines.set_check import check_options, require_measured
+from vmafarm.engines.set_check import check_options, require_measured, require_own_values
 from vmafarm.engines.vmaf_options import (
     DECIMALS,
     PRECISION,
@@ -98,8 +98,9 @@ class _Probe:
         self._having(found).check_lacking(program)
         if any(known.by_name[name].model for name in tried.missing):
             raise self._no_model()
-        require_measured(self.engine, program, tried.missing, tried.logs)
         check_options(self._having(found), program, self.clip, self.stop)
+        require_measured(self.engine, program, tried.missing, tried.logs)
+        require_own_values(self._having(found), program, self.clip, self.stop, tried.logs)
         if PRECISION in options and 0 < tried.decimals <= DECIMALS:
             raise UnavailableError(
                 f"{program} takes {PRECISION} max, but writes {tried.decimals} decimals all the same",
