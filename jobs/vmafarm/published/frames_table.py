@@ -41,6 +41,20 @@ def require_place(folder: RunFolder) -> None:
         )
 
 
+def require_no_frames(folder: RunFolder) -> None:
+    """Raise UsageError if the table of a run would take the place of frames that another run has published."""
+    try:
+        with open_regular(folder.table, None) as file:
+            run = _stated(file).get("run")
+    except (OSError, DamagedError):  # no file, or no frames
+        return
+    raise UsageError(
+        f"{show(str(folder.table))} has the frames of the run {show(str(run))}, so the table of "
+        f"{show(folder.name)} cannot be put there",
+        "plan one of the two under another run.name",
+    )
+
+
 def remove_frames(folder: RunFolder) -> None:
     """Remove the frames of an earlier table of this run; any other file stays."""
     if _is_table_of_another(folder):
