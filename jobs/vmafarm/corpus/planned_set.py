@@ -142,8 +142,8 @@ def refuse_place_of_frames(folder: RunFolder) -> None:
         return
     if keeps:
         raise UsageError(
-            f"{show(str(folder.table))} is the place of the frames of the run {show(kept.name)}, so the table "
-            f"of {show(folder.name)} cannot be put there",
+            f"{show(str(folder.table))} is the place of the frames of the run {show(kept.name)}, so the "
+            f"table of {show(folder.name)} cannot be put there",
             "choose another run.name (--run)",
         )
 
