@@ -26,6 +26,17 @@ KEY = "frames"
 """Of the document in its metadata: ``run``, and ``table_sha256`` of the table that it belongs to."""
 AGAIN = "run vmafarm merge again, which writes both"
 
+NO_CLIPS = "frames, one row each, not a table of clips"
+
+
+def refuse_frames(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Raise UsageError if a table that should have one row per clip says that it is one of frames."""
+    if KEY in metadata:
+        raise UsageError(
+            f"{show(str(path))}: {NO_CLIPS}",
+            "name a table with one row per clip, such as runs/full_features_<run>.parquet",
+        )
+
 
 def frames_beside(table: Path) -> Path:
     """Where the frames of a table stand."""
