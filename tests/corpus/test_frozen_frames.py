@@ -90,6 +90,27 @@ def test_a_plan_of_an_earlier_version_keeps_none_whatever_is_configured(folder: 
     assert "has rows without their frames" in refused
 
 
+@pytest.mark.parametrize("name", ["r.frames", "r.sample.frames"])
+def test_a_run_whose_table_would_replace_the_frames_of_another_is_not_planned(
+    folder: Path, name: str
+) -> None:
+    documented("a run called x.frames beside a run x that keeps frames")
+    call("plan", *options(), cwd=folder)
+    call("plan", *corpus("--run", "s.frames"), cwd=folder)  # beside nothing
+    call("plan", *options("--frames"), cwd=folder)
+    refused = call("run", *corpus("--run", name, *QUICK), cwd=folder, status=2).stderr
+    assert refused.startswith(
+        f"error: runs/full_features_{name}.parquet is the place of the frames of the run r, so the table of "
+    )
+    assert not (folder / "runs" / name).exists()
+
+
+def test_a_run_of_that_name_is_planned_beside_one_without_frames(folder: Path) -> None:
+    call("plan", *options(), cwd=folder)
+    call("plan", *corpus("--run", "r.frames"), cwd=folder)
+    assert (folder / "runs/r.frames/manifest.parquet").exists()
+
+
 def test_reuse_is_refused_with_frames_and_leaves_nothing_behind(folder: Path) -> None:
     documented("`--reuse` for a run that keeps frames")
     call("run", *options(), cwd=folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from vmafarm.disk.drafts import LockedDraft
 from vmafarm.disk.sealed_stream import open_stream
 from vmafarm.merging.frame_sources import FrameSources
 from vmafarm.merging.frames import pooled
+from vmafarm.merging.merge import merge
 from vmafarm.publish import deliver
 from vmafarm.published.up_to_date import digest_file, read_delivered
 from vmafarm.run_folder.paths import RunFolder
@@ -290,6 +292,22 @@ def test_frames_never_take_the_place_of_another_runs_table(run):
         UsageError, match=r"full_features_demo\.frames\.parquet is the table of the run demo\.frames"
     ):
         finish(run)
+
+
+def test_a_table_never_takes_the_place_of_frames_that_are_published(run):
+    """However that run was planned; the plan already refuses it beside a run that keeps frames."""
+    keep_frames(run, CLIPS)
+    finish(run)
+    before = run.folder.frames_table.read_bytes()
+    shutil.copytree(run.folder.path, run.folder.root / "demo.frames")
+    set_frames(run, False)
+    section = run.config.run.model_copy(update={"name": "demo.frames"})
+    other = run.config.model_copy(update={"run": section})
+    with pytest.raises(
+        UsageError, match=r"demo\.frames\.parquet has the frames of the run demo, so the table"
+    ):
+        merge(other.folder, other)
+    assert run.folder.frames_table.read_bytes() == before
 
 
 def test_a_kill_between_frames_and_table_is_found_out(run, monkeypatch):

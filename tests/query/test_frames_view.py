@@ -198,7 +198,7 @@ def test_before_the_merge_it_says_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("harm", ["of another merge", "not Parquet", "gone"])
 def test_frames_that_are_not_of_the_table_are_refused(run, tmp_path, harm):
-    documented("frames of another merge beside a table")
+    documented("frames beside a table that are gone, damaged or of another merge")
     path = run.folder.frames_table
     if harm == "of another merge":
         other = keep_run(tmp_path / "other", CLIPS[:2])
@@ -209,7 +209,7 @@ def test_frames_that_are_not_of_the_table_are_refused(run, tmp_path, harm):
         assert "does not belong to the table beside it: it is of another merge\n" in said
     elif harm == "gone":
         path.unlink()
-        assert f"{path} is not there" in refuse(run, "FROM frames")
+        assert f"{path} is not there\nrun vmafarm merge again" in refuse(run, "FROM frames", IncompleteError)
     else:
         path.write_text("text")
         assert "a Parquet file begins and ends with PAR1" in refuse(run, "FROM frames", IncompleteError)

@@ -18,6 +18,7 @@ from vmafarm.disk.arrow import make_table
 from vmafarm.disk.file_stamp import Stamp
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
+from vmafarm.published.frames_table import refuse_frames
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import CHANGED
 from vmafarm.published.up_to_date import digest_open
@@ -104,7 +105,7 @@ def open_sources(
     Raises
     ------
     UsageError
-        One is no table, or is there twice.
+        One is no table, is one of frames, or is there twice.
     IncompleteError
         One is not the table that its record describes.
     UnavailableError
@@ -184,6 +185,7 @@ def _open(stack: ExitStack, given: str, path: Path, corpus: str, *, ours: bool) 
         if not ours and "is not a file of vmafarm" in error.message:
             return Source(given, path, corpus, file, digest, stamp, None)
         raise UsageError(error.message, HINT) from None
+    refuse_frames(path, info.metadata)
     return Source(given, path, corpus, file, digest, stamp, info)
 
 

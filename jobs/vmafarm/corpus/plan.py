@@ -28,7 +28,13 @@ from vmafarm.corpus.full_reference import look_for_references
 from vmafarm.corpus.join import Joined
 from vmafarm.corpus.labels_of_run import describe_labels, write_labels
 from vmafarm.corpus.plan_result import Plan
-from vmafarm.corpus.planned_set import refuse_other_frames, refuse_other_set, tell_other_set, with_set
+from vmafarm.corpus.planned_set import (
+    refuse_other_frames,
+    refuse_other_set,
+    refuse_place_of_frames,
+    tell_other_set,
+    with_set,
+)
 from vmafarm.corpus.read_corpus import choose_preset
 from vmafarm.corpus.sample import take_sample, write_sample
 from vmafarm.corpus.slices import balance, sample, slice_count
@@ -195,6 +201,7 @@ def _write_first(folder: RunFolder, values: Mapping[str, Any], manifest: Manifes
             f'run.name = "{folder.name}": samples of a run publish their table under such a name',
             "choose a name that does not end with .sample (--run)",
         )
+    refuse_place_of_frames(folder)
     try:
         durable.make_folder(folder.path)
     except (FileExistsError, NotADirectoryError):

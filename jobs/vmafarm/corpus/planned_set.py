@@ -130,6 +130,24 @@ def refuse_other_frames(folder: RunFolder, before: Mapping[str, Any], now: Mappi
     )
 
 
+def refuse_place_of_frames(folder: RunFolder) -> None:
+    """Raise UsageError if the table of a new run would be in the place of the frames of another one."""
+    other = folder.name.removesuffix(".frames")
+    if other == folder.name:
+        return
+    kept = RunFolder(folder.root, other.removesuffix(".sample"))  # frames of a sample have both suffixes
+    try:
+        keeps = kept.manifest.exists() and read_frozen_config(kept).get(FRAMES, False) is True
+    except UsageError:  # its plan is damaged, which whoever uses it learns; the merge looks again
+        return
+    if keeps:
+        raise UsageError(
+            f"{show(str(folder.table))} is the place of the frames of the run {show(kept.name)}, so the "
+            f"table of {show(folder.name)} cannot be put there",
+            "choose another run.name (--run)",
+        )
+
+
 def tell_other_set(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A line on a set that was edited since the plan, under its name."""
     if before.get(TEXT) == now.get(TEXT) or before.get(FEATURES, FULL.name) != now[FEATURES]:

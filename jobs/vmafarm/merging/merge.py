@@ -16,7 +16,7 @@ from vmafarm.merging.record import describe_making
 from vmafarm.merging.result import MergeResult, refusal
 from vmafarm.merging.steps import Merge
 from vmafarm.process.scratch import for_databases, scratch_folder
-from vmafarm.published.frames_table import remove_frames, require_place
+from vmafarm.published.frames_table import remove_frames, require_no_frames, require_place
 from vmafarm.published.in_place import InPlace
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.up_to_date import digest_inputs
@@ -70,6 +70,7 @@ def merge(
     find_checks(config.merge.allow)
     place = place or InPlace(folder)
     labels = read_carried(folder, config.corpus.carry)
+    require_no_frames(folder)
     if config.engine.frames:
         require_place(folder)
     restored = restore_provenance(folder)

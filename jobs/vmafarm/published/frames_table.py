@@ -12,17 +12,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vmafarm.common.errors import IncompleteError, UsageError, reason, show
+from vmafarm.common.steps import step, working
 from vmafarm.disk import durable
 from vmafarm.disk.jsonl import parse_json
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.disk.sealed_parquet import DamagedError, look_at_ends
-from vmafarm.disk.sealed_stream import open_stream
+from vmafarm.disk.sealed_stream import StreamFile, open_stream
 from vmafarm.run_folder.paths import RunFolder, run_of_table
 from vmafarm.run_folder.provenance import METADATA_KEY
 
 KEY = "frames"
 """Of the document in its metadata: ``run``, and ``table_sha256`` of the table that it belongs to."""
+AGAIN = "run vmafarm merge again, which writes both"
+
+NO_CLIPS = "frames, one row each, not a table of clips"
+
+
+def refuse_frames(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Raise UsageError if a table that should have one row per clip says that it is one of frames."""
+    if KEY in metadata:
+        raise UsageError(
+            f"{show(str(path))}: {NO_CLIPS}",
+            "name a table with one row per clip, such as runs/full_features_<run>.parquet",
+        )
 
 
 def frames_beside(table: Path) -> Path:
@@ -39,6 +52,20 @@ def require_place(folder: RunFolder) -> None:
             f"{name} cannot be put there",
             "plan one of the two under another run.name",
         )
+
+
+def require_no_frames(folder: RunFolder) -> None:
+    """Raise UsageError if the table of a run would take the place of published frames of another."""
+    try:
+        with open_regular(folder.table, None) as file:
+            run = _stated(file).get("run")
+    except (OSError, DamagedError):  # no file, or no frames
+        return
+    raise UsageError(
+        f"{show(str(folder.table))} has the frames of the run {show(str(run))}, so the table of "
+        f"{show(folder.name)} cannot be put there",
+        "plan one of the two under another run.name",
+    )
 
 
 def remove_frames(folder: RunFolder) -> None:
@@ -71,22 +98,19 @@ def open_frames(path: Path, table_sha256: str) -> Iterator[FileIO]:
 
     Raises
     ------
-    UsageError
-        It is not there.
     IncompleteError
-        It cannot be read, or belongs to another table.
+        It is not there, cannot be read, or belongs to another table.
     UnavailableError
         This user has no permission to read it.
     """
-    again = "run vmafarm merge again, which writes both"
     try:
         file = open_regular(path, None)
     except FileNotFoundError:
-        raise UsageError(f"{show(str(path))} is not there", again) from None
+        raise IncompleteError(f"{show(str(path))} is not there", AGAIN) from None
     except PermissionError:
         raise denied(path) from None
     except OSError as error:
-        raise IncompleteError(f"{show(str(path))} cannot be read: {reason(error)}", again) from None
+        raise IncompleteError(f"{show(str(path))} cannot be read: {reason(error)}", AGAIN) from None
     with file:
         try:
             if _stated(file).get("table_sha256") != table_sha256:
@@ -94,9 +118,20 @@ def open_frames(path: Path, table_sha256: str) -> Iterator[FileIO]:
         except (OSError, DamagedError) as error:
             why = reason(error) if isinstance(error, OSError) else show(str(error))
             raise IncompleteError(
-                f"{show(str(path))} does not belong to the table beside it: {why}", again
+                f"{show(str(path))} does not belong to the table beside it: {why}", AGAIN
             ) from None
         yield file
+
+
+@working("")
+def require_whole(path: Path, file: FileIO) -> None:
+    """Raise IncompleteError unless the bytes of an open table of frames match its seal: reads all of it."""
+    step("verifying the frames")
+    try:
+        StreamFile(file)
+    except (OSError, DamagedError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise IncompleteError(f"{show(str(path))}: {why}", AGAIN) from None
 
 
 def is_whole(path: Path, record: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from vmafarm.published.in_place import InPlace
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import reading_table
 from vmafarm.query.clips_table import add_clips
-from vmafarm.query.frames_view import add_view, readable_frames
+from vmafarm.query.frames_view import readable_frames
 from vmafarm.query.kept import describe_sources, take_kept
 from vmafarm.query.kept import keep as keep_copy
 from vmafarm.query.reference_tables import add_facts, add_rows
@@ -85,9 +85,9 @@ def open_run(
     Raises
     ------
     UsageError
-        The run is not planned, is damaged, or lacks frames that are to be read.
+        The run is not planned, is damaged, or keeps no frames, which are to be read.
     IncompleteError
-        Its table is not the one that was published.
+        Its table, or the frames that are to be read, are not those that were published.
     UnavailableError
         Too little memory or disk space.
     SupersededError
@@ -95,6 +95,7 @@ def open_run(
     """
     folder, memory = config.folder, config.merge.memory
     outline = read_outline(folder)  # raises if the manifest is damaged
+    made_from = describe_sources(config) if keep else ""
     with (
         scratch_folder(for_databases(config.extract.scratch)) as scratch,
         readable_frames(config, tables, say) as frames,
@@ -102,20 +103,21 @@ def open_run(
         file, spill = scratch / "run.duckdb", scratch / "spill"
         if not (is_kept := take_kept(config, file)):
             lacks_clips = bool(tables) and _WITHOUT_CLIPS.issuperset(tables)
-            _copy(config, outline, scratch, file, say, keep, refused=refused, lacks_clips=lacks_clips)
+            given = (config, outline, scratch, file, say, keep, made_from * frames.are_whole())
+            _copy(*given, refused=refused, lacks_clips=lacks_clips)
         with sql.connect(
-            spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe, readable=frames
+            spill, memory=memory, database=file, read_only=not unsafe, locked=not unsafe, readable=frames.path
         ) as connection:
             if is_kept:
                 _tell_table(connection, folder, say)
-            add_view(connection, frames)
+            frames.add_views(connection)
             yield connection
 
 
 @working("")
 def _copy(
     config: Config, outline: Outline, scratch: Path, file: Path, say: Callable[[str], None],
-    place: InPlace | None, *, refused: bool, lacks_clips: bool,
+    place: InPlace | None, made_from: str, *, refused: bool, lacks_clips: bool,
 ) -> None:  # fmt: skip
     """Copy a run into a database; see `open_run`."""
     folder, notes = config.folder, 0
@@ -126,7 +128,6 @@ def _copy(
         say(line)
 
     step("copying the run")
-    made_from = describe_sources(config)
     try:
         with (
             sql.connect(scratch / "spill", memory=config.merge.memory, database=file) as connection,
@@ -219,12 +220,9 @@ def _add(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> No
 
 
 def _add_shards(
-    connection: duckdb.DuckDBPyConnection,
-    folder: RunFolder,
-    outline: Outline,
-    scratch: Path,
+    connection: duckdb.DuckDBPyConnection, folder: RunFolder, outline: Outline, scratch: Path,
     say: Callable[[str], None],
-) -> None:
+) -> None:  # fmt: skip
     listing, provenance = list_shards(folder, outline.slices), read_provenance(folder.provenance)
     most = most_rows(folder)
     if provenance is None:

@@ -35,9 +35,10 @@ _BLOCK = 1 << 20
 
 
 def describe_sources(config: Config) -> str:
-    """SHA-256 of all that a copy of a run is made from, files by name, inode, size and time.
+    """SHA-256 of all that a copy of a run is made from, files by name, inode, size and time; frames too.
 
-    Call this before the run is copied: what changes meanwhile then makes the copy an earlier one.
+    Call this before the run is copied, and before its frames are verified: what changes meanwhile then makes
+    the copy an earlier one.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def describe_sources(config: Config) -> str:
     ):  # versions that are not released share a number
         digest.update(template.read_bytes())
     try:
-        for name, status in sorted(_files(config.folder)):
+        for name, status in sorted(_files(config.folder, frames=bool(record["frames"]))):
             stamp = Stamp.of(status).of_content()
             facts = b"%d %d %d" % (stamp.inode, stamp.bytes, stamp.written_ns)
             name = os.path.relpath(name, config.folder.root)  # the run may be named by another path
@@ -76,8 +77,12 @@ def describe_sources(config: Config) -> str:
     return digest.hexdigest()
 
 
-def _files(folder: RunFolder) -> Iterator[tuple[str, os.stat_result]]:
-    for path in (folder.table, *folder.manifests(), folder.manifest, folder.provenance, folder.labels):
+def _files(folder: RunFolder, *, frames: bool) -> Iterator[tuple[str, os.stat_result]]:
+    # Nothing is copied of the frames: as long as they are this file, they are the ones that were verified.
+    beside = [folder.frames_table] if frames else []
+    for path in (
+        folder.table, *folder.manifests(), folder.manifest, folder.provenance, folder.labels, *beside
+    ):  # fmt: skip
         with suppress(FileNotFoundError):
             yield str(path), path.stat()
     for each in (folder.clip_logs, folder.failures, folder.elements):

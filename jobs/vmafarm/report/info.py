@@ -24,6 +24,7 @@ from vmafarm.merging.audits import tell_gpu
 from vmafarm.published.combined import Combined, column_problems, read_combined
 from vmafarm.published.combined import tell as tell_combined
 from vmafarm.published.frames_table import KEY as FRAMES
+from vmafarm.published.frames_table import NO_CLIPS
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.table import CHANGED, is_changed
 from vmafarm.run_folder.provenance import METADATA_KEY, feature_set_of
@@ -138,7 +139,7 @@ def describe(path: Path, content: FileIO) -> Info:
     fields = [field for field in schema if not (by_split and field.name == SPLIT)]
     problems = column_problems(pa.schema(fields), combined, features)
     if FRAMES in metadata:
-        problems = ["frames, one row each, not a table of clips"]
+        problems = [NO_CLIPS]
     return Info(path, size, rows, problems, metadata, record, schema, combined, damage, features)
 
 

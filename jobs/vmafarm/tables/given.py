@@ -20,6 +20,7 @@ from vmafarm.disk.jsonl import parse_json, why
 from vmafarm.disk.readable import denied
 from vmafarm.disk.regular_files import open_regular
 from vmafarm.published.combined import Combined, read_combined
+from vmafarm.published.frames_table import refuse_frames
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.published.side_table import CORPUS
 from vmafarm.published.table import CHANGED, is_changed
@@ -166,7 +167,7 @@ def open_given(path: Path) -> Iterator[GivenTable]:
     ------
     UsageError
         It is not there, is no regular file or no Parquet, has no text column ``clip_name``, has two columns
-        of one name, or its metadata is damaged.
+        of one name, is one of frames, or its metadata is damaged.
     UnavailableError
         This user has no permission to read it.
     """
@@ -189,6 +190,7 @@ def open_given(path: Path) -> Iterator[GivenTable]:
             raise UsageError(f"{shown} cannot be read as Parquet: {reason(error)}", _HINT) from None
         _require_columns(shown, schema)
         metadata = _read_metadata(shown, keys)
+        refuse_frames(path, metadata)
         notes = _look_at_record(path, file)
         if METADATA_KEY not in keys:
             notes += (f"{shown} has no metadata of vmafarm: how it was made is not known",)
