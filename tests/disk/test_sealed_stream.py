@@ -93,6 +93,7 @@ def test_a_seal_anywhere_in_a_block_of_the_hash_is_blanked(
             assert file.rows == 50
 
 
+@pytest.mark.full
 def test_a_row_group_that_would_take_all_memory_is_not_read(tmp_path: Path) -> None:
     """A text that occurs a million times takes little space in a file."""
     path = tmp_path / "f"

@@ -46,7 +46,7 @@ def assert_pooled(row: Mapping[str, Any], values: Mapping[str, NDArray[np.float6
             assert np.array_equal([row[f"{name}_{what}"]], [value], equal_nan=True), (name, what)
 
 
-@pytest.mark.parametrize("plan", ["full", "identity"])
+@pytest.mark.parametrize("plan", [pytest.param("full", marks=pytest.mark.full), "identity"])
 @pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
 def test_the_row_of_each_clip_is_pooled_from_its_frames(
     prepare: Any, standin: Path, kind: str, plan: str
