@@ -273,10 +273,9 @@ def summarise(outcomes: Sequence[Outcome]) -> str:
         if names
     ]
     lacks = [outcome.lacks for outcome in outcomes if outcome.lacks]
-    skipped, alone = len(lacks), any(what not in FULL.feature_columns for what in lacks)
-    verb = "does" if skipped == 1 else "do"
-    more = f"; {skipped} {verb} not apply{' to a table alone' if alone else ''}" if skipped else ""
-    return f"{counted(len(outcomes) - skipped, 'check')}: {', '.join(told) or 'nothing found'}{more}"
+    alone = " to a table alone" if any(what not in FULL.feature_columns for what in lacks) else ""
+    more = f"; {len(lacks)} {'does' if len(lacks) == 1 else 'do'} not apply{alone}" if lacks else ""
+    return f"{counted(len(outcomes) - len(lacks), 'check')}: {', '.join(told) or 'nothing found'}{more}"
 
 
 def as_markdown() -> str:
