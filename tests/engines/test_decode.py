@@ -277,7 +277,7 @@ def test_a_short_clip_is_noted() -> None:
 
 def test_process_that_died_at_once_leaves_zeros() -> None:
     report = read_report("")
-    assert report == Report(False, 0, 0, "", 8, 0.0, 0.0, 0, 0, 0, 0, "", ())
+    assert report == Report(False, 0, 0, "", 0, 0.0, 0.0, 0, 0, 0, 0, "", ())
     assert judge(report, -6) is None
 
 

@@ -20,7 +20,7 @@ class Report:
     pixel_format
         Of the source, as ffmpeg names it.
     bit_depth
-        Of the frames fed to libvmaf, 8 or 10.
+        Of the frames fed to libvmaf, 8 or 10; 0: ffmpeg did not say.
     fps
         Frame rate of the stream; 0 if unknown.
     duration
@@ -78,6 +78,9 @@ class Report:
     damaged: str = ""
 
 
+_OF_LIBVMAF = re.compile(r"libvmaf (?:ERROR|WARNING|INFO|DEBUG) |est_params: covariance matrix is singular\n")
+"""What libvmaf prints in ffmpeg's process, and in the middle of ffmpeg's lines: both write a line piece by
+piece, each with a lock of its own. The text is that of SpEED for every frame with flat parts."""
 _LINE = re.compile(r"^((?:\[[^\]]* @ 0x[0-9a-f]+\] )*)\[(\w+)\]\s*(.*)$")
 _CUT = re.compile(r"partial file|ended prematurely|Error during demuxing|Truncat", re.IGNORECASE)
 _GRAPH = re.compile(r"^w:(\d+) h:(\d+) pixfmt:(\S+) tb:\S+ fr:(\d+)/(\d+)(?:.* range:(\w+))?")
@@ -119,7 +122,7 @@ def read_report(stderr: str) -> Report:
         What could be read; zeros if the process died early.
     """
     size = fed = (0, 0)
-    pixel_format, depth, fps, duration, color_range = "", 8, 0.0, 0.0, "unknown"
+    pixel_format, depth, fps, duration, color_range = "", 0, 0.0, 0.0, "unknown"
     packets = frames = decode_errors = graphs = changes = rebuilt = 0
     opened = in_output = no_decoder = False
     decoded: int | None = None
@@ -128,7 +131,7 @@ def read_report(stderr: str) -> Report:
     streams: list[int] = []
     errors: list[str] = []
     concealed: list[tuple[str, str]] = []
-    for line in stderr.splitlines():
+    for line in _OF_LIBVMAF.sub("", stderr).splitlines():
         matched = _LINE.match(line)
         if not matched:
             continue

@@ -266,6 +266,9 @@ def _check_passes(source: Source, engine: Engine, passes: list[Pass], finished: 
             if not engine.failed_at_start(done):
                 message += f" {describe_pass(one, source.width, source.height, source.frames)}"
             raise ClipFailedError(failure, message, done)
+    if engine.runs_in_ffmpeg and source.frames and not source.bit_depth:
+        found = "ffmpeg's messages do not say whether it fed 8 or 10 bits to libvmaf"
+        raise ClipFailedError("engine_error", found, finished[0])
 
 
 def _finish(clip: Clip, engine: Engine, scored: Scored, audit: Audit) -> Extracted:
