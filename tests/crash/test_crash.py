@@ -60,6 +60,7 @@ def test_a_whole_process_tree_that_is_killed_again_and_again_ends_in_the_same_by
     assert result["kills"] >= 3
 
 
+@pytest.mark.full
 def test_two_writers_of_one_slice_of_which_one_is_hit_end_in_the_same_bytes(tmp_path: Path) -> None:
     results = harness(tmp_path, "--writers", "3")
     assert len(results) == 3

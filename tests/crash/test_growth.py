@@ -30,7 +30,8 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, bytes, b
     return place.folder, boundaries(whole.state), whole.table.read_bytes(), combined(whole).read_bytes()
 
 
-@pytest.mark.parametrize("what", ["kill", pytest.param("tear", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("what", ["kill", "tear"])
 def test_wherever_it_is_killed_it_goes_on_and_scores_nothing_twice(
     grown: tuple[Path, int, bytes, bytes], tmp_path: Path, what: str
 ) -> None:

@@ -7,11 +7,9 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.io import savemat
 from support.damage import damaged, fuzz
 from support.label_files import read_scores
 
@@ -75,6 +73,8 @@ def test_bytes_of_any_kind_are_scores_or_refused(tmp_path, content):
 
 
 def workbook_of(rows: list[list[object]]) -> bytes:
+    import openpyxl
+
     book = openpyxl.Workbook()
     book.active.append(["note"])
     sheet = book.create_sheet("MOS")
@@ -90,6 +90,8 @@ def matlab_of(*, packed: bool) -> bytes:
     names[:, 0] = [f"A{i:03d}.mp4" for i in range(20)]
     content = io.BytesIO()
     mos = np.linspace(1, 5, 20).reshape(20, 1)
+    from scipy.io import savemat
+
     savemat(content, {"video_list": names, "mos": mos, "s": {"a": 1, "b": names}}, do_compression=packed)
     return content.getvalue()
 

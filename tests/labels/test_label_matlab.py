@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 from support.errors_document import documented
 from support.label_files import read_scores
 
@@ -27,6 +26,8 @@ MOS = np.array([[80.25], [3], [np.nan]])
 
 
 def mat(path: Path, *, packed: bool = True, **variables: object) -> Path:
+    from scipy.io import savemat
+
     savemat(path, variables, do_compression=packed)
     return path
 

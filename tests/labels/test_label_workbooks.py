@@ -9,7 +9,6 @@ import zipfile
 from datetime import date
 from pathlib import Path
 
-import openpyxl
 import pytest
 from support.errors_document import documented
 from support.label_files import read_scores
@@ -22,6 +21,8 @@ SCORES = [["vid", "MOS full", "n"], ["A_360P-01", 3.52, 1], [None, None, None], 
 
 
 def book(path: Path, **sheets: list[list[object]]) -> Path:
+    import openpyxl
+
     made = openpyxl.Workbook()
     made.remove(made.active)
     for title, rows in sheets.items():

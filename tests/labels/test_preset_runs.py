@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 import pytest
-from scipy.io import savemat
 from support import command
 
 pytestmark = pytest.mark.full
@@ -31,6 +29,8 @@ def text(file: str, *rows: str, encoding: str = "utf-8") -> Callable[[Path], Pat
 
 def youtube_ugc(folder: Path) -> Path:
     """A workbook with two sheets; the scores are not in the first one."""
+    import openpyxl
+
     book = openpyxl.Workbook()
     book.active.title = "diff2"
     book.active.append(["vid", "diff"])
@@ -44,6 +44,8 @@ def youtube_ugc(folder: Path) -> Path:
 def live_vqc(folder: Path) -> Path:
     """A MATLAB file: a cell array of names, and a vector of scores."""
     lists = {"video_list": cells("A001.mp4", "A002.mp4"), "mos": np.array([[20.5], [80.25]])}
+    from scipy.io import savemat
+
     savemat(path := folder / "data.mat", lists)
     return path
 
@@ -54,6 +56,8 @@ def live_qualcomm(folder: Path) -> Path:
               "distortionType": np.array([[3.0], [1.0]])}  # fmt: skip
     scores = {"unBiasedMOS": np.array([[20.5], [80.25]]), "biasedMOS": np.array([[21.0], [79.0]])}
     path = folder / "LIVE-Qualcomm_qualcommSubjectiveData.mat"
+    from scipy.io import savemat
+
     savemat(path, {"qualcommVideoData": videos, "qualcommSubjectiveData": scores})
     return path
 

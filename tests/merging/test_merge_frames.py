@@ -32,6 +32,8 @@ from vmafarm.schema.pools import POOLS
 from vmafarm.scoring.pools import pool
 from vmafarm.shards.frames_file import frames_of
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:

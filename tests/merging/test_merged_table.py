@@ -7,7 +7,6 @@ import os
 import random
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -79,6 +78,8 @@ def test_readers_of_the_table_find_the_nan_without_knowing_of_the_trap(run):
     with duckdb.connect() as connection:
         query = f"SELECT count(*) FROM '{path}' WHERE isnan(cambi_mean)"
         assert connection.execute(query).fetchall() == [(1,)]
+    import pandas as pd
+
     frame = pd.read_parquet(path)
     assert frame["cambi_mean"].isna().sum() == 1
     assert frame.shape == (10, 48)
@@ -161,11 +162,8 @@ def test_names_are_data(tmp_path):
     assert run.table()["clip_name"].to_pylist() == sorted(EVIL, key=str.encode)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["it's; DROP TABLE x; --", "a[1] *?", "two\nlines", "{{ 7*7 }}", "k=v", "back\\slash", "$files 100% é"],
-)
-def test_run_folder_may_have_any_name(tmp_path, name):
+def test_run_folder_may_have_any_name(tmp_path):
+    name = "it's; DROP TABLE x; -- a[1] *? two\nlines {{ 7*7 }} k=v back\\slash $files 100% é"
     run = plan_run(tmp_path / name, CLIPS)
     run.shard([make_row(clip) for clip in CLIPS[:5]])
     run.shard([make_row(clip) for clip in CLIPS[:2]] + [make_row(CLIPS[4], vmaf_mean=0.0)], writer="v")

@@ -67,6 +67,7 @@ def test_damage_elsewhere_does_not_matter_and_damage_of_the_clip_is_found(path: 
             table.read_clip("h.mp4", ["vmaf"])
 
 
+@pytest.mark.full
 def test_each_changed_bit_of_a_clips_values_is_found_in_what_a_merge_writes(path: Path) -> None:
     schema = frames_schema(["motion"]).with_metadata(pq.read_schema(path).metadata)
     values = np.random.default_rng(1).random(200)
@@ -107,6 +108,7 @@ def test_frames_that_are_not_numbered_from_0_are_damage(path: Path) -> None:
             table.read_clip("a.mp4", ["motion"])
 
 
+@pytest.mark.full
 def test_a_footer_with_any_changed_byte_gives_the_same_frames_or_is_damage(path: Path) -> None:
     whole = path.read_bytes()
     begin = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")

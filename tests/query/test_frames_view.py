@@ -24,6 +24,8 @@ from vmafarm.report.alone import examine_table
 from vmafarm.report.info import read_info, tell
 from vmafarm.run_folder.provenance import METADATA_KEY
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLIPS = ["a.mp4", "b'; DROP TABLE features; --.mp4", "c.mp4"]
 
 

@@ -17,6 +17,8 @@ from vmafarm.common.errors import IncompleteError
 from vmafarm.publish import deliver, examine, require_sound
 from vmafarm.published import frames_table
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLIPS = ["a.mp4", "b.mp4", "c.mp4"]
 SUM = "SELECT sum(motion) FROM frames"
 

@@ -21,6 +21,8 @@ from vmafarm.query.database import open_run
 from vmafarm.schema.columns import TABLE
 from vmafarm.schema.features import ARROW_SCHEMA, INFORMATIVE
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).parents[2]
 CLIPS = [
     "a.mp4", "it's.mp4", "two\nlines.mp4", "'); DROP TABLE features; --.mp4", "{{ 7*7 }}.mp4", "😀/é.mp4",

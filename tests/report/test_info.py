@@ -24,6 +24,8 @@ from vmafarm.report.info import read_info, tell
 from vmafarm.run_folder.paths import RunFolder
 from vmafarm.schema.features import COLUMNS
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLIPS = ["a.mp4", "b.mp4", "c.mp4"]
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.common.by import By
 from support.browser import WHY_NOT, console, open_browser, requests, show
 from support.made_up import make_up
 
 from vmafarm.publish import examine
+
+if TYPE_CHECKING:
+    from selenium import webdriver
+
+CSS = "css selector"  # of selenium, which takes long to import
 
 pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
@@ -34,8 +38,8 @@ def test_it_renders_without_console_messages_or_further_requests(driver, page: P
     show(driver, page, 1000)
     assert console(driver) == []
     assert {address for address in requests(driver) if not address.startswith("data:")} == {page.as_uri()}
-    assert driver.find_element(By.TAG_NAME, "h1").text == "demo"
-    figures = driver.find_elements(By.CSS_SELECTOR, "figure svg")
+    assert driver.find_element(CSS, "h1").text == "demo"
+    figures = driver.find_elements(CSS, "figure svg")
     assert len(figures) == 12
     assert all(figure.size["width"] > 200 and figure.size["height"] > 80 for figure in figures)
 
@@ -57,11 +61,11 @@ def test_the_text_of_figures_can_be_read(driver, page: Path, width: int) -> None
 
 def test_every_link_leads_to_its_section(driver, page: Path) -> None:
     show(driver, page, 1000)
-    links = driver.find_elements(By.CSS_SELECTOR, "nav a")
+    links = driver.find_elements(CSS, "nav a")
     assert len(links) == 6
     for link in links:
         link.click()
-        target = driver.find_element(By.CSS_SELECTOR, ":target")
+        target = driver.find_element(CSS, ":target")
         assert target.get_attribute("id") == link.get_attribute("href").partition("#")[2]
 
 
@@ -86,8 +90,8 @@ def test_dark_mode_has_its_own_colours_in_the_figures_too(driver, page: Path) ->
 
 def test_print_has_no_navigation(driver, page: Path) -> None:
     show(driver, page, 800, print_it=True)
-    assert not driver.find_element(By.TAG_NAME, "nav").is_displayed()
-    assert driver.find_element(By.TAG_NAME, "h1").is_displayed()
+    assert not driver.find_element(CSS, "nav").is_displayed()
+    assert driver.find_element(CSS, "h1").is_displayed()
 
 
 def test_the_keyboard_reaches_the_content_and_the_tables_that_scroll(driver, page: Path) -> None:

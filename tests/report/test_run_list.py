@@ -21,6 +21,8 @@ from vmafarm.run_folder.known_runs import known_runs
 from vmafarm.run_folder.manifest import load_manifest, write_manifest
 from vmafarm.run_folder.paths import RunFolder
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLIPS = [f"{letter}.mp4" for letter in "abcd"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-from scipy import stats
 
 from vmafarm.report.rank import interval
 from vmafarm.report.spread import Spread, read_spread
@@ -83,6 +82,7 @@ def test_one_value_where_clips_should_differ_is_odd(found: Spread, odd: bool) ->
 def test_the_interval_of_a_rank_correlation_covers_its_true_value_as_often_as_it_says() -> None:
     """Pairs from a normal distribution, whose Spearman correlation is 6/pi asin(r/2)."""
     import numpy as np
+    from scipy import stats
 
     chance = np.random.default_rng(3)
     true, inside, tries = 6 / math.pi * math.asin(0.6 / 2), 0, 400

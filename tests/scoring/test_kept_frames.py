@@ -47,7 +47,7 @@ def assert_pooled(row: Mapping[str, Any], values: Mapping[str, NDArray[np.float6
 
 
 @pytest.mark.parametrize("plan", [pytest.param("full", marks=pytest.mark.full), "identity"])
-@pytest.mark.parametrize("kind", ["ffmpeg", "vmaf"])
+@pytest.mark.parametrize("kind", ["ffmpeg", pytest.param("vmaf", marks=pytest.mark.full)])
 def test_the_row_of_each_clip_is_pooled_from_its_frames(
     prepare: Any, standin: Path, kind: str, plan: str
 ) -> None:

@@ -22,6 +22,8 @@ from vmafarm.shards.clip_log import CLIP_LOG_SCHEMA, read_clip_log
 from vmafarm.shards.journal import read_journal
 from vmafarm.shards.remarks import Remark, RemarkReader, tell_remarks
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LATEST = {"backend": "", "finite_frames": -1, "zero_motion": -1, "bytes": 0, "sha256": ""}
 NEW = {"declared_frames": 0, "declared_seconds": NAN, "short": False, "repeatable": True, **LATEST}
 GPU = {"audit_feature": "", "audit_difference": NAN}

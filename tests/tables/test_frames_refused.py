@@ -16,6 +16,8 @@ from support.merge_helpers import Run
 from vmafarm.publish import deliver
 from vmafarm.run_folder.provenance import METADATA_KEY
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLIPS = ["a.mp4", "b.mp4", "c.mp4"]
 TABLE, FRAMES, ONE = "full_features_demo.parquet", "full_features_demo.frames.parquet", "one.parquet"
 
