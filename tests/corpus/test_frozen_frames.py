@@ -47,7 +47,7 @@ def test_the_option_and_the_key_are_the_same(folder: Path) -> None:
     assert read_frozen_config(RunFolder(folder / "runs", "s"))["engine.frames"] is True
 
 
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_a_change_is_refused_once_there_are_rows_and_the_run_goes_on_as_planned(
     folder: Path, first: bool
 ) -> None:

@@ -251,6 +251,7 @@ def test_a_run_that_left_raw_files_out_takes_them_if_asked_for(raw: Path) -> Non
 # A run
 
 
+@pytest.mark.full
 def test_raw_clips_of_two_sizes_and_their_metadata_give_a_table(raw: Path) -> None:
     words = ("--clips", "clips", "--scores", "scores.csv", *QUICK)
     call("run", "--run", "r", *words, cwd=raw)

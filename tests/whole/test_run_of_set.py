@@ -89,6 +89,7 @@ def test_a_set_of_ones_own_goes_from_file_to_table_checks_report_and_columns_pag
     assert r"banding \| in a smaller window: value of the last finite frame" in columns
 
 
+@pytest.mark.full
 def test_values_are_those_of_the_frames_whatever_the_plan(folder: Path) -> None:
     for plan in ("full", "identity"):
         call("run", *options("--features", "mine.toml", "--plan", plan, "--run", plan), cwd=folder)
@@ -105,6 +106,7 @@ def test_values_are_those_of_the_frames_whatever_the_plan(folder: Path) -> None:
         assert "not_audited" not in json.dumps(record["findings"])
 
 
+@pytest.mark.full
 def test_a_flat_clip_without_blur_is_no_finding(folder: Path) -> None:
     flat = folder / "clips" / "240x240.mkv"
     media.run_ffmpeg("-f", "lavfi", "-i", "color=gray:s=240x240", "-frames:v", "3", "-c:v", "ffv1", flat)
@@ -121,6 +123,7 @@ def test_a_flat_clip_without_blur_is_no_finding(folder: Path) -> None:
     }
 
 
+@pytest.mark.full
 def test_a_clip_whose_size_a_model_refuses_has_a_row_and_is_no_finding(
     folder: Path, clips: Callable[[str], Path]
 ) -> None:
@@ -171,6 +174,7 @@ def test_an_edit_after_the_first_row_is_refused_but_the_run_goes_on_as_planned(f
     assert table(folder / "runs/full_features_r.parquet").column_names[4:] == COLUMNS
 
 
+@pytest.mark.full
 def test_other_words_for_the_same_values_change_nothing(folder: Path) -> None:
     call("run", *options("--features", "mine.toml"), cwd=folder)
     (folder / "mine.toml").write_text(MINE.replace("banding | in a smaller window", "other words"))
