@@ -123,6 +123,7 @@ OUTCOMES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.full
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(OUTCOMES, st.integers(0, 3), st.integers(0, 10_000), st.integers(0, 12), st.booleans())
 def test_a_few_rounds_end_in_a_table_or_in_a_refusal_to_act_on(outcomes, retries, seed, killed_after, local):

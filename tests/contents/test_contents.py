@@ -184,6 +184,7 @@ def test_a_run_without_rows_has_none_to_give(folder):
     assert '"empty" has no rows yet' in run(folder, "other", "--reuse", "empty", status=2)
 
 
+@pytest.mark.full
 def test_rows_of_raw_clips_are_taken_only_if_their_frames_are_the_same(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     # 48,000 bytes: two frames of 160x100, or of 100x160.

@@ -79,6 +79,7 @@ def test_a_file_that_is_none_or_has_no_lists_is_refused(tmp_path):
         read_label_table(mat(tmp_path / "x.mat", a=3, b="text"))
 
 
+@pytest.mark.full
 def test_a_matlab_file_that_unpacks_to_too_much_is_refused_without_keeping_it(tmp_path):
     path = mat(tmp_path / "x.mat", video_list=NAMES, mos=MOS)
     packer = zlib.compressobj(9)

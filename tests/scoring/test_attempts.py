@@ -153,6 +153,7 @@ def test_fault_of_the_clip_probes_no_engine(
     assert summary(outcome) == [(1, failed), (2, failed)]
 
 
+@pytest.mark.full
 def test_timeout_is_tried_again_and_probes_no_engine(clip: Clip, tmp_path: Path, stop: Stop) -> None:
     program = broken(tmp_path, "hangs", times=1)
     outcome = make(vmaf_engine(program), tmp_path, stop, timeout=3.0).run(clip)
@@ -300,7 +301,9 @@ def make_with_gpus(program: Path, folder: Path, stop: Stop, **more: Any) -> tupl
     return Attempts(scorer, leave_out=left_out.update, **options), left_out
 
 
-@pytest.mark.parametrize(("workers", "then"), [(1, {"7"}), (2, {"7"}), (4, {"7"})])
+@pytest.mark.parametrize(
+    ("workers", "then"), [(2, {"7"}), *(pytest.param(n, {"7"}, marks=pytest.mark.full) for n in (1, 4))]
+)
 def test_a_gpu_that_fails_alone_is_left_out_and_the_clip_is_tried_on_another(
     clip: Clip, tmp_path: Path, stop: Stop, workers: int, then: set[str]
 ) -> None:

@@ -122,6 +122,7 @@ def test_the_table_is_the_same_bytes_however_many_clips_are_audited(folder: Path
     assert tables[0] == tables[1] == tables[200]
 
 
+@pytest.mark.full
 def test_a_full_run_says_after_its_first_clip_what_the_identity_plan_would_take(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

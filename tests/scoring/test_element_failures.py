@@ -77,6 +77,7 @@ def test_clips_that_failed_before_come_last(prepare: Any, tmp_path: Path) -> Non
     assert len(todo) == 4
 
 
+@pytest.mark.full
 def test_no_more_files_of_failures_are_open_than_slices_in_progress(
     prepare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,7 +128,8 @@ def test_an_element_finds_its_own_part_by_its_index(tmp_path: Path) -> None:
         assert result.exit_code == expected
 
 
-@pytest.mark.parametrize("stream", ["stdout", pytest.param("stderr", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_job_whose_log_lies_elsewhere_prints_one_message_and_does_nothing(
     tmp_path: Path, stream: str
 ) -> None:

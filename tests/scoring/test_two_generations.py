@@ -21,7 +21,7 @@ from vmafarm.run_folder.manifest import load_manifest
 from vmafarm.shards.completeness import read_states
 
 
-@pytest.mark.parametrize("earlier_first", [True, False])
+@pytest.mark.parametrize("earlier_first", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_an_element_of_an_earlier_plan_loses_nothing_and_its_rows_of_clips_as_they_were_do_not_count(
     prepare: Any, tmp_path: Path, clips: Callable[[str], Path], earlier_first: bool
 ) -> None:

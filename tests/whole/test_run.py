@@ -242,6 +242,7 @@ def test_a_sample_has_a_table_of_its_own_and_the_run_goes_on_with_the_rest(folde
     assert table(folder / "runs/full_features_b.sample.parquet")["clip_name"].to_pylist() == sample
 
 
+@pytest.mark.full
 def test_a_sample_an_estimate_and_all_the_rest_score_each_clip_once(folder: Path) -> None:
     """The order of docs/runs.md."""
     quick = corpus(*QUICK, "--run", "k150k")

@@ -140,6 +140,7 @@ def test_a_clip_whose_size_a_model_refuses_has_a_row_and_is_no_finding(
     assert "`vmaf_v1_*` are NaN below 160 pixels on the shorter side, or below 216" in card
 
 
+@pytest.mark.full
 def test_a_plan_keeps_the_text_of_its_set_when_the_file_is_gone(folder: Path) -> None:
     call("plan", *options("--features", "mine.toml"), cwd=folder)
     (folder / "mine.toml").unlink()
@@ -164,6 +165,7 @@ def test_an_edit_before_the_first_row_is_a_change_of_the_plan(folder: Path) -> N
     assert measured_set(load(None, ["run.name=r", f"run.root={folder}/runs"])[0]).pools[1] == "p10"
 
 
+@pytest.mark.full
 def test_an_edit_after_the_first_row_is_refused_but_the_run_goes_on_as_planned(folder: Path) -> None:
     documented("a feature set that was edited after the plan")
     call("run", *options("--features", "mine.toml"), cwd=folder)
