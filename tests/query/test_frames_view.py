@@ -15,6 +15,7 @@ from support.merge_helpers import Run
 from support.queries import ask, refuse
 
 from vmafarm.common.errors import IncompleteError, UsageError
+from vmafarm.merging.merge import merge
 from vmafarm.publish import deliver, examine
 from vmafarm.published.merge_record import read_merge_record
 from vmafarm.query.answers import Answer, run_query
@@ -34,7 +35,8 @@ def run(tmp_path: Path) -> Run:
     """Three clips with their frames, merged."""
     run = keep_run(tmp_path / "runs", CLIPS)
     keep_frames(run, CLIPS)
-    deliver(run.config, lambda _: None)
+    merge(run.folder, run.config)
+    examine(run.config, lambda _: None, ["missing"])
     return run
 
 
@@ -112,6 +114,7 @@ def test_a_table_of_that_name_in_a_query_is_the_querys_own(run):
 
 def test_card_and_info_say_that_frames_are_there(run):
     rows = sum(len(frames_for(clip)["motion"]) for clip in CLIPS)
+    deliver(run.config, lambda _: None)
     card = run.folder.card.read_text()
     assert '- config_name: frames\n  data_files: "full_features_demo.frames.parquet"\n' in card
     assert f"| frames, in a table of their own | {rows} |" in card
@@ -135,13 +138,13 @@ def test_a_table_without_a_row_per_clip_is_not_checked(run, page, tmp_path):
         examine_table(run.config, lacking, lambda _: None, page=page)
 
 
-@pytest.mark.parametrize("forged", [{"rows": 1}, {"file": 5}, [], "x", None])
-def test_a_record_that_says_something_else_of_frames_is_none(run, forged):
+def test_a_record_that_says_something_else_of_frames_is_none(run):
+    whole = json.loads(run.folder.merge_record.read_text())
     assert read_merge_record(run.folder.merge_record)["frames"]["clips"] == len(CLIPS)
-    record = json.loads(run.folder.merge_record.read_text()) | {"frames": forged}
-    run.folder.merge_record.write_text(json.dumps(record))
-    with pytest.raises(UsageError, match=r"is not the record of a merge: frames"):
-        read_merge_record(run.folder.merge_record)
+    for forged in ({"rows": 1}, {"file": 5}, [], "x", None):
+        run.folder.merge_record.write_text(json.dumps(whole | {"frames": forged}))
+        with pytest.raises(UsageError, match=r"is not the record of a merge: frames"):
+            read_merge_record(run.folder.merge_record)
 
 
 # Checks
@@ -170,7 +173,7 @@ def test_checks_of_frames_do_not_apply_to_a_run_that_keeps_none(tmp_path):
     run = keep_run(tmp_path / "runs", CLIPS)
     set_frames(run, False)
     keep_frames(run, CLIPS)
-    deliver(run.config, lambda _: None)
+    merge(run.folder, run.config)
     outcomes = examine(run.config, lambda _: None)
     assert not {"frames_kept", "frame_pools"} & {outcome.check.name for outcome in outcomes}
     (named,) = examine(run.config, lambda _: None, ["frame_pools"])
@@ -185,7 +188,7 @@ def test_of_a_run_that_keeps_none_it_says_so(tmp_path):
     run = keep_run(tmp_path / "runs", CLIPS)
     set_frames(run, False)
     keep_frames(run, CLIPS)
-    deliver(run.config, lambda _: None)
+    merge(run.folder, run.config)
     assert refuse(run, "FROM frames").startswith('the run "demo" keeps no frames\n')
 
 
@@ -205,7 +208,7 @@ def test_frames_that_are_not_of_the_table_are_refused(run, tmp_path, harm):
     if harm == "of another merge":
         other = keep_run(tmp_path / "other", CLIPS[:2])
         keep_frames(other, CLIPS[:2])
-        deliver(other.config, lambda _: None)
+        merge(other.folder, other.config)
         shutil.copy(other.folder.frames_table, path)
         said = refuse(run, "FROM frames", IncompleteError)
         assert "does not belong to the table beside it: it is of another merge\n" in said

@@ -14,7 +14,8 @@ from support.merge_helpers import Run
 from support.queries import ask, refuse
 
 from vmafarm.common.errors import IncompleteError
-from vmafarm.publish import deliver, examine, require_sound
+from vmafarm.merging.merge import merge
+from vmafarm.publish import examine, require_sound
 from vmafarm.published import frames_table
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -28,7 +29,8 @@ def run(tmp_path: Path) -> Run:
     """A published run that keeps frames."""
     run = keep_run(tmp_path / "runs", CLIPS)
     keep_frames(run, CLIPS)
-    deliver(run.config, lambda _: None)
+    merge(run.folder, run.config)
+    examine(run.config, lambda _: None, ["missing"])
     return run
 
 
@@ -72,7 +74,7 @@ def test_frames_that_were_harmed_since_they_were_published_are_not_queried(run: 
     assert said.startswith(str(run.folder.frames_table))
     assert said.endswith("\nrun vmafarm merge again, which writes both")
     assert len(ask(run, "SELECT vmaf_mean FROM features")[0]) == len(CLIPS)
-    deliver(run.config, lambda _: None)
+    merge(run.folder, run.config)
     assert ask(run, SUM) == before
 
 
