@@ -86,12 +86,12 @@ def workbook_of(rows: list[list[object]]) -> bytes:
 
 
 def matlab_of(*, packed: bool) -> bytes:
+    from scipy.io import savemat
+
     names = np.empty((20, 1), object)
     names[:, 0] = [f"A{i:03d}.mp4" for i in range(20)]
     content = io.BytesIO()
     mos = np.linspace(1, 5, 20).reshape(20, 1)
-    from scipy.io import savemat
-
     savemat(content, {"video_list": names, "mos": mos, "s": {"a": 1, "b": names}}, do_compression=packed)
     return content.getvalue()
 

@@ -43,21 +43,21 @@ def youtube_ugc(folder: Path) -> Path:
 
 def live_vqc(folder: Path) -> Path:
     """A MATLAB file: a cell array of names, and a vector of scores."""
-    lists = {"video_list": cells("A001.mp4", "A002.mp4"), "mos": np.array([[20.5], [80.25]])}
     from scipy.io import savemat
 
+    lists = {"video_list": cells("A001.mp4", "A002.mp4"), "mos": np.array([[20.5], [80.25]])}
     savemat(path := folder / "data.mat", lists)
     return path
 
 
 def live_qualcomm(folder: Path) -> Path:
     """Two structs: of the clips, with lists of two lengths, and of their scores; as loaders describe them."""
+    from scipy.io import savemat
+
     videos = {"vidNames": cells(*(f"{name}.yuv" for name in QUALCOMM)), "distortionNames": cells(*FOLDERS),
               "distortionType": np.array([[3.0], [1.0]])}  # fmt: skip
     scores = {"unBiasedMOS": np.array([[20.5], [80.25]]), "biasedMOS": np.array([[21.0], [79.0]])}
     path = folder / "LIVE-Qualcomm_qualcommSubjectiveData.mat"
-    from scipy.io import savemat
-
     savemat(path, {"qualcommVideoData": videos, "qualcommSubjectiveData": scores})
     return path
 

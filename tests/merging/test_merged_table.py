@@ -70,6 +70,8 @@ def test_single_nan_among_numbers_is_counted(run, statistics):
 
 
 def test_readers_of_the_table_find_the_nan_without_knowing_of_the_trap(run):
+    import pandas as pd
+
     rows = [make_row(clip) for clip in CLIPS]
     rows[4] |= {"cambi_mean": NAN, "cambi_std": NAN}
     run.shard(rows, write_statistics=True)
@@ -78,8 +80,6 @@ def test_readers_of_the_table_find_the_nan_without_knowing_of_the_trap(run):
     with duckdb.connect() as connection:
         query = f"SELECT count(*) FROM '{path}' WHERE isnan(cambi_mean)"
         assert connection.execute(query).fetchall() == [(1,)]
-    import pandas as pd
-
     frame = pd.read_parquet(path)
     assert frame["cambi_mean"].isna().sum() == 1
     assert frame.shape == (10, 48)
